@@ -1,0 +1,58 @@
+/* Every bound of the system in one place, each with its reason. */
+#ifndef SP_BASE_LIMITS_H
+#define SP_BASE_LIMITS_H
+
+/* Names. The topic alphabet and length are those of the field, so that tools can be shared. */
+#define SP_TOPIC_NAME_SIZE_MAX 249
+#define SP_ADDRESS_SIZE_MAX 262 /* a DNS name of 253, a colon, five digits, NUL, rounded up */
+#define SP_CLIENT_NAME_SIZE_MAX 128
+
+/* Cluster shape. */
+#define SP_NODE_ID_MAX 1023          /* fits the ordinal of any StatefulSet */
+#define SP_NODES_MAX 64              /* full mesh of connections: 64 * 63 sockets */
+#define SP_REPLICAS_MAX 7            /* tolerates three failures; more only slows the quorum */
+#define SP_PARTITIONS_PER_TOPIC_MAX 10000
+#define SP_TOPICS_MAX 20000
+#define SP_GROUPS_PER_NODE_MAX 20000 /* 32 KiB each when idle: 640 MiB */
+
+/* Records. A batch is one Raft entry and one message, so all three bounds hang together. */
+#define SP_BATCH_BYTES_MAX_DEFAULT (1024 * 1024 + 64 * 1024) /* max.message.bytes */
+#define SP_BATCH_BYTES_MAX (8 * 1024 * 1024)
+#define SP_RECORDS_PER_BATCH_MAX 1000000 /* a 61-byte header may not announce more than this */
+#define SP_MESSAGE_BYTES_MAX (16 * 1024 * 1024 + 64 * 1024) /* client port, framing included */
+#define SP_MESSAGE_ELEMENTS_MAX 262144   /* plain-record produce: about 40,000 records */
+#define SP_PEER_MESSAGE_BYTES_MAX (16 * 1024 * 1024 + 64 * 1024) /* node port */
+
+/* Connections. */
+#define SP_CONNECTIONS_MAX 10000
+#define SP_REQUESTS_PER_CONNECTION_MAX 256           /* then the socket is not read */
+#define SP_REQUEST_BYTES_PER_CONNECTION_MAX (8 * 1024 * 1024 + SP_MESSAGE_BYTES_MAX)
+#define SP_WRITE_QUEUE_BYTES_MAX (16 * 1024 * 1024)  /* then requests of that peer wait */
+#define SP_MESSAGE_TIMEOUT_MS 30000                  /* a started message must be complete */
+#define SP_READ_CHUNK_BYTES (64 * 1024)
+
+/* Fetch. */
+#define SP_FETCH_BYTES_DEFAULT (1024 * 1024)
+#define SP_FETCH_BYTES_MAX (8 * 1024 * 1024)
+#define SP_FETCH_WAIT_MS_MAX 30000
+
+/* Replication. */
+#define SP_APPEND_BYTES_MAX (1024 * 1024 + 128 * 1024) /* of frames in one AppendEntries */
+#define SP_APPEND_FRAMES_MAX 256
+#define SP_GROUP_PENDING_BYTES_MAX (32 * 1024 * 1024)  /* submitted, not committed */
+#define SP_GROUP_PENDING_ENTRIES_MAX 4096
+#define SP_PEER_QUEUE_BYTES_MAX (64 * 1024 * 1024)     /* then replication to it pauses */
+
+/* Storage. */
+#define SP_SEGMENT_BYTES_DEFAULT (64 * 1024 * 1024)
+#define SP_SEGMENT_BYTES_MIN (64 * 1024)
+#define SP_INDEX_INTERVAL_BYTES (64 * 1024) /* one sparse index entry per so many bytes */
+#define SP_TAIL_CACHE_BYTES (1024 * 1024)   /* durable frames kept in memory per busy log */
+#define SP_WORKERS_PER_SHARD 4
+
+/* Producers (D6). */
+#define SP_PRODUCERS_PER_PARTITION_MAX 10000
+#define SP_PRODUCER_BATCHES_KEPT 5
+#define SP_PRODUCER_ID_BLOCK 1000
+
+#endif /* SP_BASE_LIMITS_H */
