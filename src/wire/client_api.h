@@ -1,0 +1,234 @@
+/* The methods of the client protocol: for each request and response one struct, decode and encode.
+ *
+ * For every struct sp_X of SP_API_LIST there are three functions:
+ *
+ *   void sp_X_init(struct sp_X *value)
+ *        everything absent: optional numbers have the value given below, views are null.
+ *   int sp_X_decode(const struct sp_cursor *cursor, struct sp_X *out, struct sp_api_error *error)
+ *        from sp_message.params for a request, from sp_message.result for a response; the cursor is
+ *        not moved, views point into the message. Unknown keys are ignored, so fields can be added.
+ *        SPATE_ERR_INVALID: a field is missing, given twice, of the wrong type or out of range;
+ * *error (may be NULL) holds a text that names it, fit for an error response. SPATE_ERR_MALFORMED:
+ * no MessagePack. void sp_X_encode(struct sp_pack *pack, const struct sp_X *value) the map alone
+ * (sp_message_request or sp_message_response_ok goes first). Optional fields that are absent are
+ * left out. The caller answers for the ranges. Errors stick to the pack.
+ *
+ * Fields without "optional" must be there and, in encode, must be set. Text is UTF-8. Numbers stay
+ * below 2^53, so that every client can hold them. Any thread. */
+#ifndef SP_WIRE_CLIENT_API_H
+#define SP_WIRE_CLIENT_API_H
+
+#include "wire/cursor.h"
+#include "wire/message.h"
+#include "wire/pack.h"
+
+#define SP_API_WHOLE_MAX ((int64_t)9007199254740992) /* 2^53 */
+
+/* X(NAME, "name on the wire") */
+#define SP_METHOD_LIST(X)                                                                          \
+    X(HELLO, "hello")                                                                              \
+    X(PING, "ping")                                                                                \
+    X(METADATA, "metadata")                                                                        \
+    X(TOPIC_CREATE, "topic.create")                                                                \
+    X(TOPIC_DELETE, "topic.delete")                                                                \
+    X(TOPIC_LIST, "topic.list")                                                                    \
+    X(TOPIC_DESCRIBE, "topic.describe")                                                            \
+    X(PRODUCE, "produce")                                                                          \
+    X(FETCH, "fetch")                                                                              \
+    X(OFFSETS, "offsets")                                                                          \
+    X(PRODUCER_INIT, "producer.init")                                                              \
+    X(CLUSTER_INFO, "cluster.info")                                                                \
+    X(CLUSTER_HEALTH, "cluster.health")
+
+enum sp_method {
+#define SP_METHOD_ENUM(name, text) SP_METHOD_##name,
+    SP_METHOD_LIST(SP_METHOD_ENUM)
+#undef SP_METHOD_ENUM
+    SP_METHOD_COUNT, /* also: no such method */
+};
+
+/* The name on the wire; `method` is below SP_METHOD_COUNT. */
+const char *sp_method_name(enum sp_method method);
+
+/* The method of that name, or SP_METHOD_COUNT. */
+enum sp_method sp_method_find(struct sp_bytes name);
+
+#define SP_API_ERROR_SIZE 200
+
+/* A text for the peer; "" when there is nothing to say. */
+struct sp_api_error {
+    char text[SP_API_ERROR_SIZE];
+};
+
+/* ---- requests without fields: ping, topic.list, producer.init, cluster.info, cluster.health ----
+ */
+
+struct sp_empty_request {
+    uint8_t unused;
+};
+
+/* hello { client, version }: optional, may be sent once or never. */
+struct sp_hello_request {
+    struct sp_bytes client;  /* text, optional, at most SP_CLIENT_NAME_SIZE_MAX */
+    struct sp_bytes version; /* text, optional */
+};
+
+struct sp_limits {
+    int64_t max_message_bytes; /* of a whole message; optional, -1 */
+    int64_t max_batch_bytes;   /* of a RecordBatch; optional, -1 */
+    int64_t max_fetch_bytes;   /* of a fetch answer; optional, -1 */
+};
+
+/* -> { server, version, cluster_id, node_id, features, limits } */
+struct sp_hello_response {
+    struct sp_bytes server;     /* text: "spated" */
+    struct sp_bytes version;    /* text */
+    struct sp_bytes cluster_id; /* text; optional: null while no cluster has formed */
+    int32_t node_id;
+    struct sp_bytes features; /* encoded array of texts; optional */
+    struct sp_limits limits;  /* optional: each -1 */
+};
+
+/* metadata { topics }: of these topics only; absent: all. */
+struct sp_metadata_request {
+    struct sp_bytes topics; /* encoded array of texts; optional */
+};
+
+/* topic.create { name, partitions, replicas, config }
+ * -> { name, id, partitions, replicas }  as struct sp_topic_create_response */
+struct sp_topic_create_request {
+    struct sp_bytes name;   /* text */
+    int32_t partitions;     /* optional, -1: the cluster's default */
+    int32_t replicas;       /* optional, -1: the cluster's default */
+    struct sp_bytes config; /* encoded map of texts; optional */
+};
+
+struct sp_topic_create_response {
+    struct sp_bytes name; /* text */
+    int64_t id;
+    int32_t partitions;
+    int32_t replicas;
+};
+
+/* topic.delete { name } -> {}, topic.describe { name } */
+struct sp_topic_request {
+    struct sp_bytes name; /* text */
+};
+
+/* What a produce or fetch carries; exactly one of the two is not null. */
+struct sp_records {
+    struct sp_bytes batch; /* RecordBatch v2 bytes, sent as bin (or str) */
+    struct sp_bytes array; /* one encoded array of plain records, see wire/records.h */
+};
+
+/* produce { topic, topic_id, partition, timeout_ms, records } */
+struct sp_produce_request {
+    struct sp_bytes topic; /* text */
+    int64_t topic_id;      /* optional, -1 */
+    int32_t partition;
+    int32_t timeout_ms;        /* optional, -1: the server's default */
+    struct sp_records records; /* encoded last */
+};
+
+/* -> { offset, term, fsynced, count } */
+struct sp_produce_response {
+    int64_t offset;  /* of the first record */
+    int64_t term;    /* in which the leader appended it */
+    int32_t fsynced; /* replicas known to have it on disk */
+    int32_t count;   /* records */
+};
+
+enum sp_fetch_format {
+    SP_FETCH_FORMAT_BATCH,
+    SP_FETCH_FORMAT_RECORDS
+};
+
+/* fetch { topic, topic_id, partition, offset, max_bytes, min_bytes, max_wait_ms, format, epoch } */
+struct sp_fetch_request {
+    struct sp_bytes topic; /* text */
+    int64_t topic_id;      /* optional, -1 */
+    int32_t partition;
+    int64_t offset;
+    int32_t max_bytes;           /* optional, -1: SP_FETCH_BYTES_DEFAULT */
+    int32_t min_bytes;           /* optional, -1: 1 */
+    int32_t max_wait_ms;         /* optional, -1: 0, answer at once */
+    enum sp_fetch_format format; /* optional, batch */
+    int32_t epoch;               /* of the last batch read; optional, -1 */
+};
+
+/* -> { high_watermark, log_start, end_offset, records } */
+struct sp_fetch_response {
+    int64_t high_watermark; /* offset after the last committed record */
+    int64_t log_start;      /* offset of the first kept record */
+    int64_t end_offset;     /* offset after the last record of the leader's log; optional, -1 */
+    struct sp_records
+        records; /* encoded last; the first batch may begin below the offset asked for */
+};
+
+/* offsets { topic, partition, at: "earliest" | "latest" | ms } */
+#define SP_OFFSETS_AT_LATEST (-1)
+#define SP_OFFSETS_AT_EARLIEST (-2)
+struct sp_offsets_request {
+    struct sp_bytes topic; /* text */
+    int32_t partition;
+    int64_t
+        at; /* SP_OFFSETS_AT_*, or ms: the first record at or after that time; optional, latest */
+};
+
+/* -> { offset, timestamp } */
+struct sp_offsets_response {
+    int64_t offset;
+    int64_t timestamp; /* ms, of that record; optional, -1 */
+};
+
+/* producer.init {} -> { producer_id, producer_epoch } */
+struct sp_producer_init_response {
+    int64_t producer_id;
+    int16_t producer_epoch;
+};
+
+/* X(struct name without sp_) */
+#define SP_API_LIST(X)                                                                             \
+    X(empty_request)                                                                               \
+    X(hello_request)                                                                               \
+    X(hello_response)                                                                              \
+    X(metadata_request)                                                                            \
+    X(topic_create_request)                                                                        \
+    X(topic_create_response)                                                                       \
+    X(topic_request)                                                                               \
+    X(produce_request)                                                                             \
+    X(produce_response)                                                                            \
+    X(fetch_request)                                                                               \
+    X(fetch_response)                                                                              \
+    X(offsets_request)                                                                             \
+    X(offsets_response)                                                                            \
+    X(producer_init_response)
+
+#define SP_API_DECLARE(name)                                                                       \
+    void sp_##name##_init(struct sp_##name *value);                                                \
+    int sp_##name##_decode(                                                                        \
+        const struct sp_cursor *cursor, struct sp_##name *out, struct sp_api_error *error);        \
+    void sp_##name##_encode(struct sp_pack *pack, const struct sp_##name *value);
+SP_API_LIST(SP_API_DECLARE)
+#undef SP_API_DECLARE
+
+/* As the encode functions, but value->records.batch, which must not be null, is left out behind its
+ * bin header: the caller sends its bytes right after what was packed, without a copy. Only the size
+ * of the view is used. */
+void sp_produce_request_encode_head(struct sp_pack *pack, const struct sp_produce_request *value);
+void sp_fetch_response_encode_head(struct sp_pack *pack, const struct sp_fetch_response *value);
+
+/* Cold responses are packed by hand where they are made; these are their shapes:
+ *
+ *   metadata        struct sp_metadata in wire/metadata.h
+ *   topic.list      { topics: [ { name, id, partitions, replicas } ] }
+ *   topic.describe  { name, id, config: { key: text },
+ *                     partitions: [ { partition, leader, leader_address, epoch, replicas: [node],
+ *                                     log_start, high_watermark, size_bytes } ] }   leader -1: none
+ *   cluster.info    { cluster_id, node_id, version, controller, topics, partitions,
+ *                     nodes: [ { id, address, rack, alive } ] }                     controller -1:
+ * none cluster.health  { healthy, nodes_down: [node], leaderless: [ { topic, partition } ],
+ *                     under_replicated: [ { topic, partition, missing: [node] } ] }
+ *   ping, topic.delete  {} */
+
+#endif /* SP_WIRE_CLIENT_API_H */

@@ -1,0 +1,152 @@
+/* Messages between nodes (DESIGN D9): a fixed little-endian head, then log frames as they are.
+ *
+ *   off size  field
+ *     0    4  size        of the whole message, this field included
+ *     4    4  crc         crc32c of bytes [8, head_size)
+ *     8    1  version     1
+ *     9    1  kind        enum sp_peer_kind
+ *    10    2  head_size   bytes before the body
+ *    12    4  reserved    0
+ *    16    .  fields of the kind, in the order of the structs below, each at its natural width
+ *     .    .  body        frames, a checkpoint, or a command; has checksums of its own or is text
+ *
+ * Heads are checked before anything is allocated; bodies of frames are checked frame by frame by
+ * the receiver's storage, so that nothing is summed twice. */
+#ifndef SP_WIRE_PEER_API_H
+#define SP_WIRE_PEER_API_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/limits.h"
+
+#define SP_PEER_VERSION 1
+#define SP_PEER_FEATURE_LEVEL 1
+#define SP_PEER_HEAD_SIZE_MAX 1024
+
+enum sp_peer_kind {
+    SP_PEER_HELLO = 1,       /* first message in each direction */
+    SP_PEER_FORM = 2,        /* a seed proposes the cluster id */
+    SP_PEER_FORM_OK = 3,     /* another seed has it on disk */
+    SP_PEER_FORMED = 4,      /* all seeds have it on disk: start */
+    SP_PEER_REFUSED = 5,     /* why this connection is about to be closed; body: text */
+    SP_PEER_RAFT = 16,       /* one Raft message of one group; body: frames or a checkpoint */
+    SP_PEER_HEARTBEATS = 17, /* many groups' empty AppendEntries or their results in one */
+    SP_PEER_LEADERS = 18,    /* who leads which group; body: array of struct sp_peer_leader */
+    SP_PEER_STOPPED = 19,    /* a replica on the sender's node has stopped itself */
+    SP_PEER_CALL = 20,       /* a request to the receiving node; body: MessagePack */
+    SP_PEER_REPLY = 21,      /* its answer; body: MessagePack */
+};
+
+struct sp_peer_hello {
+    uint32_t node_id;
+    uint32_t feature_level;
+    uint64_t incarnation;
+    uint8_t cluster_id[16];  /* zeros: none yet */
+    uint32_t identity_state; /* enum sp_identity_state as a number */
+    uint32_t seeds_hash;     /* crc32c over the sorted seed list; formation compares it */
+};
+
+struct sp_peer_form {
+    uint8_t cluster_id[16];
+};
+
+enum sp_peer_raft_kind {
+    SP_PEER_APPEND = 1,
+    SP_PEER_APPEND_RESULT = 2,
+    SP_PEER_VOTE = 3,
+    SP_PEER_VOTE_RESULT = 4,
+    SP_PEER_INSTALL = 5,
+    SP_PEER_TIMEOUT_NOW = 6,
+};
+
+enum {
+    SP_PEER_PRE_VOTE = 1,       /* vote and its result */
+    SP_PEER_DISRUPT_LEADER = 2, /* vote: leadership transfer */
+    SP_PEER_GRANTED = 4,        /* vote result */
+    SP_PEER_CHUNK_LAST = 8,     /* install: the checkpoint ends with this chunk */
+};
+
+/* One Raft message; fields that a kind does not name are 0. */
+struct sp_peer_raft {
+    uint64_t group_id;
+    uint64_t from;         /* replica id of the sender */
+    uint64_t to;           /* replica id of the receiver */
+    uint64_t term;         /* all kinds: term of the message */
+    uint64_t request_term; /* results: term of the request that is answered (G1) */
+    uint64_t index;        /* append: prev index; result: last index (hint when rejected);
+                              vote: last log index; install: checkpoint's index */
+    uint64_t index_term;   /* append: prev term; result: term of the hint (G7);
+                              vote: last log term; install: checkpoint's term */
+    uint64_t commit;       /* append: leader's commit index; result: rejected index or 0;
+                              install: position of this chunk in the checkpoint */
+    uint64_t aux;          /* append: read epoch; result: written index; install: index of the
+                              membership */
+    uint32_t kind;         /* enum sp_peer_raft_kind */
+    uint32_t flags;        /* SP_PEER_PRE_VOTE ... */
+    uint32_t protocol;     /* version that libraft attaches to votes and results */
+    uint32_t frame_count;  /* append: frames in the body */
+};
+
+struct sp_peer_leader {
+    uint64_t group_id;
+    uint64_t term;
+    uint32_t node_id; /* 0: the sender leads it no more */
+    uint32_t flags;   /* 0 */
+};
+
+struct sp_peer_stopped {
+    uint64_t group_id;
+    uint64_t replica_id;
+};
+
+struct sp_peer_call {
+    uint64_t call_id; /* chosen by the caller, echoed in the reply */
+    uint32_t method;  /* enum sp_node_method of cluster/node_call.h */
+    int32_t status;   /* reply: 0 or SPATE_ERR_*; the body is then a text */
+};
+
+#define SP_PEER_HEARTBEATS_MAX 4096 /* entries in one message; more make more messages */
+#define SP_PEER_LEADERS_MAX 16384
+
+struct sp_peer_message {
+    enum sp_peer_kind kind;
+    union {
+        struct sp_peer_hello hello;
+        struct sp_peer_form form;
+        struct sp_peer_raft raft;
+        struct sp_peer_stopped stopped;
+        struct sp_peer_call call;
+        uint32_t count; /* HEARTBEATS, LEADERS: entries in the body */
+    } u;
+    struct sp_slice body; /* decoding: a window on the message, reference held by the message's
+                             owner; encoding: unused, bodies are given as pieces */
+};
+
+/* Writes the head of `message` for a body of `body_size` bytes to `head` (room for
+ * SP_PEER_HEAD_SIZE_MAX); returns its size. */
+size_t sp_peer_head_encode(const struct sp_peer_message *message, size_t body_size, uint8_t *head);
+
+/* Tells from the first bytes how long the message at `bytes` is. SPATE_ERR_AGAIN: fewer than 16
+ * bytes; SPATE_ERR_MALFORMED: wrong version or impossible sizes; SPATE_ERR_TOO_LARGE. */
+int sp_peer_message_size(const uint8_t *bytes, size_t size, size_t *out_size);
+
+/* Reads a complete message; out->body borrows from `blob` (no reference taken).
+ * SPATE_ERR_MALFORMED: checksum, kind, head size or counts are wrong. */
+int sp_peer_message_decode(struct sp_blob *blob,
+                           size_t position,
+                           size_t size,
+                           struct sp_peer_message *out);
+
+/* Entries of HEARTBEATS (struct sp_peer_raft, without a body) and LEADERS bodies, fixed size each.
+ */
+#define SP_PEER_RAFT_SIZE 88
+#define SP_PEER_LEADER_SIZE 24
+void sp_peer_raft_encode(const struct sp_peer_raft *raft, uint8_t *bytes);
+void sp_peer_raft_decode(const uint8_t *bytes, struct sp_peer_raft *out_raft);
+void sp_peer_leader_encode(const struct sp_peer_leader *leader, uint8_t *bytes);
+void sp_peer_leader_decode(const uint8_t *bytes, struct sp_peer_leader *out_leader);
+
+#endif /* SP_WIRE_PEER_API_H */
