@@ -6,12 +6,14 @@
  *     8    1  version     1
  *     9    1  kind        enum sp_peer_kind
  *    10    2  head_size   bytes before the body
- *    12    4  reserved    0
+ *    12    4  body_crc    crc32c of the body; RAFT: 0
  *    16    .  fields of the kind, in the order of the structs below, each at its natural width
- *     .    .  body        frames, a checkpoint, or a command; has checksums of its own or is text
+ *     .    .  body        frames or a chunk of a checkpoint (both have checksums of their own, so
+ *                         that nothing is summed twice), or entries, MessagePack or text
  *
- * Heads are checked before anything is allocated; bodies of frames are checked frame by frame by
- * the receiver's storage, so that nothing is summed twice. */
+ * The first 12 bytes mean the same in every version, so that a node of another version can be told
+ * why it is refused. Heads are checked before anything is allocated; frames are checked one by one
+ * by the receiver's storage. Any thread. */
 #ifndef SP_WIRE_PEER_API_H
 #define SP_WIRE_PEER_API_H
 
@@ -113,6 +115,7 @@ struct sp_peer_call {
 
 struct sp_peer_message {
     enum sp_peer_kind kind;
+    uint32_t body_crc; /* crc32c of the body, 0 for RAFT; sp_transport_send fills it in */
     union {
         struct sp_peer_hello hello;
         struct sp_peer_form form;
@@ -126,12 +129,26 @@ struct sp_peer_message {
 };
 
 /* Writes the head of `message` for a body of `body_size` bytes to `head` (room for
- * SP_PEER_HEAD_SIZE_MAX); returns its size. */
+ * SP_PEER_HEAD_SIZE_MAX); returns its size. The caller answers for counts and the size bound. */
 size_t sp_peer_head_encode(const struct sp_peer_message *message, size_t body_size, uint8_t *head);
 
+/* Bytes from which everything about the size of a message is known. */
+#define SP_PEER_PREFIX_SIZE 16
+
+/* A message of another version is read to its end, to answer it, only if it is no longer than this.
+ */
+#define SP_PEER_FOREIGN_SIZE_MAX 4096
+
 /* Tells from the first bytes how long the message at `bytes` is. SPATE_ERR_AGAIN: fewer than 16
- * bytes; SPATE_ERR_MALFORMED: wrong version or impossible sizes; SPATE_ERR_TOO_LARGE. */
+ * bytes; SPATE_ERR_MALFORMED: impossible sizes; SPATE_ERR_TOO_LARGE. */
 int sp_peer_message_size(const uint8_t *bytes, size_t size, size_t *out_size);
+
+/* Size of the head of the message at `bytes`, of which sp_peer_message_size has approved. */
+size_t sp_peer_head_size(const uint8_t *bytes);
+
+/* Checks a whole head, before the body is read. SPATE_ERR_MALFORMED: checksum, kind, sizes, counts
+ * or flags are wrong; SPATE_ERR_UNSUPPORTED: intact, but of another version. */
+int sp_peer_head_check(const uint8_t *head);
 
 /* Reads a complete message; out->body borrows from `blob` (no reference taken).
  * SPATE_ERR_MALFORMED: checksum, kind, head size or counts are wrong. */
