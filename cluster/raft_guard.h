@@ -11,27 +11,28 @@
  *                   |                           host.send(message, stamp) *   what to send
  *                   '-- and again, for steps that the guard itself takes (see I4)
  *                   |
- *                   v  the call returns: now apply up to sp_raft_guard_committed(), re-arm the
- * timer
+ *                   v  the call returns: apply up to sp_raft_guard_committed(), re-arm the timer
  *
  * Invariants:
  *  I1  Callbacks only record. The host calls no function of this module from inside update or send;
  *      it decides after the call has returned. Every pointer given to a callback is borrowed until
  *      that callback returns; every pointer given to a function here is borrowed until it returns.
  *  I2  Order. Within one step update comes before send. The host handles update.flags so:
- *        CURRENT_TERM | VOTED_FOR   queue {raft_current_term, raft_voted_for} for the disk; no
- * message sent in this or a later step leaves before it is durable ENTRIES {index, batch, n}  index
- * <= last: truncate from index first. Then write n entries. Types and terms are in `batch`; of
- * `buf` only that of RAFT_CHANGE is meaningful (an encoded configuration) SNAPSHOT replace the
- * whole log by {index, term, configuration}, atomically; then call sp_raft_guard_persisted_snapshot
- *        STATE                      raft_state(&guard->raft) changed
+ *        CURRENT_TERM, VOTED_FOR  queue {raft_current_term, raft_voted_for} for the disk; no
+ *                                 message of this or a later step leaves before it is durable
+ *        ENTRIES                  {index, batch, n}: if index <= last, truncate from index first;
+ *                                 then write n entries. Types and terms are in `batch`; of `buf`
+ *                                 only that of a RAFT_CHANGE counts (an encoded configuration)
+ *        SNAPSHOT                 replace the whole log by {index, term, configuration}, as one;
+ *                                 then call sp_raft_guard_persisted_snapshot
+ *        STATE                    raft_state(&guard->raft) changed
  *      Everything else (commit index, timeout) is read after the call.
  *  I3  A truncation at i, and an install, takes back the proof of every write still in flight: it
  *      proves at most up to i-1 (an install: nothing). sp_raft_guard_persisted is called only with
  *      an index that all completed writes still prove.
  *  I4  Steps of its own: RAFT_CONFIGURATION as soon as a change is committed, and a RAFT_BARRIER
- * when it leads without an entry of its own term. They arrive as further update and send calls. I5
- * After a fatal error (sp_raft_guard_failed) no call steps again: the replica must be closed.
+ *      when it leads without an entry of its own term: further update and send calls.
+ *  I5  After a fatal error (sp_raft_guard_failed) nothing steps again: the replica must be closed.
  *
  * The guards, by the name of the scenario that fails without each (tests/scripts):
  *  G1  a reply to a request of an older term is not taken for one of this term
@@ -45,6 +46,7 @@
  *  G9  a standby that is out of contact votes, so that a promotion it has not seen cannot block
  *  G10 late duplicate rejections are dropped; a denied pre-vote tells the real term
  *  G11 a submit is sent at once, also to followers that were quiet
+ *  N1  a vote result counts only for a candidate: a late pre-vote reply deposes no leader
  * Policies that are refused: SPARE, direct addition as voter, demotion, self-removal, more than one
  * server per change, a snapshot at index 1.
  *
@@ -77,10 +79,9 @@ enum {
     SP_RAFT_GUARD_G10_STALE_REJECTION = 1 << 9,
     SP_RAFT_GUARD_G10_PRE_VOTE_TERM = 1 << 10,
     SP_RAFT_GUARD_G11_SUBMIT_NOW = 1 << 11,
-    SP_RAFT_GUARD_BARRIER = 1 << 12,   /* a new leader's own barrier */
-    SP_RAFT_GUARD_POLICY = 1 << 13,    /* the refusals of change and snapshot */
-    SP_RAFT_GUARD_CANDIDATE = 1 << 14, /* vote results only for candidates */
-    SP_RAFT_GUARD_COMMIT = 1 << 15,    /* the commit index never goes back */
+    SP_RAFT_GUARD_BARRIER = 1 << 12,      /* a new leader's own barrier */
+    SP_RAFT_GUARD_POLICY = 1 << 13,       /* the refusals of change and snapshot */
+    SP_RAFT_GUARD_N1_CANDIDATE = 1 << 14, /* vote results only for candidates */
 };
 
 /* What a result carries besides libraft's fields. Both travel to the receiver of the message. */
@@ -145,7 +146,6 @@ struct sp_raft_guard {
     uint64_t committed_index;   /* may be applied; never goes back */
     uint64_t request_term;      /* of the request being answered in this step, or 0 */
     uint64_t request_prev_term; /* likewise, for G7 */
-    uint64_t barrier_term;      /* term in which our own barrier was last submitted */
     bool rejected;              /* this step answered with a rejection */
     struct sp_raft_guard_peer peers[SP_RAFT_GUARD_SERVERS_MAX];
 };
@@ -204,13 +204,14 @@ int sp_raft_guard_start(struct sp_raft_guard *guard,
                         uint64_t now_ms,
                         const struct sp_raft_guard_start *start) SP_CHECK_RESULT;
 
-/* --- events. `now_ms` is monotone. Errors of all of them, besides those listed at each:
+/* --- events ---
+ *
+ * `now_ms` is monotone. Errors of all of them, besides those listed at each:
  *   SPATE_ERR_STOPPED   the replica has failed before (I5)
+ *   SPATE_ERR_MALFORMED receive functions only: refused whole, the replica is untouched
  *   fatal, and from then on in sp_raft_guard_failed: SPATE_ERR_NOMEM, SPATE_ERR_INTERNAL (libraft
  *   found a committed entry in conflict), or what host.update returned
- * SPATE_ERR_MALFORMED of a receive function means that the message was refused whole and the
- * replica is untouched. Messages that are merely late or unwanted are dropped, and 0 is returned.
- * --- */
+ * Messages that are merely late or unwanted are dropped, and 0 is returned. */
 
 /* AppendEntries as the transport carries it. */
 struct sp_raft_guard_append {
@@ -309,12 +310,14 @@ int sp_raft_guard_submit(struct sp_raft_guard *guard,
                          unsigned count) SP_CHECK_RESULT;
 
 /* Proposes `next` (borrowed) as the configuration. On success ENTRIES has carried one RAFT_CHANGE
- * entry whose buf is the encoding. Errors, all without effect except that AGAIN may have appended a
- * barrier: SPATE_ERR_NOT_LEADER SPATE_ERR_INVALID  not exactly one of: add one STANDBY, promote one
- * STANDBY to VOTER, remove one server that is not ourselves; or no voter would remain
+ * entry whose buf is the encoding. Errors, all without effect, but AGAIN may append a barrier:
+ *   SPATE_ERR_NOT_LEADER
+ *   SPATE_ERR_NOMEM
+ *   SPATE_ERR_INVALID  not exactly one of: add one STANDBY, promote one STANDBY to VOTER, remove
+ *                      one server that is not ourselves; or no voter would remain
  *   SPATE_ERR_BUSY     another change is not committed yet
  *   SPATE_ERR_AGAIN    not yet: no entry of our term is committed (G5), or the server to promote
- * has not stored its own STANDBY entry. Retry after a pause SPATE_ERR_NOMEM */
+ *                      has not stored its own STANDBY entry. Retry after a pause. */
 int sp_raft_guard_change(struct sp_raft_guard *guard,
                          uint64_t now_ms,
                          const struct raft_configuration *next) SP_CHECK_RESULT;
@@ -332,8 +335,7 @@ int sp_raft_guard_transfer(struct sp_raft_guard *guard,
                            uint64_t now_ms,
                            uint64_t to) SP_CHECK_RESULT;
 
-/* Moves the floor of the log: `metadata` (term is ignored, configuration is
- * borrowed) is the durable checkpoint at or above the new floor, and `trailing` entries up to its
+/* Moves the floor of the log: `metadata` (its term is ignored) is the durable checkpoint at or above the new floor, and `trailing` entries up to its
  * index are kept; entries below are forgotten, and a follower that needs them is sent an
  * InstallSnapshot. Call it when the floor is durable and before segments are deleted. Errors,
  * without effect: SPATE_ERR_INVALID (index below 2, not above the current snapshot, above what is
