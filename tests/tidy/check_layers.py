@@ -47,7 +47,8 @@ HOMES = {
 PURE_HEADERS = set(
     """assert.h ctype.h endian.h errno.h float.h inttypes.h limits.h math.h stdalign.h stdarg.h
     stdatomic.h stdbool.h stddef.h stdint.h stdio.h stdlib.h string.h strings.h sys/types.h
-    sys/uio.h immintrin.h nmmintrin.h wmmintrin.h smmintrin.h emmintrin.h cpuid.h arm_acle.h""".split()
+    sys/uio.h immintrin.h nmmintrin.h wmmintrin.h smmintrin.h emmintrin.h cpuid.h
+    arm_acle.h""".split()
 )
 # (file, header): the one place that may, and why
 EXCEPTIONS = {
