@@ -38,6 +38,10 @@
 /* Most headers of one record that the builder takes; readers take what fits into the record. */
 #define SP_RECORD_HEADERS_MAX 256
 
+/* Timestamps the builder takes lie between minus and plus this: 2^53, what every client can hold.
+ */
+#define SP_TIMESTAMP_MS_MAX ((int64_t)9007199254740992)
+
 enum sp_compression {
     SP_COMPRESSION_NONE = 0,
     SP_COMPRESSION_GZIP = 1,   /* known, not supported */

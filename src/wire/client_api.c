@@ -1,0 +1,230 @@
+#include "wire/client_api.h"
+
+#include <stddef.h>
+
+#include "base/assert.h"
+#include "base/limits.h"
+#include "wire/fields.h"
+
+const char *sp_method_name(enum sp_method method)
+{
+    static const char *const names[] = {
+#define METHOD_NAME(name, text) [SP_METHOD_##name] = text,
+        SP_METHOD_LIST(METHOD_NAME)
+#undef METHOD_NAME
+    };
+
+    SP_ASSERT(method < SP_METHOD_COUNT);
+    return names[method];
+}
+
+enum sp_method sp_method_find(struct sp_bytes name)
+{
+    for (unsigned i = 0; i < SP_METHOD_COUNT; i++) {
+        if (sp_bytes_equal_text(name, sp_method_name((enum sp_method)i))) {
+            return (enum sp_method)i;
+        }
+    }
+    return SP_METHOD_COUNT;
+}
+
+/* One line per field. Optional numbers may also be sent as the value that stands for absent, so
+ * their range begins there. */
+#define AT(type, member) .position = offsetof(struct sp_##type, member)
+#define RANGE(low, high) .min = (low), .max = (high)
+#define ID_OPTIONAL .optional = true, .absent = -1, RANGE(-1, SP_API_WHOLE_MAX)
+#define I32_OPTIONAL .optional = true, .absent = -1, RANGE(-1, INT32_MAX)
+#define I32_COUNT RANGE(0, INT32_MAX)
+#define I32_ID RANGE(-1, INT32_MAX)
+#define WHOLE RANGE(0, SP_API_WHOLE_MAX)
+#define TOPIC_NAME .max = SP_TOPIC_NAME_SIZE_MAX
+
+/* The shape of struct sp_<type> from the fields in <type>_fields. */
+#define SHAPE(type, label)                                                                         \
+    static const struct sp_shape type##_shape = { label,                                           \
+                                                  type##_fields,                                   \
+                                                  sizeof type##_fields / sizeof type##_fields[0] }
+
+static const struct sp_shape empty_request_shape = { NULL, NULL, 0 };
+
+static const struct sp_field hello_request_fields[] = {
+    { "client",
+      SP_FIELD_TEXT,
+      .optional = true,
+      AT(hello_request, client),
+      .max = SP_CLIENT_NAME_SIZE_MAX },
+    { "version",
+      SP_FIELD_TEXT,
+      .optional = true,
+      AT(hello_request, version),
+      .max = SP_CLIENT_NAME_SIZE_MAX },
+};
+SHAPE(hello_request, "hello");
+
+static const struct sp_field limits_fields[] = {
+    { "max_message_bytes", SP_FIELD_I64, AT(limits, max_message_bytes), ID_OPTIONAL },
+    { "max_batch_bytes", SP_FIELD_I64, AT(limits, max_batch_bytes), ID_OPTIONAL },
+    { "max_fetch_bytes", SP_FIELD_I64, AT(limits, max_fetch_bytes), ID_OPTIONAL },
+};
+SHAPE(limits, "limits");
+
+static const struct sp_field hello_response_fields[] = {
+    { "server", SP_FIELD_TEXT, AT(hello_response, server) },
+    { "version", SP_FIELD_TEXT, AT(hello_response, version) },
+    { "cluster_id", SP_FIELD_TEXT, .optional = true, AT(hello_response, cluster_id) },
+    { "node_id", SP_FIELD_I32, AT(hello_response, node_id), I32_ID },
+    { "features", SP_FIELD_TEXTS, .optional = true, AT(hello_response, features) },
+    { "limits",
+      SP_FIELD_SHAPE,
+      .optional = true,
+      AT(hello_response, limits),
+      .inner = &limits_shape },
+};
+SHAPE(hello_response, "hello");
+
+static const struct sp_field metadata_request_fields[] = {
+    { "topics", SP_FIELD_TEXTS, .optional = true, AT(metadata_request, topics) },
+};
+SHAPE(metadata_request, "metadata");
+
+static const struct sp_field topic_create_request_fields[] = {
+    { "name", SP_FIELD_TEXT, AT(topic_create_request, name), TOPIC_NAME },
+    { "partitions", SP_FIELD_I32, AT(topic_create_request, partitions), I32_OPTIONAL },
+    { "replicas", SP_FIELD_I32, AT(topic_create_request, replicas), I32_OPTIONAL },
+    { "config", SP_FIELD_MAP, .optional = true, AT(topic_create_request, config) },
+};
+SHAPE(topic_create_request, "topic.create");
+
+static const struct sp_field topic_create_response_fields[] = {
+    { "name", SP_FIELD_TEXT, AT(topic_create_response, name) },
+    { "id", SP_FIELD_I64, AT(topic_create_response, id), RANGE(-1, SP_API_WHOLE_MAX) },
+    { "partitions", SP_FIELD_I32, AT(topic_create_response, partitions), I32_COUNT },
+    { "replicas", SP_FIELD_I32, AT(topic_create_response, replicas), I32_COUNT },
+};
+SHAPE(topic_create_response, "topic.create");
+
+static const struct sp_field topic_request_fields[] = {
+    { "name", SP_FIELD_TEXT, AT(topic_request, name), TOPIC_NAME },
+};
+SHAPE(topic_request, NULL);
+
+static const struct sp_field produce_request_fields[] = {
+    { "topic", SP_FIELD_TEXT, AT(produce_request, topic), TOPIC_NAME },
+    { "topic_id", SP_FIELD_I64, AT(produce_request, topic_id), ID_OPTIONAL },
+    { "partition", SP_FIELD_I32, AT(produce_request, partition), I32_COUNT },
+    { "timeout_ms", SP_FIELD_I32, AT(produce_request, timeout_ms), I32_OPTIONAL },
+    { "records", SP_FIELD_RECORDS, AT(produce_request, records) },
+};
+SHAPE(produce_request, "produce");
+
+static const struct sp_field produce_response_fields[] = {
+    { "offset", SP_FIELD_I64, AT(produce_response, offset), WHOLE },
+    { "term", SP_FIELD_I64, AT(produce_response, term), WHOLE },
+    { "fsynced", SP_FIELD_I32, AT(produce_response, fsynced), I32_COUNT },
+    { "count", SP_FIELD_I32, AT(produce_response, count), I32_COUNT },
+};
+SHAPE(produce_response, "produce");
+
+static const struct sp_field fetch_request_fields[] = {
+    { "topic", SP_FIELD_TEXT, AT(fetch_request, topic), TOPIC_NAME },
+    { "topic_id", SP_FIELD_I64, AT(fetch_request, topic_id), ID_OPTIONAL },
+    { "partition", SP_FIELD_I32, AT(fetch_request, partition), I32_COUNT },
+    { "offset", SP_FIELD_I64, AT(fetch_request, offset), WHOLE },
+    { "max_bytes", SP_FIELD_I32, AT(fetch_request, max_bytes), I32_OPTIONAL },
+    { "min_bytes", SP_FIELD_I32, AT(fetch_request, min_bytes), I32_OPTIONAL },
+    { "max_wait_ms", SP_FIELD_I32, AT(fetch_request, max_wait_ms), I32_OPTIONAL },
+    { "format",
+      SP_FIELD_FORMAT,
+      .optional = true,
+      AT(fetch_request, format),
+      .absent = SP_FETCH_FORMAT_BATCH },
+    { "epoch", SP_FIELD_I32, AT(fetch_request, epoch), I32_OPTIONAL },
+};
+SHAPE(fetch_request, "fetch");
+
+static const struct sp_field fetch_response_fields[] = {
+    { "high_watermark", SP_FIELD_I64, AT(fetch_response, high_watermark), WHOLE },
+    { "log_start", SP_FIELD_I64, AT(fetch_response, log_start), WHOLE },
+    { "end_offset", SP_FIELD_I64, AT(fetch_response, end_offset), ID_OPTIONAL },
+    { "records", SP_FIELD_RECORDS, AT(fetch_response, records) },
+};
+SHAPE(fetch_response, "fetch");
+
+static const struct sp_field offsets_request_fields[] = {
+    { "topic", SP_FIELD_TEXT, AT(offsets_request, topic), TOPIC_NAME },
+    { "partition", SP_FIELD_I32, AT(offsets_request, partition), I32_COUNT },
+    { "at",
+      SP_FIELD_AT,
+      .optional = true,
+      AT(offsets_request, at),
+      .absent = SP_OFFSETS_AT_LATEST },
+};
+SHAPE(offsets_request, "offsets");
+
+static const struct sp_field offsets_response_fields[] = {
+    { "offset", SP_FIELD_I64, AT(offsets_response, offset), WHOLE },
+    { "timestamp",
+      SP_FIELD_I64,
+      .optional = true,
+      AT(offsets_response, timestamp),
+      .absent = -1,
+      RANGE(-SP_API_WHOLE_MAX, SP_API_WHOLE_MAX) },
+};
+SHAPE(offsets_response, "offsets");
+
+static const struct sp_field producer_init_response_fields[] = {
+    { "producer_id", SP_FIELD_I64, AT(producer_init_response, producer_id), WHOLE },
+    { "producer_epoch",
+      SP_FIELD_I16,
+      AT(producer_init_response, producer_epoch),
+      RANGE(0, INT16_MAX) },
+};
+SHAPE(producer_init_response, "producer.init");
+
+/* The three functions of each struct; `decode` says whether it comes in params or as a result. */
+#define DEFINE(type, decode)                                                                       \
+    void sp_##type##_init(struct sp_##type *value)                                                 \
+    {                                                                                              \
+        *value = (struct sp_##type){ 0 };                                                          \
+        sp_shape_init(&type##_shape, value);                                                       \
+    }                                                                                              \
+    int sp_##type##_decode(                                                                        \
+        const struct sp_cursor *cursor, struct sp_##type *out, struct sp_api_error *error)         \
+    {                                                                                              \
+        struct sp_cursor copy = *cursor;                                                           \
+        struct sp_##type value = { 0 };                                                            \
+        int rv = decode(&type##_shape, &copy, &value, error);                                      \
+        if (rv == 0) {                                                                             \
+            *out = value;                                                                          \
+        }                                                                                          \
+        return rv;                                                                                 \
+    }                                                                                              \
+    void sp_##type##_encode(struct sp_pack *pack, const struct sp_##type *value)                   \
+    {                                                                                              \
+        sp_shape_encode(&type##_shape, pack, value, false);                                        \
+    }
+
+DEFINE(empty_request, sp_shape_decode_params)
+DEFINE(hello_request, sp_shape_decode_params)
+DEFINE(hello_response, sp_shape_decode)
+DEFINE(metadata_request, sp_shape_decode_params)
+DEFINE(topic_create_request, sp_shape_decode_params)
+DEFINE(topic_create_response, sp_shape_decode)
+DEFINE(topic_request, sp_shape_decode_params)
+DEFINE(produce_request, sp_shape_decode_params)
+DEFINE(produce_response, sp_shape_decode)
+DEFINE(fetch_request, sp_shape_decode_params)
+DEFINE(fetch_response, sp_shape_decode)
+DEFINE(offsets_request, sp_shape_decode_params)
+DEFINE(offsets_response, sp_shape_decode)
+DEFINE(producer_init_response, sp_shape_decode)
+
+void sp_produce_request_encode_head(struct sp_pack *pack, const struct sp_produce_request *value)
+{
+    sp_shape_encode(&produce_request_shape, pack, value, true);
+}
+
+void sp_fetch_response_encode_head(struct sp_pack *pack, const struct sp_fetch_response *value)
+{
+    sp_shape_encode(&fetch_response_shape, pack, value, true);
+}
