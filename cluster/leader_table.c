@@ -1,0 +1,267 @@
+#include "cluster/leader_table.h"
+
+#include "base/assert.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "spate/error.h"
+
+/* What is known of one group's leader, here or elsewhere. */
+struct leader {
+    uint64_t group_id;
+    uint64_t term;
+    uint32_t node_id;
+    struct sp_list dirty; /* in table->dirty while other nodes must be told */
+};
+
+struct sp_leader_table {
+    struct sp_loop *loop;
+    struct sp_transport *transport;
+    uint32_t node_id;
+    struct sp_map *entries; /* group id -> struct leader */
+    struct sp_list dirty;
+    struct sp_deferred spread;
+    uint32_t up[SP_NODES_MAX]; /* linked nodes */
+    unsigned up_count;
+    void (*changed)(void *arg, uint64_t group_id, uint32_t leader_node);
+    void *changed_arg;
+};
+
+static struct leader *leader_entry(struct sp_leader_table *table, uint64_t group_id)
+{
+    struct leader *leader = sp_map_get_u64(table->entries, group_id);
+
+    if (leader != NULL) {
+        return leader;
+    }
+    leader = sp_mem_calloc(1, sizeof *leader);
+    if (leader == NULL) {
+        return NULL; /* metadata stays vague until the next change */
+    }
+    leader->group_id = group_id;
+    sp_list_init(&leader->dirty);
+    if (sp_map_put_u64(table->entries, group_id, leader) != 0) {
+        sp_mem_free(leader);
+        return NULL;
+    }
+    return leader;
+}
+
+static void
+set_leader(struct sp_leader_table *table, struct leader *leader, uint64_t term, uint32_t node_id)
+{
+    bool changed = leader->node_id != node_id;
+
+    leader->term = term;
+    leader->node_id = node_id;
+    if (changed && table->changed != NULL) {
+        table->changed(table->changed_arg, leader->group_id, node_id);
+    }
+}
+
+static void send_leaders(struct sp_leader_table *table,
+                         uint32_t node_id,
+                         const struct sp_peer_leader *leaders,
+                         unsigned count)
+{
+    struct sp_peer_message message = { .kind = SP_PEER_LEADERS, .u.count = count };
+    struct sp_blob *blob = sp_blob_new((size_t)count * SP_PEER_LEADER_SIZE);
+    struct sp_slice body;
+
+    if (blob == NULL) {
+        return; /* told again with the next change or connection */
+    }
+    for (unsigned i = 0; i < count; i++) {
+        sp_peer_leader_encode(&leaders[i], blob->bytes + (size_t)i * SP_PEER_LEADER_SIZE);
+    }
+    body = sp_slice_of(blob, 0, blob->size);
+    (void)sp_transport_send(table->transport, node_id, &message, &body, 1); /* as above */
+    sp_slice_unref(&body);
+    sp_blob_unref(blob);
+}
+
+#define LEADERS_PER_MESSAGE 1024
+
+static void spread(struct sp_deferred *deferred)
+{
+    struct sp_leader_table *table = SP_CONTAINER_OF(deferred, struct sp_leader_table, spread);
+    struct sp_peer_leader batch[LEADERS_PER_MESSAGE];
+
+    while (!sp_list_empty(&table->dirty)) {
+        unsigned count = 0;
+        while (!sp_list_empty(&table->dirty) && count < LEADERS_PER_MESSAGE) {
+            struct leader *leader = SP_LIST_ENTRY(table->dirty.next, struct leader, dirty);
+            sp_list_remove(&leader->dirty);
+            batch[count] = (struct sp_peer_leader){ .group_id = leader->group_id,
+                                                    .term = leader->term,
+                                                    .node_id = leader->node_id };
+            count += 1;
+        }
+        for (unsigned i = 0; i < table->up_count; i++) {
+            send_leaders(table, table->up[i], batch, count);
+        }
+    }
+}
+
+/* Tells a node that has just connected everything that is led here. */
+static void tell_all(struct sp_leader_table *table, uint32_t node_id)
+{
+    struct sp_peer_leader batch[LEADERS_PER_MESSAGE];
+    struct sp_map_cursor cursor = { 0 };
+    struct leader *leader;
+    unsigned count = 0;
+
+    while ((leader = sp_map_next(table->entries, &cursor)) != NULL) {
+        if (leader->node_id != table->node_id) {
+            continue;
+        }
+        batch[count] = (struct sp_peer_leader){ .group_id = leader->group_id,
+                                                .term = leader->term,
+                                                .node_id = leader->node_id };
+        count += 1;
+        if (count == LEADERS_PER_MESSAGE) {
+            send_leaders(table, node_id, batch, count);
+            count = 0;
+        }
+    }
+    if (count > 0) {
+        send_leaders(table, node_id, batch, count);
+    }
+}
+
+void sp_leader_table_hear(struct sp_leader_table *table,
+                          uint32_t from_node,
+                          const struct sp_peer_message *message)
+{
+    const uint8_t *bytes = message->body.bytes;
+
+    for (uint32_t i = 0; i < message->u.count; i++) {
+        struct sp_peer_leader heard;
+        struct leader *leader;
+        sp_peer_leader_decode(bytes + (size_t)i * SP_PEER_LEADER_SIZE, &heard);
+        if (heard.node_id != 0 && heard.node_id != from_node) {
+            continue; /* nodes speak for themselves only */
+        }
+        leader = leader_entry(table, heard.group_id);
+        if (leader == NULL || heard.term < leader->term ||
+            (heard.node_id == 0 && leader->node_id != from_node)) {
+            continue;
+        }
+        set_leader(table, leader, heard.term, heard.node_id);
+    }
+}
+
+void sp_leader_table_set(struct sp_leader_table *table,
+                         uint64_t group_id,
+                         uint64_t term,
+                         uint32_t leader_node)
+{
+    struct leader *leader = leader_entry(table, group_id);
+    bool ours;
+
+    if (leader == NULL || term < leader->term) {
+        return;
+    }
+    ours = leader->node_id == table->node_id || leader_node == table->node_id;
+    set_leader(table, leader, term, leader_node);
+    if (ours && sp_list_empty(&leader->dirty)) {
+        sp_list_append(&table->dirty, &leader->dirty);
+        sp_loop_defer(table->loop, &table->spread);
+    }
+}
+
+uint32_t
+sp_leader_table_get(const struct sp_leader_table *table, uint64_t group_id, uint64_t *out_term)
+{
+    const struct leader *leader = sp_map_get_u64(table->entries, group_id);
+
+    if (out_term != NULL) {
+        *out_term = leader == NULL ? 0 : leader->term;
+    }
+    return leader == NULL ? 0 : leader->node_id;
+}
+
+void sp_leader_table_forget(struct sp_leader_table *table, uint64_t group_id)
+{
+    struct leader *leader = sp_map_remove_u64(table->entries, group_id);
+
+    if (leader != NULL) {
+        sp_list_remove(&leader->dirty);
+        sp_mem_free(leader);
+    }
+}
+
+void sp_leader_table_on_change(struct sp_leader_table *table,
+                               void (*cb)(void *arg, uint64_t group_id, uint32_t leader_node),
+                               void *arg)
+{
+    table->changed = cb;
+    table->changed_arg = arg;
+}
+
+void sp_leader_table_node_up(struct sp_leader_table *table, uint32_t node_id)
+{
+    SP_ASSERT(table->up_count < SP_NODES_MAX);
+    table->up[table->up_count] = node_id;
+    table->up_count += 1;
+    tell_all(table, node_id);
+}
+
+void sp_leader_table_node_down(struct sp_leader_table *table, uint32_t node_id)
+{
+    for (unsigned i = 0; i < table->up_count; i++) {
+        if (table->up[i] == node_id) {
+            table->up_count -= 1;
+            table->up[i] = table->up[table->up_count];
+            return;
+        }
+    }
+}
+
+void sp_leader_table_node_dead(struct sp_leader_table *table, uint32_t node_id)
+{
+    struct sp_map_cursor cursor = { 0 };
+    struct leader *leader;
+
+    while ((leader = sp_map_next(table->entries, &cursor)) != NULL) {
+        if (leader->node_id == node_id) {
+            set_leader(table, leader, leader->term, 0);
+        }
+    }
+}
+
+int sp_leader_table_new(struct sp_loop *loop,
+                        struct sp_transport *transport,
+                        uint32_t node_id,
+                        struct sp_leader_table **out_table)
+{
+    struct sp_leader_table *table = sp_mem_calloc(1, sizeof *table);
+
+    if (table == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    table->entries = sp_map_new();
+    if (table->entries == NULL) {
+        sp_mem_free(table);
+        return SPATE_ERR_NOMEM;
+    }
+    table->loop = loop;
+    table->transport = transport;
+    table->node_id = node_id;
+    sp_list_init(&table->dirty);
+    sp_deferred_init(&table->spread, spread);
+    *out_table = table;
+    return 0;
+}
+
+void sp_leader_table_free(struct sp_leader_table *table)
+{
+    struct sp_map_cursor cursor = { 0 };
+    struct leader *leader;
+
+    while ((leader = sp_map_next(table->entries, &cursor)) != NULL) {
+        sp_mem_free(leader);
+    }
+    sp_deferred_cancel(&table->spread);
+    sp_map_free(table->entries);
+    sp_mem_free(table);
+}

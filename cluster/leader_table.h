@@ -1,0 +1,54 @@
+/* Who leads which group, as far as this node knows, and how the other nodes come to know it.
+ *
+ *   a local replica sees a change -> entry -> (led here, or no more) LEADERS to every linked node
+ *   LEADERS from a node           -> entry, if it speaks for itself and its term is not older
+ *
+ * All calls on the loop thread. */
+#ifndef SP_CLUSTER_LEADER_TABLE_H
+#define SP_CLUSTER_LEADER_TABLE_H
+
+#include <stdint.h>
+
+#include "cluster/transport.h"
+#include "io/loop.h"
+
+struct sp_leader_table;
+
+/* `changed` (set later, may be NULL) is called when a group's leader changed. */
+int sp_leader_table_new(struct sp_loop *loop,
+                        struct sp_transport *transport,
+                        uint32_t node_id,
+                        struct sp_leader_table **out_table);
+
+void sp_leader_table_free(struct sp_leader_table *table);
+
+void sp_leader_table_on_change(struct sp_leader_table *table,
+                               void (*cb)(void *arg, uint64_t group_id, uint32_t leader_node),
+                               void *arg);
+
+/* Node id (0: nobody) and term (may be NULL). */
+uint32_t sp_leader_table_get(const struct sp_leader_table *table,
+                             uint64_t group_id,
+                             uint64_t *out_term);
+
+/* What a local replica knows now; other nodes are told when it concerns leadership of this one. */
+void sp_leader_table_set(struct sp_leader_table *table,
+                         uint64_t group_id,
+                         uint64_t term,
+                         uint32_t leader_node);
+
+void sp_leader_table_forget(struct sp_leader_table *table, uint64_t group_id);
+
+/* LEADERS came in. */
+void sp_leader_table_hear(struct sp_leader_table *table,
+                          uint32_t from_node,
+                          const struct sp_peer_message *message);
+
+/* A node is linked: tell it all that is led here, and from now on every change. */
+void sp_leader_table_node_up(struct sp_leader_table *table, uint32_t node_id);
+void sp_leader_table_node_down(struct sp_leader_table *table, uint32_t node_id);
+
+/* The node's process is gone: it leads nothing any more. */
+void sp_leader_table_node_dead(struct sp_leader_table *table, uint32_t node_id);
+
+#endif /* SP_CLUSTER_LEADER_TABLE_H */

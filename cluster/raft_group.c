@@ -1,0 +1,490 @@
+/* The life of a replica: opening, submitting, looking, stopping, closing. */
+#include "cluster/raft_group.h"
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "base/trace.h"
+#include "cluster/raft_group_internal.h"
+#include "spate/error.h"
+
+/* Unacknowledged frames on the way to one follower; bytes are bounded by the group's budget. */
+#define WINDOW_ENTRIES 512
+
+/* An unanswered checkpoint transfer is repeated after this. */
+#define INSTALL_TIMEOUT_MS 3000
+
+/* Survivors of a dead leader stand for election one after the other, by place in the membership. */
+#define STAGGER_MS 30
+
+uint64_t sp_raft_now_ms(const struct sp_raft_group *group)
+{
+    return sp_loop_now_ms(group->context->loop);
+}
+
+/* ---- stopping -------------------------------------------------------------------------------- */
+
+static void tell_stopped(struct sp_raft_group *group)
+{
+    const struct raft_configuration *members = &group->guard.raft.configuration;
+    struct sp_peer_message message = { .kind = SP_PEER_STOPPED,
+                                       .u.stopped = { .group_id = group->group_id,
+                                                      .replica_id = group->replica_id } };
+
+    for (unsigned i = 0; i < members->n; i++) {
+        uint32_t node_id = sp_raft_node_of(group, members->servers[i].id);
+        if (node_id != 0 && node_id != group->context->node_id) {
+            (void)sp_transport_send(
+                group->context->transport, node_id, &message, NULL, 0); /* timeouts cover a loss */
+        }
+    }
+}
+
+void sp_raft_stop(struct sp_raft_group *group, int status, const char *text)
+{
+    if (group->stopped || group->closing) {
+        return;
+    }
+    group->stopped = true;
+    sp_timer_stop(&group->timer);
+    SP_TRACE_ERROR("raft",
+                   "replica stopped itself",
+                   "group=%llu replica=%llu error=%s reason=\"%s\"",
+                   (unsigned long long)group->group_id,
+                   (unsigned long long)group->replica_id,
+                   spate_error_name(status),
+                   text);
+    tell_stopped(group);
+    sp_raft_send_drop_all(group);
+    sp_raft_fail_submits(group, SPATE_ERR_STOPPED);
+    group->machine->type->stopped(group->machine, status, text);
+    group->context->leader_changed(group->context, group);
+}
+
+/* ---- after every event ----------------------------------------------------------------------- */
+
+static enum sp_role role_of(const struct sp_raft_group *group)
+{
+    int state = group->guard.started ? sp_raft_state(group) : RAFT_FOLLOWER;
+
+    if (state == RAFT_LEADER) {
+        return SP_ROLE_LEADER;
+    }
+    return state == RAFT_CANDIDATE ? SP_ROLE_CANDIDATE : SP_ROLE_FOLLOWER;
+}
+
+static uint64_t leader_replica_of(const struct sp_raft_group *group)
+{
+    raft_id id = 0;
+    const char *address = NULL;
+
+    if (group->stopped || !group->guard.started) {
+        return 0;
+    }
+    /* libraft's accessor takes a mutable pointer and only reads */
+    raft_leader((struct raft *)(uintptr_t)&group->guard.raft, &id, &address);
+    return id;
+}
+
+static uint32_t leader_node_of(const struct sp_raft_group *group)
+{
+    uint64_t replica_id = leader_replica_of(group);
+
+    return replica_id == group->replica_id ? group->context->node_id
+                                           : sp_raft_node_of(group, replica_id);
+}
+
+static bool is_ready(const struct sp_raft_group *group)
+{
+    return !group->stopped && group->guard.started && role_of(group) == SP_ROLE_LEADER &&
+           sp_log_term_at(group->log, group->applied) == raft_current_term(&group->guard.raft);
+}
+
+static void tell_changes(struct sp_raft_group *group)
+{
+    enum sp_role role = role_of(group);
+    uint64_t term = raft_current_term(&group->guard.raft);
+    uint32_t leader = leader_node_of(group);
+    bool ready = is_ready(group);
+    bool lost =
+        group->seen_role == SP_ROLE_LEADER && (role != SP_ROLE_LEADER || term != group->seen_term);
+    bool leader_changed = leader != group->seen_leader || term != group->seen_term;
+
+    if (role == group->seen_role && ready == group->seen_ready && !leader_changed) {
+        return;
+    }
+    group->seen_role = role;
+    group->seen_term = term;
+    group->seen_leader = leader;
+    group->seen_ready = ready;
+    if (lost) {
+        sp_raft_fail_submits(group, SPATE_ERR_LEADER_CHANGED);
+    }
+    group->machine->type->role_changed(group->machine);
+    if (leader_changed) {
+        group->context->leader_changed(group->context, group);
+    }
+}
+
+static void rearm(struct sp_raft_group *group)
+{
+    uint64_t due_ms = sp_raft_guard_timeout_ms(&group->guard);
+    uint64_t earliest_ms = sp_raft_now_ms(group) + 1;
+
+    if (due_ms < earliest_ms) {
+        due_ms = earliest_ms;
+    }
+    if (sp_timer_active(&group->timer) && group->timer.due_ms == due_ms) {
+        return;
+    }
+    if (sp_timer_start(&group->timer, due_ms) != 0) {
+        sp_raft_stop(group, SPATE_ERR_NOMEM, "its timer could not be started");
+    }
+}
+
+void sp_raft_advance(struct sp_raft_group *group)
+{
+    group->again = true;
+    if (group->advancing) {
+        return;
+    }
+    group->advancing = true;
+    while (group->again && !group->stopped && !group->closing && group->guard.started) {
+        int failed = sp_raft_guard_failed(&group->guard);
+        group->again = false;
+        if (failed != 0) {
+            sp_raft_stop(group, failed, "consensus could not go on");
+            break;
+        }
+        tell_changes(group);
+        sp_raft_apply(group);
+        if (!group->closing && !group->stopped) {
+            tell_changes(group); /* applying may have made a leader ready */
+        }
+    }
+    if (!group->stopped && !group->closing && group->guard.started) {
+        rearm(group);
+    }
+    group->advancing = false;
+}
+
+static void on_timer(struct sp_timer *timer)
+{
+    struct sp_raft_group *group = SP_CONTAINER_OF(timer, struct sp_raft_group, timer);
+
+    int rv = sp_raft_guard_timeout(&group->guard, sp_raft_now_ms(group));
+
+    SP_ASSERT(rv == 0 || sp_raft_guard_failed(&group->guard) != 0); /* advance tells of it */
+    sp_raft_advance(group);
+}
+
+/* ---- opening ------------------------------------------------------------------------------- */
+
+static int restore_machine(struct sp_raft_group *group)
+{
+    const uint8_t *bytes = NULL;
+    size_t size = 0;
+
+    if (sp_log_checkpoint_index(group->log) > 0) {
+        sp_log_checkpoint_state(group->log, &bytes, &size);
+    }
+    return group->machine->type->restore(group->machine, bytes, size);
+}
+
+static int init_guard(struct sp_raft_group *group, const struct sp_raft_group_options *options)
+{
+    struct sp_raft_guard_options guard = {
+        .id = options->replica_id,
+        .seed = (unsigned)sp_rand_next(&group->context->rand),
+        .election_timeout_ms =
+            options->election_timeout_ms == 0 ? 300 : options->election_timeout_ms,
+        .heartbeat_ms = options->heartbeat_timeout_ms == 0 ? 50 : options->heartbeat_timeout_ms,
+        .install_timeout_ms = INSTALL_TIMEOUT_MS,
+        .window_entries = WINDOW_ENTRIES,
+        .pre_vote = true,
+        .host = { .arg = group, .update = sp_raft_host_update, .send = sp_raft_host_send },
+    };
+
+    return sp_raft_guard_init(&group->guard, &guard);
+}
+
+int sp_raft_group_open(struct sp_raft_context *context,
+                       const struct sp_raft_group_options *options,
+                       struct sp_raft_group **out_group)
+{
+    static const struct sp_log_handler log_handler = { sp_raft_host_persisted };
+    struct sp_raft_group *group = sp_mem_calloc(1, sizeof *group);
+    int rv;
+
+    if (group == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    group->context = context;
+    group->machine = options->machine;
+    group->log = options->log;
+    group->group_id = options->group_id;
+    group->replica_id = options->replica_id;
+    sp_timer_init(&group->timer, context->loop, on_timer);
+    sp_list_init(&group->meta_node);
+    sp_list_init(&group->gated);
+    sp_list_init(&group->submits);
+    rv = init_guard(group, options);
+    if (rv != 0) {
+        sp_mem_free(group);
+        return rv;
+    }
+    rv = restore_machine(group);
+    if (rv == 0) {
+        rv = sp_raft_plan_start(group);
+    }
+    if (rv != 0) {
+        sp_list_remove(&group->meta_node);
+        sp_raft_forget_start(group);
+        sp_raft_guard_deinit(&group->guard);
+        sp_mem_free(group);
+        return rv;
+    }
+    sp_log_set_handler(group->log, &log_handler, group);
+    *out_group = group;
+    if (group->meta_issued <= sp_store_meta_durable(context->store)) {
+        sp_raft_group_meta_durable(group, group->meta_issued);
+    }
+    return 0;
+}
+
+struct sp_raft_group *sp_raft_group_of_waiter(struct sp_list *node)
+{
+    return SP_LIST_ENTRY(node, struct sp_raft_group, meta_node);
+}
+
+void sp_raft_group_meta_durable(struct sp_raft_group *group, uint64_t sequence)
+{
+    if (group->closing || group->stopped || group->meta_issued > sequence) {
+        return;
+    }
+    sp_list_remove(&group->meta_node);
+    if (group->starting.pending) {
+        int rv = sp_raft_start(group);
+        if (rv != 0) {
+            sp_raft_stop(group, rv, "consensus could not start");
+        }
+        return;
+    }
+    sp_raft_send_release_gated(group);
+    if (group->persisted_waiting > 0) {
+        sp_raft_host_persisted(group, group->persisted_waiting);
+    }
+}
+
+/* ---- submitting ------------------------------------------------------------------------------ */
+
+static int check_submit(const struct sp_raft_group *group, uint64_t size)
+{
+    if (group->stopped || group->closing) {
+        return SPATE_ERR_STOPPED;
+    }
+    if (!group->guard.started || role_of(group) != SP_ROLE_LEADER) {
+        return SPATE_ERR_NOT_LEADER;
+    }
+    if (!is_ready(group)) {
+        return SPATE_ERR_NOT_READY;
+    }
+    if (size > SP_BATCH_BYTES_MAX) {
+        return SPATE_ERR_TOO_LARGE;
+    }
+    if (group->submit_count >= SP_GROUP_PENDING_ENTRIES_MAX ||
+        group->submitted_bytes + size > SP_GROUP_PENDING_BYTES_MAX) {
+        return SPATE_ERR_BUSY;
+    }
+    return 0;
+}
+
+int sp_raft_group_submit(struct sp_raft_group *group,
+                         enum sp_frame_kind kind,
+                         const struct sp_iovec *pieces,
+                         unsigned count,
+                         struct sp_submit *submit)
+{
+    struct raft_entry entry = { .type = RAFT_COMMAND };
+    uint64_t size = 0;
+    int rv;
+
+    for (unsigned i = 0; i < count; i++) {
+        size += pieces[i].size;
+    }
+    rv = check_submit(group, size);
+    if (rv != 0) {
+        return rv;
+    }
+    group->submit_kind = kind;
+    group->submit_pieces = pieces;
+    group->submit_piece_count = count;
+    rv = sp_raft_guard_submit(&group->guard, sp_raft_now_ms(group), &entry, 1);
+    group->submit_pieces = NULL;
+    if (rv != 0) {
+        sp_raft_advance(group); /* a failed disk or memory stops the replica */
+        return rv;
+    }
+    submit->index = sp_log_last_index(group->log);
+    submit->term = raft_current_term(&group->guard.raft);
+    submit->base_offset = group->submit_offset;
+    submit->fsynced = 0;
+    sp_list_append(&group->submits, &submit->node);
+    group->submit_count += 1;
+    group->submitted_bytes += size;
+    sp_raft_advance(group);
+    return 0;
+}
+
+int sp_raft_group_transfer(struct sp_raft_group *group)
+{
+    int rv;
+
+    if (group->stopped || group->closing || !group->guard.started) {
+        return SPATE_ERR_NOT_LEADER;
+    }
+    rv = sp_raft_guard_transfer(&group->guard, sp_raft_now_ms(group), 0);
+    sp_raft_advance(group);
+    return rv == SPATE_ERR_AGAIN ? SPATE_ERR_BUSY : rv;
+}
+
+/* ---- looking --------------------------------------------------------------------------------- */
+
+static void count_voters(const struct sp_raft_group *group, struct sp_raft_group_status *status)
+{
+    const struct raft_configuration *members = &group->guard.raft.configuration;
+
+    for (unsigned i = 0; i < members->n; i++) {
+        raft_index match = 0;
+        if (members->servers[i].role != RAFT_VOTER) {
+            continue;
+        }
+        status->voters += 1;
+        if (status->role != SP_ROLE_LEADER) {
+            continue;
+        }
+        if (members->servers[i].id == group->replica_id) {
+            match = status->commit_index;
+        } else if (sp_transport_link(group->context->transport,
+                                     sp_raft_node_of(group, members->servers[i].id)) !=
+                       SP_LINK_UP ||
+                   raft_match_index(&group->guard.raft, members->servers[i].id, &match) != 0) {
+            match = 0;
+        }
+        status->voters_caught_up += match >= status->commit_index ? 1 : 0;
+    }
+}
+
+void sp_raft_group_status(const struct sp_raft_group *group,
+                          struct sp_raft_group_status *out_status)
+{
+    struct sp_raft_group_status status = { .stopped = group->stopped,
+                                           .first_index = sp_log_first_index(group->log),
+                                           .last_index = sp_log_last_index(group->log),
+                                           .persisted_index = sp_log_persisted_index(group->log),
+                                           .applied_index = group->applied };
+
+    if (group->guard.started && !group->stopped) {
+        status.role = role_of(group);
+        status.ready = is_ready(group);
+        status.confirmed =
+            status.ready || (group->confirm_index != 0 && group->applied >= group->confirm_index);
+        status.term = raft_current_term(&group->guard.raft);
+        status.leader_node = leader_node_of(group);
+        status.commit_index = sp_raft_guard_committed(&group->guard);
+        count_voters(group, &status);
+    }
+    *out_status = status;
+}
+
+uint64_t sp_raft_group_id(const struct sp_raft_group *group)
+{
+    return group->group_id;
+}
+
+uint64_t sp_raft_group_replica_id(const struct sp_raft_group *group)
+{
+    return group->replica_id;
+}
+
+struct sp_log *sp_raft_group_log(const struct sp_raft_group *group)
+{
+    return group->log;
+}
+
+int64_t sp_raft_group_append_time_ms(const struct sp_raft_group *group)
+{
+    int64_t now_ms = sp_loop_wall_ms(group->context->loop);
+    int64_t last_ms = sp_log_last_append_time_ms(group->log);
+
+    return now_ms > last_ms ? now_ms : last_ms;
+}
+
+/* ---- events of nodes ------------------------------------------------------------------------- */
+
+/* Place of this replica among the members other than `dead`: who stands first, second, ... */
+static unsigned rank_without(const struct sp_raft_group *group, uint64_t dead)
+{
+    const struct raft_configuration *members = &group->guard.raft.configuration;
+    unsigned rank = 0;
+
+    for (unsigned i = 0; i < members->n && members->servers[i].id != group->replica_id; i++) {
+        rank += members->servers[i].id != dead && members->servers[i].role == RAFT_VOTER ? 1 : 0;
+    }
+    return rank;
+}
+
+static void forget_leader(struct sp_raft_group *group, uint64_t replica_id)
+{
+    unsigned stagger_ms = rank_without(group, replica_id) * STAGGER_MS +
+                          (unsigned)sp_rand_below(&group->context->rand, STAGGER_MS / 3);
+
+    if (sp_raft_guard_forget_leader(&group->guard, sp_raft_now_ms(group), replica_id, stagger_ms)) {
+        sp_raft_advance(group);
+    }
+}
+
+void sp_raft_group_node_dead(struct sp_raft_group *group, uint32_t node_id)
+{
+    uint64_t leader = leader_replica_of(group);
+
+    if (leader != 0 && leader != group->replica_id && leader_node_of(group) == node_id) {
+        forget_leader(group, leader);
+    }
+}
+
+void sp_raft_group_replica_stopped(struct sp_raft_group *group, uint64_t replica_id)
+{
+    if (replica_id != group->replica_id && leader_replica_of(group) == replica_id) {
+        forget_leader(group, replica_id);
+    }
+}
+
+/* ---- closing --------------------------------------------------------------------------------- */
+
+static void on_log_closed(void *arg)
+{
+    struct sp_raft_group *group = arg;
+    void (*closed)(void *arg) = group->closed;
+    void *closed_arg = group->closed_arg;
+
+    sp_raft_send_drop_all(group);
+    sp_mem_free(group);
+    if (closed != NULL) {
+        closed(closed_arg);
+    }
+}
+
+void sp_raft_group_close(struct sp_raft_group *group, void (*closed)(void *arg), void *arg)
+{
+    SP_ASSERT(!group->closing);
+    group->closing = true;
+    group->closed = closed;
+    group->closed_arg = arg;
+    sp_timer_stop(&group->timer);
+    sp_list_remove(&group->meta_node);
+    sp_raft_fail_submits(group, SPATE_ERR_CANCELED);
+    sp_raft_send_drop_all(group);
+    sp_raft_forget_start(group);
+    sp_raft_guard_deinit(&group->guard);
+    sp_log_close(group->log, on_log_closed, group);
+}

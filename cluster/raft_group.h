@@ -1,0 +1,169 @@
+/* One replica of one Raft group: libraft's pure core, our log, a state machine, and the wire
+ * between them.
+ *
+ *     submit --.                                  .--> log (store's grouped write + fdatasync)
+ *     message -+-> raft_guard -> raft_step -> update --> transport (appends carry the log's bytes)
+ *     timer ---+        ^                         '--> vote (store's meta log; gates messages)
+ *     persisted'        '--- one step at a time
+ *                                commit -> machine.apply -> submit callbacks
+ *
+ * Invariants:
+ *  I1  No message leaves before the term and vote it depends on are durable (`gated`).
+ *  I2  raft learns "persisted" only for frames that are on disk, and not before the vote is.
+ *  I3  Frames are applied once, in order, committed and stored; never while a checkpoint installs.
+ *  I4  A submit completes exactly once: committed and applied, or with the reason.
+ *
+ * All calls on the loop thread of the group's shard. */
+#ifndef SP_CLUSTER_RAFT_GROUP_H
+#define SP_CLUSTER_RAFT_GROUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/rand.h"
+#include "base/trace.h"
+#include "cluster/machine.h"
+#include "cluster/transport.h"
+#include "io/file.h"
+#include "storage/store.h"
+
+struct sp_raft_group;
+
+enum sp_role { SP_ROLE_FOLLOWER, SP_ROLE_CANDIDATE, SP_ROLE_LEADER };
+
+struct sp_raft_group_status {
+    enum sp_role role;
+    bool ready;             /* leader whose own-term commit is applied: may serve (D6, D7) */
+    bool stopped;           /* has stopped itself */
+    bool confirmed;         /* since start, applied all that a current leader said is committed */
+    uint64_t term;
+    uint32_t leader_node;   /* 0: unknown */
+    uint64_t first_index;
+    uint64_t last_index;
+    uint64_t commit_index;
+    uint64_t applied_index;
+    uint64_t persisted_index;
+    unsigned voters;
+    unsigned voters_caught_up; /* leader: voters whose log has everything committed; else 0 */
+};
+
+struct sp_raft_group_options {
+    uint64_t group_id;
+    uint64_t replica_id;
+    struct sp_log *log; /* opened; the group owns and closes it */
+    struct sp_machine *machine;
+    uint32_t election_timeout_ms;  /* 0: 300 */
+    uint32_t heartbeat_timeout_ms; /* 0: 50 */
+};
+
+/* What the groups of a node share; kept by cluster/group_table. */
+struct sp_raft_context {
+    struct sp_loop *loop;
+    struct sp_store *store;
+    struct sp_transport *transport;
+    struct sp_rand rand;
+    uint32_t node_id;
+    struct sp_list meta_waiters; /* groups that wait for the store's meta log */
+    struct sp_trace_limit receive_limit;
+    /* A group's leader or term, as this node knows it, has changed. */
+    void (*leader_changed)(struct sp_raft_context *context, struct sp_raft_group *group);
+};
+
+/* Starts a replica: restores the machine from the newest checkpoint and begins to follow. Takes the
+ * log on success. SPATE_ERR_CORRUPT: log, vote or checkpoint contradict each other; SPATE_ERR_NOMEM.
+ */
+int sp_raft_group_open(struct sp_raft_context *context,
+                       const struct sp_raft_group_options *options,
+                       struct sp_raft_group **out_group);
+
+/* Gives up: pending submits fail with SPATE_ERR_CANCELED at once, the log is flushed and closed,
+ * then `closed` (may be NULL) runs and the group is gone. */
+void sp_raft_group_close(struct sp_raft_group *group, void (*closed)(void *arg), void *arg);
+
+/* ---- submitting ------------------------------------------------------------------------------ */
+
+struct sp_submit;
+
+/* 0: committed on a majority and applied here. SPATE_ERR_LEADER_CHANGED: the frame may or may not
+ * come to be committed. SPATE_ERR_CANCELED, SPATE_ERR_STOPPED. */
+typedef void (*sp_submit_cb)(struct sp_submit *submit, int status);
+
+struct sp_submit {
+    struct sp_list node;
+    sp_submit_cb cb;
+    uint64_t index;      /* set when submitted */
+    uint64_t term;       /* set when submitted */
+    int64_t base_offset; /* set when submitted, for a batch */
+    unsigned fsynced;    /* set before cb: replicas known to have it on disk */
+};
+
+/* Leader: appends one frame around a copy of `pieces` and replicates it; `cb` later. At once:
+ * SPATE_ERR_NOT_LEADER; SPATE_ERR_NOT_READY (leader, but own-term commit not yet applied);
+ * SPATE_ERR_BUSY (SP_GROUP_PENDING_*_MAX); SPATE_ERR_TOO_LARGE; SPATE_ERR_STOPPED; SPATE_ERR_NOMEM.
+ */
+int sp_raft_group_submit(struct sp_raft_group *group,
+                         enum sp_frame_kind kind,
+                         const struct sp_iovec *pieces,
+                         unsigned count,
+                         struct sp_submit *submit);
+
+/* Hands leadership to the voter that is furthest (or to nobody in particular when none is known to
+ * be caught up). SPATE_ERR_NOT_LEADER, SPATE_ERR_BUSY. The outcome shows in role_changed. */
+int sp_raft_group_transfer(struct sp_raft_group *group);
+
+/* ---- looking --------------------------------------------------------------------------------- */
+
+void sp_raft_group_status(const struct sp_raft_group *group,
+                          struct sp_raft_group_status *out_status);
+uint64_t sp_raft_group_id(const struct sp_raft_group *group);
+uint64_t sp_raft_group_replica_id(const struct sp_raft_group *group);
+
+/* The log, for reading frames up to applied_index. */
+struct sp_log *sp_raft_group_log(const struct sp_raft_group *group);
+
+/* Timestamp for the next append: the loop's wall clock, never below the log's last frame. */
+int64_t sp_raft_group_append_time_ms(const struct sp_raft_group *group);
+
+/* ---- events from group_table ----------------------------------------------------------------- */
+
+/* A Raft message for this replica; `body` is borrowed until return. */
+void sp_raft_group_receive(struct sp_raft_group *group,
+                           uint32_t from_node,
+                           const struct sp_peer_raft *message,
+                           const struct sp_slice *body);
+
+/* The store's meta log is durable up to `sequence`; for groups in context->meta_waiters. */
+struct sp_raft_group *sp_raft_group_of_waiter(struct sp_list *node);
+void sp_raft_group_meta_durable(struct sp_raft_group *group, uint64_t sequence);
+
+/* The process on `node_id` is gone (its connection closed and the reconnect was refused): forget it
+ * as leader and let the election timer expire soon, staggered. */
+void sp_raft_group_node_dead(struct sp_raft_group *group, uint32_t node_id);
+
+/* Replica `replica_id` has stopped itself on a live node: as above if it leads. */
+void sp_raft_group_replica_stopped(struct sp_raft_group *group, uint64_t replica_id);
+
+
+/* ---- memberships ----------------------------------------------------------------------------- */
+
+struct sp_replica_place {
+    uint64_t replica_id;
+    uint32_t node_id;
+};
+
+/* Encodes the payload of a CONFIGURATION frame in which all `places` are voters. The caller owns
+ * `out` (initialised). The same places give the same bytes everywhere. */
+int sp_raft_membership_encode(const struct sp_replica_place *places,
+                              unsigned count,
+                              struct sp_buf *out);
+
+/* Builds the first frame of a new group: index 1, term 1, that membership. Every initial voter
+ * writes the very same bytes. */
+int sp_raft_first_frame(uint64_t group_id,
+                        int64_t append_time_ms,
+                        const struct sp_replica_place *places,
+                        unsigned count,
+                        struct sp_slice *out_frame);
+
+#endif /* SP_CLUSTER_RAFT_GROUP_H */

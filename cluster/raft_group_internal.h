@@ -1,0 +1,131 @@
+/* What the files of one replica share: raft_group.c (life, submit, status), raft_start.c (first step), raft_host.c (libraft's
+ * updates), raft_send.c (messages out), raft_receive.c (messages in), raft_apply.c (commits). */
+#ifndef SP_CLUSTER_RAFT_GROUP_INTERNAL_H
+#define SP_CLUSTER_RAFT_GROUP_INTERNAL_H
+
+#include "cluster/raft_group.h"
+#include "cluster/raft_guard.h"
+
+/* A message that waits for the vote it depends on (I1), or for frames to be read from disk. */
+struct sp_raft_outgoing {
+    struct sp_list node;
+    struct sp_peer_raft message;
+    uint64_t meta_sequence; /* durable meta that it needs */
+    uint64_t end_index;     /* append: last index to send; below message.index + 1: none */
+    uint32_t node_id;
+};
+
+/* Appends to one peer that wait for the disk, in order; the first one is being read. */
+struct sp_raft_reader {
+    struct sp_raft_group *group;
+    struct sp_list waiting; /* struct sp_raft_outgoing */
+    struct sp_log_read read;
+    uint32_t node_id;
+    bool reading;
+};
+
+/* Committed frames on their way from disk to the machine. */
+struct sp_raft_apply_read {
+    struct sp_raft_group *group;
+    struct sp_log_read read;
+};
+
+/* The start waits for term and vote to be durable (G6). */
+struct sp_raft_starting {
+    struct sp_raft_guard_start start;
+    struct raft_snapshot_metadata snapshot;
+    bool has_snapshot;
+    bool pending;
+};
+
+struct sp_raft_group {
+    struct sp_raft_guard guard;
+    struct sp_raft_context *context;
+    struct sp_machine *machine;
+    struct sp_log *log;
+    uint64_t group_id;
+    uint64_t replica_id;
+    struct sp_raft_starting starting;
+    struct sp_timer timer;
+
+    struct sp_list meta_node;     /* in context->meta_waiters while something waits for meta */
+    uint64_t meta_issued;         /* last meta sequence asked for by this group */
+    uint64_t persisted_waiting;   /* persisted by the log, not yet told to raft (I2); 0: none */
+    struct sp_list gated;         /* struct sp_raft_outgoing, in order */
+    unsigned gated_count;
+
+    /* The frames of the append being received: [staged_first, staged_first + staged_count). */
+    const struct sp_slice *staged;
+    uint64_t staged_first;
+    unsigned staged_count;
+
+    /* The frame being submitted. */
+    enum sp_frame_kind submit_kind;
+    const struct sp_iovec *submit_pieces;
+    unsigned submit_piece_count;
+    int64_t submit_offset;
+
+    struct sp_list submits; /* struct sp_submit in order of index */
+    unsigned submit_count;
+    uint64_t applied;
+    struct sp_raft_apply_read *apply_read; /* catching up from disk; NULL: not reading */
+    uint64_t confirm_index;         /* commit index that a leader of its own term stated; 0: none */
+
+    struct sp_raft_reader *readers[SP_RAFT_GUARD_SERVERS_MAX];
+
+    uint64_t last_from;      /* replica whose message is being answered, and its node */
+    uint32_t last_from_node;
+    uint64_t leader_replica; /* last leader heard of, and its node */
+    uint32_t leader_node_of_replica;
+
+    /* What the owner was told last. */
+    enum sp_role seen_role;
+    uint64_t seen_term;
+    uint32_t seen_leader;
+    bool seen_ready;
+
+    bool advancing; /* inside advance(): calls from callbacks only mark `again` */
+    bool again;
+    bool stopped;
+    bool closing;
+    uint64_t submitted_bytes; /* of frames above commit, for the bound */
+    void (*closed)(void *arg);
+    void *closed_arg;
+};
+
+/* raft_host.c: callbacks for the guard. */
+int sp_raft_host_update(void *arg,
+                        const struct raft_event *event,
+                        const struct raft_update *update);
+void sp_raft_host_persisted(void *arg, uint64_t index);
+
+/* raft_send.c */
+void sp_raft_host_send(void *arg,
+                       const struct raft_message *message,
+                       const struct sp_raft_guard_stamp *stamp);
+void sp_raft_send_release_gated(struct sp_raft_group *group);
+void sp_raft_send_drop_all(struct sp_raft_group *group);
+uint32_t sp_raft_node_of(const struct sp_raft_group *group, uint64_t replica_id);
+
+/* raft_apply.c: applies what is committed, completes submits. */
+void sp_raft_apply(struct sp_raft_group *group);
+void sp_raft_fail_submits(struct sp_raft_group *group, int status);
+
+/* raft_start.c: plans the first step (term and vote may have to become durable first), takes it, and
+ * forgets the plan. */
+int sp_raft_plan_start(struct sp_raft_group *group);
+int sp_raft_start(struct sp_raft_group *group);
+void sp_raft_forget_start(struct sp_raft_group *group);
+
+/* raft_group.c: after every event: stop on failure, tell of changes, apply, re-arm the timer. */
+void sp_raft_advance(struct sp_raft_group *group);
+void sp_raft_stop(struct sp_raft_group *group, int status, const char *text);
+/* RAFT_FOLLOWER, RAFT_CANDIDATE or RAFT_LEADER. */
+static inline int sp_raft_state(const struct sp_raft_group *group)
+{
+    /* libraft's accessor takes a mutable pointer and only reads */
+    return raft_state((struct raft *)(uintptr_t)&group->guard.raft);
+}
+uint64_t sp_raft_now_ms(const struct sp_raft_group *group);
+
+#endif /* SP_CLUSTER_RAFT_GROUP_INTERNAL_H */

@@ -1,0 +1,84 @@
+/* Memberships: who votes in a group, as libraft encodes it, and the first frame of a new group. */
+#include "cluster/raft_group.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "cluster/raft_guard.h"
+#include "spate/error.h"
+
+static int make_configuration(const struct sp_replica_place *places,
+                              unsigned count,
+                              struct raft_configuration *out)
+{
+    raft_configuration_init(out);
+    for (unsigned i = 0; i < count; i++) {
+        char address[48];
+        (void)snprintf(address,
+                       sizeof address,
+                       "%u.%llu",
+                       places[i].node_id,
+                       (unsigned long long)places[i].replica_id);
+        if (raft_configuration_add(out, places[i].replica_id, address, RAFT_VOTER) != 0) {
+            raft_configuration_close(out);
+            return SPATE_ERR_NOMEM;
+        }
+    }
+    return 0;
+}
+
+int sp_raft_membership_encode(const struct sp_replica_place *places,
+                              unsigned count,
+                              struct sp_buf *out)
+{
+    struct raft_configuration configuration;
+    struct raft_buffer encoded;
+    int rv;
+
+    SP_ASSERT(count > 0);
+    sp_raft_guard_use_heap();
+    rv = make_configuration(places, count, &configuration);
+    if (rv != 0) {
+        return rv;
+    }
+    rv = raft_configuration_encode(&configuration, &encoded) == 0 ? 0 : SPATE_ERR_NOMEM;
+    raft_configuration_close(&configuration);
+    if (rv == 0) {
+        rv = sp_buf_append(out, encoded.base, encoded.len);
+        raft_free(encoded.base);
+    }
+    return rv;
+}
+
+int sp_raft_first_frame(uint64_t group_id,
+                        int64_t append_time_ms,
+                        const struct sp_replica_place *places,
+                        unsigned count,
+                        struct sp_slice *out_frame)
+{
+    struct sp_buf payload;
+    struct sp_blob *blob = NULL;
+    int rv;
+
+    sp_buf_init(&payload, 64 * 1024);
+    rv = sp_raft_membership_encode(places, count, &payload);
+    if (rv == 0) {
+        blob = sp_blob_new(sp_log_frame_size((uint32_t)payload.size));
+        rv = blob == NULL ? SPATE_ERR_NOMEM : 0;
+    }
+    if (rv == 0) {
+        struct sp_log_frame frame = { .kind = SP_FRAME_CONFIGURATION,
+                                      .length = (uint32_t)payload.size,
+                                      .group_id = group_id,
+                                      .term = 1,
+                                      .index = 1,
+                                      .append_time_ms = append_time_ms };
+        memcpy(blob->bytes + SP_LOG_FRAME_HEADER_SIZE, payload.bytes, payload.size);
+        sp_log_frame_seal(&frame, 0, blob->bytes);
+        *out_frame = sp_slice_of(blob, 0, blob->size);
+    }
+    sp_blob_unref(blob);
+    sp_buf_deinit(&payload);
+    return rv;
+}

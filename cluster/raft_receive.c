@@ -1,0 +1,193 @@
+/* Messages in: frames are verified here, before raft hears of them. */
+#include "cluster/raft_group_internal.h"
+
+#include <string.h>
+
+#include "base/trace.h"
+#include "spate/error.h"
+
+static int entry_of(const struct sp_log_frame *frame, const uint8_t *bytes, struct raft_entry *out)
+{
+    *out = (struct raft_entry){ .term = frame->term };
+    switch (frame->kind) {
+    case SP_FRAME_BATCH:
+    case SP_FRAME_COMMAND:
+        out->type = RAFT_COMMAND;
+        return 0;
+    case SP_FRAME_NOOP:
+        out->type = RAFT_BARRIER;
+        return 0;
+    case SP_FRAME_CONFIGURATION:
+        out->type = RAFT_CHANGE;
+        /* libraft wants a mutable pointer and only reads */
+        out->buf.base = (void *)(uintptr_t)sp_log_frame_payload(bytes);
+        out->buf.len = frame->length;
+        return sp_raft_guard_check_configuration(&out->buf);
+    case SP_FRAME_MARKER:
+        return SPATE_ERR_MALFORMED; /* markers are local to a replica */
+    }
+    return SPATE_ERR_MALFORMED;
+}
+
+/* Cuts the body into verified frames of this group with the indexes that the message announces. */
+static int parse_frames(struct sp_raft_group *group,
+                        const struct sp_peer_raft *message,
+                        const struct sp_slice *body,
+                        struct sp_slice *frames,
+                        struct raft_entry *entries)
+{
+    size_t position = 0;
+
+    for (uint32_t i = 0; i < message->frame_count; i++) {
+        struct sp_log_frame frame;
+        const uint8_t *bytes = body->bytes + position;
+        int rv = sp_log_frame_verify(bytes, body->size - position, &frame);
+        if (rv != 0) {
+            return rv == SPATE_ERR_AGAIN ? SPATE_ERR_MALFORMED : rv;
+        }
+        if (frame.group_id != group->group_id || frame.index != message->index + 1 + i) {
+            return SPATE_ERR_MALFORMED;
+        }
+        rv = entry_of(&frame, bytes, &entries[i]);
+        if (rv != 0) {
+            return rv;
+        }
+        frames[i] = (struct sp_slice){ body->blob, bytes, sp_log_frame_size(frame.length) };
+        position += frames[i].size;
+    }
+    return position == body->size ? 0 : SPATE_ERR_MALFORMED;
+}
+
+static int receive_append(struct sp_raft_group *group,
+                          const struct sp_peer_raft *message,
+                          const struct sp_slice *body)
+{
+    struct sp_slice frames[SP_APPEND_FRAMES_MAX];
+    struct raft_entry entries[SP_APPEND_FRAMES_MAX];
+    struct sp_raft_guard_append append = { .term = message->term,
+                                           .prev_index = message->index,
+                                           .prev_term = message->index_term,
+                                           .commit = message->commit,
+                                           .entries = entries,
+                                           .entry_count = message->frame_count };
+    int rv;
+
+    if (message->frame_count > SP_APPEND_FRAMES_MAX) {
+        return SPATE_ERR_MALFORMED;
+    }
+    rv = parse_frames(group, message, body, frames, entries);
+    if (rv != 0) {
+        return rv;
+    }
+    group->staged = frames;
+    group->staged_first = message->index + 1;
+    group->staged_count = message->frame_count;
+    rv = sp_raft_guard_receive_append(&group->guard, sp_raft_now_ms(group), message->from, &append);
+    group->staged = NULL;
+    if (rv == 0 && message->term == raft_current_term(&group->guard.raft)) {
+        group->leader_replica = message->from;
+        group->leader_node_of_replica = group->last_from_node;
+        if (group->confirm_index == 0 &&
+            sp_raft_guard_term_at(&group->guard, message->commit) == message->term) {
+            group->confirm_index = message->commit;
+        }
+    }
+    return rv;
+}
+
+static int receive_append_result(struct sp_raft_group *group, const struct sp_peer_raft *message)
+{
+    struct sp_raft_guard_append_result result = { .term = message->term,
+                                                  .rejected = message->commit,
+                                                  .last_index = message->index,
+                                                  .request_term = message->request_term,
+                                                  .hint_term = message->index_term };
+
+    return sp_raft_guard_receive_append_result(
+        &group->guard, sp_raft_now_ms(group), message->from, &result);
+}
+
+static int receive_vote(struct sp_raft_group *group, const struct sp_peer_raft *message)
+{
+    struct raft_request_vote vote = { .term = message->term,
+                                      .candidate_id = message->from,
+                                      .last_log_index = message->index,
+                                      .last_log_term = message->index_term,
+                                      .disrupt_leader =
+                                          (message->flags & SP_PEER_DISRUPT_LEADER) != 0,
+                                      .pre_vote = (message->flags & SP_PEER_PRE_VOTE) != 0 };
+
+    return sp_raft_guard_receive_vote(&group->guard, sp_raft_now_ms(group), message->from, &vote);
+}
+
+static int receive_vote_result(struct sp_raft_group *group, const struct sp_peer_raft *message)
+{
+    struct raft_request_vote_result result = {
+        .term = message->term,
+        .vote_granted = (message->flags & SP_PEER_GRANTED) != 0,
+        .pre_vote = (message->flags & SP_PEER_PRE_VOTE) != 0,
+    };
+
+    return sp_raft_guard_receive_vote_result(
+        &group->guard, sp_raft_now_ms(group), message->from, &result);
+}
+
+static int receive_timeout_now(struct sp_raft_group *group, const struct sp_peer_raft *message)
+{
+    struct raft_timeout_now now = { .term = message->term,
+                                    .last_log_index = message->index,
+                                    .last_log_term = message->index_term };
+
+    return sp_raft_guard_receive_timeout_now(
+        &group->guard, sp_raft_now_ms(group), message->from, &now);
+}
+
+static int dispatch(struct sp_raft_group *group,
+                    const struct sp_peer_raft *message,
+                    const struct sp_slice *body)
+{
+    switch ((enum sp_peer_raft_kind)message->kind) {
+    case SP_PEER_APPEND:
+        return receive_append(group, message, body);
+    case SP_PEER_APPEND_RESULT:
+        return receive_append_result(group, message);
+    case SP_PEER_VOTE:
+        return receive_vote(group, message);
+    case SP_PEER_VOTE_RESULT:
+        return receive_vote_result(group, message);
+    case SP_PEER_TIMEOUT_NOW:
+        return receive_timeout_now(group, message);
+    case SP_PEER_INSTALL:
+        return SPATE_ERR_UNSUPPORTED;
+    }
+    return SPATE_ERR_MALFORMED;
+}
+
+void sp_raft_group_receive(struct sp_raft_group *group,
+                           uint32_t from_node,
+                           const struct sp_peer_raft *message,
+                           const struct sp_slice *body)
+{
+    int rv;
+
+    if (group->stopped || group->closing || !group->guard.started ||
+        message->to != group->replica_id || message->from == group->replica_id ||
+        message->from == 0) {
+        return; /* late, or meant for a replica that stood here before */
+    }
+    group->last_from = message->from;
+    group->last_from_node = from_node;
+    rv = dispatch(group, message, body);
+    group->last_from = 0;
+    if (rv != 0 && sp_raft_guard_failed(&group->guard) == 0 &&
+        sp_trace_allowed(&group->context->receive_limit, sp_raft_now_ms(group), 5, NULL)) {
+        SP_TRACE_WARN("raft",
+                      "message refused",
+                      "group=%llu node=%u kind=%u error=%s",
+                      (unsigned long long)group->group_id,
+                      from_node,
+                      message->kind,
+                      spate_error_name(rv));
+    }
+    sp_raft_advance(group);
+}

@@ -1,0 +1,41 @@
+/* Topics and offsets. Everything else goes through spate_call. */
+#ifndef SPATE_ADMIN_H
+#define SPATE_ADMIN_H
+
+#include "spate/client.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* `replicas` 0: the cluster's default. SPATE_ERR_EXISTS. Returns when every partition has a leader,
+ * or SPATE_ERR_TIMEOUT when the topic exists but some have none yet. */
+SPATE_API int spate_topic_create(struct spate_client *client,
+                                 const char *topic,
+                                 uint32_t partitions,
+                                 uint32_t replicas);
+
+/* SPATE_ERR_UNKNOWN_TOPIC. */
+SPATE_API int spate_topic_delete(struct spate_client *client, const char *topic);
+
+/* Number of partitions. SPATE_ERR_UNKNOWN_TOPIC. */
+SPATE_API int spate_topic_partitions(struct spate_client *client,
+                                     const char *topic,
+                                     uint32_t *out_partitions);
+
+#define SPATE_AT_START (-2)
+#define SPATE_AT_END (-1)
+
+/* Offset at the start or end, or of the first record with a timestamp >= `at` (milliseconds); the
+ * end when there is none. */
+SPATE_API int spate_offsets(struct spate_client *client,
+                            const char *topic,
+                            uint32_t partition,
+                            int64_t at,
+                            int64_t *out_offset);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* SPATE_ADMIN_H */

@@ -1,0 +1,97 @@
+/* A connection to a Spate cluster: where to find it, and one thread's way of driving it.
+ *
+ *   config -> client -> producers, consumers, admin calls
+ *
+ * A client is driven by its caller: nothing happens between calls, callbacks run only inside
+ * spate_poll and the calls that say so, and no thread is started. One client belongs to one thread
+ * at a time. Functions return 0 or a negative SPATE_ERR_* code; spate_client_error then says in a
+ * sentence what happened and what to do. */
+#ifndef SPATE_CLIENT_H
+#define SPATE_CLIENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "spate/error.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SPATE_API __attribute__((visibility("default")))
+
+struct spate_config;
+struct spate_client;
+
+/* "0.1.0" */
+SPATE_API const char *spate_version(void);
+
+/* Defaults, then SPATE_SERVERS from the environment when it is set. NULL: out of memory. */
+SPATE_API struct spate_config *spate_config_new(void);
+
+/* Sets one key from text:
+ *   servers            "host:port,host:port"   where to ask first (127.0.0.1:7700)
+ *   client.name        shown by the servers    ("libspate")
+ *   timeout.ms         deadline of each call and of each record's delivery (30000)
+ *   linger.ms          how long a batch waits for more records (5)
+ *   batch.bytes        a batch is sent when it reaches this size (262144)
+ *   compression        none | lz4 (none)
+ *   max.in.flight      batches of one partition that wait for an answer (5)
+ *   buffer.bytes       records that wait in the producer in all (33554432)
+ *   fetch.bytes        bytes asked for per fetch (1048576)
+ *   fetch.wait.ms      how long a server may hold an empty fetch (500)
+ * SPATE_ERR_NOT_FOUND: no such key; SPATE_ERR_INVALID: not a value of it; SPATE_ERR_NOMEM. */
+SPATE_API int spate_config_set(struct spate_config *config, const char *key, const char *value);
+
+SPATE_API void spate_config_free(struct spate_config *config);
+
+/* A client with a copy of `config` (NULL: defaults). Connects at the first need. */
+SPATE_API int spate_client_new(const struct spate_config *config, struct spate_client **out_client);
+
+/* Closes everything without waiting for deliveries. Producers and consumers of it must have been
+ * freed. NULL is fine. */
+SPATE_API void spate_client_free(struct spate_client *client);
+
+/* Lets the client work for up to `timeout_ms` (0: what is ready now) and returns as soon as a
+ * callback ran. Returns how many callbacks ran, or a negative code. */
+SPATE_API int spate_poll(struct spate_client *client, int timeout_ms);
+
+/* What the last failing call on this client said, in a sentence; "" when there was none. Valid
+ * until the next call. */
+SPATE_API const char *spate_client_error(const struct spate_client *client);
+
+/* Any method of the protocol: `params` is one MessagePack map, *out_result (freed by the caller with
+ * spate_free) one MessagePack value. Tries the configured servers in turn until one answers. */
+SPATE_API int spate_call(struct spate_client *client,
+                         const char *method,
+                         const void *params,
+                         size_t params_size,
+                         void **out_result,
+                         size_t *out_result_size);
+
+/* The same on the node that leads `partition` of `topic`. */
+SPATE_API int spate_call_leader(struct spate_client *client,
+                                const char *topic,
+                                uint32_t partition,
+                                const char *method,
+                                const void *params,
+                                size_t params_size,
+                                void **out_result,
+                                size_t *out_result_size);
+
+/* Gives back memory that a call handed out. NULL is fine. */
+SPATE_API void spate_free(void *pointer);
+
+/* One header of a record. `value` NULL with size 0: an absent value. */
+struct spate_header {
+    const char *name;
+    size_t name_size;
+    const void *value;
+    size_t value_size;
+};
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* SPATE_CLIENT_H */

@@ -1,0 +1,76 @@
+/* Sending records: batched per partition, each stored exactly once, in order.
+ *
+ * A producer has an id from the cluster and numbers its batches, so a retry after a lost answer or a
+ * change of leader is recognised and never stored twice. Batches of a partition are sent in order;
+ * a failure of one fails those behind it. */
+#ifndef SPATE_PRODUCER_H
+#define SPATE_PRODUCER_H
+
+#include "spate/client.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct spate_producer;
+
+#define SPATE_PARTITION_ANY (-1)
+
+struct spate_record {
+    const char *topic;
+    int32_t partition;    /* SPATE_PARTITION_ANY: by murmur2 of the key, or sticky without a key */
+    int64_t timestamp_ms; /* 0: now */
+    const void *key;      /* NULL: no key */
+    size_t key_size;
+    const void *value; /* NULL: no value */
+    size_t value_size;
+    const struct spate_header *headers;
+    size_t header_count;
+};
+
+/* What became of one record. */
+struct spate_delivery {
+    int status;        /* 0: stored; SPATE_ERR_TIMEOUT: the outcome is unknown */
+    const char *topic; /* this and `text` are valid until the callback returns */
+    int32_t partition;
+    int64_t offset;   /* of this record; -1 unless stored */
+    int64_t term;     /* of the leader that stored it */
+    unsigned fsynced; /* replicas known to have it on disk */
+    const char *text; /* reason of a failure */
+    void *opaque;     /* as given to spate_produce */
+};
+
+typedef void (*spate_delivery_cb)(void *arg, const struct spate_delivery *delivery);
+
+/* `cb` (may be NULL) runs once per record, inside spate_poll, spate_produce (never for that very
+ * record) or spate_producer_flush. */
+SPATE_API int spate_producer_new(struct spate_client *client,
+                                 spate_delivery_cb cb,
+                                 void *arg,
+                                 struct spate_producer **out_producer);
+
+/* Takes a copy of the record into a batch; delivery is reported later. SPATE_ERR_BUSY: buffer.bytes
+ * are waiting: poll, then try again. SPATE_ERR_TOO_LARGE, SPATE_ERR_INVALID, SPATE_ERR_NOMEM;
+ * SPATE_ERR_UNKNOWN_TOPIC when the cluster is known not to have it. */
+SPATE_API int spate_produce(struct spate_producer *producer,
+                            const struct spate_record *record,
+                            void *opaque);
+
+/* Sends all and waits until every record is reported, or `timeout_ms` (-1: their own deadlines).
+ * SPATE_ERR_TIMEOUT: some are still waiting. */
+SPATE_API int spate_producer_flush(struct spate_producer *producer, int timeout_ms);
+
+/* Records taken and not yet reported; of these, records of batches that were sent and have no answer
+ * yet. */
+SPATE_API size_t spate_producer_pending(const struct spate_producer *producer);
+SPATE_API size_t spate_producer_in_flight(const struct spate_producer *producer);
+
+/* Reports what is pending as SPATE_ERR_CANCELED (batches already sent may yet be stored). NULL is
+ * fine. */
+SPATE_API void spate_producer_free(struct spate_producer *producer);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* SPATE_PRODUCER_H */
