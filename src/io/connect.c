@@ -1,0 +1,199 @@
+/* Connecting: resolve the name, then try its addresses one after the other. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "io/address.h"
+#include "io/stream_body.h"
+#include "spate/error.h"
+
+enum {
+    KEEPALIVE_IDLE_SECONDS = 30, /* a silent peer that lost power is noticed within a minute */
+    KEEPALIVE_INTERVAL_SECONDS = 10,
+    KEEPALIVE_PROBES = 3,
+};
+
+void sp_socket_prepare(int fd)
+{
+    static const struct {
+        int level;
+        int name;
+        int value;
+    } options[] = {
+        { IPPROTO_TCP, TCP_NODELAY, 1 },
+        { SOL_SOCKET, SO_KEEPALIVE, 1 },
+        { IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS },
+        { IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS },
+        { IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES },
+    };
+
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+        /* A socket without one of these is slower or notices less, but it is correct. */
+        (void)setsockopt(
+            fd, options[i].level, options[i].name, &options[i].value, sizeof options[i].value);
+    }
+}
+
+static void conclude(struct sp_stream *stream, int status)
+{
+    stream->state = status == 0 ? STREAM_OPEN : STREAM_FAILED;
+    stream->connect_done = true;
+    stream->connect_status = status;
+    if (status == 0) {
+        sp_stream_flush(stream);
+        sp_stream_update_interest(stream);
+    } else {
+        stream->queued_bytes = 0;
+        sp_list_move(&stream->failed, &stream->queued);
+    }
+    sp_loop_defer(stream->loop, &stream->report);
+}
+
+/* Begins one attempt. False when it failed at once. */
+static bool begin_attempt(struct sp_stream *stream, const struct sockaddr *address, socklen_t size)
+{
+    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    if (fd < 0) {
+        return false;
+    }
+    sp_socket_prepare(fd);
+    int rv = connect(fd, address, size);
+    if ((rv != 0 && errno != EINPROGRESS && errno != EINTR) || sp_stream_adopt(stream, fd) != 0) {
+        (void)close(fd); /* nothing was sent */
+        return false;
+    }
+    sp_stream_update_interest(stream);
+    return true;
+}
+
+static void try_candidates(struct sp_stream *stream)
+{
+    stream->state = STREAM_CONNECTING;
+    while (stream->next != NULL) {
+        const struct addrinfo *candidate = stream->next;
+        stream->next = candidate->ai_next;
+        if (begin_attempt(stream, candidate->ai_addr, candidate->ai_addrlen)) {
+            return;
+        }
+    }
+    conclude(stream, SPATE_ERR_UNREACHABLE);
+}
+
+static void on_attempt_closed(uv_handle_t *handle)
+{
+    struct sp_stream *stream = handle->data;
+
+    stream->poll_open = false;
+    if (stream->closing) {
+        sp_stream_advance_close(stream);
+    } else {
+        try_candidates(stream);
+    }
+}
+
+/* A connect to a free local port can meet itself: both ends are the same socket then. */
+static bool met_itself(int fd)
+{
+    struct sockaddr_storage here = { 0 };
+    struct sockaddr_storage there = { 0 };
+    socklen_t here_size = sizeof here;
+    socklen_t there_size = sizeof there;
+
+    return getsockname(fd, (struct sockaddr *)&here, &here_size) == 0 &&
+           getpeername(fd, (struct sockaddr *)&there, &there_size) == 0 &&
+           here_size == there_size && memcmp(&here, &there, here_size) == 0;
+}
+
+void sp_stream_on_connected(struct sp_stream *stream)
+{
+    int error = 0;
+    socklen_t size = sizeof error;
+
+    if (uv_is_closing((uv_handle_t *)&stream->poll)) {
+        return;
+    }
+    int rv = getsockopt(stream->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    if (rv == 0 && error == 0 && !met_itself(stream->fd)) {
+        conclude(stream, 0);
+        return;
+    }
+    uv_close((uv_handle_t *)&stream->poll, on_attempt_closed);
+    (void)close(stream->fd); /* nothing was sent */
+    stream->fd = -1;
+}
+
+static void on_resolved(uv_getaddrinfo_t *resolver, int status, struct addrinfo *candidates)
+{
+    struct sp_stream *stream = resolver->data;
+
+    stream->resolving = false;
+    stream->candidates = status == 0 ? candidates : NULL;
+    stream->next = stream->candidates;
+    if (stream->closing) {
+        sp_stream_advance_close(stream);
+    } else {
+        try_candidates(stream);
+    }
+}
+
+static int resolve(struct sp_stream *stream, const struct sp_address *address)
+{
+    struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
+
+    stream->state = STREAM_RESOLVING;
+    stream->resolver.data = stream;
+    int rv = uv_getaddrinfo(
+        &stream->loop->uv, &stream->resolver, on_resolved, address->host, address->port, &hints);
+    if (rv != 0) {
+        return rv == UV_ENOMEM ? SPATE_ERR_NOMEM : SPATE_ERR_INVALID;
+    }
+    stream->resolving = true;
+    return 0;
+}
+
+static void connect_numeric(struct sp_stream *stream)
+{
+    socklen_t size = sp_address_size(&stream->candidate);
+
+    stream->state = STREAM_CONNECTING;
+    if (!begin_attempt(stream, (struct sockaddr *)&stream->candidate, size)) {
+        conclude(stream, SPATE_ERR_UNREACHABLE);
+    }
+}
+
+int sp_stream_connect(struct sp_loop *loop,
+                      const char *text,
+                      sp_connect_cb cb,
+                      void *arg,
+                      struct sp_stream **out_stream)
+{
+    struct sp_address address;
+
+    if (sp_address_parse(text, &address) != 0 || address.host[0] == '\0') {
+        return SPATE_ERR_INVALID;
+    }
+    struct sp_stream *stream = sp_stream_new(loop);
+    if (stream == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    stream->connect_cb = cb;
+    stream->connect_arg = arg;
+    memcpy(stream->peer, text, strlen(text) + 1); /* parsed, so it is short enough */
+    if (sp_address_numeric(&address, &stream->candidate) == 0) {
+        connect_numeric(stream);
+    } else {
+        int rv = resolve(stream, &address);
+        if (rv != 0) {
+            sp_stream_discard(stream);
+            return rv;
+        }
+    }
+    *out_stream = stream;
+    return 0;
+}

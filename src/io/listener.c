@@ -1,0 +1,248 @@
+/* Listening sockets: accepts what waits, and pauses when the process is out of descriptors. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "io/address.h"
+#include "io/stream_body.h"
+#include "spate/error.h"
+
+enum {
+    BACKLOG = 1024,        /* clients of a whole cluster may come back at once after a failover */
+    ACCEPTS_PER_TURN = 64, /* then the connections that exist get their turn */
+    PAUSE_MS = 100,        /* without descriptors: a socket that stays ready would spin the loop */
+};
+
+struct sp_listener {
+    struct sp_loop *loop;
+    int fd;
+    uint16_t port;
+    uv_poll_t poll;
+    struct sp_timer pause;
+    sp_accept_cb cb;
+    void *arg;
+    bool closing;
+};
+
+static void on_ready(uv_poll_t *poll, int status, int events);
+
+static void listen_on(struct sp_listener *listener)
+{
+    (void)uv_poll_start(&listener->poll, UV_READABLE, on_ready); /* fails only while closing */
+}
+
+static void on_pause_over(struct sp_timer *timer)
+{
+    listen_on(SP_CONTAINER_OF(timer, struct sp_listener, pause));
+}
+
+static void pause_listening(struct sp_listener *listener)
+{
+    uint64_t due_ms = sp_loop_now_ms(listener->loop) + PAUSE_MS;
+
+    if (sp_timer_start(&listener->pause, due_ms) == 0) {
+        (void)uv_poll_stop(&listener->poll); /* cannot fail */
+    }
+}
+
+/* Makes a stream of an accepted socket. A connection that finds no memory is dropped. */
+static void hand_over(struct sp_listener *listener, int fd, const struct sockaddr_storage *peer)
+{
+    struct sp_stream *stream = sp_stream_new(listener->loop);
+
+    if (stream == NULL) {
+        (void)close(fd); /* nothing was sent */
+        return;
+    }
+    if (sp_stream_adopt(stream, fd) != 0) {
+        (void)close(fd); /* nothing was sent */
+        sp_stream_discard(stream);
+        return;
+    }
+    sp_socket_prepare(fd);
+    sp_address_format(peer, stream->peer);
+    stream->state = STREAM_OPEN;
+    listener->cb(listener->arg, stream);
+}
+
+/* False when there is nothing more to accept now. */
+static bool accept_one(struct sp_listener *listener)
+{
+    struct sockaddr_storage peer = { 0 };
+    socklen_t size = sizeof peer;
+    int fd = accept4(listener->fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    if (fd >= 0) {
+        hand_over(listener, fd, &peer);
+        return true;
+    }
+    switch (errno) {
+    case EINTR:
+    case ECONNABORTED:
+        return true; /* this one has gone; others may wait */
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+        pause_listening(listener);
+        return false;
+    default:
+        return false;
+    }
+}
+
+static void on_ready(uv_poll_t *poll, int status, int events)
+{
+    struct sp_listener *listener = poll->data;
+
+    (void)events;
+    if (status < 0) {
+        pause_listening(listener); /* libuv has stopped waiting */
+        return;
+    }
+    for (unsigned i = 0; i < ACCEPTS_PER_TURN && !listener->closing; i++) {
+        if (!accept_one(listener)) {
+            break;
+        }
+    }
+}
+
+/* Resolves an address to listen on, waiting if it is a name: nothing is served yet. */
+static int find_address(struct sp_loop *loop, const char *text, struct sockaddr_storage *out)
+{
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
+    uv_getaddrinfo_t resolver;
+    struct sp_address address;
+
+    if (sp_address_parse(text, &address) != 0) {
+        return SPATE_ERR_INVALID;
+    }
+    if (sp_address_numeric(&address, out) == 0) {
+        return 0;
+    }
+    const char *host = address.host[0] == '\0' ? NULL : address.host;
+    int rv = uv_getaddrinfo(&loop->uv, &resolver, NULL, host, address.port, &hints);
+    if (rv != 0) {
+        return rv == UV_ENOMEM ? SPATE_ERR_NOMEM : SPATE_ERR_INVALID;
+    }
+    SP_ASSERT(resolver.addrinfo->ai_addrlen <= sizeof *out);
+    memcpy(out, resolver.addrinfo->ai_addr, resolver.addrinfo->ai_addrlen);
+    uv_freeaddrinfo(resolver.addrinfo);
+    return 0;
+}
+
+static int error_of_listen(int number)
+{
+    switch (number) {
+    case EADDRINUSE:
+        return SPATE_ERR_EXISTS;
+    case EADDRNOTAVAIL:
+    case EAFNOSUPPORT:
+    case EACCES:
+        return SPATE_ERR_INVALID;
+    case ENOMEM:
+    case ENOBUFS:
+        return SPATE_ERR_NOMEM;
+    default:
+        return SPATE_ERR_INTERNAL;
+    }
+}
+
+/* A listening socket on `address`, whose port is filled in. */
+static int open_socket(struct sockaddr_storage *address, int *out_fd)
+{
+    socklen_t size = sp_address_size(address);
+    int on = 1;
+    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    if (fd < 0) {
+        return error_of_listen(errno);
+    }
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+        bind(fd, (struct sockaddr *)address, size) != 0 || listen(fd, BACKLOG) != 0 ||
+        getsockname(fd, (struct sockaddr *)address, &size) != 0) {
+        int rv = error_of_listen(errno);
+        (void)close(fd); /* nothing was sent */
+        return rv;
+    }
+    *out_fd = fd;
+    return 0;
+}
+
+static uint16_t port_of(const struct sockaddr_storage *address)
+{
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+
+    if (address->ss_family == AF_INET6) {
+        memcpy(&v6, address, sizeof v6);
+        return ntohs(v6.sin6_port);
+    }
+    memcpy(&v4, address, sizeof v4);
+    return ntohs(v4.sin_port);
+}
+
+int sp_listener_open(struct sp_loop *loop,
+                     const char *address,
+                     sp_accept_cb cb,
+                     void *arg,
+                     struct sp_listener **out_listener)
+{
+    struct sockaddr_storage local = { 0 };
+    int fd = -1;
+    int rv = find_address(loop, address, &local);
+
+    if (rv != 0) {
+        return rv;
+    }
+    struct sp_listener *listener = sp_mem_calloc(1, sizeof *listener);
+    if (listener == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    rv = open_socket(&local, &fd);
+    if (rv == 0 && uv_poll_init(&loop->uv, &listener->poll, fd) != 0) {
+        (void)close(fd); /* nothing was sent */
+        rv = SPATE_ERR_INTERNAL;
+    }
+    if (rv != 0) {
+        sp_mem_free(listener);
+        return rv;
+    }
+    listener->loop = loop;
+    listener->fd = fd;
+    listener->port = port_of(&local);
+    listener->poll.data = listener;
+    listener->cb = cb;
+    listener->arg = arg;
+    sp_timer_init(&listener->pause, loop, on_pause_over);
+    loop->open_count += 1;
+    listen_on(listener);
+    *out_listener = listener;
+    return 0;
+}
+
+uint16_t sp_listener_port(const struct sp_listener *listener)
+{
+    return listener->port;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    sp_mem_free(handle->data);
+}
+
+void sp_listener_close(struct sp_listener *listener)
+{
+    if (listener == NULL || listener->closing) {
+        return;
+    }
+    listener->closing = true;
+    listener->loop->open_count -= 1;
+    sp_timer_stop(&listener->pause);
+    uv_close((uv_handle_t *)&listener->poll, on_closed);
+    (void)close(listener->fd); /* nothing was sent through it */
+}

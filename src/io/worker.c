@@ -1,0 +1,175 @@
+/* Worker threads of one loop: jobs go out through a locked queue and come back by uv_async.
+ *
+ *   loop thread --> waiting --> worker thread --> finished --> loop thread
+ *
+ * The lock guards the two lists and `ending`; everything else belongs to the loop thread. */
+#include <stddef.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "io/loop_body.h"
+#include "spate/error.h"
+
+struct sp_workers {
+    uv_async_t wake; /* referenced while jobs are outstanding */
+    uv_mutex_t lock;
+    uv_cond_t job_waits;
+    struct sp_list waiting;
+    struct sp_list finished;
+    bool ending;
+    size_t outstanding; /* started, `done` not yet called */
+    unsigned count;     /* threads that run */
+    uv_thread_t threads[];
+};
+
+/* The next job, or NULL when the threads shall end. */
+static struct sp_job *take_job(struct sp_workers *workers)
+{
+    struct sp_job *job = NULL;
+
+    uv_mutex_lock(&workers->lock);
+    while (sp_list_empty(&workers->waiting) && !workers->ending) {
+        uv_cond_wait(&workers->job_waits, &workers->lock);
+    }
+    if (!sp_list_empty(&workers->waiting)) {
+        job = SP_LIST_ENTRY(workers->waiting.next, struct sp_job, node);
+        sp_list_remove(&job->node);
+    }
+    uv_mutex_unlock(&workers->lock);
+    return job;
+}
+
+static void run_worker(void *arg)
+{
+    struct sp_workers *workers = arg;
+
+    for (;;) {
+        struct sp_job *job = take_job(workers);
+        if (job == NULL) {
+            return;
+        }
+        job->work(job);
+        uv_mutex_lock(&workers->lock);
+        bool first = sp_list_empty(&workers->finished);
+        sp_list_append(&workers->finished, &job->node);
+        uv_mutex_unlock(&workers->lock);
+        if (first) {
+            (void)uv_async_send(&workers->wake); /* fails only for handles of another kind */
+        }
+    }
+}
+
+static void on_wake(uv_async_t *wake)
+{
+    struct sp_workers *workers = wake->data;
+    struct sp_list batch;
+
+    sp_list_init(&batch);
+    uv_mutex_lock(&workers->lock);
+    sp_list_move(&batch, &workers->finished);
+    uv_mutex_unlock(&workers->lock);
+    while (!sp_list_empty(&batch)) {
+        struct sp_job *job = SP_LIST_ENTRY(batch.next, struct sp_job, node);
+        sp_list_remove(&job->node);
+        workers->outstanding -= 1;
+        if (workers->outstanding == 0) {
+            uv_unref((uv_handle_t *)&workers->wake);
+        }
+        job->done(job);
+    }
+}
+
+void sp_job_start(struct sp_loop *loop,
+                  struct sp_job *job,
+                  void (*work)(struct sp_job *job),
+                  void (*done)(struct sp_job *job))
+{
+    struct sp_workers *workers = loop->workers;
+
+    SP_ASSERT(workers != NULL);
+    *job = (struct sp_job){ .loop = loop, .work = work, .done = done };
+    if (workers->outstanding == 0) {
+        uv_ref((uv_handle_t *)&workers->wake);
+    }
+    workers->outstanding += 1;
+    uv_mutex_lock(&workers->lock);
+    sp_list_append(&workers->waiting, &job->node);
+    uv_cond_signal(&workers->job_waits);
+    uv_mutex_unlock(&workers->lock);
+}
+
+static int start_threads(struct sp_workers *workers, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (uv_thread_create(&workers->threads[i], run_worker, workers) != 0) {
+            return SPATE_ERR_INTERNAL;
+        }
+        workers->count += 1;
+    }
+    return 0;
+}
+
+static int init_parts(struct sp_loop *loop, struct sp_workers *workers)
+{
+    if (uv_mutex_init(&workers->lock) != 0) {
+        return SPATE_ERR_INTERNAL;
+    }
+    if (uv_cond_init(&workers->job_waits) != 0) {
+        uv_mutex_destroy(&workers->lock);
+        return SPATE_ERR_INTERNAL;
+    }
+    if (uv_async_init(&loop->uv, &workers->wake, on_wake) != 0) {
+        uv_cond_destroy(&workers->job_waits);
+        uv_mutex_destroy(&workers->lock);
+        return SPATE_ERR_INTERNAL;
+    }
+    workers->wake.data = workers;
+    uv_unref((uv_handle_t *)&workers->wake);
+    return 0;
+}
+
+int sp_workers_new(struct sp_loop *loop, unsigned count, struct sp_workers **out_workers)
+{
+    SP_ASSERT(count > 0);
+    struct sp_workers *workers =
+        sp_mem_calloc(1, sizeof *workers + count * sizeof workers->threads[0]);
+    if (workers == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    sp_list_init(&workers->waiting);
+    sp_list_init(&workers->finished);
+    int rv = init_parts(loop, workers);
+    if (rv != 0) {
+        sp_mem_free(workers);
+        return rv;
+    }
+    *out_workers = workers; /* from here on the loop's end cleans up, however many threads run */
+    return start_threads(workers, count);
+}
+
+void sp_workers_end(struct sp_workers *workers)
+{
+    if (workers == NULL) {
+        return;
+    }
+    SP_ASSERT(workers->outstanding == 0);
+    uv_mutex_lock(&workers->lock);
+    workers->ending = true;
+    uv_cond_broadcast(&workers->job_waits);
+    uv_mutex_unlock(&workers->lock);
+    for (unsigned i = 0; i < workers->count; i++) {
+        int rv = uv_thread_join(&workers->threads[i]);
+        SP_ASSERT(rv == 0);
+    }
+    uv_close((uv_handle_t *)&workers->wake, NULL);
+}
+
+void sp_workers_free(struct sp_workers *workers)
+{
+    if (workers == NULL) {
+        return;
+    }
+    uv_cond_destroy(&workers->job_waits);
+    uv_mutex_destroy(&workers->lock);
+    sp_mem_free(workers);
+}
