@@ -1,0 +1,106 @@
+/* The metadata controller: Raft group 0, its state machine, and the way to change it from any node.
+ *
+ *   broker/admin --sp_controller_propose--> this node leads group 0?  yes: validate, place, submit
+ *                                                                     no: CALL to the leader's node
+ *   every node applies group 0 -> cluster/state -> cluster/reconcile
+ *
+ * A call answers only after this node itself has applied the outcome, so that a client which
+ * created a topic here can use it here. All calls on the loop thread. */
+#ifndef SP_CLUSTER_CONTROLLER_H
+#define SP_CLUSTER_CONTROLLER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cluster/group_table.h"
+#include "cluster/machine.h"
+#include "cluster/state.h"
+
+#define SP_CONTROLLER_GROUP_ID 0
+
+struct sp_controller;
+
+struct sp_controller_options {
+    struct sp_loop *loop;
+    struct sp_store *store;
+    struct sp_group_table *table;
+    struct sp_transport *transport;
+    struct sp_state_node self; /* what this node registers itself as, and again when it differs */
+};
+
+struct sp_controller_handler {
+    /* State changed by one applied command. */
+    void (*changed)(void *arg, const struct sp_state_change *change);
+    /* For the first time since start everything is applied up to an index that a leader of the
+     * current term confirmed: reconcile may act (D10). Then again after a restore of the state. */
+    void (*confirmed)(void *arg);
+    /* Group 0 could not be opened or stopped itself: the node must stop. */
+    void (*failed)(void *arg, int status, const char *text);
+};
+
+int sp_controller_new(const struct sp_controller_options *options,
+                      const struct sp_controller_handler *handler,
+                      void *arg,
+                      struct sp_controller **out_controller);
+
+/* The cluster is formed: opens group 0, or creates it with `members` (the seeds) as voters whose
+ * replica id is their node id. */
+void sp_controller_start(struct sp_controller *controller,
+                         const uint32_t *members,
+                         unsigned count);
+
+/* Frees; group 0 itself is closed by the group table, which must be closed first. */
+void sp_controller_free(struct sp_controller *controller);
+
+const struct sp_state *sp_controller_state(const struct sp_controller *controller);
+
+/* Node id that leads group 0; 0: nobody. */
+uint32_t sp_controller_leader(const struct sp_controller *controller);
+
+/* True once handler.confirmed was called. */
+bool sp_controller_is_confirmed(const struct sp_controller *controller);
+
+/* ---- asking for changes ---------------------------------------------------------------------- */
+
+struct sp_proposal;
+/* 0, or the reason with a text that says what to do (borrowed). Retriable by the caller when
+ * spate_error_retriable says so; the same proposal made twice is answered EXISTS / UNKNOWN_TOPIC. */
+typedef void (*sp_proposal_cb)(struct sp_proposal *proposal, int status, const char *text);
+
+enum sp_proposal_kind {
+    SP_PROPOSAL_CREATE_TOPIC,
+    SP_PROPOSAL_DELETE_TOPIC,
+    SP_PROPOSAL_PRODUCER_BLOCK,
+    SP_PROPOSAL_REGISTER_NODE,
+};
+
+/* A change in progress, embedded by its caller. Fill the first part. */
+struct sp_proposal {
+    enum sp_proposal_kind kind;
+    char topic[SP_TOPIC_NAME_SIZE_MAX + 1];
+    uint32_t partitions;        /* CREATE_TOPIC; 0: 1 */
+    uint32_t replicas;          /* CREATE_TOPIC; 0: 3, or as many as there are nodes if fewer */
+    uint32_t message_bytes_max; /* CREATE_TOPIC; 0: default */
+    struct sp_state_node self;  /* REGISTER_NODE */
+    uint32_t timeout_ms;        /* 0: 5000 */
+    sp_proposal_cb cb;
+    uint64_t producer_id_first; /* result of PRODUCER_BLOCK */
+    struct sp_list node;        /* the rest belongs to the controller */
+    struct sp_timer timer;
+    struct sp_controller *controller;
+    uint64_t call_id;
+    uint64_t index; /* answered by the leader, waiting to be applied here */
+    int answer;
+    char text[256];
+};
+
+/* Starts it; `cb` later, always. No leader at the moment: it waits within its deadline and is sent
+ * again when a leader shows (safe, since proposals are idempotent by name). */
+void sp_controller_propose(struct sp_controller *controller, struct sp_proposal *proposal);
+
+/* Messages CALL and REPLY from the transport. */
+void sp_controller_message(struct sp_controller *controller,
+                           uint32_t from_node,
+                           const struct sp_peer_message *message);
+
+#endif /* SP_CLUSTER_CONTROLLER_H */

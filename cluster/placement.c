@@ -1,0 +1,134 @@
+#include "cluster/placement.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "spate/error.h"
+
+/* A node with its load, counted over all topics and what is placed so far. */
+struct load {
+    uint32_t node_id;
+    uint64_t replica_count;
+    uint64_t leader_count;
+};
+
+struct board {
+    struct load loads[SP_NODES_MAX]; /* kept sorted by compare_loads while a partition is placed */
+    unsigned count;
+};
+
+static struct load *load_of(struct board *board, uint32_t node_id)
+{
+    for (unsigned i = 0; i < board->count; i++) {
+        if (board->loads[i].node_id == node_id) {
+            return &board->loads[i];
+        }
+    }
+    return NULL;
+}
+
+static void board_init(struct board *board, const struct sp_state *state)
+{
+    struct sp_map_cursor cursor = { 0 };
+    const struct sp_state_node *node = NULL;
+    const struct sp_state_topic *topic = NULL;
+
+    board->count = 0;
+    while ((node = sp_state_node_next(state, &cursor)) != NULL) {
+        SP_ASSERT(board->count < SP_NODES_MAX);
+        board->loads[board->count++] = (struct load){ .node_id = node->node_id };
+    }
+    cursor = (struct sp_map_cursor){ 0 };
+    while ((topic = sp_state_topic_next(state, &cursor)) != NULL) {
+        for (uint32_t i = 0; i < topic->partition_count; i++) {
+            const struct sp_state_partition *partition = &topic->partitions[i];
+            for (unsigned j = 0; j < partition->replica_count; j++) {
+                struct load *load = load_of(board, partition->replicas[j].node_id);
+                load->replica_count += 1;
+                load->leader_count += j == 0;
+            }
+        }
+    }
+}
+
+/* Fewest replicas first. Among equals those with most leaders come first: they cannot lead next, so
+ * the nodes that should lead next stay in reserve, and both balances hold at once. */
+static int compare_loads(const void *left_pointer, const void *right_pointer)
+{
+    const struct load *left = left_pointer;
+    const struct load *right = right_pointer;
+
+    if (left->replica_count != right->replica_count) {
+        return left->replica_count < right->replica_count ? -1 : 1;
+    }
+    if (left->leader_count != right->leader_count) {
+        return left->leader_count > right->leader_count ? -1 : 1;
+    }
+    return left->node_id < right->node_id ? -1 : left->node_id > right->node_id;
+}
+
+/* True if `left` should lead rather than `right`: fewer leaders; then more replicas, for the same
+ * reason as above; then the lower id. */
+static bool leads_before(const struct load *left, const struct load *right)
+{
+    if (left->leader_count != right->leader_count) {
+        return left->leader_count < right->leader_count;
+    }
+    if (left->replica_count != right->replica_count) {
+        return left->replica_count > right->replica_count;
+    }
+    return left->node_id < right->node_id;
+}
+
+static void swap_loads(struct load *left, struct load *right)
+{
+    struct load kept = *left;
+
+    *left = *right;
+    *right = kept;
+}
+
+/* The first `replicas` of the sorted board get the partition. The leader is the best of them, or of
+ * those behind that have no more replicas than the last of them, which then takes its place. */
+static void place_partition(struct board *board, uint32_t replicas, uint32_t *out_nodes)
+{
+    struct load *loads = board->loads;
+    unsigned leader = 0;
+
+    qsort(loads, board->count, sizeof *loads, compare_loads);
+    uint64_t replica_count_max = loads[replicas - 1].replica_count;
+    for (unsigned i = 1; i < board->count && loads[i].replica_count <= replica_count_max; i++) {
+        if (leads_before(&loads[i], &loads[leader])) {
+            leader = i;
+        }
+    }
+    if (leader >= replicas) {
+        swap_loads(&loads[leader], &loads[replicas - 1]);
+        leader = replicas - 1;
+    }
+    swap_loads(&loads[leader], &loads[0]);
+    loads[0].leader_count += 1;
+    for (uint32_t i = 0; i < replicas; i++) {
+        loads[i].replica_count += 1;
+        out_nodes[i] = loads[i].node_id;
+    }
+}
+
+int sp_placement_choose(const struct sp_state *state,
+                        uint32_t partitions,
+                        uint32_t replicas,
+                        uint32_t *out_nodes)
+{
+    struct board board;
+
+    SP_ASSERT(replicas > 0);
+    if (replicas > sp_state_node_count(state)) {
+        return SPATE_ERR_INVALID;
+    }
+    board_init(&board, state);
+    for (uint32_t i = 0; i < partitions; i++) {
+        place_partition(&board, replicas, out_nodes + (size_t)i * replicas);
+    }
+    return 0;
+}

@@ -1,0 +1,116 @@
+/* The controller's state machine: topics, partitions, replicas, nodes, counters (D10).
+ *
+ * Pure: commands in, state out, no I/O, no clock. The same commands in the same order give the same
+ * state and the same checkpoint bytes on every node. Commands were validated by the leader before
+ * they were proposed; apply checks again whatever could have changed since (a name taken by a
+ * command before this one) and then answers with an error that everybody computes alike.
+ *
+ *   command: MessagePack [type, fields...]   state: MessagePack, versioned, in order of creation */
+#ifndef SP_CLUSTER_STATE_H
+#define SP_CLUSTER_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/limits.h"
+#include "base/map.h"
+#include "cluster/raft_group.h" /* struct sp_replica_place */
+
+/* Smallest max.message.bytes of a topic: a batch of one short record always fits. */
+#define SP_STATE_MESSAGE_BYTES_MIN 1024
+
+struct sp_state;
+
+struct sp_state_node {
+    uint32_t node_id;
+    uint64_t incarnation;
+    char client_address[SP_ADDRESS_SIZE_MAX]; /* what clients are told */
+    char peer_address[SP_ADDRESS_SIZE_MAX];
+    char rack[64]; /* "" when not set */
+};
+
+struct sp_state_partition {
+    uint32_t partition;
+    uint64_t group_id;
+    unsigned replica_count;
+    struct sp_replica_place replicas[SP_REPLICAS_MAX]; /* the first is the preferred leader */
+};
+
+struct sp_state_topic {
+    uint64_t topic_id; /* never reused */
+    char name[SP_TOPIC_NAME_SIZE_MAX + 1];
+    int64_t created_ms;
+    uint32_t partition_count;
+    struct sp_state_partition *partitions;
+    uint32_t message_bytes_max; /* max.message.bytes */
+};
+
+/* What apply may tell its owner, so that reconcile acts on differences only. */
+struct sp_state_change {
+    enum {
+        SP_STATE_NOTHING,
+        SP_STATE_TOPIC_CREATED,
+        SP_STATE_TOPIC_DELETED, /* `topic` is valid until apply's callback returns */
+        SP_STATE_NODE_CHANGED,
+        SP_STATE_PRODUCER_BLOCK,
+    } kind;
+    const struct sp_state_topic *topic;
+    const struct sp_state_node *node;
+    uint64_t producer_id_first; /* PRODUCER_BLOCK: first of SP_PRODUCER_ID_BLOCK ids */
+};
+
+/* Empty, as before the first command. Replica ids are given out from above SP_NODE_ID_MAX: those
+ * below belong to the founding members of group 0, whose replica id is their node id.
+ * SPATE_ERR_NOMEM. */
+int sp_state_new(struct sp_state **out_state);
+void sp_state_free(struct sp_state *state);
+
+/* ---- commands: encoders used by the leader --------------------------------------------------- */
+
+int sp_state_command_register_node(const struct sp_state_node *node, struct sp_buf *out);
+
+/* `nodes` has partitions * replicas node ids, partition by partition, chosen by placement. */
+int sp_state_command_create_topic(const char *name,
+                                  uint32_t partitions,
+                                  uint32_t replicas,
+                                  const uint32_t *nodes,
+                                  uint32_t message_bytes_max,
+                                  struct sp_buf *out);
+int sp_state_command_delete_topic(const char *name, struct sp_buf *out);
+int sp_state_command_producer_block(struct sp_buf *out);
+
+/* ---- machine --------------------------------------------------------------------------------- */
+
+/* Applies one command. 0; a negative code that is this command's answer on every node (EXISTS,
+ * UNKNOWN_TOPIC, INVALID); SPATE_ERR_CORRUPT or SPATE_ERR_NOMEM: the replica must stop. `changed`
+ * (may be NULL) is called once when something changed. */
+int sp_state_apply(struct sp_state *state,
+                   const uint8_t *command,
+                   size_t size,
+                   int64_t append_time_ms,
+                   void (*changed)(void *arg, const struct sp_state_change *change),
+                   void *arg);
+int sp_state_checkpoint(const struct sp_state *state, struct sp_buf *out);
+int sp_state_restore(struct sp_state *state, const uint8_t *bytes, size_t size);
+
+/* ---- looking --------------------------------------------------------------------------------- */
+
+const struct sp_state_topic *sp_state_topic(const struct sp_state *state, const char *name);
+const struct sp_state_topic *sp_state_topic_by_id(const struct sp_state *state, uint64_t topic_id);
+const struct sp_state_topic *sp_state_topic_next(const struct sp_state *state,
+                                                 struct sp_map_cursor *cursor);
+unsigned sp_state_topic_count(const struct sp_state *state);
+const struct sp_state_node *sp_state_node(const struct sp_state *state, uint32_t node_id);
+const struct sp_state_node *sp_state_node_next(const struct sp_state *state,
+                                               struct sp_map_cursor *cursor);
+unsigned sp_state_node_count(const struct sp_state *state);
+
+/* Group ids from here on were never given out; every group below it exists or has been deleted. */
+uint64_t sp_state_next_group_id(const struct sp_state *state);
+
+/* 0 or SPATE_ERR_INVALID with a text that says which rule of names is broken: 1 to 249 characters of
+ * [a-zA-Z0-9._-], not "." or "..". */
+int sp_state_check_topic_name(const char *name, size_t size, char *text, size_t text_size);
+
+#endif /* SP_CLUSTER_STATE_H */

@@ -1,0 +1,45 @@
+/* The bytes of the controller's commands and of the parts of its checkpoint (MessagePack).
+ *
+ *   command     [1, node]                                            register a node
+ *               [2, name, partitions, replicas, message_bytes_max, [node_id, ...]]   create a topic
+ *               [3, name]                                            delete a topic
+ *               [4]                                                  take a block of producer ids
+ *   node        [node_id, incarnation, client_address, peer_address, rack]
+ *   topic       [topic_id, name, created_ms, message_bytes_max, [partition, ...]]
+ *   partition   [group_id, replica_id, node_id, replica_id, node_id, ...]
+ *
+ * Readers check shape and what fits the structs, with a sticky error in the cursor; what the values
+ * mean is checked by cluster/state. Bytes come from disk or from a peer, so they are hostile. Used
+ * by cluster/state and cluster/node_call alone. */
+#ifndef SP_CLUSTER_STATE_CODEC_H
+#define SP_CLUSTER_STATE_CODEC_H
+
+#include "cluster/state.h"
+#include "wire/cursor.h"
+#include "wire/pack.h"
+
+enum sp_state_command {
+    SP_STATE_REGISTER_NODE = 1,
+    SP_STATE_CREATE_TOPIC = 2,
+    SP_STATE_DELETE_TOPIC = 3,
+    SP_STATE_TAKE_PRODUCER_BLOCK = 4,
+};
+
+/* Reads a text without control characters into `out` of `capacity` bytes, NUL included; a text that
+ * is longer fails the cursor with SPATE_ERR_INVALID. */
+void sp_state_text_read(struct sp_cursor *cursor, char *out, size_t capacity);
+
+void sp_state_node_pack(struct sp_pack *pack, const struct sp_state_node *node);
+void sp_state_node_read(struct sp_cursor *cursor, struct sp_state_node *out_node);
+
+/* A topic with room for its partitions, all zero; NULL when memory is out. */
+struct sp_state_topic *sp_state_topic_new(uint32_t partition_count);
+void sp_state_topic_free(struct sp_state_topic *topic);
+
+void sp_state_topic_pack(struct sp_pack *pack, const struct sp_state_topic *topic);
+
+/* Returns a new topic owned by the caller; NULL: the cursor has failed, with SPATE_ERR_NOMEM when
+ * memory is out. Counts are within base/limits.h then. */
+struct sp_state_topic *sp_state_topic_read(struct sp_cursor *cursor);
+
+#endif /* SP_CLUSTER_STATE_CODEC_H */

@@ -1,0 +1,42 @@
+/* Inside of the controller's state, for cluster/state and cluster/state_checkpoint alone. */
+#ifndef SP_CLUSTER_STATE_PARTS_H
+#define SP_CLUSTER_STATE_PARTS_H
+
+#include "cluster/state.h"
+
+/* First replica id given out: those below are left to the founding members of group 0, whose
+ * replica id is their node id, so that no id ever stands for two replicas. */
+#define SP_STATE_FIRST_REPLICA_ID (SP_NODE_ID_MAX + 2)
+
+/* Far below the end of int64, so that no sum of ids overflows; nobody gets there. */
+#define SP_STATE_ID_MAX (UINT64_C(1) << 62)
+
+struct sp_state_node_entry {
+    struct sp_state_node shown; /* first member: what the map's users see */
+    uint32_t replica_count;     /* over all topics */
+};
+
+struct sp_state {
+    uint64_t next_topic_id;
+    uint64_t next_group_id; /* 0 is the controller's */
+    uint64_t next_replica_id;
+    uint64_t next_producer_id;
+    struct sp_map *nodes;  /* node id -> struct sp_state_node_entry, in order of registration */
+    struct sp_map *topics; /* name -> struct sp_state_topic, owned, in order of creation */
+    struct sp_map *by_id;  /* topic id -> the same */
+};
+
+/* Frees what the state holds, not the struct itself. */
+void sp_state_deinit(struct sp_state *state);
+
+/* Adds a node whose id is not taken; *out_node is the state's copy. SPATE_ERR_INVALID: a field is
+ * bad, the id is taken, or it is one too many; SPATE_ERR_NOMEM. */
+int sp_state_add_node(struct sp_state *state,
+                      const struct sp_state_node *node,
+                      const struct sp_state_node **out_node);
+
+/* Adds a topic that has all its ids; takes it on success only. SPATE_ERR_EXISTS: its name or id is
+ * taken; SPATE_ERR_INVALID: bounds, or a partition's nodes; SPATE_ERR_NOMEM. */
+int sp_state_add_topic(struct sp_state *state, struct sp_state_topic *topic);
+
+#endif /* SP_CLUSTER_STATE_PARTS_H */
