@@ -1,0 +1,219 @@
+/* Accepts connections within a bound, keeps them in a list, and closes them together. */
+#include "net/server.h"
+
+#include <stdbool.h>
+
+#include "base/list.h"
+#include "base/mem.h"
+#include "base/trace.h"
+#include "spate/error.h"
+
+enum {
+    TRACES_PER_SECOND_MAX = 5, /* peers trigger them */
+};
+
+struct sp_server {
+    struct sp_loop *loop;
+    struct sp_listener *listener;
+    const struct sp_conn_protocol *protocol;
+    const struct sp_server_handler *handler;
+    void *arg;
+    uint32_t connections_max;
+    uint32_t connection_count;
+    struct sp_list entries;
+    struct sp_trace_limit refused_limit;
+    struct sp_trace_limit closed_limit;
+    bool closing;
+    struct sp_deferred finish;
+    void (*closed)(void *arg);
+    void *closed_arg;
+};
+
+/* One connection; stands between it and its user to count it. */
+struct entry {
+    struct sp_list node;
+    struct sp_server *server;
+    struct sp_conn *conn;
+    const struct sp_conn_handler *handler; /* NULL: nobody wanted it */
+    void *arg;
+};
+
+/* ---- connections ----------------------------------------------------------------------------- */
+
+static void
+on_message(void *arg, struct sp_conn *conn, struct sp_blob *blob, size_t position, size_t size)
+{
+    struct entry *entry = arg;
+
+    entry->handler->message(entry->arg, conn, blob, position, size);
+}
+
+/* Ends that say something about the peer; the others are daily life. */
+static bool worth_a_trace(int status)
+{
+    return status != SPATE_ERR_CLOSED && status != SPATE_ERR_CANCELED;
+}
+
+static void trace_end(struct sp_server *server, const struct sp_conn *conn, int status)
+{
+    uint64_t dropped = 0;
+
+    if (worth_a_trace(status) &&
+        sp_trace_allowed(
+            &server->closed_limit, sp_loop_now_ms(server->loop), TRACES_PER_SECOND_MAX, &dropped)) {
+        SP_TRACE_WARN("net",
+                      "connection closed",
+                      "peer=%s reason=%s dropped_traces=%llu",
+                      sp_conn_peer(conn),
+                      spate_error_name(status),
+                      (unsigned long long)dropped);
+    }
+}
+
+static void on_closed(void *arg, struct sp_conn *conn, int status)
+{
+    struct entry *entry = arg;
+    struct sp_server *server = entry->server;
+
+    trace_end(server, conn, status);
+    sp_list_remove(&entry->node);
+    server->connection_count -= 1;
+    if (entry->handler != NULL) {
+        entry->handler->closed(entry->arg, conn, status);
+    }
+    sp_mem_free(entry);
+    if (server->closing && server->connection_count == 0) {
+        sp_loop_defer(server->loop, &server->finish);
+    }
+}
+
+static const struct sp_conn_handler entry_handler = {
+    .message = on_message,
+    .closed = on_closed,
+};
+
+/* ---- accepting ------------------------------------------------------------------------------- */
+
+static void refuse(struct sp_server *server, struct sp_stream *stream, const char *why)
+{
+    uint64_t dropped = 0;
+
+    if (sp_trace_allowed(&server->refused_limit,
+                         sp_loop_now_ms(server->loop),
+                         TRACES_PER_SECOND_MAX,
+                         &dropped)) {
+        SP_TRACE_WARN("net",
+                      "connection refused",
+                      "peer=%s why=\"%s\" connections=%u dropped_traces=%llu",
+                      sp_stream_peer(stream),
+                      why,
+                      server->connection_count,
+                      (unsigned long long)dropped);
+    }
+    sp_stream_close(stream, NULL, NULL);
+}
+
+static void on_accept(void *arg, struct sp_stream *stream)
+{
+    struct sp_server *server = arg;
+
+    if (server->closing) {
+        sp_stream_close(stream, NULL, NULL);
+        return;
+    }
+    if (server->connection_count >= server->connections_max) {
+        refuse(server, stream, "as many connections as allowed");
+        return;
+    }
+    struct entry *entry = sp_mem_calloc(1, sizeof *entry);
+    if (entry == NULL) {
+        refuse(server, stream, "out of memory");
+        return;
+    }
+    entry->server = server;
+    if (sp_conn_new(server->loop, stream, server->protocol, &entry_handler, entry, &entry->conn) !=
+        0) {
+        sp_mem_free(entry);
+        return;
+    }
+    sp_list_append(&server->entries, &entry->node);
+    server->connection_count += 1;
+    if (server->handler->accept(
+            server->arg, sp_conn_peer(entry->conn), &entry->handler, &entry->arg) != 0) {
+        entry->handler = NULL;
+        sp_conn_close(entry->conn, false);
+        return;
+    }
+    server->handler->opened(server->arg, entry->arg, entry->conn);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static void on_finish(struct sp_deferred *deferred)
+{
+    struct sp_server *server = SP_CONTAINER_OF(deferred, struct sp_server, finish);
+    void (*closed)(void *arg) = server->closed;
+    void *closed_arg = server->closed_arg;
+
+    sp_mem_free(server);
+    if (closed != NULL) {
+        closed(closed_arg);
+    }
+}
+
+int sp_server_new(struct sp_loop *loop,
+                  const char *address,
+                  const struct sp_conn_protocol *protocol,
+                  uint32_t connections_max,
+                  const struct sp_server_handler *handler,
+                  void *arg,
+                  struct sp_server **out_server)
+{
+    struct sp_server *server = sp_mem_calloc(1, sizeof *server);
+
+    if (server == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    server->loop = loop;
+    server->protocol = protocol;
+    server->handler = handler;
+    server->arg = arg;
+    server->connections_max = connections_max;
+    sp_list_init(&server->entries);
+    sp_deferred_init(&server->finish, on_finish);
+    int rv = sp_listener_open(loop, address, on_accept, server, &server->listener);
+    if (rv != 0) {
+        sp_mem_free(server);
+        return rv;
+    }
+    *out_server = server;
+    return 0;
+}
+
+uint16_t sp_server_port(const struct sp_server *server)
+{
+    return sp_listener_port(server->listener);
+}
+
+uint32_t sp_server_connection_count(const struct sp_server *server)
+{
+    return server->connection_count;
+}
+
+void sp_server_close(struct sp_server *server, void (*closed)(void *arg), void *arg)
+{
+    if (server->closing) {
+        return;
+    }
+    server->closing = true;
+    server->closed = closed;
+    server->closed_arg = arg;
+    sp_listener_close(server->listener);
+    SP_LIST_EACH (node, &server->entries) {
+        /* Its end comes later, so the list does not change here. */
+        sp_conn_close(SP_LIST_ENTRY(node, struct entry, node)->conn, true);
+    }
+    if (server->connection_count == 0) {
+        sp_loop_defer(server->loop, &server->finish);
+    }
+}
