@@ -52,8 +52,10 @@ package_present() {
 packages_install() {
     local group entry list missing="" log
     for group in "$@"; do
-        list=packages_$group
-        [ -n "${!list:-}" ] || die "no package group '$group': use build or tests"
+        case $group in
+        build | tests) list=packages_$group ;;
+        *) die "no package group '$group': use build or tests" ;;
+        esac
         for entry in ${!list}; do
             package_present "$entry" || missing="$missing ${entry#*|}"
         done
