@@ -1,0 +1,15 @@
+spate_unit_test(base test_mem)
+spate_unit_test(base test_buf)
+spate_unit_test(base test_crc32c)
+spate_unit_test(base test_map)
+spate_unit_test(base test_error)
+spate_unit_test(base test_trace)
+spate_unit_test(base test_rand)
+spate_unit_test(base test_list)
+
+# isa-l is a second opinion on the checksum; the test does without it where it is not installed.
+pkg_check_modules(ISAL IMPORTED_TARGET libisal)
+if(ISAL_FOUND)
+    target_link_libraries(test_crc32c PRIVATE PkgConfig::ISAL)
+    target_compile_definitions(test_crc32c PRIVATE SP_TEST_WITH_ISAL=1)
+endif()
