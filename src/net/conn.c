@@ -216,7 +216,7 @@ static void on_written(struct sp_stream_write *write, int status)
     }
     if (status != 0) {
         finish(conn, status);
-    } else if (conn->state == CONN_DRAINING || !conn->reading) {
+    } else {
         sp_loop_defer(conn->loop, &conn->work);
     }
 }
@@ -291,6 +291,10 @@ static void on_work(struct sp_deferred *deferred)
     if (conn->state != CONN_CLOSING) {
         update_reading(conn);
         arm_message_timer(conn);
+    }
+    /* The write may have made room in the queue for messages that wait behind it. */
+    if (may_deliver(conn) && sp_input_waiting(&conn->input)) {
+        sp_loop_defer(conn->loop, &conn->work);
     }
 }
 

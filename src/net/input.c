@@ -192,6 +192,11 @@ bool sp_input_partial(const struct sp_input *input)
     return input->start < input->filled;
 }
 
+bool sp_input_waiting(const struct sp_input *input)
+{
+    return input->scanned < input->filled;
+}
+
 void sp_input_trim(struct sp_input *input)
 {
     if (input->blob != NULL && !sp_input_partial(input)) {

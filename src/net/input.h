@@ -52,6 +52,9 @@ int sp_input_next(struct sp_input *input,
 /* True while a message has begun and is not complete. */
 bool sp_input_partial(const struct sp_input *input);
 
+/* True while bytes have arrived that sp_input_next has not looked at. */
+bool sp_input_waiting(const struct sp_input *input);
+
 /* Gives the chunk back if nothing is in it; to be called once per turn. */
 void sp_input_trim(struct sp_input *input);
 
