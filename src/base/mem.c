@@ -48,7 +48,7 @@ void *sp_mem_calloc(size_t count, size_t size)
 {
     SP_ASSERT(count > 0);
     SP_ASSERT(size > 0);
-    if (must_fail()) {
+    if (must_fail() || count > SIZE_MAX / size) {
         return NULL;
     }
     return count_in(calloc(count, size));
