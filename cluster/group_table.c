@@ -10,12 +10,16 @@
 /* How often a drain asks again for transfers that were not possible yet. */
 #define DRAIN_RETRY_MS 5
 
+/* How often leaders look whether their followers lag, for health. */
+#define WATCH_MS 250
+
 struct sp_group_table {
     struct sp_raft_context context;
     uint32_t election_timeout_ms;
     uint32_t heartbeat_timeout_ms;
     struct sp_map *groups; /* group id -> struct sp_raft_group */
     struct sp_leader_table *leaders;
+    struct sp_timer watch_timer;
     struct sp_timer drain_timer;
     uint64_t drain_until_ms;
     void (*drained)(void *arg);
@@ -28,20 +32,43 @@ struct sp_group_table {
 
 /* ---- leaders --------------------------------------------------------------------------------- */
 
-static void on_leader_changed(struct sp_raft_context *context, struct sp_raft_group *group)
+static void note_leader(struct sp_group_table *table, struct sp_raft_group *group)
 {
-    struct sp_group_table *table = SP_CONTAINER_OF(context, struct sp_group_table, context);
     uint64_t group_id = sp_raft_group_id(group);
     struct sp_raft_group_status status;
-    uint64_t term;
 
     sp_raft_group_status(group, &status);
     if (status.stopped) {
-        (void)sp_leader_table_get(table->leaders, group_id, &term);
-        sp_leader_table_set(table->leaders, group_id, term, 0);
-        return;
+        (void)sp_leader_table_get(table->leaders, group_id, &status.term);
+        status.leader_node = 0;
     }
-    sp_leader_table_set(table->leaders, group_id, status.term, status.leader_node);
+    sp_leader_table_set(table->leaders, group_id, status.term, status.leader_node, status.lagging);
+}
+
+static void on_leader_changed(struct sp_raft_context *context, struct sp_raft_group *group)
+{
+    note_leader(SP_CONTAINER_OF(context, struct sp_group_table, context), group);
+}
+
+/* Which followers lag changes without an event: leaders look at it now and then. */
+static void on_watch_timer(struct sp_timer *timer)
+{
+    struct sp_group_table *table = SP_CONTAINER_OF(timer, struct sp_group_table, watch_timer);
+    struct sp_map_cursor cursor = { 0 };
+    struct sp_raft_group *group;
+
+    while ((group = sp_map_next(table->groups, &cursor)) != NULL) {
+        if (sp_leader_table_get(table->leaders, sp_raft_group_id(group), NULL) ==
+            table->context.node_id) {
+            note_leader(table, group);
+        }
+    }
+    (void)sp_timer_start(timer, sp_loop_now_ms(table->context.loop) + WATCH_MS); /* it has room */
+}
+
+uint32_t sp_group_table_lagging(const struct sp_group_table *table, uint64_t group_id)
+{
+    return sp_leader_table_lagging(table->leaders, group_id);
 }
 
 uint32_t
@@ -341,6 +368,13 @@ int sp_group_table_new(const struct sp_group_table_options *options,
     table->election_timeout_ms = options->election_timeout_ms;
     table->heartbeat_timeout_ms = options->heartbeat_timeout_ms;
     sp_timer_init(&table->drain_timer, options->loop, on_drain_timer);
+    sp_timer_init(&table->watch_timer, options->loop, on_watch_timer);
+    if (sp_timer_start(&table->watch_timer, sp_loop_now_ms(options->loop) + WATCH_MS) != 0) {
+        sp_leader_table_free(table->leaders);
+        sp_map_free(table->groups);
+        sp_mem_free(table);
+        return SPATE_ERR_NOMEM;
+    }
     *out_table = table;
     return 0;
 }
@@ -375,6 +409,7 @@ void sp_group_table_close(struct sp_group_table *table, void (*closed)(void *arg
     table->closed = closed;
     table->closed_arg = arg;
     sp_timer_stop(&table->drain_timer);
+    sp_timer_stop(&table->watch_timer);
     table->closing_count = 1; /* ourselves, until all have been asked to close */
     while ((group = sp_map_next(table->groups, &cursor)) != NULL) {
         table->closing_count += 1;

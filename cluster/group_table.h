@@ -70,6 +70,9 @@ uint32_t sp_group_table_leader(const struct sp_group_table *table,
                                uint64_t group_id,
                                uint64_t *out_term);
 
+/* Which members of the group lack committed frames, as its leader said last (bit i: the i-th). */
+uint32_t sp_group_table_lagging(const struct sp_group_table *table, uint64_t group_id);
+
 /* Forgets a deleted group in the leader table. */
 void sp_group_table_forget(struct sp_group_table *table, uint64_t group_id);
 

@@ -10,6 +10,7 @@ struct leader {
     uint64_t group_id;
     uint64_t term;
     uint32_t node_id;
+    uint32_t lagging;     /* bit i: the i-th member lacks committed frames */
     struct sp_list dirty; /* in table->dirty while other nodes must be told */
 };
 
@@ -93,7 +94,8 @@ static void spread(struct sp_deferred *deferred)
             sp_list_remove(&leader->dirty);
             batch[count] = (struct sp_peer_leader){ .group_id = leader->group_id,
                                                     .term = leader->term,
-                                                    .node_id = leader->node_id };
+                                                    .node_id = leader->node_id,
+                                                    .lagging = leader->lagging };
             count += 1;
         }
         for (unsigned i = 0; i < table->up_count; i++) {
@@ -116,7 +118,8 @@ static void tell_all(struct sp_leader_table *table, uint32_t node_id)
         }
         batch[count] = (struct sp_peer_leader){ .group_id = leader->group_id,
                                                 .term = leader->term,
-                                                .node_id = leader->node_id };
+                                                .node_id = leader->node_id,
+                                                .lagging = leader->lagging };
         count += 1;
         if (count == LEADERS_PER_MESSAGE) {
             send_leaders(table, node_id, batch, count);
@@ -146,6 +149,7 @@ void sp_leader_table_hear(struct sp_leader_table *table,
             (heard.node_id == 0 && leader->node_id != from_node)) {
             continue;
         }
+        leader->lagging = heard.lagging;
         set_leader(table, leader, heard.term, heard.node_id);
     }
 }
@@ -153,20 +157,33 @@ void sp_leader_table_hear(struct sp_leader_table *table,
 void sp_leader_table_set(struct sp_leader_table *table,
                          uint64_t group_id,
                          uint64_t term,
-                         uint32_t leader_node)
+                         uint32_t leader_node,
+                         uint32_t lagging)
 {
     struct leader *leader = leader_entry(table, group_id);
-    bool ours;
+    bool news;
 
     if (leader == NULL || term < leader->term) {
         return;
     }
-    ours = leader->node_id == table->node_id || leader_node == table->node_id;
+    news = leader->term != term || leader->node_id != leader_node ||
+           (leader_node == table->node_id && leader->lagging != lagging);
+    news = news && (leader->node_id == table->node_id || leader_node == table->node_id);
+    if (leader_node == table->node_id) {
+        leader->lagging = lagging;
+    }
     set_leader(table, leader, term, leader_node);
-    if (ours && sp_list_empty(&leader->dirty)) {
+    if (news && sp_list_empty(&leader->dirty)) {
         sp_list_append(&table->dirty, &leader->dirty);
         sp_loop_defer(table->loop, &table->spread);
     }
+}
+
+uint32_t sp_leader_table_lagging(const struct sp_leader_table *table, uint64_t group_id)
+{
+    const struct leader *leader = sp_map_get_u64(table->entries, group_id);
+
+    return leader == NULL ? 0 : leader->lagging;
 }
 
 uint32_t

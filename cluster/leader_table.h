@@ -31,11 +31,16 @@ uint32_t sp_leader_table_get(const struct sp_leader_table *table,
                              uint64_t group_id,
                              uint64_t *out_term);
 
-/* What a local replica knows now; other nodes are told when it concerns leadership of this one. */
+/* Which members lack committed frames, as the leader said last (bit i: the i-th member). */
+uint32_t sp_leader_table_lagging(const struct sp_leader_table *table, uint64_t group_id);
+
+/* What a local replica knows now; other nodes are told when it concerns leadership of this one.
+ * `lagging` counts only when this node leads. */
 void sp_leader_table_set(struct sp_leader_table *table,
                          uint64_t group_id,
                          uint64_t term,
-                         uint32_t leader_node);
+                         uint32_t leader_node,
+                         uint32_t lagging);
 
 void sp_leader_table_forget(struct sp_leader_table *table, uint64_t group_id);
 

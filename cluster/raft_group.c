@@ -359,18 +359,17 @@ static void count_voters(const struct sp_raft_group *group, struct sp_raft_group
             continue;
         }
         status->voters += 1;
-        if (status->role != SP_ROLE_LEADER) {
+        if (status->role != SP_ROLE_LEADER || members->servers[i].id == group->replica_id) {
             continue;
         }
-        if (members->servers[i].id == group->replica_id) {
-            match = status->commit_index;
-        } else if (sp_transport_link(group->context->transport,
-                                     sp_raft_node_of(group, members->servers[i].id)) !=
-                       SP_LINK_UP ||
-                   raft_match_index(&group->guard.raft, members->servers[i].id, &match) != 0) {
+        if (sp_transport_link(group->context->transport,
+                              sp_raft_node_of(group, members->servers[i].id)) != SP_LINK_UP ||
+            raft_match_index(&group->guard.raft, members->servers[i].id, &match) != 0) {
             match = 0;
         }
-        status->voters_caught_up += match >= status->commit_index ? 1 : 0;
+        if (match < status->commit_index) {
+            status->lagging |= 1U << i;
+        }
     }
 }
 
@@ -409,6 +408,14 @@ uint64_t sp_raft_group_replica_id(const struct sp_raft_group *group)
 struct sp_log *sp_raft_group_log(const struct sp_raft_group *group)
 {
     return group->log;
+}
+
+unsigned sp_raft_group_majority(const struct sp_raft_group *group)
+{
+    struct sp_raft_group_status status;
+
+    sp_raft_group_status(group, &status);
+    return status.voters / 2 + 1;
 }
 
 int64_t sp_raft_group_append_time_ms(const struct sp_raft_group *group)

@@ -45,7 +45,7 @@ struct sp_raft_group_status {
     uint64_t applied_index;
     uint64_t persisted_index;
     unsigned voters;
-    unsigned voters_caught_up; /* leader: voters whose log has everything committed; else 0 */
+    uint32_t lagging; /* leader: bit i: the i-th member lacks committed frames; else 0 */
 };
 
 struct sp_raft_group_options {
@@ -121,6 +121,9 @@ uint64_t sp_raft_group_replica_id(const struct sp_raft_group *group);
 
 /* The log, for reading frames up to applied_index. */
 struct sp_log *sp_raft_group_log(const struct sp_raft_group *group);
+
+/* How many replicas make a majority: what a committed frame is on disk of, at the least. */
+unsigned sp_raft_group_majority(const struct sp_raft_group *group);
 
 /* Timestamp for the next append: the loop's wall clock, never below the log's last frame. */
 int64_t sp_raft_group_append_time_ms(const struct sp_raft_group *group);

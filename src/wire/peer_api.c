@@ -93,7 +93,7 @@ void sp_peer_leader_encode(const struct sp_peer_leader *leader, uint8_t *bytes)
     put(&bytes, leader->group_id, 8);
     put(&bytes, leader->term, 8);
     put(&bytes, leader->node_id, 4);
-    put(&bytes, leader->flags, 4);
+    put(&bytes, leader->lagging, 4);
 }
 
 void sp_peer_leader_decode(const uint8_t *bytes, struct sp_peer_leader *out_leader)
@@ -101,7 +101,7 @@ void sp_peer_leader_decode(const uint8_t *bytes, struct sp_peer_leader *out_lead
     out_leader->group_id = get(&bytes, 8);
     out_leader->term = get(&bytes, 8);
     out_leader->node_id = get_u32(&bytes);
-    out_leader->flags = get_u32(&bytes);
+    out_leader->lagging = get_u32(&bytes);
 }
 
 /* Only appends carry frames, only installs and appends have a body at all. */

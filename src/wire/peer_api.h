@@ -96,7 +96,7 @@ struct sp_peer_leader {
     uint64_t group_id;
     uint64_t term;
     uint32_t node_id; /* 0: the sender leads it no more */
-    uint32_t flags;   /* 0 */
+    uint32_t lagging; /* bit i: the i-th member lacks committed frames */
 };
 
 struct sp_peer_stopped {

@@ -1,0 +1,261 @@
+#include "broker/broker.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/trace.h"
+#include "broker/methods.h"
+#include "spate/error.h"
+
+static const sp_method_handler handlers[SP_METHOD_COUNT] = {
+    [SP_METHOD_HELLO] = sp_method_hello,
+    [SP_METHOD_PING] = sp_method_ping,
+    [SP_METHOD_METADATA] = sp_method_metadata,
+    [SP_METHOD_TOPIC_CREATE] = sp_method_topic_create,
+    [SP_METHOD_TOPIC_DELETE] = sp_method_topic_delete,
+    [SP_METHOD_TOPIC_LIST] = sp_method_topic_list,
+    [SP_METHOD_TOPIC_DESCRIBE] = sp_method_topic_describe,
+    [SP_METHOD_PRODUCE] = sp_method_produce,
+    [SP_METHOD_FETCH] = sp_method_fetch,
+    [SP_METHOD_OFFSETS] = sp_method_offsets,
+    [SP_METHOD_PRODUCER_INIT] = sp_method_producer_init,
+    [SP_METHOD_CLUSTER_INFO] = sp_method_cluster_info,
+    [SP_METHOD_CLUSTER_HEALTH] = sp_method_cluster_health,
+};
+
+void sp_broker_dispatch(struct sp_broker *broker,
+                        struct sp_request request,
+                        const struct sp_message *message)
+{
+    enum sp_method method = sp_method_find(message->method);
+    char text[160];
+
+    if (method == SP_METHOD_COUNT) {
+        (void)snprintf(text,
+                       sizeof text,
+                       "no method `%.*s`: see docs/protocol.md for the list",
+                       message->method.size > 64 ? 64 : (int)message->method.size,
+                       (const char *)message->method.bytes);
+        sp_request_fail(&request, SPATE_ERR_UNKNOWN_METHOD, text);
+        return;
+    }
+    handlers[method](broker, request, message);
+}
+
+/* ---- finding --------------------------------------------------------------------------------- */
+
+bool sp_broker_copy_text(struct sp_bytes bytes, char *text, size_t size)
+{
+    if (bytes.size >= size || (bytes.size > 0 && memchr(bytes.bytes, 0, bytes.size) != NULL)) {
+        return false;
+    }
+    if (bytes.size > 0) {
+        memcpy(text, bytes.bytes, bytes.size);
+    }
+    text[bytes.size] = '\0';
+    return true;
+}
+
+const char *sp_broker_address(const struct sp_broker *broker, uint32_t node_id)
+{
+    const struct sp_state_node *node =
+        sp_state_node(sp_controller_state(broker->options.controller), node_id);
+
+    return node == NULL ? "" : node->client_address;
+}
+
+void sp_broker_not_leader(struct sp_broker *broker,
+                          struct sp_request *request,
+                          const char *topic,
+                          uint32_t partition,
+                          uint64_t group_id)
+{
+    uint32_t leader = sp_group_table_leader(broker->options.table, group_id, NULL);
+    char text[SP_TOPIC_NAME_SIZE_MAX + 120];
+
+    if (leader == broker->options.node_id) {
+        (void)snprintf(text,
+                       sizeof text,
+                       "node %u leads partition %s/%u and is about to serve it: try again",
+                       leader,
+                       topic,
+                       partition);
+        sp_request_fail(request, SPATE_ERR_NOT_READY, text);
+        return;
+    }
+    if (leader == 0) {
+        (void)snprintf(text,
+                       sizeof text,
+                       "partition %s/%u has no leader at the moment: try again",
+                       topic,
+                       partition);
+    } else {
+        (void)snprintf(
+            text, sizeof text, "partition %s/%u is led by node %u", topic, partition, leader);
+    }
+    sp_request_not_leader(request, leader, sp_broker_address(broker, leader), text);
+}
+
+void sp_broker_unknown_topic(struct sp_broker *broker,
+                             struct sp_request *request,
+                             const char *topic)
+{
+    char text[SP_TOPIC_NAME_SIZE_MAX + 120];
+
+    if (!sp_controller_is_confirmed(broker->options.controller)) {
+        sp_request_fail(request,
+                        SPATE_ERR_NOT_READY,
+                        "this node is still learning the cluster's metadata: try again");
+        return;
+    }
+    (void)snprintf(
+        text, sizeof text, "no topic `%s`: create it with `spate topic create %s`", topic, topic);
+    sp_request_fail(request, SPATE_ERR_UNKNOWN_TOPIC, text);
+}
+
+struct sp_partition *sp_broker_find(struct sp_broker *broker,
+                                    struct sp_request *request,
+                                    struct sp_bytes topic,
+                                    int64_t topic_id,
+                                    int32_t partition)
+{
+    const struct sp_state_topic *found = NULL;
+    struct sp_partition *served;
+    char name[SP_TOPIC_NAME_SIZE_MAX + 1] = "";
+    char text[SP_TOPIC_NAME_SIZE_MAX + 120];
+
+    if (sp_broker_copy_text(topic, name, sizeof name)) {
+        found = sp_state_topic(sp_controller_state(broker->options.controller), name);
+    }
+    if (found == NULL || (topic_id >= 0 && (uint64_t)topic_id != found->topic_id)) {
+        sp_broker_unknown_topic(broker, request, name);
+        return NULL;
+    }
+    if (partition < 0 || (uint32_t)partition >= found->partition_count) {
+        (void)snprintf(text,
+                       sizeof text,
+                       "topic `%s` has partitions 0 to %u, not %d",
+                       name,
+                       found->partition_count - 1,
+                       partition);
+        sp_request_fail(request, SPATE_ERR_UNKNOWN_PARTITION, text);
+        return NULL;
+    }
+    served = sp_map_get_u64(broker->partitions, found->partitions[partition].group_id);
+    if (served == NULL || !sp_partition_serves(served)) {
+        sp_broker_not_leader(
+            broker, request, name, (uint32_t)partition, found->partitions[partition].group_id);
+        return NULL;
+    }
+    return served;
+}
+
+/* ---- partitions ------------------------------------------------------------------------------ */
+
+static struct sp_machine *
+acquire(void *arg, const struct sp_state_topic *topic, const struct sp_state_partition *place)
+{
+    struct sp_broker *broker = arg;
+    struct sp_partition *partition;
+
+    if (sp_partition_new(broker, topic, place, &partition) != 0) {
+        return NULL;
+    }
+    if (sp_map_put_u64(broker->partitions, place->group_id, partition) != 0) {
+        sp_partition_free(partition);
+        return NULL;
+    }
+    return &partition->machine;
+}
+
+static void opened(void *arg, struct sp_machine *machine, struct sp_raft_group *group)
+{
+    (void)arg;
+    SP_CONTAINER_OF(machine, struct sp_partition, machine)->group = group;
+}
+
+static void closing(void *arg, struct sp_machine *machine)
+{
+    struct sp_partition *partition = SP_CONTAINER_OF(machine, struct sp_partition, machine);
+
+    (void)arg;
+    partition->group = NULL;
+    sp_fetch_abort(partition);
+}
+
+static void release(void *arg, struct sp_machine *machine)
+{
+    struct sp_broker *broker = arg;
+    struct sp_partition *partition = SP_CONTAINER_OF(machine, struct sp_partition, machine);
+
+    (void)sp_map_remove_u64(broker->partitions, partition->group_id);
+    sp_partition_free(partition);
+}
+
+const struct sp_reconcile_handler sp_broker_reconcile_handler = {
+    acquire, opened, closing, release
+};
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+int sp_broker_new(const struct sp_broker_options *options, struct sp_broker **out_broker)
+{
+    struct sp_broker *broker = sp_mem_calloc(1, sizeof *broker);
+    int rv = SPATE_ERR_NOMEM;
+
+    if (broker == NULL) {
+        return rv;
+    }
+    broker->options = *options;
+    sp_list_init(&broker->producer_waiters);
+    broker->partitions = sp_map_new();
+    if (broker->partitions != NULL) {
+        rv = sp_server_new(options->loop,
+                           options->listen,
+                           &sp_conn_messagepack,
+                           options->connections_max == 0 ? SP_CONNECTIONS_MAX
+                                                         : options->connections_max,
+                           &sp_session_server_handler,
+                           broker,
+                           &broker->server);
+    }
+    if (rv != 0) {
+        sp_map_free(broker->partitions);
+        sp_mem_free(broker);
+        return rv;
+    }
+    *out_broker = broker;
+    return 0;
+}
+
+uint16_t sp_broker_port(const struct sp_broker *broker)
+{
+    return sp_server_port(broker->server);
+}
+
+void sp_broker_set_reconcile(struct sp_broker *broker, const struct sp_reconcile *reconcile)
+{
+    broker->reconcile = reconcile;
+}
+
+static void on_server_closed(void *arg)
+{
+    struct sp_broker *broker = arg;
+
+    broker->server = NULL;
+    broker->closed(broker->closed_arg);
+}
+
+void sp_broker_close_port(struct sp_broker *broker, void (*closed)(void *arg), void *arg)
+{
+    broker->closed = closed;
+    broker->closed_arg = arg;
+    sp_server_close(broker->server, on_server_closed, broker);
+}
+
+void sp_broker_free(struct sp_broker *broker)
+{
+    sp_map_free(broker->partitions);
+    sp_mem_free(broker);
+}

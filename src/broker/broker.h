@@ -1,0 +1,48 @@
+/* The broker: the client port of a node, and the partitions that it serves.
+ *
+ *   connection -> session -> method -> partition (leads it?) -> raft_group -> reply
+ *                                   -> controller (changes)  -> reply
+ *
+ * It owns the partitions' state machines; cluster/reconcile opens and closes their groups through
+ * the handler below. All calls on the loop thread. */
+#ifndef SP_BROKER_BROKER_H
+#define SP_BROKER_BROKER_H
+
+#include <stdint.h>
+
+#include "cluster/controller.h"
+#include "cluster/group_table.h"
+#include "cluster/reconcile.h"
+
+struct sp_broker;
+
+struct sp_broker_options {
+    struct sp_loop *loop;
+    struct sp_store *store;
+    struct sp_group_table *table;
+    struct sp_transport *transport;
+    struct sp_controller *controller;
+    uint32_t node_id;
+    const char *listen;       /* address of the client port */
+    uint32_t connections_max; /* 0: SP_CONNECTIONS_MAX */
+};
+
+/* Opens the client port. Errors as sp_server_new. */
+int sp_broker_new(const struct sp_broker_options *options, struct sp_broker **out_broker);
+
+/* What cluster/reconcile needs to run this broker's partitions; `arg` is the broker. */
+extern const struct sp_reconcile_handler sp_broker_reconcile_handler;
+
+uint16_t sp_broker_port(const struct sp_broker *broker);
+
+/* Replicas that should run here and do not; shown by health. */
+void sp_broker_set_reconcile(struct sp_broker *broker, const struct sp_reconcile *reconcile);
+
+/* Closes the port and all connections, then calls `closed`. Partitions must be gone or go later;
+ * their waiting requests are dropped with the connections. */
+void sp_broker_close_port(struct sp_broker *broker, void (*closed)(void *arg), void *arg);
+
+/* After the port is closed and reconcile has released every partition. */
+void sp_broker_free(struct sp_broker *broker);
+
+#endif /* SP_BROKER_BROKER_H */

@@ -1,0 +1,368 @@
+/* fetch: committed batches from an offset on, as the bytes that the producer made.
+ *
+ *   CHECK -> enough there? -> READ (memory, else disk) -> answer
+ *              `- no: WAIT in partition->fetches until records are applied or max_wait_ms is over */
+#include "broker/methods.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "spate/error.h"
+#include "wire/records.h"
+
+struct fetch {
+    struct sp_list node; /* in partition->fetches while it waits; in no list while it reads */
+    struct sp_timer timer;
+    struct sp_request request;
+    struct sp_broker *broker;
+    uint64_t group_id; /* the partition may go while a read is on its way */
+    struct sp_fetch_request asked;
+    int64_t offset;
+    uint64_t deadline_ms;
+    bool last_call; /* answer whatever there is */
+    struct sp_log_read read;
+};
+
+static void advance(struct fetch *fetch);
+
+static void finish(struct fetch *fetch)
+{
+    sp_timer_stop(&fetch->timer);
+    sp_list_remove(&fetch->node);
+    sp_mem_free(fetch);
+}
+
+static void fail(struct fetch *fetch, int code, const char *text)
+{
+    sp_request_fail(&fetch->request, code, text);
+    finish(fetch);
+}
+
+/* ---- answering ------------------------------------------------------------------------------- */
+
+static void fill_response(const struct sp_partition *partition,
+                          const struct sp_log_read *read,
+                          struct sp_fetch_response *response)
+{
+    size_t size = 0;
+
+    for (unsigned i = 0; i < read->count; i++) {
+        struct sp_log_frame frame;
+        if (sp_log_frame_decode(read->frames[i].bytes, read->frames[i].size, &frame) == 0) {
+            size += frame.length;
+        }
+    }
+    sp_fetch_response_init(response);
+    response->high_watermark = partition->next_offset;
+    response->log_start = partition->log_start;
+    response->end_offset = sp_log_end_offset(sp_raft_group_log(partition->group));
+    response->records.batch = sp_bytes_of(NULL, size);
+}
+
+/* The batches inside the frames, without a copy. */
+static void answer_batches(struct fetch *fetch, const struct sp_fetch_response *response)
+{
+    struct sp_slice tail[SP_APPEND_FRAMES_MAX];
+    struct sp_buf buf;
+    struct sp_pack pack;
+
+    for (unsigned i = 0; i < fetch->read.count; i++) {
+        struct sp_log_frame frame = { .length = 0 };
+        (void)sp_log_frame_decode(
+            fetch->read.frames[i].bytes, fetch->read.frames[i].size, &frame); /* it was verified */
+        tail[i] = (struct sp_slice){ fetch->read.frames[i].blob,
+                                     sp_log_frame_payload(fetch->read.frames[i].bytes),
+                                     frame.length };
+    }
+    sp_request_begin(&fetch->request, &buf, &pack);
+    sp_fetch_response_encode_head(&pack, response);
+    sp_request_finish(&fetch->request, &buf, &pack, tail, fetch->read.count);
+}
+
+static int copy_batches(const struct fetch *fetch, struct sp_buf *out)
+{
+    for (unsigned i = 0; i < fetch->read.count; i++) {
+        struct sp_log_frame frame = { .length = 0 };
+        int rv =
+            sp_log_frame_decode(fetch->read.frames[i].bytes, fetch->read.frames[i].size, &frame);
+        if (rv == 0) {
+            rv =
+                sp_buf_append(out, sp_log_frame_payload(fetch->read.frames[i].bytes), frame.length);
+        }
+        if (rv != 0) {
+            return rv;
+        }
+    }
+    return 0;
+}
+
+static void answer_records(struct fetch *fetch, struct sp_fetch_response *response)
+{
+    struct sp_buf batches;
+    struct sp_buf array;
+    struct sp_buf buf;
+    struct sp_pack pack;
+    int rv;
+
+    sp_buf_init(&batches, SP_MESSAGE_BYTES_MAX);
+    sp_buf_init(&array, SP_FETCH_BYTES_MAX + SP_BATCH_BYTES_MAX);
+    sp_pack_init(&pack, &array);
+    rv = copy_batches(fetch, &batches);
+    if (rv == 0) {
+        rv = sp_batch_to_records(sp_bytes_of(batches.bytes, batches.size),
+                                 fetch->offset,
+                                 (size_t)fetch->asked.max_bytes,
+                                 &pack);
+    }
+    if (rv == 0) {
+        response->records.batch = sp_bytes_null();
+        response->records.array = sp_bytes_of(array.bytes, array.size);
+        sp_request_begin(&fetch->request, &buf, &pack);
+        sp_fetch_response_encode(&pack, response);
+        sp_request_finish(&fetch->request, &buf, &pack, NULL, 0);
+    } else {
+        sp_request_fail(&fetch->request,
+                        rv,
+                        "the records could not be unpacked: fetch them with format \"batch\"");
+    }
+    sp_buf_deinit(&batches);
+    sp_buf_deinit(&array);
+}
+
+static void answer(struct fetch *fetch, struct sp_partition *partition)
+{
+    struct sp_fetch_response response;
+
+    fill_response(partition, &fetch->read, &response);
+    if (fetch->asked.format == SP_FETCH_FORMAT_RECORDS) {
+        answer_records(fetch, &response);
+    } else {
+        answer_batches(fetch, &response);
+    }
+    sp_log_read_release(&fetch->read);
+    finish(fetch);
+}
+
+/* ---- waiting --------------------------------------------------------------------------------- */
+
+static void on_deadline(struct sp_timer *timer)
+{
+    struct fetch *fetch = SP_CONTAINER_OF(timer, struct fetch, timer);
+
+    fetch->last_call = true;
+    sp_list_remove(&fetch->node);
+    advance(fetch);
+}
+
+static void wait(struct fetch *fetch, struct sp_partition *partition)
+{
+    if (sp_timer_start(&fetch->timer, fetch->deadline_ms) != 0) {
+        fail(fetch, SPATE_ERR_NOMEM, NULL);
+        return;
+    }
+    sp_list_append(&partition->fetches, &fetch->node);
+}
+
+/* Those who wait look again once this turn's commits are all applied. */
+void sp_fetch_wake(struct sp_partition *partition)
+{
+    struct sp_list waiting;
+
+    if (sp_list_empty(&partition->fetches)) {
+        return;
+    }
+    sp_list_init(&waiting);
+    sp_list_move(&waiting, &partition->fetches);
+    while (!sp_list_empty(&waiting)) {
+        struct fetch *fetch = SP_LIST_ENTRY(waiting.next, struct fetch, node);
+        sp_list_remove(&fetch->node);
+        /* a timer that is due at once runs in the next turn, when the group has settled */
+        if (sp_timer_start(&fetch->timer, 0) != 0) {
+            fail(fetch, SPATE_ERR_NOMEM, NULL);
+        }
+    }
+}
+
+void sp_fetch_abort(struct sp_partition *partition)
+{
+    while (!sp_list_empty(&partition->fetches)) {
+        struct fetch *fetch = SP_LIST_ENTRY(partition->fetches.next, struct fetch, node);
+        sp_broker_not_leader(partition->broker,
+                             &fetch->request,
+                             partition->topic,
+                             partition->partition,
+                             partition->group_id);
+        finish(fetch);
+    }
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+static void out_of_range(struct fetch *fetch, const struct sp_partition *partition)
+{
+    char text[SP_TOPIC_NAME_SIZE_MAX + 160];
+
+    (void)snprintf(text,
+                   sizeof text,
+                   "offset %lld is not in %s/%u, which has %lld to %lld",
+                   (long long)fetch->offset,
+                   partition->topic,
+                   partition->partition,
+                   (long long)partition->log_start,
+                   (long long)partition->next_offset);
+    fail(fetch, SPATE_ERR_OFFSET_OUT_OF_RANGE, text);
+}
+
+static bool enough(const struct fetch *fetch)
+{
+    size_t size = 0;
+
+    for (unsigned i = 0; i < fetch->read.count; i++) {
+        size += fetch->read.frames[i].size;
+    }
+    return fetch->last_call || size >= (size_t)fetch->asked.min_bytes ||
+           fetch->read.count == SP_APPEND_FRAMES_MAX;
+}
+
+static void on_read(struct sp_log_read *read, int status)
+{
+    struct fetch *fetch = SP_CONTAINER_OF(read, struct fetch, read);
+    struct sp_partition *partition = sp_map_get_u64(fetch->broker->partitions, fetch->group_id);
+
+    if (status == 0 && (partition == NULL || partition->group == NULL)) {
+        sp_log_read_release(read);
+        status = SPATE_ERR_LEADER_UNKNOWN;
+    }
+    if (status == SPATE_ERR_NOT_FOUND) {
+        status = 0; /* nothing between the offset and the high watermark yet */
+        read->count = 0;
+    }
+    if (status != 0) {
+        fail(fetch, status, status == SPATE_ERR_CANCELED ? "the replica is closing" : NULL);
+        return;
+    }
+    if (!enough(fetch)) {
+        sp_log_read_release(read);
+        wait(fetch, partition);
+        return;
+    }
+    answer(fetch, partition);
+}
+
+static void read_batches(struct fetch *fetch, struct sp_partition *partition)
+{
+    struct sp_log *log = sp_raft_group_log(partition->group);
+    struct sp_raft_group_status status;
+    int rv;
+
+    sp_raft_group_status(partition->group, &status);
+    fetch->read.by = SP_LOG_READ_OFFSET;
+    fetch->read.start = fetch->offset;
+    fetch->read.index_max = status.applied_index;
+    fetch->read.bytes_max = (uint32_t)fetch->asked.max_bytes;
+    fetch->read.frames_max = SP_APPEND_FRAMES_MAX;
+    fetch->read.count = 0;
+    fetch->read.cb = on_read;
+    if (sp_log_read_cached(log, &fetch->read)) {
+        on_read(&fetch->read, 0);
+        return;
+    }
+    rv = sp_log_read_start(log, &fetch->read);
+    if (rv != 0) {
+        fail(fetch, rv, NULL);
+    }
+}
+
+static void advance(struct fetch *fetch)
+{
+    struct sp_partition *partition = sp_map_get_u64(fetch->broker->partitions, fetch->group_id);
+
+    sp_timer_stop(&fetch->timer);
+    if (partition == NULL || !sp_partition_serves(partition)) {
+        fail(fetch, SPATE_ERR_LEADER_CHANGED, "the partition is no longer led here: look it up");
+        return;
+    }
+    if (!sp_request_alive(&fetch->request)) {
+        fail(fetch, SPATE_ERR_CLOSED, NULL);
+        return;
+    }
+    if (fetch->offset < partition->log_start ||
+        fetch->offset > sp_log_end_offset(sp_raft_group_log(partition->group))) {
+        out_of_range(fetch, partition);
+        return;
+    }
+    if (fetch->offset < partition->next_offset) {
+        read_batches(fetch, partition);
+        return;
+    }
+    if (!fetch->last_call) {
+        wait(fetch, partition);
+        return;
+    }
+    fetch->read.count = 0;
+    answer(fetch, partition);
+}
+
+static int clamp(int value, int absent, int max)
+{
+    if (value < 0) {
+        return absent;
+    }
+    return value > max ? max : value;
+}
+
+/* The timer serves both the deadline and the wake-up. */
+static void on_timer(struct sp_timer *timer)
+{
+    struct fetch *fetch = SP_CONTAINER_OF(timer, struct fetch, timer);
+
+    if (sp_loop_now_ms(timer->loop) >= fetch->deadline_ms) {
+        on_deadline(timer);
+        return;
+    }
+    sp_list_remove(&fetch->node);
+    advance(fetch);
+}
+
+void sp_method_fetch(struct sp_broker *broker,
+                     struct sp_request request,
+                     const struct sp_message *message)
+{
+    struct sp_fetch_request asked;
+    struct sp_partition *partition;
+    struct sp_api_error error;
+    struct fetch *fetch;
+    int wait_ms;
+    int rv = sp_fetch_request_decode(&message->params, &asked, &error);
+
+    if (rv != 0) {
+        sp_request_fail(&request, rv, error.text);
+        return;
+    }
+    partition = sp_broker_find(broker, &request, asked.topic, asked.topic_id, asked.partition);
+    if (partition == NULL) {
+        return;
+    }
+    fetch = sp_mem_alloc(sizeof *fetch);
+    if (fetch == NULL) {
+        sp_request_fail(&request, SPATE_ERR_NOMEM, NULL);
+        return;
+    }
+    memset(fetch, 0, offsetof(struct fetch, read)); /* the read's 6 KiB are set when it reads */
+    fetch->read.count = 0;
+    fetch->broker = broker;
+    fetch->request = request;
+    fetch->group_id = partition->group_id;
+    fetch->asked = asked;
+    fetch->asked.topic = sp_bytes_null(); /* it points into the message, which goes */
+    fetch->offset = asked.offset;
+    fetch->asked.max_bytes = clamp(asked.max_bytes, SP_FETCH_BYTES_DEFAULT, SP_FETCH_BYTES_MAX);
+    fetch->asked.min_bytes = clamp(asked.min_bytes, 1, fetch->asked.max_bytes);
+    wait_ms = clamp(asked.max_wait_ms, 0, SP_FETCH_WAIT_MS_MAX);
+    fetch->deadline_ms = sp_loop_now_ms(broker->options.loop) + (uint64_t)wait_ms;
+    fetch->last_call = wait_ms == 0;
+    sp_list_init(&fetch->node);
+    sp_timer_init(&fetch->timer, broker->options.loop, on_timer);
+    advance(fetch);
+}

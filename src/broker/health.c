@@ -1,0 +1,168 @@
+/* cluster.health: what is wrong now, as this node sees it.
+ *
+ *   down              a registered node without a link to this one
+ *   leaderless        no node is known to lead the partition
+ *   under-replicated  its leader says which members lack committed records (or a member is down) */
+#include "broker/methods.h"
+
+#include "base/buf.h"
+#include "spate/error.h"
+
+static bool node_alive(const struct sp_broker *broker, uint32_t node_id)
+{
+    return node_id == broker->options.node_id ||
+           sp_transport_link(broker->options.transport, node_id) == SP_LINK_UP;
+}
+
+static void pack_partition_name(struct sp_pack *pack,
+                                const struct sp_state_topic *topic,
+                                const struct sp_state_partition *partition)
+{
+    sp_pack_text(pack, "topic");
+    sp_pack_text(pack, topic->name);
+    sp_pack_text(pack, "partition");
+    sp_pack_uint(pack, partition->partition);
+}
+
+/* Bit i: the i-th replica is down or lacks committed records. */
+static uint32_t missing_of(const struct sp_broker *broker,
+                           const struct sp_state_partition *partition)
+{
+    uint32_t missing = sp_group_table_lagging(broker->options.table, partition->group_id);
+
+    for (unsigned i = 0; i < partition->replica_count; i++) {
+        if (!node_alive(broker, partition->replicas[i].node_id)) {
+            missing |= 1U << i;
+        }
+    }
+    return missing & ((1U << partition->replica_count) - 1);
+}
+
+/* One section of the answer: packs the entries into `out` and counts them. */
+typedef uint32_t (*section)(const struct sp_broker *broker, struct sp_pack *pack);
+
+static uint32_t pack_nodes_down(const struct sp_broker *broker, struct sp_pack *pack)
+{
+    const struct sp_state *state = sp_controller_state(broker->options.controller);
+    const struct sp_state_node *node;
+    struct sp_map_cursor cursor = { 0 };
+    uint32_t count = 0;
+
+    while ((node = sp_state_node_next(state, &cursor)) != NULL) {
+        if (!node_alive(broker, node->node_id)) {
+            sp_pack_uint(pack, node->node_id);
+            count += 1;
+        }
+    }
+    return count;
+}
+
+static uint32_t pack_leaderless(const struct sp_broker *broker, struct sp_pack *pack)
+{
+    const struct sp_state *state = sp_controller_state(broker->options.controller);
+    const struct sp_state_topic *topic;
+    struct sp_map_cursor cursor = { 0 };
+    uint32_t count = 0;
+
+    while ((topic = sp_state_topic_next(state, &cursor)) != NULL) {
+        for (uint32_t i = 0; i < topic->partition_count; i++) {
+            if (sp_group_table_leader(broker->options.table, topic->partitions[i].group_id, NULL) ==
+                0) {
+                sp_pack_map(pack, 2);
+                pack_partition_name(pack, topic, &topic->partitions[i]);
+                count += 1;
+            }
+        }
+    }
+    return count;
+}
+
+static void
+pack_missing(struct sp_pack *pack, const struct sp_state_partition *partition, uint32_t missing)
+{
+    uint32_t count = 0;
+
+    for (unsigned i = 0; i < partition->replica_count; i++) {
+        count += (missing >> i) & 1;
+    }
+    sp_pack_text(pack, "missing");
+    sp_pack_array(pack, count);
+    for (unsigned i = 0; i < partition->replica_count; i++) {
+        if (((missing >> i) & 1) != 0) {
+            sp_pack_uint(pack, partition->replicas[i].node_id);
+        }
+    }
+}
+
+static uint32_t pack_under_replicated(const struct sp_broker *broker, struct sp_pack *pack)
+{
+    const struct sp_state *state = sp_controller_state(broker->options.controller);
+    const struct sp_state_topic *topic;
+    struct sp_map_cursor cursor = { 0 };
+    uint32_t count = 0;
+
+    while ((topic = sp_state_topic_next(state, &cursor)) != NULL) {
+        for (uint32_t i = 0; i < topic->partition_count; i++) {
+            uint32_t missing = missing_of(broker, &topic->partitions[i]);
+            if (missing != 0) {
+                sp_pack_map(pack, 3);
+                pack_partition_name(pack, topic, &topic->partitions[i]);
+                pack_missing(pack, &topic->partitions[i], missing);
+                count += 1;
+            }
+        }
+    }
+    return count;
+}
+
+/* A counted array: its entries are packed aside, as their number is known only afterwards. */
+static uint32_t pack_section(const struct sp_broker *broker,
+                             struct sp_pack *pack,
+                             const char *name,
+                             section entries)
+{
+    struct sp_buf aside;
+    struct sp_pack inner;
+    uint32_t count;
+
+    sp_buf_init(&aside, SP_MESSAGE_BYTES_MAX);
+    sp_pack_init(&inner, &aside);
+    count = entries(broker, &inner);
+    if (sp_pack_status(&inner) != 0) {
+        sp_pack_fail(pack, sp_pack_status(&inner));
+    }
+    sp_pack_text(pack, name);
+    sp_pack_array(pack, count);
+    if (count > 0) {
+        sp_pack_raw(pack, sp_bytes_of(aside.bytes, aside.size));
+    }
+    sp_buf_deinit(&aside);
+    return count;
+}
+
+void sp_method_cluster_health(struct sp_broker *broker,
+                              struct sp_request request,
+                              const struct sp_message *message)
+{
+    bool ready = sp_controller_is_confirmed(broker->options.controller) &&
+                 sp_controller_leader(broker->options.controller) != 0;
+    uint32_t opening =
+        broker->reconcile == NULL ? 0 : sp_reconcile_missing_count(broker->reconcile);
+    uint32_t faults = (ready ? 0 : 1) + opening;
+    struct sp_buf buf;
+    struct sp_pack pack;
+
+    (void)message; /* no fields */
+    sp_request_begin(&request, &buf, &pack);
+    sp_pack_map(&pack, 6);
+    faults += pack_section(broker, &pack, "nodes_down", pack_nodes_down);
+    faults += pack_section(broker, &pack, "leaderless", pack_leaderless);
+    faults += pack_section(broker, &pack, "under_replicated", pack_under_replicated);
+    sp_pack_text(&pack, "controller");
+    sp_pack_bool(&pack, ready);
+    sp_pack_text(&pack, "replicas_opening");
+    sp_pack_uint(&pack, opening);
+    sp_pack_text(&pack, "healthy");
+    sp_pack_bool(&pack, faults == 0);
+    sp_request_finish(&request, &buf, &pack, NULL, 0);
+}

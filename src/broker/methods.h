@@ -1,0 +1,86 @@
+/* What the files of the broker share: the broker's own struct, the methods, and their waiting lists.
+ */
+#ifndef SP_BROKER_METHODS_H
+#define SP_BROKER_METHODS_H
+
+#include "base/map.h"
+#include "broker/broker.h"
+#include "broker/partition.h"
+#include "broker/session.h"
+
+struct sp_broker {
+    struct sp_broker_options options;
+    struct sp_server *server;
+    struct sp_map *partitions; /* group id -> struct sp_partition */
+    const struct sp_reconcile *reconcile;
+    int64_t producer_id_next; /* ids of the block in hand: [next, end) */
+    int64_t producer_id_end;
+    struct sp_list producer_waiters; /* producer.init requests that wait for a block */
+    bool producer_asking;
+    struct sp_proposal producer_proposal;
+    struct sp_trace_limit trace_limit;
+    void (*closed)(void *arg);
+    void *closed_arg;
+};
+
+/* One request as a method sees it. `message` and its bytes are borrowed until return; `request` is
+ * copied by whatever answers later. */
+typedef void (*sp_method_handler)(struct sp_broker *broker,
+                                  struct sp_request request,
+                                  const struct sp_message *message);
+
+/* produce.c, fetch.c, offsets.c, admin.c, describe.c, health.c */
+void sp_method_produce(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_fetch(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_offsets(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_topic_create(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_topic_delete(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_producer_init(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_hello(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_ping(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_metadata(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_topic_list(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_topic_describe(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_cluster_info(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_cluster_health(struct sp_broker *, struct sp_request, const struct sp_message *);
+
+/* Takes one message of a session to its method. */
+void sp_broker_dispatch(struct sp_broker *broker,
+                        struct sp_request request,
+                        const struct sp_message *message);
+
+/* The partition that a request names, if this node may serve it; otherwise the request has been
+ * answered (UNKNOWN_TOPIC, UNKNOWN_PARTITION, NOT_LEADER, NOT_READY ...) and NULL is returned.
+ * `topic_id` -1: not given. */
+struct sp_partition *sp_broker_find(struct sp_broker *broker,
+                                    struct sp_request *request,
+                                    struct sp_bytes topic,
+                                    int64_t topic_id,
+                                    int32_t partition);
+
+/* Answers that there is no such topic, or that this node cannot know yet. */
+void sp_broker_unknown_topic(struct sp_broker *broker,
+                             struct sp_request *request,
+                             const char *topic);
+
+/* Answers that another node leads `partition`, as far as is known. */
+void sp_broker_not_leader(struct sp_broker *broker,
+                          struct sp_request *request,
+                          const char *topic,
+                          uint32_t partition,
+                          uint64_t group_id);
+
+/* Copies a view into `text` with a NUL; false when it does not fit. */
+bool sp_broker_copy_text(struct sp_bytes bytes, char *text, size_t size);
+
+/* The cluster id in hexadecimal (33 bytes with its NUL), or "" before it is formed. */
+void sp_broker_cluster_id(const struct sp_broker *broker, char text[33]);
+
+/* Where clients reach a node; "" when it has not registered yet. */
+const char *sp_broker_address(const struct sp_broker *broker, uint32_t node_id);
+
+/* fetch.c: records came in; the partition is no longer served here. */
+void sp_fetch_wake(struct sp_partition *partition);
+void sp_fetch_abort(struct sp_partition *partition);
+
+#endif /* SP_BROKER_METHODS_H */

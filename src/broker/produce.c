@@ -1,0 +1,367 @@
+/* produce: checks a batch, recognises repeats (D6), appends, answers when it is durable.
+ *
+ *   bytes or plain records -> validate -> known sequence? -> submit -> commit -> answer
+ *                                          `- in flight: wait for the first one's outcome
+ *                                          `- stored:    answer its offset */
+#include "broker/methods.h"
+
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "spate/error.h"
+#include "wire/records.h"
+
+/* A batch on its way through Raft; in partition->appends in order of offset. */
+struct sp_append {
+    struct sp_submit submit;
+    struct sp_list node;
+    struct sp_list repeats; /* struct repeat */
+    struct sp_partition *partition;
+    struct sp_request request;
+    int64_t producer_id;
+    int16_t producer_epoch;
+    struct sp_producer_batch batch;
+};
+
+/* The same batch, sent again while the first one was in flight. */
+struct repeat {
+    struct sp_list node;
+    struct sp_request request;
+};
+
+static void answer_stored(
+    struct sp_request *request, int64_t offset, int64_t term, unsigned fsynced, int32_t count)
+{
+    struct sp_produce_response response;
+    struct sp_buf buf;
+    struct sp_pack pack;
+
+    sp_produce_response_init(&response);
+    response.offset = offset;
+    response.term = term;
+    response.fsynced = (int32_t)fsynced;
+    response.count = count;
+    sp_request_begin(request, &buf, &pack);
+    sp_produce_response_encode(&pack, &response);
+    sp_request_finish(request, &buf, &pack, NULL, 0);
+}
+
+static void answer(struct sp_append *append, struct sp_request *request, int status)
+{
+    if (status == 0) {
+        answer_stored(request,
+                      append->batch.base_offset,
+                      append->batch.term,
+                      append->submit.fsynced,
+                      append->batch.record_count);
+    } else if (status == SPATE_ERR_LEADER_CHANGED) {
+        sp_request_fail(request,
+                        status,
+                        "leadership moved before the batch was confirmed: send it again to the new "
+                        "leader, with the same producer id and sequence it is stored only once");
+    } else {
+        sp_request_fail(request, status, NULL);
+    }
+}
+
+static void on_submitted(struct sp_submit *submit, int status)
+{
+    struct sp_append *append = SP_CONTAINER_OF(submit, struct sp_append, submit);
+
+    sp_list_remove(&append->node);
+    answer(append, &append->request, status);
+    SP_LIST_EACH_SAFE (node, &append->repeats) {
+        struct repeat *repeat = SP_LIST_ENTRY(node, struct repeat, node);
+        sp_list_remove(node);
+        answer(append, &repeat->request, status);
+        sp_mem_free(repeat);
+    }
+    sp_mem_free(append);
+}
+
+/* ---- sequences ------------------------------------------------------------------------------- */
+
+enum verdict {
+    VERDICT_APPEND,
+    VERDICT_IN_FLIGHT, /* *out_append is the first one */
+    VERDICT_STORED,    /* *out_stored is the first one */
+    VERDICT_REFUSED,   /* *out_code says why */
+};
+
+static bool same_batch(const struct sp_producer_batch *batch, const struct sp_batch_header *header)
+{
+    return batch->base_sequence == header->base_sequence &&
+           batch->record_count == header->record_count;
+}
+
+/* Sequence distance in the circle of 2^31: negative when `sequence` lies behind `next`. */
+static int32_t distance(int32_t sequence, int32_t next)
+{
+    int64_t ahead = ((int64_t)sequence - next) & INT32_MAX;
+
+    return ahead > INT32_MAX / 2 ? (int32_t)(ahead - INT32_MAX - 1) : (int32_t)ahead;
+}
+
+static enum verdict
+judge_next(const struct sp_batch_header *header, bool known, int32_t next, int *out_code)
+{
+    if (header->base_sequence == next) {
+        return VERDICT_APPEND;
+    }
+    if (!known) {
+        *out_code = SPATE_ERR_UNKNOWN_PRODUCER;
+    } else if (distance(header->base_sequence, next) < 0) {
+        *out_code = SPATE_ERR_EXISTS;
+    } else {
+        *out_code = SPATE_ERR_OUT_OF_ORDER_SEQUENCE;
+    }
+    return VERDICT_REFUSED;
+}
+
+/* Committed table plus our own batches in flight is the whole truth (D6): a leader serves only after
+ * its own term's first commit is applied, so there are no others in the log. */
+static enum verdict judge(struct sp_partition *partition,
+                          const struct sp_batch_header *header,
+                          struct sp_append **out_append,
+                          const struct sp_producer_batch **out_stored,
+                          int *out_code)
+{
+    const struct sp_producer *producer =
+        sp_producers_find(partition->producers, header->producer_id);
+    int16_t epoch = producer == NULL ? 0 : producer->epoch;
+    bool known = false;
+    int32_t next = 0;
+
+    if (producer != NULL) {
+        for (unsigned i = 0; i < producer->batch_count && header->producer_epoch == epoch; i++) {
+            if (same_batch(&producer->batches[i], header)) {
+                *out_stored = &producer->batches[i];
+                return VERDICT_STORED;
+            }
+            next = sp_producer_next_sequence(&producer->batches[i]);
+            known = true;
+        }
+    }
+    SP_LIST_EACH (node, &partition->appends) {
+        struct sp_append *append = SP_LIST_ENTRY(node, struct sp_append, node);
+        if (append->producer_id != header->producer_id) {
+            continue;
+        }
+        epoch = append->producer_epoch;
+        known = append->producer_epoch == header->producer_epoch;
+        next = known ? sp_producer_next_sequence(&append->batch) : 0;
+        if (known && same_batch(&append->batch, header)) {
+            *out_append = append;
+            return VERDICT_IN_FLIGHT;
+        }
+    }
+    if (header->producer_epoch < epoch) {
+        *out_code = SPATE_ERR_PRODUCER_FENCED;
+        return VERDICT_REFUSED;
+    }
+    return judge_next(header, known, next, out_code);
+}
+
+static void
+refuse_sequence(struct sp_request *request, const struct sp_batch_header *header, int code)
+{
+    char text[200];
+
+    (void)snprintf(text,
+                   sizeof text,
+                   "producer %lld epoch %d sequence %d: %s",
+                   (long long)header->producer_id,
+                   header->producer_epoch,
+                   header->base_sequence,
+                   code == SPATE_ERR_EXISTS ? "stored before, its offset is no longer kept"
+                                            : spate_strerror(code));
+    sp_request_fail(request, code, text);
+}
+
+/* ---- appending ------------------------------------------------------------------------------- */
+
+static void append_batch(struct sp_partition *partition,
+                         struct sp_request request,
+                         struct sp_bytes batch,
+                         const struct sp_batch_header *header)
+{
+    struct sp_append *append = sp_mem_calloc(1, sizeof *append);
+    struct sp_iovec piece = { batch.bytes, batch.size };
+    int rv;
+
+    if (append == NULL) {
+        sp_request_fail(&request, SPATE_ERR_NOMEM, NULL);
+        return;
+    }
+    append->submit.cb = on_submitted;
+    append->partition = partition;
+    append->request = request;
+    append->producer_id = header->producer_id;
+    append->producer_epoch = header->producer_epoch;
+    append->batch.base_sequence = header->base_sequence;
+    append->batch.record_count = header->record_count;
+    sp_list_init(&append->repeats);
+    sp_list_append(&partition->appends, &append->node);
+    rv = sp_raft_group_submit(partition->group, SP_FRAME_BATCH, &piece, 1, &append->submit);
+    if (rv != 0) {
+        sp_list_remove(&append->node);
+        sp_mem_free(append);
+        if (rv == SPATE_ERR_NOT_LEADER) {
+            sp_broker_not_leader(partition->broker,
+                                 &request,
+                                 partition->topic,
+                                 partition->partition,
+                                 partition->group_id);
+        } else {
+            sp_request_fail(&request,
+                            rv,
+                            rv == SPATE_ERR_BUSY
+                                ? "too many batches of this partition wait to be stored: try again"
+                                : NULL);
+        }
+        return;
+    }
+    append->batch.base_offset = append->submit.base_offset;
+    append->batch.term = (int64_t)append->submit.term;
+}
+
+static void wait_for_first(struct sp_append *append, struct sp_request request)
+{
+    struct repeat *repeat = sp_mem_calloc(1, sizeof *repeat);
+
+    if (repeat == NULL) {
+        sp_request_fail(&request, SPATE_ERR_NOMEM, NULL);
+        return;
+    }
+    repeat->request = request;
+    sp_list_append(&append->repeats, &repeat->node);
+}
+
+static void produce_batch(struct sp_partition *partition,
+                          struct sp_request request,
+                          struct sp_bytes batch,
+                          const struct sp_batch_header *header)
+{
+    struct sp_append *first = NULL;
+    const struct sp_producer_batch *stored = NULL;
+    int code = 0;
+
+    if (header->producer_id < 0) {
+        append_batch(partition, request, batch, header);
+        return;
+    }
+    switch (judge(partition, header, &first, &stored, &code)) {
+    case VERDICT_APPEND:
+        if (sp_producers_find(partition->producers, header->producer_id) == NULL &&
+            sp_producers_full(partition->producers,
+                              sp_raft_group_append_time_ms(partition->group))) {
+            sp_request_fail(&request,
+                            SPATE_ERR_BUSY,
+                            "this partition knows as many producers as it may: try again later, "
+                            "or use fewer producers");
+            return;
+        }
+        append_batch(partition, request, batch, header);
+        return;
+    case VERDICT_IN_FLIGHT:
+        wait_for_first(first, request);
+        return;
+    case VERDICT_STORED:
+        /* applied, so committed: a majority of the replicas has it on disk */
+        answer_stored(&request,
+                      stored->base_offset,
+                      stored->term,
+                      sp_raft_group_majority(partition->group),
+                      stored->record_count);
+        return;
+    case VERDICT_REFUSED:
+        refuse_sequence(&request, header, code);
+        return;
+    }
+}
+
+static void refuse_batch(struct sp_request *request,
+                         const struct sp_partition *partition,
+                         size_t size,
+                         int code)
+{
+    char text[160];
+
+    if (code == SPATE_ERR_TOO_LARGE) {
+        (void)snprintf(text,
+                       sizeof text,
+                       "the batch has %zu bytes, max.message.bytes of topic `%.80s` is %u: send "
+                       "smaller batches",
+                       size,
+                       partition->topic,
+                       partition->message_bytes_max);
+    } else {
+        (void)snprintf(text,
+                       sizeof text,
+                       "field `records` is not a sound RecordBatch v2: %s",
+                       spate_strerror(code));
+    }
+    sp_request_fail(request, code, text);
+}
+
+static void
+produce_records(struct sp_partition *partition, struct sp_request request, struct sp_bytes array)
+{
+    struct sp_batch_builder builder;
+    struct sp_batch_header header;
+    struct sp_api_error error = { "" };
+    struct sp_buf batch;
+    int rv;
+
+    sp_buf_init(&batch, partition->message_bytes_max);
+    sp_batch_builder_init(&builder, partition->message_bytes_max, SP_COMPRESSION_NONE);
+    rv = sp_records_to_batch(
+        array, sp_loop_wall_ms(partition->broker->options.loop), &builder, &error);
+    if (rv == 0) {
+        rv = sp_batch_builder_finish(&builder, -1, -1, -1, &batch);
+    }
+    if (rv == 0) {
+        rv = sp_batch_header_decode(batch.bytes, batch.size, &header);
+    }
+    if (rv == 0) {
+        produce_batch(partition, request, sp_bytes_of(batch.bytes, batch.size), &header);
+    } else {
+        sp_request_fail(&request, rv, error.text[0] == '\0' ? NULL : error.text);
+    }
+    sp_batch_builder_deinit(&builder);
+    sp_buf_deinit(&batch);
+}
+
+void sp_method_produce(struct sp_broker *broker,
+                       struct sp_request request,
+                       const struct sp_message *message)
+{
+    struct sp_produce_request produce;
+    struct sp_batch_header header;
+    struct sp_partition *partition;
+    struct sp_api_error error;
+    int rv = sp_produce_request_decode(&message->params, &produce, &error);
+
+    if (rv != 0) {
+        sp_request_fail(&request, rv, error.text);
+        return;
+    }
+    partition =
+        sp_broker_find(broker, &request, produce.topic, produce.topic_id, produce.partition);
+    if (partition == NULL) {
+        return;
+    }
+    if (produce.records.array.bytes != NULL) {
+        produce_records(partition, request, produce.records.array);
+        return;
+    }
+    rv = sp_batch_validate(produce.records.batch.bytes,
+                           produce.records.batch.size,
+                           partition->message_bytes_max,
+                           &header);
+    if (rv != 0) {
+        refuse_batch(&request, partition, produce.records.batch.size, rv);
+        return;
+    }
+    produce_batch(partition, request, produce.records.batch, &header);
+}

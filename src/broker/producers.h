@@ -1,0 +1,62 @@
+/* The producers that a partition knows: last sequence, epoch, and where the last batches went (D6).
+ *
+ * Part of the partition's machine state: changed by applied batches only, equal on every replica.
+ * Bounded; a producer that has not written for SP_PRODUCER_EXPIRY_MS (by append times, never by a
+ * clock) makes room for a new one. */
+#ifndef SP_BROKER_PRODUCERS_H
+#define SP_BROKER_PRODUCERS_H
+
+#include <stdint.h>
+
+#include "base/limits.h"
+#include "base/list.h"
+#include "storage/log_frame.h"
+#include "wire/cursor.h"
+#include "wire/pack.h"
+
+#define SP_PRODUCER_EXPIRY_MS (24 * 3600 * 1000)
+
+struct sp_producers;
+
+/* One batch that is in the log. */
+struct sp_producer_batch {
+    int32_t base_sequence;
+    int32_t record_count;
+    int64_t base_offset;
+    int64_t term;
+};
+
+struct sp_producer {
+    int64_t producer_id;
+    int16_t epoch;
+    int64_t last_append_ms;
+    unsigned batch_count;
+    struct sp_producer_batch batches[SP_PRODUCER_BATCHES_KEPT]; /* oldest first */
+    struct sp_list node;                                        /* by last append, oldest first */
+};
+
+struct sp_producers *sp_producers_new(void);
+void sp_producers_free(struct sp_producers *producers);
+
+/* The producer, or NULL. */
+const struct sp_producer *sp_producers_find(const struct sp_producers *producers,
+                                            int64_t producer_id);
+
+/* True if another producer cannot be taken in at `append_time_ms`. */
+bool sp_producers_full(const struct sp_producers *producers, int64_t append_time_ms);
+
+/* Sequence that follows `batch`; sequences count records and wrap at 2^31. */
+int32_t sp_producer_next_sequence(const struct sp_producer_batch *batch);
+
+/* Takes an applied batch in. SPATE_ERR_NOMEM. */
+int sp_producers_apply(struct sp_producers *producers,
+                       const struct sp_batch_facts *facts,
+                       int64_t term,
+                       int64_t append_time_ms);
+
+/* The table as one MessagePack value, the same bytes on every replica; and back.
+ * SPATE_ERR_CORRUPT, SPATE_ERR_NOMEM: the table is then empty. */
+void sp_producers_encode(const struct sp_producers *producers, struct sp_pack *pack);
+int sp_producers_decode(struct sp_producers *producers, struct sp_cursor *cursor);
+
+#endif /* SP_BROKER_PRODUCERS_H */

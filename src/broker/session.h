@@ -1,0 +1,56 @@
+/* One client connection: takes requests apart, starts them in order, sends their answers.
+ *
+ * A request is counted from its arrival to its answer; the socket is not read while too many are
+ * open or too many bytes wait to be sent (D14). Answers come in order of completion. When the
+ * connection goes, the session stays until its last request is answered, and answers go nowhere. */
+#ifndef SP_BROKER_SESSION_H
+#define SP_BROKER_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "net/server.h"
+#include "wire/client_api.h"
+
+struct sp_broker;
+struct sp_session;
+
+/* The handle of one request, copied by value into whatever waits for its outcome; answered exactly
+ * once by one of the functions below. */
+struct sp_request {
+    struct sp_session *session;
+    uint32_t msgid;
+    bool silent; /* a notification: no answer is sent */
+};
+
+/* Answers `text` under `code`; text NULL: the code's own. */
+void sp_request_fail(struct sp_request *request, int code, const char *text);
+
+/* Answers NOT_LEADER with who leads, or LEADER_UNKNOWN. */
+void sp_request_not_leader(struct sp_request *request,
+                           uint32_t leader_node,
+                           const char *leader_address,
+                           const char *text);
+
+/* Begins a successful answer in `buf` (initialised here, freed by sp_request_finish): the caller
+ * packs one value. */
+void sp_request_begin(struct sp_request *request, struct sp_buf *buf, struct sp_pack *pack);
+
+/* Sends what was packed, followed by `tail` (references are taken) as raw bytes. A packing error is
+ * answered as such. */
+void sp_request_finish(struct sp_request *request,
+                       struct sp_buf *buf,
+                       struct sp_pack *pack,
+                       const struct sp_slice *tail,
+                       unsigned tail_count);
+
+/* Answers an empty map. */
+void sp_request_ok(struct sp_request *request);
+
+/* True while somebody still waits for the answer. */
+bool sp_request_alive(const struct sp_request *request);
+
+/* For the broker's server. */
+extern const struct sp_server_handler sp_session_server_handler;
+
+#endif /* SP_BROKER_SESSION_H */
