@@ -40,6 +40,10 @@ static void test_buf_append_stops_at_the_bound(void **state)
     sp_buf_deinit(&buf);
     assert_int_equal(sp_buf_append(&buf, "again", 5), 0);
     sp_buf_deinit(&buf);
+    sp_buf_init(&buf, 10);
+    assert_int_equal(sp_buf_append(&buf, "x", 1), 0);
+    assert_int_equal(buf.capacity, 10);
+    sp_buf_deinit(&buf);
     sp_buf_init(&buf, 0);
     assert_int_equal(sp_buf_append(&buf, NULL, 0), 0);
     assert_int_equal(sp_buf_append(&buf, "x", 1), SPATE_ERR_TOO_LARGE);

@@ -1,12 +1,14 @@
 #include "io/file.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -136,6 +138,29 @@ static void test_file_full_device_has_no_space(void **state)
     }
     assert_int_equal(sp_file_open("/dev/full", SP_FILE_WRITE, &file), 0);
     assert_int_equal(sp_file_write(file, 0, &piece, 1), SPATE_ERR_NO_SPACE);
+    sp_file_close(file);
+}
+
+/* A limit on the size makes the system write a part first, and refuse the rest when asked again. */
+static void test_file_short_write_goes_on_behind_what_was_written(void **state)
+{
+    static const uint8_t bytes[3000] = { 1 };
+    struct sp_iovec pieces[2] = { { bytes, 1000 }, { bytes, 2000 } };
+    struct rlimit unlimited;
+    struct sp_file *file = NULL;
+    uint64_t size = 0;
+
+    (void)state;
+    assert_int_equal(sp_file_open(in_root("f"), SP_FILE_CREATE, &file), 0);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &unlimited), 0);
+    struct rlimit limit = { .rlim_cur = 1500, .rlim_max = unlimited.rlim_max };
+    (void)signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    int rv = sp_file_write(file, 0, pieces, 2);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &unlimited), 0);
+    assert_int_equal(rv, SPATE_ERR_IO);
+    assert_int_equal(sp_file_size(file, &size), 0);
+    assert_int_equal(size, 1500);
     sp_file_close(file);
 }
 
@@ -287,6 +312,7 @@ int main(void)
         FILE_TEST(test_file_truncate_cuts_and_extends),
         FILE_TEST(test_file_open_tells_causes_apart),
         FILE_TEST(test_file_full_device_has_no_space),
+        FILE_TEST(test_file_short_write_goes_on_behind_what_was_written),
         FILE_TEST(test_file_lock_refused_for_second_open),
         FILE_TEST(test_dir_list_is_sorted_and_ends_on_request),
         FILE_TEST(test_dir_list_survives_every_failing_allocation),

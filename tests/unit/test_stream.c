@@ -460,6 +460,10 @@ static void test_stream_write_without_memory_changes_nothing_or_breaks(void **st
         sp_stream_write(fixture.server.stream, &fixture.server.write, &piece, 1, on_written),
         SPATE_ERR_CLOSED);
     assert_int_equal(sp_stream_queued_bytes(fixture.server.stream), 0);
+    piece.size = 1; /* half a message went out: nothing may follow it */
+    assert_int_equal(
+        sp_stream_write(fixture.server.stream, &fixture.server.write, &piece, 1, on_written),
+        SPATE_ERR_CLOSED);
     pause_ms(5);
     assert_int_equal(fixture.server.written, 0);
 }
