@@ -112,6 +112,7 @@ struct node {
     struct letter *gated;
     struct letter **gated_end;
     uint64_t applied;
+    uint64_t known_committed; /* what the next start knows to be committed */
     bool led;
     const uint64_t *submitting;     /* values of the submit being stepped */
     const struct letter *receiving; /* letter being stepped */

@@ -153,7 +153,8 @@ static void start_guard(struct node *node)
     struct sp_raft_guard_start start = { .term = disk->term,
                                          .vote = disk->vote,
                                          .start_index = disk->start,
-                                         .entry_count = (unsigned)count };
+                                         .entry_count = (unsigned)count,
+                                         .committed_index = node->known_committed };
     bool changed = false;
 
     start.entries = to_raft_array(&disk->entries[disk->start], count);
