@@ -1,0 +1,480 @@
+#include "server/config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/config_keys.h"
+#include "spate/error.h"
+
+#define ENVIRONMENT_PREFIX "SPATE_NODE_"
+
+/* ---- the table of keys ----------------------------------------------------------------------- */
+
+#define TEXT(name, field, default_, help)                                                          \
+    {                                                                                              \
+        name, SP_CONFIG_TEXT, offsetof(struct sp_config, field),                                   \
+            sizeof(((struct sp_config *)0)->field), default_, 0, 0, NULL, help                     \
+    }
+#define NUMBER(name, field, default_, min, max, help)                                              \
+    {                                                                                              \
+        name, SP_CONFIG_NUMBER, offsetof(struct sp_config, field), 0, default_, min, max, NULL,    \
+            help                                                                                   \
+    }
+
+static const struct sp_config_key keys[] = {
+    NUMBER("node.id",
+           node_id,
+           "1",
+           1,
+           SP_NODE_ID_MAX,
+           "Number of this node, unique in the cluster and the same for ever."),
+    TEXT("data.dir", data_dir, "./data", "Directory of this node's data; created when missing."),
+    TEXT("listen.client", listen_client, "127.0.0.1:7700", "Where clients connect."),
+    TEXT("listen.peer", listen_peer, "127.0.0.1:7701", "Where the other nodes connect."),
+    TEXT("advertise.client",
+         advertise_client,
+         "",
+         "What clients are told to connect to; default: listen.client."),
+    TEXT("advertise.peer",
+         advertise_peer,
+         "",
+         "What other nodes are told to connect to; default: this node's entry in cluster.seeds."),
+    { "cluster.seeds",
+      SP_CONFIG_LIST,
+      offsetof(struct sp_config, seeds),
+      sizeof(((struct sp_config *)0)->seeds),
+      "",
+      0,
+      0,
+      NULL,
+      "The nodes that form the cluster at first boot, the same list on each: ID@HOST:PORT of "
+      "listen.peer. Default: this node alone." },
+    TEXT("rack", rack, "", "Where this node stands; for placement."),
+    NUMBER("raft.election.timeout.ms",
+           election_timeout_ms,
+           "300",
+           50,
+           60000,
+           "Followers wait this long for a silent leader before they elect another."),
+    NUMBER("raft.heartbeat.ms",
+           heartbeat_ms,
+           "50",
+           5,
+           10000,
+           "Leaders are heard of this often; well below the election timeout."),
+    NUMBER("storage.segment.bytes",
+           segment_bytes,
+           "67108864",
+           SP_SEGMENT_BYTES_MIN,
+           1073741824,
+           "A log rolls to a new file at this size."),
+    NUMBER("limits.connections",
+           connections_max,
+           "10000",
+           1,
+           100000,
+           "Client connections at the same time."),
+    { "trace.level",
+      SP_CONFIG_CHOICE,
+      offsetof(struct sp_config, trace_level),
+      sizeof(((struct sp_config *)0)->trace_level),
+      "info",
+      0,
+      0,
+      "error|warn|info|debug",
+      "How much is traced on standard error." },
+};
+
+#define KEY_COUNT (sizeof keys / sizeof keys[0])
+
+static const struct sp_config_key *find_key(const char *name)
+{
+    for (size_t i = 0; i < KEY_COUNT; i++) {
+        if (strcmp(keys[i].name, name) == 0) {
+            return &keys[i];
+        }
+    }
+    return NULL;
+}
+
+/* ---- setting --------------------------------------------------------------------------------- */
+
+static int refuse(struct sp_config_error *error,
+                  const char *where,
+                  const struct sp_config_key *key,
+                  const char *value)
+{
+    switch (key->type) {
+    case SP_CONFIG_NUMBER:
+        (void)snprintf(error->text,
+                       sizeof error->text,
+                       "%s: %s must be a whole number from %" PRIu32 " to %" PRIu32 ", not `%.64s`",
+                       where,
+                       key->name,
+                       key->min,
+                       key->max,
+                       value);
+        break;
+    case SP_CONFIG_CHOICE:
+        (void)snprintf(error->text,
+                       sizeof error->text,
+                       "%s: %s must be one of %s, not `%.64s`",
+                       where,
+                       key->name,
+                       key->choices,
+                       value);
+        break;
+    case SP_CONFIG_TEXT:
+    case SP_CONFIG_LIST:
+        (void)snprintf(error->text,
+                       sizeof error->text,
+                       "%s: %s must be shorter than %zu bytes",
+                       where,
+                       key->name,
+                       key->size);
+        break;
+    }
+    return SPATE_ERR_CONFIG;
+}
+
+static bool is_choice(const char *choices, const char *value)
+{
+    size_t size = strlen(value);
+
+    for (const char *at = choices; size > 0 && at != NULL; at = strchr(at, '|')) {
+        at += *at == '|' ? 1 : 0;
+        if (strncmp(at, value, size) == 0 && (at[size] == '|' || at[size] == '\0')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool parse_number(const char *text, uint32_t min, uint32_t max, uint32_t *out)
+{
+    char *end = NULL;
+    unsigned long long value;
+
+    errno = 0;
+    value = strtoull(text, &end, 10);
+    if (!isdigit((unsigned char)text[0]) || *end != '\0' || errno != 0 || value < min ||
+        value > max) {
+        return false;
+    }
+    *out = (uint32_t)value;
+    return true;
+}
+
+static int set_value(struct sp_config *config,
+                     const struct sp_config_key *key,
+                     const char *value,
+                     const char *where,
+                     struct sp_config_error *error)
+{
+    char *field = (char *)config + key->offset;
+
+    if (key->type == SP_CONFIG_NUMBER) {
+        uint32_t number;
+        if (!parse_number(value, key->min, key->max, &number)) {
+            return refuse(error, where, key, value);
+        }
+        memcpy(field, &number, sizeof number);
+        return 0;
+    }
+    if (strlen(value) >= key->size ||
+        (key->type == SP_CONFIG_CHOICE && !is_choice(key->choices, value))) {
+        return refuse(error, where, key, value);
+    }
+    memcpy(field, value, strlen(value) + 1);
+    return 0;
+}
+
+/* The key that shares most with a misspelt one: letters in common at the start and at the end. */
+static const char *nearest_key(const char *name)
+{
+    size_t best = 0;
+    size_t best_score = 0;
+
+    for (size_t i = 0; i < KEY_COUNT; i++) {
+        size_t front = 0;
+        size_t back = 0;
+        size_t length = strlen(name);
+        size_t key_length = strlen(keys[i].name);
+        while (front < length && front < key_length && name[front] == keys[i].name[front]) {
+            front += 1;
+        }
+        while (back < length - front && back < key_length - front &&
+               name[length - 1 - back] == keys[i].name[key_length - 1 - back]) {
+            back += 1;
+        }
+        if (front + back > best_score) {
+            best = i;
+            best_score = front + back;
+        }
+    }
+    return keys[best].name;
+}
+
+int sp_config_set_at(struct sp_config *config,
+                     const char *name,
+                     const char *value,
+                     const char *where,
+                     struct sp_config_error *error)
+{
+    const struct sp_config_key *key = find_key(name);
+
+    if (key == NULL) {
+        (void)snprintf(error->text,
+                       sizeof error->text,
+                       "%s: no key `%.64s`: did you mean `%s`? `spated --example` lists all keys",
+                       where,
+                       name,
+                       nearest_key(name));
+        return SPATE_ERR_CONFIG;
+    }
+    return set_value(config, key, value, where, error);
+}
+
+bool sp_config_is_list(const char *name)
+{
+    const struct sp_config_key *key = find_key(name);
+
+    return key != NULL && key->type == SP_CONFIG_LIST;
+}
+
+int sp_config_set(struct sp_config *config, const char *assignment, struct sp_config_error *error)
+{
+    const char *equals = strchr(assignment, '=');
+    char name[64];
+
+    if (equals == NULL || (size_t)(equals - assignment) >= sizeof name) {
+        (void)snprintf(
+            error->text, sizeof error->text, "--set %.64s: must look like key=value", assignment);
+        return SPATE_ERR_CONFIG;
+    }
+    memcpy(name, assignment, (size_t)(equals - assignment));
+    name[equals - assignment] = '\0';
+    return sp_config_set_at(config, name, equals + 1, "--set", error);
+}
+
+/* "node.id" is SPATE_NODE_NODE_ID. */
+static void environment_name(const char *key, char *out, size_t size)
+{
+    size_t at = 0;
+
+    for (; key[at] != '\0' && at + 1 < size; at++) {
+        out[at] = key[at] == '.' ? '_' : (char)toupper((unsigned char)key[at]);
+    }
+    out[at] = '\0';
+}
+
+int sp_config_read_environment(struct sp_config *config,
+                               char *const *environment,
+                               struct sp_config_error *error)
+{
+    size_t prefix = strlen(ENVIRONMENT_PREFIX);
+
+    for (; *environment != NULL; environment++) {
+        const char *equals = strchr(*environment, '=');
+        const struct sp_config_key *found = NULL;
+        char where[128];
+        if (equals == NULL || strncmp(*environment, ENVIRONMENT_PREFIX, prefix) != 0) {
+            continue;
+        }
+        (void)snprintf(
+            where, sizeof where, "environment %.*s", (int)(equals - *environment), *environment);
+        for (size_t i = 0; i < KEY_COUNT && found == NULL; i++) {
+            char name[64];
+            environment_name(keys[i].name, name, sizeof name);
+            size_t length = (size_t)(equals - *environment) - prefix;
+            found = strlen(name) == length && strncmp(*environment + prefix, name, length) == 0
+                        ? &keys[i]
+                        : NULL;
+        }
+        if (found == NULL) {
+            (void)snprintf(error->text,
+                           sizeof error->text,
+                           "%s: names no key: `spated --example` lists all keys",
+                           where);
+            return SPATE_ERR_CONFIG;
+        }
+        int rv = set_value(config, found, equals + 1, where, error);
+        if (rv != 0) {
+            return rv;
+        }
+    }
+    return 0;
+}
+
+void sp_config_init(struct sp_config *config)
+{
+    struct sp_config_error error;
+
+    memset(config, 0, sizeof *config);
+    for (size_t i = 0; i < KEY_COUNT; i++) {
+        (void)set_value(config, &keys[i], keys[i].default_value, "default", &error); /* all valid */
+    }
+}
+
+/* ---- printing -------------------------------------------------------------------------------- */
+
+void sp_config_print_example(FILE *out)
+{
+    for (size_t i = 0; i < KEY_COUNT; i++) {
+        char name[64];
+        environment_name(keys[i].name, name, sizeof name);
+        (void)fprintf(out, "# %s\n# Environment: %s%s", keys[i].help, ENVIRONMENT_PREFIX, name);
+        if (keys[i].type == SP_CONFIG_NUMBER) {
+            (void)fprintf(out, ". Allowed: %" PRIu32 " to %" PRIu32, keys[i].min, keys[i].max);
+        } else if (keys[i].type == SP_CONFIG_CHOICE) {
+            (void)fprintf(out, ". Allowed: %s", keys[i].choices);
+        }
+        if (keys[i].type == SP_CONFIG_LIST) {
+            (void)fprintf(out, "\n#%s: [1@127.0.0.1:7701]\n\n", keys[i].name);
+        } else {
+            (void)fprintf(out, "\n#%s: %s\n\n", keys[i].name, keys[i].default_value);
+        }
+    }
+}
+
+void sp_config_print(const struct sp_config *config, FILE *out)
+{
+    for (size_t i = 0; i < KEY_COUNT; i++) {
+        const char *field = (const char *)config + keys[i].offset;
+        if (keys[i].type == SP_CONFIG_NUMBER) {
+            uint32_t number;
+            memcpy(&number, field, sizeof number);
+            (void)fprintf(out, "%s: %" PRIu32 "\n", keys[i].name, number);
+        } else {
+            (void)fprintf(out, "%s: %s\n", keys[i].name, field);
+        }
+    }
+}
+
+/* ---- what concerns several keys -------------------------------------------------------------- */
+
+static int parse_seed(const char *text,
+                      size_t size,
+                      uint32_t *out_node_id,
+                      char *out_address,
+                      struct sp_config_error *error)
+{
+    const char *at = memchr(text, '@', size);
+    char number[16];
+    size_t digits = at == NULL ? 0 : (size_t)(at - text);
+    size_t address_size = at == NULL ? 0 : size - digits - 1;
+
+    if (digits == 0 || digits >= sizeof number || address_size == 0 ||
+        address_size >= SP_ADDRESS_SIZE_MAX || memchr(at + 1, ':', address_size) == NULL) {
+        (void)snprintf(error->text,
+                       sizeof error->text,
+                       "cluster.seeds: `%.*s` must look like ID@HOST:PORT",
+                       (int)size,
+                       text);
+        return SPATE_ERR_CONFIG;
+    }
+    memcpy(number, text, digits);
+    number[digits] = '\0';
+    if (!parse_number(number, 1, SP_NODE_ID_MAX, out_node_id)) {
+        (void)snprintf(error->text,
+                       sizeof error->text,
+                       "cluster.seeds: `%s` must be a node id from 1 to %d",
+                       number,
+                       SP_NODE_ID_MAX);
+        return SPATE_ERR_CONFIG;
+    }
+    memcpy(out_address, at + 1, address_size);
+    out_address[address_size] = '\0';
+    return 0;
+}
+
+static int parse_seeds(const struct sp_config *config,
+                       struct sp_transport_options *out,
+                       struct sp_config_error *error)
+{
+    const char *at = config->seeds;
+
+    while (*at != '\0') {
+        size_t size = strcspn(at, ",");
+        unsigned n = out->seed_count;
+        int rv;
+        if (n == SP_NODES_MAX) {
+            (void)snprintf(
+                error->text, sizeof error->text, "cluster.seeds: at most %d", SP_NODES_MAX);
+            return SPATE_ERR_CONFIG;
+        }
+        rv = parse_seed(at, size, &out->seeds[n].node_id, out->seeds[n].address, error);
+        if (rv != 0) {
+            return rv;
+        }
+        for (unsigned i = 0; i < n; i++) {
+            if (out->seeds[i].node_id == out->seeds[n].node_id) {
+                (void)snprintf(error->text,
+                               sizeof error->text,
+                               "cluster.seeds: node %u is listed twice",
+                               out->seeds[n].node_id);
+                return SPATE_ERR_CONFIG;
+            }
+        }
+        out->seed_count += 1;
+        at += size + (at[size] == ',' ? 1 : 0);
+    }
+    return 0;
+}
+
+int sp_config_finish(const struct sp_config *config,
+                     struct sp_transport_options *out_transport,
+                     struct sp_config_error *error)
+{
+    bool is_seed = false;
+    int rv;
+
+    memset(out_transport, 0, sizeof *out_transport);
+    out_transport->node_id = config->node_id;
+    out_transport->listen = config->listen_peer;
+    out_transport->advertise =
+        config->advertise_peer[0] == '\0' ? config->listen_peer : config->advertise_peer;
+    if (config->heartbeat_ms * 2 > config->election_timeout_ms) {
+        (void)snprintf(error->text,
+                       sizeof error->text,
+                       "raft.heartbeat.ms (%u) must be at most half of raft.election.timeout.ms "
+                       "(%u)",
+                       config->heartbeat_ms,
+                       config->election_timeout_ms);
+        return SPATE_ERR_CONFIG;
+    }
+    rv = parse_seeds(config, out_transport, error);
+    if (rv != 0) {
+        return rv;
+    }
+    if (out_transport->seed_count == 0) {
+        out_transport->seed_count = 1;
+        out_transport->seeds[0].node_id = config->node_id;
+        (void)snprintf(out_transport->seeds[0].address,
+                       sizeof out_transport->seeds[0].address,
+                       "%s",
+                       out_transport->advertise);
+        return 0;
+    }
+    for (unsigned i = 0; i < out_transport->seed_count; i++) {
+        if (out_transport->seeds[i].node_id == config->node_id) {
+            is_seed = true;
+            if (config->advertise_peer[0] == '\0') {
+                out_transport->advertise = out_transport->seeds[i].address;
+            }
+        }
+    }
+    if (!is_seed) {
+        (void)snprintf(error->text,
+                       sizeof error->text,
+                       "cluster.seeds does not list this node (node.id is %u): every node of the "
+                       "cluster stands in the list",
+                       config->node_id);
+        return SPATE_ERR_CONFIG;
+    }
+    return 0;
+}

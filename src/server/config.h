@@ -1,0 +1,60 @@
+/* A node's configuration: one table of keys, read from YAML, the environment and --set.
+ *
+ *   defaults < file (YAML, nested or dotted keys) < SPATE_NODE_* < --set key=value
+ *
+ * Errors name where the value came from (file and line, variable, or option), the key, and what is
+ * allowed. */
+#ifndef SP_SERVER_CONFIG_H
+#define SP_SERVER_CONFIG_H
+
+#include <stdio.h>
+
+#include "cluster/transport.h"
+
+struct sp_config {
+    uint32_t node_id;
+    char data_dir[4096];
+    char listen_client[SP_ADDRESS_SIZE_MAX];
+    char listen_peer[SP_ADDRESS_SIZE_MAX];
+    char advertise_client[SP_ADDRESS_SIZE_MAX]; /* "": as listen_client */
+    char advertise_peer[SP_ADDRESS_SIZE_MAX];   /* "": as in the seed list, else as listen_peer */
+    char rack[64];
+    char seeds[SP_NODES_MAX * (SP_ADDRESS_SIZE_MAX + 8)]; /* "1@host:port,2@host:port" */
+    char trace_level[16];
+    uint32_t election_timeout_ms;
+    uint32_t heartbeat_ms;
+    uint32_t segment_bytes;
+    uint32_t connections_max;
+};
+
+/* A text for the operator; empty when there is nothing to say. */
+struct sp_config_error {
+    char text[768];
+};
+
+void sp_config_init(struct sp_config *config);
+
+/* SPATE_ERR_NOT_FOUND: no such file; SPATE_ERR_CONFIG. *error says what and where. */
+int sp_config_read_file(struct sp_config *config, const char *path, struct sp_config_error *error);
+
+/* Values of SPATE_NODE_* in `environment` (as environ). A variable with that prefix that names no
+ * key is an error, since it is most likely misspelt. */
+int sp_config_read_environment(struct sp_config *config,
+                               char *const *environment,
+                               struct sp_config_error *error);
+
+/* One "key=value". */
+int sp_config_set(struct sp_config *config, const char *assignment, struct sp_config_error *error);
+
+/* Checks what concerns several keys, and fills *out_transport (which borrows from `config`). */
+int sp_config_finish(const struct sp_config *config,
+                     struct sp_transport_options *out_transport,
+                     struct sp_config_error *error);
+
+/* Prints every key with its default and meaning, as a configuration file. */
+void sp_config_print_example(FILE *out);
+
+/* Prints every key with its value in force. */
+void sp_config_print(const struct sp_config *config, FILE *out);
+
+#endif /* SP_SERVER_CONFIG_H */

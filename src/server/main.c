@@ -1,0 +1,207 @@
+/* spated: reads its configuration, starts the node, ends it on SIGTERM. */
+#include <argp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/limits.h"
+#include "base/trace.h"
+#include "server/config.h"
+#include "server/node.h"
+#include "server/trace_sink.h"
+#include "spate/error.h"
+
+#define SETTINGS_MAX 64
+
+enum {
+    EXIT_RUNTIME = 1, /* the node could not start or had to stop */
+    EXIT_USAGE = 2,   /* options or configuration */
+};
+
+const char *argp_program_version = "spated " SPATE_VERSION;
+
+static const char doc[] =
+    "One node of a Spate cluster.\v"
+    "Examples:\n"
+    "  spated                               one node on 127.0.0.1:7700, data in ./data\n"
+    "  spated --config /etc/spate/spated.yaml\n"
+    "  spated --config spated.yaml --set trace.level=debug\n"
+    "  spated --config spated.yaml --check-config\n"
+    "  SPATE_NODE_NODE_ID=2 spated --config spated.yaml\n"
+    "\nEvery key can come from the file, from SPATE_NODE_<KEY> (dots as underscores), or from "
+    "--set, later ones win. `spated --example` prints them all. SIGTERM hands leadership over and "
+    "ends the node cleanly.";
+
+static const struct argp_option options[] = {
+    { "config", 'c', "FILE", 0, "Read the configuration from FILE (YAML)", 0 },
+    { "set", 's', "KEY=VALUE", 0, "Set one key; may be given several times", 0 },
+    { "check-config", 'n', NULL, 0, "Check the configuration, print it, and exit", 0 },
+    { "example", 'e', NULL, 0, "Print a commented configuration file with all keys, and exit", 0 },
+    { 0 },
+};
+
+struct arguments {
+    const char *config_path;
+    const char *settings[SETTINGS_MAX];
+    unsigned setting_count;
+    bool check_only;
+    bool example;
+};
+
+static error_t parse_option(int key, char *text, struct argp_state *state)
+{
+    struct arguments *arguments = state->input;
+
+    switch (key) {
+    case 'c':
+        arguments->config_path = text;
+        return 0;
+    case 's':
+        if (arguments->setting_count == SETTINGS_MAX) {
+            argp_error(state, "--set: at most %d", SETTINGS_MAX);
+        }
+        arguments->settings[arguments->setting_count] = text;
+        arguments->setting_count += 1;
+        return 0;
+    case 'n':
+        arguments->check_only = true;
+        return 0;
+    case 'e':
+        arguments->example = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "unexpected argument `%s`", text);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static int read_config(const struct arguments *arguments,
+                       struct sp_config *config,
+                       struct sp_transport_options *transport,
+                       struct sp_config_error *error)
+{
+    int rv = 0;
+
+    sp_config_init(config);
+    if (arguments->config_path != NULL) {
+        rv = sp_config_read_file(config, arguments->config_path, error);
+    }
+    if (rv == 0) {
+        rv = sp_config_read_environment(config, environ, error);
+    }
+    for (unsigned i = 0; i < arguments->setting_count && rv == 0; i++) {
+        rv = sp_config_set(config, arguments->settings[i], error);
+    }
+    if (rv == 0) {
+        rv = sp_config_finish(config, transport, error);
+    }
+    return rv;
+}
+
+/* ---- running --------------------------------------------------------------------------------- */
+
+struct program {
+    struct sp_loop *loop;
+    struct sp_node *node;
+    bool failed;
+};
+
+static void on_failed(void *arg, int status, const char *text)
+{
+    struct program *program = arg;
+
+    SP_TRACE_ERROR(
+        "node",
+        "this node stops itself: nothing acknowledged is lost, the other replicas have it",
+        "error=%s reason=\"%s\"",
+        spate_error_name(status),
+        text);
+    program->failed = true;
+    sp_loop_stop(program->loop);
+}
+
+static void on_stopped(void *arg)
+{
+    struct program *program = arg;
+
+    program->node = NULL;
+    sp_loop_stop(program->loop);
+}
+
+static void on_terminate(void *arg)
+{
+    struct program *program = arg;
+
+    SP_TRACE_INFO("node", "stopping", "reason=signal");
+    if (program->node != NULL) {
+        sp_node_stop(program->node);
+    }
+}
+
+static int run(const struct sp_config *config, const struct sp_transport_options *transport)
+{
+    static const struct sp_node_handler handler = { on_failed, on_stopped };
+    struct program program = { .failed = false };
+    char text[512];
+    int rv = sp_loop_new(SP_WORKERS_PER_SHARD, &program.loop);
+
+    if (rv == 0) {
+        rv = sp_loop_on_terminate(program.loop, on_terminate, &program);
+    }
+    if (rv != 0) {
+        (void)fprintf(stderr, "spated: cannot start: %s\n", spate_strerror(rv));
+        return EXIT_RUNTIME;
+    }
+    rv = sp_node_start(
+        program.loop, config, transport, &handler, &program, text, sizeof text, &program.node);
+    if (rv != 0) {
+        (void)fprintf(stderr,
+                      "spated: cannot start: %s: %s\n",
+                      spate_error_name(rv),
+                      text[0] == '\0' ? spate_strerror(rv) : text);
+        return EXIT_RUNTIME;
+    }
+    SP_TRACE_INFO("node",
+                  "started",
+                  "version=%s node=%u client=%s peer=%s data=%s",
+                  SPATE_VERSION,
+                  config->node_id,
+                  config->listen_client,
+                  config->listen_peer,
+                  config->data_dir);
+    sp_loop_run(program.loop);
+    if (program.failed) {
+        return EXIT_RUNTIME; /* nothing is flushed or closed: the disk is not to be trusted */
+    }
+    SP_TRACE_INFO("node", "stopped", "node=%u", config->node_id);
+    sp_loop_free(program.loop);
+    return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct argp parser = { options, parse_option, NULL, doc, NULL, NULL, NULL };
+    static struct sp_config config;
+    static struct sp_transport_options transport;
+    struct arguments arguments = { .config_path = NULL };
+    struct sp_config_error error = { "" };
+
+    argp_err_exit_status = EXIT_USAGE;
+    (void)argp_parse(&parser, argc, argv, 0, NULL, &arguments); /* exits on its own errors */
+    if (arguments.example) {
+        sp_config_print_example(stdout);
+        return EXIT_SUCCESS;
+    }
+    if (read_config(&arguments, &config, &transport, &error) != 0) {
+        (void)fprintf(stderr, "spated: %s\n", error.text);
+        return EXIT_USAGE;
+    }
+    if (arguments.check_only) {
+        sp_config_print(&config, stdout);
+        return EXIT_SUCCESS;
+    }
+    sp_trace_sink_install(config.trace_level);
+    return run(&config, &transport);
+}

@@ -1,0 +1,319 @@
+#include "server/node.h"
+
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "base/trace.h"
+#include "broker/broker.h"
+#include "cluster/controller.h"
+#include "cluster/group_table.h"
+#include "cluster/reconcile.h"
+#include "spate/error.h"
+
+/* How long a stopping node tries to hand its leaderships over. */
+#define DRAIN_MS 2000
+
+struct sp_node {
+    struct sp_loop *loop;
+    const struct sp_config *config;
+    const struct sp_transport_options *transport_options;
+    struct sp_node_handler handler;
+    void *arg;
+    struct sp_store *store;
+    struct sp_transport *transport;
+    struct sp_group_table *table;
+    struct sp_controller *controller;
+    struct sp_reconcile *reconcile;
+    struct sp_broker *broker;
+    bool failed;
+    bool stopping;
+};
+
+static void fail(struct sp_node *node, int status, const char *text)
+{
+    if (node->failed) {
+        return;
+    }
+    node->failed = true;
+    node->handler.failed(node->arg, status, text);
+}
+
+/* ---- store ----------------------------------------------------------------------------------- */
+
+static void on_meta_durable(void *arg, uint64_t sequence)
+{
+    struct sp_node *node = arg;
+
+    if (node->transport != NULL) {
+        sp_transport_meta_durable(node->transport, sequence);
+    }
+    if (node->table != NULL) {
+        sp_group_table_meta_durable(node->table, sequence);
+    }
+}
+
+static void on_store_failed(void *arg, int status, const char *text)
+{
+    fail(arg, status, text);
+}
+
+static const struct sp_store_handler store_handler = { on_meta_durable, on_store_failed };
+
+/* ---- transport ------------------------------------------------------------------------------- */
+
+static void on_peer_message(void *arg, uint32_t from_node, struct sp_peer_message *message)
+{
+    struct sp_node *node = arg;
+
+    if (message->kind == SP_PEER_CALL || message->kind == SP_PEER_REPLY) {
+        sp_controller_message(node->controller, from_node, message);
+    } else {
+        sp_group_table_message(node->table, from_node, message);
+    }
+}
+
+static void on_link(void *arg, uint32_t node_id, enum sp_link_state state)
+{
+    struct sp_node *node = arg;
+
+    sp_group_table_link(node->table, node_id, state);
+}
+
+static void on_formed(void *arg, const uint32_t *members, unsigned count, bool fresh)
+{
+    struct sp_node *node = arg;
+
+    SP_TRACE_INFO("node", fresh ? "cluster formed" : "cluster known", "voters=%u", count);
+    sp_controller_start(node->controller, members, count);
+}
+
+static const struct sp_transport_handler transport_handler = { on_peer_message,
+                                                               on_link,
+                                                               on_formed };
+
+/* ---- controller ------------------------------------------------------------------------------ */
+
+static void on_state_changed(void *arg, const struct sp_state_change *change)
+{
+    struct sp_node *node = arg;
+
+    sp_reconcile_changed(node->reconcile, change);
+}
+
+static void on_confirmed(void *arg)
+{
+    struct sp_node *node = arg;
+
+    sp_reconcile_confirmed(node->reconcile);
+}
+
+static void on_controller_failed(void *arg, int status, const char *text)
+{
+    fail(arg, status, text);
+}
+
+static const struct sp_controller_handler controller_handler = { on_state_changed,
+                                                                 on_confirmed,
+                                                                 on_controller_failed };
+
+/* ---- starting -------------------------------------------------------------------------------- */
+
+static int open_store(struct sp_node *node, char *text, size_t text_size)
+{
+    struct sp_store_options options = { .path = node->config->data_dir,
+                                        .node_id = node->config->node_id,
+                                        .segment_bytes = node->config->segment_bytes };
+
+    return sp_store_open(node->loop, &options, &store_handler, node, text, text_size, &node->store);
+}
+
+static int open_transport(struct sp_node *node, char *text, size_t text_size)
+{
+    int rv = sp_transport_new(node->loop,
+                              node->store,
+                              node->transport_options,
+                              &transport_handler,
+                              node,
+                              &node->transport);
+
+    if (rv != 0) {
+        (void)snprintf(text,
+                       text_size,
+                       "cannot listen on listen.peer %s: %s",
+                       node->transport_options->listen,
+                       rv == SPATE_ERR_EXISTS ? "the address is in use" : spate_strerror(rv));
+    }
+    return rv;
+}
+
+static int open_table(struct sp_node *node)
+{
+    struct sp_group_table_options options = {
+        .loop = node->loop,
+        .store = node->store,
+        .transport = node->transport,
+        .node_id = node->config->node_id,
+        .election_timeout_ms = node->config->election_timeout_ms,
+        .heartbeat_timeout_ms = node->config->heartbeat_ms,
+    };
+
+    return sp_group_table_new(&options, &node->table);
+}
+
+static int open_controller(struct sp_node *node)
+{
+    const struct sp_config *config = node->config;
+    struct sp_controller_options options = {
+        .loop = node->loop, .store = node->store, .table = node->table, .transport = node->transport
+    };
+    int rv;
+
+    options.self.node_id = config->node_id;
+    options.self.incarnation = sp_store_identity(node->store)->incarnation;
+    (void)snprintf(options.self.client_address,
+                   sizeof options.self.client_address,
+                   "%s",
+                   config->advertise_client[0] == '\0' ? config->listen_client
+                                                       : config->advertise_client);
+    (void)snprintf(options.self.peer_address,
+                   sizeof options.self.peer_address,
+                   "%s",
+                   node->transport_options->advertise);
+    (void)snprintf(options.self.rack, sizeof options.self.rack, "%s", config->rack);
+    rv = sp_controller_new(&options, &controller_handler, node, &node->controller);
+    return rv;
+}
+
+static int open_broker(struct sp_node *node, char *text, size_t text_size)
+{
+    struct sp_broker_options options = { .loop = node->loop,
+                                         .store = node->store,
+                                         .table = node->table,
+                                         .transport = node->transport,
+                                         .controller = node->controller,
+                                         .node_id = node->config->node_id,
+                                         .listen = node->config->listen_client,
+                                         .connections_max = node->config->connections_max };
+    int rv = sp_broker_new(&options, &node->broker);
+
+    if (rv != 0) {
+        (void)snprintf(text,
+                       text_size,
+                       "cannot listen on listen.client %s: %s",
+                       options.listen,
+                       rv == SPATE_ERR_EXISTS ? "the address is in use" : spate_strerror(rv));
+        return rv;
+    }
+    rv = sp_reconcile_new(node->loop,
+                          node->store,
+                          node->table,
+                          node->controller,
+                          node->config->node_id,
+                          &sp_broker_reconcile_handler,
+                          node->broker,
+                          &node->reconcile);
+    if (rv == 0) {
+        sp_broker_set_reconcile(node->broker, node->reconcile);
+    }
+    return rv;
+}
+
+int sp_node_start(struct sp_loop *loop,
+                  const struct sp_config *config,
+                  const struct sp_transport_options *transport,
+                  const struct sp_node_handler *handler,
+                  void *arg,
+                  char *text,
+                  size_t text_size,
+                  struct sp_node **out_node)
+{
+    struct sp_node *node = sp_mem_calloc(1, sizeof *node);
+    int rv;
+
+    text[0] = '\0';
+    if (node == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    node->loop = loop;
+    node->config = config;
+    node->transport_options = transport;
+    node->handler = *handler;
+    node->arg = arg;
+    rv = open_store(node, text, text_size);
+    if (rv == 0) {
+        rv = open_transport(node, text, text_size);
+    }
+    if (rv == 0) {
+        rv = open_table(node);
+    }
+    if (rv == 0) {
+        rv = open_controller(node);
+    }
+    if (rv == 0) {
+        rv = open_broker(node, text, text_size);
+    }
+    *out_node = node; /* half built after a failure: the process ends, nothing was written yet */
+    return rv;
+}
+
+/* ---- stopping -------------------------------------------------------------------------------- */
+
+static void on_store_closed(void *arg)
+{
+    struct sp_node *node = arg;
+    struct sp_node_handler handler = node->handler;
+    void *handler_arg = node->arg;
+
+    sp_mem_free(node);
+    handler.stopped(handler_arg);
+}
+
+static void on_transport_closed(void *arg)
+{
+    struct sp_node *node = arg;
+
+    node->transport = NULL;
+    sp_store_close(node->store, on_store_closed, node);
+}
+
+static void on_table_closed(void *arg)
+{
+    struct sp_node *node = arg;
+
+    node->table = NULL;
+    sp_controller_free(node->controller);
+    sp_broker_free(node->broker);
+    sp_transport_close(node->transport, on_transport_closed, node);
+}
+
+static void on_reconcile_closed(void *arg)
+{
+    struct sp_node *node = arg;
+
+    node->reconcile = NULL;
+    sp_group_table_close(node->table, on_table_closed, node);
+}
+
+static void on_port_closed(void *arg)
+{
+    struct sp_node *node = arg;
+
+    sp_broker_set_reconcile(node->broker, NULL);
+    sp_reconcile_close(node->reconcile, on_reconcile_closed, node);
+}
+
+static void on_drained(void *arg)
+{
+    struct sp_node *node = arg;
+
+    sp_broker_close_port(node->broker, on_port_closed, node);
+}
+
+void sp_node_stop(struct sp_node *node)
+{
+    if (node->stopping || node->failed) {
+        return;
+    }
+    node->stopping = true;
+    sp_group_table_drain(node->table, DRAIN_MS, on_drained, node);
+}

@@ -1,0 +1,56 @@
+#include "server/trace_sink.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/trace.h"
+
+static void write_line(void *arg,
+                       enum sp_trace_level level,
+                       const char *component,
+                       const char *message,
+                       const char *facts)
+{
+    struct timespec now;
+    struct tm parts;
+    char line[2048];
+    char time_text[32] = "";
+    int size;
+
+    (void)arg; /* standard error needs none */
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    if (gmtime_r(&now.tv_sec, &parts) != NULL) {
+        (void)strftime(time_text, sizeof time_text, "%Y-%m-%dT%H:%M:%S", &parts);
+    }
+    size = snprintf(line,
+                    sizeof line,
+                    "%s.%03ldZ %-5s %s: %s %s\n",
+                    time_text,
+                    now.tv_nsec / 1000000,
+                    sp_trace_level_name(level),
+                    component,
+                    message,
+                    facts);
+    if (size > (int)sizeof line - 1) {
+        size = (int)sizeof line - 1;
+        line[size - 1] = '\n';
+    }
+    if (size > 0 && write(STDERR_FILENO, line, (size_t)size) < 0) {
+        return; /* nobody reads our traces: there is no other place to say so */
+    }
+}
+
+void sp_trace_sink_install(const char *level)
+{
+    enum sp_trace_level level_max = SP_TRACE_LEVEL_INFO;
+
+    for (int i = SP_TRACE_LEVEL_ERROR; i <= SP_TRACE_LEVEL_DEBUG; i++) {
+        if (strcmp(level, sp_trace_level_name((enum sp_trace_level)i)) == 0) {
+            level_max = (enum sp_trace_level)i;
+        }
+    }
+    sp_trace_set_sink(write_line, NULL, level_max);
+}
