@@ -80,6 +80,9 @@ void sp_stream_advance_close(struct sp_stream *stream);
 /* Sends what is queued, as far as the kernel takes it. */
 void sp_stream_flush(struct sp_stream *stream);
 
+/* Runs the callbacks of all writes in `list`; they may write, close, and free their write. */
+void sp_stream_tell_writes(struct sp_list *list, int status);
+
 /* The poll handle says that a connecting socket is ready: writable or failed. */
 void sp_stream_on_connected(struct sp_stream *stream);
 
