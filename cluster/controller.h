@@ -45,11 +45,13 @@ int sp_controller_new(const struct sp_controller_options *options,
 
 /* The cluster is formed: opens group 0, or creates it with `members` (the seeds) as voters whose
  * replica id is their node id. */
-void sp_controller_start(struct sp_controller *controller,
-                         const uint32_t *members,
-                         unsigned count);
+void sp_controller_start(struct sp_controller *controller, const uint32_t *members, unsigned count);
 
-/* Frees; group 0 itself is closed by the group table, which must be closed first. */
+/* Before the group table closes: lets go of group 0, stops all timers, and fails every proposal
+ * with SPATE_ERR_CANCELED, now; later ones fail likewise. More than once is fine. */
+void sp_controller_stop(struct sp_controller *controller);
+
+/* Stops and frees; group 0 itself is closed by the group table, which must be closed first. */
 void sp_controller_free(struct sp_controller *controller);
 
 const struct sp_state *sp_controller_state(const struct sp_controller *controller);
@@ -63,8 +65,9 @@ bool sp_controller_is_confirmed(const struct sp_controller *controller);
 /* ---- asking for changes ---------------------------------------------------------------------- */
 
 struct sp_proposal;
-/* 0, or the reason with a text that says what to do (borrowed). Retriable by the caller when
- * spate_error_retriable says so; the same proposal made twice is answered EXISTS / UNKNOWN_TOPIC. */
+/* 0, or the reason with a text that says what to do (borrowed; "" on success). Retriable by the
+ * caller when spate_error_retriable says so; the same proposal made twice is answered EXISTS /
+ * UNKNOWN_TOPIC. SPATE_ERR_TIMEOUT: it may or may not come to be done. */
 typedef void (*sp_proposal_cb)(struct sp_proposal *proposal, int status, const char *text);
 
 enum sp_proposal_kind {
@@ -74,7 +77,25 @@ enum sp_proposal_kind {
     SP_PROPOSAL_REGISTER_NODE,
 };
 
-/* A change in progress, embedded by its caller. Fill the first part. */
+/* Where a proposal stands.
+ *
+ *   IDLE -> WAITING --this node leads--> LED -----------.  applied
+ *            ^  |                         |             v
+ *            |  '----another leads----> CALLED ----> ANSWERED ----> FINISHED -> (cb) IDLE
+ *            |                            |
+ *            '-- no leader, not ready, or the outcome is uncertain: again after a pause
+ *
+ * The deadline leads from everywhere to FINISHED. */
+enum sp_proposal_state {
+    SP_PROPOSAL_IDLE,
+    SP_PROPOSAL_WAITING,
+    SP_PROPOSAL_LED,
+    SP_PROPOSAL_CALLED,
+    SP_PROPOSAL_ANSWERED,
+    SP_PROPOSAL_FINISHED,
+};
+
+/* A change in progress, embedded by its caller and zero-initialised. Fill the first part. */
 struct sp_proposal {
     enum sp_proposal_kind kind;
     char topic[SP_TOPIC_NAME_SIZE_MAX + 1];
@@ -86,17 +107,27 @@ struct sp_proposal {
     sp_proposal_cb cb;
     uint64_t producer_id_first; /* result of PRODUCER_BLOCK */
     struct sp_list node;        /* the rest belongs to the controller */
-    struct sp_timer timer;
+    struct sp_timer timer;      /* its deadline */
     struct sp_controller *controller;
-    uint64_t call_id;
-    uint64_t index; /* answered by the leader, waiting to be applied here */
-    int answer;
-    char text[256];
+    struct sp_controller_job *job; /* LED: our own submit */
+    enum sp_proposal_state state;
+    bool existed;         /* CREATE_TOPIC: the topic was there before the first try */
+    bool uncertain;       /* a try was sent whose outcome never came: it may have been done */
+    uint32_t called_node; /* CALLED: whom */
+    uint64_t call_id;     /* CALLED: which call */
+    uint64_t due_ms;      /* WAITING, CALLED: when the next try is due */
+    uint64_t index;       /* ANSWERED: waiting to be applied here */
+    int answer;           /* ANSWERED: result; WAITING: why the last try was refused, or 0 */
+    char text[256];       /* of the answer */
 };
 
 /* Starts it; `cb` later, always. No leader at the moment: it waits within its deadline and is sent
  * again when a leader shows (safe, since proposals are idempotent by name). */
 void sp_controller_propose(struct sp_controller *controller, struct sp_proposal *proposal);
+
+/* Takes a proposal back whose owner goes away: `cb` will not run. What was sent may still be done.
+ * Fine for one that was never started (all zero) or has ended. */
+void sp_controller_cancel(struct sp_controller *controller, struct sp_proposal *proposal);
 
 /* Messages CALL and REPLY from the transport. */
 void sp_controller_message(struct sp_controller *controller,

@@ -70,14 +70,6 @@ static bool node_is_valid(const struct sp_state_node *node)
            node->client_address[0] != '\0' && node->peer_address[0] != '\0';
 }
 
-static bool same_node(const struct sp_state_node *left, const struct sp_state_node *right)
-{
-    return left->node_id == right->node_id && left->incarnation == right->incarnation &&
-           strcmp(left->client_address, right->client_address) == 0 &&
-           strcmp(left->peer_address, right->peer_address) == 0 &&
-           strcmp(left->rack, right->rack) == 0;
-}
-
 int sp_state_add_node(struct sp_state *state,
                       const struct sp_state_node *shown,
                       const struct sp_state_node **out_node)
@@ -251,7 +243,7 @@ static int apply_register_node(struct sp_state *state,
         if (rv != 0) {
             return rv;
         }
-    } else if (same_node(&node->shown, &shown)) {
+    } else if (sp_state_same_node(&node->shown, &shown)) {
         return 0;
     } else if (!node_is_valid(&shown)) {
         return SPATE_ERR_INVALID;
@@ -461,4 +453,12 @@ unsigned sp_state_node_count(const struct sp_state *state)
 uint64_t sp_state_next_group_id(const struct sp_state *state)
 {
     return state->next_group_id;
+}
+
+bool sp_state_same_node(const struct sp_state_node *left, const struct sp_state_node *right)
+{
+    return left->node_id == right->node_id && left->incarnation == right->incarnation &&
+           strcmp(left->client_address, right->client_address) == 0 &&
+           strcmp(left->peer_address, right->peer_address) == 0 &&
+           strcmp(left->rack, right->rack) == 0;
 }

@@ -106,6 +106,9 @@ const struct sp_state_node *sp_state_node_next(const struct sp_state *state,
                                                struct sp_map_cursor *cursor);
 unsigned sp_state_node_count(const struct sp_state *state);
 
+/* True if all fields are the same. */
+bool sp_state_same_node(const struct sp_state_node *left, const struct sp_state_node *right);
+
 /* Group ids from here on were never given out; every group below it exists or has been deleted. */
 uint64_t sp_state_next_group_id(const struct sp_state *state);
 

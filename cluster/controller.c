@@ -1,0 +1,388 @@
+#include "cluster/controller.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "base/trace.h"
+#include "cluster/controller_parts.h"
+#include "spate/error.h"
+
+#define REGISTRATION_PAUSE_MS 1000
+
+void sp_controller_wake(struct sp_controller *controller)
+{
+    sp_loop_defer(controller->options.loop, &controller->advance);
+}
+
+static void fail(struct sp_controller *controller, int status, const char *text)
+{
+    if (controller->fail_status != 0) {
+        return;
+    }
+    controller->failed = true;
+    controller->fail_status = status;
+    (void)snprintf(controller->fail_text,
+                   sizeof controller->fail_text,
+                   "the controller's replica: %.200s",
+                   text);
+    sp_controller_wake(controller);
+}
+
+/* ---- group 0's machine ----------------------------------------------------------------------- */
+
+static struct sp_controller *of_machine(struct sp_machine *machine)
+{
+    return SP_CONTAINER_OF(machine, struct sp_controller, machine);
+}
+
+static void set_node(struct sp_controller *controller, const struct sp_state_node *node)
+{
+    if (node->node_id == controller->options.self.node_id) {
+        return;
+    }
+    int rv =
+        sp_transport_set_node(controller->options.transport, node->node_id, node->peer_address);
+    if (rv != 0) {
+        SP_TRACE_WARN("controller",
+                      "link to a node not set up, tried again when it changes",
+                      "node=%" PRIu32 " error=%s",
+                      node->node_id,
+                      spate_error_name(rv));
+    }
+}
+
+/* What one command changed, and what it gave to whoever proposed it. */
+struct outcome {
+    struct sp_controller *controller;
+    uint64_t producer_id_first;
+};
+
+static void on_change(void *arg, const struct sp_state_change *change)
+{
+    struct outcome *outcome = arg;
+    struct sp_controller *controller = outcome->controller;
+
+    outcome->producer_id_first = change->producer_id_first;
+    if (change->kind == SP_STATE_NODE_CHANGED && controller->confirmed) {
+        set_node(controller, change->node);
+    }
+    controller->handler.changed(controller->arg, change);
+}
+
+static int
+apply(struct sp_machine *machine, const struct sp_log_frame *frame, const uint8_t *payload)
+{
+    struct sp_controller *controller = of_machine(machine);
+    struct outcome outcome = { .controller = controller };
+
+    if (frame->kind == SP_FRAME_COMMAND) {
+        int answer = sp_state_apply(
+            controller->state, payload, frame->length, frame->append_time_ms, on_change, &outcome);
+        if (answer == SPATE_ERR_CORRUPT || answer == SPATE_ERR_NOMEM) {
+            return answer;
+        }
+        sp_controller_job_applied(
+            controller, frame->index, frame->term, answer, outcome.producer_id_first);
+    }
+    sp_controller_wake(controller);
+    return 0;
+}
+
+static int checkpoint(struct sp_machine *machine, struct sp_buf *out)
+{
+    return sp_state_checkpoint(of_machine(machine)->state, out);
+}
+
+static int restore(struct sp_machine *machine, const uint8_t *bytes, size_t size)
+{
+    struct sp_controller *controller = of_machine(machine);
+
+    int rv = sp_state_restore(controller->state, bytes, size);
+    if (rv == 0) {
+        controller->confirmation_due = controller->confirmed;
+        sp_controller_wake(controller);
+    }
+    return rv;
+}
+
+static void role_changed(struct sp_machine *machine)
+{
+    struct sp_controller *controller = of_machine(machine);
+
+    sp_controller_hurry_proposals(controller);
+    sp_controller_wake(controller);
+}
+
+static void stopped(struct sp_machine *machine, int status, const char *text)
+{
+    fail(of_machine(machine), status, text);
+}
+
+static const struct sp_machine_type machine_type = {
+    apply, checkpoint, restore, role_changed, stopped
+};
+
+/* ---- registration ---------------------------------------------------------------------------- */
+
+static bool is_registered(const struct sp_controller *controller)
+{
+    const struct sp_state_node *self =
+        sp_state_node(controller->state, controller->options.self.node_id);
+
+    return self != NULL && sp_state_same_node(self, &controller->options.self);
+}
+
+static void on_registered(struct sp_proposal *proposal, int status, const char *text)
+{
+    struct sp_controller *controller =
+        SP_CONTAINER_OF(proposal, struct sp_controller, registration);
+
+    if (status == 0) {
+        SP_TRACE_INFO("controller",
+                      "node registered",
+                      "node=%" PRIu32 " address=%s",
+                      controller->options.self.node_id,
+                      controller->options.self.client_address);
+        return;
+    }
+    controller->registration_due_ms =
+        sp_loop_now_ms(controller->options.loop) + REGISTRATION_PAUSE_MS;
+    if (!controller->stopped) {
+        SP_TRACE_WARN("controller",
+                      "node not registered, tried again",
+                      "error=%s text=%s",
+                      spate_error_name(status),
+                      text);
+    }
+}
+
+static void register_self(struct sp_controller *controller)
+{
+    if (!controller->confirmed || controller->registration.state != SP_PROPOSAL_IDLE ||
+        is_registered(controller) ||
+        sp_loop_now_ms(controller->options.loop) < controller->registration_due_ms) {
+        return;
+    }
+    controller->registration = (struct sp_proposal){ .kind = SP_PROPOSAL_REGISTER_NODE,
+                                                     .self = controller->options.self,
+                                                     .cb = on_registered };
+    sp_controller_propose(controller, &controller->registration);
+}
+
+/* ---- advance --------------------------------------------------------------------------------- */
+
+/* Reads what the replica knows; the state is confirmed once and for all. */
+static void look(struct sp_controller *controller)
+{
+    struct sp_raft_group_status status;
+
+    if (controller->group == NULL) {
+        return;
+    }
+    sp_raft_group_status(controller->group, &status);
+    controller->applied_index = status.applied_index;
+    if (!status.ready) {
+        controller->ready_since_ms = 0;
+    } else if (controller->ready_since_ms == 0) {
+        controller->ready_since_ms = sp_loop_now_ms(controller->options.loop);
+    }
+    if (status.confirmed && !controller->confirmed) {
+        controller->confirmed = true;
+        controller->confirmation_due = true;
+        SP_TRACE_INFO("controller",
+                      "state confirmed",
+                      "index=%" PRIu64 " topics=%u nodes=%u",
+                      status.applied_index,
+                      sp_state_topic_count(controller->state),
+                      sp_state_node_count(controller->state));
+    }
+}
+
+static void tell_confirmed(struct sp_controller *controller)
+{
+    struct sp_map_cursor cursor = { 0 };
+    const struct sp_state_node *node = NULL;
+
+    if (!controller->confirmation_due) {
+        return;
+    }
+    controller->confirmation_due = false;
+    while ((node = sp_state_node_next(controller->state, &cursor)) != NULL) {
+        set_node(controller, node);
+    }
+    controller->handler.confirmed(controller->arg);
+}
+
+/* Looks again soon, while anything is open that no event may announce. */
+static void schedule_tick(struct sp_controller *controller)
+{
+    uint64_t now_ms = sp_loop_now_ms(controller->options.loop);
+    bool needed = (controller->group != NULL && !controller->confirmed) ||
+                  !sp_list_empty(&controller->proposals) ||
+                  (controller->confirmed && !is_registered(controller));
+
+    if (!needed || sp_timer_active(&controller->tick)) {
+        return;
+    }
+    if (sp_timer_start(&controller->tick, now_ms + SP_CONTROLLER_TICK_MS) != 0) {
+        fail(controller, SPATE_ERR_NOMEM, spate_strerror(SPATE_ERR_NOMEM));
+    }
+}
+
+static void advance(struct sp_deferred *deferred)
+{
+    struct sp_controller *controller = SP_CONTAINER_OF(deferred, struct sp_controller, advance);
+
+    if (controller->failed) {
+        controller->failed = false;
+        controller->handler.failed(controller->arg, controller->fail_status, controller->fail_text);
+    }
+    if (!controller->stopped && controller->fail_status == 0) {
+        look(controller);
+        tell_confirmed(controller);
+        register_self(controller);
+    }
+    if (!controller->stopped) {
+        sp_controller_run_proposals(controller);
+        schedule_tick(controller);
+    }
+    sp_controller_deliver(controller);
+}
+
+static void on_tick(struct sp_timer *timer)
+{
+    sp_controller_wake(SP_CONTAINER_OF(timer, struct sp_controller, tick));
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+int sp_controller_new(const struct sp_controller_options *options,
+                      const struct sp_controller_handler *handler,
+                      void *arg,
+                      struct sp_controller **out_controller)
+{
+    struct sp_controller *controller = sp_mem_calloc(1, sizeof *controller);
+
+    if (controller == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    int rv = sp_state_new(&controller->state);
+    if (rv != 0) {
+        sp_mem_free(controller);
+        return rv;
+    }
+    controller->options = *options;
+    controller->handler = *handler;
+    controller->arg = arg;
+    controller->machine.type = &machine_type;
+    /* Replies to calls of an earlier run of this node must not be taken for ours. */
+    controller->call_id_next = sp_loop_random(options->loop) >> 1;
+    sp_list_init(&controller->proposals);
+    sp_list_init(&controller->finished);
+    sp_list_init(&controller->jobs);
+    sp_deferred_init(&controller->advance, advance);
+    sp_timer_init(&controller->tick, options->loop, on_tick);
+    *out_controller = controller;
+    return 0;
+}
+
+static void on_open(struct sp_group_open *open, int status)
+{
+    struct sp_controller *controller = open->arg;
+
+    if (status != 0) {
+        fail(controller, status, open->text[0] != '\0' ? open->text : spate_strerror(status));
+    } else if (!controller->stopped) {
+        controller->group = open->group;
+    }
+    sp_controller_wake(controller);
+}
+
+static int compare_places(const void *left_pointer, const void *right_pointer)
+{
+    const struct sp_replica_place *left = left_pointer;
+    const struct sp_replica_place *right = right_pointer;
+
+    return left->node_id < right->node_id ? -1 : left->node_id > right->node_id;
+}
+
+void sp_controller_start(struct sp_controller *controller, const uint32_t *members, unsigned count)
+{
+    SP_ASSERT(count <= SP_NODES_MAX);
+    for (unsigned i = 0; i < count; i++) {
+        controller->places[i] =
+            (struct sp_replica_place){ .replica_id = members[i], .node_id = members[i] };
+    }
+    qsort(controller->places, count, sizeof controller->places[0], compare_places);
+    /* The time is fixed, so that all founding members write the very same first frame. */
+    controller->open = (struct sp_group_open){
+        .group_id = SP_CONTROLLER_GROUP_ID,
+        .replica_id = controller->options.self.node_id,
+        .places = count > 0 ? controller->places : NULL,
+        .place_count = count,
+        .created_ms = 0,
+        .machine = &controller->machine,
+        .cb = on_open,
+        .arg = controller,
+    };
+    sp_group_table_open(controller->options.table, &controller->open);
+}
+
+void sp_controller_stop(struct sp_controller *controller)
+{
+    controller->stopped = true;
+    controller->group = NULL;
+    sp_timer_stop(&controller->tick);
+    sp_controller_cancel_proposals(controller);
+}
+
+void sp_controller_free(struct sp_controller *controller)
+{
+    if (controller == NULL) {
+        return;
+    }
+    sp_controller_stop(controller);
+    SP_ASSERT(controller->job_count == 0);
+    sp_deferred_cancel(&controller->advance);
+    sp_state_free(controller->state);
+    sp_mem_free(controller);
+}
+
+/* ---- looking and messages -------------------------------------------------------------------- */
+
+const struct sp_state *sp_controller_state(const struct sp_controller *controller)
+{
+    return controller->state;
+}
+
+uint32_t sp_controller_leader(const struct sp_controller *controller)
+{
+    uint64_t term = 0;
+
+    if (controller->stopped) {
+        return 0;
+    }
+    return sp_group_table_leader(controller->options.table, SP_CONTROLLER_GROUP_ID, &term);
+}
+
+bool sp_controller_is_confirmed(const struct sp_controller *controller)
+{
+    return controller->confirmed;
+}
+
+void sp_controller_message(struct sp_controller *controller,
+                           uint32_t from_node,
+                           const struct sp_peer_message *message)
+{
+    if (controller->stopped) {
+        return;
+    }
+    if (message->kind == SP_PEER_CALL) {
+        sp_controller_call(controller, from_node, message);
+    } else if (message->kind == SP_PEER_REPLY) {
+        sp_controller_reply(controller, from_node, message);
+    }
+}

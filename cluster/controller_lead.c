@@ -1,0 +1,202 @@
+/* The leader's side of the controller: checks proposals, submits commands, answers. */
+#include "cluster/controller_parts.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "base/trace.h"
+#include "cluster/proposal_command.h"
+#include "spate/error.h"
+
+/* Sends a reply; when it gets lost the caller tries again. */
+static void send_reply(struct sp_controller *controller,
+                       uint32_t to_node,
+                       uint64_t call_id,
+                       const struct sp_node_reply *reply)
+{
+    struct sp_peer_message message = {
+        .kind = SP_PEER_REPLY,
+        .u.call = { .call_id = call_id, .method = SP_NODE_PROPOSE, .status = reply->status },
+    };
+    struct sp_slice piece = { 0 };
+    struct sp_buf body;
+
+    sp_buf_init(&body, 1024);
+    int rv = sp_node_reply_encode(reply, &body);
+    struct sp_blob *blob = rv == 0 ? sp_blob_copy(body.bytes, body.size) : NULL;
+    sp_buf_deinit(&body);
+    if (blob == NULL) {
+        return;
+    }
+    piece = sp_slice_of(blob, 0, blob->size);
+    sp_blob_unref(blob);
+    (void)sp_transport_send(controller->options.transport, to_node, &message, &piece, 1);
+    sp_slice_unref(&piece);
+}
+
+static void job_free(struct sp_controller_job *job)
+{
+    sp_list_remove(&job->node);
+    job->controller->job_count -= 1;
+    sp_mem_free(job);
+}
+
+/* What a submit that ended with `status` means for whoever asked. */
+static void job_reply(const struct sp_controller_job *job, int status, struct sp_node_reply *reply)
+{
+    *reply = (struct sp_node_reply){ .status = status == 0 ? job->answer : SPATE_ERR_LEADER_CHANGED,
+                                     .index = job->submit.index,
+                                     .producer_id_first = job->producer_id_first };
+    sp_proposal_explain(&job->request, reply->status, reply->text, sizeof reply->text);
+}
+
+static void on_submit(struct sp_submit *submit, int status)
+{
+    struct sp_controller_job *job = SP_CONTAINER_OF(submit, struct sp_controller_job, submit);
+    struct sp_controller *controller = job->controller;
+    struct sp_node_reply reply;
+
+    job_reply(job, status, &reply);
+    if (job->proposal != NULL) {
+        job->proposal->job = NULL;
+        sp_controller_answered(job->proposal, &reply);
+    } else if (job->from_node != 0 && !controller->stopped) {
+        send_reply(controller, job->from_node, job->call_id, &reply);
+    }
+    job_free(job);
+}
+
+void sp_controller_job_applied(struct sp_controller *controller,
+                               uint64_t index,
+                               uint64_t term,
+                               int answer,
+                               uint64_t producer_id_first)
+{
+    SP_LIST_EACH (node, &controller->jobs) {
+        struct sp_controller_job *job = SP_LIST_ENTRY(node, struct sp_controller_job, node);
+        if (job->submit.index == index && job->submit.term == term) {
+            job->answer = answer;
+            job->producer_id_first = producer_id_first;
+            return;
+        }
+    }
+}
+
+/* Builds the command into `command`, as the leader of a state that is up to date. */
+static int build_command(struct sp_controller *controller,
+                         const struct sp_proposal *request,
+                         struct sp_buf *command,
+                         struct sp_node_reply *reply)
+{
+    struct sp_raft_group_status status = { 0 };
+    uint64_t now_ms = sp_loop_now_ms(controller->options.loop);
+
+    if (controller->group != NULL) {
+        sp_raft_group_status(controller->group, &status);
+    }
+    if (status.role != SP_ROLE_LEADER) {
+        return SPATE_ERR_NOT_LEADER;
+    }
+    if (!status.ready) {
+        return SPATE_ERR_NOT_READY;
+    }
+    if (controller->ready_since_ms == 0) {
+        controller->ready_since_ms = now_ms;
+    }
+    reply->index = status.applied_index;
+    struct sp_proposal_view view = {
+        .state = controller->state,
+        .voters = status.voters,
+        .wait_for_voters = now_ms < controller->ready_since_ms + SP_CONTROLLER_GRACE_MS,
+    };
+    return sp_proposal_command(&view, request, command, reply->text, sizeof reply->text);
+}
+
+static int submit_command(struct sp_controller *controller,
+                          const struct sp_buf *command,
+                          struct sp_controller_job *job)
+{
+    struct sp_iovec piece = { .bytes = command->bytes, .size = command->size };
+
+    job->answer = SPATE_ERR_INTERNAL;
+    job->submit.cb = on_submit;
+    return sp_raft_group_submit(controller->group, SP_FRAME_COMMAND, &piece, 1, &job->submit);
+}
+
+static struct sp_controller_job *job_new(struct sp_controller *controller,
+                                         const struct sp_proposal *request)
+{
+    struct sp_controller_job *job = sp_mem_calloc(1, sizeof *job);
+
+    if (job == NULL) {
+        return NULL;
+    }
+    job->controller = controller;
+    job->request.kind = request->kind;
+    memcpy(job->request.topic, request->topic, sizeof job->request.topic);
+    sp_list_append(&controller->jobs, &job->node);
+    controller->job_count += 1;
+    return job;
+}
+
+int sp_controller_lead(struct sp_controller *controller,
+                       const struct sp_proposal *request,
+                       struct sp_proposal *proposal,
+                       uint32_t from_node,
+                       uint64_t call_id,
+                       struct sp_node_reply *reply)
+{
+    struct sp_controller_job *job = NULL;
+    struct sp_buf command;
+
+    *reply = (struct sp_node_reply){ 0 };
+    sp_buf_init(&command, SP_CONTROLLER_COMMAND_MAX);
+    int rv = build_command(controller, request, &command, reply);
+    if (rv == 0 && controller->job_count >= SP_CONTROLLER_JOBS_MAX) {
+        rv = SPATE_ERR_BUSY;
+    }
+    if (rv == 0) {
+        job = job_new(controller, request);
+        rv = job == NULL ? SPATE_ERR_NOMEM : submit_command(controller, &command, job);
+    }
+    sp_buf_deinit(&command);
+    if (rv != 0) {
+        if (job != NULL) {
+            job_free(job);
+        }
+        reply->status = rv;
+        if (reply->text[0] == '\0') {
+            sp_proposal_explain(request, rv, reply->text, sizeof reply->text);
+        }
+        return rv;
+    }
+    job->proposal = proposal;
+    job->from_node = from_node;
+    job->call_id = call_id;
+    if (proposal != NULL) {
+        proposal->job = job;
+    }
+    return 0;
+}
+
+void sp_controller_call(struct sp_controller *controller,
+                        uint32_t from_node,
+                        const struct sp_peer_message *message)
+{
+    const struct sp_peer_call *call = &message->u.call;
+    struct sp_node_reply reply = { 0 };
+    struct sp_proposal request;
+
+    if (call->method != SP_NODE_PROPOSE) {
+        reply.status = SPATE_ERR_UNKNOWN_METHOD;
+    } else if (sp_node_call_decode(message->body.bytes, message->body.size, &request) != 0) {
+        reply.status = SPATE_ERR_MALFORMED;
+    } else if (request.kind == SP_PROPOSAL_REGISTER_NODE && request.self.node_id != from_node) {
+        reply.status = SPATE_ERR_INVALID;
+    } else if (sp_controller_lead(controller, &request, NULL, from_node, call->call_id, &reply) ==
+               0) {
+        return;
+    }
+    send_reply(controller, from_node, call->call_id, &reply);
+}

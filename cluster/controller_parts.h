@@ -1,0 +1,116 @@
+/* Inside of the controller, for cluster/controller*.c alone.
+ *
+ *   controller.c           life, group 0's machine, confirmation, registration of this node
+ *   controller_propose.c   proposals made on this node, until they are answered
+ *   controller_lead.c      what this node does for them, and for calls of others, while it leads
+ *
+ * Callbacks record a fact and ask for one advance at the end of the turn; it makes the decisions. */
+#ifndef SP_CLUSTER_CONTROLLER_PARTS_H
+#define SP_CLUSTER_CONTROLLER_PARTS_H
+
+#include "cluster/controller.h"
+#include "cluster/node_call.h"
+
+/* Proposals of this node, and as many jobs while it leads; each holds a command of at most 300 KiB
+ * in the log. More answer SPATE_ERR_BUSY. */
+#define SP_CONTROLLER_PROPOSALS_MAX 256
+#define SP_CONTROLLER_JOBS_MAX 256
+
+#define SP_CONTROLLER_TICK_MS 50    /* pause before another try, and period of looking again */
+#define SP_CONTROLLER_CALL_MS 1000  /* no reply for so long: try again, the outcome is uncertain */
+#define SP_CONTROLLER_GRACE_MS 3000 /* a new leader waits so long for all voters to register */
+#define SP_CONTROLLER_COMMAND_MAX (512 * 1024) /* 10,000 partitions x 7 replicas, 5 bytes each */
+
+/* A command that this node submitted as leader, for itself or for a caller. */
+struct sp_controller_job {
+    struct sp_list node;
+    struct sp_submit submit;
+    struct sp_controller *controller;
+    struct sp_proposal *proposal; /* of this node; NULL: a caller's, or taken back */
+    uint32_t from_node;           /* the caller; 0: nobody */
+    uint64_t call_id;
+    struct sp_proposal request; /* copy of the first part, for texts */
+    int answer;                 /* what apply said; INTERNAL until then */
+    uint64_t producer_id_first;
+};
+
+struct sp_controller {
+    struct sp_controller_options options;
+    struct sp_controller_handler handler;
+    void *arg;
+    struct sp_machine machine;
+    struct sp_state *state;
+    struct sp_group_open open;
+    struct sp_replica_place places[SP_NODES_MAX];
+    struct sp_raft_group *group; /* NULL: not open yet, or let go */
+    bool stopped;
+    bool failed;             /* a failure is to be told, see fail_status */
+    bool confirmed;          /* once true, stays so */
+    bool confirmation_due;   /* handler.confirmed is to be called */
+    uint64_t ready_since_ms; /* leader: when it became ready; 0: it is not */
+    uint64_t applied_index;
+    struct sp_deferred advance;
+    struct sp_timer tick;
+    struct sp_list proposals; /* WAITING, LED, CALLED, ANSWERED */
+    struct sp_list finished;  /* FINISHED: cb is due */
+    unsigned proposal_count;  /* in both lists */
+    struct sp_list jobs;
+    unsigned job_count;
+    uint64_t call_id_next;
+    struct sp_proposal registration; /* of this node */
+    uint64_t registration_due_ms;
+    int fail_status;
+    char fail_text[256];
+};
+
+/* ---- controller.c ---------------------------------------------------------------------------- */
+
+/* Asks for one advance at the end of this turn. */
+void sp_controller_wake(struct sp_controller *controller);
+
+/* ---- controller_propose.c -------------------------------------------------------------------- */
+
+/* Tries what is due and ends what is applied. */
+void sp_controller_run_proposals(struct sp_controller *controller);
+
+/* The leader has changed: whatever waits is due now. */
+void sp_controller_hurry_proposals(struct sp_controller *controller);
+
+/* Runs the callbacks of those that have ended. */
+void sp_controller_deliver(struct sp_controller *controller);
+
+/* Fails all with SPATE_ERR_CANCELED, now. */
+void sp_controller_cancel_proposals(struct sp_controller *controller);
+
+/* An outcome of a try, from our own job or from a reply. */
+void sp_controller_answered(struct sp_proposal *proposal, const struct sp_node_reply *reply);
+
+/* REPLY came in. */
+void sp_controller_reply(struct sp_controller *controller,
+                         uint32_t from_node,
+                         const struct sp_peer_message *message);
+
+/* ---- controller_lead.c ----------------------------------------------------------------------- */
+
+/* Checks and submits what `request` asks for. 0: `reply` comes later, to the proposal or by message
+ * to from_node. Else the reply is filled and this is its status. */
+int sp_controller_lead(struct sp_controller *controller,
+                       const struct sp_proposal *request,
+                       struct sp_proposal *proposal,
+                       uint32_t from_node,
+                       uint64_t call_id,
+                       struct sp_node_reply *reply);
+
+/* CALL came in. */
+void sp_controller_call(struct sp_controller *controller,
+                        uint32_t from_node,
+                        const struct sp_peer_message *message);
+
+/* Apply answered the command at this index and term. */
+void sp_controller_job_applied(struct sp_controller *controller,
+                               uint64_t index,
+                               uint64_t term,
+                               int answer,
+                               uint64_t producer_id_first);
+
+#endif /* SP_CLUSTER_CONTROLLER_PARTS_H */
