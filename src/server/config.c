@@ -145,7 +145,10 @@ static bool is_choice(const char *choices, const char *value)
 {
     size_t size = strlen(value);
 
-    for (const char *at = choices; size > 0 && at != NULL; at = strchr(at, '|')) {
+    if (size == 0 || strchr(value, '|') != NULL) {
+        return false;
+    }
+    for (const char *at = choices; at != NULL; at = strchr(at, '|')) {
         at += *at == '|' ? 1 : 0;
         if (strncmp(at, value, size) == 0 && (at[size] == '|' || at[size] == '\0')) {
             return true;

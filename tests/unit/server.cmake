@@ -1,0 +1,1 @@
+spate_unit_test(server test_config)

@@ -1,0 +1,200 @@
+#include "server/config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "spate/error.h"
+
+/* Reads `text` as a file; the error text has its path replaced by "F". */
+static int read_text(const char *text, struct sp_config *config, struct sp_config_error *error)
+{
+    char path[] = "config-test-XXXXXX";
+    int fd = mkstemp(path);
+    char rest[sizeof error->text];
+    int rv;
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    (void)close(fd);
+    sp_config_init(config);
+    memset(error, 0, sizeof *error);
+    rv = sp_config_read_file(config, path, error);
+    (void)unlink(path);
+    if (strncmp(error->text, path, strlen(path)) == 0) {
+        (void)snprintf(rest, sizeof rest, "F%s", error->text + strlen(path));
+        (void)snprintf(error->text, sizeof error->text, "%s", rest);
+    }
+    return rv;
+}
+
+static void test_config_nested_and_dotted_keys_mean_the_same(void **state)
+{
+    struct sp_config nested;
+    struct sp_config dotted;
+    struct sp_config_error error;
+
+    (void)state;
+    assert_int_equal(read_text("node: { id: 3 }\n"
+                               "cluster:\n"
+                               "  seeds: [\"1@a:1\", 3@b:2]\n"
+                               "raft:\n"
+                               "  election:\n"
+                               "    timeout.ms: 500\n"
+                               "rack: r1\n",
+                               &nested,
+                               &error),
+                     0);
+    assert_int_equal(read_text("node.id: 3\n"
+                               "cluster.seeds:\n"
+                               "- 1@a:1\n"
+                               "- 3@b:2\n"
+                               "raft.election.timeout.ms: 500\n"
+                               "rack: r1\n",
+                               &dotted,
+                               &error),
+                     0);
+    assert_int_equal(nested.node_id, 3);
+    assert_int_equal(nested.election_timeout_ms, 500);
+    assert_string_equal(nested.seeds, "1@a:1,3@b:2");
+    assert_memory_equal(&nested, &dotted, sizeof nested);
+}
+
+static void test_config_errors_name_line_key_and_what_is_allowed(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *expected;
+    } cases[] = {
+        { "rack: x\nnode.id: 0\n", "F:2: node.id must be a whole number from 1 to 1023, not `0`" },
+        { "node:\n  id: many\n", "F:2: node.id must be a whole number from 1 to 1023, not `many`" },
+        { "trace.level: loud\n",
+          "F:1: trace.level must be one of error|warn|info|debug, not `loud`" },
+        { "trace.level: warn|info\n",
+          "F:1: trace.level must be one of error|warn|info|debug, not `warn|info`" },
+        { "\n\nnode.idd: 1\n",
+          "F:3: no key `node.idd`: did you mean `node.id`? `spated --example` lists all keys" },
+        { "rack: [a, b]\n", "F:1: takes one value, not a list: rack" },
+        { "just text\n", "F:1: the file must hold `key: value` lines" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sp_config config;
+        struct sp_config_error error;
+        assert_int_equal(read_text(cases[i].text, &config, &error), SPATE_ERR_CONFIG);
+        assert_string_equal(error.text, cases[i].expected);
+    }
+}
+
+static void test_config_broken_yaml_is_refused_with_its_line(void **state)
+{
+    struct sp_config config;
+    struct sp_config_error error;
+
+    (void)state;
+    assert_int_equal(read_text("rack: a\nnode: {id: 1\n", &config, &error), SPATE_ERR_CONFIG);
+    assert_memory_equal(error.text, "F:3: not valid YAML", 19);
+}
+
+static void test_config_environment_and_set_override_the_file(void **state)
+{
+    char *environment[] = { (char *)(uintptr_t) "PATH=/bin",
+                            (char *)(uintptr_t) "SPATE_NODE_NODE_ID=5",
+                            (char *)(uintptr_t) "SPATE_NODE_RACK=east",
+                            NULL };
+    char *misspelt[] = { (char *)(uintptr_t) "SPATE_NODE_RAK=east", NULL };
+    struct sp_config config;
+    struct sp_config_error error;
+
+    (void)state;
+    assert_int_equal(read_text("node.id: 3\nrack: west\n", &config, &error), 0);
+    assert_int_equal(sp_config_read_environment(&config, environment, &error), 0);
+    assert_int_equal(config.node_id, 5);
+    assert_string_equal(config.rack, "east");
+    assert_int_equal(sp_config_set(&config, "rack=north=1", &error), 0);
+    assert_string_equal(config.rack, "north=1");
+    assert_int_equal(sp_config_read_environment(&config, misspelt, &error), SPATE_ERR_CONFIG);
+    assert_non_null(strstr(error.text, "SPATE_NODE_RAK"));
+    assert_int_equal(sp_config_set(&config, "rack", &error), SPATE_ERR_CONFIG);
+}
+
+static void test_config_seeds_must_be_sound_and_name_this_node(void **state)
+{
+    static const struct {
+        const char *seeds;
+        const char *expected;
+    } cases[] = {
+        { "1@h", "cluster.seeds: `1@h` must look like ID@HOST:PORT" },
+        { "h:1", "cluster.seeds: `h:1` must look like ID@HOST:PORT" },
+        { "0@h:1", "cluster.seeds: `0` must be a node id from 1 to 1023" },
+        { "1@h:1,1@h:2", "cluster.seeds: node 1 is listed twice" },
+        { "2@h:1",
+          "cluster.seeds does not list this node (node.id is 1): every node of the cluster stands "
+          "in the list" },
+    };
+    struct sp_transport_options transport;
+    struct sp_config_error error;
+    struct sp_config config;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        sp_config_init(&config);
+        (void)snprintf(config.seeds, sizeof config.seeds, "%s", cases[i].seeds);
+        assert_int_equal(sp_config_finish(&config, &transport, &error), SPATE_ERR_CONFIG);
+        assert_string_equal(error.text, cases[i].expected);
+    }
+    sp_config_init(&config);
+    (void)snprintf(config.seeds, sizeof config.seeds, "2@b:2,1@a:1");
+    assert_int_equal(sp_config_finish(&config, &transport, &error), 0);
+    assert_int_equal(transport.seed_count, 2);
+    assert_string_equal(transport.advertise, "a:1");
+}
+
+static void test_config_without_seeds_is_a_cluster_of_one(void **state)
+{
+    struct sp_transport_options transport;
+    struct sp_config_error error;
+    struct sp_config config;
+
+    (void)state;
+    sp_config_init(&config);
+    assert_int_equal(sp_config_finish(&config, &transport, &error), 0);
+    assert_int_equal(transport.seed_count, 1);
+    assert_int_equal(transport.seeds[0].node_id, 1);
+    assert_string_equal(transport.seeds[0].address, "127.0.0.1:7701");
+}
+
+static void test_config_heartbeat_must_fit_the_election_timeout(void **state)
+{
+    struct sp_transport_options transport;
+    struct sp_config_error error;
+    struct sp_config config;
+
+    (void)state;
+    sp_config_init(&config);
+    config.heartbeat_ms = 151;
+    assert_int_equal(sp_config_finish(&config, &transport, &error), SPATE_ERR_CONFIG);
+    config.heartbeat_ms = 150;
+    assert_int_equal(sp_config_finish(&config, &transport, &error), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_config_nested_and_dotted_keys_mean_the_same),
+        cmocka_unit_test(test_config_errors_name_line_key_and_what_is_allowed),
+        cmocka_unit_test(test_config_broken_yaml_is_refused_with_its_line),
+        cmocka_unit_test(test_config_environment_and_set_override_the_file),
+        cmocka_unit_test(test_config_seeds_must_be_sound_and_name_this_node),
+        cmocka_unit_test(test_config_without_seeds_is_a_cluster_of_one),
+        cmocka_unit_test(test_config_heartbeat_must_fit_the_election_timeout),
+    };
+    return cmocka_run_group_tests_name("server/config", tests, NULL, NULL);
+}
