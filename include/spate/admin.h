@@ -19,9 +19,8 @@ SPATE_API int spate_topic_create(struct spate_client *client,
 SPATE_API int spate_topic_delete(struct spate_client *client, const char *topic);
 
 /* Number of partitions. SPATE_ERR_UNKNOWN_TOPIC. */
-SPATE_API int spate_topic_partitions(struct spate_client *client,
-                                     const char *topic,
-                                     uint32_t *out_partitions);
+SPATE_API int
+spate_topic_partitions(struct spate_client *client, const char *topic, uint32_t *out_partitions);
 
 #define SPATE_AT_START (-2)
 #define SPATE_AT_END (-1)

@@ -60,8 +60,8 @@ SPATE_API int spate_poll(struct spate_client *client, int timeout_ms);
  * until the next call. */
 SPATE_API const char *spate_client_error(const struct spate_client *client);
 
-/* Any method of the protocol: `params` is one MessagePack map, *out_result (freed by the caller with
- * spate_free) one MessagePack value. Tries the configured servers in turn until one answers. */
+/* Any method of the protocol: `params` is one MessagePack map, *out_result (freed by the caller
+ * with spate_free) one MessagePack value. Tries the configured servers in turn until one answers. */
 SPATE_API int spate_call(struct spate_client *client,
                          const char *method,
                          const void *params,

@@ -1,8 +1,12 @@
 /* Sending records: batched per partition, each stored exactly once, in order.
  *
- * A producer has an id from the cluster and numbers its batches, so a retry after a lost answer or a
- * change of leader is recognised and never stored twice. Batches of a partition are sent in order;
- * a failure of one fails those behind it. */
+ * A producer has an id from the cluster and numbers its batches, so a retry after a lost answer or
+ * a change of leader is recognised and never stored twice. Batches of a partition are sent in order.
+ *
+ * A record that gets no answer within timeout.ms is reported as SPATE_ERR_TIMEOUT: it may be stored
+ * or not. Records of the same partition behind it that were sent too share its fate and are
+ * reported with it; those not sent yet go on under a new producer id. Any other code means: not stored, and
+ * those behind go on. A program should ignore SIGPIPE, as with every use of sockets. */
 #ifndef SPATE_PRODUCER_H
 #define SPATE_PRODUCER_H
 
@@ -51,17 +55,21 @@ SPATE_API int spate_producer_new(struct spate_client *client,
 
 /* Takes a copy of the record into a batch; delivery is reported later. SPATE_ERR_BUSY: buffer.bytes
  * are waiting: poll, then try again. SPATE_ERR_TOO_LARGE, SPATE_ERR_INVALID, SPATE_ERR_NOMEM;
- * SPATE_ERR_UNKNOWN_TOPIC when the cluster is known not to have it. */
-SPATE_API int spate_produce(struct spate_producer *producer,
-                            const struct spate_record *record,
-                            void *opaque);
+ * SPATE_ERR_UNKNOWN_TOPIC when the cluster is known not to have it, SPATE_ERR_UNKNOWN_PARTITION.
+ * The first record of a topic waits for the topic's description: also SPATE_ERR_UNREACHABLE,
+ * SPATE_ERR_TIMEOUT. */
+SPATE_API int
+spate_produce(struct spate_producer *producer, const struct spate_record *record, void *opaque);
+
+/* Batches that were sent a second time or more: a measure of trouble, not of loss. */
+SPATE_API uint64_t spate_producer_retries(const struct spate_producer *producer);
 
 /* Sends all and waits until every record is reported, or `timeout_ms` (-1: their own deadlines).
  * SPATE_ERR_TIMEOUT: some are still waiting. */
 SPATE_API int spate_producer_flush(struct spate_producer *producer, int timeout_ms);
 
-/* Records taken and not yet reported; of these, records of batches that were sent and have no answer
- * yet. */
+/* Records taken and not yet reported; of these, records of batches that were sent and have no
+ * answer yet. */
 SPATE_API size_t spate_producer_pending(const struct spate_producer *producer);
 SPATE_API size_t spate_producer_in_flight(const struct spate_producer *producer);
 

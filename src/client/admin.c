@@ -1,0 +1,302 @@
+/* Admin calls, and the raw calls that everything else goes through. */
+#include "spate/admin.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "client/client.h"
+#include "client/metadata.h"
+#include "client/request.h"
+#include "wire/client_api.h"
+
+_Static_assert(SPATE_AT_START == SP_OFFSETS_AT_EARLIEST, "one meaning in both headers");
+_Static_assert(SPATE_AT_END == SP_OFFSETS_AT_LATEST, "one meaning in both headers");
+
+enum {
+    PARAMS_BYTES_MAX = 2048,
+    ATTEMPT_MS = 2000, /* a server that takes longer for a question is passed over */
+};
+
+/* ---- raw calls ------------------------------------------------------------------------------- */
+
+/* How long one server may take. Reads move on to the next server, but a long poll is long. */
+static uint32_t attempt_ms(const struct spate_client *client, const char *method)
+{
+    if (!sp_request_method_repeatable(method) || client->server_count < 2) {
+        return 0;
+    }
+    if (strcmp(method, "fetch") == 0 || strcmp(method, "offsets") == 0) {
+        return client->config.timeout_ms / 2 + 1;
+    }
+    return ATTEMPT_MS;
+}
+
+int spate_call(struct spate_client *client,
+               const char *method,
+               const void *params,
+               size_t params_size,
+               void **out_result,
+               size_t *out_result_size)
+{
+    if (client == NULL || method == NULL || params == NULL) {
+        return SPATE_ERR_INVALID;
+    }
+    struct sp_request request = {
+        .client = client,
+        .method = method,
+        .params = sp_bytes_of(params, params_size),
+        .deadline_ms = sp_client_deadline(client, client->config.timeout_ms),
+        .attempt_ms = attempt_ms(client, method),
+        .unreachable_ms = SP_CLIENT_UNREACHABLE_MS,
+        .repeatable = sp_request_method_repeatable(method),
+    };
+
+    return sp_request_wait(&request, out_result, out_result_size);
+}
+
+/* One try at the leader as known now. */
+static int try_leader(const struct sp_request *model,
+                      const struct sp_topic_view *topic,
+                      uint32_t partition,
+                      void **out_result,
+                      size_t *out_result_size)
+{
+    struct sp_request request = *model;
+
+    request.address = sp_rpc_address(topic->partitions[partition].leader->rpc);
+    request.unreachable_ms = SP_CLIENT_PAUSE_MAX_MS; /* then perhaps another one leads */
+    return sp_request_wait(&request, out_result, out_result_size);
+}
+
+/* After a failed try: notes what it said about the leader. */
+static void learn_leader(struct spate_client *client,
+                         struct sp_topic_view *topic,
+                         uint32_t partition,
+                         int status,
+                         uint64_t deadline_ms)
+{
+    char hint[SP_ADDRESS_SIZE_MAX];
+
+    if (status == SPATE_ERR_NOT_LEADER && sp_client_leader_hint(client->error, hint)) {
+        sp_metadata_note_leader(client->metadata, topic, partition, hint);
+        return;
+    }
+    uint64_t number = sp_metadata_want(client->metadata);
+    while (sp_metadata_completed(client->metadata) < number &&
+           sp_loop_now_ms(client->loop) < deadline_ms) {
+        sp_client_run(client, deadline_ms);
+    }
+}
+
+int spate_call_leader(struct spate_client *client,
+                      const char *topic,
+                      uint32_t partition,
+                      const char *method,
+                      const void *params,
+                      size_t params_size,
+                      void **out_result,
+                      size_t *out_result_size)
+{
+    struct sp_topic_view *view = NULL;
+    struct sp_request model = {
+        .client = client,
+        .method = method,
+        .params = sp_bytes_of(params, params_size),
+        .deadline_ms = sp_client_deadline(client, client->config.timeout_ms),
+        .repeatable = sp_request_method_repeatable(method),
+    };
+    int rv = sp_metadata_topic(client->metadata, topic, &view);
+
+    if (rv != 0) {
+        return sp_client_fail(client, rv, "%.100s: no topic can have this name", topic);
+    }
+    for (;;) {
+        rv = sp_metadata_wait_leader(client->metadata, view, partition, model.deadline_ms);
+        if (rv != 0) {
+            return rv;
+        }
+        rv = try_leader(&model, view, partition, out_result, out_result_size);
+        bool again =
+            sp_client_status_moves(rv) && (model.repeatable || !sp_client_status_uncertain(rv));
+        if (!again || sp_loop_now_ms(client->loop) >= model.deadline_ms) {
+            return rv;
+        }
+        learn_leader(client, view, partition, rv, model.deadline_ms);
+    }
+}
+
+/* ---- topics ---------------------------------------------------------------------------------- */
+
+/* Creates or deletes. After a lost answer it asks once more, and `done_before` then means success:
+ * it was this very call that did it, as far as anybody can tell. */
+static int change_topic(struct spate_client *client,
+                        const char *method,
+                        const struct sp_buf *params,
+                        int done_before)
+{
+    uint64_t deadline_ms = sp_client_deadline(client, client->config.timeout_ms);
+    bool lost = false;
+
+    for (;;) {
+        struct sp_request request = {
+            .client = client,
+            .method = method,
+            .params = sp_bytes_of(params->bytes, params->size),
+            .deadline_ms = deadline_ms,
+            .unreachable_ms = SP_CLIENT_UNREACHABLE_MS,
+        };
+        int rv = sp_request_wait(&request, NULL, NULL);
+        if (lost && rv == done_before) {
+            return 0;
+        }
+        if (!sp_client_status_uncertain(rv) || sp_loop_now_ms(client->loop) >= deadline_ms) {
+            return rv;
+        }
+        lost = true;
+    }
+}
+
+static int wait_for_leaders(struct spate_client *client, const char *name, uint32_t partitions)
+{
+    uint64_t deadline_ms = sp_client_deadline(client, client->config.timeout_ms);
+    struct sp_topic_view *view = NULL;
+    int rv = sp_metadata_topic(client->metadata, name, &view);
+
+    /* The node that is asked may not have heard of the topic yet. */
+    while (rv == 0 || rv == SPATE_ERR_UNKNOWN_TOPIC) {
+        rv = sp_metadata_wait_topic(client->metadata, view, deadline_ms);
+        if (rv == 0 || sp_loop_now_ms(client->loop) >= deadline_ms) {
+            break;
+        }
+    }
+    for (uint32_t i = 0; rv == 0 && (i < partitions || i < view->partition_count); i++) {
+        rv = sp_metadata_wait_leader(client->metadata, view, i, deadline_ms);
+    }
+    if (rv == SPATE_ERR_LEADER_UNKNOWN || rv == SPATE_ERR_UNKNOWN_TOPIC) {
+        return sp_client_fail(client,
+                              SPATE_ERR_TIMEOUT,
+                              "topic %s was created, but not every partition has a leader yet",
+                              name);
+    }
+    return rv;
+}
+
+int spate_topic_create(struct spate_client *client,
+                       const char *topic,
+                       uint32_t partitions,
+                       uint32_t replicas)
+{
+    struct sp_topic_create_request request;
+    struct sp_pack pack;
+    struct sp_buf params;
+
+    if (partitions > SP_PARTITIONS_PER_TOPIC_MAX || replicas > SP_REPLICAS_MAX) {
+        return sp_client_fail(client,
+                              SPATE_ERR_INVALID,
+                              "at most %d partitions and %d replicas",
+                              SP_PARTITIONS_PER_TOPIC_MAX,
+                              SP_REPLICAS_MAX);
+    }
+    sp_topic_create_request_init(&request);
+    request.name = sp_bytes_text(topic);
+    request.partitions = partitions == 0 ? -1 : (int32_t)partitions;
+    request.replicas = replicas == 0 ? -1 : (int32_t)replicas;
+    sp_buf_init(&params, PARAMS_BYTES_MAX);
+    sp_pack_init(&pack, &params);
+    sp_topic_create_request_encode(&pack, &request);
+    int rv = sp_pack_status(&pack);
+    if (rv == 0) {
+        rv = change_topic(client, "topic.create", &params, SPATE_ERR_EXISTS);
+    } else {
+        (void)sp_client_fail(client, rv, "%s", spate_strerror(rv));
+    }
+    sp_buf_deinit(&params);
+    return rv == 0 ? wait_for_leaders(client, topic, partitions) : rv;
+}
+
+int spate_topic_delete(struct spate_client *client, const char *topic)
+{
+    struct sp_topic_request request = { .name = sp_bytes_text(topic) };
+    struct sp_pack pack;
+    struct sp_buf params;
+
+    sp_buf_init(&params, PARAMS_BYTES_MAX);
+    sp_pack_init(&pack, &params);
+    sp_topic_request_encode(&pack, &request);
+    int rv = sp_pack_status(&pack);
+    if (rv == 0) {
+        rv = change_topic(client, "topic.delete", &params, SPATE_ERR_UNKNOWN_TOPIC);
+    } else {
+        (void)sp_client_fail(client, rv, "%s", spate_strerror(rv));
+    }
+    sp_buf_deinit(&params);
+    return rv;
+}
+
+int spate_topic_partitions(struct spate_client *client, const char *topic, uint32_t *out_partitions)
+{
+    struct sp_topic_view *view = NULL;
+    int rv = sp_metadata_topic(client->metadata, topic, &view);
+
+    if (rv != 0) {
+        return sp_client_fail(client, rv, "%.100s: no topic can have this name", topic);
+    }
+    rv = sp_metadata_wait_topic(
+        client->metadata, view, sp_client_deadline(client, client->config.timeout_ms));
+    if (rv == 0) {
+        *out_partitions = view->partition_count;
+    }
+    return rv;
+}
+
+/* ---- offsets --------------------------------------------------------------------------------- */
+
+static int
+take_offset(struct spate_client *client, const void *result, size_t size, int64_t *out_offset)
+{
+    struct sp_offsets_response response;
+    struct sp_cursor cursor;
+
+    sp_cursor_init(&cursor, result, size);
+    if (sp_offsets_response_decode(&cursor, &response, NULL) != 0) {
+        return sp_client_fail(
+            client, SPATE_ERR_MALFORMED, "the server's answer to offsets makes no sense");
+    }
+    *out_offset = response.offset;
+    return 0;
+}
+
+int spate_offsets(struct spate_client *client,
+                  const char *topic,
+                  uint32_t partition,
+                  int64_t at,
+                  int64_t *out_offset)
+{
+    struct sp_offsets_request request;
+    struct sp_pack pack;
+    struct sp_buf params;
+    void *result = NULL;
+    size_t size = 0;
+
+    if (partition >= SP_PARTITIONS_PER_TOPIC_MAX || at < SPATE_AT_START) {
+        return sp_client_fail(client, SPATE_ERR_INVALID, "no such partition, or no such time");
+    }
+    sp_offsets_request_init(&request);
+    request.topic = sp_bytes_text(topic);
+    request.partition = (int32_t)partition;
+    request.at = at;
+    sp_buf_init(&params, PARAMS_BYTES_MAX);
+    sp_pack_init(&pack, &params);
+    sp_offsets_request_encode(&pack, &request);
+    int rv = sp_pack_status(&pack);
+    if (rv == 0) {
+        rv = spate_call_leader(
+            client, topic, partition, "offsets", params.bytes, params.size, &result, &size);
+    }
+    sp_buf_deinit(&params);
+    if (rv == 0) {
+        rv = take_offset(client, result, size, out_offset);
+    }
+    spate_free(result);
+    return rv;
+}

@@ -1,0 +1,102 @@
+/* The client's inside: one loop, the servers it knows, one connection per address.
+ *
+ *   public call -> request (any server, in turn)     -> connection -> sp_rpc -> src/io
+ *               -> producer, consumer (leaders)      ->
+ *                    ^ leaders from metadata, which asks by a request of its own
+ *
+ * The loop turns only inside calls of the API. Callbacks of rpc and timers record facts and start
+ * further calls; callbacks of the user wait in queues and run between turns, from spate_poll and
+ * the producer's calls. All of src/client belongs to the thread of its client. */
+#ifndef SP_CLIENT_CLIENT_H
+#define SP_CLIENT_CLIENT_H
+
+#include <stdbool.h>
+
+#include "base/attr.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "client/config.h"
+#include "io/loop.h"
+#include "net/rpc.h"
+#include "wire/pack.h"
+
+#define SP_CLIENT_ERROR_SIZE 600      /* one sentence with an address and a server's text */
+#define SP_CLIENT_CONNECTIONS_MAX 256 /* hints of a confused server must not fill memory */
+#define SP_CLIENT_UNREACHABLE_MS 3000 /* a first call gives up so soon when nobody listens */
+#define SP_CLIENT_PAUSE_MIN_MS 10     /* between tries: short, as elections are */
+#define SP_CLIENT_PAUSE_MAX_MS 100
+
+struct sp_metadata_cache;
+
+/* One address, connected at the first call. */
+struct sp_connection {
+    struct spate_client *client;
+    struct sp_rpc *rpc;
+    struct sp_rpc_call hello; /* tells the server this client's name once */
+    bool hello_running;
+    bool hello_done;
+};
+
+/* Something that produces callbacks of the user: a producer. */
+struct sp_dispatcher {
+    struct sp_list node;
+    bool (*ready)(struct sp_dispatcher *dispatcher);
+    unsigned (*dispatch)(struct sp_dispatcher *dispatcher); /* returns how many callbacks ran */
+};
+
+struct spate_client {
+    struct sp_loop *loop;
+    struct spate_config config;
+    struct sp_map *connections;           /* address -> struct sp_connection */
+    char (*servers)[SP_ADDRESS_SIZE_MAX]; /* configured first, then learnt from metadata */
+    uint32_t server_count;
+    uint32_t server_turn; /* where the next request begins */
+    struct sp_metadata_cache *metadata;
+    struct sp_list dispatchers;
+    struct sp_timer tick;
+    bool ticked;
+    bool woken; /* ends the current run of the loop; set by whatever a blocked call waits for */
+    char error[SP_CLIENT_ERROR_SIZE];
+};
+
+/* Sets the text of spate_client_error and returns `code`. */
+int sp_client_fail(struct spate_client *client, int code, const char *format, ...) SP_PRINTF(3, 4);
+
+/* Turns the loop until client->woken is set or the time has come (sp_loop_now_ms; UINT64_MAX:
+ * never). At least one turn. */
+void sp_client_run(struct spate_client *client, uint64_t deadline_ms);
+
+/* Turns the loop once without sleeping. */
+void sp_client_turn(struct spate_client *client);
+
+/* Ends the current run after this turn. */
+void sp_client_wake(struct spate_client *client);
+
+/* now + timeout_ms; UINT64_MAX for a negative timeout. */
+uint64_t sp_client_deadline(const struct spate_client *client, int64_t timeout_ms);
+
+/* The connection to `address`, made when it is new. SPATE_ERR_NOMEM, SPATE_ERR_BUSY: too many. */
+int sp_client_connection(struct spate_client *client,
+                         const char *address,
+                         struct sp_connection **out_connection);
+
+/* sp_rpc_call on that connection; the first one is preceded by a hello. */
+int sp_connection_call(struct sp_connection *connection,
+                       struct sp_rpc_call *call,
+                       struct sp_bytes params,
+                       const struct sp_slice *body);
+
+/* Remembers a further server to ask; known ones and those beyond a bound are ignored. */
+void sp_client_learn_server(struct spate_client *client, struct sp_bytes address);
+
+/* The leader that the text of a NOT_LEADER answer names ("NODE HOST:PORT ..."): true, and its
+ * address with NUL. */
+bool sp_client_leader_hint(const char *text, char out_address[SP_ADDRESS_SIZE_MAX]);
+
+/* True for answers that mean: ask another node, or the same one a little later. */
+bool sp_client_status_moves(int status);
+
+/* True when an attempt that ended so may have had its effect all the same. */
+bool sp_client_status_uncertain(int status);
+
+#endif /* SP_CLIENT_CLIENT_H */

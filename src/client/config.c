@@ -1,0 +1,277 @@
+/* Settings from text: one table of whole numbers, and the three keys that are something else. */
+#include "client/config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+
+#define SERVERS_DEFAULT "127.0.0.1:" SP_CLIENT_PORT_DEFAULT
+
+struct number_key {
+    const char *key;
+    size_t position; /* of the uint32_t in struct spate_config */
+    uint32_t initial;
+    uint32_t min;
+    uint32_t max;
+};
+
+static const struct number_key number_keys[] = {
+    { "timeout.ms", offsetof(struct spate_config, timeout_ms), 30000, 1, 86400000 },
+    { "linger.ms", offsetof(struct spate_config, linger_ms), 5, 0, 60000 },
+    { "batch.bytes",
+      offsetof(struct spate_config, batch_bytes),
+      256 * 1024,
+      1024,
+      SP_BATCH_BYTES_MAX },
+    { "max.in.flight",
+      offsetof(struct spate_config, in_flight_max),
+      SP_PRODUCER_BATCHES_KEPT,
+      1,
+      SP_PRODUCER_BATCHES_KEPT },
+    { "buffer.bytes",
+      offsetof(struct spate_config, buffer_bytes),
+      32 * 1024 * 1024,
+      64 * 1024,
+      1024 * 1024 * 1024 },
+    { "fetch.bytes",
+      offsetof(struct spate_config, fetch_bytes),
+      SP_FETCH_BYTES_DEFAULT,
+      1,
+      SP_FETCH_BYTES_MAX },
+    { "fetch.wait.ms", offsetof(struct spate_config, fetch_wait_ms), 500, 0, SP_FETCH_WAIT_MS_MAX },
+};
+
+#define NUMBER_KEY_COUNT (sizeof number_keys / sizeof number_keys[0])
+
+static void set_number(struct spate_config *config, const struct number_key *key, uint32_t value)
+{
+    memcpy((char *)config + key->position, &value, sizeof value);
+}
+
+/* ---- servers --------------------------------------------------------------------------------- */
+
+bool sp_config_next_server(const char **list, char out[SP_ADDRESS_SIZE_MAX])
+{
+    size_t size = strcspn(*list, ",");
+
+    if (size == 0 || size >= SP_ADDRESS_SIZE_MAX) {
+        return false;
+    }
+    memcpy(out, *list, size);
+    out[size] = '\0';
+    *list += size + ((*list)[size] == ',' ? 1 : 0);
+    return true;
+}
+
+static bool port_valid(const char *text, size_t size)
+{
+    unsigned port = 0;
+
+    if (size == 0 || size > 5) {
+        return false;
+    }
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] < '0' || text[i] > '9') {
+            return false;
+        }
+        port = port * 10 + (unsigned)(text[i] - '0');
+    }
+    return port >= 1 && port <= 65535;
+}
+
+/* Where the port begins in "host:port" or "[v6]:port"; `size` when there is none. A host without
+ * brackets may hold only one colon. */
+static bool split_port(const char *text, size_t size, size_t *out_port)
+{
+    const char *close = text[0] == '[' ? memchr(text, ']', size) : NULL;
+    size_t host = close == NULL ? 0 : (size_t)(close - text) + 1;
+
+    if (text[0] == '[' && close == NULL) {
+        return false;
+    }
+    const char *colon = memchr(text + host, ':', size - host);
+    if (colon == NULL) {
+        *out_port = size;
+        return close == NULL || host == size;
+    }
+    *out_port = (size_t)(colon - text) + 1;
+    return *out_port > 1 && (close == NULL || colon == text + host) &&
+           port_valid(text + *out_port, size - *out_port);
+}
+
+static int add_server(struct sp_buf *out, const char *text, size_t size)
+{
+    size_t port = 0;
+    int rv = 0;
+
+    if (size == 0 || size + sizeof ":65535" > SP_ADDRESS_SIZE_MAX) {
+        return SPATE_ERR_INVALID;
+    }
+    if (!split_port(text, size, &port)) {
+        return SPATE_ERR_INVALID;
+    }
+    if (out->size > 0) {
+        rv = sp_buf_append(out, ",", 1);
+    }
+    if (rv == 0) {
+        rv = sp_buf_append(out, text, size);
+    }
+    if (rv == 0 && port == size) {
+        rv = sp_buf_append(out, ":" SP_CLIENT_PORT_DEFAULT, sizeof SP_CLIENT_PORT_DEFAULT);
+    }
+    return rv;
+}
+
+/* Rewrites "a, b:7800" to "a:7700,b:7800". */
+static int normalise_servers(const char *value, struct sp_buf *out)
+{
+    unsigned count = 0;
+    int rv = 0;
+
+    do {
+        value += strspn(value, " \t");
+        size_t size = strcspn(value, ", \t");
+        rv = add_server(out, value, size);
+        value += size;
+        value += strspn(value, " \t");
+        count += 1;
+        if (rv == 0 && (count > SP_CLIENT_SERVERS_MAX || (*value != '\0' && *value != ','))) {
+            rv = SPATE_ERR_INVALID;
+        }
+    } while (rv == 0 && *value++ == ',');
+    return rv == 0 ? sp_buf_append(out, "", 1) : rv;
+}
+
+static int set_servers(struct spate_config *config, const char *value)
+{
+    struct sp_buf list;
+
+    sp_buf_init(&list, (size_t)SP_CLIENT_SERVERS_MAX * SP_ADDRESS_SIZE_MAX);
+    int rv = normalise_servers(value, &list);
+    if (rv != 0) {
+        sp_buf_deinit(&list);
+        return rv == SPATE_ERR_TOO_LARGE ? SPATE_ERR_INVALID : rv;
+    }
+    sp_mem_free(config->servers);
+    config->servers = (char *)list.bytes; /* the buffer's memory changes its owner */
+    return 0;
+}
+
+/* ---- the other keys -------------------------------------------------------------------------- */
+
+static int set_client_name(struct spate_config *config, const char *value)
+{
+    size_t size = strlen(value);
+
+    if (size > SP_CLIENT_NAME_SIZE_MAX || !sp_utf8_valid(sp_bytes_of(value, size))) {
+        return SPATE_ERR_INVALID;
+    }
+    memcpy(config->client_name, value, size + 1);
+    return 0;
+}
+
+static int set_compression(struct spate_config *config, const char *value)
+{
+    if (strcmp(value, "none") == 0) {
+        config->compression = SP_COMPRESSION_NONE;
+    } else if (strcmp(value, "lz4") == 0) {
+        config->compression = SP_COMPRESSION_LZ4;
+    } else {
+        return SPATE_ERR_INVALID;
+    }
+    return 0;
+}
+
+static int parse_number(const struct number_key *key, const char *value, uint32_t *out_number)
+{
+    uint64_t number = 0;
+
+    if (*value == '\0') {
+        return SPATE_ERR_INVALID;
+    }
+    for (; *value != '\0'; value++) {
+        if (*value < '0' || *value > '9' || number > UINT32_MAX) {
+            return SPATE_ERR_INVALID;
+        }
+        number = number * 10 + (uint64_t)(*value - '0');
+    }
+    if (number < key->min || number > key->max) {
+        return SPATE_ERR_INVALID;
+    }
+    *out_number = (uint32_t)number;
+    return 0;
+}
+
+int spate_config_set(struct spate_config *config, const char *key, const char *value)
+{
+    if (config == NULL || key == NULL || value == NULL) {
+        return SPATE_ERR_INVALID;
+    }
+    if (strcmp(key, "servers") == 0) {
+        return set_servers(config, value);
+    }
+    if (strcmp(key, "client.name") == 0) {
+        return set_client_name(config, value);
+    }
+    if (strcmp(key, "compression") == 0) {
+        return set_compression(config, value);
+    }
+    for (size_t i = 0; i < NUMBER_KEY_COUNT; i++) {
+        if (strcmp(key, number_keys[i].key) == 0) {
+            uint32_t number = 0;
+            int rv = parse_number(&number_keys[i], value, &number);
+            if (rv == 0) {
+                set_number(config, &number_keys[i], number);
+            }
+            return rv;
+        }
+    }
+    return SPATE_ERR_NOT_FOUND;
+}
+
+struct spate_config *spate_config_new(void)
+{
+    struct spate_config *config = sp_mem_calloc(1, sizeof *config);
+    const char *servers = getenv("SPATE_SERVERS");
+
+    if (config == NULL) {
+        return NULL;
+    }
+    (void)set_client_name(config, "libspate"); /* a constant that is valid */
+    for (size_t i = 0; i < NUMBER_KEY_COUNT; i++) {
+        set_number(config, &number_keys[i], number_keys[i].initial);
+    }
+    if (set_servers(config, SERVERS_DEFAULT) != 0) {
+        spate_config_free(config);
+        return NULL;
+    }
+    if (servers != NULL && *servers != '\0' && set_servers(config, servers) != 0) {
+        /* Better no server than another one than the environment names: the first call says so. */
+        config->servers[0] = '\0';
+    }
+    return config;
+}
+
+int sp_config_copy(const struct spate_config *config, struct spate_config *out)
+{
+    *out = *config;
+    out->servers = sp_mem_strdup(config->servers);
+    return out->servers == NULL ? SPATE_ERR_NOMEM : 0;
+}
+
+void sp_config_deinit(struct spate_config *config)
+{
+    sp_mem_free(config->servers);
+    config->servers = NULL;
+}
+
+void spate_config_free(struct spate_config *config)
+{
+    if (config == NULL) {
+        return;
+    }
+    sp_config_deinit(config);
+    sp_mem_free(config);
+}

@@ -1,0 +1,35 @@
+/* The settings of a client, each with its range and its default. */
+#ifndef SP_CLIENT_CONFIG_H
+#define SP_CLIENT_CONFIG_H
+
+#include "base/limits.h"
+#include "spate/client.h"
+#include "wire/batch.h"
+
+#define SP_CLIENT_SERVERS_MAX SP_NODES_MAX /* more seeds than a cluster has nodes help nobody */
+#define SP_CLIENT_PORT_DEFAULT "7700"
+
+struct spate_config {
+    char *servers; /* normalised: "host:port,host:port", owned */
+    char client_name[SP_CLIENT_NAME_SIZE_MAX + 1];
+    uint32_t timeout_ms;
+    uint32_t linger_ms;
+    uint32_t batch_bytes;
+    enum sp_compression compression;
+    uint32_t in_flight_max; /* at most SP_PRODUCER_BATCHES_KEPT, else a retry could be forgotten */
+    uint32_t buffer_bytes;
+    uint32_t fetch_bytes;
+    uint32_t fetch_wait_ms;
+};
+
+/* Makes *out a copy of `config`; sp_config_deinit gives it back. SPATE_ERR_NOMEM. */
+int sp_config_copy(const struct spate_config *config, struct spate_config *out);
+
+/* Frees what the struct owns, not the struct. */
+void sp_config_deinit(struct spate_config *config);
+
+/* Copies the first address of *list (as in `servers`) to `out` and moves *list behind it. False at
+ * the end. */
+bool sp_config_next_server(const char **list, char out[SP_ADDRESS_SIZE_MAX]);
+
+#endif /* SP_CLIENT_CONFIG_H */

@@ -1,0 +1,395 @@
+/* Fetching for one partition: where it starts, from whom, whether the answer continues the log. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "client/consumer.h"
+#include "wire/client_api.h"
+
+enum {
+    OFFSETS_MS = 3000,      /* a question that a live leader answers at once */
+    FETCH_MARGIN_MS = 3000, /* beyond the server's own wait */
+    WATCH_MS = 300,         /* beyond the server's own wait: perhaps somebody else leads by now */
+    UNKNOWN_MS = 500,    /* nodes learn of a new topic one after the other: so long it may take */
+    EMPTY_PAUSE_MS = 10, /* when a server answers "nothing" without having waited */
+};
+
+static uint64_t now_of(const struct sp_consumer_partition *partition)
+{
+    return sp_loop_now_ms(partition->consumer->client->loop);
+}
+
+void sp_fetcher_fail(struct sp_consumer_partition *partition, int status, const char *text)
+{
+    partition->error = status;
+    (void)snprintf(partition->text,
+                   sizeof partition->text,
+                   "%s/%u: %.400s",
+                   partition->topic->name,
+                   partition->index,
+                   text[0] != '\0' ? text : spate_strerror(status));
+    sp_client_wake(partition->consumer->client);
+}
+
+void sp_fetcher_stop(struct sp_consumer_partition *partition)
+{
+    if (partition->running) {
+        sp_rpc_cancel(&partition->call);
+        partition->running = false;
+    }
+}
+
+/* ---- trouble --------------------------------------------------------------------------------- */
+
+static void look_for_leader(struct sp_consumer_partition *partition)
+{
+    partition->metadata_needed = sp_metadata_want(partition->consumer->client->metadata);
+}
+
+static void retry(struct sp_consumer_partition *partition, int status, const char *text)
+{
+    char hint[SP_ADDRESS_SIZE_MAX];
+
+    partition->retry_ms = now_of(partition) + partition->pause_ms;
+    partition->pause_ms = partition->pause_ms * 2 < SP_CLIENT_PAUSE_MAX_MS ? partition->pause_ms * 2
+                                                                           : SP_CLIENT_PAUSE_MAX_MS;
+    if (status == SPATE_ERR_NOT_LEADER && sp_client_leader_hint(text, hint)) {
+        sp_metadata_note_leader(
+            partition->consumer->client->metadata, partition->topic, partition->index, hint);
+    } else if (status != SPATE_ERR_BUSY) {
+        look_for_leader(partition);
+    }
+}
+
+static bool unknown_for_long(struct sp_consumer_partition *partition)
+{
+    uint64_t now_ms = now_of(partition);
+
+    if (partition->unknown_ms == 0) {
+        partition->unknown_ms = now_ms;
+    }
+    return now_ms - partition->unknown_ms >= UNKNOWN_MS;
+}
+
+static void on_refusal(struct sp_consumer_partition *partition, int status, const char *text)
+{
+    bool unknown = status == SPATE_ERR_UNKNOWN_TOPIC || status == SPATE_ERR_UNKNOWN_PARTITION;
+
+    if (status == SPATE_ERR_OFFSET_OUT_OF_RANGE && partition->start == SPATE_OFFSET_START &&
+        partition->epoch < 0) {
+        partition->resolved = false; /* the start moved on before the first record was read */
+        partition->retry_ms = now_of(partition) + SP_CLIENT_PAUSE_MIN_MS;
+    } else if (sp_client_status_moves(status) || (unknown && !unknown_for_long(partition))) {
+        retry(partition, status, text);
+    } else {
+        sp_fetcher_fail(partition, status, text);
+    }
+}
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
+static void calm(struct sp_consumer_partition *partition)
+{
+    partition->pause_ms = SP_CLIENT_PAUSE_MIN_MS;
+    partition->unknown_ms = 0;
+}
+
+static int take_offsets(struct sp_consumer_partition *partition, const uint8_t *result, size_t size)
+{
+    struct sp_offsets_response response;
+    struct sp_cursor cursor;
+
+    sp_cursor_init(&cursor, result, size);
+    int rv = sp_offsets_response_decode(&cursor, &response, NULL);
+    if (rv == 0) {
+        partition->resolved = true;
+        partition->fetch_offset = response.offset;
+        partition->position = response.offset;
+    }
+    return rv;
+}
+
+/* Checks that the batches continue where the last ones ended (I1) and moves fetch_offset behind
+ * them. *out_size is the size of the whole batches. */
+static int
+check_batches(struct sp_consumer_partition *partition, struct sp_bytes batches, size_t *out_size)
+{
+    size_t position = 0;
+    int64_t expected = partition->fetch_offset;
+    struct sp_bytes batch;
+    struct sp_batch_header header;
+    int rv;
+
+    while ((rv = sp_batch_next(batches.bytes, batches.size, &position, &batch)) == 0) {
+        rv = sp_batch_header_decode(batch.bytes, batch.size, &header);
+        if (rv != 0) {
+            return rv;
+        }
+        int64_t end = header.base_offset + header.last_offset_delta;
+        bool first = expected == partition->fetch_offset;
+        if (header.base_offset < 0 || header.last_offset_delta < 0 || end < expected ||
+            header.base_offset > expected || (!first && header.base_offset != expected)) {
+            return SPATE_ERR_CORRUPT;
+        }
+        expected = end + 1;
+        partition->epoch = header.leader_epoch;
+        *out_size = position;
+    }
+    if (rv != SPATE_ERR_NOT_FOUND && (rv != SPATE_ERR_AGAIN || *out_size == 0)) {
+        return SPATE_ERR_CORRUPT;
+    }
+    partition->fetch_offset = expected;
+    return 0;
+}
+
+static int keep(struct sp_consumer_partition *partition, struct sp_bytes batches)
+{
+    size_t size = 0;
+    char text[160];
+    int64_t wanted = partition->fetch_offset;
+    int rv = check_batches(partition, batches, &size);
+
+    if (rv != 0) {
+        (void)snprintf(text,
+                       sizeof text,
+                       "the answer to a fetch at offset %" PRId64 " does not continue the log: %s",
+                       wanted,
+                       spate_error_name(rv));
+        sp_fetcher_fail(partition, SPATE_ERR_CORRUPT, text);
+        return 0;
+    }
+    struct sp_fetched *fetched = sp_mem_alloc(sizeof *fetched + size);
+    if (fetched == NULL) {
+        partition->fetch_offset = wanted;
+        return SPATE_ERR_NOMEM;
+    }
+    *fetched = (struct sp_fetched){ .size = size };
+    memcpy(fetched->bytes, batches.bytes, size);
+    sp_list_append(&partition->fetched, &fetched->node);
+    partition->fetched_count += 1;
+    sp_client_wake(partition->consumer->client);
+    return 0;
+}
+
+static int take_fetch(struct sp_consumer_partition *partition, const uint8_t *result, size_t size)
+{
+    struct sp_fetch_response response;
+    struct sp_cursor cursor;
+
+    sp_cursor_init(&cursor, result, size);
+    int rv = sp_fetch_response_decode(&cursor, &response, NULL);
+    if (rv != 0) {
+        return rv;
+    }
+    partition->high_watermark = response.high_watermark;
+    if (partition->call_for_end && partition->end_offset < 0) {
+        partition->end_offset = response.high_watermark;
+        sp_client_wake(partition->consumer->client);
+    }
+    if (response.records.batch.size > 0) {
+        return keep(partition, response.records.batch);
+    }
+    uint64_t took_ms = now_of(partition) - partition->sent_ms;
+    if (took_ms * 2 <= partition->wait_ms || partition->wait_ms == 0) {
+        partition->retry_ms = now_of(partition) + EMPTY_PAUSE_MS;
+    }
+    return 0;
+}
+
+static void on_answer(
+    struct sp_rpc_call *call, int status, const uint8_t *result, size_t size, const char *text)
+{
+    struct sp_consumer_partition *partition =
+        SP_CONTAINER_OF(call, struct sp_consumer_partition, call);
+
+    partition->running = false;
+    if (status != 0) {
+        on_refusal(partition, status, text);
+        sp_fetcher_advance(partition);
+        return;
+    }
+    int rv = partition->resolved ? take_fetch(partition, result, size)
+                                 : take_offsets(partition, result, size);
+    if (rv == SPATE_ERR_NOMEM) {
+        retry(partition, rv, "");
+    } else if (rv != 0) {
+        sp_fetcher_fail(partition, SPATE_ERR_MALFORMED, "the server's answer makes no sense");
+    } else {
+        calm(partition);
+    }
+    sp_fetcher_advance(partition);
+}
+
+/* ---- asking ---------------------------------------------------------------------------------- */
+
+static void pack_offsets(struct sp_consumer_partition *partition, struct sp_pack *pack)
+{
+    struct sp_offsets_request request;
+
+    sp_offsets_request_init(&request);
+    request.topic = sp_bytes_text(partition->topic->name);
+    request.partition = (int32_t)partition->index;
+    request.at =
+        partition->start == SPATE_OFFSET_START ? SP_OFFSETS_AT_EARLIEST : SP_OFFSETS_AT_LATEST;
+    sp_offsets_request_encode(pack, &request);
+}
+
+static void pack_fetch(struct sp_consumer_partition *partition, struct sp_pack *pack)
+{
+    const struct spate_config *config = &partition->consumer->client->config;
+    struct sp_fetch_request request;
+
+    sp_fetch_request_init(&request);
+    request.topic = sp_bytes_text(partition->topic->name);
+    request.topic_id = partition->topic_id;
+    request.partition = (int32_t)partition->index;
+    request.offset = partition->fetch_offset;
+    request.max_bytes = (int32_t)config->fetch_bytes;
+    request.min_bytes = 1;
+    request.max_wait_ms = (int32_t)partition->wait_ms;
+    request.format = SP_FETCH_FORMAT_BATCH;
+    request.epoch = partition->epoch;
+    sp_fetch_request_encode(pack, &request);
+}
+
+static int call_leader(struct sp_consumer_partition *partition)
+{
+    struct spate_consumer *consumer = partition->consumer;
+    bool end_wanted = consumer->end->asked && partition->end_offset < 0;
+    struct sp_pack pack;
+
+    /* Whoever waits for the end wants to know at once where it is. */
+    partition->wait_ms = end_wanted ? 0 : consumer->client->config.fetch_wait_ms;
+    sp_buf_clear(&consumer->params);
+    sp_pack_init(&pack, &consumer->params);
+    if (partition->resolved) {
+        pack_fetch(partition, &pack);
+    } else {
+        pack_offsets(partition, &pack);
+    }
+    if (sp_pack_status(&pack) != 0) {
+        return sp_pack_status(&pack);
+    }
+    partition->call_for_end = partition->resolved && consumer->end->asked;
+    partition->call = (struct sp_rpc_call){
+        .method = partition->resolved ? "fetch" : "offsets",
+        .cb = on_answer,
+        .timeout_ms = partition->resolved ? partition->wait_ms + FETCH_MARGIN_MS : OFFSETS_MS,
+    };
+    return sp_connection_call(partition->leader,
+                              &partition->call,
+                              sp_bytes_of(consumer->params.bytes, consumer->params.size),
+                              NULL);
+}
+
+static void ask(struct sp_consumer_partition *partition)
+{
+    const struct sp_partition_view *view = &partition->topic->partitions[partition->index];
+
+    if (view->leader == NULL) {
+        look_for_leader(partition);
+        return;
+    }
+    partition->leader = view->leader;
+    if (call_leader(partition) != 0) {
+        partition->retry_ms = now_of(partition) + SP_CLIENT_PAUSE_MAX_MS; /* out of memory */
+        return;
+    }
+    partition->running = true;
+    partition->sent_ms = now_of(partition);
+}
+
+/* True when the topic is described and is the one that was read so far. */
+static bool check_topic(struct sp_consumer_partition *partition)
+{
+    struct sp_topic_view *topic = partition->topic;
+
+    if (topic->status == SPATE_ERR_UNKNOWN_TOPIC && unknown_for_long(partition)) {
+        sp_fetcher_fail(partition, topic->status, "there is no such topic");
+        return false;
+    }
+    if (topic->status != 0) {
+        look_for_leader(partition);
+        return false;
+    }
+    if (partition->topic_id != topic->id && partition->topic_id != -1) {
+        sp_fetcher_fail(partition, SPATE_ERR_UNKNOWN_TOPIC, "the topic was deleted and made anew");
+        return false;
+    }
+    partition->topic_id = topic->id;
+    if (partition->index >= topic->partition_count) {
+        sp_fetcher_fail(
+            partition, SPATE_ERR_UNKNOWN_PARTITION, "the topic has no partition of this number");
+        return false;
+    }
+    return true;
+}
+
+static bool held(const struct sp_consumer_partition *partition)
+{
+    return now_of(partition) < partition->retry_ms ||
+           sp_metadata_completed(partition->consumer->client->metadata) <
+               partition->metadata_needed;
+}
+
+static bool late(const struct sp_consumer_partition *partition)
+{
+    return partition->running &&
+           now_of(partition) - partition->sent_ms >= (uint64_t)partition->wait_ms + WATCH_MS;
+}
+
+static void set_timer(struct sp_consumer_partition *partition)
+{
+    uint64_t now_ms = now_of(partition);
+    uint64_t due_ms = now_ms + WATCH_MS;
+
+    if (partition->error != 0 ||
+        (!partition->running && partition->fetched_count >= SP_CONSUMER_FETCHED_MAX)) {
+        sp_timer_stop(&partition->timer);
+        return;
+    }
+    if (partition->running && !late(partition)) {
+        due_ms = partition->sent_ms + partition->wait_ms + WATCH_MS;
+    } else if (partition->retry_ms > now_ms) {
+        due_ms = partition->retry_ms;
+    }
+    (void)sp_timer_start(&partition->timer, due_ms); /* out of memory: the next answer advances */
+}
+
+void sp_fetcher_advance(struct sp_consumer_partition *partition)
+{
+    if (partition->error != 0) {
+        sp_timer_stop(&partition->timer);
+        return;
+    }
+    if (late(partition)) {
+        (void)sp_metadata_want(partition->consumer->client->metadata);
+    }
+    if (!partition->running && partition->fetched_count < SP_CONSUMER_FETCHED_MAX &&
+        !held(partition) && check_topic(partition)) {
+        ask(partition);
+    }
+    set_timer(partition);
+}
+
+void sp_fetcher_on_metadata(struct sp_consumer_partition *partition)
+{
+    const struct sp_topic_view *topic = partition->topic;
+
+    if (partition->running && partition->index < topic->partition_count &&
+        topic->partitions[partition->index].leader != partition->leader) {
+        sp_fetcher_stop(partition); /* reading twice does no harm: the same offset again */
+    }
+    sp_fetcher_advance(partition);
+}
+
+static void on_timer(struct sp_timer *timer)
+{
+    sp_fetcher_advance(SP_CONTAINER_OF(timer, struct sp_consumer_partition, timer));
+}
+
+void sp_fetcher_init(struct sp_consumer_partition *partition)
+{
+    sp_timer_init(&partition->timer, partition->consumer->client->loop, on_timer);
+}

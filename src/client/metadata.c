@@ -1,0 +1,447 @@
+/* The cache: one request for all topics at a time, paced, and what follows from its answer. */
+#include "client/metadata.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "client/request.h"
+#include "wire/metadata.h"
+
+enum {
+    REQUEST_MS = 10000, /* then it starts over, with the newest list of topics */
+    ATTEMPT_MS = 500,   /* a server that hangs must not hold up a failover */
+    CALM_MS = 1000,     /* after so long without a refresh the pause starts small again */
+    UNKNOWN_TRIES = 3,  /* descriptions without a topic before it counts as unknown */
+    PARAMS_BYTES_MAX = 8 * 1024 * 1024,
+};
+
+struct sp_metadata_cache {
+    struct spate_client *client;
+    struct sp_map *topics;
+    struct sp_list observers;
+    struct sp_request request;
+    struct sp_buf params;
+    struct sp_timer timer; /* the pause before the next request */
+    bool running;
+    uint64_t started;   /* number of the newest request */
+    uint64_t completed; /* number of the newest request that was answered */
+    uint64_t wanted;    /* a request with this number shall be made */
+    uint64_t started_ms;
+    uint64_t pause_ms;
+    int status; /* of the newest request that has ended */
+    char text[SP_CLIENT_ERROR_SIZE];
+};
+
+static void start(struct sp_metadata_cache *cache);
+
+/* ---- asking ---------------------------------------------------------------------------------- */
+
+static void schedule(struct sp_metadata_cache *cache)
+{
+    uint64_t now_ms = sp_loop_now_ms(cache->client->loop);
+
+    if (cache->running || sp_timer_active(&cache->timer) || cache->wanted <= cache->started) {
+        return;
+    }
+    if (now_ms - cache->started_ms > CALM_MS) {
+        cache->pause_ms = SP_CLIENT_PAUSE_MIN_MS;
+    } else if (cache->pause_ms < SP_CLIENT_PAUSE_MAX_MS) {
+        cache->pause_ms *= 2;
+        if (cache->pause_ms > SP_CLIENT_PAUSE_MAX_MS) {
+            cache->pause_ms = SP_CLIENT_PAUSE_MAX_MS;
+        }
+    }
+    /* Out of memory for a timer: the next want tries again. */
+    (void)sp_timer_start(&cache->timer, cache->started_ms + cache->pause_ms);
+}
+
+uint64_t sp_metadata_want(struct sp_metadata_cache *cache)
+{
+    if (cache->wanted <= cache->started) {
+        cache->wanted = cache->started + 1;
+    }
+    schedule(cache);
+    return cache->wanted;
+}
+
+uint64_t sp_metadata_completed(const struct sp_metadata_cache *cache)
+{
+    return cache->completed;
+}
+
+static int pack_topics(struct sp_metadata_cache *cache)
+{
+    struct sp_map_cursor cursor = { 0 };
+    struct sp_topic_view *topic;
+    struct sp_pack pack;
+
+    sp_buf_clear(&cache->params);
+    sp_pack_init(&pack, &cache->params);
+    sp_pack_map(&pack, 1);
+    sp_pack_text(&pack, "topics");
+    sp_pack_array(&pack, sp_map_count(cache->topics));
+    while ((topic = sp_map_next(cache->topics, &cursor)) != NULL) {
+        sp_pack_text(&pack, topic->name);
+    }
+    return sp_pack_status(&pack);
+}
+
+static void notify(struct sp_metadata_cache *cache)
+{
+    SP_LIST_EACH_SAFE (node, &cache->observers) {
+        struct sp_metadata_observer *observer =
+            SP_LIST_ENTRY(node, struct sp_metadata_observer, node);
+        observer->changed(observer);
+    }
+}
+
+/* ---- what was answered ----------------------------------------------------------------------- */
+
+static struct sp_connection *leader_connection(struct sp_metadata_cache *cache,
+                                               const struct sp_metadata *metadata,
+                                               const struct sp_metadata_partition *partition)
+{
+    struct sp_bytes address = partition->leader_address;
+    const struct sp_metadata_node *node = sp_metadata_node_find(metadata, partition->leader);
+    struct sp_connection *connection = NULL;
+    char text[SP_ADDRESS_SIZE_MAX];
+
+    if (partition->leader < 0) {
+        return NULL;
+    }
+    if (address.bytes == NULL && node != NULL) {
+        address = node->address;
+    }
+    if (address.bytes == NULL || address.size == 0 || address.size >= sizeof text) {
+        return NULL;
+    }
+    memcpy(text, address.bytes, address.size);
+    text[address.size] = '\0';
+    return sp_client_connection(cache->client, text, &connection) == 0 ? connection : NULL;
+}
+
+/* Partitions that are not described keep what was known; the count only grows. */
+static int grow_partitions(struct sp_topic_view *topic, const struct sp_metadata_topic *found)
+{
+    uint32_t count = topic->partition_count;
+
+    for (uint32_t i = 0; i < found->partition_count; i++) {
+        if (found->partitions[i].partition >= 0 &&
+            found->partitions[i].partition < SP_PARTITIONS_PER_TOPIC_MAX &&
+            (uint32_t)found->partitions[i].partition >= count) {
+            count = (uint32_t)found->partitions[i].partition + 1;
+        }
+    }
+    if (count == topic->partition_count) {
+        return 0;
+    }
+    struct sp_partition_view *grown =
+        sp_mem_realloc(topic->partitions, count * sizeof topic->partitions[0]);
+    if (grown == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    for (uint32_t i = topic->partition_count; i < count; i++) {
+        grown[i] = (struct sp_partition_view){ .epoch = -1 };
+    }
+    topic->partitions = grown;
+    topic->partition_count = count;
+    return 0;
+}
+
+/* A node that lags may describe an older term: then the newer leader stays. */
+static void take_partition(struct sp_metadata_cache *cache,
+                           struct sp_topic_view *topic,
+                           const struct sp_metadata *metadata,
+                           const struct sp_metadata_partition *found)
+{
+    if (found->partition < 0 || (uint32_t)found->partition >= topic->partition_count) {
+        return;
+    }
+    struct sp_partition_view *view = &topic->partitions[found->partition];
+    if (found->epoch >= 0 && found->epoch < view->epoch) {
+        return;
+    }
+    struct sp_connection *leader = leader_connection(cache, metadata, found);
+    if (leader != NULL) {
+        view->leader = leader;
+        view->epoch = found->epoch;
+    }
+}
+
+static void take_topic(struct sp_metadata_cache *cache,
+                       const struct sp_metadata *metadata,
+                       const struct sp_metadata_topic *found)
+{
+    struct sp_topic_view *topic = sp_map_get(cache->topics, found->name.bytes, found->name.size);
+
+    if (topic == NULL) {
+        return;
+    }
+    if (found->error != 0) {
+        topic->status = found->error;
+        return;
+    }
+    if (topic->id != found->id) {
+        topic->partition_count = 0; /* another topic of that name: nothing carries over */
+    }
+    topic->id = found->id;
+    topic->status = grow_partitions(topic, found);
+    for (uint32_t i = 0; i < found->partition_count && topic->status == 0; i++) {
+        take_partition(cache, topic, metadata, &found->partitions[i]);
+    }
+    if (topic->status == 0 && topic->partition_count == 0) {
+        topic->status = SPATE_ERR_NOT_READY;
+    }
+}
+
+static int take_answer(struct sp_metadata_cache *cache, struct sp_bytes result)
+{
+    struct sp_cursor cursor = sp_cursor_of(result);
+    struct sp_metadata metadata;
+    int rv = sp_metadata_decode(&cursor, &metadata, NULL);
+
+    if (rv != 0) {
+        return rv;
+    }
+    for (uint32_t i = 0; i < metadata.node_count; i++) {
+        sp_client_learn_server(cache->client, metadata.nodes[i].address);
+    }
+    for (uint32_t i = 0; i < metadata.topic_count; i++) {
+        take_topic(cache, &metadata, &metadata.topics[i]);
+    }
+    sp_metadata_deinit(&metadata);
+    return 0;
+}
+
+static void
+on_answer(struct sp_request *request, int status, struct sp_bytes result, const char *text)
+{
+    struct sp_metadata_cache *cache = SP_CONTAINER_OF(request, struct sp_metadata_cache, request);
+
+    cache->running = false;
+    cache->status = status != 0 ? status : take_answer(cache, result);
+    (void)strncpy(cache->text,
+                  status != 0 ? text : "the server's answer to metadata makes no sense",
+                  sizeof cache->text - 1);
+    if (cache->status == 0) {
+        cache->completed = cache->started;
+    } else if (cache->wanted <= cache->started) {
+        cache->wanted = cache->started + 1; /* what was wanted has not come yet */
+    }
+    sp_client_wake(cache->client);
+    notify(cache);
+    schedule(cache);
+}
+
+static void start(struct sp_metadata_cache *cache)
+{
+    uint64_t now_ms = sp_loop_now_ms(cache->client->loop);
+
+    cache->started_ms = now_ms;
+    cache->status = pack_topics(cache);
+    if (cache->status != 0) {
+        return; /* waiting calls end at their deadlines */
+    }
+    cache->request = (struct sp_request){
+        .client = cache->client,
+        .method = "metadata",
+        .params = sp_bytes_of(cache->params.bytes, cache->params.size),
+        .deadline_ms = now_ms + REQUEST_MS,
+        .unreachable_ms = SP_CLIENT_UNREACHABLE_MS,
+        .attempt_ms = ATTEMPT_MS,
+        .repeatable = true,
+        .cb = on_answer,
+    };
+    if (sp_request_start(&cache->request) == 0) {
+        cache->running = true;
+        cache->started += 1;
+    }
+}
+
+static void on_timer(struct sp_timer *timer)
+{
+    start(SP_CONTAINER_OF(timer, struct sp_metadata_cache, timer));
+}
+
+/* ---- topics, observers, hints ---------------------------------------------------------------- */
+
+static bool name_valid(const char *name)
+{
+    size_t size = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+
+    return size > 0 && size <= SP_TOPIC_NAME_SIZE_MAX && name[size] == '\0';
+}
+
+int sp_metadata_topic(struct sp_metadata_cache *cache,
+                      const char *name,
+                      struct sp_topic_view **out_topic)
+{
+    struct sp_topic_view *topic = sp_map_get(cache->topics, name, strlen(name));
+
+    if (topic != NULL) {
+        *out_topic = topic;
+        return 0;
+    }
+    if (!name_valid(name)) {
+        return SPATE_ERR_INVALID;
+    }
+    topic = sp_mem_calloc(1, sizeof *topic);
+    if (topic == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    topic->name = sp_mem_strdup(name);
+    topic->id = -1;
+    topic->status = SPATE_ERR_AGAIN;
+    if (topic->name == NULL || sp_map_put(cache->topics, name, strlen(name), topic) != 0) {
+        sp_mem_free(topic->name);
+        sp_mem_free(topic);
+        return SPATE_ERR_NOMEM;
+    }
+    *out_topic = topic;
+    return 0;
+}
+
+void sp_metadata_observe(struct sp_metadata_cache *cache, struct sp_metadata_observer *observer)
+{
+    sp_list_append(&cache->observers, &observer->node);
+}
+
+void sp_metadata_note_leader(struct sp_metadata_cache *cache,
+                             struct sp_topic_view *topic,
+                             uint32_t partition,
+                             const char *address)
+{
+    struct sp_connection *connection = NULL;
+
+    if (partition < topic->partition_count &&
+        sp_client_connection(cache->client, address, &connection) == 0) {
+        topic->partitions[partition].leader = connection;
+    }
+}
+
+/* ---- waiting --------------------------------------------------------------------------------- */
+
+static int
+fail_topic(struct sp_metadata_cache *cache, const struct sp_topic_view *topic, int status)
+{
+    struct spate_client *client = cache->client;
+
+    if (status == SPATE_ERR_UNKNOWN_TOPIC) {
+        return sp_client_fail(client,
+                              status,
+                              "topic %s does not exist: create it, or look at the list of topics",
+                              topic->name);
+    }
+    if (status == SPATE_ERR_AGAIN) {
+        status = cache->status == SPATE_ERR_UNREACHABLE ? cache->status : SPATE_ERR_TIMEOUT;
+        return sp_client_fail(client,
+                              status,
+                              "%s",
+                              cache->status != 0 && cache->text[0] != '\0'
+                                  ? cache->text
+                                  : "no server described the topic within the deadline");
+    }
+    return sp_client_fail(client, status, "topic %s: %s", topic->name, spate_strerror(status));
+}
+
+int sp_metadata_wait_topic(struct sp_metadata_cache *cache,
+                           struct sp_topic_view *topic,
+                           uint64_t deadline_ms)
+{
+    uint64_t tries_end = cache->completed + UNKNOWN_TRIES;
+
+    while (topic->status != 0) {
+        bool unknown = topic->status == SPATE_ERR_UNKNOWN_TOPIC && cache->completed >= tries_end;
+        bool unreached = cache->status == SPATE_ERR_UNREACHABLE && !cache->running;
+        if (unknown || unreached || sp_loop_now_ms(cache->client->loop) >= deadline_ms) {
+            cache->status = unreached ? SPATE_ERR_UNREACHABLE : cache->status;
+            int rv = fail_topic(cache, topic, unreached ? SPATE_ERR_AGAIN : topic->status);
+            cache->status = 0; /* told once; the next call tries again */
+            return rv;
+        }
+        (void)sp_metadata_want(cache);
+        sp_client_run(cache->client, deadline_ms);
+    }
+    return 0;
+}
+
+static int fail_partition(struct sp_metadata_cache *cache,
+                          const struct sp_topic_view *topic,
+                          uint32_t partition)
+{
+    return sp_client_fail(cache->client,
+                          SPATE_ERR_UNKNOWN_PARTITION,
+                          "topic %s has %u partitions, numbered from 0: there is no partition %u",
+                          topic->name,
+                          topic->partition_count,
+                          partition);
+}
+
+int sp_metadata_wait_leader(struct sp_metadata_cache *cache,
+                            struct sp_topic_view *topic,
+                            uint32_t partition,
+                            uint64_t deadline_ms)
+{
+    int rv = sp_metadata_wait_topic(cache, topic, deadline_ms);
+
+    while (rv == 0 && partition < topic->partition_count &&
+           topic->partitions[partition].leader == NULL) {
+        if (sp_loop_now_ms(cache->client->loop) >= deadline_ms) {
+            return sp_client_fail(
+                cache->client,
+                SPATE_ERR_LEADER_UNKNOWN,
+                "partition %s/%u has no leader: are most of its replicas running?",
+                topic->name,
+                partition);
+        }
+        (void)sp_metadata_want(cache);
+        sp_client_run(cache->client, deadline_ms);
+    }
+    if (rv == 0 && partition >= topic->partition_count) {
+        return fail_partition(cache, topic, partition);
+    }
+    return rv;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+int sp_metadata_cache_new(struct spate_client *client, struct sp_metadata_cache **out_cache)
+{
+    struct sp_metadata_cache *cache = sp_mem_calloc(1, sizeof *cache);
+
+    if (cache == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    cache->client = client;
+    cache->topics = sp_map_new();
+    if (cache->topics == NULL) {
+        sp_mem_free(cache);
+        return SPATE_ERR_NOMEM;
+    }
+    cache->pause_ms = SP_CLIENT_PAUSE_MIN_MS;
+    sp_list_init(&cache->observers);
+    sp_timer_init(&cache->timer, client->loop, on_timer);
+    sp_buf_init(&cache->params, PARAMS_BYTES_MAX);
+    *out_cache = cache;
+    return 0;
+}
+
+void sp_metadata_cache_free(struct sp_metadata_cache *cache)
+{
+    struct sp_map_cursor cursor = { 0 };
+    struct sp_topic_view *topic;
+
+    if (cache == NULL) {
+        return;
+    }
+    sp_timer_stop(&cache->timer);
+    sp_request_cancel(&cache->request);
+    while ((topic = sp_map_next(cache->topics, &cursor)) != NULL) {
+        sp_mem_free(topic->name);
+        sp_mem_free(topic->partitions);
+        sp_mem_free(topic);
+    }
+    sp_map_free(cache->topics);
+    sp_buf_deinit(&cache->params);
+    sp_mem_free(cache);
+}

@@ -1,0 +1,192 @@
+/* The producer's inside: records -> open batch -> sealed batches -> calls to the leader.
+ *
+ *                    one partition
+ *   spate_produce -> [open] --full, linger--> [batch][batch][batch]...   oldest first
+ *                                                |calls out: a prefix,  |
+ *                                                |at most in_flight_max |
+ *
+ * Invariants:
+ *  I1  Batches with a call out are a prefix of the list, sent in order on one connection.
+ *  I2  While the partition has an identity, every batch of the list is numbered with it, without a
+ *      gap, in the order of the list; a batch keeps its bytes through all retries.
+ *  I3  Whatever goes wrong with one batch, all calls of the partition are withdrawn and everything
+ *      unanswered is sent again from the oldest on: the leader recognises what it has.
+ *  I4  A batch is renumbered under a new identity only when it is certain that it was not stored
+ *      under the old one. Otherwise it is reported as SPATE_ERR_TIMEOUT: outcome unknown.
+ *  I5  Every record is reported exactly once: a batch leaves the list for `finished` once, and
+ *      `finished` for the user's callback once. */
+#ifndef SP_CLIENT_PRODUCER_H
+#define SP_CLIENT_PRODUCER_H
+
+#include "base/buf.h"
+#include "base/rand.h"
+#include "client/client.h"
+#include "client/metadata.h"
+#include "client/request.h"
+#include "spate/producer.h"
+#include "wire/batch.h"
+
+struct sp_producer_partition;
+
+struct sp_producer_identity {
+    int64_t id;
+    int16_t epoch;
+    uint64_t number; /* counts the identities of this producer; 0: none */
+};
+
+struct sp_producer_batch {
+    struct sp_list node; /* in partition->batches, then in producer->finished */
+    struct sp_producer_partition *partition;
+    struct sp_rpc_call call;
+    struct sp_slice body; /* the encoded batch; dropped when it is finished */
+    void **opaques;       /* one per record */
+    int32_t count;
+    size_t charged_bytes; /* of the producer's budget */
+    uint64_t deadline_ms; /* of its oldest record */
+    uint64_t sent_ms;     /* of the call that is out */
+    bool running;         /* a call is out */
+    bool attempted;       /* a call was made at least once */
+    bool uncertain;       /* a call ended without word of its outcome */
+    int last_status;      /* of the newest attempt; 0: none, or it runs */
+    int status;           /* once finished */
+    int64_t offset;
+    int64_t term;
+    unsigned fsynced;
+    char *text; /* owned; NULL: none */
+};
+
+struct sp_producer_partition {
+    struct spate_producer *producer;
+    struct sp_topic_view *topic;
+    uint32_t index;
+    int64_t topic_id; /* that the batches were meant for */
+
+    struct sp_batch_builder builder; /* the open batch */
+    void **opaques;
+    size_t opaque_capacity;
+    size_t open_bytes;
+    uint64_t open_due_ms;
+    uint64_t open_deadline_ms;
+
+    struct sp_list batches;
+    uint32_t batch_count;
+    uint32_t running_count;
+    struct sp_connection *leader; /* to which the calls went that are out */
+
+    struct sp_producer_identity identity; /* number 0: to be taken */
+    uint64_t identity_min;                /* the number it must have at least */
+    int32_t next_sequence;
+
+    uint64_t metadata_needed; /* sends again when this description has arrived */
+    uint64_t retry_ms;        /* and not before this time */
+    uint64_t unknown_ms;      /* since when the servers call the topic unknown; 0: they do not */
+    uint32_t pause_ms;
+    struct sp_timer timer;
+};
+
+struct sp_producer_topic {
+    struct sp_topic_view *view;
+    struct sp_producer_partition **partitions; /* made at the first record of each */
+    uint32_t partition_count;
+    uint32_t sticky; /* where records without a key go now */
+    bool sticky_chosen;
+};
+
+struct spate_producer {
+    struct spate_client *client;
+    spate_delivery_cb cb;
+    void *arg;
+    struct sp_dispatcher dispatcher;
+    struct sp_metadata_observer observer;
+    struct sp_map *topics; /* name -> struct sp_producer_topic */
+    struct sp_list finished;
+    struct sp_rand rand;
+    struct sp_buf params;                 /* of the call being made */
+    struct sp_producer_identity identity; /* the newest */
+    struct sp_request identity_request;
+    bool identity_asked;
+    uint64_t identity_retry_ms;
+    int identity_status;
+    char identity_text[SP_CLIENT_ERROR_SIZE];
+    size_t pending_count;   /* records taken and not reported */
+    size_t in_flight_count; /* records of batches that were sent and are not finished */
+    size_t buffered_bytes;
+    uint64_t retry_count; /* batches that were sent again */
+    bool flushing;
+    bool dispatching;
+};
+
+/* ---- producer.c ---- */
+
+/* Runs the user's callback for what is finished, unless it is running. */
+void sp_producer_report(struct spate_producer *producer);
+
+/* ---- producer_batch.c ---- */
+
+/* Closes the open batch (at least one record) and puts it at the end of the list, numbered if the
+ * partition has an identity. SPATE_ERR_NOMEM: it stays open. */
+int sp_producer_seal(struct sp_producer_partition *partition);
+
+/* Numbers all batches of the list with the partition's new identity, from 0. SPATE_ERR_NOMEM. */
+int sp_producer_number(struct sp_producer_partition *partition);
+
+/* Takes the batch off the list with this outcome; its call must not be out. `text` is copied. */
+void sp_producer_finish(struct sp_producer_batch *batch, int status, const char *text);
+
+void sp_producer_batch_free(struct sp_producer_batch *batch);
+
+/* Withdraws the call that is out, and notes that its outcome is in doubt if it was sent. */
+void sp_producer_withdraw(struct sp_producer_batch *batch);
+
+/* ---- producer_identity.c ---- */
+
+/* Gives the partition an identity with a number of at least identity_min, or asks for one; true
+ * when it has one. All partitions are advanced when the answer comes. */
+bool sp_producer_identify(struct sp_producer_partition *partition);
+
+/* ---- producer_outcome.c ---- */
+
+uint64_t sp_producer_now_ms(const struct sp_producer_partition *partition);
+
+/* The first batch of the list, or NULL. */
+struct sp_producer_batch *sp_producer_oldest(const struct sp_producer_partition *partition);
+
+/* The callback of every produce call. */
+void sp_producer_on_answer(
+    struct sp_rpc_call *call, int status, const uint8_t *result, size_t size, const char *text);
+
+void sp_producer_withdraw_all(struct sp_producer_partition *partition);
+
+/* Holds the partition until the topics were described anew. */
+void sp_producer_look_for_leader(struct sp_producer_partition *partition);
+
+/* The servers call the topic unknown: true when they have done so for a while. */
+bool sp_producer_unknown_for_long(struct sp_producer_partition *partition);
+
+/* Finishes batches whose time is over. */
+void sp_producer_expire(struct sp_producer_partition *partition);
+
+/* Finishes all batches, the open one too. */
+void sp_producer_fail_all(struct sp_producer_partition *partition, int status, const char *text);
+
+/* ---- producer_partition.c ---- */
+
+int sp_producer_partition_new(struct spate_producer *producer,
+                              struct sp_topic_view *topic,
+                              uint32_t index,
+                              struct sp_producer_partition **out_partition);
+
+/* Frees it; no batch may be left. */
+void sp_producer_partition_free(struct sp_producer_partition *partition);
+
+/* Decides what happens next: expires, seals, numbers, sends, sets the timer. */
+void sp_producer_advance(struct sp_producer_partition *partition);
+
+/* Calls `each` for every partition in use. */
+void sp_producer_each(struct spate_producer *producer,
+                      void (*each)(struct sp_producer_partition *partition));
+
+/* After a description of the topics: moves calls from a node that leads no more, then advances. */
+void sp_producer_on_metadata(struct sp_producer_partition *partition);
+
+#endif /* SP_CLIENT_PRODUCER_H */

@@ -1,0 +1,83 @@
+/* Producer ids: asked for when the first record is about to be sent, and again whenever a partition
+ * has to begin a new numbering (I4). */
+#include <string.h>
+
+#include "client/producer.h"
+#include "wire/client_api.h"
+
+enum {
+    REQUEST_MS = 10000,
+    ATTEMPT_MS = 2000,
+};
+
+static const uint8_t empty_map[] = { 0x80 };
+
+static int take_answer(struct spate_producer *producer, struct sp_bytes result)
+{
+    struct sp_cursor cursor = sp_cursor_of(result);
+    struct sp_producer_init_response response;
+    int rv = sp_producer_init_response_decode(&cursor, &response, NULL);
+
+    if (rv == 0) {
+        producer->identity.id = response.producer_id;
+        producer->identity.epoch = response.producer_epoch;
+        producer->identity.number += 1;
+    }
+    return rv;
+}
+
+static void
+on_answer(struct sp_request *request, int status, struct sp_bytes result, const char *text)
+{
+    struct spate_producer *producer =
+        SP_CONTAINER_OF(request, struct spate_producer, identity_request);
+
+    producer->identity_asked = false;
+    producer->identity_status = status != 0 ? status : take_answer(producer, result);
+    if (producer->identity_status != 0) {
+        (void)strncpy(producer->identity_text,
+                      status != 0 ? text : "the server's answer to producer.init makes no sense",
+                      sizeof producer->identity_text - 1);
+        producer->identity_retry_ms =
+            sp_loop_now_ms(producer->client->loop) + SP_CLIENT_PAUSE_MAX_MS;
+    }
+    sp_producer_each(producer, sp_producer_advance);
+}
+
+static void ask(struct spate_producer *producer)
+{
+    uint64_t now_ms = sp_loop_now_ms(producer->client->loop);
+
+    if (producer->identity_asked || now_ms < producer->identity_retry_ms) {
+        return;
+    }
+    producer->identity_request = (struct sp_request){
+        .client = producer->client,
+        .method = "producer.init",
+        .params = sp_bytes_of(empty_map, sizeof empty_map),
+        .deadline_ms = now_ms + REQUEST_MS,
+        .attempt_ms = ATTEMPT_MS,
+        .repeatable = true, /* an id that nobody uses costs nothing */
+        .cb = on_answer,
+    };
+    producer->identity_asked = sp_request_start(&producer->identity_request) == 0;
+}
+
+bool sp_producer_identify(struct sp_producer_partition *partition)
+{
+    struct spate_producer *producer = partition->producer;
+
+    if (partition->identity.number != 0) {
+        return true;
+    }
+    if (producer->identity.number < partition->identity_min) {
+        ask(producer);
+        return false;
+    }
+    partition->identity = producer->identity;
+    if (sp_producer_number(partition) != 0) {
+        partition->identity.number = 0; /* out of memory: the timer tries again */
+        return false;
+    }
+    return true;
+}

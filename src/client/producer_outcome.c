@@ -1,0 +1,274 @@
+/* What an answer means for a partition, and what becomes of batches that are not stored.
+ *
+ *   answer   0                          finished, the window moves
+ *            the oldest, and final      finished with that code; a new identity for those behind
+ *            anything else              withdraw all calls, pause, find the leader, send again */
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "client/producer.h"
+#include "wire/client_api.h"
+
+enum {
+    UNKNOWN_MS = 500, /* nodes learn of a new topic one after the other: so long it may take */
+};
+
+struct sp_producer_batch *sp_producer_oldest(const struct sp_producer_partition *partition)
+{
+    if (sp_list_empty(&partition->batches)) {
+        return NULL;
+    }
+    return SP_LIST_ENTRY(partition->batches.next, struct sp_producer_batch, node);
+}
+
+uint64_t sp_producer_now_ms(const struct sp_producer_partition *partition)
+{
+    return sp_loop_now_ms(partition->producer->client->loop);
+}
+
+/* ---- what codes mean ------------------------------------------------------------------------- */
+
+/* Refusals that the same bytes meet every time, so no attempt of theirs can have been stored. */
+static bool refused_always(int status)
+{
+    return status == SPATE_ERR_TOO_LARGE || status == SPATE_ERR_CORRUPT ||
+           status == SPATE_ERR_INVALID || status == SPATE_ERR_UNSUPPORTED ||
+           status == SPATE_ERR_MALFORMED || status == SPATE_ERR_UNKNOWN_METHOD;
+}
+
+/* Answers after which this attempt is known to have left nothing behind. */
+static bool refused_surely(int status)
+{
+    switch (status) {
+    case SPATE_ERR_NOT_LEADER:
+    case SPATE_ERR_LEADER_UNKNOWN:
+    case SPATE_ERR_NOT_READY:
+    case SPATE_ERR_BUSY:
+    case SPATE_ERR_OUT_OF_ORDER_SEQUENCE:
+    case SPATE_ERR_UNKNOWN_PRODUCER:
+    case SPATE_ERR_PRODUCER_FENCED:
+    case SPATE_ERR_UNKNOWN_TOPIC:
+    case SPATE_ERR_UNKNOWN_PARTITION:
+        return true;
+    default:
+        return refused_always(status);
+    }
+}
+
+static bool worth_retrying(int status)
+{
+    return sp_client_status_moves(status) || status == SPATE_ERR_IO;
+}
+
+/* ---- ends that are not success --------------------------------------------------------------- */
+
+/* Reports a batch whose fate is not known, which is a timeout to the user whatever came last. */
+static void finish_uncertain(struct sp_producer_batch *batch, int status, const char *text)
+{
+    char reason[SP_CLIENT_ERROR_SIZE];
+
+    (void)snprintf(reason,
+                   sizeof reason,
+                   "the outcome is unknown: no answer to an earlier attempt; at last %s: %.300s",
+                   spate_error_name(status),
+                   text[0] != '\0' ? text : spate_strerror(status));
+    sp_producer_finish(batch, SPATE_ERR_TIMEOUT, reason);
+}
+
+/* A batch has failed and its numbers leave a gap: those behind it begin again under a new identity,
+ * except those that may be stored already (I4). */
+static void renumber_rest(struct sp_producer_partition *partition, bool gap_certain)
+{
+    SP_LIST_EACH_SAFE (node, &partition->batches) {
+        struct sp_producer_batch *batch = SP_LIST_ENTRY(node, struct sp_producer_batch, node);
+
+        sp_producer_withdraw(batch);
+        if (batch->uncertain && !gap_certain) {
+            finish_uncertain(batch, SPATE_ERR_TIMEOUT, "a batch before it has no outcome either");
+        } else {
+            batch->uncertain = false; /* behind a certain gap the leader stores nothing */
+        }
+    }
+    if (partition->identity.number != 0) {
+        partition->identity_min = partition->identity.number + 1;
+        partition->identity.number = 0;
+    }
+}
+
+static void fail_oldest(struct sp_producer_partition *partition, int status, const char *text)
+{
+    struct sp_producer_batch *batch = sp_producer_oldest(partition);
+    bool certain = refused_always(status) || !batch->uncertain;
+
+    if (certain) {
+        sp_producer_finish(batch, status, text);
+    } else {
+        finish_uncertain(batch, status, text);
+    }
+    renumber_rest(partition, certain);
+}
+
+/* ---- trying again ---------------------------------------------------------------------------- */
+
+void sp_producer_withdraw_all(struct sp_producer_partition *partition)
+{
+    SP_LIST_EACH (node, &partition->batches) {
+        sp_producer_withdraw(SP_LIST_ENTRY(node, struct sp_producer_batch, node));
+    }
+    SP_ASSERT(partition->running_count == 0);
+}
+
+void sp_producer_look_for_leader(struct sp_producer_partition *partition)
+{
+    partition->metadata_needed = sp_metadata_want(partition->producer->client->metadata);
+}
+
+static void retry(struct sp_producer_partition *partition, int status, const char *text)
+{
+    char hint[SP_ADDRESS_SIZE_MAX];
+
+    sp_producer_withdraw_all(partition);
+    partition->retry_ms = sp_producer_now_ms(partition) + partition->pause_ms;
+    partition->pause_ms = partition->pause_ms * 2 < SP_CLIENT_PAUSE_MAX_MS ? partition->pause_ms * 2
+                                                                           : SP_CLIENT_PAUSE_MAX_MS;
+    if (status == SPATE_ERR_NOT_LEADER && sp_client_leader_hint(text, hint)) {
+        sp_metadata_note_leader(
+            partition->producer->client->metadata, partition->topic, partition->index, hint);
+    } else if (status != SPATE_ERR_BUSY) {
+        sp_producer_look_for_leader(partition);
+    }
+}
+
+/* A topic that is unknown to one node for a moment is not gone. */
+bool sp_producer_unknown_for_long(struct sp_producer_partition *partition)
+{
+    uint64_t now_ms = sp_producer_now_ms(partition);
+
+    if (partition->unknown_ms == 0) {
+        partition->unknown_ms = now_ms;
+    }
+    return now_ms - partition->unknown_ms >= UNKNOWN_MS;
+}
+
+static void on_refusal(struct sp_producer_batch *batch, int status, const char *text)
+{
+    struct sp_producer_partition *partition = batch->partition;
+    bool unknown = status == SPATE_ERR_UNKNOWN_TOPIC || status == SPATE_ERR_UNKNOWN_PARTITION;
+
+    if (batch != sp_producer_oldest(partition) || worth_retrying(status) ||
+        (unknown && !sp_producer_unknown_for_long(partition))) {
+        retry(partition, status, text);
+        return;
+    }
+    sp_producer_withdraw_all(partition);
+    fail_oldest(partition, status, text);
+}
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
+static void on_success(struct sp_producer_batch *batch, const struct sp_produce_response *response)
+{
+    struct sp_producer_partition *partition = batch->partition;
+
+    batch->offset = response->offset;
+    batch->term = response->term;
+    batch->fsynced = response->fsynced < 0 ? 0 : (unsigned)response->fsynced;
+    partition->pause_ms = SP_CLIENT_PAUSE_MIN_MS;
+    partition->unknown_ms = 0;
+    sp_producer_finish(batch, 0, NULL);
+}
+
+void sp_producer_on_answer(
+    struct sp_rpc_call *call, int status, const uint8_t *result, size_t size, const char *text)
+{
+    struct sp_producer_batch *batch = SP_CONTAINER_OF(call, struct sp_producer_batch, call);
+    struct sp_producer_partition *partition = batch->partition;
+    struct sp_produce_response response;
+
+    batch->running = false;
+    partition->running_count -= 1;
+    if (status == 0) {
+        struct sp_cursor cursor;
+        sp_cursor_init(&cursor, result, size);
+        status = sp_produce_response_decode(&cursor, &response, NULL);
+        if (status == 0) {
+            on_success(batch, &response);
+            sp_producer_advance(partition);
+            return;
+        }
+        text = "the server's answer to produce makes no sense";
+        status = SPATE_ERR_INTERNAL; /* and what it did is anybody's guess */
+    }
+    batch->last_status = status;
+    if (call->sent && !refused_surely(status)) {
+        batch->uncertain = true;
+    }
+    on_refusal(batch, status, text);
+    sp_producer_advance(partition);
+}
+
+/* ---- deadlines ------------------------------------------------------------------------------- */
+
+/* Why a batch was never sent. */
+static int status_unsent(const struct sp_producer_partition *partition)
+{
+    const struct sp_topic_view *topic = partition->topic;
+
+    if (topic->status == 0 && partition->index < topic->partition_count &&
+        topic->partitions[partition->index].leader == NULL) {
+        return SPATE_ERR_LEADER_UNKNOWN;
+    }
+    return partition->producer->identity_status != 0 ? partition->producer->identity_status
+                                                     : SPATE_ERR_UNREACHABLE;
+}
+
+static void expire_oldest(struct sp_producer_partition *partition, struct sp_producer_batch *batch)
+{
+    struct spate_producer *producer = partition->producer;
+    char text[SP_CLIENT_ERROR_SIZE];
+    int status = batch->last_status;
+
+    sp_producer_withdraw(batch);
+    if (batch->uncertain) {
+        sp_producer_finish(
+            batch, SPATE_ERR_TIMEOUT, "no answer within timeout.ms: the outcome is unknown");
+        renumber_rest(partition, false);
+        return;
+    }
+    if (status == 0) {
+        status = status_unsent(partition);
+    }
+    (void)snprintf(text,
+                   sizeof text,
+                   "not stored within timeout.ms: %.300s",
+                   producer->identity_status != 0 ? producer->identity_text
+                                                  : spate_strerror(status));
+    sp_producer_finish(batch, status, text);
+    renumber_rest(partition, true);
+}
+
+void sp_producer_expire(struct sp_producer_partition *partition)
+{
+    uint64_t now_ms = sp_producer_now_ms(partition);
+
+    if (sp_batch_builder_count(&partition->builder) > 0 && now_ms >= partition->open_deadline_ms) {
+        (void)sp_producer_seal(partition); /* out of memory: later, then */
+    }
+    for (struct sp_producer_batch *batch = sp_producer_oldest(partition);
+         batch != NULL && now_ms >= batch->deadline_ms;
+         batch = sp_producer_oldest(partition)) {
+        expire_oldest(partition, batch);
+    }
+}
+
+/* What was meant for a topic that is gone must not go into its namesake. */
+void sp_producer_fail_all(struct sp_producer_partition *partition, int status, const char *text)
+{
+    sp_producer_withdraw_all(partition);
+    if (sp_batch_builder_count(&partition->builder) > 0) {
+        (void)sp_producer_seal(partition); /* out of memory: those few go to the new topic */
+    }
+    while (sp_producer_oldest(partition) != NULL) {
+        fail_oldest(partition, status, text);
+    }
+}

@@ -1,0 +1,63 @@
+/* One call that any server may answer: tries them in turn until one does or the deadline passes.
+ *
+ *            .---------- not reached, not ready, not answered (if repeatable) ----------.
+ *            v                                                                           |
+ *   start -> CALLING one server --answer or final error--> done                          |
+ *              |  unsent after a moment's patience: next server, no harm done            |
+ *              '---------------------> PAUSING (10..100 ms, after each round) -----------'
+ *
+ * Invariants:
+ *  I1  The callback runs exactly once, never inside sp_request_start, unless cancelled.
+ *  I2  A request that is not repeatable is sent a second time only if the first was refused for
+ *      sure; after a lost answer it ends with SPATE_ERR_CLOSED or SPATE_ERR_TIMEOUT. */
+#ifndef SP_CLIENT_REQUEST_H
+#define SP_CLIENT_REQUEST_H
+
+#include "client/client.h"
+
+struct sp_request;
+
+/* `status` 0: `result` (borrowed) is the answer. Otherwise `text` (borrowed) says why. */
+typedef void (*sp_request_cb)(struct sp_request *request,
+                              int status,
+                              struct sp_bytes result,
+                              const char *text);
+
+/* Embedded by its owner, who fills the first part; the rest begins all zero. */
+struct sp_request {
+    struct spate_client *client;
+    const char *method;
+    struct sp_bytes params;  /* one encoded map, borrowed until the callback */
+    const char *address;     /* only this server, borrowed; NULL: any */
+    uint64_t deadline_ms;    /* as sp_loop_now_ms */
+    uint32_t attempt_ms;     /* how long one server may take; 0: all the time there is */
+    uint32_t unreachable_ms; /* gives up so long after the start while no server was reached */
+    bool repeatable;         /* doing it twice does no harm */
+    sp_request_cb cb;
+
+    struct sp_rpc_call call;
+    struct sp_timer timer; /* patience while CALLING, pause while PAUSING */
+    bool calling;
+    bool reached;   /* some server took a request */
+    uint32_t first; /* server of the first attempt */
+    uint32_t attempts;
+    uint64_t started_ms;
+    int status;                     /* of the last attempt */
+    char hint[SP_ADDRESS_SIZE_MAX]; /* the next server by its predecessor's word; "" */
+    char text[SP_CLIENT_ERROR_SIZE];
+};
+
+/* Starts; everything goes on in later turns. SPATE_ERR_NOMEM. */
+int sp_request_start(struct sp_request *request);
+
+/* Ends it without a callback; fine when it is not running. */
+void sp_request_cancel(struct sp_request *request);
+
+/* Starts `request` and turns the loop until it is done. *out_result (NULL: not wanted) is a copy to
+ * be freed by sp_mem_free. Sets the client's error text. */
+int sp_request_wait(struct sp_request *request, void **out_result, size_t *out_size);
+
+/* True for methods that only read, and can be repeated without a second thought. */
+bool sp_request_method_repeatable(const char *method);
+
+#endif /* SP_CLIENT_REQUEST_H */
