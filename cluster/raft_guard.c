@@ -7,8 +7,6 @@
 #include "cluster/raft_guard_support.h"
 #include "spate/error.h"
 
-/* --- life --- */
-
 int sp_raft_guard_init(struct sp_raft_guard *guard, const struct sp_raft_guard_options *options)
 {
     SP_ASSERT(options->id > 0);
@@ -35,11 +33,14 @@ int sp_raft_guard_init(struct sp_raft_guard *guard, const struct sp_raft_guard_o
 
 void sp_raft_guard_deinit(struct sp_raft_guard *guard)
 {
-    /* After a failed allocation libraft may own a configuration twice: leaking it is the safe way.
-     */
-    if (guard->failed != SPATE_ERR_NOMEM) {
-        raft_close(&guard->raft, NULL);
+    struct raft *raft = &guard->raft;
+
+    if (guard->failed == SPATE_ERR_NOMEM) {
+        /* These may be half freed: to lose them is the safe way. */
+        raft_configuration_init(&raft->configuration);
+        raft_configuration_init(&raft->configuration_committed);
     }
+    raft_close(raft, NULL);
 }
 
 static bool is_sole_voter(const struct sp_raft_guard *guard,
@@ -218,11 +219,7 @@ int sp_raft_guard_persisted_snapshot(struct sp_raft_guard *guard,
     if (rv != 0) {
         return sp_raft_step_fail(guard, rv);
     }
-    rv = sp_raft_step_run(guard, now_ms, &event);
-    if (rv == 0 && guard->raft.last_stored < metadata->index) {
-        return sp_raft_step_fail(guard, SPATE_ERR_NOMEM); /* libraft swallows this one */
-    }
-    return rv;
+    return sp_raft_step_run(guard, now_ms, &event);
 }
 
 int sp_raft_guard_snapshot(struct sp_raft_guard *guard,

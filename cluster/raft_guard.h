@@ -172,7 +172,8 @@ int sp_raft_guard_copy_configuration(const struct raft_configuration *from,
 int sp_raft_guard_init(struct sp_raft_guard *guard,
                        const struct sp_raft_guard_options *options) SP_CHECK_RESULT;
 
-/* Gives all memory back. Safe after a failed start and after a fatal error. */
+/* Gives all memory back. Safe after a failed start and after a fatal error; after SPATE_ERR_NOMEM it
+ * loses a little on purpose, as libraft then owns some of it twice. */
 void sp_raft_guard_deinit(struct sp_raft_guard *guard);
 
 /* What was found on disk. */

@@ -137,6 +137,7 @@ int sp_raft_step(struct sp_raft_guard *guard,
                  unsigned flags)
 {
     struct raft *raft = &guard->raft;
+    bool refusable = event->type == RAFT_SUBMIT || event->type == RAFT_TRANSFER;
     unsigned state_before = raft->state;
     struct raft_update update;
 
@@ -144,10 +145,13 @@ int sp_raft_step(struct sp_raft_guard *guard,
     memset(&update, 0, sizeof update);
     event->time = sp_raft_step_max(now_ms, raft->now);
     event->capacity = USHRT_MAX;
+    sp_raft_support_begin_step();
     int rv = sp_raft_support_translate(raft_step(raft, event, &update));
+    if (sp_raft_support_end_step() && !refusable) {
+        rv = SPATE_ERR_NOMEM; /* libraft does not report all of them */
+    }
     if (rv != 0) {
-        bool refused = event->type == RAFT_SUBMIT || event->type == RAFT_TRANSFER;
-        return refused ? rv : sp_raft_step_fail(guard, rv);
+        return refusable ? rv : sp_raft_step_fail(guard, rv);
     }
     update.flags |= flags;
     if (raft->state == RAFT_LEADER && state_before != RAFT_LEADER) {

@@ -11,23 +11,36 @@
 
 /* --- libraft's heap ---
  *
- * libraft frees the batch of received entries in some cases and even the caller's array when a
- * start fails. The hook knows both pointers, so that ownership stays where our headers say it is.
- */
+ * libraft frees the batch of received entries in some cases and even the caller's array when a start
+ * fails. The hook knows both pointers, so that ownership stays where our headers say it is. Where an
+ * allocation fails libraft sometimes frees twice, so from then on a step frees nothing at all. */
 
 static char unowned_batch;
 static _Thread_local const void *borrowed_array;
+static _Thread_local enum {
+    OUTSIDE,
+    STEPPING,
+    STARVED
+} phase;
+
+static void *checked(void *pointer)
+{
+    if (pointer == NULL && phase == STEPPING) {
+        phase = STARVED;
+    }
+    return pointer;
+}
 
 static void *heap_malloc(void *data, size_t size)
 {
     (void)data;
-    return sp_mem_alloc(size);
+    return checked(sp_mem_alloc(size));
 }
 
 static void heap_free(void *data, void *pointer)
 {
     (void)data;
-    if (pointer != &unowned_batch && pointer != borrowed_array) {
+    if (pointer != &unowned_batch && pointer != borrowed_array && phase != STARVED) {
         sp_mem_free(pointer);
     }
 }
@@ -35,13 +48,13 @@ static void heap_free(void *data, void *pointer)
 static void *heap_calloc(void *data, size_t count, size_t size)
 {
     (void)data;
-    return sp_mem_calloc(count, size);
+    return checked(sp_mem_calloc(count, size));
 }
 
 static void *heap_realloc(void *data, void *pointer, size_t size)
 {
     (void)data;
-    return sp_mem_realloc(pointer, size);
+    return checked(sp_mem_realloc(pointer, size));
 }
 
 /* Only libraft's own disk layer, which we do not link, wants aligned memory. */
@@ -96,6 +109,20 @@ void *sp_raft_support_unowned_batch(void)
 void sp_raft_support_borrow(const void *array)
 {
     borrowed_array = array;
+}
+
+void sp_raft_support_begin_step(void)
+{
+    SP_ASSERT(phase == OUTSIDE);
+    phase = STEPPING;
+}
+
+bool sp_raft_support_end_step(void)
+{
+    bool starved = phase == STARVED;
+
+    phase = OUTSIDE;
+    return starved;
 }
 
 int sp_raft_support_translate(int raft_error)

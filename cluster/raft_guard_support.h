@@ -4,6 +4,7 @@
 #ifndef SP_CLUSTER_RAFT_GUARD_SUPPORT_H
 #define SP_CLUSTER_RAFT_GUARD_SUPPORT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <raft.h>
@@ -15,6 +16,10 @@ void *sp_raft_support_unowned_batch(void);
 
 /* From now on, on this thread, libraft's free ignores `array`; NULL ends it. */
 void sp_raft_support_borrow(const void *array);
+
+/* Around each raft_step, on its thread. The end tells whether an allocation has failed in between. */
+void sp_raft_support_begin_step(void);
+bool sp_raft_support_end_step(void);
 
 /* A RAFT_* result as 0 or SPATE_ERR_*. */
 int sp_raft_support_translate(int raft_error);

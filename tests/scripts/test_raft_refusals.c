@@ -3,11 +3,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "raft_bare.h"
 #include "raft_expect.h"
 #include "spate/error.h"
 
@@ -113,76 +113,7 @@ static void test_configuration_every_cut_and_flip_is_survived(void **state)
     raft_free(good.base);
 }
 
-/* --- a bare guard, with a host that has everything on disk at once --- */
-
-struct bare {
-    struct sp_raft_guard guard;
-    int update_error;
-    unsigned updates;
-    bool install;
-    struct raft_snapshot_metadata snapshot;
-};
-
-static int on_update(void *arg, const struct raft_event *event, const struct raft_update *update)
-{
-    struct bare *bare = arg;
-
-    (void)event;
-    bare->updates += 1;
-    if (update->flags & RAFT_UPDATE_SNAPSHOT) {
-        bare->install = true;
-        bare->snapshot = update->snapshot.metadata;
-        mask_decode(0x111, &bare->snapshot.configuration);
-    }
-    return bare->update_error;
-}
-
-static void
-on_send(void *arg, const struct raft_message *message, const struct sp_raft_guard_stamp *stamp)
-{
-    (void)arg;
-    (void)message;
-    (void)stamp;
-}
-
-static int start_bare(struct bare *bare, struct sp_raft_guard_start *start)
-{
-    const struct sp_raft_guard_options options = {
-        .id = 1,
-        .seed = 1,
-        .election_timeout_ms = 1000,
-        .heartbeat_ms = 100,
-        .install_timeout_ms = 1000,
-        .window_entries = 32,
-        .pre_vote = true,
-        .host = { bare, on_update, on_send },
-    };
-    bool changed = false;
-
-    memset(bare, 0, sizeof *bare);
-    assert_int_equal(sp_raft_guard_init(&bare->guard, &options), 0);
-    int rv = sp_raft_guard_plan_start(&bare->guard, start, &changed);
-    return rv != 0 ? rv : sp_raft_guard_start(&bare->guard, 1000, start);
-}
-
-/* A follower in term 3 with {1^1 change, 2^2, 3^3}; the entries array is on the caller's stack. */
-static void start_follower(struct bare *bare)
-{
-    struct raft_configuration configuration;
-    struct raft_entry entries[3] = { { .term = 1, .type = RAFT_CHANGE },
-                                     { .term = 2, .type = RAFT_COMMAND },
-                                     { .term = 3, .type = RAFT_COMMAND } };
-    struct sp_raft_guard_start start = {
-        .term = 3, .start_index = 1, .entries = entries, .entry_count = 3
-    };
-
-    sp_raft_guard_use_heap();
-    mask_decode(0x111, &configuration);
-    assert_int_equal(raft_configuration_encode(&configuration, &entries[0].buf), 0);
-    raft_configuration_close(&configuration);
-    assert_int_equal(start_bare(bare, &start), 0);
-    raft_free(entries[0].buf.base);
-}
+/* --- a guard by itself --- */
 
 static void test_start_refuses_broken_logs(void **state)
 {
@@ -208,7 +139,7 @@ static void test_start_refuses_broken_logs(void **state)
     for (unsigned i = 0; i < sizeof broken / sizeof broken[0]; i++) {
         struct bare bare;
         struct sp_raft_guard_start start = broken[i];
-        assert_int_equal(start_bare(&bare, &start), SPATE_ERR_CORRUPT);
+        assert_int_equal(bare_start(&bare, &start), SPATE_ERR_CORRUPT);
         sp_raft_guard_deinit(&bare.guard);
     }
 }
@@ -236,7 +167,7 @@ static void test_receive_refuses_what_libraft_would_assert(void **state)
     const struct sp_raft_guard_append good = { .term = 3, .prev_index = 3, .prev_term = 3 };
 
     (void)state;
-    start_follower(&bare);
+    bare_start_follower(&bare);
     unsigned updates = bare.updates;
     for (unsigned i = 0; i < sizeof appends / sizeof appends[0]; i++) {
         assert_int_equal(sp_raft_guard_receive_append(&bare.guard, 1000, 2, &appends[i]),
@@ -265,7 +196,7 @@ static void test_fatal_errors_stop_the_replica(void **state)
     struct bare bare;
 
     (void)state;
-    start_follower(&bare);
+    bare_start_follower(&bare);
     assert_int_equal(sp_raft_guard_receive_append(&bare.guard, 1000, 2, &commit), 0);
     assert_int_equal(sp_raft_guard_committed(&bare.guard), 3);
     assert_int_equal(sp_raft_guard_receive_append(&bare.guard, 1000, 2, &conflict),
@@ -274,7 +205,7 @@ static void test_fatal_errors_stop_the_replica(void **state)
     assert_int_equal(sp_raft_guard_timeout(&bare.guard, 9000), SPATE_ERR_STOPPED);
     sp_raft_guard_deinit(&bare.guard);
 
-    start_follower(&bare);
+    bare_start_follower(&bare);
     bare.update_error = SPATE_ERR_IO;
     assert_int_equal(sp_raft_guard_receive_append(&bare.guard, 1000, 2, &commit), SPATE_ERR_IO);
     assert_int_equal(sp_raft_guard_submit(&bare.guard, 1000, &other, 1), SPATE_ERR_STOPPED);
@@ -386,7 +317,7 @@ static void test_random_messages_never_reach_an_assertion(void **state)
         struct bare bare;
         uint64_t now_ms = 1000;
 
-        start_follower(&bare);
+        bare_start_follower(&bare);
         for (unsigned i = 0; i < 100 && bare.guard.failed == 0; i++) {
             struct raft_entry entry = { .type = RAFT_COMMAND };
             now_ms += pick(400);
