@@ -1,0 +1,174 @@
+/* One log on disk: segments of frames, appended at the end, cut at the end, read anywhere.
+ *
+ *        first_index                                   synced        last_index
+ *            |  segment 1  |  segment 2  |   segment 3   |  in flight   |
+ *            [ frames .... | ........... | ..............|..............]
+ *                          ^ checkpoint: the machine's state after base-1
+ *
+ * Invariants:
+ *  I1  Indexes are dense; chain and append time of each frame continue those of the one before.
+ *  I2  Every batch begins at the offset where the one before ended: end_offset is gapless.
+ *  I3  persisted(index) is called only for frames that are on disk and still in the log: a
+ *      truncation lowers what the writes in flight may prove.
+ *  I4  A truncation reaches the disk, synced, before any later write does.
+ *
+ * It knows nothing of Raft or networks. All calls on the loop thread; writes are grouped by the
+ * store (storage/store.h). */
+#ifndef SP_STORAGE_LOG_H
+#define SP_STORAGE_LOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/limits.h"
+#include "io/file.h"
+#include "io/loop.h"
+#include "storage/log_frame.h"
+
+struct sp_log;
+
+struct sp_log_handler {
+    /* All frames up to `index` are durable. Rises, except that a truncation may lower what it
+     * starts from. */
+    void (*persisted)(void *arg, uint64_t index);
+};
+
+/* Sets who hears of this log. Before the first append. */
+void sp_log_set_handler(struct sp_log *log, const struct sp_log_handler *handler, void *arg);
+
+/* Ends the use of a log: waits for writes and reads in flight (reads complete with
+ * SPATE_ERR_CANCELED), then calls `closed` (may be NULL) and frees it. What is not yet written is
+ * written and synced first. Never calls `closed` inside this call. */
+void sp_log_close(struct sp_log *log, void (*closed)(void *arg), void *arg);
+
+/* ---- where it stands ------------------------------------------------------------------------- */
+
+uint64_t sp_log_group_id(const struct sp_log *log);
+uint64_t sp_log_replica_id(const struct sp_log *log);
+
+/* Index of the first frame kept; last_index + 1 when there is none. */
+uint64_t sp_log_first_index(const struct sp_log *log);
+uint64_t sp_log_last_index(const struct sp_log *log);
+uint64_t sp_log_last_term(const struct sp_log *log);
+uint64_t sp_log_persisted_index(const struct sp_log *log);
+
+/* The offset that the next batch will get. */
+int64_t sp_log_end_offset(const struct sp_log *log);
+
+/* Append time of the last frame; 0 when there is none. */
+int64_t sp_log_last_append_time_ms(const struct sp_log *log);
+
+/* Chain value of the last frame. */
+uint32_t sp_log_chain(const struct sp_log *log);
+
+/* Term of the frame at `index`, also of the one just below first_index; 0 when it is not known. */
+uint64_t sp_log_term_at(const struct sp_log *log, uint64_t index);
+
+/* The largest index <= `index` whose term is <= `term`; 0 when there is none in the log. */
+uint64_t sp_log_index_with_term_at_most(const struct sp_log *log, uint64_t index, uint64_t term);
+
+/* Number of membership frames kept in the log or just below it, and the n-th (0 is the oldest):
+ * payload borrowed until the log changes. */
+unsigned sp_log_configuration_count(const struct sp_log *log);
+void sp_log_configuration(const struct sp_log *log,
+                          unsigned n,
+                          uint64_t *out_index,
+                          const uint8_t **out_bytes,
+                          size_t *out_size);
+
+/* Bytes of all segments; number of segments. */
+uint64_t sp_log_size_bytes(const struct sp_log *log);
+unsigned sp_log_segment_count(const struct sp_log *log);
+
+/* ---- appending ------------------------------------------------------------------------------- */
+
+/* Leader: builds the frame that follows the last one around a copy of `pieces`, places offset and
+ * leader epoch when it is a batch, seals it and appends it. `append_time_ms` is raised to the last
+ * frame's if it is below it. *out_offset is the batch's base offset (unchanged for other kinds).
+ * Durable when `persisted` says so. SPATE_ERR_NOMEM, SPATE_ERR_TOO_LARGE, SPATE_ERR_STOPPED (the
+ * disk failed); nothing changed then. */
+int sp_log_build(struct sp_log *log,
+                 enum sp_frame_kind kind,
+                 uint64_t term,
+                 int64_t append_time_ms,
+                 const struct sp_iovec *pieces,
+                 unsigned count,
+                 int64_t *out_offset);
+
+/* Follower: appends `count` frames that were verified (sp_log_frame_verify), taking references of
+ * its own. Checks group, dense index, chain, append time and base offset before anything changes:
+ * SPATE_ERR_CORRUPT means that this replica and the sender differ and the replica must stop. */
+int sp_log_append(struct sp_log *log, const struct sp_slice *frames, unsigned count);
+
+/* Drops all frames from `index` on (index <= last_index, index >= first_index). */
+int sp_log_truncate(struct sp_log *log, uint64_t index);
+
+/* Replaces the whole log by a checkpoint received from a leader: afterwards it is empty, stands at
+ * `checkpoint`'s index and continues its chain and offset. Asynchronous and atomic on disk;
+ * `persisted` is called with the checkpoint's index when it is done. */
+int sp_log_install(struct sp_log *log, const uint8_t *checkpoint, size_t size);
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+enum sp_log_read_by {
+    SP_LOG_READ_INDEX,  /* frames of every kind from Raft index `start` on */
+    SP_LOG_READ_OFFSET, /* from the batch that contains offset `start`, or the next one, on */
+    SP_LOG_READ_TIME,   /* from the first batch whose maxTimestamp is >= `start` on */
+};
+
+struct sp_log_read;
+typedef void (*sp_log_read_cb)(struct sp_log_read *read, int status);
+
+/* A read in progress; fill the first part, embedded by its caller. Frames come in order without
+ * gaps, verified, without markers; by offset or time without anything but batches. */
+struct sp_log_read {
+    enum sp_log_read_by by;
+    int64_t start;
+    uint64_t index_max;  /* nothing above this Raft index */
+    uint32_t bytes_max;  /* of frames together; at least one frame is returned all the same */
+    uint32_t frames_max; /* at most SP_APPEND_FRAMES_MAX */
+    sp_log_read_cb cb;
+    unsigned count; /* result: frames found; 0: none up to index_max */
+    struct sp_slice frames[SP_APPEND_FRAMES_MAX]; /* result: each with a reference */
+    struct sp_list node;                          /* the rest belongs to storage */
+    struct sp_job job;
+    struct sp_log *log;
+    void *plan;
+    int status;
+};
+
+/* Serves the read from memory at once if all of its start is there: true, and result is set. */
+bool sp_log_read_cached(struct sp_log *log, struct sp_log_read *read);
+
+/* Starts a read; `cb` later with 0, SPATE_ERR_NOT_FOUND (start is below the first frame or above
+ * the last), SPATE_ERR_CORRUPT, SPATE_ERR_IO, SPATE_ERR_NOMEM, SPATE_ERR_CANCELED. */
+int sp_log_read_start(struct sp_log *log, struct sp_log_read *read);
+
+/* Drops the references of a finished read. */
+void sp_log_read_release(struct sp_log_read *read);
+
+/* ---- checkpoints ----------------------------------------------------------------------------- */
+
+/* Index of the newest checkpoint (0: none) and the machine's state in it, borrowed until the next
+ * sp_log_checkpoint_write, install or close. */
+uint64_t sp_log_checkpoint_index(const struct sp_log *log);
+void sp_log_checkpoint_state(const struct sp_log *log, const uint8_t **out_bytes, size_t *out_size);
+
+/* The index after which a checkpoint is wanted next: base-1 of the oldest segment that has none yet
+ * (0: none is wanted). When apply has passed exactly this index, write one. */
+uint64_t sp_log_checkpoint_wanted(const struct sp_log *log);
+
+/* Writes the checkpoint for sp_log_checkpoint_wanted with a copy of the machine's `state`, beside
+ * the segment, by a job, once the log below it is durable. SPATE_ERR_NOMEM: asked again later. */
+int sp_log_checkpoint_write(struct sp_log *log, const uint8_t *state, size_t size);
+
+/* Forces a roll: the next append opens a new segment (state machines roll by command count). */
+void sp_log_roll(struct sp_log *log);
+
+/* The file image of the oldest kept checkpoint, for a follower below first_index. The caller owns a
+ * reference. SPATE_ERR_NOT_FOUND when there is none. Blocking read; small. */
+int sp_log_checkpoint_image(struct sp_log *log, uint64_t *out_index, struct sp_blob **out_image);
+
+#endif /* SP_STORAGE_LOG_H */

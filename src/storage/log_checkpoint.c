@@ -1,0 +1,174 @@
+/* Checkpoints of a log: which one is wanted, writing them one after the other, handing one out.
+ *
+ *   segment:  NONE --sp_log_checkpoint_write--> ASKED --log below durable, job--> DONE
+ *
+ * A truncation or an install waits for the job that runs; queued ones of dropped segments go. */
+#include "base/assert.h"
+#include "base/mem.h"
+#include "spate/error.h"
+#include "storage/disk.h"
+#include "storage/log_state.h"
+#include "storage/store_state.h"
+
+uint64_t sp_log_checkpoint_index(const struct sp_log *log)
+{
+    return log->checkpoint_image != NULL ? log->checkpoint.point.index : 0;
+}
+
+void sp_log_checkpoint_state(const struct sp_log *log, const uint8_t **out_bytes, size_t *out_size)
+{
+    *out_bytes = log->checkpoint_image != NULL ? log->checkpoint.state : NULL;
+    *out_size = log->checkpoint_image != NULL ? log->checkpoint.state_size : 0;
+}
+
+/* The oldest segment above the newest checkpoint that has none and is not about to get one. */
+static struct sp_log_segment *wanted_segment(const struct sp_log *log)
+{
+    for (unsigned i = 0; i < log->segment_count; i++) {
+        struct sp_log_segment *segment = &log->segments[i];
+
+        if (segment->checkpoint == SP_CHECKPOINT_NONE &&
+            segment->before.index > sp_log_checkpoint_index(log)) {
+            return segment;
+        }
+    }
+    return NULL;
+}
+
+uint64_t sp_log_checkpoint_wanted(const struct sp_log *log)
+{
+    const struct sp_log_segment *segment = wanted_segment(log);
+
+    return segment != NULL ? segment->before.index : 0;
+}
+
+int sp_log_checkpoint_write(struct sp_log *log, const uint8_t *state, size_t size)
+{
+    struct sp_log_segment *segment = wanted_segment(log);
+
+    SP_ASSERT(segment != NULL);
+    if (log->store->failed || log->closing) {
+        return SPATE_ERR_STOPPED;
+    }
+    struct sp_checkpoint_write *write = sp_mem_calloc(1, sizeof *write);
+    if (write == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    write->image =
+        sp_log_history_checkpoint(&log->history, log->group_id, &segment->before, state, size);
+    if (write->image == NULL) {
+        sp_mem_free(write);
+        return SPATE_ERR_NOMEM;
+    }
+    write->log = log;
+    write->base = segment->before.index + 1;
+    sp_list_append(&log->checkpoints, &write->node);
+    segment->checkpoint = SP_CHECKPOINT_ASKED;
+    sp_log_advance(log);
+    return 0;
+}
+
+static void free_write(struct sp_checkpoint_write *write)
+{
+    sp_list_remove(&write->node);
+    sp_blob_unref(write->image);
+    sp_mem_free(write);
+}
+
+static struct sp_checkpoint_write *first_write(const struct sp_log *log)
+{
+    return SP_LIST_ENTRY(log->checkpoints.next, struct sp_checkpoint_write, node);
+}
+
+static void checkpoint_work(struct sp_job *job)
+{
+    struct sp_checkpoint_write *write = SP_CONTAINER_OF(job, struct sp_checkpoint_write, job);
+
+    write->status = sp_checkpoint_save(write->log->directory, write->base, write->image);
+}
+
+static void adopt_checkpoint(struct sp_log *log, const struct sp_checkpoint_write *write)
+{
+    struct sp_log_segment *segment = sp_log_segment_of(log, write->base);
+
+    if (segment->before.index + 1 != write->base || segment->checkpoint != SP_CHECKPOINT_ASKED) {
+        return; /* the segment was dropped meanwhile; its files go with the next flush */
+    }
+    segment->checkpoint = SP_CHECKPOINT_DONE;
+    sp_blob_unref(log->checkpoint_image);
+    log->checkpoint_image = sp_blob_ref(write->image);
+    int rv = sp_checkpoint_decode(write->image->bytes, write->image->size, &log->checkpoint);
+    SP_ASSERT(rv == 0); /* we made it */
+}
+
+static void checkpoint_done(struct sp_job *job)
+{
+    struct sp_checkpoint_write *write = SP_CONTAINER_OF(job, struct sp_checkpoint_write, job);
+    struct sp_log *log = write->log;
+
+    log->checkpoint_running = false;
+    if (write->status != 0) {
+        sp_store_fail(log->store, write->status, "writing a checkpoint", log->directory);
+    } else if (!log->store->failed) {
+        adopt_checkpoint(log, write);
+    }
+    free_write(write);
+    sp_log_advance(log);
+}
+
+void sp_log_checkpoint_start(struct sp_log *log)
+{
+    bool files_change = log->install_wanted != NULL || log->truncate_wanted ||
+                        (log->flushing && (log->flush.install != NULL || log->flush.truncate));
+
+    if (log->checkpoint_running || files_change || sp_list_empty(&log->checkpoints)) {
+        return;
+    }
+    struct sp_checkpoint_write *write = first_write(log);
+    const struct sp_log_segment *segment = sp_log_segment_of(log, write->base);
+    SP_ASSERT(segment->before.index + 1 == write->base);
+    if (!segment->on_disk || log->persisted_index < segment->before.index) {
+        return;
+    }
+    log->checkpoint_running = true;
+    sp_job_start(log->store->loop, &write->job, checkpoint_work, checkpoint_done);
+}
+
+void sp_log_checkpoint_cancel(struct sp_log *log, uint64_t base_max)
+{
+    SP_LIST_EACH_SAFE (node, &log->checkpoints) {
+        struct sp_checkpoint_write *write = SP_LIST_ENTRY(node, struct sp_checkpoint_write, node);
+        bool running = log->checkpoint_running && node == log->checkpoints.next;
+
+        if (write->base > base_max && !running) {
+            free_write(write);
+        }
+    }
+}
+
+int sp_log_checkpoint_image(struct sp_log *log, uint64_t *out_index, struct sp_blob **out_image)
+{
+    for (unsigned i = 0; i < log->segment_count; i++) {
+        const struct sp_log_segment *segment = &log->segments[i];
+        char path[SP_DISK_PATH_SIZE];
+        struct sp_checkpoint checkpoint;
+
+        if (segment->checkpoint != SP_CHECKPOINT_DONE) {
+            continue;
+        }
+        if (segment->before.index == sp_log_checkpoint_index(log)) {
+            *out_index = segment->before.index;
+            *out_image = sp_blob_ref(log->checkpoint_image);
+            return 0;
+        }
+        sp_disk_base_path(path, log->directory, segment->before.index + 1, SP_CHECKPOINT_SUFFIX);
+        int rv = sp_checkpoint_load(path, log->group_id, out_image, &checkpoint);
+        if (rv == 0) {
+            *out_index = segment->before.index;
+        }
+        if (rv != SPATE_ERR_CORRUPT && rv != SPATE_ERR_NOT_FOUND) {
+            return rv;
+        }
+    }
+    return SPATE_ERR_NOT_FOUND;
+}

@@ -1,0 +1,339 @@
+/* Writing: one job at a time per log, each one write and one sync in one segment.
+ *
+ *   idle --frames, truncation or install wait--> flushing --done--> idle (and again, if more waits)
+ *
+ * A job does, in this order: install or truncation, both synced; a new segment's file with its
+ * header, synced with its name; the index of the finished segment; one write of a marker and all
+ * frames that wait for this segment; one sync. What arrives meanwhile waits for the next job. */
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "spate/error.h"
+#include "storage/log_state.h"
+#include "storage/store_state.h"
+
+bool sp_log_needs_flush(const struct sp_log *log)
+{
+    return log->install_wanted != NULL || log->truncate_wanted ||
+           log->assigned_index < log->last.index;
+}
+
+/* ---- the job --------------------------------------------------------------------------------- */
+
+static int write_frames(struct sp_log_flush *flush)
+{
+    uint64_t base = flush->header.before.index + 1;
+    int rv = 0;
+
+    if (flush->create) {
+        flush->step = "creating a segment";
+        sp_file_close(flush->file);
+        flush->file = NULL;
+        rv = sp_segment_create(flush->directory, &flush->header, &flush->file);
+    } else if (flush->file == NULL || flush->file_base != base) {
+        struct sp_segment_header header;
+        uint64_t size = 0;
+
+        flush->step = "opening a segment";
+        sp_file_close(flush->file);
+        flush->file = NULL;
+        rv = sp_segment_open(flush->directory,
+                             base,
+                             flush->header.group_id,
+                             SP_FILE_WRITE,
+                             &header,
+                             &flush->file,
+                             &size);
+    }
+    flush->file_base = base;
+    if (rv == 0) {
+        flush->step = "writing frames";
+        rv = sp_file_write(flush->file, flush->position, flush->pieces, flush->piece_count);
+    }
+    if (rv == 0) {
+        flush->step = "syncing frames";
+        rv = sp_file_sync(flush->file);
+    }
+    return rv;
+}
+
+static int change_files(struct sp_log_flush *flush)
+{
+    if (flush->install != NULL) {
+        flush->step = "installing a checkpoint";
+        sp_file_close(flush->file);
+        flush->file = NULL;
+        return sp_log_install_files(flush->directory, flush->install, &flush->header);
+    }
+    if (flush->truncate) {
+        flush->step = "truncating the log";
+        sp_file_close(flush->file);
+        flush->file = NULL;
+        return sp_log_cut_files(flush->directory, flush->truncate_base, flush->truncate_position);
+    }
+    return 0;
+}
+
+static void flush_work(struct sp_job *job)
+{
+    struct sp_log_flush *flush = SP_CONTAINER_OF(job, struct sp_log_flush, job);
+    int rv = change_files(flush);
+
+    if (rv == 0 && flush->index_image != NULL) {
+        flush->step = "writing a segment's index";
+        rv = sp_offset_index_save(flush->directory,
+                                  flush->index_base,
+                                  flush->index_image->bytes,
+                                  flush->index_image->size);
+    }
+    if (rv == 0 && flush->piece_count > 0) {
+        rv = write_frames(flush);
+    }
+    flush->free_known = sp_path_free_bytes(flush->directory, &flush->free_bytes) == 0;
+    flush->status = rv;
+}
+
+/* ---- its end --------------------------------------------------------------------------------- */
+
+static void release_flush(struct sp_log_flush *flush)
+{
+    for (unsigned i = 0; i + 1 < flush->piece_count; i++) {
+        sp_blob_unref(flush->blobs[i]);
+    }
+    if (flush->pieces != flush->spare_pieces) {
+        sp_mem_free(flush->pieces);
+    }
+    flush->pieces = NULL;
+    flush->piece_count = 0;
+    sp_blob_unref(flush->install);
+    flush->install = NULL;
+    sp_blob_unref(flush->index_image);
+    flush->index_image = NULL;
+}
+
+/* What the flush has shown about the segments' files. */
+static void note_files(struct sp_log *log)
+{
+    const struct sp_log_flush *flush = &log->flush;
+
+    if (flush->segment_gone) {
+        return;
+    }
+    if (flush->install != NULL || flush->create) {
+        struct sp_log_segment *segment = sp_log_segment_of(log, flush->header.before.index + 1);
+
+        SP_ASSERT(segment->before.index == flush->header.before.index);
+        segment->on_disk = true;
+    }
+    if (flush->index_image != NULL) {
+        struct sp_log_segment *segment = sp_log_segment_of(log, flush->index_base);
+
+        segment->index_saved = true;
+        sp_offset_index_clear(&segment->offset_index);
+    }
+}
+
+static void flush_done(struct sp_job *job)
+{
+    struct sp_log_flush *flush = SP_CONTAINER_OF(job, struct sp_log_flush, job);
+    struct sp_log *log = SP_CONTAINER_OF(flush, struct sp_log, flush);
+    uint64_t proves = flush->proves;
+    int status = flush->status;
+
+    log->flushing = false;
+    log->file = flush->file;
+    log->file_base = flush->file_base;
+    flush->file = NULL;
+    if (status == 0) {
+        if (flush->free_known) {
+            log->store->free_bytes = flush->free_bytes;
+        }
+        note_files(log);
+    }
+    release_flush(flush);
+    flush->proves = 0;
+    if (status != 0) {
+        sp_store_fail(log->store, status, flush->step, log->directory);
+    } else if (!log->store->failed) {
+        if (proves > log->persisted_index) {
+            log->persisted_index = proves;
+            sp_log_trim_tail(log, SP_TAIL_CACHE_BYTES);
+            sp_store_mark_warm(log->store, log);
+            if (log->handler.persisted != NULL && !log->closing) {
+                log->handler.persisted(log->handler_arg, proves);
+            }
+        }
+    }
+    sp_log_advance(log);
+}
+
+/* ---- its beginning --------------------------------------------------------------------------- */
+
+/* How many of the frames that wait for the segment go into this write. */
+static unsigned count_frames(const struct sp_log *log, uint64_t last)
+{
+    size_t bytes = 0;
+    unsigned count = 0;
+
+    for (uint64_t i = log->assigned_index + 1; i <= last && count < SP_FLUSH_FRAMES_MAX; i++) {
+        bytes += sp_log_tail_entry(log, i)->frame.size;
+        if (count > 0 && bytes > SP_FLUSH_BYTES_MAX) {
+            break;
+        }
+        count += 1;
+    }
+    return count;
+}
+
+/* Finds room for the pieces; without memory only a few frames are written at a time. */
+static unsigned reserve_pieces(struct sp_log_flush *flush, unsigned count)
+{
+    if (count > SP_FLUSH_FRAMES_SPARE) {
+        size_t pieces_size = ((size_t)count + 1) * sizeof flush->pieces[0];
+        uint8_t *memory = sp_mem_alloc(pieces_size + count * sizeof flush->blobs[0]);
+
+        if (memory != NULL) {
+            flush->pieces = (struct sp_iovec *)(void *)memory;
+            flush->blobs = (struct sp_blob **)(void *)(memory + pieces_size);
+            return count;
+        }
+        count = SP_FLUSH_FRAMES_SPARE;
+    }
+    flush->pieces = flush->spare_pieces;
+    flush->blobs = flush->spare_blobs;
+    return count;
+}
+
+/* Gives the next frame its place behind what the segment has. */
+static void assign_frame(struct sp_log *log, struct sp_log_segment *segment, unsigned slot)
+{
+    struct sp_log_flush *flush = &log->flush;
+    struct sp_tail_entry *entry = sp_log_tail_entry(log, log->assigned_index + 1);
+    const uint8_t *payload = sp_log_frame_payload(entry->frame.bytes);
+    int64_t offset = entry->end_offset;
+    struct sp_log_frame frame;
+    int rv = sp_log_frame_decode(entry->frame.bytes, entry->frame.size, &frame);
+
+    SP_ASSERT(rv == 0);
+    if (frame.kind == SP_FRAME_BATCH) {
+        struct sp_batch_facts facts;
+
+        sp_batch_facts_read(payload, &facts);
+        offset = facts.base_offset;
+    }
+    entry->position = segment->size;
+    segment->size += entry->frame.size;
+    segment->waiting_bytes -= entry->frame.size;
+    sp_offset_index_note(&segment->offset_index,
+                         &(struct sp_offset_index_entry){
+                             .index = frame.index,
+                             .position = entry->position,
+                             .offset = offset,
+                             .max_timestamp_before = segment->max_timestamp_ms,
+                         });
+    flush->pieces[1 + slot] = (struct sp_iovec){ entry->frame.bytes, entry->frame.size };
+    flush->blobs[slot] = sp_blob_ref(entry->frame.blob);
+    log->assigned_index = frame.index;
+    log->assigned_chain = frame.chain;
+}
+
+/* The index of the segment before the one at `segment`, to be saved when this one begins. */
+static void plan_index(struct sp_log *log, const struct sp_log_segment *segment)
+{
+    struct sp_log_flush *flush = &log->flush;
+
+    if (segment == log->segments || segment[-1].index_saved) {
+        return;
+    }
+    const struct sp_log_segment *finished = &segment[-1];
+    const struct sp_offset_index_facts facts = {
+        .group_id = log->group_id,
+        .base = finished->before.index + 1,
+        .segment_size = finished->size,
+        .max_timestamp_ms = finished->max_timestamp_ms,
+        .chain = segment->before.chain,
+    };
+    /* Without memory the entries stay where they are. */
+    flush->index_image = sp_offset_index_encode(&finished->offset_index, &facts);
+    flush->index_base = facts.base;
+}
+
+static void plan_frames(struct sp_log *log)
+{
+    struct sp_log_flush *flush = &log->flush;
+    struct sp_log_segment *segment = sp_log_segment_of(log, log->assigned_index + 1);
+    uint64_t last = log->last.index;
+
+    if (segment != sp_log_newest_segment(log)) {
+        last = segment[1].before.index;
+    }
+    unsigned count = reserve_pieces(flush, count_frames(log, last));
+    flush->header = (struct sp_segment_header){
+        .group_id = log->group_id,
+        .marker_key = segment->marker_key,
+        .before = segment->before,
+    };
+    flush->create = !segment->on_disk;
+    if (flush->create) {
+        plan_index(log, segment);
+    }
+    flush->position = segment->size;
+    sp_segment_marker_encode(&flush->header,
+                             log->persisted_index,
+                             sp_log_term_at(log, log->persisted_index),
+                             log->assigned_chain,
+                             flush->marker);
+    flush->pieces[0] = (struct sp_iovec){ flush->marker, sizeof flush->marker };
+    segment->size += sizeof flush->marker;
+    for (unsigned i = 0; i < count; i++) {
+        assign_frame(log, segment, i);
+    }
+    flush->piece_count = 1 + count;
+    flush->proves = log->assigned_index;
+}
+
+static void plan(struct sp_log *log)
+{
+    struct sp_log_flush *flush = &log->flush;
+
+    if (log->install_wanted != NULL) {
+        flush->install = log->install_wanted;
+        log->install_wanted = NULL;
+        flush->header = (struct sp_segment_header){
+            .group_id = log->group_id,
+            .marker_key = log->segments[0].marker_key,
+            .before = log->segments[0].before,
+        };
+        flush->proves = flush->header.before.index;
+        return;
+    }
+    flush->truncate = log->truncate_wanted;
+    flush->truncate_base = log->truncate_base;
+    flush->truncate_position = log->truncate_position;
+    log->truncate_wanted = false;
+    if (log->assigned_index < log->last.index) {
+        plan_frames(log);
+    }
+}
+
+void sp_log_flush_start(struct sp_log *log)
+{
+    bool changes_files = log->install_wanted != NULL || log->truncate_wanted;
+
+    if (log->flushing || log->store->failed || !sp_log_needs_flush(log) ||
+        (changes_files && log->checkpoint_running)) {
+        return;
+    }
+    log->flush = (struct sp_log_flush){
+        .directory = log->directory,
+        .key_seed = log->key_seed,
+        .file = log->file,
+        .file_base = log->file_base,
+        .step = "",
+    };
+    log->file = NULL;
+    log->flushing = true;
+    plan(log);
+    sp_job_start(log->store->loop, &log->flush.job, flush_work, flush_done);
+}

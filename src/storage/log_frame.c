@@ -1,0 +1,186 @@
+#include "storage/log_frame.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/crc32c.h"
+#include "base/limits.h"
+#include "spate/error.h"
+#include "storage/little_endian.h"
+
+enum {
+    AT_VERSION = 0,
+    AT_KIND = 1,
+    AT_FLAGS = 2,
+    AT_LENGTH = 4,
+    AT_GROUP_ID = 8,
+    AT_TERM = 16,
+    AT_INDEX = 24,
+    AT_APPEND_TIME = 32,
+    AT_CRC = 40,
+    AT_CHAIN = 44,
+};
+
+/* Places in a RecordBatch v2. */
+enum {
+    BATCH_AT_BASE_OFFSET = 0,
+    BATCH_AT_LENGTH = 8,
+    BATCH_AT_LEADER_EPOCH = 12,
+    BATCH_AT_MAGIC = 16,
+    BATCH_AT_CRC = 17,
+    BATCH_AT_LAST_OFFSET_DELTA = 23,
+    BATCH_AT_MAX_TIMESTAMP = 35,
+    BATCH_AT_PRODUCER_ID = 43,
+    BATCH_AT_PRODUCER_EPOCH = 51,
+    BATCH_AT_BASE_SEQUENCE = 53,
+    BATCH_AT_COUNT = 57,
+};
+
+#define BATCH_LENGTH_BEGIN 12 /* batchLength counts the bytes after itself */
+#define BATCH_MAGIC 2
+
+_Static_assert(AT_CHAIN + 4 == SP_LOG_FRAME_HEADER_SIZE, "the header ends with the chain");
+_Static_assert(BATCH_AT_CRC + 4 == SP_BATCH_COVERED_SIZE, "the frame covers the batch's checksum");
+_Static_assert(BATCH_AT_COUNT + 4 == SP_BATCH_HEADER_SIZE, "records follow their count");
+
+static size_t covered_size(enum sp_frame_kind kind, uint32_t length)
+{
+    if (kind == SP_FRAME_BATCH && length > SP_BATCH_COVERED_SIZE) {
+        return SP_BATCH_COVERED_SIZE;
+    }
+    return length;
+}
+
+static uint32_t frame_crc(const uint8_t *bytes, enum sp_frame_kind kind, uint32_t length)
+{
+    uint32_t crc = sp_crc32c(0, bytes, AT_CRC);
+
+    return sp_crc32c(crc, sp_log_frame_payload(bytes), covered_size(kind, length));
+}
+
+uint32_t sp_log_frame_chain(const uint8_t *bytes, uint32_t chain_before)
+{
+    if (bytes[AT_KIND] == SP_FRAME_MARKER) {
+        return chain_before;
+    }
+    return sp_crc32c(chain_before, bytes, AT_CHAIN);
+}
+
+void sp_log_frame_seal(struct sp_log_frame *frame, uint32_t chain_before, uint8_t *bytes)
+{
+    size_t end = SP_LOG_FRAME_HEADER_SIZE + (size_t)frame->length;
+
+    SP_ASSERT(frame->length <= SP_BATCH_BYTES_MAX);
+    bytes[AT_VERSION] = SP_LOG_FRAME_VERSION;
+    bytes[AT_KIND] = (uint8_t)frame->kind;
+    sp_put_u16(bytes + AT_FLAGS, 0);
+    sp_put_u32(bytes + AT_LENGTH, frame->length);
+    sp_put_u64(bytes + AT_GROUP_ID, frame->group_id);
+    sp_put_u64(bytes + AT_TERM, frame->term);
+    sp_put_u64(bytes + AT_INDEX, frame->index);
+    sp_put_u64(bytes + AT_APPEND_TIME, (uint64_t)frame->append_time_ms);
+    memset(bytes + end, 0, sp_log_frame_size(frame->length) - end);
+    frame->crc = frame_crc(bytes, frame->kind, frame->length);
+    sp_put_u32(bytes + AT_CRC, frame->crc);
+    frame->chain = sp_log_frame_chain(bytes, chain_before);
+    sp_put_u32(bytes + AT_CHAIN, frame->chain);
+}
+
+int sp_log_frame_decode(const uint8_t *bytes, size_t size, struct sp_log_frame *out_frame)
+{
+    if (size < SP_LOG_FRAME_HEADER_SIZE) {
+        return SPATE_ERR_AGAIN;
+    }
+    uint8_t kind = bytes[AT_KIND];
+    uint32_t length = sp_get_u32(bytes + AT_LENGTH);
+    bool empty_kind = kind == SP_FRAME_NOOP || kind == SP_FRAME_MARKER;
+
+    if (bytes[AT_VERSION] != SP_LOG_FRAME_VERSION || kind < SP_FRAME_BATCH ||
+        kind > SP_FRAME_MARKER || sp_get_u16(bytes + AT_FLAGS) != 0 ||
+        length > SP_BATCH_BYTES_MAX || (empty_kind && length != 0)) {
+        return SPATE_ERR_CORRUPT;
+    }
+    *out_frame = (struct sp_log_frame){
+        .kind = (enum sp_frame_kind)kind,
+        .length = length,
+        .group_id = sp_get_u64(bytes + AT_GROUP_ID),
+        .term = sp_get_u64(bytes + AT_TERM),
+        .index = sp_get_u64(bytes + AT_INDEX),
+        .append_time_ms = (int64_t)sp_get_u64(bytes + AT_APPEND_TIME),
+        .crc = sp_get_u32(bytes + AT_CRC),
+        .chain = sp_get_u32(bytes + AT_CHAIN),
+    };
+    return 0;
+}
+
+/* The batch's own checksum and what the log relies on: its size, its count, its offsets. */
+static bool batch_is_sound(const uint8_t *batch, uint32_t length)
+{
+    struct sp_batch_facts facts;
+
+    if (length < SP_BATCH_HEADER_SIZE || batch[BATCH_AT_MAGIC] != BATCH_MAGIC ||
+        sp_get_be32(batch + BATCH_AT_LENGTH) != length - BATCH_LENGTH_BEGIN) {
+        return false;
+    }
+    sp_batch_facts_read(batch, &facts);
+    if (facts.record_count < 1 || facts.record_count > SP_RECORDS_PER_BATCH_MAX ||
+        sp_get_be32(batch + BATCH_AT_LAST_OFFSET_DELTA) != (uint32_t)facts.record_count - 1 ||
+        facts.base_offset < 0 || facts.base_offset > INT64_MAX - facts.record_count) {
+        return false;
+    }
+    return sp_get_be32(batch + BATCH_AT_CRC) ==
+           sp_crc32c(0, batch + SP_BATCH_COVERED_SIZE, length - SP_BATCH_COVERED_SIZE);
+}
+
+static bool padding_is_zero(const uint8_t *bytes, uint32_t length)
+{
+    for (size_t i = SP_LOG_FRAME_HEADER_SIZE + (size_t)length; i < sp_log_frame_size(length); i++) {
+        if (bytes[i] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int sp_log_frame_verify(const uint8_t *bytes, size_t size, struct sp_log_frame *out_frame)
+{
+    struct sp_log_frame frame;
+    int rv = sp_log_frame_decode(bytes, size, &frame);
+
+    if (rv != 0) {
+        return rv;
+    }
+    if (size < sp_log_frame_size(frame.length)) {
+        return SPATE_ERR_AGAIN;
+    }
+    if (frame.crc != frame_crc(bytes, frame.kind, frame.length) ||
+        !padding_is_zero(bytes, frame.length)) {
+        return SPATE_ERR_CORRUPT;
+    }
+    if (frame.kind == SP_FRAME_BATCH &&
+        !batch_is_sound(sp_log_frame_payload(bytes), frame.length)) {
+        return SPATE_ERR_CORRUPT;
+    }
+    *out_frame = frame;
+    return 0;
+}
+
+void sp_batch_facts_read(const uint8_t *batch, struct sp_batch_facts *out_facts)
+{
+    *out_facts = (struct sp_batch_facts){
+        .base_offset = (int64_t)sp_get_be64(batch + BATCH_AT_BASE_OFFSET),
+        .max_timestamp_ms = (int64_t)sp_get_be64(batch + BATCH_AT_MAX_TIMESTAMP),
+        .producer_id = (int64_t)sp_get_be64(batch + BATCH_AT_PRODUCER_ID),
+        .producer_epoch = (int16_t)sp_get_be16(batch + BATCH_AT_PRODUCER_EPOCH),
+        .base_sequence = (int32_t)sp_get_be32(batch + BATCH_AT_BASE_SEQUENCE),
+        .record_count = (int32_t)sp_get_be32(batch + BATCH_AT_COUNT),
+        .leader_epoch = (int32_t)sp_get_be32(batch + BATCH_AT_LEADER_EPOCH),
+    };
+}
+
+void sp_batch_facts_place(uint8_t *batch, int64_t base_offset, int32_t leader_epoch)
+{
+    sp_put_be64(batch + BATCH_AT_BASE_OFFSET, (uint64_t)base_offset);
+    sp_put_be32(batch + BATCH_AT_LEADER_EPOCH, (uint32_t)leader_epoch);
+}

@@ -1,0 +1,144 @@
+/* Changing a log's set of files so that a crash in between leaves the old log or the new one.
+ *
+ * A truncation removes newer segments before it cuts the older one, so that no segment ever stands
+ * behind a gap. An install is decided by the rename of its checkpoint to install.checkpoint; what
+ * follows can be repeated. */
+#include "spate/error.h"
+#include "storage/base_list.h"
+#include "storage/disk.h"
+#include "storage/log_state.h"
+
+/* Collects the segments above a base; the directory lists them in ascending order. */
+struct search {
+    uint64_t above;
+    struct sp_base_list found;
+};
+
+static int collect(void *arg, const char *name)
+{
+    struct search *search = arg;
+    uint64_t base = 0;
+
+    if (!sp_disk_parse_base(name, SP_SEGMENT_SUFFIX, &base) || base <= search->above) {
+        return 0;
+    }
+    return sp_base_list_add(&search->found, base);
+}
+
+static int remove_one(const char *directory, uint64_t base, const char *suffix)
+{
+    char path[SP_DISK_PATH_SIZE];
+
+    sp_disk_base_path(path, directory, base, suffix);
+    return sp_disk_remove(path);
+}
+
+/* Removes one segment with its checkpoint and index. The checkpoint goes first, durably, since it
+ * proves that the log once reached its segment. */
+static int remove_segment(const char *directory, uint64_t base)
+{
+    int rv = remove_one(directory, base, SP_CHECKPOINT_SUFFIX);
+
+    if (rv == 0) {
+        rv = remove_one(directory, base, SP_OFFSET_INDEX_SUFFIX);
+    }
+    if (rv == 0) {
+        rv = sp_dir_sync(directory);
+    }
+    if (rv == 0) {
+        rv = remove_one(directory, base, SP_SEGMENT_SUFFIX);
+    }
+    return rv == 0 ? sp_dir_sync(directory) : rv;
+}
+
+static int remove_above(const char *directory, uint64_t base)
+{
+    struct search search = { .above = base };
+    int rv = sp_dir_list(directory, collect, &search);
+
+    for (unsigned i = search.found.count; i > 0 && rv == 0; i--) {
+        rv = remove_segment(directory, search.found.values[i - 1]);
+    }
+    sp_base_list_clear(&search.found);
+    return rv;
+}
+
+static int cut_file(const char *directory, uint64_t base, uint64_t position)
+{
+    char path[SP_DISK_PATH_SIZE];
+    struct sp_file *file = NULL;
+
+    sp_disk_base_path(path, directory, base, SP_SEGMENT_SUFFIX);
+    int rv = sp_file_open(path, SP_FILE_WRITE, &file);
+    if (rv != 0) {
+        return rv;
+    }
+    rv = sp_file_truncate(file, position);
+    if (rv == 0) {
+        rv = sp_file_sync(file);
+    }
+    sp_file_close(file);
+    return rv;
+}
+
+int sp_log_cut_files(const char *directory, uint64_t base, uint64_t position)
+{
+    int rv = remove_above(directory, base);
+
+    if (rv == 0) {
+        rv = remove_one(directory, base, SP_OFFSET_INDEX_SUFFIX);
+    }
+    return rv == 0 ? cut_file(directory, base, position) : rv;
+}
+
+static int remove_orphan(void *arg, const char *name)
+{
+    const char *directory = arg;
+    char path[SP_DISK_PATH_SIZE];
+    uint64_t base = 0;
+
+    if (!sp_disk_parse_base(name, SP_CHECKPOINT_SUFFIX, &base) &&
+        !sp_disk_parse_base(name, SP_OFFSET_INDEX_SUFFIX, &base)) {
+        return 0;
+    }
+    sp_disk_path(path, directory, name);
+    return sp_disk_remove(path);
+}
+
+int sp_log_install_finish(const char *directory, const struct sp_segment_header *header)
+{
+    char from[SP_DISK_PATH_SIZE];
+    char to[SP_DISK_PATH_SIZE];
+    struct sp_file *file = NULL;
+    union {
+        const char *constant;
+        void *arg;
+    } where = { .constant = directory };
+    int rv = remove_above(directory, 0);
+
+    if (rv == 0) {
+        rv = sp_dir_list(directory, remove_orphan, where.arg);
+    }
+    if (rv == 0) {
+        rv = sp_segment_create(directory, header, &file);
+    }
+    sp_file_close(file);
+    sp_disk_path(from, directory, SP_INSTALL_NAME);
+    sp_disk_base_path(to, directory, header->before.index + 1, SP_CHECKPOINT_SUFFIX);
+    if (rv == 0) {
+        rv = sp_path_rename(from, to);
+    }
+    return rv == 0 ? sp_dir_sync(directory) : rv;
+}
+
+int sp_log_install_files(const char *directory,
+                         const struct sp_blob *image,
+                         const struct sp_segment_header *header)
+{
+    char path[SP_DISK_PATH_SIZE];
+    const struct sp_iovec piece = { image->bytes, image->size };
+
+    sp_disk_path(path, directory, SP_INSTALL_NAME);
+    int rv = sp_disk_replace(directory, path, &piece, 1);
+    return rv == 0 ? sp_log_install_finish(directory, header) : rv;
+}

@@ -1,0 +1,231 @@
+/* What the log's files share: its state. Included only inside src/storage.
+ *
+ *   log.c           questions, closing                   log_append.c      appending
+ *   log_install.c   replacing files                      log_flush.c       writing, by jobs
+ *   log_truncate.c  cutting, installing                  log_checkpoint.c  checkpoints, by jobs
+ *   log_read.c      reading                              log_recover.c     opening
+ *   log_tail.c      frames in memory                     log_history.c     terms and memberships
+ *
+ * Indexes:   first <= persisted <= assigned <= last
+ *   persisted  durable and reported        assigned  given a place in a file: written, or in flight
+ */
+#ifndef SP_STORAGE_LOG_STATE_H
+#define SP_STORAGE_LOG_STATE_H
+
+#include "storage/checkpoint.h"
+#include "storage/log.h"
+#include "storage/log_history.h"
+#include "storage/log_tail.h"
+#include "storage/offset_index.h"
+#include "storage/segment.h"
+
+struct sp_store;
+
+#define SP_INSTALL_NAME "install.checkpoint" /* a checkpoint that replaces the log around it */
+#define SP_FLUSH_FRAMES_MAX 1024             /* in one write: bounds the array of pieces */
+#define SP_FLUSH_BYTES_MAX (16 * 1024 * 1024)
+#define SP_FLUSH_FRAMES_SPARE 7 /* written at a time when there is no memory for the array */
+
+enum sp_checkpoint_progress {
+    SP_CHECKPOINT_NONE,
+    SP_CHECKPOINT_ASKED, /* its image is queued or being written */
+    SP_CHECKPOINT_DONE,
+};
+
+struct sp_log_segment {
+    struct sp_log_point before;
+    uint64_t marker_key;
+    uint64_t size;                       /* of the file, with all frames that have a place */
+    uint64_t waiting_bytes;              /* of frames that have none yet */
+    int64_t max_timestamp_ms;            /* no batch has a larger one; it may be above them all */
+    struct sp_offset_index offset_index; /* empty when it was saved to its file */
+    enum sp_checkpoint_progress checkpoint;
+    bool on_disk;     /* its file exists, durably */
+    bool index_saved; /* so does its index file */
+};
+
+/* One flush; the worker reads it and sets what stands under "result". */
+struct sp_log_flush {
+    struct sp_job job;
+    const char *directory;
+    uint64_t key_seed;
+    struct sp_blob *install; /* replace the log by this checkpoint; then nothing else */
+    bool truncate;           /* first cut the file of truncate_base */
+    uint64_t truncate_base;
+    uint64_t truncate_position;
+    struct sp_blob *index_image; /* index of the segment before this one, or NULL */
+    uint64_t index_base;
+    struct sp_segment_header header; /* of the segment that is written to */
+    bool create;
+    bool segment_gone; /* it was dropped meanwhile: nothing is known of its file */
+    uint64_t position;
+    uint64_t proves;         /* persisted when it ends well; lowered by truncations (I3) */
+    unsigned piece_count;    /* 0: nothing is written */
+    struct sp_iovec *pieces; /* the marker, then frames */
+    struct sp_blob **blobs;  /* references that keep the frames */
+    struct sp_iovec spare_pieces[1 + SP_FLUSH_FRAMES_SPARE];
+    struct sp_blob *spare_blobs[SP_FLUSH_FRAMES_SPARE];
+    uint8_t marker[SP_LOG_FRAME_HEADER_SIZE];
+    /* result */
+    struct sp_file *file; /* open for writing, or NULL; of segment file_base */
+    uint64_t file_base;
+    uint64_t free_bytes;
+    bool free_known;
+    const char *step; /* what failed */
+    int status;
+};
+
+/* A checkpoint on its way to the disk; in log->checkpoints from the oldest. */
+struct sp_checkpoint_write {
+    struct sp_job job;
+    struct sp_list node;
+    struct sp_log *log;
+    struct sp_blob *image;
+    uint64_t base;
+    int status;
+};
+
+struct sp_log {
+    struct sp_store *store;    /* NULL until the store has adopted it */
+    struct sp_list store_node; /* in the store's list of logs */
+    struct sp_list dirty_node; /* in its list of logs to flush */
+    struct sp_list warm_node;  /* in its list of logs with durable frames in memory */
+    uint64_t warm_since_ms;
+    char *directory;
+    uint64_t group_id;
+    uint64_t replica_id;
+    uint64_t segment_bytes; /* a segment of so many bytes is followed by the next */
+    uint64_t key_seed;
+    struct sp_log_handler handler;
+    void *handler_arg;
+
+    struct sp_log_point last;
+    uint64_t persisted_index;
+    uint64_t assigned_index;
+    uint32_t assigned_chain; /* of the frame at assigned_index */
+    uint64_t generation;     /* rises when frames are dropped: reads begun before are repeated */
+    bool roll;               /* the next frame opens a segment */
+    struct sp_log_tail tail;
+    struct sp_log_history history;
+    struct sp_log_segment *segments; /* from the oldest, at least one */
+    unsigned segment_count;
+    unsigned segment_capacity;
+
+    bool truncate_wanted; /* by the next flush */
+    uint64_t truncate_base;
+    uint64_t truncate_position;
+    struct sp_blob *install_wanted; /* by the next flush */
+    bool flushing;
+    struct sp_log_flush flush;
+    struct sp_file *file; /* of segment file_base, for writing; the flush owns it while it runs */
+    uint64_t file_base;
+
+    struct sp_blob *checkpoint_image; /* newest durable checkpoint, or NULL */
+    struct sp_checkpoint checkpoint;  /* what is in it */
+    struct sp_list checkpoints;       /* struct sp_checkpoint_write */
+    bool checkpoint_running;
+
+    struct sp_list reads; /* struct sp_log_read in progress */
+    bool closing;
+    bool closed_deferred;
+    void (*closed)(void *arg);
+    void *closed_arg;
+    struct sp_deferred deferred;
+};
+
+/* ---- log.c ----------------------------------------------------------------------------------- */
+
+/* An empty log object without segments, or NULL. */
+struct sp_log *sp_log_new(const char *directory, uint64_t group_id, uint64_t replica_id);
+
+/* Frees memory and the open file; nothing may be in flight. NULL is fine. */
+void sp_log_free(struct sp_log *log);
+
+/* The segment that holds Raft index `index`, or would: the newest whose base is not above it. */
+struct sp_log_segment *sp_log_segment_of(const struct sp_log *log, uint64_t index);
+
+static inline struct sp_log_segment *sp_log_newest_segment(const struct sp_log *log)
+{
+    return &log->segments[log->segment_count - 1];
+}
+
+/* Makes room for one more segment. SPATE_ERR_NOMEM. */
+int sp_log_reserve_segment(struct sp_log *log);
+
+/* Adds a segment that begins after `before`; no memory changes hands. SPATE_ERR_NOMEM. */
+int sp_log_add_segment(struct sp_log *log, const struct sp_log_point *before, uint64_t marker_key);
+
+/* Index of the oldest frame in memory; last + 1 when there is none. */
+static inline uint64_t sp_log_tail_first(const struct sp_log *log)
+{
+    return log->last.index + 1 - log->tail.count;
+}
+
+/* The entry of a frame that is in memory. */
+static inline struct sp_tail_entry *sp_log_tail_entry(const struct sp_log *log, uint64_t index)
+{
+    return sp_log_tail_at(&log->tail, (uint32_t)(index - sp_log_tail_first(log)));
+}
+
+/* Drops durable frames from memory until at most `bytes_max` remain. */
+void sp_log_trim_tail(struct sp_log *log, size_t bytes_max);
+
+/* The secret number for the markers of a segment. */
+uint64_t sp_log_marker_key(uint64_t key_seed, uint64_t group_id, uint64_t base);
+
+/* Looks what can happen next: flush, checkpoint, end of closing. */
+void sp_log_advance(struct sp_log *log);
+
+/* ---- log_truncate.c -------------------------------------------------------------------------- */
+
+/* Forgets the frames from `index` on that never got a place in a file; `point` is what the log was
+ * before the first of them. */
+void sp_log_undo_append(struct sp_log *log, uint64_t index, const struct sp_log_point *point);
+
+/* Replaces all state by a decoded checkpoint whose image is `image`. SPATE_ERR_NOMEM. */
+int sp_log_reset(struct sp_log *log, struct sp_blob *image, const struct sp_checkpoint *checkpoint);
+
+/* ---- log_flush.c ----------------------------------------------------------------------------- */
+
+bool sp_log_needs_flush(const struct sp_log *log);
+
+/* Starts a job for what waits, if none runs. */
+void sp_log_flush_start(struct sp_log *log);
+
+/* ---- log_install.c --------------------------------------------------------------------------- */
+
+/* Cuts the file of `base` at `position` and removes all newer segments, newest first; blocking. */
+int sp_log_cut_files(const char *directory, uint64_t base, uint64_t position);
+
+/* Makes SP_INSTALL_NAME durable, then finishes it as below; blocking. */
+int sp_log_install_files(const char *directory,
+                         const struct sp_blob *image,
+                         const struct sp_segment_header *header);
+
+/* Removes the old log and begins the new one; may be repeated after a crash; blocking. */
+int sp_log_install_finish(const char *directory, const struct sp_segment_header *header);
+
+/* ---- log_checkpoint.c ------------------------------------------------------------------------ */
+
+/* Starts the next checkpoint job if its time has come. */
+void sp_log_checkpoint_start(struct sp_log *log);
+
+/* Drops queued checkpoints of segments above `base_max`, but for the one being written. */
+void sp_log_checkpoint_cancel(struct sp_log *log, uint64_t base_max);
+
+/* ---- log_recover.c --------------------------------------------------------------------------- */
+
+struct sp_log_recovery {
+    const char *directory;
+    uint64_t group_id;
+    uint64_t replica_id;
+    uint64_t key_seed;
+    char *text; /* what is wrong, on failure */
+    size_t text_size;
+};
+
+/* Opens the log in a directory, blocking, on any thread: newest checkpoint, then the tail; a torn
+ * end is cut. SPATE_ERR_CORRUPT, SPATE_ERR_IO, SPATE_ERR_NO_SPACE, SPATE_ERR_NOMEM. */
+int sp_log_recover(const struct sp_log_recovery *recovery, struct sp_log **out_log);
+
+#endif /* SP_STORAGE_LOG_STATE_H */

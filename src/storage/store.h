@@ -1,0 +1,147 @@
+/* One node's data directory: its lock, its identity, its votes, its logs, and the group flush.
+ *
+ *   DATA/lock                              held while a node runs
+ *   DATA/meta.a  DATA/meta.b               two copies of the meta log (identity, registry, votes)
+ *   DATA/replicas/GROUP.REPLICA/           one log: BASE.log  BASE.checkpoint  BASE.index
+ *   DATA/quarantine/                       what the metadata does not know; never deleted by us
+ *
+ * All writes are grouped: what was asked for in one loop turn, or while the last flush ran, becomes
+ * one write and one sync per log, and one per copy of the meta log, in worker jobs that the
+ * before-sleep hook starts. A failed write or sync is final: the store reports it once through
+ * `failed` and completes nothing any more; the node must stop. All calls on the loop thread. */
+#ifndef SP_STORAGE_STORE_H
+#define SP_STORAGE_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "io/loop.h"
+#include "storage/log.h"
+
+#define SP_CLUSTER_ID_SIZE 16
+
+/* How far the forming of the cluster has come on this node (D10). */
+enum sp_identity_state {
+    SP_IDENTITY_EMPTY = 0,   /* a fresh directory */
+    SP_IDENTITY_FORMING = 1, /* a cluster id was proposed; nobody may have started with it yet */
+    SP_IDENTITY_FORMED = 2,  /* member of the cluster for good */
+};
+
+struct sp_identity {
+    enum sp_identity_state state;
+    uint32_t node_id;
+    uint64_t incarnation; /* drawn by chance when the directory was made */
+    uint8_t cluster_id[SP_CLUSTER_ID_SIZE];
+};
+
+struct sp_store;
+
+struct sp_store_options {
+    const char *path;       /* data directory; created when it is missing */
+    uint32_t node_id;       /* a directory of another node is refused */
+    uint64_t segment_bytes; /* roll size; 0: SP_SEGMENT_BYTES_DEFAULT */
+};
+
+struct sp_store_handler {
+    /* Meta requests up to `sequence` are durable on both copies. */
+    void (*meta_durable)(void *arg, uint64_t sequence);
+    /* The disk failed: `text` says what and where. At most once. */
+    void (*failed)(void *arg, int status, const char *text);
+};
+
+/* Opens or makes the data directory, blocking, before the node serves. Recovers the meta log: the
+ * longer valid copy wins and the other is rewritten from it. SPATE_ERR_LOCKED: another process has
+ * it; SPATE_ERR_CORRUPT: both copies are damaged, or it belongs to another node; SPATE_ERR_IO,
+ * SPATE_ERR_NO_SPACE, SPATE_ERR_NOMEM. On failure `text` (of `text_size` bytes) says what to do. */
+int sp_store_open(struct sp_loop *loop,
+                  const struct sp_store_options *options,
+                  const struct sp_store_handler *handler,
+                  void *arg,
+                  char *text,
+                  size_t text_size,
+                  struct sp_store **out_store);
+
+/* Flushes what is pending, closes the logs' files, releases the lock, then calls `closed`. All logs
+ * must have been closed before. */
+void sp_store_close(struct sp_store *store, void (*closed)(void *arg), void *arg);
+
+const struct sp_identity *sp_store_identity(const struct sp_store *store);
+
+/* Asks for a new identity; durable when meta_durable reports the returned sequence. 0: NOMEM. */
+uint64_t sp_store_set_identity(struct sp_store *store, const struct sp_identity *identity);
+
+/* ---- votes ----------------------------------------------------------------------------------- */
+
+/* Asks for term and vote (0: none) of a replica; returns the sequence as above. */
+uint64_t sp_store_set_vote(
+    struct sp_store *store, uint64_t group_id, uint64_t replica_id, uint64_t term, uint64_t vote);
+
+/* What was set last; zeros when nothing was. */
+void sp_store_vote(const struct sp_store *store,
+                   uint64_t group_id,
+                   uint64_t replica_id,
+                   uint64_t *out_term,
+                   uint64_t *out_vote);
+
+/* Everything up to this sequence is durable. */
+uint64_t sp_store_meta_durable(const struct sp_store *store);
+
+/* ---- replicas -------------------------------------------------------------------------------- */
+
+/* One replica in the registry. */
+struct sp_replica_record {
+    uint64_t group_id;
+    uint64_t replica_id;
+};
+
+/* Calls `each` for every registered replica in order of registration. */
+void sp_store_replicas(const struct sp_store *store,
+                       void (*each)(void *arg, const struct sp_replica_record *record),
+                       void *arg);
+
+bool sp_store_has_replica(const struct sp_store *store, uint64_t group_id, uint64_t replica_id);
+
+struct sp_replica_open;
+typedef void (*sp_replica_open_cb)(struct sp_replica_open *open, int status);
+
+/* Opens a log, or creates it, in a worker job; embedded by its caller. */
+struct sp_replica_open {
+    struct sp_job job;
+    struct sp_list node;
+    struct sp_store *store;
+    uint64_t group_id;
+    uint64_t replica_id;
+    struct sp_slice first; /* creating: the frame at index 1 (sealed on chain 0), or empty */
+    sp_replica_open_cb cb;
+    struct sp_log *log;         /* result of success; the receiver closes it */
+    char text[256];             /* result of failure: what is wrong, where */
+    uint64_t registry_sequence; /* internal: meta sequence that makes it known */
+    int status;                 /* internal */
+    bool create;                /* internal */
+};
+
+/* Opens the log of a registered replica: newest checkpoint, then the tail, a torn end is cut and
+ * traced. Recovered bytes are synced before it completes. Fill group_id, replica_id, cb first.
+ * Completes with 0, SPATE_ERR_NOT_FOUND (not registered), SPATE_ERR_CORRUPT (registered and missing
+ * or damaged: it must not vote), SPATE_ERR_IO, SPATE_ERR_NOMEM. */
+void sp_store_open_replica(struct sp_store *store, struct sp_replica_open *open);
+
+/* Makes a new log that begins with `first` (taken on success and failure) or empty, and registers
+ * it. A leftover directory of the same name that is not registered is moved to quarantine.
+ * Completes when registration is durable: 0, SPATE_ERR_EXISTS (registered already), SPATE_ERR_IO,
+ * SPATE_ERR_NO_SPACE, SPATE_ERR_NOMEM. */
+void sp_store_create_replica(struct sp_store *store, struct sp_replica_open *open);
+
+/* Unregisters a replica whose topic was deleted and removes its directory (by a job, after the
+ * registry is durable). Its log must be closed. */
+int sp_store_delete_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id);
+
+/* Moves directories below replicas/ that are not registered into quarantine/, with a trace each. */
+int sp_store_quarantine_unknown(struct sp_store *store);
+
+/* Free bytes of the disk, as read at the last flush or opening. */
+uint64_t sp_store_free_bytes(const struct sp_store *store);
+
+struct sp_loop *sp_store_loop(const struct sp_store *store);
+
+#endif /* SP_STORAGE_STORE_H */

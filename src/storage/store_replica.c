@@ -1,0 +1,437 @@
+/* Replicas of a data directory: registry, opening, creating, deleting, quarantine.
+ *
+ *   create:  directory, first segment, synced (job) -> registry record durable -> callback
+ *   delete:  registry record durable -> directory removed (job)
+ *
+ * So a registered replica always has its data, and what is not registered is nobody's. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "base/trace.h"
+#include "spate/error.h"
+#include "storage/disk.h"
+#include "storage/log_state.h"
+#include "storage/store_state.h"
+
+#define NAME_SIZE 48               /* two numbers of 20 digits, a point, NUL */
+#define NUMBERED_SIZE 272          /* any name of a directory entry and a number */
+#define QUARANTINE_NAMES_MAX 10000 /* of one replica; then the operator must look */
+
+struct deletion {
+    struct sp_job job;
+    struct sp_list node;
+    struct sp_store *store;
+    struct sp_replica_record record;
+    uint64_t sequence;
+    int status;
+};
+
+static void replica_name(char *out_name, uint64_t group_id, uint64_t replica_id)
+{
+    (void)snprintf(out_name, NAME_SIZE, "%" PRIu64 ".%" PRIu64, group_id, replica_id);
+}
+
+static void
+replica_path(const struct sp_store *store, uint64_t group_id, uint64_t replica_id, char *out_path)
+{
+    char name[NAME_SIZE];
+
+    replica_name(name, group_id, replica_id);
+    sp_disk_path(out_path, store->replicas_directory, name);
+}
+
+void sp_store_replicas(const struct sp_store *store,
+                       void (*each)(void *arg, const struct sp_replica_record *record),
+                       void *arg)
+{
+    sp_meta_replicas(store->meta, each, arg);
+}
+
+bool sp_store_has_replica(const struct sp_store *store, uint64_t group_id, uint64_t replica_id)
+{
+    const struct sp_replica_record record = { group_id, replica_id };
+
+    return sp_meta_has_replica(store->meta, &record);
+}
+
+/* ---- quarantine ------------------------------------------------------------------------------ */
+
+/* Moves replicas/NAME to the first free name in quarantine/. */
+static int quarantine(const struct sp_store *store, const char *name)
+{
+    char directory[SP_DISK_PATH_SIZE];
+    char from[SP_DISK_PATH_SIZE];
+    char to[SP_DISK_PATH_SIZE];
+
+    sp_disk_path(directory, store->directory, SP_QUARANTINE_DIRECTORY);
+    sp_disk_path(from, store->replicas_directory, name);
+    for (unsigned i = 0; i < QUARANTINE_NAMES_MAX; i++) {
+        char numbered[NUMBERED_SIZE];
+
+        if (snprintf(numbered, sizeof numbered, "%s.%u", name, i) >= (int)sizeof numbered) {
+            return SPATE_ERR_INVALID;
+        }
+        sp_disk_path(to, directory, numbered);
+        if (!sp_path_exists(to)) {
+            break;
+        }
+    }
+    int rv = sp_path_rename(from, to);
+    if (rv == 0) {
+        rv = sp_dir_sync(directory);
+    }
+    if (rv == 0) {
+        rv = sp_dir_sync(store->replicas_directory);
+    }
+    SP_TRACE_WARN("storage",
+                  "unregistered replica directory moved to quarantine",
+                  "from=%s to=%s error=%s",
+                  from,
+                  to,
+                  spate_error_name(rv));
+    return rv;
+}
+
+static bool name_is_registered(const struct sp_store *store, const char *name)
+{
+    char expected[NAME_SIZE];
+    uint64_t group_id = 0;
+    uint64_t replica_id = 0;
+
+    if (sscanf(name, "%" SCNu64 ".%" SCNu64, &group_id, &replica_id) != 2) {
+        return false;
+    }
+    replica_name(expected, group_id, replica_id);
+    return strcmp(name, expected) == 0 && sp_store_has_replica(store, group_id, replica_id);
+}
+
+static int quarantine_if_unknown(void *arg, const char *name)
+{
+    const struct sp_store *store = arg;
+
+    return name_is_registered(store, name) ? 0 : quarantine(store, name);
+}
+
+int sp_store_quarantine_unknown(struct sp_store *store)
+{
+    return sp_dir_list(store->replicas_directory, quarantine_if_unknown, store);
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static int recover(struct sp_replica_open *open, const char *directory)
+{
+    const struct sp_log_recovery recovery = {
+        .directory = directory,
+        .group_id = open->group_id,
+        .replica_id = open->replica_id,
+        .key_seed = open->store->key_seed,
+        .text = open->text,
+        .text_size = sizeof open->text,
+    };
+
+    return sp_log_recover(&recovery, &open->log);
+}
+
+static void open_work(struct sp_job *job)
+{
+    struct sp_replica_open *open = SP_CONTAINER_OF(job, struct sp_replica_open, job);
+    char path[SP_DISK_PATH_SIZE];
+
+    if (open->status == 0) {
+        replica_path(open->store, open->group_id, open->replica_id, path);
+        open->status = recover(open, path);
+    }
+}
+
+static void complete(struct sp_replica_open *open)
+{
+    if (open->status == 0) {
+        sp_store_adopt(open->store, open->log);
+    }
+    open->cb(open, open->status);
+}
+
+static void fail_text(struct sp_replica_open *open, const char *what)
+{
+    (void)snprintf(open->text,
+                   sizeof open->text,
+                   "log of group %" PRIu64 ", replica %" PRIu64 ": %s",
+                   open->group_id,
+                   open->replica_id,
+                   what);
+}
+
+/* A log that was opened while the store closed has no owner any more. */
+static void cancel_if_closing(struct sp_replica_open *open)
+{
+    if (open->store->closing && open->status == 0) {
+        sp_log_free(open->log);
+        open->log = NULL;
+        open->status = SPATE_ERR_CANCELED;
+        fail_text(open, "the store is closing");
+    }
+}
+
+static void open_done(struct sp_job *job)
+{
+    struct sp_replica_open *open = SP_CONTAINER_OF(job, struct sp_replica_open, job);
+    struct sp_store *store = open->store;
+
+    store->jobs -= 1;
+    cancel_if_closing(open);
+    complete(open);
+    sp_store_advance(store);
+}
+
+static void begin(struct sp_store *store, struct sp_replica_open *open, bool create)
+{
+    open->store = store;
+    open->log = NULL;
+    open->status = 0;
+    open->create = create;
+    open->text[0] = '\0';
+    sp_list_init(&open->node);
+    store->jobs += 1;
+}
+
+void sp_store_open_replica(struct sp_store *store, struct sp_replica_open *open)
+{
+    begin(store, open, false);
+    if (!sp_store_has_replica(store, open->group_id, open->replica_id)) {
+        open->status = SPATE_ERR_NOT_FOUND;
+        fail_text(open, "it is not registered on this node");
+    }
+    sp_job_start(store->loop, &open->job, open_work, open_done);
+}
+
+/* ---- creating -------------------------------------------------------------------------------- */
+
+/* Writes the first frame behind the header, with a marker as in every write. */
+static int write_first(const struct sp_replica_open *open,
+                       const struct sp_segment_header *header,
+                       struct sp_file *file)
+{
+    uint8_t marker[SP_LOG_FRAME_HEADER_SIZE];
+    const struct sp_iovec pieces[] = {
+        { marker, sizeof marker },
+        { open->first.bytes, open->first.size },
+    };
+
+    sp_segment_marker_encode(header, 0, 0, 0, marker);
+    int rv = sp_file_write(file, SP_SEGMENT_HEADER_SIZE, pieces, 2);
+    return rv == 0 ? sp_file_sync(file) : rv;
+}
+
+static int check_first(const struct sp_replica_open *open)
+{
+    const struct sp_log_point nothing = { .index = 0 };
+    struct sp_log_point after;
+    struct sp_log_frame frame;
+
+    if (open->first.size == 0) {
+        return 0;
+    }
+    int rv = sp_log_frame_verify(open->first.bytes, open->first.size, &frame);
+    if (rv != 0 || open->first.size != sp_log_frame_size(frame.length)) {
+        return SPATE_ERR_CORRUPT;
+    }
+    return sp_log_point_follow(&nothing, open->group_id, &frame, open->first.bytes, &after);
+}
+
+static int make_files(struct sp_replica_open *open, const char *path)
+{
+    const struct sp_segment_header header = {
+        .group_id = open->group_id,
+        .marker_key = sp_log_marker_key(open->store->key_seed, open->group_id, 1),
+    };
+    char name[NAME_SIZE];
+    struct sp_file *file = NULL;
+    int rv = check_first(open);
+
+    replica_name(name, open->group_id, open->replica_id);
+    if (rv == 0 && sp_path_exists(path)) {
+        rv = quarantine(open->store, name);
+    }
+    if (rv == 0) {
+        rv = sp_dir_create(path);
+    }
+    if (rv == 0) {
+        rv = sp_segment_create(path, &header, &file);
+    }
+    if (rv == 0 && open->first.size > 0) {
+        rv = write_first(open, &header, file);
+    }
+    sp_file_close(file);
+    return rv == 0 ? sp_dir_sync(open->store->replicas_directory) : rv;
+}
+
+static void create_work(struct sp_job *job)
+{
+    struct sp_replica_open *open = SP_CONTAINER_OF(job, struct sp_replica_open, job);
+    char path[SP_DISK_PATH_SIZE];
+
+    if (open->status != 0) {
+        return;
+    }
+    replica_path(open->store, open->group_id, open->replica_id, path);
+    open->status = make_files(open, path);
+    if (open->status != 0) {
+        fail_text(open, "its files could not be made");
+        return;
+    }
+    open->status = recover(open, path);
+}
+
+static void create_done(struct sp_job *job)
+{
+    struct sp_replica_open *open = SP_CONTAINER_OF(job, struct sp_replica_open, job);
+    struct sp_store *store = open->store;
+    const struct sp_replica_record record = { open->group_id, open->replica_id };
+
+    store->jobs -= 1;
+    sp_slice_unref(&open->first);
+    cancel_if_closing(open);
+    if (open->status == 0) {
+        open->registry_sequence = sp_meta_create_replica(store->meta, &record);
+        if (open->registry_sequence == 0) {
+            sp_log_free(open->log);
+            open->log = NULL;
+            open->status = SPATE_ERR_NOMEM;
+            fail_text(open, "out of memory");
+        }
+    }
+    if (open->status == 0) {
+        sp_list_append(&store->creations, &open->node);
+    } else {
+        complete(open);
+    }
+    sp_store_advance(store);
+}
+
+void sp_store_create_replica(struct sp_store *store, struct sp_replica_open *open)
+{
+    begin(store, open, true);
+    if (sp_store_has_replica(store, open->group_id, open->replica_id)) {
+        open->status = SPATE_ERR_EXISTS;
+        fail_text(open, "it exists already");
+    }
+    sp_job_start(store->loop, &open->job, create_work, create_done);
+}
+
+/* ---- deleting -------------------------------------------------------------------------------- */
+
+static void delete_work(struct sp_job *job)
+{
+    struct deletion *deletion = SP_CONTAINER_OF(job, struct deletion, job);
+    const struct sp_store *store = deletion->store;
+    char path[SP_DISK_PATH_SIZE];
+
+    replica_path(store, deletion->record.group_id, deletion->record.replica_id, path);
+    deletion->status = sp_path_remove_tree(path);
+    if (deletion->status == 0) {
+        deletion->status = sp_dir_sync(store->replicas_directory);
+    }
+}
+
+static void delete_done(struct sp_job *job)
+{
+    struct deletion *deletion = SP_CONTAINER_OF(job, struct deletion, job);
+    struct sp_store *store = deletion->store;
+
+    if (deletion->status != 0 && deletion->status != SPATE_ERR_NOT_FOUND) {
+        SP_TRACE_WARN("storage",
+                      "directory of a deleted replica not removed, the next start moves it away",
+                      "replicas=%s group=%" PRIu64 " replica=%" PRIu64 " error=%s",
+                      store->replicas_directory,
+                      deletion->record.group_id,
+                      deletion->record.replica_id,
+                      spate_error_name(deletion->status));
+    }
+    sp_mem_free(deletion);
+    store->jobs -= 1;
+    sp_store_advance(store);
+}
+
+int sp_store_delete_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id)
+{
+    const struct sp_replica_record record = { group_id, replica_id };
+
+    if (!sp_meta_has_replica(store->meta, &record)) {
+        return SPATE_ERR_NOT_FOUND;
+    }
+    struct deletion *deletion = sp_mem_calloc(1, sizeof *deletion);
+    if (deletion == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    deletion->store = store;
+    deletion->record = record;
+    deletion->sequence = sp_meta_delete_replica(store->meta, &record);
+    if (deletion->sequence == 0) {
+        sp_mem_free(deletion);
+        return SPATE_ERR_NOMEM;
+    }
+    sp_list_append(&store->deletions, &deletion->node);
+    return 0;
+}
+
+/* ---- the registry is durable ----------------------------------------------------------------- */
+
+static void complete_creations(struct sp_store *store, uint64_t durable)
+{
+    struct sp_list ready;
+
+    sp_list_init(&ready);
+    SP_LIST_EACH_SAFE (node, &store->creations) {
+        struct sp_replica_open *open = SP_LIST_ENTRY(node, struct sp_replica_open, node);
+
+        if (open->registry_sequence <= durable) {
+            sp_list_remove(node);
+            sp_list_append(&ready, node);
+        }
+    }
+    while (!sp_list_empty(&ready)) {
+        struct sp_replica_open *open = SP_LIST_ENTRY(ready.next, struct sp_replica_open, node);
+
+        sp_list_remove(&open->node);
+        cancel_if_closing(open);
+        complete(open);
+    }
+}
+
+void sp_store_registry_durable(struct sp_store *store)
+{
+    uint64_t durable = sp_meta_durable(store->meta);
+
+    SP_LIST_EACH_SAFE (node, &store->deletions) {
+        struct deletion *deletion = SP_LIST_ENTRY(node, struct deletion, node);
+
+        if (deletion->sequence <= durable) {
+            sp_list_remove(node);
+            store->jobs += 1;
+            sp_job_start(store->loop, &deletion->job, delete_work, delete_done);
+        }
+    }
+    complete_creations(store, durable);
+}
+
+void sp_store_drop_waiting(struct sp_store *store)
+{
+    while (!sp_list_empty(&store->deletions)) {
+        struct deletion *deletion = SP_LIST_ENTRY(store->deletions.next, struct deletion, node);
+
+        sp_list_remove(&deletion->node);
+        sp_mem_free(deletion);
+    }
+    while (!sp_list_empty(&store->creations)) {
+        struct sp_replica_open *open =
+            SP_LIST_ENTRY(store->creations.next, struct sp_replica_open, node);
+
+        sp_list_remove(&open->node);
+        sp_log_free(open->log);
+        open->log = NULL;
+    }
+}

@@ -1,0 +1,65 @@
+/* What the store's and the log's files share: the store's state. Included only in src/storage. */
+#ifndef SP_STORAGE_STORE_STATE_H
+#define SP_STORAGE_STORE_STATE_H
+
+#include "io/file.h"
+#include "io/loop.h"
+#include "storage/meta.h"
+#include "storage/store.h"
+
+#define SP_REPLICAS_DIRECTORY "replicas"
+#define SP_QUARANTINE_DIRECTORY "quarantine"
+#define SP_STORE_TEXT_SIZE 256
+#define SP_COOL_AFTER_MS 5000 /* an idle log keeps durable frames in memory for so long */
+
+struct sp_store {
+    struct sp_loop *loop;
+    struct sp_store_handler handler;
+    void *handler_arg;
+    char *directory;
+    char *replicas_directory;
+    uint64_t segment_bytes;
+    uint64_t key_seed; /* drawn at opening, for the segments' marker keys */
+    struct sp_file *lock;
+    struct sp_meta *meta;
+    struct sp_job meta_job;
+    int meta_status;
+    bool meta_flushing;
+    struct sp_hook hook;
+    struct sp_timer cool_timer;
+    struct sp_list logs;
+    struct sp_list dirty;     /* logs to flush at the end of this turn */
+    struct sp_list warm;      /* logs with durable frames in memory, longest unused first */
+    struct sp_list creations; /* struct sp_replica_open that wait for the registry */
+    struct sp_list deletions; /* directories to remove, struct deletion in store_replica.c */
+    unsigned jobs;            /* opening, creating and deleting jobs that run */
+    uint64_t free_bytes;
+    bool failed;
+    bool closing;
+    void (*closed)(void *arg);
+    void *closed_arg;
+    struct sp_deferred deferred;
+};
+
+/* A write or sync failed: reports once, ends all flushing. `step` says what, `place` where. */
+void sp_store_fail(struct sp_store *store, int status, const char *step, const char *place);
+
+/* Lets the log be flushed at the end of this turn. */
+void sp_store_mark_dirty(struct sp_store *store, struct sp_log *log);
+
+/* The log was used: it keeps its durable frames in memory a while. */
+void sp_store_mark_warm(struct sp_store *store, struct sp_log *log);
+
+/* Makes the log one of the store's. */
+void sp_store_adopt(struct sp_store *store, struct sp_log *log);
+
+/* Ends the store's closing when nothing is in flight. */
+void sp_store_advance(struct sp_store *store);
+
+/* Creations and deletions whose registry sequence is durable go on. */
+void sp_store_registry_durable(struct sp_store *store);
+
+/* Frees what waits for the registry, at the end. */
+void sp_store_drop_waiting(struct sp_store *store);
+
+#endif /* SP_STORAGE_STORE_STATE_H */
