@@ -1,0 +1,27 @@
+/* Decides whether the sender of a HELLO is to be talked to. */
+#ifndef SP_CLUSTER_GREETING_H
+#define SP_CLUSTER_GREETING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "wire/peer_api.h"
+
+#define SP_REFUSAL_SIZE 200 /* of a sentence that says why a connection is closed */
+
+/* What this node knows. */
+struct sp_greeting_facts {
+    uint32_t node_id;               /* of this node */
+    uint32_t expected_node_id;      /* who should answer at the address; 0: it called us */
+    bool known;                     /* the sender's id is among the nodes */
+    uint64_t connected_incarnation; /* of the sender's id, while it is connected; else 0 */
+    const uint8_t *cluster_id;      /* NULL: this node is not formed */
+};
+
+/* 0, or SPATE_ERR_WRONG_CLUSTER or SPATE_ERR_INVALID with the reason in `text` (SP_REFUSAL_SIZE
+ * bytes). Any thread. */
+int sp_greeting_check(const struct sp_greeting_facts *facts,
+                      const struct sp_peer_hello *hello,
+                      char *text);
+
+#endif /* SP_CLUSTER_GREETING_H */

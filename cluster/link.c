@@ -1,0 +1,494 @@
+/* One outbound connection between nodes: keeping it up, and knowing soon when the other is gone. */
+#include "cluster/link.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "base/rand.h"
+#include "base/trace.h"
+#include "spate/error.h"
+
+enum {
+    PAUSE_MS_MIN = 20,
+    PAUSE_MS_MAX = 500,
+    CONNECT_MS_MAX = 1000,  /* a host that is off answers nothing; then a SYN lost is sent again */
+    GREETING_MS_MAX = 1000, /* a stopped process accepts connections but says nothing */
+    KEEPALIVE_MS = 1000,
+    SILENCE_MS_MAX = 5000, /* TCP alone would hide a partition, and its end, for minutes */
+    REFUSED_MS_MAX = 100,  /* a refusal comes within a round trip, a failing network later */
+    HURRY_MS = 2,          /* between attempts while it is open whether the process has died */
+    HURRIES_MAX = 10,
+    TRACES_PER_SECOND_MAX = 2,
+};
+
+enum link_step {
+    LINK_NEW,
+    LINK_CONNECTING,
+    LINK_GREETING,
+    LINK_UP,
+    LINK_WAITING,
+    LINK_CLOSING,
+};
+
+struct sp_link {
+    struct sp_loop *loop;
+    const struct sp_link_handler *handler;
+    void *arg;
+    uint32_t node_id;
+    enum link_step step;
+    enum sp_link_state state; /* as told to the handler */
+    bool was_up;              /* since it was last DEAD, or ever */
+    struct sp_stream *stream; /* CONNECTING */
+    struct sp_stream *probe;  /* UP: a connect that tells whether the process is there */
+    struct sp_conn *conn;     /* GREETING, UP, and CLOSING until it has ended */
+    struct sp_timer timer;    /* whatever the step waits for */
+    uint64_t step_began_ms;
+    uint64_t probe_began_ms;
+    uint64_t heard_ms; /* last HELLO */
+    uint32_t pause_ms;
+    uint32_t hurries; /* quick attempts since it was UP */
+    struct sp_rand rand;
+    struct sp_buf heartbeats; /* entries of this turn */
+    struct sp_deferred flush;
+    struct sp_deferred finish;
+    struct sp_trace_limit refused_limit;
+    void (*closed)(void *arg);
+    void *closed_arg;
+    char address[SP_ADDRESS_SIZE_MAX];
+};
+
+/* ---- states ---------------------------------------------------------------------------------- */
+
+static void set_state(struct sp_link *link, enum sp_link_state state)
+{
+    static const char *const names[] = { "down", "up", "dead" };
+
+    if (link->state == state || link->step == LINK_CLOSING) {
+        return;
+    }
+    link->state = state;
+    SP_TRACE_INFO("link",
+                  "link changed",
+                  "node=%u address=%s state=%s",
+                  link->node_id,
+                  link->address,
+                  names[state]);
+    link->handler->changed(link->arg, link, state);
+}
+
+static void enter(struct sp_link *link, enum link_step step, uint64_t timeout_ms)
+{
+    uint64_t now_ms = sp_loop_now_ms(link->loop);
+
+    link->step = step;
+    link->step_began_ms = now_ms;
+    /* Fails only when the loop has no place for one more timer; this one always had a place, and
+     * should it be lost, a greeting from the other node connects as well. */
+    (void)sp_timer_start(&link->timer, now_ms + timeout_ms);
+}
+
+static void wait_to_connect(struct sp_link *link)
+{
+    bool hurry = link->was_up && link->hurries < HURRIES_MAX;
+    uint64_t pause_ms = HURRY_MS;
+
+    if (hurry) {
+        link->hurries += 1;
+    } else {
+        pause_ms = link->pause_ms / 2 + sp_rand_below(&link->rand, link->pause_ms);
+        link->pause_ms = link->pause_ms * 2 < PAUSE_MS_MAX ? link->pause_ms * 2 : PAUSE_MS_MAX;
+    }
+    enter(link, LINK_WAITING, pause_ms);
+}
+
+/* ---- greeting -------------------------------------------------------------------------------- */
+
+static void say_hello(struct sp_link *link)
+{
+    struct sp_peer_message message = { .kind = SP_PEER_HELLO };
+
+    link->handler->greeting(link->arg, &message.u.hello);
+    if (sp_peer_send(link->conn, &message, NULL, 0) == SPATE_ERR_NOMEM) {
+        sp_conn_close(link->conn, false); /* what follows would be out of order without it */
+    }
+}
+
+static void trace_refused(struct sp_link *link, const char *message, const char *text, size_t size)
+{
+    if (sp_trace_allowed(
+            &link->refused_limit, sp_loop_now_ms(link->loop), TRACES_PER_SECOND_MAX, NULL)) {
+        SP_TRACE_WARN("link",
+                      message,
+                      "node=%u address=%s why=\"%.*s\"",
+                      link->node_id,
+                      link->address,
+                      (int)size,
+                      text);
+    }
+}
+
+static void on_hello(struct sp_link *link, const struct sp_peer_hello *hello)
+{
+    char text[SP_REFUSAL_SIZE] = "";
+
+    if (link->handler->hello(link->arg, link, hello, text) != 0) {
+        trace_refused(link, "node refused", text, strlen(text));
+        link->pause_ms = PAUSE_MS_MAX;
+        sp_peer_refuse(link->conn, text);
+        return;
+    }
+    link->heard_ms = sp_loop_now_ms(link->loop);
+    if (link->step == LINK_GREETING) {
+        link->pause_ms = PAUSE_MS_MIN;
+        link->hurries = 0;
+        link->was_up = true;
+        enter(link, LINK_UP, KEEPALIVE_MS);
+        set_state(link, SP_LINK_UP);
+    }
+}
+
+static void
+on_message(void *arg, struct sp_conn *conn, struct sp_blob *blob, size_t position, size_t size)
+{
+    struct sp_link *link = arg;
+    struct sp_peer_message message;
+
+    if (sp_peer_message_decode(blob, position, size, &message) != 0) {
+        sp_conn_close(conn, false);
+    } else if (message.kind == SP_PEER_HELLO) {
+        on_hello(link, &message.u.hello);
+    } else if (message.kind == SP_PEER_REFUSED) {
+        link->pause_ms = PAUSE_MS_MAX;
+        trace_refused(link, "refused by node", (const char *)message.body.bytes, message.body.size);
+        sp_conn_close(conn, false);
+    } else {
+        sp_conn_close(conn, false); /* nothing else belongs on this connection */
+    }
+}
+
+/* ---- connecting ------------------------------------------------------------------------------ */
+
+static void on_closed(void *arg, struct sp_conn *conn, int status)
+{
+    struct sp_link *link = arg;
+    bool was_up = link->step == LINK_UP;
+
+    (void)conn;
+    (void)status; /* whatever it was, the connection is gone */
+    link->conn = NULL;
+    sp_buf_clear(&link->heartbeats);
+    if (link->step == LINK_CLOSING) {
+        sp_loop_defer(link->loop, &link->finish);
+        return;
+    }
+    wait_to_connect(link);
+    if (was_up) {
+        sp_link_connect(link);
+        set_state(link, SP_LINK_DOWN);
+    }
+}
+
+static const struct sp_conn_handler link_conn_handler = {
+    .message = on_message,
+    .closed = on_closed,
+};
+
+static void drop_stream(struct sp_stream **stream)
+{
+    if (*stream != NULL) {
+        sp_stream_close(*stream, NULL, NULL);
+        *stream = NULL;
+    }
+}
+
+/* A quick refusal means that nobody listens there any more. */
+static bool means_dead(const struct sp_link *link, uint64_t began_ms)
+{
+    return sp_loop_now_ms(link->loop) - began_ms <= REFUSED_MS_MAX;
+}
+
+static void on_connect(void *arg, struct sp_stream *stream, int status)
+{
+    struct sp_link *link = arg;
+
+    if (status != 0) {
+        bool dead = link->was_up && means_dead(link, link->step_began_ms);
+
+        drop_stream(&link->stream);
+        link->was_up = link->was_up && !dead;
+        wait_to_connect(link);
+        if (dead) {
+            set_state(link, SP_LINK_DEAD);
+        }
+        return;
+    }
+    link->stream = NULL;
+    if (sp_conn_new(
+            link->loop, stream, &sp_conn_node_messages, &link_conn_handler, link, &link->conn) !=
+        0) {
+        wait_to_connect(link);
+        return;
+    }
+    enter(link, LINK_GREETING, GREETING_MS_MAX);
+    say_hello(link);
+}
+
+void sp_link_connect(struct sp_link *link)
+{
+    if (link->step != LINK_NEW && link->step != LINK_WAITING) {
+        return;
+    }
+    enter(link, LINK_CONNECTING, CONNECT_MS_MAX);
+    if (sp_stream_connect(link->loop, link->address, on_connect, link, &link->stream) != 0) {
+        link->stream = NULL;
+        wait_to_connect(link);
+    }
+}
+
+/* ---- suspicion ------------------------------------------------------------------------------- */
+
+static void on_probe(void *arg, struct sp_stream *stream, int status)
+{
+    struct sp_link *link = arg;
+
+    (void)stream;
+    drop_stream(&link->probe);
+    if (status != 0 && means_dead(link, link->probe_began_ms) && link->step == LINK_UP) {
+        sp_conn_close(link->conn, false);
+    }
+}
+
+void sp_link_suspect(struct sp_link *link)
+{
+    sp_link_connect(link);
+    if (link->step != LINK_UP || link->probe != NULL) {
+        return;
+    }
+    link->probe_began_ms = sp_loop_now_ms(link->loop);
+    if (sp_stream_connect(link->loop, link->address, on_probe, link, &link->probe) != 0) {
+        link->probe = NULL; /* then silence will tell */
+    }
+}
+
+static void keep_alive(struct sp_link *link)
+{
+    if (sp_loop_now_ms(link->loop) - link->heard_ms >= SILENCE_MS_MAX) {
+        sp_conn_close(link->conn, false);
+        return;
+    }
+    say_hello(link);
+    (void)sp_timer_start(&link->timer, sp_loop_now_ms(link->loop) + KEEPALIVE_MS); /* as in enter */
+}
+
+static void on_timer(struct sp_timer *timer)
+{
+    struct sp_link *link = SP_CONTAINER_OF(timer, struct sp_link, timer);
+
+    switch (link->step) {
+    case LINK_CONNECTING:
+        drop_stream(&link->stream);
+        wait_to_connect(link);
+        break;
+    case LINK_GREETING:
+        sp_conn_close(link->conn, false);
+        break;
+    case LINK_UP:
+        keep_alive(link);
+        break;
+    case LINK_WAITING:
+        sp_link_connect(link);
+        break;
+    case LINK_NEW:
+    case LINK_CLOSING:
+        break;
+    }
+}
+
+/* ---- sending --------------------------------------------------------------------------------- */
+
+static void flush_heartbeats(struct sp_link *link)
+{
+    struct sp_peer_message message = { .kind = SP_PEER_HEARTBEATS };
+
+    if (link->heartbeats.size == 0) {
+        return;
+    }
+    if (link->step == LINK_UP) {
+        message.u.count = (uint32_t)(link->heartbeats.size / SP_PEER_RAFT_SIZE);
+        struct sp_blob *blob = sp_blob_copy(link->heartbeats.bytes, link->heartbeats.size);
+        if (blob != NULL) {
+            struct sp_slice piece = { blob, blob->bytes, blob->size };
+            (void)sp_peer_send(link->conn, &message, &piece, 1); /* lost; Raft sends again */
+            sp_blob_unref(blob);
+        }
+    }
+    sp_buf_clear(&link->heartbeats);
+}
+
+static void on_flush(struct sp_deferred *deferred)
+{
+    flush_heartbeats(SP_CONTAINER_OF(deferred, struct sp_link, flush));
+}
+
+static int check_queue(const struct sp_link *link)
+{
+    if (link->step != LINK_UP) {
+        return SPATE_ERR_CLOSED;
+    }
+    return sp_link_queued_bytes(link) > SP_PEER_QUEUE_BYTES_MAX ? SPATE_ERR_BUSY : 0;
+}
+
+int sp_link_send(struct sp_link *link,
+                 const struct sp_peer_message *message,
+                 const struct sp_slice *pieces,
+                 unsigned count)
+{
+    int rv = check_queue(link);
+
+    if (rv != 0) {
+        return rv;
+    }
+    flush_heartbeats(link);
+    return sp_peer_send(link->conn, message, pieces, count);
+}
+
+int sp_link_send_heartbeat(struct sp_link *link, const struct sp_peer_raft *raft)
+{
+    uint8_t entry[SP_PEER_RAFT_SIZE];
+    int rv = check_queue(link);
+
+    SP_ASSERT(raft->kind != SP_PEER_INSTALL);
+    SP_ASSERT(raft->frame_count == 0);
+    if (rv != 0) {
+        return rv;
+    }
+    if (link->heartbeats.size == link->heartbeats.size_max) {
+        flush_heartbeats(link);
+    }
+    sp_peer_raft_encode(raft, entry);
+    rv = sp_buf_append(&link->heartbeats, entry, sizeof entry);
+    if (rv == 0) {
+        sp_loop_defer(link->loop, &link->flush);
+    }
+    return rv;
+}
+
+void sp_link_greet(struct sp_link *link)
+{
+    if (link->step == LINK_GREETING || link->step == LINK_UP) {
+        flush_heartbeats(link);
+        say_hello(link);
+    }
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static void on_finish(struct sp_deferred *deferred)
+{
+    struct sp_link *link = SP_CONTAINER_OF(deferred, struct sp_link, finish);
+    void (*closed)(void *arg) = link->closed;
+    void *closed_arg = link->closed_arg;
+
+    sp_buf_deinit(&link->heartbeats);
+    sp_mem_free(link);
+    if (closed != NULL) {
+        closed(closed_arg);
+    }
+}
+
+int sp_link_new(struct sp_loop *loop,
+                uint32_t node_id,
+                const char *address,
+                const struct sp_link_handler *handler,
+                void *arg,
+                struct sp_link **out_link)
+{
+    size_t size = strlen(address);
+
+    if (size >= SP_ADDRESS_SIZE_MAX) {
+        return SPATE_ERR_INVALID;
+    }
+    struct sp_link *link = sp_mem_calloc(1, sizeof *link);
+    if (link == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    link->loop = loop;
+    link->handler = handler;
+    link->arg = arg;
+    link->node_id = node_id;
+    link->pause_ms = PAUSE_MS_MIN;
+    memcpy(link->address, address, size + 1);
+    sp_rand_init(&link->rand, sp_loop_random(loop));
+    sp_buf_init(&link->heartbeats, (size_t)SP_PEER_HEARTBEATS_MAX * SP_PEER_RAFT_SIZE);
+    sp_timer_init(&link->timer, loop, on_timer);
+    sp_deferred_init(&link->flush, on_flush);
+    sp_deferred_init(&link->finish, on_finish);
+    *out_link = link;
+    return 0;
+}
+
+int sp_link_set_address(struct sp_link *link, const char *address)
+{
+    size_t size = strlen(address);
+
+    if (size >= SP_ADDRESS_SIZE_MAX) {
+        return SPATE_ERR_INVALID;
+    }
+    if (strcmp(link->address, address) == 0) {
+        return 0;
+    }
+    memcpy(link->address, address, size + 1);
+    link->was_up = false; /* what happens at the old address says nothing about the process */
+    drop_stream(&link->probe);
+    if (link->conn != NULL) {
+        sp_conn_close(link->conn, true);
+    } else if (link->step == LINK_CONNECTING) {
+        drop_stream(&link->stream);
+        link->step = LINK_WAITING;
+    }
+    sp_link_connect(link);
+    return 0;
+}
+
+uint32_t sp_link_node_id(const struct sp_link *link)
+{
+    return link->node_id;
+}
+
+const char *sp_link_address(const struct sp_link *link)
+{
+    return link->address;
+}
+
+enum sp_link_state sp_link_state(const struct sp_link *link)
+{
+    return link->state;
+}
+
+size_t sp_link_queued_bytes(const struct sp_link *link)
+{
+    size_t queued = link->conn == NULL ? 0 : sp_conn_queued_bytes(link->conn);
+
+    return queued + link->heartbeats.size;
+}
+
+void sp_link_close(struct sp_link *link, void (*closed)(void *arg), void *arg)
+{
+    SP_ASSERT(link->step != LINK_CLOSING);
+    if (link->conn != NULL) {
+        flush_heartbeats(link);
+    }
+    link->step = LINK_CLOSING;
+    link->closed = closed;
+    link->closed_arg = arg;
+    sp_timer_stop(&link->timer);
+    sp_deferred_cancel(&link->flush);
+    drop_stream(&link->stream);
+    drop_stream(&link->probe);
+    if (link->conn != NULL) {
+        sp_conn_close(link->conn, true);
+    } else {
+        sp_loop_defer(link->loop, &link->finish);
+    }
+}

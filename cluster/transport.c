@@ -1,0 +1,493 @@
+/* Ties the links to other nodes, the node port and the forming of the cluster together. */
+#include "cluster/transport.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "cluster/bootstrap.h"
+#include "cluster/greeting.h"
+#include "cluster/inbound.h"
+#include "cluster/link.h"
+#include "cluster/seeds.h"
+#include "spate/error.h"
+
+/* Another node. */
+struct node {
+    struct sp_link *link;
+    struct sp_inbound *inbound; /* its newest connection to us; NULL: none */
+    uint64_t incarnation;       /* of its last HELLO; 0: none yet */
+};
+
+struct sp_transport {
+    struct sp_loop *loop;
+    struct sp_store *store;
+    const struct sp_transport_handler *handler;
+    void *arg;
+    uint32_t node_id;
+    struct sp_node_port *port;
+    struct node nodes[SP_NODES_MAX];
+    unsigned node_count;
+    struct sp_seeds seeds;
+    struct sp_bootstrap bootstrap;
+    struct sp_timer tick;
+    struct sp_deferred start;
+    bool closing;
+    unsigned closing_count; /* parts that have not ended */
+    void (*closed)(void *arg);
+    void *closed_arg;
+};
+
+/* Place of a node in `nodes`, or node_count. */
+static unsigned find_place(const struct sp_transport *transport, uint32_t node_id)
+{
+    unsigned i = 0;
+
+    while (i < transport->node_count && sp_link_node_id(transport->nodes[i].link) != node_id) {
+        i += 1;
+    }
+    return i;
+}
+
+static struct node *find_node(struct sp_transport *transport, uint32_t node_id)
+{
+    unsigned place = find_place(transport, node_id);
+
+    return place < transport->node_count ? &transport->nodes[place] : NULL;
+}
+
+static bool formed(const struct sp_transport *transport)
+{
+    return transport->bootstrap.identity.state == SP_IDENTITY_FORMED;
+}
+
+/* ---- greeting -------------------------------------------------------------------------------- */
+
+static void make_greeting(void *arg, struct sp_peer_hello *out_hello)
+{
+    const struct sp_transport *transport = arg;
+    const struct sp_identity *identity = &transport->bootstrap.identity;
+
+    *out_hello = (struct sp_peer_hello){
+        .node_id = transport->node_id,
+        .feature_level = SP_PEER_FEATURE_LEVEL,
+        .incarnation = identity->incarnation,
+        .identity_state = (uint32_t)identity->state,
+        .seeds_hash = transport->seeds.hash,
+    };
+    memcpy(out_hello->cluster_id, identity->cluster_id, SP_CLUSTER_ID_SIZE);
+}
+
+/* Whether to talk to the sender of this HELLO; `expected` is who should answer there, 0: anyone. */
+static int check_hello(struct sp_transport *transport,
+                       const struct sp_peer_hello *hello,
+                       uint32_t expected,
+                       char *text)
+{
+    struct node *node = find_node(transport, hello->node_id);
+    bool connected =
+        node != NULL && (node->inbound != NULL || sp_link_state(node->link) == SP_LINK_UP);
+    const struct sp_greeting_facts facts = {
+        .node_id = transport->node_id,
+        .expected_node_id = expected,
+        .known = node != NULL,
+        .connected_incarnation = connected ? node->incarnation : 0,
+        .cluster_id = formed(transport) ? transport->bootstrap.identity.cluster_id : NULL,
+    };
+    int rv = sp_greeting_check(&facts, hello, text);
+
+    if (rv == 0) {
+        node->incarnation = hello->incarnation;
+    }
+    return rv;
+}
+
+static void keep_ticking(struct sp_transport *transport)
+{
+    if (sp_bootstrap_busy(&transport->bootstrap) && !sp_timer_active(&transport->tick)) {
+        /* Without memory for it the next hello tries again. */
+        (void)sp_timer_start(&transport->tick,
+                             sp_loop_now_ms(transport->loop) + SP_BOOTSTRAP_TICK_MS);
+    }
+}
+
+static void tell_bootstrap(struct sp_transport *transport, const struct sp_peer_hello *hello)
+{
+    sp_bootstrap_hello(&transport->bootstrap, hello);
+    keep_ticking(transport);
+}
+
+static int
+on_link_hello(void *arg, struct sp_link *link, const struct sp_peer_hello *hello, char *text)
+{
+    struct sp_transport *transport = arg;
+    int rv = check_hello(transport, hello, sp_link_node_id(link), text);
+
+    if (rv == 0) {
+        tell_bootstrap(transport, hello);
+    }
+    return rv;
+}
+
+static void on_link_changed(void *arg, struct sp_link *link, enum sp_link_state state)
+{
+    struct sp_transport *transport = arg;
+
+    if (transport->closing) {
+        return;
+    }
+    if (state == SP_LINK_UP && sp_bootstrap_busy(&transport->bootstrap)) {
+        sp_bootstrap_tick(&transport->bootstrap);
+    }
+    transport->handler->link(transport->arg, sp_link_node_id(link), state);
+}
+
+static const struct sp_link_handler link_handler = {
+    .greeting = make_greeting,
+    .hello = on_link_hello,
+    .changed = on_link_changed,
+};
+
+/* ---- receiving ------------------------------------------------------------------------------- */
+
+static int on_inbound_hello(void *arg,
+                            struct sp_inbound *inbound,
+                            const struct sp_peer_hello *hello,
+                            char *text)
+{
+    struct sp_transport *transport = arg;
+    int rv = check_hello(transport, hello, 0, text);
+
+    if (rv != 0) {
+        return rv;
+    }
+    struct node *node = find_node(transport, hello->node_id);
+    struct sp_inbound *before = node->inbound;
+    node->inbound = inbound;
+    if (before != NULL && before != inbound) {
+        sp_inbound_drop(before); /* the node would not connect twice: the old one is a ghost */
+    }
+    sp_link_connect(node->link);
+    tell_bootstrap(transport, hello);
+    return 0;
+}
+
+static void on_inbound_ended(void *arg, struct sp_inbound *inbound)
+{
+    struct sp_transport *transport = arg;
+    struct node *node = find_node(transport, sp_inbound_hello(inbound)->node_id);
+
+    if (node != NULL && node->inbound == inbound) {
+        node->inbound = NULL;
+        sp_link_suspect(node->link);
+    }
+}
+
+static void
+deliver(struct sp_transport *transport, uint32_t node_id, struct sp_peer_message *message)
+{
+    struct sp_peer_message single = { .kind = SP_PEER_RAFT };
+
+    if (message->kind != SP_PEER_HEARTBEATS) {
+        transport->handler->message(transport->arg, node_id, message);
+        return;
+    }
+    for (uint32_t i = 0; i < message->u.count && !transport->closing; i++) {
+        sp_peer_raft_decode(message->body.bytes + (size_t)i * SP_PEER_RAFT_SIZE, &single.u.raft);
+        single.body = (struct sp_slice){ NULL, NULL, 0 };
+        transport->handler->message(transport->arg, node_id, &single);
+    }
+}
+
+static int on_inbound_message(void *arg,
+                              struct sp_inbound *inbound,
+                              struct sp_peer_message *message,
+                              char *text)
+{
+    struct sp_transport *transport = arg;
+    const struct sp_peer_hello *hello = sp_inbound_hello(inbound);
+
+    if (transport->closing) {
+        return 0;
+    }
+    if (message->kind == SP_PEER_FORM || message->kind == SP_PEER_FORM_OK ||
+        message->kind == SP_PEER_FORMED) {
+        sp_bootstrap_message(
+            &transport->bootstrap, hello->node_id, message->kind, message->u.form.cluster_id);
+        keep_ticking(transport);
+        return 0;
+    }
+    if (hello->identity_state != SP_IDENTITY_FORMED) {
+        (void)snprintf(text, SP_REFUSAL_SIZE, "only members of a formed cluster may send this");
+        return SPATE_ERR_WRONG_CLUSTER;
+    }
+    /* While this node is still forming, its cluster's messages are early, not wrong. */
+    if (!formed(transport)) {
+        return 0;
+    }
+    /* Said again: it may have greeted before this node was formed. */
+    int rv = check_hello(transport, hello, 0, text);
+    if (rv == 0) {
+        deliver(transport, hello->node_id, message);
+    }
+    return rv;
+}
+
+static const struct sp_node_port_handler port_handler = {
+    .greeting = make_greeting,
+    .hello = on_inbound_hello,
+    .message = on_inbound_message,
+    .ended = on_inbound_ended,
+};
+
+/* ---- forming --------------------------------------------------------------------------------- */
+
+static uint64_t bootstrap_persist(void *arg, const struct sp_identity *identity)
+{
+    struct sp_transport *transport = arg;
+
+    return sp_store_set_identity(transport->store, identity);
+}
+
+static void bootstrap_send(void *arg,
+                           uint32_t node_id,
+                           enum sp_peer_kind kind,
+                           const uint8_t cluster_id[SP_CLUSTER_ID_SIZE])
+{
+    struct sp_peer_message message = { .kind = kind };
+    struct sp_transport *transport = arg;
+
+    memcpy(message.u.form.cluster_id, cluster_id, SP_CLUSTER_ID_SIZE);
+    (void)sp_transport_send(transport, node_id, &message, NULL, 0); /* the tick sends it again */
+}
+
+static void bootstrap_changed(void *arg)
+{
+    struct sp_transport *transport = arg;
+
+    for (unsigned i = 0; i < transport->node_count; i++) {
+        sp_link_greet(transport->nodes[i].link);
+    }
+}
+
+static void bootstrap_formed(void *arg, bool fresh)
+{
+    struct sp_transport *transport = arg;
+
+    transport->handler->formed(
+        transport->arg, transport->seeds.node_ids, transport->seeds.count, fresh);
+}
+
+static uint64_t bootstrap_random(void *arg)
+{
+    struct sp_transport *transport = arg;
+
+    return sp_loop_random(transport->loop);
+}
+
+static const struct sp_bootstrap_handler bootstrap_handler = {
+    .persist = bootstrap_persist,
+    .send = bootstrap_send,
+    .changed = bootstrap_changed,
+    .formed = bootstrap_formed,
+    .random = bootstrap_random,
+};
+
+static void on_start(struct sp_deferred *deferred)
+{
+    struct sp_transport *transport = SP_CONTAINER_OF(deferred, struct sp_transport, start);
+
+    sp_bootstrap_start(&transport->bootstrap);
+    keep_ticking(transport);
+}
+
+static void on_tick(struct sp_timer *timer)
+{
+    struct sp_transport *transport = SP_CONTAINER_OF(timer, struct sp_transport, tick);
+
+    sp_bootstrap_tick(&transport->bootstrap);
+    keep_ticking(transport);
+}
+
+void sp_transport_meta_durable(struct sp_transport *transport, uint64_t sequence)
+{
+    if (!transport->closing) {
+        sp_bootstrap_durable(&transport->bootstrap, sequence);
+    }
+}
+
+/* ---- starting -------------------------------------------------------------------------------- */
+
+static int add_node(struct sp_transport *transport, uint32_t node_id, const char *address)
+{
+    struct node *node = &transport->nodes[transport->node_count];
+
+    if (transport->node_count == SP_NODES_MAX) {
+        return SPATE_ERR_BUSY;
+    }
+    *node = (struct node){ .link = NULL };
+    int rv = sp_link_new(transport->loop, node_id, address, &link_handler, transport, &node->link);
+    if (rv == 0) {
+        transport->node_count += 1;
+    }
+    return rv;
+}
+
+/* Undoes what sp_transport_new has done before it failed. */
+static void abandon(struct sp_transport *transport)
+{
+    for (unsigned i = 0; i < transport->node_count; i++) {
+        sp_link_close(transport->nodes[i].link, NULL, NULL);
+    }
+    sp_mem_free(transport);
+}
+
+int sp_transport_new(struct sp_loop *loop,
+                     struct sp_store *store,
+                     const struct sp_transport_options *options,
+                     const struct sp_transport_handler *handler,
+                     void *arg,
+                     struct sp_transport **out_transport)
+{
+    struct sp_transport *transport = sp_mem_calloc(1, sizeof *transport);
+
+    if (transport == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    transport->loop = loop;
+    transport->store = store;
+    transport->handler = handler;
+    transport->arg = arg;
+    transport->node_id = options->node_id;
+    sp_timer_init(&transport->tick, loop, on_tick);
+    sp_deferred_init(&transport->start, on_start);
+    int rv = sp_seeds_init(&transport->seeds, options);
+    for (unsigned i = 0; i < transport->seeds.count && rv == 0; i++) {
+        if (transport->seeds.node_ids[i] != transport->node_id) {
+            rv = add_node(transport, transport->seeds.node_ids[i], transport->seeds.addresses[i]);
+        }
+    }
+    if (rv == 0) {
+        rv = sp_node_port_open(loop, options->listen, &port_handler, transport, &transport->port);
+    }
+    if (rv != 0) {
+        abandon(transport);
+        return rv;
+    }
+    sp_bootstrap_init(&transport->bootstrap,
+                      sp_store_identity(store),
+                      transport->seeds.node_ids,
+                      transport->seeds.count,
+                      transport->seeds.hash,
+                      &bootstrap_handler,
+                      transport);
+    for (unsigned i = 0; i < transport->node_count; i++) {
+        sp_link_connect(transport->nodes[i].link);
+    }
+    sp_loop_defer(loop, &transport->start);
+    *out_transport = transport;
+    return 0;
+}
+
+int sp_transport_set_node(struct sp_transport *transport, uint32_t node_id, const char *address)
+{
+    struct node *node = find_node(transport, node_id);
+
+    if (node_id == 0 || node_id > SP_NODE_ID_MAX || address[0] == '\0') {
+        return SPATE_ERR_INVALID;
+    }
+    if (node_id == transport->node_id || transport->closing) {
+        return 0;
+    }
+    if (node != NULL) {
+        return sp_link_set_address(node->link, address);
+    }
+    int rv = add_node(transport, node_id, address);
+    if (rv == 0) {
+        sp_link_connect(transport->nodes[transport->node_count - 1].link);
+    }
+    return rv;
+}
+
+/* ---- sending --------------------------------------------------------------------------------- */
+
+int sp_transport_send(struct sp_transport *transport,
+                      uint32_t node_id,
+                      const struct sp_peer_message *message,
+                      const struct sp_slice *pieces,
+                      unsigned count)
+{
+    struct node *node = find_node(transport, node_id);
+
+    if (node == NULL || transport->closing) {
+        return SPATE_ERR_CLOSED;
+    }
+    return sp_link_send(node->link, message, pieces, count);
+}
+
+int sp_transport_send_heartbeat(struct sp_transport *transport,
+                                uint32_t node_id,
+                                const struct sp_peer_raft *raft)
+{
+    struct node *node = find_node(transport, node_id);
+
+    if (node == NULL || transport->closing) {
+        return SPATE_ERR_CLOSED;
+    }
+    return sp_link_send_heartbeat(node->link, raft);
+}
+
+enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id)
+{
+    unsigned place = find_place(transport, node_id);
+
+    return place < transport->node_count ? sp_link_state(transport->nodes[place].link)
+                                         : SP_LINK_DOWN;
+}
+
+size_t sp_transport_queued_bytes(const struct sp_transport *transport, uint32_t node_id)
+{
+    unsigned place = find_place(transport, node_id);
+
+    return place < transport->node_count ? sp_link_queued_bytes(transport->nodes[place].link) : 0;
+}
+
+uint16_t sp_transport_port(const struct sp_transport *transport)
+{
+    return sp_node_port_number(transport->port);
+}
+
+/* ---- ending ---------------------------------------------------------------------------------- */
+
+static void on_part_closed(void *arg)
+{
+    struct sp_transport *transport = arg;
+
+    SP_ASSERT(transport->closing_count > 0);
+    transport->closing_count -= 1;
+    if (transport->closing_count > 0) {
+        return;
+    }
+    void (*closed)(void *arg) = transport->closed;
+    void *closed_arg = transport->closed_arg;
+    sp_mem_free(transport);
+    if (closed != NULL) {
+        closed(closed_arg);
+    }
+}
+
+void sp_transport_close(struct sp_transport *transport, void (*closed)(void *arg), void *arg)
+{
+    SP_ASSERT(!transport->closing);
+    transport->closing = true;
+    transport->closed = closed;
+    transport->closed_arg = arg;
+    transport->closing_count = transport->node_count + 1;
+    sp_timer_stop(&transport->tick);
+    sp_deferred_cancel(&transport->start);
+    for (unsigned i = 0; i < transport->node_count; i++) {
+        sp_link_close(transport->nodes[i].link, on_part_closed, transport);
+    }
+    sp_node_port_close(transport->port, on_part_closed, transport);
+}

@@ -1,0 +1,106 @@
+/* Connections between nodes: one kept warm per direction and node pair, all messages of a loop turn
+ * in one write.
+ *
+ *   this node ---- outbound: everything we send ----> peer
+ *   this node <--- inbound: everything it sends ----- peer
+ *
+ * Both begin with HELLO, which checks version, cluster id, node id and incarnation. Messages to a
+ * peer arrive in order or not at all: what is queued when a connection breaks is dropped, Raft sends
+ * again. A broken outbound connection is tried again at once, then with a growing pause (20 ms to
+ * 500 ms, jittered). Nothing grows because a peer is slow: above SP_PEER_QUEUE_BYTES_MAX messages
+ * are dropped. HELLO is said again every second on each outbound connection and answered, so that a
+ * connection over which nothing comes through any more is given up after a few seconds. All calls on
+ * the loop thread. */
+#ifndef SP_CLUSTER_TRANSPORT_H
+#define SP_CLUSTER_TRANSPORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/limits.h"
+#include "io/loop.h"
+#include "storage/store.h"
+#include "wire/peer_api.h"
+
+struct sp_transport;
+
+enum sp_link_state {
+    SP_LINK_DOWN, /* no connection */
+    SP_LINK_UP,   /* HELLO went through in both directions */
+    SP_LINK_DEAD, /* was up, closed, and the reconnect was refused: the process is gone */
+};
+
+struct sp_transport_handler {
+    /* A message of a formed cluster's member (RAFT, HEARTBEATS, LEADERS, STOPPED, CALL, REPLY).
+     * `message->body` lies in a blob that lives until return; take references to keep it. */
+    void (*message)(void *arg, uint32_t node_id, struct sp_peer_message *message);
+    /* The state of the link to a node changed. */
+    void (*link)(void *arg, uint32_t node_id, enum sp_link_state state);
+    /* This node's cluster is formed: its identity is final. Once per start, never inside
+     * sp_transport_new. `members`: node ids of the seeds, sorted, for group 0's first membership.
+     * `fresh`: the cluster was formed just now, rather than before this start. A crash may have come
+     * between forming and the creation of group 0, so the receiver asks the store's registry, not
+     * `fresh`, whether group 0 is still to be created. */
+    void (*formed)(void *arg, const uint32_t *members, unsigned count, bool fresh);
+};
+
+struct sp_transport_options {
+    uint32_t node_id;
+    const char *listen;    /* address of the node port */
+    const char *advertise; /* how others reach it; default: listen */
+    struct {
+        uint32_t node_id;
+        char address[SP_ADDRESS_SIZE_MAX];
+    } seeds[SP_NODES_MAX]; /* includes this node if it is a seed */
+    unsigned seed_count;
+};
+
+/* Starts listening and connecting. The store gives and keeps the identity; forming (D10) is driven
+ * from here by cluster/bootstrap.h: a seed with an empty directory forms a cluster only after all
+ * seeds answered empty (or FORMING) with the same seed list; the lowest proposes the cluster id;
+ * nobody starts before all have it on disk. A seed that finds others FORMED while it is empty has a
+ * replaced disk: it traces an error, does not vote, and waits. SPATE_ERR_EXISTS: the address is in
+ * use; SPATE_ERR_INVALID: not an address of this machine, or the seeds are not distinct nodes from 1
+ * to SP_NODE_ID_MAX with addresses, this node among them; SPATE_ERR_NOMEM. */
+int sp_transport_new(struct sp_loop *loop,
+                     struct sp_store *store,
+                     const struct sp_transport_options *options,
+                     const struct sp_transport_handler *handler,
+                     void *arg,
+                     struct sp_transport **out_transport);
+
+/* To be called when the store reports meta durability (forming waits for it). */
+void sp_transport_meta_durable(struct sp_transport *transport, uint64_t sequence);
+
+/* Adds a node or changes its address (the controller's registry); the link is opened. This node
+ * itself is ignored. SPATE_ERR_INVALID: not a node id or address; SPATE_ERR_BUSY: SP_NODES_MAX
+ * nodes are known; SPATE_ERR_NOMEM. */
+int sp_transport_set_node(struct sp_transport *transport, uint32_t node_id, const char *address);
+
+/* Queues one message; it leaves at the end of this turn, behind what was queued to that node before,
+ * heartbeats included. `pieces` (at most SP_APPEND_FRAMES_MAX) become the body, each keeps a
+ * reference until it is sent. SPATE_ERR_CLOSED: no link, the message is dropped (normal);
+ * SPATE_ERR_BUSY: its queue is full, dropped; SPATE_ERR_TOO_LARGE; SPATE_ERR_NOMEM. */
+int sp_transport_send(struct sp_transport *transport,
+                      uint32_t node_id,
+                      const struct sp_peer_message *message,
+                      const struct sp_slice *pieces,
+                      unsigned count);
+
+/* Queues a Raft message without a body (any kind but INSTALL); those of one turn leave together as
+ * HEARTBEATS and arrive as single RAFT messages. Errors as sp_transport_send. */
+int sp_transport_send_heartbeat(struct sp_transport *transport,
+                                uint32_t node_id,
+                                const struct sp_peer_raft *raft);
+
+enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id);
+
+/* Bytes queued to a node and not yet taken by the kernel. */
+size_t sp_transport_queued_bytes(const struct sp_transport *transport, uint32_t node_id);
+
+uint16_t sp_transport_port(const struct sp_transport *transport);
+
+/* Sends what is queued, closes everything, then calls `closed` and frees. */
+void sp_transport_close(struct sp_transport *transport, void (*closed)(void *arg), void *arg);
+
+#endif /* SP_CLUSTER_TRANSPORT_H */
