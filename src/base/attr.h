@@ -12,6 +12,6 @@
 
 /* The struct of `type` whose member `member` is at `pointer`. */
 #define SP_CONTAINER_OF(pointer, type, member)                                                     \
-    ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 #endif /* SP_BASE_ATTR_H */

@@ -8,9 +8,9 @@
 #define SP_CLIENT_NAME_SIZE_MAX 128
 
 /* Cluster shape. */
-#define SP_NODE_ID_MAX 1023          /* fits the ordinal of any StatefulSet */
-#define SP_NODES_MAX 64              /* full mesh of connections: 64 * 63 sockets */
-#define SP_REPLICAS_MAX 7            /* tolerates three failures; more only slows the quorum */
+#define SP_NODE_ID_MAX 1023 /* fits the ordinal of any StatefulSet */
+#define SP_NODES_MAX 64     /* full mesh of connections: 64 * 63 sockets */
+#define SP_REPLICAS_MAX 7   /* tolerates three failures; more only slows the quorum */
 #define SP_PARTITIONS_PER_TOPIC_MAX 10000
 #define SP_TOPICS_MAX 20000
 #define SP_GROUPS_PER_NODE_MAX 20000 /* 32 KiB each when idle: 640 MiB */
@@ -20,15 +20,15 @@
 #define SP_BATCH_BYTES_MAX (8 * 1024 * 1024)
 #define SP_RECORDS_PER_BATCH_MAX 1000000 /* a 61-byte header may not announce more than this */
 #define SP_MESSAGE_BYTES_MAX (16 * 1024 * 1024 + 64 * 1024) /* client port, framing included */
-#define SP_MESSAGE_ELEMENTS_MAX 262144   /* plain-record produce: about 40,000 records */
+#define SP_MESSAGE_ELEMENTS_MAX 262144 /* plain-record produce: about 40,000 records */
 #define SP_PEER_MESSAGE_BYTES_MAX (16 * 1024 * 1024 + 64 * 1024) /* node port */
 
 /* Connections. */
 #define SP_CONNECTIONS_MAX 10000
-#define SP_REQUESTS_PER_CONNECTION_MAX 256           /* then the socket is not read */
+#define SP_REQUESTS_PER_CONNECTION_MAX 256 /* then the socket is not read */
 #define SP_REQUEST_BYTES_PER_CONNECTION_MAX (8 * 1024 * 1024 + SP_MESSAGE_BYTES_MAX)
-#define SP_WRITE_QUEUE_BYTES_MAX (16 * 1024 * 1024)  /* then requests of that peer wait */
-#define SP_MESSAGE_TIMEOUT_MS 30000                  /* a started message must be complete */
+#define SP_WRITE_QUEUE_BYTES_MAX (16 * 1024 * 1024) /* then requests of that peer wait */
+#define SP_MESSAGE_TIMEOUT_MS 30000                 /* a started message must be complete */
 #define SP_READ_CHUNK_BYTES (64 * 1024)
 
 /* Fetch. */
@@ -39,9 +39,9 @@
 /* Replication. */
 #define SP_APPEND_BYTES_MAX (1024 * 1024 + 128 * 1024) /* of frames in one AppendEntries */
 #define SP_APPEND_FRAMES_MAX 256
-#define SP_GROUP_PENDING_BYTES_MAX (32 * 1024 * 1024)  /* submitted, not committed */
+#define SP_GROUP_PENDING_BYTES_MAX (32 * 1024 * 1024) /* submitted, not committed */
 #define SP_GROUP_PENDING_ENTRIES_MAX 4096
-#define SP_PEER_QUEUE_BYTES_MAX (64 * 1024 * 1024)     /* then replication to it pauses */
+#define SP_PEER_QUEUE_BYTES_MAX (64 * 1024 * 1024) /* then replication to it pauses */
 
 /* Storage. */
 #define SP_SEGMENT_BYTES_DEFAULT (64 * 1024 * 1024)

@@ -13,8 +13,12 @@
 
 #include "base/attr.h"
 
-enum sp_trace_level { SP_TRACE_LEVEL_ERROR, SP_TRACE_LEVEL_WARN, SP_TRACE_LEVEL_INFO,
-                      SP_TRACE_LEVEL_DEBUG };
+enum sp_trace_level {
+    SP_TRACE_LEVEL_ERROR,
+    SP_TRACE_LEVEL_WARN,
+    SP_TRACE_LEVEL_INFO,
+    SP_TRACE_LEVEL_DEBUG,
+};
 
 /* Receives one trace; all strings are borrowed until return. May run on any thread. */
 typedef void (*sp_trace_sink)(void *arg,
@@ -52,9 +56,9 @@ const char *sp_trace_level_name(enum sp_trace_level level);
 
 /* At most `per_second_max` traces a second; zero-initialise, one per place and connection class. */
 struct sp_trace_limit {
-    uint64_t second;    /* second that `count` belongs to */
-    uint32_t count;     /* traces let through in it */
-    uint64_t dropped;   /* traces held back since the last one let through */
+    uint64_t second;  /* second that `count` belongs to */
+    uint32_t count;   /* traces let through in it */
+    uint64_t dropped; /* traces held back since the last one let through */
 };
 
 /* True if a trace may be written at `now_ms`; *out_dropped (may be NULL) is how many were held back

@@ -1,10 +1,10 @@
 /* Files, blocking and exact: what a storage engine asks of a disk and nothing else.
  *
  * Calls block; they belong in worker jobs, or on the loop thread before a node serves. Reads and
- * writes of one struct sp_file may run on several threads at once; the rest may not. Every error is SPATE_ERR_NOT_FOUND, SPATE_ERR_EXISTS,
- * SPATE_ERR_NO_SPACE, SPATE_ERR_LOCKED, SPATE_ERR_NOMEM or SPATE_ERR_IO (all else). After a failed
- * sync nothing is known about earlier writes: the caller must stop, never sync again (fsyncgate).
- * The simulator links a second body of this header. */
+ * writes of one struct sp_file may run on several threads at once; the rest may not. Every error is
+ * SPATE_ERR_NOT_FOUND, SPATE_ERR_EXISTS, SPATE_ERR_NO_SPACE, SPATE_ERR_LOCKED, SPATE_ERR_NOMEM or
+ * SPATE_ERR_IO (all else). After a failed sync nothing is known about earlier writes: the caller
+ * must stop, never sync again (fsyncgate). The simulator links a second body of this header. */
 #ifndef SP_IO_FILE_H
 #define SP_IO_FILE_H
 
@@ -20,9 +20,9 @@ struct sp_iovec {
 };
 
 enum {
-    SP_FILE_READ = 0,      /* existing file, read only */
-    SP_FILE_WRITE = 1,     /* existing file, read and write */
-    SP_FILE_CREATE = 2,    /* new file, read and write; SPATE_ERR_EXISTS when it exists */
+    SP_FILE_READ = 0,   /* existing file, read only */
+    SP_FILE_WRITE = 1,  /* existing file, read and write */
+    SP_FILE_CREATE = 2, /* new file, read and write; SPATE_ERR_EXISTS when it exists */
 };
 
 int sp_file_open(const char *path, int mode, struct sp_file **out_file);
@@ -33,11 +33,8 @@ void sp_file_close(struct sp_file *file);
 int sp_file_size(struct sp_file *file, uint64_t *out_size);
 
 /* Reads up to `size` bytes at `position`; *out_size is less only at the end of the file. */
-int sp_file_read(struct sp_file *file,
-                 uint64_t position,
-                 void *bytes,
-                 size_t size,
-                 size_t *out_size);
+int sp_file_read(
+    struct sp_file *file, uint64_t position, void *bytes, size_t size, size_t *out_size);
 
 /* Writes all pieces one after the other at `position`, or fails; a failed write may have written a
  * part. */

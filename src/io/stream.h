@@ -58,7 +58,9 @@ struct sp_stream_reader {
 };
 
 /* Starts reading; `reader` stays valid until the stream is closed. */
-int sp_stream_read_start(struct sp_stream *stream, const struct sp_stream_reader *reader, void *arg);
+int sp_stream_read_start(struct sp_stream *stream,
+                         const struct sp_stream_reader *reader,
+                         void *arg);
 
 /* Stops reading: bytes wait in the kernel and the peer is slowed down. Start again at will. */
 void sp_stream_read_stop(struct sp_stream *stream);

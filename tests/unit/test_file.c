@@ -17,11 +17,11 @@
 #include "spate/error.h"
 
 enum {
-    PATH_SIZE = 512,
+    PATH_SIZE = 1024,
     PIECES = 200, /* more than one system call takes */
 };
 
-static char root[64];
+static char root[PATH_SIZE / 2];
 static char path_buffer[PATH_SIZE];
 
 static const char *in_root(const char *name)
@@ -33,8 +33,14 @@ static const char *in_root(const char *name)
 static int set_up(void **state)
 {
     (void)state;
-    (void)snprintf(root, sizeof root, "/tmp/spate-test-file-XXXXXX");
-    assert_non_null(mkdtemp(root));
+    char name[] = "test-file-XXXXXX";
+
+    assert_non_null(mkdtemp(name));
+    char *path = realpath(name, NULL);
+    assert_non_null(path);
+    assert_true(strlen(path) < sizeof root);
+    strcpy(root, path);
+    free(path);
     return 0;
 }
 
