@@ -78,7 +78,22 @@ static struct change *new_change(struct sp_broker *broker,
     return change;
 }
 
-/* The topic's own settings: max.message.bytes for now. */
+/* The number in a setting's text, or 0 when it is none or not allowed. */
+static uint32_t parse_message_bytes(struct sp_bytes text)
+{
+    uint32_t value = 0;
+
+    for (size_t i = 0; i < text.size; i++) {
+        if (text.bytes[i] < '0' || text.bytes[i] > '9' || value > SP_BATCH_BYTES_MAX) {
+            return 0;
+        }
+        value = value * 10 + (uint32_t)(text.bytes[i] - '0');
+    }
+    return value >= SP_STATE_MESSAGE_BYTES_MIN && value <= SP_BATCH_BYTES_MAX ? value : 0;
+}
+
+/* The topic's own settings: max.message.bytes for now. Values are texts, as topic.describe shows
+ * them. */
 static int
 read_config(struct sp_bytes config, struct sp_proposal *proposal, char *text, size_t size)
 {
@@ -95,14 +110,16 @@ read_config(struct sp_bytes config, struct sp_proposal *proposal, char *text, si
                            key.bytes == NULL ? "" : (const char *)key.bytes);
             return SPATE_ERR_INVALID;
         }
-        proposal->message_bytes_max = (uint32_t)sp_cursor_int(&cursor, 1024, SP_BATCH_BYTES_MAX);
-    }
-    if (config.bytes != NULL && sp_cursor_status(&cursor) != 0) {
-        (void)snprintf(text,
-                       size,
-                       "topic.create: max.message.bytes must be a whole number from 1024 to %d",
-                       SP_BATCH_BYTES_MAX);
-        return SPATE_ERR_INVALID;
+        proposal->message_bytes_max = parse_message_bytes(sp_cursor_text(&cursor));
+        if (proposal->message_bytes_max == 0) {
+            (void)snprintf(text,
+                           size,
+                           "topic.create: max.message.bytes must be a text that holds a whole "
+                           "number from %d to %d",
+                           SP_STATE_MESSAGE_BYTES_MIN,
+                           SP_BATCH_BYTES_MAX);
+            return SPATE_ERR_INVALID;
+        }
     }
     return 0;
 }
