@@ -39,8 +39,8 @@ void sp_shape_init(const struct sp_shape *shape, void *value)
     }
 }
 
-/* Says what is wrong, with a field or (NULL) with the whole: "produce: field `topic` is missing". The
- * text is cut to its size. */
+/* Says what is wrong, with a field or (NULL) with the whole: "produce: field `topic` is missing".
+ * The text is cut to its size. */
 static int invalid(const struct sp_shape *shape,
                    const struct sp_field *field,
                    struct sp_api_error *error,

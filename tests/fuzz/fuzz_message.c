@@ -1,5 +1,5 @@
-/* Fuzzes the client protocol: whatever a decoder takes, it must take again from its own encoder; plain
- * records that become a batch must become a valid one. */
+/* Fuzzes the client protocol: whatever a decoder takes, it must take again from its own encoder;
+ * plain records that become a batch must become a valid one. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +22,7 @@ static void check(bool condition)
     }
 }
 
-/* Decode, encode, decode, encode: the two encodings must be the same bytes. `prelude` opens params. */
+/* Decode, encode, decode, encode: the two encodings must be the same bytes. `prelude` begins each. */
 #define TRIP(name, prelude)                                                                        \
     static void trip_##name(const struct sp_cursor *cursor)                                        \
     {                                                                                              \

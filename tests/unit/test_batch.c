@@ -120,7 +120,7 @@ static void test_batch_every_truncated_prefix_refused(void **state)
     check_prefixes(golden_lz4, sizeof golden_lz4);
 }
 
-/* The same with a size and a crc that fit the prefix: now the records themselves must give it away. */
+/* The same with a size and a crc that fit the prefix: now the records must give it away. */
 static void test_batch_every_resealed_prefix_refused(void **state)
 {
     static const struct {
@@ -196,6 +196,38 @@ static void test_batch_record_rules_are_checked(void **state)
     assert_int_equal(validate_changed(75, 0x01), SPATE_ERR_CORRUPT); /* minus one header */
     assert_int_equal(validate_changed(76, 0x01), SPATE_ERR_CORRUPT); /* null header name */
     assert_int_equal(validate_changed(62, 0x01), 0);                 /* attributes are free */
+}
+
+/* The golden batch and one byte more, with `record_size` as the last record's size field. */
+static int validate_longer(uint8_t record_size)
+{
+    uint8_t longer[sizeof golden_plain + 1] = { 0 };
+
+    memcpy(longer, golden_plain, sizeof golden_plain);
+    longer[11] += 1;
+    longer[sizeof golden_plain - 8] = record_size;
+    seal(longer, sizeof longer);
+    return validate(longer, sizeof longer);
+}
+
+static void test_batch_leftover_bytes_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(validate_longer(0x0e), SPATE_ERR_CORRUPT); /* behind the last record */
+    assert_int_equal(validate_longer(0x10), SPATE_ERR_CORRUPT); /* within it */
+}
+
+static void test_batch_producer_without_numbers_refused(void **state)
+{
+    uint8_t copy[sizeof golden_lz4];
+
+    (void)state;
+    for (size_t position = 51; position <= 53; position += 2) { /* epoch, sequence */
+        memcpy(copy, golden_lz4, sizeof copy);
+        copy[position] = 0x80;
+        seal(copy, sizeof copy);
+        assert_int_equal(validate(copy, sizeof copy), SPATE_ERR_INVALID);
+    }
 }
 
 static void test_batch_zero_records_refused(void **state)
@@ -333,6 +365,8 @@ int main(void)
         cmocka_unit_test(test_batch_every_flipped_bit_refused),
         cmocka_unit_test(test_batch_header_rules_are_checked),
         cmocka_unit_test(test_batch_record_rules_are_checked),
+        cmocka_unit_test(test_batch_leftover_bytes_refused),
+        cmocka_unit_test(test_batch_producer_without_numbers_refused),
         cmocka_unit_test(test_batch_zero_records_refused),
         cmocka_unit_test(test_batch_too_many_records_refused),
         cmocka_unit_test(test_batch_sums_beyond_64_bits_refused),

@@ -79,6 +79,7 @@ static void test_cursor_int_from_odd_float_refused(void **state)
     static const uint8_t floats[][9] = {
         { 0xcb, 0x3f, 0xf8, 0, 0, 0, 0, 0, 0 },    /* 1.5 */
         { 0xcb, 0x43, 0x40, 0, 0, 0, 0, 0, 1 },    /* 2^53 + 2 */
+        { 0xcb, 0xc3, 0x40, 0, 0, 0, 0, 0, 1 },    /* -2^53 - 2 */
         { 0xcb, 0x7f, 0xf0, 0, 0, 0, 0, 0, 0 },    /* infinity */
         { 0xcb, 0x7f, 0xf8, 0, 0, 0, 0, 0, 0 },    /* not a number */
         { 0xcb, 0xff, 0xef, 0xff, 0xff, 0, 0, 0 }, /* very negative */

@@ -128,6 +128,28 @@ static void test_records_faults_name_the_record(void **state)
     }
 }
 
+static void test_records_with_too_many_headers_refused(void **state)
+{
+    struct sp_buf buf;
+    struct sp_pack pack;
+    struct sp_api_error error;
+
+    (void)state;
+    sp_buf_init(&buf, BOUND);
+    sp_pack_init(&pack, &buf);
+    sp_pack_array(&pack, 1);
+    sp_pack_map(&pack, 1);
+    sp_pack_text(&pack, "h");
+    sp_pack_map(&pack, SP_RECORD_HEADERS_MAX + 1);
+    for (int i = 0; i <= SP_RECORD_HEADERS_MAX; i++) {
+        sp_pack_text(&pack, "n");
+        sp_pack_text(&pack, "v");
+    }
+    assert_int_equal(convert((const char *)buf.bytes, buf.size, &error), SPATE_ERR_INVALID);
+    assert_string_equal(error.text, "record 0: field `h` has too many headers");
+    sp_buf_deinit(&buf);
+}
+
 static void test_records_every_truncated_prefix_refused(void **state)
 {
     (void)state;
@@ -269,6 +291,34 @@ static void test_records_from_bad_batches_fail_the_pack(void **state)
     sp_buf_deinit(&buf);
 }
 
+/* A message has at most SP_MESSAGE_ELEMENTS_MAX elements, 64 of them kept for what is around; a
+ * record without headers has 11. */
+static void test_records_end_where_a_message_ends(void **state)
+{
+    struct sp_batch_builder many;
+    struct sp_record record = { .timestamp_ms = 1 };
+    struct sp_buf batch;
+    struct sp_buf buf;
+    struct sp_pack pack;
+
+    (void)state;
+    sp_buf_init(&batch, 1 << 20);
+    sp_buf_init(&buf, 1 << 20);
+    sp_batch_builder_init(&many, 1 << 20, SP_COMPRESSION_NONE);
+    for (int i = 0; i < 30000; i++) {
+        assert_int_equal(sp_batch_builder_add(&many, &record), 0);
+    }
+    assert_int_equal(sp_batch_builder_finish(&many, -1, -1, -1, &batch), 0);
+    sp_pack_init(&pack, &buf);
+    assert_int_equal(sp_batch_to_records(sp_bytes_of(batch.bytes, batch.size), 0, 1 << 20, &pack),
+                     0);
+    struct sp_cursor cursor = sp_cursor_of(sp_bytes_of(buf.bytes, buf.size));
+    assert_int_equal(sp_cursor_array(&cursor), (SP_MESSAGE_ELEMENTS_MAX - 64) / 11);
+    sp_batch_builder_deinit(&many);
+    sp_buf_deinit(&batch);
+    sp_buf_deinit(&buf);
+}
+
 static int scenario(void)
 {
     struct sp_buf buf;
@@ -301,11 +351,13 @@ int main(void)
         cmocka_unit_test(test_records_without_time_get_the_servers),
         cmocka_unit_test(test_records_headers_as_map_are_taken),
         cmocka_unit_test(test_records_faults_name_the_record),
+        cmocka_unit_test(test_records_with_too_many_headers_refused),
         cmocka_unit_test(test_records_every_truncated_prefix_refused),
         cmocka_unit_test(test_records_above_the_bound_refused),
         cmocka_unit_test(test_records_from_batches_cover_the_range),
         cmocka_unit_test(test_records_from_batch_have_golden_bytes),
         cmocka_unit_test(test_records_end_where_the_buffer_ends),
+        cmocka_unit_test(test_records_end_where_a_message_ends),
         cmocka_unit_test(test_records_from_bad_batches_fail_the_pack),
         cmocka_unit_test(test_records_survive_failing_allocations),
     };
