@@ -22,7 +22,7 @@ static void check(bool condition)
     }
 }
 
-/* Decode, encode, decode, encode: the two encodings must be the same bytes. `prelude` begins each. */
+/* Decode, encode, decode, encode: both encodings must be the same bytes. `prelude` begins each. */
 #define TRIP(name, prelude)                                                                        \
     static void trip_##name(const struct sp_cursor *cursor)                                        \
     {                                                                                              \
