@@ -66,10 +66,12 @@ static void on_change(void *arg, const struct sp_state_change *change)
     struct sp_controller *controller = outcome->controller;
 
     outcome->producer_id_first = change->producer_id_first;
-    if (change->kind == SP_STATE_NODE_CHANGED && controller->confirmed) {
+    if (change->kind == SP_STATE_NODE_CHANGED && controller->confirmed && !controller->stopped) {
         set_node(controller, change->node);
     }
-    controller->handler.changed(controller->arg, change);
+    if (!controller->stopped) {
+        controller->handler.changed(controller->arg, change);
+    }
 }
 
 static int

@@ -47,8 +47,9 @@ int sp_controller_new(const struct sp_controller_options *options,
  * replica id is their node id. */
 void sp_controller_start(struct sp_controller *controller, const uint32_t *members, unsigned count);
 
-/* Before the group table closes: lets go of group 0, stops all timers, and fails every proposal
- * with SPATE_ERR_CANCELED, now; later ones fail likewise. More than once is fine. */
+/* Before whoever the handler calls is closed, and before the group table is: lets go of group 0,
+ * stops all timers, fails every proposal with SPATE_ERR_CANCELED, now, and later ones likewise. The
+ * handler is not called any more. More than once is fine. */
 void sp_controller_stop(struct sp_controller *controller);
 
 /* Stops and frees; group 0 itself is closed by the group table, which must be closed first. */

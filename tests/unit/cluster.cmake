@@ -1,3 +1,6 @@
 spate_unit_test(cluster test_controller USES spate_base)
 spate_unit_test(cluster test_placement USES spate_base)
+spate_unit_test(cluster test_reconcile USES spate_base)
 spate_unit_test(cluster test_state USES spate_base)
+spate_unit_test(cluster test_bootstrap USES spate_base)
+spate_unit_test(cluster test_transport USES spate_net spate_io spate_wire spate_base)
