@@ -172,8 +172,8 @@ int sp_raft_guard_copy_configuration(const struct raft_configuration *from,
 int sp_raft_guard_init(struct sp_raft_guard *guard,
                        const struct sp_raft_guard_options *options) SP_CHECK_RESULT;
 
-/* Gives all memory back. Safe after a failed start and after a fatal error; after SPATE_ERR_NOMEM it
- * loses a little on purpose, as libraft then owns some of it twice. */
+/* Gives all memory back. Safe after a failed start and after a fatal error; after SPATE_ERR_NOMEM
+ * it loses a little on purpose, as libraft then owns some of it twice. */
 void sp_raft_guard_deinit(struct sp_raft_guard *guard);
 
 /* What was found on disk. */
@@ -336,11 +336,12 @@ int sp_raft_guard_transfer(struct sp_raft_guard *guard,
                            uint64_t now_ms,
                            uint64_t to) SP_CHECK_RESULT;
 
-/* Moves the floor of the log: `metadata` (its term is ignored) is the durable checkpoint at or above the new floor, and `trailing` entries up to its
- * index are kept; entries below are forgotten, and a follower that needs them is sent an
- * InstallSnapshot. Call it when the floor is durable and before segments are deleted. Errors,
- * without effect: SPATE_ERR_INVALID (index below 2, not above the current snapshot, above what is
- * committed and stored, or not in the log), SPATE_ERR_BUSY while installing. */
+/* Moves the floor of the log: `metadata` (its term is ignored) is the durable checkpoint at or above
+ * the new floor, and `trailing` entries up to its index are kept; entries below are forgotten, and
+ * a follower that needs them is sent an InstallSnapshot. Call it when the floor is durable and
+ * before segments are deleted. Errors, without effect: SPATE_ERR_INVALID (index below 2, not above
+ * the current snapshot, above what is committed and stored, or not in the log), SPATE_ERR_BUSY
+ * while installing. */
 int sp_raft_guard_snapshot(struct sp_raft_guard *guard,
                            uint64_t now_ms,
                            const struct raft_snapshot_metadata *metadata,

@@ -11,9 +11,10 @@
 
 /* --- libraft's heap ---
  *
- * libraft frees the batch of received entries in some cases and even the caller's array when a start
- * fails. The hook knows both pointers, so that ownership stays where our headers say it is. Where an
- * allocation fails libraft sometimes frees twice, so from then on a step frees nothing at all. */
+ * libraft frees the batch of received entries in some cases and even the caller's array when a
+ * start fails. The hook knows both pointers, so that ownership stays where our headers say it is.
+ * Where an allocation fails libraft sometimes frees twice, so from then on a step frees nothing at
+ * all. */
 
 static char unowned_batch;
 static _Thread_local const void *borrowed_array;

@@ -17,7 +17,8 @@ void *sp_raft_support_unowned_batch(void);
 /* From now on, on this thread, libraft's free ignores `array`; NULL ends it. */
 void sp_raft_support_borrow(const void *array);
 
-/* Around each raft_step, on its thread. The end tells whether an allocation has failed in between. */
+/* Around each raft_step, on its thread. The end tells whether an allocation has failed in between.
+ */
 void sp_raft_support_begin_step(void);
 bool sp_raft_support_end_step(void);
 

@@ -1,4 +1,5 @@
-/* The disk of a scenario node: operations are queued, flushed together and become durable in order. */
+/* The disk of a scenario node: operations are queued, flushed together and become durable in order.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -142,8 +143,8 @@ static void report(struct node *node, const struct op *op)
     }
 }
 
-/* Reports in order. While a step runs it may queue a truncation, which still takes back what the ops
- * behind this one prove: so they stay in the queue until their own turn. */
+/* Reports in order. While a step runs it may queue a truncation, which still takes back what the
+ * ops behind this one prove: so they stay in the queue until their own turn. */
 void disk_flush_done(struct node *node)
 {
     unsigned count = node->flush_count;

@@ -99,3 +99,24 @@ struct node *next_node(struct world *world, const struct node *node)
 {
     return &world->nodes[(node->number + 1) % world->node_count];
 }
+
+struct world *make_three(unsigned disabled, uint64_t seed)
+{
+    struct world_options options = { .seed = seed, .nodes = 3, .voters = 3, .disabled = disabled };
+    struct world *world = world_new(&options);
+
+    world->net_ms = 1;
+    return world;
+}
+
+struct world *make_sole_and_standby(unsigned disabled, uint64_t seed)
+{
+    struct world_options options = { .seed = seed, .nodes = 2, .voters = 1, .disabled = disabled };
+    struct world *world = world_new(&options);
+
+    world->net_ms = 1;
+    (void)world_run(world, 200);
+    (void)node_change(&world->nodes[0], 0x21);
+    (void)world_run(world, 500);
+    return world;
+}

@@ -1,4 +1,5 @@
-/* Runs a scenario with a guard and without it: with it all must be right, without it something wrong.
+/* Runs a scenario with a guard and without it: with it all must be right, without it something
+ * wrong.
  *
  * Without a guard libraft may abort or never come back, so that half runs in a child process. A
  * complaint of a check, a wrong outcome, an abort and a stall all count as wrong. */
@@ -7,7 +8,8 @@
 
 #include "raft_host.h"
 
-/* True if everything went as it should with the guards in `disabled` (SP_RAFT_GUARD_*) switched off. */
+/* True if everything went as it should with the guards in `disabled` (SP_RAFT_GUARD_*) switched
+ * off. */
 typedef bool (*scenario)(unsigned disabled);
 
 /* Fails the running cmocka test unless the scenario is right with all guards. */
@@ -18,6 +20,12 @@ void expect_wrong(scenario run, unsigned guard);
 
 /* Both. */
 void expect_needed(scenario run, unsigned guard);
+
+/* Three voters on a fast network. */
+struct world *make_three(unsigned disabled, uint64_t seed);
+
+/* One voter that leads, and a second node that is its standby. */
+struct world *make_sole_and_standby(unsigned disabled, uint64_t seed);
 
 /* Ends a scenario: frees the world. `right` and no complaint; a complaint is printed. */
 bool finish(struct world *world, bool right);

@@ -6,12 +6,12 @@
  *       world: clock ---+--- letters in flight (raft_net.c: FIFO, loss, reordering, cuts)
  *                       |
  *       node:  guard <--+--> memory log --ops--> disk log (raft_disk.c: asynchronous, in order, one
- *                       |                        flush at a time; a crash keeps a prefix of the ops)
+ *                       |                        flush at a time; a crash keeps a prefix of it)
  *                       v
- *       checks (raft_check.c): one leader per term, own vote, log matching, leader completeness, commits
- *       durable on a majority, applied entries never overwritten, terms and votes never go back
+ *       checks (raft_check.c): one leader per term, own vote, log matching, leader completeness,
+ *       commits durable on a majority, applied entries never overwritten, terms and votes never go back
  *
- * The first complaint stops the world and stays in world->failure. All chance comes from one seed. */
+ * The first complaint stops the world and stays in world->failure. All chance is from one seed. */
 #ifndef SP_TESTS_RAFT_HOST_H
 #define SP_TESTS_RAFT_HOST_H
 
@@ -261,7 +261,7 @@ void check_apply(struct node *node, uint64_t index);
 
 /* --- raft_schedule.c --- */
 
-/* One random schedule: faults for `seconds` of virtual time, then everything is healed and must go on.
+/* One random schedule: faults for `seconds` of virtual time, then all is healed and must go on.
  * True if it went well; otherwise `failure` (256 bytes) says what did not. */
 bool schedule_run(uint64_t seed, unsigned seconds, unsigned disabled, char *failure);
 

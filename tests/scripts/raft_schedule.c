@@ -1,5 +1,5 @@
-/* Random schedules: crashes, partitions, slow disks, bad networks, membership, snapshots, transfers.
- * The faults stop at the end, and then the group must make progress on every member. */
+/* Random schedules: crashes, partitions, slow disks, bad networks, membership, snapshots,
+ * transfers. The faults stop at the end, and then the group must make progress on every member. */
 #include <stdio.h>
 #include <string.h>
 

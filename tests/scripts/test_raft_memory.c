@@ -1,4 +1,5 @@
-/* Every allocation fails once: the guard says so, stops where it must, and nothing is touched twice. */
+/* Every allocation fails once: the guard says so, stops where it must, and nothing is touched
+ * twice. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,8 +14,8 @@
 
 #define ALLOCATIONS_MAX 200
 
-/* After a failed allocation the rest of that step frees nothing, on purpose; sp_mem_live_count shows
- * below that a life without failures leaves nothing behind. */
+/* After a failed allocation the rest of that step frees nothing, on purpose; sp_mem_live_count
+ * shows below that a life without failures leaves nothing behind. */
 SP_EXPORT const char *__lsan_default_suppressions(void);
 SP_EXPORT const char *__lsan_default_suppressions(void)
 {

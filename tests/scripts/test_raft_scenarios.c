@@ -28,8 +28,8 @@ static struct node *settled_leader(struct world *world)
 
 /* --- T: safety of the core --- */
 
-/* T1, Figure 8 of the Raft paper: an entry of an old term is on two of three disks, and its leader, now
- * of a newer term, must not commit it by counting. */
+/* T1, Figure 8 of the Raft paper: an entry of an old term is on two of three disks, and its leader,
+ * now of a newer term, must not commit it by counting. */
 static void test_t1_old_entry_is_not_committed_by_counting(void **state)
 {
     struct world *world = three(1, 1);
@@ -107,7 +107,8 @@ static void test_t6_rollback_to_compacted_configuration(void **state)
     assert_true(finish(world, true));
 }
 
-/* T7: a follower with a tail of an old leader acknowledges only what the new leader has verified. */
+/* T7: a follower with a tail of an old leader acknowledges only what the new leader has verified.
+ */
 static void test_t7_unverified_tail_is_not_acknowledged(void **state)
 {
     struct world *world = three(2, 0);
@@ -239,8 +240,8 @@ static void test_q1_sleeping_group_wakes_with_a_submit(void **state)
     assert_true(finish(world, true));
 }
 
-/* Q2: woken by its timer alone, a leader that was allowed to sleep stays leader; one that slept without
- * a fresh answer of a majority does not, so that it must not sleep. */
+/* Q2: woken by its timer alone, a leader that was allowed to sleep stays leader; one that slept
+ * without a fresh answer of a majority does not, so that it must not sleep. */
 static void test_q2_leader_without_fresh_majority_may_not_sleep(void **state)
 {
     struct world *world = three(22, 0);
@@ -319,6 +320,29 @@ static void test_forget_leader_waits_for_pending_writes(void **state)
     assert_true(finish(world, true));
 }
 
+/* A new leader that speaks up meanwhile is believed. */
+static void test_forget_leader_is_undone_by_a_new_one(void **state)
+{
+    struct world *world = three(84, 0);
+    struct node *old = settled_leader(world);
+    struct node *follower = next_node(world, old);
+    uint64_t term = raft_current_term(&old->guard.raft) + 1;
+
+    (void)state;
+    follower->stall_ms = 300;
+    assert_int_equal(node_submit(old, 1), 0);
+    assert_true(world_run(world, 20));
+    node_crash(old, false);
+    assert_true(sp_raft_guard_forget_leader(&follower->guard, world->now_ms, old->number + 1, 0));
+    struct letter append = make_append(term, follower->applied, term - 1, NULL, 0, 0);
+    assert_int_equal(node_receive(follower, third(world, old, follower)->number, &append), 0);
+    assert_true(world_run(world, 400));
+    assert_int_equal(follower->guard.raft.last_stored, follower->memory.last);
+    assert_int_equal(raft_state(&follower->guard.raft), RAFT_FOLLOWER);
+    assert_true(sp_raft_guard_timeout_ms(&follower->guard) > world->now_ms);
+    assert_true(finish(world, true));
+}
+
 static void test_transfer_waits_until_target_has_everything(void **state)
 {
     struct world *world = three(83, 0);
@@ -343,7 +367,8 @@ static void test_transfer_waits_until_target_has_everything(void **state)
 
 /* --- start --- */
 
-/* A replica that knows more to be committed than its floor says treats the last change as committed. */
+/* A replica that knows more to be committed than its floor says treats the last change as
+ * committed. */
 static void test_start_above_floor_confirms_the_change(void **state)
 {
     struct world_options options = { .seed = 91, .nodes = 4, .voters = 3 };
@@ -415,7 +440,8 @@ static void test_start_ignores_vote_requests_for_one_timeout(void **state)
 
 /* --- membership --- */
 
-/* One voter grows to three and moves away from the first node, which hands leadership over before. */
+/* One voter grows to three and moves away from the first node, which hands leadership over before.
+ */
 static void test_membership_group_moves_to_other_nodes(void **state)
 {
     static const mask steps[] = { 0x21, 0x11, 0x211, 0x111 };
@@ -458,6 +484,7 @@ int main(void)
         cmocka_unit_test(test_q2_leader_without_fresh_majority_may_not_sleep),
         cmocka_unit_test(test_forget_leader_elects_at_once),
         cmocka_unit_test(test_forget_leader_waits_for_pending_writes),
+        cmocka_unit_test(test_forget_leader_is_undone_by_a_new_one),
         cmocka_unit_test(test_transfer_waits_until_target_has_everything),
         cmocka_unit_test(test_start_above_floor_confirms_the_change),
         cmocka_unit_test(test_start_takes_term_from_the_last_entry),
