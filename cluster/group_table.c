@@ -61,6 +61,7 @@ static void on_watch_timer(struct sp_timer *timer)
         if (sp_leader_table_get(table->leaders, sp_raft_group_id(group), NULL) ==
             table->context.node_id) {
             note_leader(table, group);
+            sp_raft_group_watch(group);
         }
     }
     (void)sp_timer_start(timer, sp_loop_now_ms(table->context.loop) + WATCH_MS); /* it has room */

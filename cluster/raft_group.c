@@ -367,7 +367,7 @@ static void count_voters(const struct sp_raft_group *group, struct sp_raft_group
             raft_match_index(&group->guard.raft, members->servers[i].id, &match) != 0) {
             match = 0;
         }
-        if (match < status->commit_index) {
+        if (match < group->watched_commit) {
             status->lagging |= 1U << i;
         }
     }
@@ -393,6 +393,13 @@ void sp_raft_group_status(const struct sp_raft_group *group,
         count_voters(group, &status);
     }
     *out_status = status;
+}
+
+void sp_raft_group_watch(struct sp_raft_group *group)
+{
+    if (group->guard.started && !group->stopped) {
+        group->watched_commit = sp_raft_guard_committed(&group->guard);
+    }
 }
 
 uint64_t sp_raft_group_id(const struct sp_raft_group *group)

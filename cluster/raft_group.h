@@ -30,22 +30,27 @@
 
 struct sp_raft_group;
 
-enum sp_role { SP_ROLE_FOLLOWER, SP_ROLE_CANDIDATE, SP_ROLE_LEADER };
+enum sp_role {
+    SP_ROLE_FOLLOWER,
+    SP_ROLE_CANDIDATE,
+    SP_ROLE_LEADER
+};
 
 struct sp_raft_group_status {
     enum sp_role role;
-    bool ready;             /* leader whose own-term commit is applied: may serve (D6, D7) */
-    bool stopped;           /* has stopped itself */
-    bool confirmed;         /* since start, applied all that a current leader said is committed */
+    bool ready;     /* leader whose own-term commit is applied: may serve (D6, D7) */
+    bool stopped;   /* has stopped itself */
+    bool confirmed; /* since start, applied all that a current leader said is committed */
     uint64_t term;
-    uint32_t leader_node;   /* 0: unknown */
+    uint32_t leader_node; /* 0: unknown */
     uint64_t first_index;
     uint64_t last_index;
     uint64_t commit_index;
     uint64_t applied_index;
     uint64_t persisted_index;
     unsigned voters;
-    uint32_t lagging; /* leader: bit i: the i-th member lacks committed frames; else 0 */
+    uint32_t
+        lagging; /* leader: bit i: the i-th member lacks what was committed at the last watch */
 };
 
 struct sp_raft_group_options {
@@ -116,6 +121,11 @@ int sp_raft_group_transfer(struct sp_raft_group *group);
 
 void sp_raft_group_status(const struct sp_raft_group *group,
                           struct sp_raft_group_status *out_status);
+
+/* Notes what is committed now; members without it at a later look lag. What is merely on its way
+ * counts as no lag. */
+void sp_raft_group_watch(struct sp_raft_group *group);
+
 uint64_t sp_raft_group_id(const struct sp_raft_group *group);
 uint64_t sp_raft_group_replica_id(const struct sp_raft_group *group);
 
@@ -146,7 +156,6 @@ void sp_raft_group_node_dead(struct sp_raft_group *group, uint32_t node_id);
 
 /* Replica `replica_id` has stopped itself on a live node: as above if it leads. */
 void sp_raft_group_replica_stopped(struct sp_raft_group *group, uint64_t replica_id);
-
 
 /* ---- memberships ----------------------------------------------------------------------------- */
 

@@ -48,10 +48,10 @@ struct sp_raft_group {
     struct sp_raft_starting starting;
     struct sp_timer timer;
 
-    struct sp_list meta_node;     /* in context->meta_waiters while something waits for meta */
-    uint64_t meta_issued;         /* last meta sequence asked for by this group */
-    uint64_t persisted_waiting;   /* persisted by the log, not yet told to raft (I2); 0: none */
-    struct sp_list gated;         /* struct sp_raft_outgoing, in order */
+    struct sp_list meta_node;   /* in context->meta_waiters while something waits for meta */
+    uint64_t meta_issued;       /* last meta sequence asked for by this group */
+    uint64_t persisted_waiting; /* persisted by the log, not yet told to raft (I2); 0: none */
+    struct sp_list gated;       /* struct sp_raft_outgoing, in order */
     unsigned gated_count;
 
     /* The frames of the append being received: [staged_first, staged_first + staged_count). */
@@ -69,11 +69,12 @@ struct sp_raft_group {
     unsigned submit_count;
     uint64_t applied;
     struct sp_raft_apply_read *apply_read; /* catching up from disk; NULL: not reading */
-    uint64_t confirm_index;         /* commit index that a leader of its own term stated; 0: none */
+    uint64_t watched_commit;               /* commit index at the last watch: who lacks it lags */
+    uint64_t confirm_index; /* commit index that a leader of its own term stated; 0: none */
 
     struct sp_raft_reader *readers[SP_RAFT_GUARD_SERVERS_MAX];
 
-    uint64_t last_from;      /* replica whose message is being answered, and its node */
+    uint64_t last_from; /* replica whose message is being answered, and its node */
     uint32_t last_from_node;
     uint64_t leader_replica; /* last leader heard of, and its node */
     uint32_t leader_node_of_replica;
