@@ -45,7 +45,8 @@ struct sp_link {
     struct sp_timer timer;    /* whatever the step waits for */
     uint64_t step_began_ms;
     uint64_t probe_began_ms;
-    uint64_t heard_ms; /* last HELLO */
+    uint64_t heard_ms;      /* last HELLO, or other sign of life */
+    uint64_t written_bytes; /* at the last keepalive */
     uint32_t pause_ms;
     uint32_t hurries; /* quick attempts since it was UP */
     struct sp_rand rand;
@@ -230,6 +231,7 @@ static void on_connect(void *arg, struct sp_stream *stream, int status)
         wait_to_connect(link);
         return;
     }
+    link->written_bytes = 0;
     enter(link, LINK_GREETING, GREETING_MS_MAX);
     say_hello(link);
 }
@@ -271,8 +273,21 @@ void sp_link_suspect(struct sp_link *link)
     }
 }
 
+/* A slow peer that works off a long queue cannot answer what stands at its end. An empty queue says
+ * nothing: the kernel takes small messages for a dead peer too. */
+static bool makes_progress(struct sp_link *link)
+{
+    uint64_t before = link->written_bytes;
+
+    link->written_bytes = sp_conn_written_bytes(link->conn);
+    return sp_conn_queued_bytes(link->conn) > 0 && link->written_bytes > before;
+}
+
 static void keep_alive(struct sp_link *link)
 {
+    if (makes_progress(link)) {
+        link->heard_ms = sp_loop_now_ms(link->loop);
+    }
     if (sp_loop_now_ms(link->loop) - link->heard_ms >= SILENCE_MS_MAX) {
         sp_conn_close(link->conn, false);
         return;

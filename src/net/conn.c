@@ -35,6 +35,7 @@ struct sp_conn {
     bool reading;
     struct sp_input input;
     struct sp_output *pending; /* queued in this turn; NULL: nothing */
+    uint64_t handed_over;      /* bytes given to the stream so far */
     struct sp_deferred work;
     struct sp_timer timer; /* OPEN: message timeout; DRAINING: DRAIN_MS */
     uint64_t begun_ms;     /* the message in progress began not before */
@@ -229,6 +230,7 @@ static void write_pending(struct sp_conn *conn)
         return;
     }
     conn->pending = NULL;
+    conn->handed_over += output->size;
     int rv =
         sp_stream_write(conn->stream, &output->write, output->pieces, output->count, on_written);
     if (rv != 0) {
@@ -272,6 +274,13 @@ size_t sp_conn_queued_bytes(const struct sp_conn *conn)
     size_t pending = conn->pending == NULL ? 0 : conn->pending->size;
 
     return conn->state == CONN_CLOSING ? 0 : pending + sp_stream_queued_bytes(conn->stream);
+}
+
+uint64_t sp_conn_written_bytes(const struct sp_conn *conn)
+{
+    size_t queued = conn->state == CONN_CLOSING ? 0 : sp_stream_queued_bytes(conn->stream);
+
+    return conn->handed_over - queued;
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */

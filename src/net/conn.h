@@ -67,6 +67,9 @@ int sp_conn_send_copy(struct sp_conn *conn, const void *bytes, size_t size);
 /* Bytes queued and not yet taken by the kernel. */
 size_t sp_conn_queued_bytes(const struct sp_conn *conn);
 
+/* Bytes that the kernel has taken so far: grows while a slow peer still reads. */
+uint64_t sp_conn_written_bytes(const struct sp_conn *conn);
+
 /* Changes the time that a begun message may take, from SP_MESSAGE_TIMEOUT_MS. Time in which the
  * socket is not read does not count. */
 void sp_conn_set_message_timeout(struct sp_conn *conn, uint32_t timeout_ms);
