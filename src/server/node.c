@@ -298,6 +298,7 @@ static void on_port_closed(void *arg)
 {
     struct sp_node *node = arg;
 
+    sp_controller_stop(node->controller); /* its handler calls reconcile, its timers group 0 */
     sp_broker_set_reconcile(node->broker, NULL);
     sp_reconcile_close(node->reconcile, on_reconcile_closed, node);
 }
