@@ -336,7 +336,7 @@ int sp_raft_guard_transfer(struct sp_raft_guard *guard,
                            uint64_t now_ms,
                            uint64_t to) SP_CHECK_RESULT;
 
-/* Moves the floor of the log: `metadata` (its term is ignored) is the durable checkpoint at or above
+/* Moves the floor of the log: `metadata` (its term is ignored) is the durable checkpoint at or over
  * the new floor, and `trailing` entries up to its index are kept; entries below are forgotten, and
  * a follower that needs them is sent an InstallSnapshot. Call it when the floor is durable and
  * before segments are deleted. Errors, without effect: SPATE_ERR_INVALID (index below 2, not above

@@ -9,7 +9,7 @@
  *                       |                        flush at a time; a crash keeps a prefix of it)
  *                       v
  *       checks (raft_check.c): one leader per term, own vote, log matching, leader completeness,
- *       commits durable on a majority, applied entries never overwritten, terms and votes never go back
+ *       commits durable on a majority, applied entries never overwritten, no term or vote back
  *
  * The first complaint stops the world and stays in world->failure. All chance is from one seed. */
 #ifndef SP_TESTS_RAFT_HOST_H
