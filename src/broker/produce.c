@@ -355,10 +355,12 @@ void sp_method_produce(struct sp_broker *broker,
         produce_records(partition, request, produce.records.array);
         return;
     }
-    rv = sp_batch_validate(produce.records.batch.bytes,
-                           produce.records.batch.size,
-                           partition->message_bytes_max,
-                           &header);
+    /* compressed records are looked into: one bad batch would stop every reader behind it */
+    rv = sp_batch_validate_deep(produce.records.batch.bytes,
+                                produce.records.batch.size,
+                                partition->message_bytes_max,
+                                SP_BATCH_DECOMPRESSED_BYTES_MAX,
+                                &header);
     if (rv != 0) {
         refuse_batch(&request, partition, produce.records.batch.size, rv);
         return;
