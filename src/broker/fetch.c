@@ -57,7 +57,8 @@ static void fill_response(const struct sp_partition *partition,
     response->high_watermark = partition->next_offset;
     response->log_start = partition->log_start;
     response->end_offset = sp_log_end_offset(sp_raft_group_log(partition->group));
-    response->records.batch = sp_bytes_of(NULL, size);
+    /* the batches lie in several frames: only the size of this view is used */
+    response->records.batch = sp_bytes_of(read->count == 0 ? NULL : read->frames[0].bytes, size);
 }
 
 /* The batches inside the frames, without a copy. */
