@@ -44,7 +44,6 @@ struct sp_link {
     struct sp_conn *conn;     /* GREETING, UP, and CLOSING until it has ended */
     struct sp_timer timer;    /* whatever the step waits for */
     uint64_t step_began_ms;
-    uint64_t probe_began_ms;
     uint64_t heard_ms;      /* last HELLO, or other sign of life */
     uint64_t written_bytes; /* at the last keepalive */
     uint32_t pause_ms;
@@ -203,18 +202,14 @@ static void drop_stream(struct sp_stream **stream)
     }
 }
 
-/* A quick refusal means that nobody listens there any more. */
-static bool means_dead(const struct sp_link *link, uint64_t began_ms)
-{
-    return sp_loop_now_ms(link->loop) - began_ms <= REFUSED_MS_MAX;
-}
-
 static void on_connect(void *arg, struct sp_stream *stream, int status)
 {
     struct sp_link *link = arg;
 
     if (status != 0) {
-        bool dead = link->was_up && means_dead(link, link->step_began_ms);
+        /* A quick refusal means that nobody listens there any more. */
+        bool dead =
+            link->was_up && sp_loop_now_ms(link->loop) - link->step_began_ms <= REFUSED_MS_MAX;
 
         drop_stream(&link->stream);
         link->was_up = link->was_up && !dead;
@@ -256,8 +251,8 @@ static void on_probe(void *arg, struct sp_stream *stream, int status)
 
     (void)stream;
     drop_stream(&link->probe);
-    if (status != 0 && means_dead(link, link->probe_began_ms) && link->step == LINK_UP) {
-        sp_conn_close(link->conn, false);
+    if (status != 0 && link->step == LINK_UP) {
+        sp_conn_close(link->conn, false); /* connecting again will tell whether it is dead */
     }
 }
 
@@ -267,7 +262,6 @@ void sp_link_suspect(struct sp_link *link)
     if (link->step != LINK_UP || link->probe != NULL) {
         return;
     }
-    link->probe_began_ms = sp_loop_now_ms(link->loop);
     if (sp_stream_connect(link->loop, link->address, on_probe, link, &link->probe) != 0) {
         link->probe = NULL; /* then silence will tell */
     }
@@ -324,19 +318,9 @@ static void on_timer(struct sp_timer *timer)
 
 static void flush_heartbeats(struct sp_link *link)
 {
-    struct sp_peer_message message = { .kind = SP_PEER_HEARTBEATS };
-
-    if (link->heartbeats.size == 0) {
-        return;
-    }
-    if (link->step == LINK_UP) {
-        message.u.count = (uint32_t)(link->heartbeats.size / SP_PEER_RAFT_SIZE);
-        struct sp_blob *blob = sp_blob_copy(link->heartbeats.bytes, link->heartbeats.size);
-        if (blob != NULL) {
-            struct sp_slice piece = { blob, blob->bytes, blob->size };
-            (void)sp_peer_send(link->conn, &message, &piece, 1); /* lost; Raft sends again */
-            sp_blob_unref(blob);
-        }
+    if (link->step == LINK_UP && link->heartbeats.size > 0) {
+        /* What cannot be sent is lost; Raft sends again. */
+        (void)sp_peer_send_heartbeats(link->conn, link->heartbeats.bytes, link->heartbeats.size);
     }
     sp_buf_clear(&link->heartbeats);
 }
@@ -412,6 +396,17 @@ static void on_finish(struct sp_deferred *deferred)
     }
 }
 
+static int take_address(struct sp_link *link, const char *address)
+{
+    size_t size = strlen(address);
+
+    if (size >= sizeof link->address) {
+        return SPATE_ERR_INVALID;
+    }
+    memcpy(link->address, address, size + 1);
+    return 0;
+}
+
 int sp_link_new(struct sp_loop *loop,
                 uint32_t node_id,
                 const char *address,
@@ -419,21 +414,17 @@ int sp_link_new(struct sp_loop *loop,
                 void *arg,
                 struct sp_link **out_link)
 {
-    size_t size = strlen(address);
-
-    if (size >= SP_ADDRESS_SIZE_MAX) {
-        return SPATE_ERR_INVALID;
-    }
     struct sp_link *link = sp_mem_calloc(1, sizeof *link);
-    if (link == NULL) {
-        return SPATE_ERR_NOMEM;
+
+    if (link == NULL || take_address(link, address) != 0) {
+        sp_mem_free(link);
+        return link == NULL ? SPATE_ERR_NOMEM : SPATE_ERR_INVALID;
     }
     link->loop = loop;
     link->handler = handler;
     link->arg = arg;
     link->node_id = node_id;
     link->pause_ms = PAUSE_MS_MIN;
-    memcpy(link->address, address, size + 1);
     sp_rand_init(&link->rand, sp_loop_random(loop));
     sp_buf_init(&link->heartbeats, (size_t)SP_PEER_HEARTBEATS_MAX * SP_PEER_RAFT_SIZE);
     sp_timer_init(&link->timer, loop, on_timer);
@@ -445,15 +436,13 @@ int sp_link_new(struct sp_loop *loop,
 
 int sp_link_set_address(struct sp_link *link, const char *address)
 {
-    size_t size = strlen(address);
-
-    if (size >= SP_ADDRESS_SIZE_MAX) {
-        return SPATE_ERR_INVALID;
-    }
     if (strcmp(link->address, address) == 0) {
         return 0;
     }
-    memcpy(link->address, address, size + 1);
+    int rv = take_address(link, address);
+    if (rv != 0) {
+        return rv;
+    }
     link->was_up = false; /* what happens at the old address says nothing about the process */
     drop_stream(&link->probe);
     if (link->conn != NULL) {

@@ -75,6 +75,9 @@ int sp_peer_send(struct sp_conn *conn,
                  const struct sp_slice *pieces,
                  unsigned count);
 
+/* Queues `size` bytes of entries, at least one, as one HEARTBEATS message. */
+int sp_peer_send_heartbeats(struct sp_conn *conn, const uint8_t *entries, size_t size);
+
 /* Says REFUSED with `text` and closes. */
 void sp_peer_refuse(struct sp_conn *conn, const char *text);
 

@@ -40,15 +40,35 @@ int sp_peer_send(struct sp_conn *conn,
     return rv;
 }
 
+/* Queues one message with a copy of `bytes` as its body. */
+static int send_copy(struct sp_conn *conn,
+                     const struct sp_peer_message *message,
+                     const void *bytes,
+                     size_t size)
+{
+    struct sp_blob *blob = sp_blob_copy(bytes, size);
+
+    if (blob == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    struct sp_slice piece = { blob, blob->bytes, blob->size };
+    int rv = sp_peer_send(conn, message, &piece, 1);
+    sp_blob_unref(blob);
+    return rv;
+}
+
+int sp_peer_send_heartbeats(struct sp_conn *conn, const uint8_t *entries, size_t size)
+{
+    const struct sp_peer_message message = { .kind = SP_PEER_HEARTBEATS,
+                                             .u.count = (uint32_t)(size / SP_PEER_RAFT_SIZE) };
+
+    return send_copy(conn, &message, entries, size);
+}
+
 void sp_peer_refuse(struct sp_conn *conn, const char *text)
 {
-    const struct sp_peer_message refused = { .kind = SP_PEER_REFUSED };
-    struct sp_blob *blob = sp_blob_copy(text, strlen(text));
+    const struct sp_peer_message message = { .kind = SP_PEER_REFUSED };
 
-    if (blob != NULL) {
-        struct sp_slice piece = { blob, blob->bytes, blob->size };
-        (void)sp_peer_send(conn, &refused, &piece, 1); /* it is closed with or without the reason */
-        sp_blob_unref(blob);
-    }
+    (void)send_copy(conn, &message, text, strlen(text)); /* it is closed with or without a reason */
     sp_conn_close(conn, true);
 }
