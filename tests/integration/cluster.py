@@ -1,0 +1,291 @@
+"""Real `spated` processes on loopback, for the tests of this folder.
+
+    with Cluster(3) as cluster:          # three nodes, one cluster, data in a temporary directory
+        cluster.spate("topic", "create", "t")
+        cluster.nodes[0].kill()
+        cluster.nodes[0].start()
+
+Ports are chosen at run time, below those that the kernel hands out, and reserved against other tests
+by an abstract socket. Only processes started here are ended, by their pid; a node also dies with the
+test that started it. When a test fails, the ends of the nodes' traces are printed.
+"""
+
+import ctypes
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+BIN = os.environ.get("SPATE_BIN", "")
+SPATED = os.path.join(BIN, "spated")
+SPATE = os.path.join(BIN, "spate")
+PORTS = range(20000, 32000)
+PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None)
+_reserved = []  # sockets that hold the names of ports until this process ends
+
+
+def missing(what):
+    """A tool is not there: that is a skip by hand, and a failure where nothing may be skipped."""
+    if os.environ.get("CI") == "true":
+        raise AssertionError(f"{what} is missing, and with CI=true nothing may be skipped")
+    raise unittest.SkipTest(f"{what} is missing")
+
+
+def free_port():
+    for _ in range(1000):
+        port = random.choice(PORTS)
+        name = socket.socket(socket.AF_UNIX)
+        probe = socket.socket()
+        try:
+            name.bind(f"\0spate-test-port-{port}")
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            name.close()
+            continue
+        finally:
+            probe.close()
+        _reserved.append(name)
+        return port
+    raise AssertionError("no free port found")
+
+
+def wait_for(what, condition, seconds=10.0, pause=0.02):
+    """Polls until `condition()` is true, which it returns; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(pause)
+
+
+class Node:
+    def __init__(self, number, directory):
+        self.number = number
+        self.directory = directory
+        self.data = os.path.join(directory, "data")
+        self.config = os.path.join(directory, "spated.yaml")
+        self.log = os.path.join(directory, "spated.log")
+        self.client_port = free_port()
+        self.peer_port = free_port()
+        self.address = f"127.0.0.1:{self.client_port}"
+        self.process = None
+        self.settings = []
+
+    def write_config(self, seeds):
+        os.makedirs(self.directory, exist_ok=True)
+        lines = [
+            f"node: {{ id: {self.number} }}",
+            "cluster:",
+            "  seeds:",
+            *[f'    - "{seed}"' for seed in seeds],
+            f'listen: {{ client: "{self.address}", peer: "127.0.0.1:{self.peer_port}" }}',
+            f"data: {{ dir: {self.data} }}",
+        ]
+        with open(self.config, "w", encoding="utf-8") as handle:
+            handle.write("\n".join(lines) + "\n")
+
+    def start(self, **options):
+        assert self.process is None, "it runs already"
+        arguments = [SPATED, "--config", self.config]
+        for setting in self.settings:
+            arguments += ["--set", setting]
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=lambda: _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
+                **options,
+            )
+
+    @property
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self):
+        """SIGKILL: the process is gone when this returns."""
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
+    def stop(self, seconds=15):
+        """SIGTERM: returns the exit code and the seconds it took."""
+        started = time.monotonic()
+        self.process.terminate()
+        code = self.process.wait(seconds)
+        self.process = None
+        return code, time.monotonic() - started
+
+    def wait(self, seconds=15):
+        """Waits until it ends by itself, returns the exit code."""
+        code = self.process.wait(seconds)
+        self.process = None
+        return code
+
+    def trace(self):
+        try:
+            with open(self.log, encoding="utf-8", errors="replace") as handle:
+                return handle.read()
+        except FileNotFoundError:
+            return ""
+
+    def rss_kib(self):
+        with open(f"/proc/{self.process.pid}/status", encoding="utf-8") as handle:
+            return next(int(line.split()[1]) for line in handle if line.startswith("VmRSS"))
+
+
+class Cluster:
+    def __init__(self, size, settings=()):
+        self.directory = tempfile.mkdtemp(prefix="spate-test-")
+        self.nodes = [
+            Node(number, os.path.join(self.directory, f"node{number}"))
+            for number in range(1, size + 1)
+        ]
+        seeds = [f"{node.number}@127.0.0.1:{node.peer_port}" for node in self.nodes]
+        for node in self.nodes:
+            node.write_config(seeds)
+            node.settings = list(settings)
+        self.servers = ",".join(node.address for node in self.nodes)
+
+    def __enter__(self):
+        try:
+            for node in self.nodes:
+                node.start()
+            self.wait_healthy()
+        except BaseException:
+            self.report()
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        if kind is not None:
+            self.report()
+        self.close()
+
+    def close(self):
+        for node in self.nodes:
+            if node.alive:
+                node.kill()
+        if os.environ.get("SPATE_KEEP"):
+            print(f"kept: {self.directory}", file=sys.stderr)
+        else:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def report(self):
+        for node in self.nodes:
+            state = "runs" if node.alive else "does not run"
+            print(f"---- trace of node {node.number}, which {state}:", file=sys.stderr)
+            print("\n".join(node.trace().splitlines()[-25:]), file=sys.stderr)
+
+    def node(self, number):
+        return self.nodes[number - 1]
+
+    def health(self):
+        """The health as the first node that answers sees it, or None."""
+        import rpc
+
+        for node in self.nodes:
+            try:
+                with rpc.Client(node.address, timeout=2) as client:
+                    return client.call("cluster.health")
+            except (OSError, EOFError, rpc.Refused):
+                continue
+        return None
+
+    def wait_healthy(self, seconds=15.0):
+        """Waits until every node that runs says that all is well; returns the seconds it took."""
+        import rpc
+
+        def healthy():
+            for node in self.nodes:
+                if node.process is None:
+                    continue
+                if not node.alive:
+                    raise AssertionError(f"node {node.number} has ended")
+                try:
+                    with rpc.Client(node.address, timeout=2) as client:
+                        if not client.call("cluster.health")["healthy"]:
+                            return False
+                except (OSError, EOFError, rpc.Refused):
+                    return False
+            return True
+
+        started = time.monotonic()
+        wait_for(f"a healthy cluster; last seen: {self.health()}", healthy, seconds)
+        return time.monotonic() - started
+
+    def leader(self, topic, partition=0, seconds=10.0):
+        """The node that leads a partition, once it is one that runs."""
+        import rpc
+
+        def find():
+            for node in self.nodes:
+                if not node.alive:
+                    continue
+                try:
+                    with rpc.Client(node.address, timeout=2) as client:
+                        topics = client.call("metadata", topics=[topic])["topics"]
+                except (OSError, EOFError, rpc.Refused):
+                    continue
+                leader = topics[0]["partitions"][partition]["leader"] if topics else -1
+                if leader > 0 and self.node(leader).alive:
+                    return self.node(leader)
+            return None
+
+        return wait_for(f"a leader of {topic}/{partition}", find, seconds)
+
+    # ---- the command line -----------------------------------------------------------------------
+
+    def environment(self):
+        return {**os.environ, "SPATE_SERVERS": self.servers, "LC_ALL": "C.UTF-8"}
+
+    def popen(self, *arguments, **options):
+        return subprocess.Popen(
+            [SPATE, *arguments],
+            env=self.environment(),
+            preexec_fn=lambda: _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
+            **options,
+        )
+
+    def run(self, *arguments, seconds=120, **options):
+        """Runs `spate` to its end, whatever that is."""
+        options.setdefault("stdin", None if "input" in options else subprocess.DEVNULL)
+        if "input" in options:
+            del options["stdin"]
+        options.setdefault("stdout", subprocess.PIPE)
+        options.setdefault("stderr", subprocess.PIPE)
+        return subprocess.run(
+            [SPATE, *arguments], env=self.environment(), timeout=seconds, check=False, **options
+        )
+
+    def spate(self, *arguments, **options):
+        """Runs `spate`, which must succeed; returns what it printed."""
+        done = self.run(*arguments, **options)
+        if done.returncode != 0:
+            words = (done.stderr or b"").decode(errors="replace")
+            raise AssertionError(f"spate {' '.join(arguments)}: exit {done.returncode}: {words}")
+        return done.stdout
+
+    def spate_json(self, *arguments):
+        return json.loads(self.spate(*arguments, "--json"))
+
+
+def main():
+    if not os.access(SPATED, os.X_OK):
+        sys.exit(f"no program {SPATED}: set SPATE_BIN to the folder of spated and spate")
+    unittest.main(verbosity=2)

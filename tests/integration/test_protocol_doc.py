@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+"""docs/protocol.md tells the truth: its bytes, its literals, its programs, against a real node.
+
+The document holds fenced blocks that say what they are:
+
+    ```python request    a literal, followed by   ```hex request   the same as bytes
+    ```python answer     likewise                 ```hex answer
+    ```hex batch         the RecordBatch of the examples
+    ```python example    a program, followed by   ```text output   what it prints (`...`: anything)
+    ```python program    likewise
+"""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import unittest
+
+import msgpack
+
+import cluster
+import rpc
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+DOCUMENT = os.path.join(ROOT, "docs", "protocol.md")
+FENCE = re.compile(r"^```(\w+) (\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+METHODS = re.compile(r'X\([A-Z_]+, "([a-z.]+)"\)')
+
+
+def read(path):
+    with open(path, encoding="utf-8") as handle:
+        return handle.read()
+
+
+def unhex(text):
+    return bytes.fromhex(re.sub(r"#.*", "", text))
+
+
+class Section:
+    def __init__(self, title, body):
+        self.title = title
+        self.blocks = [match.groups() for match in FENCE.finditer(body)]
+
+    def of(self, language, kind):
+        return [text for lang, what, text in self.blocks if (lang, what) == (language, kind)]
+
+    def pairs(self, kind):
+        literals, bytes_ = self.of("python", kind), self.of("hex", kind)
+        assert len(literals) == len(bytes_), f"{self.title}: literals and bytes of {kind}"
+        return [(ast.literal_eval(text), unhex(data)) for text, data in zip(literals, bytes_)]
+
+    def programs(self):
+        """(program, what it prints)"""
+        found = []
+        for (language, kind, text), following in zip(self.blocks, self.blocks[1:]):
+            if language == "python" and kind in ("example", "program"):
+                assert following[:2] == ("text", "output"), f"{self.title}: no output"
+                found.append((text, following[2]))
+        return found
+
+
+def sections():
+    parts = re.split(r"^#{2,3} (.*)$", read(DOCUMENT), flags=re.MULTILINE)
+    return [Section(title, body) for title, body in zip(parts[1::2], parts[2::2])]
+
+
+def shape(value):
+    """What of an answer must be as documented: keys and types, not numbers."""
+    if isinstance(value, dict):
+        return {key: shape(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [shape(value[0])] if value else []
+    return type(value).__name__
+
+
+def matches(documented, real):
+    """`real` has the documented shape; an array may be empty on either side."""
+    if isinstance(documented, dict):
+        return (
+            isinstance(real, dict)
+            and documented.keys() == real.keys()
+            and all(matches(documented[key], real[key]) for key in documented)
+        )
+    if isinstance(documented, list):
+        return isinstance(real, list) and (
+            not documented or not real or matches(documented[0], real[0])
+        )
+    return isinstance(real, type(documented))
+
+
+class BytesTest(unittest.TestCase):
+    """What needs no node."""
+
+    def test_protocol_doc_every_method_has_request_answer_and_program(self):
+        header = read(os.path.join(ROOT, "src", "wire", "client_api.h"))
+        by_title = {section.title: section for section in sections()}
+        methods = METHODS.findall(header)
+        self.assertGreater(len(methods), 10)
+        for method in methods:
+            section = by_title[method]
+            self.assertTrue(section.of("hex", "request"), method)
+            self.assertTrue(section.of("hex", "answer"), method)
+            self.assertTrue(section.programs(), method)
+            for program, _ in section.programs():
+                self.assertLessEqual(len(program.splitlines()), 10, f"lines of {method}")
+            for request, _ in section.pairs("request"):
+                self.assertEqual(request[2], method)
+
+    def test_protocol_doc_bytes_are_the_literals(self):
+        count = 0
+        for section in sections():
+            for kind in ("request", "answer"):
+                for literal, data in section.pairs(kind):
+                    self.assertEqual(msgpack.unpackb(data, raw=False), literal, section.title)
+                    count += 1
+        self.assertGreater(count, 28)
+
+    def test_protocol_doc_batch_is_a_sound_batch(self):
+        texts = [text for section in sections() for text in section.of("hex", "batch")]
+        self.assertEqual(len(texts), 1)
+        header, records = rpc.decode_batch(unhex(texts[0]))
+        self.assertEqual((header["producer_id"], header["base_sequence"]), (1000, 0))
+        expected = {"o": 0, "t": 1700000000000, "k": b"k1", "v": b"hello"}
+        self.assertEqual(records, [{**expected, "h": [["source", b"till-7"]]}])
+        produce = next(section for section in sections() if section.title == "produce")
+        sent = [literal[3][0]["records"] for literal, _ in produce.pairs("request")]
+        self.assertIn(unhex(texts[0]), sent)
+
+
+@unittest.skipIf("--bytes" in sys.argv, "only the bytes")
+class LiveTest(unittest.TestCase):
+    """The same against a node."""
+
+    def fresh(self, client, with_topic):
+        """Only the topic that the examples use, with one record, or none."""
+        for topic in client.call("topic.list")["topics"]:
+            client.call("topic.delete", name=topic["name"])
+        if with_topic:
+            client.call("topic.create", name="orders")
+            leader = rpc.Leaders([client_address(client)])
+            record = {"k": b"k1", "v": b"hello", "t": 1700000000000}
+            leader.call("produce", topic="orders", partition=0, records=[record])
+            leader.close()
+
+    def test_protocol_doc_requests_are_answered_as_documented(self):
+        with cluster.Cluster(1) as nodes, rpc.Client(nodes.nodes[0].address) as client:
+            for section in sections():
+                for literal, data in section.pairs("request"):
+                    self.fresh(client, with_topic=section.title != "topic.create")
+                    client.socket.sendall(data)
+                    if literal[0] == 2:
+                        continue
+                    kind, msgid, error, result = client.receive()
+                    self.assertEqual((kind, msgid, error), (1, literal[1], None), section.title)
+                    answers = [answer[3] for answer, _ in section.pairs("answer")]
+                    self.assertTrue(
+                        any(matches(answer, result) for answer in answers),
+                        f"{section.title}: {result} is not like {answers}",
+                    )
+                    if section.title == "produce":
+                        self.check_stored(client, literal[3][0]["records"])
+
+    def check_stored(self, client, records):
+        where = {"topic": "orders", "partition": 0, "offset": 1}
+        plain = client.call("fetch", **where, format="records")["records"]
+        stored = client.call("fetch", **where)["records"]
+        self.assertEqual([(r["k"], r["v"]) for r in plain], [(b"k1", b"hello")])
+        self.assertEqual(rpc.decode_batch(stored)[1], plain)
+        if isinstance(records, bytes):
+            self.assertEqual(stored[16:], records[16:], "not the bytes of the producer")
+
+    def test_protocol_doc_programs_print_what_they_should(self):
+        with cluster.Cluster(1) as nodes, rpc.Client(nodes.nodes[0].address) as client:
+            ran = 0
+            for section in sections():
+                for program, expected in section.programs():
+                    self.fresh(client, with_topic=True)
+                    if section.title == "topic.delete":
+                        client.call("topic.create", name="invoices")
+                    self.run_program(section.title, program, expected, nodes.nodes[0].client_port)
+                    ran += 1
+            self.assertGreater(ran, 13)
+
+    def run_program(self, title, program, expected, port):
+        self.assertIn("7700", program)
+        done = subprocess.run(
+            [sys.executable, "-c", program.replace("7700", str(port))],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        self.assertEqual(done.returncode, 0, f"{title}: {done.stderr}")
+        pattern = re.escape(expected.rstrip("\n")).replace(r"\.\.\.", ".*")
+        self.assertRegex(done.stdout.rstrip("\n"), re.compile(f"^{pattern}$", re.DOTALL), title)
+
+
+def client_address(client):
+    host, port = client.socket.getpeername()
+    return f"{host}:{port}"
+
+
+if __name__ == "__main__":
+    if "--bytes" in sys.argv:
+        sys.argv.remove("--bytes")
+        del LiveTest
+        unittest.main(verbosity=2)
+    cluster.main()
