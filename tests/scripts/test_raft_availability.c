@@ -224,6 +224,42 @@ static void test_g11_l2_sporadic_entries_with_one_dead_wait_for_no_heartbeat(voi
     expect_needed(sporadic_entries_with_one_dead, SP_RAFT_GUARD_G11_SUBMIT_NOW);
 }
 
+static bool count_entries(const struct letter *letter, void *arg)
+{
+    unsigned *entries = arg;
+
+    if (letter->message.type == RAFT_APPEND_ENTRIES) {
+        *entries += letter->message.append_entries.n_entries;
+    }
+    return true;
+}
+
+/* The other side of G11: while a probed follower has not answered, later submits do not repeat what
+ * is on the way to it, and once it has answered it gets the rest. */
+static void test_g11_submits_do_not_repeat_what_is_on_the_way(void **state)
+{
+    struct world *world = make_three(0, 18);
+    struct node *leader = world_await_leader(world, 5000, NULL);
+    struct node *quiet = next_node(world, leader);
+    unsigned entries = 0;
+
+    (void)state;
+    node_crash(third(world, leader, quiet), false);
+    assert_true(world_run(world, 1000));
+    world_isolate(world, quiet);
+    assert_true(world_run(world, 500));
+    world_join(world, quiet);
+    world->filter = count_entries;
+    world->filter_arg = &entries;
+    for (unsigned i = 0; i < 10; i++) {
+        assert_int_equal(node_submit(leader, 1), 0);
+    }
+    assert_true(world_await_commit(world, leader, leader->memory.last, 50));
+    assert_true(world_run(world, 50));
+    assert_in_range(entries, 10, 40); /* the dead third counts too; repeated they would be 110 */
+    assert_true(finish(world, true));
+}
+
 /* --- N1, the barrier, the policies --- */
 
 static bool late_pre_vote_reply_deposes_nobody(unsigned disabled)
@@ -334,6 +370,7 @@ int main(void)
         cmocka_unit_test(test_g10_denied_pre_vote_tells_the_real_term),
         cmocka_unit_test(test_g11_l1_sporadic_entries_wait_for_no_heartbeat),
         cmocka_unit_test(test_g11_l2_sporadic_entries_with_one_dead_wait_for_no_heartbeat),
+        cmocka_unit_test(test_g11_submits_do_not_repeat_what_is_on_the_way),
         cmocka_unit_test(test_n1_late_pre_vote_reply_deposes_no_leader),
         cmocka_unit_test(test_barrier_new_leader_commits_in_its_own_term),
         cmocka_unit_test(test_barrier_sole_voter_commits_in_its_own_term),

@@ -183,6 +183,32 @@ static void test_receive_refuses_what_libraft_would_assert(void **state)
     sp_raft_guard_deinit(&bare.guard);
 }
 
+static void test_wants_install_only_of_what_is_missing(void **state)
+{
+    struct bare bare;
+    struct raft_configuration configuration;
+    struct sp_raft_guard_install install = { .term = 3,
+                                             .last_index = 10,
+                                             .last_term = 3,
+                                             .configuration_index = 1,
+                                             .configuration = &configuration };
+
+    (void)state;
+    bare_start_follower(&bare);
+    mask_decode(0x111, &configuration);
+    assert_true(sp_raft_guard_wants_install(&bare.guard, 3, 10, 3));
+    assert_true(sp_raft_guard_wants_install(&bare.guard, 4, 3, 4));
+    assert_false(sp_raft_guard_wants_install(&bare.guard, 3, 3, 3));
+    assert_false(sp_raft_guard_wants_install(&bare.guard, 2, 10, 2));
+    assert_int_equal(sp_raft_guard_receive_install(&bare.guard, 1000, 2, &install), 0);
+    assert_true(bare.install);
+    assert_true(sp_raft_guard_installing(&bare.guard));
+    assert_false(sp_raft_guard_wants_install(&bare.guard, 3, 20, 3));
+    raft_configuration_close(&configuration);
+    raft_configuration_close(&bare.snapshot.configuration);
+    sp_raft_guard_deinit(&bare.guard);
+}
+
 /* A committed entry in conflict and a host that cannot go on both stop the replica for good. */
 static void test_fatal_errors_stop_the_replica(void **state)
 {
@@ -366,6 +392,7 @@ int main(void)
         cmocka_unit_test(test_configuration_every_cut_and_flip_is_survived),
         cmocka_unit_test(test_start_refuses_broken_logs),
         cmocka_unit_test(test_receive_refuses_what_libraft_would_assert),
+        cmocka_unit_test(test_wants_install_only_of_what_is_missing),
         cmocka_unit_test(test_fatal_errors_stop_the_replica),
         cmocka_unit_test(test_random_messages_never_reach_an_assertion),
     };
