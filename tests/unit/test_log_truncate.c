@@ -1,0 +1,267 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "io/file.h"
+#include "spate/error.h"
+#include "storage/log.h"
+#include "storage/segment.h"
+#include "tests/lib/test_store.h"
+
+#define GROUP_ID 1
+
+static int setup(void **state)
+{
+    struct test_store *test = malloc(sizeof *test);
+
+    test_store_begin(test);
+    test->segment_bytes = 16 * 1024;
+    test_store_open(test);
+    *state = test;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    test_store_end(*state);
+    free(*state);
+    return 0;
+}
+
+static void reopen(struct test_store *test, struct test_log *log)
+{
+    uint64_t group_id = sp_log_group_id(log->log);
+
+    test_log_close(log);
+    test_store_close(test);
+    test_store_open(test);
+    int rv = test_log_open(log, test, group_id);
+    if (rv != 0) {
+        print_error("%s\n", log->text);
+    }
+    assert_int_equal(rv, 0);
+}
+
+static void check_terms(struct test_log *log, uint64_t cut, uint64_t below, uint64_t from)
+{
+    for (uint64_t i = 1; i <= sp_log_last_index(log->log); i++) {
+        struct sp_log_read read;
+        struct sp_log_frame frame;
+
+        test_log_read(log, SP_LOG_READ_INDEX, (int64_t)i, &read);
+        assert_int_equal(read.status, 0);
+        assert_int_equal(sp_log_frame_verify(read.frames[0].bytes, read.frames[0].size, &frame), 0);
+        assert_int_equal(frame.index, i);
+        assert_int_equal(frame.term, i < cut ? below : from);
+        sp_log_read_release(&read);
+    }
+}
+
+/* Truncation at every place of a log of several segments, with what was there from memory, from
+ * disk, flushed or not; the new frames must be the only ones afterwards. */
+static void truncate_and_rewrite(struct test_store *test, uint64_t cut, bool flush, bool forget)
+{
+    struct test_log log;
+    uint64_t group_id =
+        1000 + 4 * cut + 2 * flush + forget; /* a replica's id is never used twice */
+
+    assert_int_equal(test_log_create(&log, test, group_id), 0);
+    for (int i = 0; i < 24; i++) {
+        test_log_batch(&log, 1, 2, 1000, 100 + i);
+        if (flush && i % 3 == 0) {
+            test_log_flush(&log);
+        }
+    }
+    if (forget) {
+        reopen(test, &log);
+    }
+    assert_int_equal(sp_log_truncate(log.log, cut), 0);
+    assert_int_equal(sp_log_last_index(log.log), cut - 1);
+    assert_int_equal(sp_log_end_offset(log.log), 2 * (cut - 1));
+    assert_int_equal(sp_log_last_term(log.log), cut > 1 ? 1 : 0);
+    assert_true(sp_log_persisted_index(log.log) < cut);
+    for (uint64_t i = 0; i < 8; i++) {
+        assert_int_equal(test_log_batch(&log, 2, 2, 1000, 200), 2 * (cut - 1 + i));
+    }
+    test_log_flush(&log);
+    check_terms(&log, cut, 1, 2);
+    reopen(test, &log);
+    assert_int_equal(sp_log_last_index(log.log), cut + 7);
+    check_terms(&log, cut, 1, 2);
+    test_log_close(&log);
+    assert_int_equal(sp_store_delete_replica(test->store, group_id, TEST_REPLICA_ID), 0);
+}
+
+static void test_log_truncate_and_rewrite_everywhere(void **state)
+{
+    struct test_store *test = *state;
+
+    for (uint64_t cut = 1; cut <= 24; cut++) {
+        truncate_and_rewrite(test, cut, true, false);
+        truncate_and_rewrite(test, cut, false, false);
+        truncate_and_rewrite(test, cut, true, true);
+    }
+}
+
+/* Frames of the time before the truncation stand behind the new tail, as if the file had never been
+ * cut: the chain ends the log before them. */
+static void test_log_truncate_stale_tail_is_not_followed(void **state)
+{
+    struct test_store *test = *state;
+    struct test_log log;
+    char path[1024];
+    size_t old_size = 0;
+    size_t new_size = 0;
+
+    assert_int_equal(test_log_create(&log, test, GROUP_ID), 0);
+    test_log_batch(&log, 1, 1, 50, 100);
+    test_log_flush(&log);
+    for (int i = 0; i < 5; i++) {
+        test_log_batch(&log, 1, 1, 50, 100);
+    }
+    test_log_flush(&log);
+    test_log_path(&log, 1, "log", path);
+    uint8_t *old = test_file_read(path, &old_size);
+    assert_int_equal(sp_log_truncate(log.log, 2), 0);
+    test_log_batch(&log, 2, 1, 50, 100);
+    test_log_batch(&log, 2, 1, 50, 100);
+    test_log_flush(&log);
+    test_log_close(&log);
+    uint8_t *new = test_file_read(path, &new_size);
+    assert_true(new_size < old_size);
+    memcpy(old, new, new_size);
+    test_file_write(path, old, old_size);
+    free(new);
+    free(old);
+    assert_int_equal(test_log_open(&log, test, GROUP_ID), 0);
+    assert_int_equal(sp_log_last_index(log.log), 3);
+    check_terms(&log, 2, 1, 2);
+    test_log_close(&log);
+}
+
+struct turn {
+    struct sp_deferred deferred;
+    bool done;
+};
+
+static void end_turn(struct sp_deferred *deferred)
+{
+    SP_LIST_ENTRY(deferred, struct turn, deferred)->done = true;
+}
+
+/* One turn, at the end of which flushes start. */
+static void one_turn(struct test_store *test)
+{
+    for (int i = 0; i < 2; i++) {
+        struct turn turn = { .done = false };
+
+        sp_deferred_init(&turn.deferred, end_turn);
+        sp_loop_defer(test->loop, &turn.deferred);
+        test_store_run(test, &turn.done);
+    }
+}
+
+/* I3: what was written before the truncation is not reported as if it were what followed. */
+static void test_log_truncate_lowers_what_a_flight_proves(void **state)
+{
+    struct test_store *test = *state;
+    struct test_log log;
+
+    for (uint64_t round = 1; round <= 50; round++) {
+        assert_int_equal(test_log_create(&log, test, round), 0);
+        for (int i = 0; i < 10; i++) {
+            test_log_batch(&log, 1, 1, 3000, 100);
+        }
+        one_turn(test); /* in flight, or done already */
+        uint64_t before = log.persisted;
+        assert_int_equal(sp_log_truncate(log.log, 3), 0);
+        log.reports = 0;
+        test_log_frame(&log, SP_FRAME_NOOP, 2, "");
+        assert_int_equal(sp_log_last_index(log.log), 3);
+        while (sp_log_persisted_index(log.log) < 3) {
+            one_turn(test);
+            assert_true(log.reports == 0 || log.persisted <= 3);
+        }
+        assert_true(before <= 10);
+        check_terms(&log, 3, 1, 2);
+        reopen(test, &log);
+        assert_int_equal(sp_log_last_index(log.log), 3);
+        check_terms(&log, 3, 1, 2);
+        test_log_close(&log);
+        assert_int_equal(sp_store_delete_replica(test->store, round, TEST_REPLICA_ID), 0);
+    }
+}
+
+/* A read that was under way when the log was cut answers for the log as it is then. */
+struct reading {
+    struct sp_log_read read;
+    bool done;
+};
+
+static void on_reading(struct sp_log_read *read, int status)
+{
+    struct reading *reading = SP_CONTAINER_OF(read, struct reading, read);
+
+    (void)status;
+    reading->done = true;
+}
+
+static void test_log_truncate_repeats_reads_under_way(void **state)
+{
+    struct test_store *test = *state;
+    struct test_log log;
+
+    assert_int_equal(test_log_create(&log, test, GROUP_ID), 0);
+    for (int i = 0; i < 24; i++) {
+        test_log_batch(&log, 1, 2, 1000, 100 + i);
+    }
+    test_log_flush(&log);
+    reopen(test, &log);
+    struct reading reading = {
+        .read = {
+            .by = SP_LOG_READ_INDEX,
+            .start = 5,
+            .index_max = UINT64_MAX,
+            .bytes_max = SP_FETCH_BYTES_MAX,
+            .frames_max = SP_APPEND_FRAMES_MAX,
+            .cb = on_reading,
+        },
+    };
+    struct sp_log_frame frame;
+
+    assert_int_equal(sp_log_read_start(log.log, &reading.read), 0);
+    assert_int_equal(sp_log_truncate(log.log, 5), 0);
+    test_log_frame(&log, SP_FRAME_COMMAND, 2, "new");
+    test_store_run(test, &reading.done);
+    assert_int_equal(reading.read.status, 0);
+    assert_int_equal(reading.read.count, 1);
+    assert_int_equal(
+        sp_log_frame_decode(reading.read.frames[0].bytes, reading.read.frames[0].size, &frame), 0);
+    assert_int_equal(frame.term, 2);
+    sp_log_read_release(&reading.read);
+    /* Closing cancels. */
+    reading.done = false;
+    reading.read.start = 1;
+    assert_int_equal(sp_log_read_start(log.log, &reading.read), 0);
+    test_log_close(&log);
+    assert_true(reading.done);
+    assert_int_equal(reading.read.status, SPATE_ERR_CANCELED);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_log_truncate_and_rewrite_everywhere, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_truncate_stale_tail_is_not_followed, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_truncate_lowers_what_a_flight_proves, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_log_truncate_repeats_reads_under_way, setup, teardown),
+    };
+    return cmocka_run_group_tests_name("storage/log_truncate", tests, NULL, NULL);
+}
