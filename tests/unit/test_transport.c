@@ -589,6 +589,26 @@ static void test_transport_impostors_are_refused(void **state)
     RUN_UNTIL(all_up());
 }
 
+static void test_transport_second_connection_of_a_node_replaces_the_first(void **state)
+{
+    struct sp_peer_message hello = hello_of(2, 102, SP_IDENTITY_EMPTY);
+    struct raw first;
+    struct raw second;
+
+    (void)state;
+    start(1);
+    raw_connect(&first, 1);
+    raw_send(&first, &hello);
+    RUN_UNTIL(first.hellos == 1);
+    raw_connect(&second, 1);
+    raw_send(&second, &hello);
+    RUN_UNTIL(first.closed);
+    RUN_UNTIL(second.hellos == 1);
+    assert_false(second.closed);
+    sp_conn_close(second.conn, false);
+    RUN_UNTIL(second.closed);
+}
+
 static void test_transport_other_version_is_told_why(void **state)
 {
     struct sp_peer_message hello = hello_of(2, 102, SP_IDENTITY_FORMED);
@@ -772,6 +792,7 @@ int main(void)
         TRANSPORT_TEST(test_transport_other_cluster_is_refused),
         TRANSPORT_TEST(test_transport_unexpected_node_at_an_address_is_refused),
         TRANSPORT_TEST(test_transport_impostors_are_refused),
+        TRANSPORT_TEST(test_transport_second_connection_of_a_node_replaces_the_first),
         TRANSPORT_TEST(test_transport_other_version_is_told_why),
         TRANSPORT_TEST(test_transport_garbage_and_silence_are_closed),
         TRANSPORT_TEST(test_transport_slow_peer_makes_the_queue_grow_to_its_bound_only),
