@@ -24,6 +24,7 @@ struct reader {
     char name[NAME_SIZE];      /* dotted name of the mapping we are in, then of the key */
     size_t lengths[DEPTH_MAX]; /* length of `name` outside each mapping */
     size_t line;               /* of the current event, from 1 */
+    char seen[4096];           /* keys set so far, each followed by a line feed */
 };
 
 static int refuse(const struct reader *reader, const char *text, const char *detail)
@@ -50,12 +51,33 @@ static int next_event(struct reader *reader, yaml_event_t *event)
     return 0;
 }
 
+/* Notes the current key; false when the file has set it before. */
+static bool first_time(struct reader *reader)
+{
+    char name[NAME_SIZE + 2];
+    size_t length = strlen(reader->seen);
+
+    (void)snprintf(name, sizeof name, "%s\n", reader->name);
+    for (const char *at = reader->seen; *at != '\0'; at = strchr(at, '\n') + 1) {
+        if (strncmp(at, name, strlen(name)) == 0) {
+            return false;
+        }
+    }
+    (void)snprintf(reader->seen + length, sizeof reader->seen - length, "%s", name);
+    return true;
+}
+
 static int set(struct reader *reader, const char *value)
 {
     char where[4200];
+    int rv;
 
     (void)snprintf(where, sizeof where, "%s:%zu", reader->path, reader->line);
-    return sp_config_set_at(reader->config, reader->name, value, where, reader->error);
+    rv = sp_config_set_at(reader->config, reader->name, value, where, reader->error);
+    if (rv == 0 && !first_time(reader)) {
+        rv = refuse(reader, "a key may be given once, not twice: ", reader->name);
+    }
+    return rv;
 }
 
 /* The items of a list, joined by commas. */

@@ -149,11 +149,11 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, size, settings=()):
+    def __init__(self, size, settings=(), first=1):
         self.directory = tempfile.mkdtemp(prefix="spate-test-")
         self.nodes = [
             Node(number, os.path.join(self.directory, f"node{number}"))
-            for number in range(1, size + 1)
+            for number in range(first, first + size)
         ]
         seeds = [f"{node.number}@127.0.0.1:{node.peer_port}" for node in self.nodes]
         for node in self.nodes:
@@ -193,7 +193,7 @@ class Cluster:
             print("\n".join(node.trace().splitlines()[-25:]), file=sys.stderr)
 
     def node(self, number):
-        return self.nodes[number - 1]
+        return next(node for node in self.nodes if node.number == number)
 
     def health(self):
         """The health as the first node that answers sees it, or None."""
