@@ -56,9 +56,9 @@ void sp_metadata_note_leader(struct sp_metadata_cache *cache,
                              uint32_t partition,
                              const char *address);
 
-/* Turns the loop until the topic is described, at most until `deadline_ms`:
- * SPATE_ERR_UNKNOWN_TOPIC, SPATE_ERR_UNREACHABLE, SPATE_ERR_TIMEOUT with the client's error text. A topic that seems unknown
- * is asked for twice more, as nodes learn of new topics one after the other. */
+/* Turns the loop until the topic is described, at most until `deadline_ms`. Otherwise, with the
+ * client's error text: SPATE_ERR_UNKNOWN_TOPIC, SPATE_ERR_UNREACHABLE, SPATE_ERR_TIMEOUT. A topic
+ * that seems unknown is asked for twice more, as nodes learn of new topics one after the other. */
 int sp_metadata_wait_topic(struct sp_metadata_cache *cache,
                            struct sp_topic_view *topic,
                            uint64_t deadline_ms);

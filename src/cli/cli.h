@@ -1,0 +1,139 @@
+/* What the commands of `spate` share: the global options, the table of commands, exit codes.
+ *
+ *   argv -> global options -> command (one or two words) -> its options -> run -> exit code
+ *
+ * Data goes to stdout, everything else to stderr. Commands return an exit code and have told the
+ * reason by then. */
+#ifndef SPATE_CLI_H
+#define SPATE_CLI_H
+
+#include <getopt.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "base/attr.h"
+#include "spate/spate.h"
+
+enum {
+    EXIT_OK = 0,
+    EXIT_FAILED = 1,
+    EXIT_USAGE = 2,
+    EXIT_NOT_FOUND = 3,
+    EXIT_UNREACHABLE = 4,
+    EXIT_UNHEALTHY = 5,
+    EXIT_TIMEOUT = 6,
+    EXIT_PARTIAL = 7,
+    EXIT_INTERRUPTED = 130,
+};
+
+struct cli {
+    const char *servers; /* NULL: from the environment, or the default */
+    int64_t timeout_ms;  /* -1: not given */
+    bool json;
+    bool quiet;
+    bool verbose;
+    bool color;
+    struct spate_config *config;
+    struct spate_client *client;
+    const struct command *command; /* the one that runs */
+};
+
+/* An option of a command; `value` names its argument in the help, NULL: it has none. */
+struct command_option {
+    char letter; /* 0: only the long form */
+    const char *name;
+    const char *value;
+    const char *help;
+};
+
+struct command {
+    const char *noun; /* NULL: the command is one word */
+    const char *verb;
+    const char *alias; /* of the verb, or NULL */
+    const char *arguments;
+    const char *summary;
+    const struct command_option *options; /* ends with an entry without a name; NULL: none */
+    const char *examples;
+    int (*run)(struct cli *cli, int argc, char **argv); /* argv[0] is the verb */
+};
+
+/* ---- commands.c ---- */
+
+extern const struct command commands[];
+extern const size_t command_count;
+
+int command_ping(struct cli *cli, int argc, char **argv);
+int command_version(struct cli *cli, int argc, char **argv);
+int command_help(struct cli *cli, int argc, char **argv);
+int command_call(struct cli *cli, int argc, char **argv);
+int command_offsets(struct cli *cli, int argc, char **argv);
+int command_produce(struct cli *cli, int argc, char **argv);
+int command_consume(struct cli *cli, int argc, char **argv);
+int command_topic_create(struct cli *cli, int argc, char **argv);
+int command_topic_list(struct cli *cli, int argc, char **argv);
+int command_topic_describe(struct cli *cli, int argc, char **argv);
+int command_topic_delete(struct cli *cli, int argc, char **argv);
+int command_cluster_info(struct cli *cli, int argc, char **argv);
+int command_cluster_health(struct cli *cli, int argc, char **argv);
+
+/* ---- options.c ---- */
+
+/* Where the parsing of one command's options stands. Zero-initialise. */
+struct option_parser {
+    bool started;
+    char letters[128];
+    struct option longs[48];
+};
+
+/* The next option of the running command: its letter, or 256 + its place in the command's table for
+ * one without a letter; its argument is in `optarg`. -1: no more, arguments begin at `optind`. Global
+ * options are taken on the way. EXIT_USAGE is signalled as '?', after a message. */
+int next_option(struct cli *cli, struct option_parser *parser, int argc, char **argv);
+
+#define OPTION_LONG(place) (256 + (place))
+
+/* Takes the global options at the front of argv; the command begins at `optind`. -1 after a message.
+ */
+int global_options(struct cli *cli, int argc, char **argv);
+
+/* Prints the help of the running command, or of everything when there is none. */
+void print_help(const struct cli *cli);
+
+/* Says what is wrong with the call of the running command; returns EXIT_USAGE. */
+int usage_error(const struct cli *cli, const char *format, ...) SP_PRINTF(2, 3);
+
+/* ---- client side ---- */
+
+/* Makes cli->client if there is none yet; an exit code. */
+int connect_client(struct cli *cli);
+
+/* Sets a key of the configuration; a programmer's error if it is refused. */
+void configure(struct cli *cli, const char *key, const char *value);
+
+/* Calls a method with a JSON object as parameters (taken; NULL: an empty one). Returns 0 and the
+ * result as JSON (owned by the caller), or a SPATE_ERR_* code, untold. */
+int call_json(struct cli *cli, const char *method, json_t *params, json_t **out_result);
+
+/* Tells a failed library call and returns its exit code. `what` may be NULL. */
+int tell_failure(const struct cli *cli, int code, const char *what);
+
+/* The exit code of a library's code. */
+int exit_code_of(int code);
+
+/* A message on stderr, after "spate: ". */
+void tell(const char *format, ...) SP_PRINTF(1, 2);
+
+/* The same unless --quiet. */
+void note(const struct cli *cli, const char *format, ...) SP_PRINTF(2, 3);
+
+/* True once ^C was pressed, after catch_interrupt. */
+void catch_interrupt(void);
+bool interrupted(void);
+
+/* The candidate nearest to `word`, or NULL when none is near. */
+const char *nearest(const char *word, const char *const *candidates, size_t count);
+
+#endif /* SPATE_CLI_H */

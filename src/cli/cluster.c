@@ -1,0 +1,233 @@
+/* spate cluster: info and health. */
+#include <inttypes.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/output.h"
+#include "cli/when.h"
+
+enum {
+    LOOK_EVERY_MS = 250,
+    LOOK_TIMEOUT_MS = 2000, /* of one look while watching */
+    REASON_SIZE = 4096,
+};
+
+/* ---- info ------------------------------------------------------------------------------------ */
+
+static void print_info(const json_t *result)
+{
+    const json_t *nodes = json_object_get(result, "nodes");
+    struct table table = {
+        .columns = 5,
+        .headings = { "NODE", "ADDRESS", "RACK", "ALIVE", "CONTROLLER" },
+    };
+    json_int_t controller = json_integer_value(json_object_get(result, "controller"));
+
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        const json_t *node = json_array_get(nodes, i);
+        const char *address = json_string_value(json_object_get(node, "address"));
+        const char *rack = json_string_value(json_object_get(node, "rack"));
+        json_int_t id = json_integer_value(json_object_get(node, "id"));
+        table_number(&table, id);
+        table_text(&table, address != NULL ? address : "-");
+        table_text(&table, rack != NULL && *rack != '\0' ? rack : "-");
+        table_text(&table, json_is_false(json_object_get(node, "alive")) ? "no" : "yes");
+        table_text(&table, id == controller ? "yes" : "no");
+    }
+    table_print(&table);
+}
+
+int command_cluster_info(struct cli *cli, int argc, char **argv)
+{
+    struct option_parser parser = { 0 };
+    json_t *result = NULL;
+
+    if (next_option(cli, &parser, argc, argv) != -1) {
+        return EXIT_USAGE;
+    }
+    if (optind != argc) {
+        return usage_error(cli, "no arguments are needed");
+    }
+    int code = connect_client(cli);
+    if (code != 0) {
+        return code;
+    }
+    int rv = call_json(cli, "cluster.info", NULL, &result);
+    if (rv != 0) {
+        return tell_failure(cli, rv, NULL);
+    }
+    if (cli->json) {
+        out_json(result);
+        return EXIT_OK;
+    }
+    const char *id = json_string_value(json_object_get(result, "cluster_id"));
+    note(cli, "cluster %s", id != NULL ? id : "(not formed yet)");
+    print_info(result);
+    json_decref(result);
+    return EXIT_OK;
+}
+
+/* ---- health ---------------------------------------------------------------------------------- */
+
+struct health {
+    struct cli *cli;
+    bool watch;
+    bool until_healthy;
+    bool healthy;
+    bool known;  /* some look was answered */
+    int failure; /* of the newest look; 0: it was answered */
+    char told[REASON_SIZE];
+};
+
+/* Adds to a text that is cut at its size. */
+static void SP_PRINTF(2, 3) add(char *text, const char *format, ...);
+
+static void add(char *text, const char *format, ...)
+{
+    size_t used = strlen(text);
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(text + used, REASON_SIZE - used, format, arguments);
+    va_end(arguments);
+}
+
+static void add_partitions(char *text, const char *title, const json_t *partitions)
+{
+    for (size_t i = 0; i < json_array_size(partitions); i++) {
+        const json_t *partition = json_array_get(partitions, i);
+        const json_t *missing = json_object_get(partition, "missing");
+        const char *topic = json_string_value(json_object_get(partition, "topic"));
+        add(text,
+            "%s: %s/%" JSON_INTEGER_FORMAT,
+            title,
+            topic != NULL ? topic : "?",
+            json_integer_value(json_object_get(partition, "partition")));
+        for (size_t j = 0; j < json_array_size(missing); j++) {
+            add(text,
+                "%s%" JSON_INTEGER_FORMAT,
+                j == 0 ? " missing on node " : ",",
+                json_integer_value(json_array_get(missing, j)));
+        }
+        add(text, "\n");
+    }
+}
+
+static void describe(const json_t *result, char *text)
+{
+    const json_t *down = json_object_get(result, "nodes_down");
+
+    text[0] = '\0';
+    add(text, "%s\n", json_is_true(json_object_get(result, "healthy")) ? "healthy" : "unhealthy");
+    for (size_t i = 0; i < json_array_size(down); i++) {
+        add(text,
+            "node down: %" JSON_INTEGER_FORMAT "\n",
+            json_integer_value(json_array_get(down, i)));
+    }
+    add_partitions(text, "leaderless", json_object_get(result, "leaderless"));
+    add_partitions(text, "under-replicated", json_object_get(result, "under_replicated"));
+}
+
+/* Prints what is new since the last look. */
+static void print_health(struct health *health, json_t *result)
+{
+    char text[REASON_SIZE];
+
+    describe(result, text);
+    if (strcmp(text, health->told) != 0) {
+        memcpy(health->told, text, sizeof text);
+        if (!health->cli->json) {
+            out_text(text);
+            out_flush();
+        } else if (health->watch) {
+            out_json_line(json_incref(result));
+        } else {
+            out_json(json_incref(result));
+        }
+    }
+    json_decref(result);
+}
+
+static void look(struct health *health)
+{
+    json_t *result = NULL;
+    int rv = call_json(health->cli, "cluster.health", NULL, &result);
+
+    health->failure = rv;
+    health->healthy = rv == 0 && json_is_true(json_object_get(result, "healthy"));
+    if (rv == 0) {
+        health->known = true;
+        print_health(health, result);
+        return;
+    }
+    const char *text = spate_client_error(health->cli->client);
+    if (health->watch && strcmp(text, health->told) != 0) {
+        (void)snprintf(health->told, sizeof health->told, "%s", text);
+        note(health->cli, "%s: %s", spate_error_name(rv), text);
+    }
+}
+
+static int health_code(const struct health *health)
+{
+    if (health->healthy) {
+        return EXIT_OK;
+    }
+    if (health->failure != 0 && !health->known) {
+        return tell_failure(health->cli, health->failure, NULL);
+    }
+    return EXIT_UNHEALTHY;
+}
+
+static int watch(struct health *health, int64_t timeout_ms)
+{
+    uint64_t deadline_us = timeout_ms < 0 ? UINT64_MAX : clock_us() + (uint64_t)timeout_ms * 1000;
+
+    catch_interrupt();
+    for (;;) {
+        look(health);
+        if (interrupted()) {
+            return EXIT_INTERRUPTED;
+        }
+        if ((health->until_healthy && health->healthy) || clock_us() >= deadline_us) {
+            return health_code(health);
+        }
+        (void)poll(NULL, 0, LOOK_EVERY_MS); /* a sleep that ^C ends */
+    }
+}
+
+int command_cluster_health(struct cli *cli, int argc, char **argv)
+{
+    struct option_parser parser = { 0 };
+    struct health health = { .cli = cli };
+    int option;
+
+    while ((option = next_option(cli, &parser, argc, argv)) != -1) {
+        if (option == 'w') {
+            health.watch = true;
+        } else if (option == OPTION_LONG(1)) {
+            health.watch = true;
+            health.until_healthy = true;
+        } else {
+            return EXIT_USAGE;
+        }
+    }
+    if (optind != argc) {
+        return usage_error(cli, "no arguments are needed");
+    }
+    int64_t timeout_ms = cli->timeout_ms;
+    if (health.watch && (timeout_ms < 0 || timeout_ms > LOOK_TIMEOUT_MS)) {
+        cli->timeout_ms = LOOK_TIMEOUT_MS;
+    }
+    int code = connect_client(cli);
+    if (code != 0) {
+        return code;
+    }
+    if (health.watch) {
+        return watch(&health, timeout_ms);
+    }
+    look(&health);
+    return health_code(&health);
+}

@@ -1,0 +1,240 @@
+/* Standard output: one block buffer, tables, JSON. */
+#include "cli/output.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/value.h"
+#include "wire/bytes.h"
+
+enum {
+    BLOCK_BYTES = 256 * 1024,
+};
+
+static struct {
+    size_t size;
+    char bytes[BLOCK_BYTES];
+} block;
+
+static void write_all(const char *bytes, size_t size)
+{
+    while (size > 0) {
+        ssize_t written = write(STDOUT_FILENO, bytes, size);
+        if (written < 0 && errno == EINTR) {
+            continue;
+        }
+        if (written < 0) {
+            int error = errno;
+            if (error == EPIPE) {
+                _exit(EXIT_OK);
+            }
+            tell("cannot write to standard output: %s", strerror(error));
+            _exit(EXIT_FAILED);
+        }
+        bytes += written;
+        size -= (size_t)written;
+    }
+}
+
+void out_flush(void)
+{
+    write_all(block.bytes, block.size);
+    block.size = 0;
+}
+
+void out_write(const void *bytes, size_t size)
+{
+    if (size > BLOCK_BYTES - block.size) {
+        out_flush();
+    }
+    if (size > BLOCK_BYTES) {
+        write_all(bytes, size);
+        return;
+    }
+    if (size > 0) {
+        memcpy(block.bytes + block.size, bytes, size);
+        block.size += size;
+    }
+}
+
+void out_text(const char *text)
+{
+    out_write(text, strlen(text));
+}
+
+bool out_is_terminal(void)
+{
+    return isatty(STDOUT_FILENO) == 1;
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------ */
+
+static int write_json(const char *bytes, size_t size, void *arg)
+{
+    (void)arg;
+    out_write(bytes, size);
+    return 0;
+}
+
+static void dump_json(json_t *value, size_t flags)
+{
+    if (value == NULL ||
+        json_dump_callback(value, write_json, NULL, flags | JSON_ENCODE_ANY) != 0) {
+        tell("out of memory for JSON");
+        exit(EXIT_FAILED);
+    }
+    json_decref(value);
+    out_text("\n");
+    out_flush();
+}
+
+void out_json(json_t *value)
+{
+    dump_json(value, out_is_terminal() ? JSON_INDENT(2) : 0);
+}
+
+void out_json_line(json_t *value)
+{
+    dump_json(value, JSON_COMPACT);
+}
+
+/* The escape of a character that JSON does not allow as it is, or NULL. */
+static const char *json_escape(unsigned char character, char room[8])
+{
+    switch (character) {
+    case '"':
+        return "\\\"";
+    case '\\':
+        return "\\\\";
+    case '\n':
+        return "\\n";
+    case '\t':
+        return "\\t";
+    case '\r':
+        return "\\r";
+    default:
+        if (character >= 0x20) {
+            return NULL;
+        }
+        (void)snprintf(room, 8, "\\u%04x", character);
+        return room;
+    }
+}
+
+static void out_json_text(const char *text, size_t size)
+{
+    size_t begin = 0;
+    char room[8];
+
+    out_text("\"");
+    for (size_t i = 0; i < size; i++) {
+        const char *escape = json_escape((unsigned char)text[i], room);
+        if (escape != NULL) {
+            out_write(text + begin, i - begin);
+            out_text(escape);
+            begin = i + 1;
+        }
+    }
+    out_write(text + begin, size - begin);
+    out_text("\"");
+}
+
+void out_json_bytes(const void *bytes, size_t size)
+{
+    if (bytes == NULL) {
+        out_text("null");
+        return;
+    }
+    if (sp_utf8_valid(sp_bytes_of(bytes, size))) {
+        out_json_text(bytes, size);
+        return;
+    }
+    char *text = base64_encode(bytes, size);
+    out_text("{\"$bin\":\"");
+    out_text(text);
+    out_text("\"}");
+    free(text);
+}
+
+/* ---- tables ---------------------------------------------------------------------------------- */
+
+void table_text(struct table *table, const char *text)
+{
+    if (table->cell_count == table->cell_capacity) {
+        table->cell_capacity = table->cell_capacity == 0 ? 64 : 2 * table->cell_capacity;
+        table->cells = realloc(table->cells, table->cell_capacity * sizeof(char *));
+    }
+    char *copy = table->cells == NULL ? NULL : strdup(text);
+    if (copy == NULL) {
+        tell("out of memory");
+        exit(EXIT_FAILED);
+    }
+    table->cells[table->cell_count++] = copy;
+}
+
+void table_number(struct table *table, int64_t number)
+{
+    char text[24];
+
+    (void)snprintf(text, sizeof text, "%lld", (long long)number);
+    table_text(table, text);
+}
+
+static void print_row(const struct table *table, const char *const *cells, const size_t *widths)
+{
+    for (size_t column = 0; column < table->columns; column++) {
+        bool last = column + 1 == table->columns;
+        size_t size = strlen(cells[column]);
+        out_write(cells[column], size);
+        for (size_t i = size; !last && widths != NULL && i < widths[column] + 2; i++) {
+            out_text(" ");
+        }
+        if (!last && widths == NULL) {
+            out_text("\t");
+        }
+    }
+    out_text("\n");
+}
+
+void table_free(struct table *table)
+{
+    for (size_t i = 0; i < table->cell_count; i++) {
+        free(table->cells[i]);
+    }
+    free(table->cells);
+    table->cells = NULL;
+    table->cell_count = 0;
+    table->cell_capacity = 0;
+}
+
+void table_print(struct table *table)
+{
+    size_t widths[TABLE_COLUMNS_MAX] = { 0 };
+    bool aligned = out_is_terminal();
+
+    for (size_t i = 0; i < table->columns; i++) {
+        widths[i] = strlen(table->headings[i]);
+    }
+    for (size_t i = 0; i < table->cell_count; i++) {
+        size_t size = strlen(table->cells[i]);
+        if (size > widths[i % table->columns]) {
+            widths[i % table->columns] = size;
+        }
+    }
+    if (aligned) {
+        print_row(table, table->headings, widths);
+    }
+    for (size_t i = 0; i + table->columns <= table->cell_count; i += table->columns) {
+        const char *row[TABLE_COLUMNS_MAX];
+        for (size_t j = 0; j < table->columns; j++) {
+            row[j] = table->cells[i + j];
+        }
+        print_row(table, row, aligned ? widths : NULL);
+    }
+    table_free(table);
+    out_flush();
+}

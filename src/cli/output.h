@@ -1,0 +1,58 @@
+/* Standard output in large blocks, tables, and JSON text.
+ *
+ * A reader that has gone away (EPIPE) ends the program silently and successfully: it had enough. */
+#ifndef SPATE_CLI_OUTPUT_H
+#define SPATE_CLI_OUTPUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+/* Adds bytes to what goes to stdout; written in blocks. Other errors than EPIPE end the program
+ * with a message. */
+void out_write(const void *bytes, size_t size);
+
+void out_text(const char *text);
+
+/* Writes what is waiting. */
+void out_flush(void);
+
+/* One JSON value, indented on a terminal, on one line otherwise, with a newline. Takes `value`. */
+void out_json(json_t *value);
+
+/* The same on one line always: for streams of objects. */
+void out_json_line(json_t *value);
+
+/* A JSON string of these bytes with its quotes, when they are UTF-8; else {"$bin":"base64"}; null
+ * for NULL. */
+void out_json_bytes(const void *bytes, size_t size);
+
+bool out_is_terminal(void);
+
+/* ---- tables ---- */
+
+#define TABLE_COLUMNS_MAX 10
+
+/* Rows of short texts: aligned under a heading on a terminal, separated by tabs without one
+ * elsewhere. Zero-initialise with `columns` and `headings`. */
+struct table {
+    size_t columns;
+    const char *headings[TABLE_COLUMNS_MAX];
+    char **cells;
+    size_t cell_count;
+    size_t cell_capacity;
+};
+
+/* Adds the next cell, row by row. */
+void table_text(struct table *table, const char *text);
+void table_number(struct table *table, int64_t number);
+
+/* Prints and frees the cells. */
+void table_print(struct table *table);
+
+/* Frees the cells without printing. */
+void table_free(struct table *table);
+
+#endif /* SPATE_CLI_OUTPUT_H */

@@ -1,0 +1,247 @@
+/* The command's side of the library: configuration, client, messages, exit codes, ^C. */
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/trace.h"
+#include "cli/cli.h"
+#include "cli/value.h"
+
+enum {
+    PARAMS_BYTES_MAX = 16 * 1024 * 1024,
+};
+
+/* ---- messages -------------------------------------------------------------------------------- */
+
+static void tell_list(const char *format, va_list arguments)
+{
+    fprintf(stderr, "spate: ");
+    (void)vfprintf(stderr, format, arguments);
+    fprintf(stderr, "\n");
+}
+
+void tell(const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    tell_list(format, arguments);
+    va_end(arguments);
+}
+
+void note(const struct cli *cli, const char *format, ...)
+{
+    va_list arguments;
+
+    if (cli->quiet) {
+        return;
+    }
+    va_start(arguments, format);
+    tell_list(format, arguments);
+    va_end(arguments);
+}
+
+int exit_code_of(int code)
+{
+    switch (code) {
+    case 0:
+        return EXIT_OK;
+    case SPATE_ERR_NOT_FOUND:
+    case SPATE_ERR_UNKNOWN_TOPIC:
+    case SPATE_ERR_UNKNOWN_PARTITION:
+        return EXIT_NOT_FOUND;
+    case SPATE_ERR_UNREACHABLE:
+        return EXIT_UNREACHABLE;
+    case SPATE_ERR_TIMEOUT:
+        return EXIT_TIMEOUT;
+    case SPATE_ERR_CANCELED:
+        return EXIT_INTERRUPTED;
+    default:
+        return EXIT_FAILED;
+    }
+}
+
+int tell_failure(const struct cli *cli, int code, const char *what)
+{
+    const char *text = cli->client == NULL ? "" : spate_client_error(cli->client);
+
+    tell("%s%s%s%s: %s%s",
+         what != NULL ? what : "",
+         what != NULL ? ": " : "",
+         cli->color ? "\033[31m" : "",
+         spate_error_name(code),
+         text[0] != '\0' ? text : spate_strerror(code),
+         cli->color ? "\033[0m" : "");
+    return exit_code_of(code);
+}
+
+/* ---- the client ------------------------------------------------------------------------------ */
+
+/* -v: one line per trace on stderr. */
+static void print_trace(void *arg,
+                        enum sp_trace_level level,
+                        const char *component,
+                        const char *message,
+                        const char *facts)
+{
+    (void)arg;
+    fprintf(stderr, "spate: %s %s: %s %s\n", sp_trace_level_name(level), component, message, facts);
+}
+
+static int make_config(struct cli *cli)
+{
+    if (cli->config != NULL) {
+        return 0;
+    }
+    cli->config = spate_config_new();
+    if (cli->config == NULL) {
+        tell("out of memory");
+        return EXIT_FAILED;
+    }
+    return 0;
+}
+
+void configure(struct cli *cli, const char *key, const char *value)
+{
+    if (make_config(cli) != 0 || spate_config_set(cli->config, key, value) != 0) {
+        tell("%s=%s is not a setting", key, value);
+        exit(EXIT_USAGE);
+    }
+}
+
+int connect_client(struct cli *cli)
+{
+    char timeout[24];
+
+    if (cli->client != NULL) {
+        return 0;
+    }
+    if (make_config(cli) != 0) {
+        return EXIT_FAILED;
+    }
+    if (cli->servers != NULL && spate_config_set(cli->config, "servers", cli->servers) != 0) {
+        return usage_error(cli, "-s %s: servers are host:port,host:port", cli->servers);
+    }
+    configure(cli, "client.name", "spate");
+    if (cli->timeout_ms > 0) {
+        (void)snprintf(timeout, sizeof timeout, "%lld", (long long)cli->timeout_ms);
+        if (spate_config_set(cli->config, "timeout.ms", timeout) != 0) {
+            return usage_error(cli, "--timeout: between 1ms and 1d");
+        }
+    }
+    if (cli->verbose) {
+        sp_trace_set_sink(print_trace, NULL, SP_TRACE_LEVEL_DEBUG);
+    }
+    int rv = spate_client_new(cli->config, &cli->client);
+    return rv == 0 ? 0 : tell_failure(cli, rv, NULL);
+}
+
+static int read_result(struct cli *cli, void *result, size_t size, json_t **out_result)
+{
+    struct sp_cursor cursor;
+
+    (void)cli;
+    sp_cursor_init(&cursor, result, size);
+    *out_result = value_read(&cursor);
+    spate_free(result);
+    return *out_result == NULL ? SPATE_ERR_MALFORMED : 0;
+}
+
+int call_json(struct cli *cli, const char *method, json_t *params, json_t **out_result)
+{
+    json_t *object = params != NULL ? params : json_object();
+    struct sp_buf buf;
+    struct sp_pack pack;
+    void *result = NULL;
+    size_t size = 0;
+
+    sp_buf_init(&buf, PARAMS_BYTES_MAX);
+    sp_pack_init(&pack, &buf);
+    value_pack(&pack, object);
+    json_decref(object);
+    int rv = sp_pack_status(&pack);
+    if (rv == 0) {
+        rv = spate_call(cli->client, method, buf.bytes, buf.size, &result, &size);
+    }
+    sp_buf_deinit(&buf);
+    return rv != 0 ? rv : read_result(cli, result, size, out_result);
+}
+
+/* ---- ^C -------------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t interrupt_seen;
+
+static void on_interrupt(int number)
+{
+    (void)number;
+    if (interrupt_seen != 0) {
+        _exit(EXIT_INTERRUPTED); /* the second one does not ask */
+    }
+    interrupt_seen = 1;
+}
+
+void catch_interrupt(void)
+{
+    struct sigaction action = { .sa_handler = on_interrupt };
+
+    (void)sigaction(SIGINT, &action, NULL); /* without SA_RESTART, so that waits end */
+    (void)sigaction(SIGTERM, &action, NULL);
+}
+
+bool interrupted(void)
+{
+    return interrupt_seen != 0;
+}
+
+/* ---- did you mean ---------------------------------------------------------------------------- */
+
+enum {
+    WORD_MAX = 24,
+};
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Edits (insert, delete, replace) that make one word of the other. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t row[WORD_MAX + 1];
+    size_t size = strlen(b);
+
+    if (size > WORD_MAX) {
+        return WORD_MAX;
+    }
+    for (size_t j = 0; j <= size; j++) {
+        row[j] = j;
+    }
+    for (size_t i = 1; a[i - 1] != '\0'; i++) {
+        size_t corner = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= size; j++) {
+            size_t replaced = corner + (a[i - 1] == b[j - 1] ? 0 : 1);
+            corner = row[j];
+            row[j] = least(replaced, least(row[j], row[j - 1]) + 1);
+        }
+    }
+    return row[size];
+}
+
+const char *nearest(const char *word, const char *const *candidates, size_t count)
+{
+    const char *best = NULL;
+    size_t best_distance = 3; /* more edits than two are another word */
+
+    for (size_t i = 0; i < count; i++) {
+        size_t edits = strlen(word) > WORD_MAX ? WORD_MAX : distance(word, candidates[i]);
+        if (edits < best_distance && edits < strlen(candidates[i])) {
+            best = candidates[i];
+            best_distance = edits;
+        }
+    }
+    return best;
+}

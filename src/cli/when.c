@@ -1,0 +1,101 @@
+/* Durations, points in time and numbers. */
+#include "cli/when.h"
+
+#include <string.h>
+#include <time.h>
+
+int64_t wall_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail for this clock */
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+uint64_t clock_us(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail for this clock */
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+bool parse_number(const char *text, int64_t min, int64_t max, int64_t *out_number)
+{
+    bool negative = *text == '-';
+    int64_t number = 0;
+
+    text += negative ? 1 : 0;
+    if (*text == '\0') {
+        return false;
+    }
+    for (; *text != '\0'; text++) {
+        if (*text < '0' || *text > '9' || number > (INT64_MAX - 9) / 10) {
+            return false;
+        }
+        number = number * 10 + (*text - '0');
+    }
+    number = negative ? -number : number;
+    if (number < min || number > max) {
+        return false;
+    }
+    *out_number = number;
+    return true;
+}
+
+bool parse_duration(const char *text, int64_t *out_ms)
+{
+    static const struct {
+        const char *unit;
+        int64_t ms;
+    } units[] = { { "ms", 1 },    { "s", 1000 },    { "", 1000 },
+                  { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 } };
+    size_t digits = strspn(text, "0123456789");
+    char number[12];
+    int64_t count = 0;
+
+    if (digits == 0 || digits >= sizeof number) {
+        return false;
+    }
+    memcpy(number, text, digits);
+    number[digits] = '\0';
+    if (!parse_number(number, 0, 1000000000, &count)) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        if (strcmp(text + digits, units[i].unit) == 0) {
+            *out_ms = count * units[i].ms;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool parse_date(const char *text, int64_t *out_ms)
+{
+    static const char *const forms[] = { "%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ" };
+
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        struct tm parts = { 0 };
+        const char *end = strptime(text, forms[i], &parts);
+        if (end != NULL && *end == '\0') {
+            *out_ms = (int64_t)timegm(&parts) * 1000;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool parse_time(const char *text, int64_t *out_ms)
+{
+    int64_t ago_ms = 0;
+
+    if (*text == '-') {
+        if (!parse_duration(text + 1, &ago_ms)) {
+            return false;
+        }
+        *out_ms = wall_ms() - ago_ms;
+        return *out_ms >= 0;
+    }
+    return parse_number(text, 0, INT64_MAX / 2, out_ms) || parse_date(text, out_ms);
+}

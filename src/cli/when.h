@@ -1,0 +1,24 @@
+/* Durations, points in time and numbers as people type them. */
+#ifndef SPATE_CLI_WHEN_H
+#define SPATE_CLI_WHEN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* "30s", "500ms", "2m", "1h", "1d"; a bare number means seconds. */
+bool parse_duration(const char *text, int64_t *out_ms);
+
+/* "1700000000000" (ms since 1970), "-1h" (so long before now), "2026-01-31" or
+ * "2026-01-31T12:00:00" (UTC). */
+bool parse_time(const char *text, int64_t *out_ms);
+
+/* A whole number within [min, max], decimal. */
+bool parse_number(const char *text, int64_t min, int64_t max, int64_t *out_number);
+
+/* Milliseconds since 1970-01-01 UTC. */
+int64_t wall_ms(void);
+
+/* Microseconds of a clock that never goes back. */
+uint64_t clock_us(void);
+
+#endif /* SPATE_CLI_WHEN_H */
