@@ -1,6 +1,6 @@
 /* How the seeds of a new cluster agree on its id, once, without a format step (DESIGN D10).
  *
- *   EMPTY ---all seeds greeted, same list, nobody formed---> FORMING ---all have it on disk---> FORMED
+ *   EMPTY --all seeds greeted, same list, nobody formed--> FORMING --all have it on disk--> FORMED
  *
  *   lowest seed                         every other seed
  *   persists FORMING {cluster id}
@@ -14,11 +14,11 @@
  *  I2  A FORMING seed never changes its cluster id. Nobody is FORMED before all seeds are durably
  *      FORMING with that id; so a seed that is EMPTY while another is FORMED has lost its disk, and
  *      it stays out.
- *  I3  Every step can be repeated: messages are sent again by the tick and whenever a seed greets, so
- *      a crash anywhere only delays.
+ *  I3  Every step can be repeated: messages are sent again by the tick and whenever a seed greets,
+ *      so a crash anywhere only delays.
  *
- * Pure: input is hellos, messages, durability and ticks; output are the callbacks. Any thread, one at
- * a time. */
+ * Pure: input is hellos, messages, durability and ticks; output are the callbacks. Any thread, one
+ * at a time. */
 #ifndef SP_CLUSTER_BOOTSTRAP_H
 #define SP_CLUSTER_BOOTSTRAP_H
 

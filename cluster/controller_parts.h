@@ -4,7 +4,8 @@
  *   controller_propose.c   proposals made on this node, until they are answered
  *   controller_lead.c      what this node does for them, and for calls of others, while it leads
  *
- * Callbacks record a fact and ask for one advance at the end of the turn; it makes the decisions. */
+ * Callbacks record a fact and ask for one advance at the end of the turn; it makes the
+ * decisions. */
 #ifndef SP_CLUSTER_CONTROLLER_PARTS_H
 #define SP_CLUSTER_CONTROLLER_PARTS_H
 

@@ -42,13 +42,13 @@ struct sp_group_open {
     uint64_t replica_id;
     const struct sp_replica_place *places; /* creating: first membership; NULL: begin empty */
     unsigned place_count;
-    int64_t created_ms;                    /* creating: time of the first frame, same everywhere */
-    struct sp_machine *machine;            /* stays valid until the group is closed */
+    int64_t created_ms;         /* creating: time of the first frame, same everywhere */
+    struct sp_machine *machine; /* stays valid until the group is closed */
     sp_group_open_cb cb;
     void *arg;
-    struct sp_raft_group *group;   /* result */
-    char text[256];                /* result of failure */
-    struct sp_group_table *table;  /* the rest belongs to group_table */
+    struct sp_raft_group *group;  /* result */
+    char text[256];               /* result of failure */
+    struct sp_group_table *table; /* the rest belongs to group_table */
     struct sp_replica_open open;
 };
 
@@ -66,9 +66,8 @@ void sp_group_table_remove(struct sp_group_table *table,
 struct sp_raft_group *sp_group_table_get(const struct sp_group_table *table, uint64_t group_id);
 
 /* Who leads `group_id` as far as this node knows: node id (0: nobody) and term. */
-uint32_t sp_group_table_leader(const struct sp_group_table *table,
-                               uint64_t group_id,
-                               uint64_t *out_term);
+uint32_t
+sp_group_table_leader(const struct sp_group_table *table, uint64_t group_id, uint64_t *out_term);
 
 /* Which members of the group lack committed frames, as its leader said last (bit i: the i-th). */
 uint32_t sp_group_table_lagging(const struct sp_group_table *table, uint64_t group_id);

@@ -27,9 +27,8 @@ void sp_leader_table_on_change(struct sp_leader_table *table,
                                void *arg);
 
 /* Node id (0: nobody) and term (may be NULL). */
-uint32_t sp_leader_table_get(const struct sp_leader_table *table,
-                             uint64_t group_id,
-                             uint64_t *out_term);
+uint32_t
+sp_leader_table_get(const struct sp_leader_table *table, uint64_t group_id, uint64_t *out_term);
 
 /* Which members lack committed frames, as the leader said last (bit i: the i-th member). */
 uint32_t sp_leader_table_lagging(const struct sp_leader_table *table, uint64_t group_id);

@@ -76,7 +76,8 @@ struct sp_raft_context {
 };
 
 /* Starts a replica: restores the machine from the newest checkpoint and begins to follow. Takes the
- * log on success. SPATE_ERR_CORRUPT: log, vote or checkpoint contradict each other; SPATE_ERR_NOMEM.
+ * log on success. SPATE_ERR_CORRUPT: log, vote or checkpoint contradict each other;
+ * SPATE_ERR_NOMEM.
  */
 int sp_raft_group_open(struct sp_raft_context *context,
                        const struct sp_raft_group_options *options,

@@ -1,5 +1,6 @@
-/* What the files of one replica share: raft_group.c (life, submit, status), raft_start.c (first step), raft_host.c (libraft's
- * updates), raft_send.c (messages out), raft_receive.c (messages in), raft_apply.c (commits). */
+/* What the files of one replica share: raft_group.c (life, submit, status), raft_start.c (first
+ * step), raft_host.c (libraft's updates), raft_send.c (messages out), raft_receive.c (messages
+ * in), raft_apply.c (commits). */
 #ifndef SP_CLUSTER_RAFT_GROUP_INTERNAL_H
 #define SP_CLUSTER_RAFT_GROUP_INTERNAL_H
 
@@ -112,8 +113,8 @@ uint32_t sp_raft_node_of(const struct sp_raft_group *group, uint64_t replica_id)
 void sp_raft_apply(struct sp_raft_group *group);
 void sp_raft_fail_submits(struct sp_raft_group *group, int status);
 
-/* raft_start.c: plans the first step (term and vote may have to become durable first), takes it, and
- * forgets the plan. */
+/* raft_start.c: plans the first step (term and vote may have to become durable first), takes it,
+ * and forgets the plan. */
 int sp_raft_plan_start(struct sp_raft_group *group);
 int sp_raft_start(struct sp_raft_group *group);
 void sp_raft_forget_start(struct sp_raft_group *group);

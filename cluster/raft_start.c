@@ -1,7 +1,7 @@
 /* Starting a replica: what the disk holds, as libraft wants to hear it.
  *
- *   checkpoint -> machine, applied, snapshot metadata;   frames kept -> entries (term and type only)
- *   vote -> raised where a sole voter needs it (G6), durable before the first step */
+ *   checkpoint -> machine, applied, snapshot metadata;   frames kept -> entries (term and type
+ *   only) vote -> raised where a sole voter needs it (G6), durable before the first step */
 #include "cluster/raft_group_internal.h"
 
 #include "base/mem.h"

@@ -112,8 +112,8 @@ bool sp_state_same_node(const struct sp_state_node *left, const struct sp_state_
 /* Group ids from here on were never given out; every group below it exists or has been deleted. */
 uint64_t sp_state_next_group_id(const struct sp_state *state);
 
-/* 0 or SPATE_ERR_INVALID with a text that says which rule of names is broken: 1 to 249 characters of
- * [a-zA-Z0-9._-], not "." or "..". */
+/* 0 or SPATE_ERR_INVALID with a text that says which rule of names is broken: 1 to 249 characters
+ * of [a-zA-Z0-9._-], not "." or "..". */
 int sp_state_check_topic_name(const char *name, size_t size, char *text, size_t text_size);
 
 #endif /* SP_CLUSTER_STATE_H */

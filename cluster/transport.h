@@ -5,12 +5,12 @@
  *   this node <--- inbound: everything it sends ----- peer
  *
  * Both begin with HELLO, which checks version, cluster id, node id and incarnation. Messages to a
- * peer arrive in order or not at all: what is queued when a connection breaks is dropped, Raft sends
- * again. A broken outbound connection is tried again at once, then with a growing pause (20 ms to
- * 500 ms, jittered). Nothing grows because a peer is slow: above SP_PEER_QUEUE_BYTES_MAX messages
- * are dropped. HELLO is said again every second on each outbound connection and answered, so that a
- * connection over which nothing comes through any more is given up after a few seconds. All calls on
- * the loop thread. */
+ * peer arrive in order or not at all: what is queued when a connection breaks is dropped, Raft
+ * sends again. A broken outbound connection is tried again at once, then with a growing pause (20
+ * ms to 500 ms, jittered). Nothing grows because a peer is slow: above SP_PEER_QUEUE_BYTES_MAX
+ * messages are dropped. HELLO is said again every second on each outbound connection and answered,
+ * so that a connection over which nothing comes through any more is given up after a few seconds.
+ * All calls on the loop thread. */
 #ifndef SP_CLUSTER_TRANSPORT_H
 #define SP_CLUSTER_TRANSPORT_H
 
@@ -38,8 +38,9 @@ struct sp_transport_handler {
     void (*link)(void *arg, uint32_t node_id, enum sp_link_state state);
     /* This node's cluster is formed: its identity is final. Once per start, never inside
      * sp_transport_new. `members`: node ids of the seeds, sorted, for group 0's first membership.
-     * `fresh`: the cluster was formed just now, rather than before this start. A crash may have come
-     * between forming and the creation of group 0, so the receiver asks the store's registry, not
+     * `fresh`: the cluster was formed just now, rather than before this start. A crash may have
+     * come between forming and the creation of group 0, so the receiver asks the store's registry,
+     * not
      * `fresh`, whether group 0 is still to be created. */
     void (*formed)(void *arg, const uint32_t *members, unsigned count, bool fresh);
 };
@@ -60,8 +61,8 @@ struct sp_transport_options {
  * seeds answered empty (or FORMING) with the same seed list; the lowest proposes the cluster id;
  * nobody starts before all have it on disk. A seed that finds others FORMED while it is empty has a
  * replaced disk: it traces an error, does not vote, and waits. SPATE_ERR_EXISTS: the address is in
- * use; SPATE_ERR_INVALID: not an address of this machine, or the seeds are not distinct nodes from 1
- * to SP_NODE_ID_MAX with addresses, this node among them; SPATE_ERR_NOMEM. */
+ * use; SPATE_ERR_INVALID: not an address of this machine, or the seeds are not distinct nodes from
+ * 1 to SP_NODE_ID_MAX with addresses, this node among them; SPATE_ERR_NOMEM. */
 int sp_transport_new(struct sp_loop *loop,
                      struct sp_store *store,
                      const struct sp_transport_options *options,
@@ -77,9 +78,9 @@ void sp_transport_meta_durable(struct sp_transport *transport, uint64_t sequence
  * nodes are known; SPATE_ERR_NOMEM. */
 int sp_transport_set_node(struct sp_transport *transport, uint32_t node_id, const char *address);
 
-/* Queues one message; it leaves at the end of this turn, behind what was queued to that node before,
- * heartbeats included. `pieces` (at most SP_APPEND_FRAMES_MAX) become the body, each keeps a
- * reference until it is sent. SPATE_ERR_CLOSED: no link, the message is dropped (normal);
+/* Queues one message; it leaves at the end of this turn, behind what was queued to that node
+ * before, heartbeats included. `pieces` (at most SP_APPEND_FRAMES_MAX) become the body, each keeps
+ * a reference until it is sent. SPATE_ERR_CLOSED: no link, the message is dropped (normal);
  * SPATE_ERR_BUSY: its queue is full, dropped; SPATE_ERR_TOO_LARGE; SPATE_ERR_NOMEM. */
 int sp_transport_send(struct sp_transport *transport,
                       uint32_t node_id,

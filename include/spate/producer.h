@@ -1,12 +1,13 @@
 /* Sending records: batched per partition, each stored exactly once, in order.
  *
  * A producer has an id from the cluster and numbers its batches, so a retry after a lost answer or
- * a change of leader is recognised and never stored twice. Batches of a partition are sent in order.
+ * a change of leader is recognised and never stored twice. Batches of a partition are sent in
+ * order.
  *
  * A record that gets no answer within timeout.ms is reported as SPATE_ERR_TIMEOUT: it may be stored
  * or not. Records of the same partition behind it that were sent too share its fate and are
- * reported with it; those not sent yet go on under a new producer id. Any other code means: not stored, and
- * those behind go on. A program should ignore SIGPIPE, as with every use of sockets. */
+ * reported with it; those not sent yet go on under a new producer id. Any other code means: not
+ * stored, and those behind go on. A program should ignore SIGPIPE, as with every use of sockets. */
 #ifndef SPATE_PRODUCER_H
 #define SPATE_PRODUCER_H
 

@@ -1,7 +1,8 @@
 /* fetch: committed batches from an offset on, as the bytes that the producer made.
  *
  *   CHECK -> enough there? -> READ (memory, else disk) -> answer
- *              `- no: WAIT in partition->fetches until records are applied or max_wait_ms is over */
+ *              `- no: WAIT in partition->fetches until records are applied or max_wait_ms is
+ *              over */
 #include "broker/methods.h"
 
 #include <stdio.h>

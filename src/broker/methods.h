@@ -1,4 +1,5 @@
-/* What the files of the broker share: the broker's own struct, the methods, and their waiting lists.
+/* What the files of the broker share: the broker's own struct, the methods, and their waiting
+ * lists.
  */
 #ifndef SP_BROKER_METHODS_H
 #define SP_BROKER_METHODS_H

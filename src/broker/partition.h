@@ -33,10 +33,10 @@ struct sp_partition {
     uint64_t group_id;
     uint32_t message_bytes_max;
 
-    int64_t next_offset; /* machine state: offset behind the last applied record */
-    int64_t log_start;   /* machine state */
-    struct sp_producers *producers;     /* machine state */
-    struct sp_partition_epoch *epochs;  /* machine state */
+    int64_t next_offset;               /* machine state: offset behind the last applied record */
+    int64_t log_start;                 /* machine state */
+    struct sp_producers *producers;    /* machine state */
+    struct sp_partition_epoch *epochs; /* machine state */
     unsigned epoch_count;
 
     struct sp_list appends; /* struct sp_append in order of index: produce in flight */

@@ -118,8 +118,8 @@ judge_next(const struct sp_batch_header *header, bool known, int32_t next, int *
     return VERDICT_REFUSED;
 }
 
-/* Committed table plus our own batches in flight is the whole truth (D6): a leader serves only after
- * its own term's first commit is applied, so there are no others in the log. */
+/* Committed table plus our own batches in flight is the whole truth (D6): a leader serves only
+ * after its own term's first commit is applied, so there are no others in the log. */
 static enum verdict judge(struct sp_partition *partition,
                           const struct sp_batch_header *header,
                           struct sp_append **out_append,

@@ -89,13 +89,14 @@ struct option_parser {
 };
 
 /* The next option of the running command: its letter, or 256 + its place in the command's table for
- * one without a letter; its argument is in `optarg`. -1: no more, arguments begin at `optind`. Global
- * options are taken on the way. EXIT_USAGE is signalled as '?', after a message. */
+ * one without a letter; its argument is in `optarg`. -1: no more, arguments begin at `optind`.
+ * Global options are taken on the way. EXIT_USAGE is signalled as '?', after a message. */
 int next_option(struct cli *cli, struct option_parser *parser, int argc, char **argv);
 
 #define OPTION_LONG(place) (256 + (place))
 
-/* Takes the global options at the front of argv; the command begins at `optind`. -1 after a message.
+/* Takes the global options at the front of argv; the command begins at `optind`. -1 after a
+ * message.
  */
 int global_options(struct cli *cli, int argc, char **argv);
 

@@ -16,8 +16,8 @@ enum input_state {
     INPUT_FAILED, /* told */
 };
 
-/* Reads from `path` ("-" or NULL: standard input), records by `format` (borrowed), or lines split at
- * the first `delimiter` into key and value when it is not NULL. NULL after a message. */
+/* Reads from `path` ("-" or NULL: standard input), records by `format` (borrowed), or lines split
+ * at the first `delimiter` into key and value when it is not NULL. NULL after a message. */
 struct input_reader *input_open(const char *path,
                                 const struct format *format,
                                 const char *delimiter,

@@ -59,7 +59,7 @@ static void print_option(const struct command_option *option)
                    option->name,
                    option->value != NULL ? " " : "",
                    option->value != NULL ? option->value : "");
-    printf("  %-22s %s\n", left, option->help);
+    printf("  %-28s %s\n", left, option->help);
 }
 
 static void print_command_help(const struct command *command)

@@ -1,6 +1,7 @@
 /* The cache: one request for all topics at a time, paced, and what follows from its answer. */
 #include "client/metadata.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -220,9 +221,10 @@ on_answer(struct sp_request *request, int status, struct sp_bytes result, const 
 
     cache->running = false;
     cache->status = status != 0 ? status : take_answer(cache, result);
-    (void)strncpy(cache->text,
-                  status != 0 ? text : "the server's answer to metadata makes no sense",
-                  sizeof cache->text - 1);
+    (void)snprintf(cache->text,
+                   sizeof cache->text,
+                   "%s",
+                   status != 0 ? text : "the server's answer to metadata makes no sense");
     if (cache->status == 0) {
         cache->completed = cache->started;
     } else if (cache->wanted <= cache->started) {

@@ -1,5 +1,6 @@
 /* Producer ids: asked for when the first record is about to be sent, and again whenever a partition
  * has to begin a new numbering (I4). */
+#include <stdio.h>
 #include <string.h>
 
 #include "client/producer.h"
@@ -35,9 +36,10 @@ on_answer(struct sp_request *request, int status, struct sp_bytes result, const 
     producer->identity_asked = false;
     producer->identity_status = status != 0 ? status : take_answer(producer, result);
     if (producer->identity_status != 0) {
-        (void)strncpy(producer->identity_text,
-                      status != 0 ? text : "the server's answer to producer.init makes no sense",
-                      sizeof producer->identity_text - 1);
+        (void)snprintf(producer->identity_text,
+                       sizeof producer->identity_text,
+                       "%s",
+                       status != 0 ? text : "the server's answer to producer.init makes no sense");
         producer->identity_retry_ms =
             sp_loop_now_ms(producer->client->loop) + SP_CLIENT_PAUSE_MAX_MS;
     }

@@ -4,7 +4,8 @@
  *     '----illegal, lost, closed--------------------------------------^
  *
  * Everything that is not the arrival of bytes happens in `work`, a deferred call at the end of the
- * turn: writing what was queued, delivering what a pause held back, starting or stopping to read. */
+ * turn: writing what was queued, delivering what a pause held back, starting or stopping to
+ * read. */
 #include "net/conn.h"
 
 #include "base/assert.h"
@@ -101,8 +102,8 @@ static bool may_deliver(const struct sp_conn *conn)
            sp_conn_queued_bytes(conn) <= SP_WRITE_QUEUE_BYTES_MAX;
 }
 
-/* The timer is not moved with every message: when it fires it looks how long the message in progress
- * has really taken. */
+/* The timer is not moved with every message: when it fires it looks how long the message in
+ * progress has really taken. */
 static void arm_message_timer(struct sp_conn *conn)
 {
     if (conn->state == CONN_OPEN && conn->reading && sp_input_partial(&conn->input) &&

@@ -43,9 +43,9 @@ struct sp_conn_handler {
     /* A whole message of `size` bytes at `position` of `blob`; borrowed until return. */
     void (*message)(
         void *arg, struct sp_conn *conn, struct sp_blob *blob, size_t position, size_t size);
-    /* The connection is going down (status: SPATE_ERR_CLOSED, _MALFORMED, _TOO_LARGE, _TIMEOUT ...);
-     * called once, also after sp_conn_close by its owner (SPATE_ERR_CANCELED). Nothing is called
-     * afterwards; the conn frees itself. */
+    /* The connection is going down (status: SPATE_ERR_CLOSED, _MALFORMED, _TOO_LARGE, _TIMEOUT
+     * ...); called once, also after sp_conn_close by its owner (SPATE_ERR_CANCELED). Nothing is
+     * called afterwards; the conn frees itself. */
     void (*closed)(void *arg, struct sp_conn *conn, int status);
 };
 
@@ -57,8 +57,8 @@ int sp_conn_new(struct sp_loop *loop,
                 void *arg,
                 struct sp_conn **out_conn);
 
-/* Queues pieces as one unit; references are taken. Written at the end of this turn. SPATE_ERR_CLOSED
- * after closing has begun; SPATE_ERR_NOMEM: nothing was queued. */
+/* Queues pieces as one unit; references are taken. Written at the end of this turn.
+ * SPATE_ERR_CLOSED after closing has begun; SPATE_ERR_NOMEM: nothing was queued. */
 int sp_conn_send(struct sp_conn *conn, const struct sp_slice *pieces, unsigned count);
 
 /* Queues a copy of `bytes`. */

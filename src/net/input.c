@@ -66,9 +66,9 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* Size of the blob for a message of which `have` bytes are here and at least `missing` are not: what
- * is missing, but no more than doubling, and at least half as much again, so that a message whose
- * end comes into sight step by step is not copied at each step. */
+/* Size of the blob for a message of which `have` bytes are here and at least `missing` are not:
+ * what is missing, but no more than doubling, and at least half as much again, so that a message
+ * whose end comes into sight step by step is not copied at each step. */
 static size_t body_size(size_t have, size_t missing)
 {
     size_t step = larger(missing, larger(have / 2, ROOM_BYTES_MIN));

@@ -1,5 +1,5 @@
-/* The receiving half of a connection: gives room for bytes, cuts them into whole messages, and holds
- * no more memory than has been earned.
+/* The receiving half of a connection: gives room for bytes, cuts them into whole messages, and
+ * holds no more memory than has been earned.
  *
  *   blob:  | messages handed out | message in progress | room |
  *          0                   start      scanned   filled   size

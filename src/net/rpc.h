@@ -3,8 +3,8 @@
  *   IDLE --call--> CONNECTING --ok--> READY --lost--> WAITING (20 ms .. 1 s) --> CONNECTING
  *
  * A call made while not connected waits for the connection within its deadline. When a connection
- * is lost, calls that were sent fail with SPATE_ERR_CLOSED (the outcome is unknown), calls that were
- * not sent stay queued. All calls on the loop thread. */
+ * is lost, calls that were sent fail with SPATE_ERR_CLOSED (the outcome is unknown), calls that
+ * were not sent stay queued. All calls on the loop thread. */
 #ifndef SP_NET_RPC_H
 #define SP_NET_RPC_H
 

@@ -1,5 +1,5 @@
-/* Recovery of single segments: following their frames, and trusting or rebuilding the index of those
- * below the checkpoint. */
+/* Recovery of single segments: following their frames, and trusting or rebuilding the index of
+ * those below the checkpoint. */
 #include "spate/error.h"
 #include "storage/log_recover.h"
 

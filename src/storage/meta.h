@@ -1,6 +1,6 @@
 /* The meta log in memory and on disk: identity, replica registry, terms and votes (D5, D10).
  *
- *   set_*  ->  pending batch  --begin-->  in flight  --write (worker), both copies synced--> durable
+ *   set_* -> pending batch --begin--> in flight --write (worker), both copies synced--> durable
  *
  * What was set is visible at once and durable when its sequence is. Both copies hold the same
  * bytes; when what is outdated in them grows past a bound, both are rewritten, one after the

@@ -37,8 +37,8 @@ struct sp_log_point {
     uint32_t chain;
 };
 
-/* Checks that the verified `frame` at `bytes` (no marker) continues a log of `group_id` at `before`:
- * index, chain, append time, term, base offset. SPATE_ERR_CORRUPT. */
+/* Checks that the verified `frame` at `bytes` (no marker) continues a log of `group_id` at
+ * `before`: index, chain, append time, term, base offset. SPATE_ERR_CORRUPT. */
 int sp_log_point_follow(const struct sp_log_point *before,
                         uint64_t group_id,
                         const struct sp_log_frame *frame,

@@ -225,7 +225,8 @@ class SymbolsTest(TidyTest):
 
     def test_symbols_third_party_of_another_layer_is_found(self):
         source = "extern int raft_step(void);\nint f(void) { return raft_step(); }\n"
-        self.assert_clean(check_symbols.check(self.root, self.archive("cluster", "a.c", source)))
+        findings = check_symbols.check(self.root, self.archive("cluster", "a.c", source))
+        self.assertFalse([finding for finding in findings if "raft_step" in str(finding)])
         findings = check_symbols.check(self.root, self.archive("storage", "a.c", source))
         self.assert_finds(findings, "storage/a.c", "raft_step reaches past src/io")
 

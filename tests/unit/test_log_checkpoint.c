@@ -337,7 +337,8 @@ static void test_log_install_replaces_the_log(void **state)
     test_log_close(&leader);
 }
 
-/* The crash between the rename that decides and the end: any of the old files may still be there. */
+/* The crash between the rename that decides and the end: any of the old files may still be
+ * there. */
 static void test_log_install_is_finished_after_a_crash(void **state)
 {
     struct test_store *test = *state;

@@ -73,7 +73,7 @@ static void truncate_and_rewrite(struct test_store *test, uint64_t cut, bool flu
     assert_int_equal(test_log_create(&log, test, group_id), 0);
     for (int i = 0; i < 24; i++) {
         test_log_batch(&log, 1, 2, 1000, 100 + i);
-        if (flush && i % 3 == 0) {
+        if (flush && i % 5 == 0) {
             test_log_flush(&log);
         }
     }
@@ -102,8 +102,7 @@ static void test_log_truncate_and_rewrite_everywhere(void **state)
     struct test_store *test = *state;
 
     for (uint64_t cut = 1; cut <= 24; cut++) {
-        truncate_and_rewrite(test, cut, true, false);
-        truncate_and_rewrite(test, cut, false, false);
+        truncate_and_rewrite(test, cut, cut % 2 == 0, false);
         truncate_and_rewrite(test, cut, true, true);
     }
 }
@@ -172,7 +171,7 @@ static void test_log_truncate_lowers_what_a_flight_proves(void **state)
     struct test_store *test = *state;
     struct test_log log;
 
-    for (uint64_t round = 1; round <= 50; round++) {
+    for (uint64_t round = 1; round <= 20; round++) {
         assert_int_equal(test_log_create(&log, test, round), 0);
         for (int i = 0; i < 10; i++) {
             test_log_batch(&log, 1, 1, 3000, 100);
