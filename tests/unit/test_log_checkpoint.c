@@ -200,7 +200,10 @@ static void test_log_checkpoint_is_not_written_before_the_log(void **state)
     append(&log, 1);
     assert_int_equal(sp_log_checkpoint_wanted(log.log), 0);
     test_log_flush(&log);
+    char path[1024];
+    test_log_path(&log, 5, "checkpoint", path);
     reopen(test, &log);
+    assert_false(sp_path_exists(path));
     assert_int_equal(sp_log_checkpoint_index(log.log), 0);
     assert_int_equal(sp_log_last_index(log.log), 3);
     test_log_close(&log);

@@ -230,6 +230,35 @@ static void test_log_recovery_cut_older_segment_is_refused(void **state)
     assert_int_equal(test_log_open(&log, test, GROUP_ID), SPATE_ERR_CORRUPT);
 }
 
+/* A segment is created only after the one before it is synced: its header alone is proof. */
+static void test_log_recovery_next_header_proves_the_segment_before(void **state)
+{
+    struct test_store *test = *state;
+    struct test_log log;
+    char newest[1024];
+    char before[1024];
+    size_t size = 0;
+
+    assert_int_equal(test_log_create(&log, test, GROUP_ID), 0);
+    while (sp_log_segment_count(log.log) < 2) {
+        fill(&log, 1);
+    }
+    uint64_t base = sp_log_last_index(log.log);
+    test_log_path(&log, base, "log", newest);
+    test_log_path(&log, 1, "log", before);
+    test_log_close(&log);
+    uint8_t *bytes = test_file_read(newest, &size);
+    test_file_write(newest, bytes, SP_SEGMENT_HEADER_SIZE);
+    free(bytes);
+    assert_int_equal(test_log_open(&log, test, GROUP_ID), 0); /* nothing is missing before it */
+    assert_int_equal(sp_log_last_index(log.log), base - 1);
+    test_log_close(&log);
+    bytes = test_file_read(before, &size);
+    test_file_write(before, bytes, size - 8);
+    free(bytes);
+    assert_int_equal(test_log_open(&log, test, GROUP_ID), SPATE_ERR_CORRUPT);
+}
+
 /* A crash while a segment is created leaves an empty file, or half a header. */
 static void test_log_recovery_half_created_segment_is_removed(void **state)
 {
@@ -361,6 +390,8 @@ int main(void)
             test_log_recovery_missing_segment_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_log_recovery_cut_older_segment_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_recovery_next_header_proves_the_segment_before, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_log_recovery_half_created_segment_is_removed, setup, teardown),
         cmocka_unit_test_setup_teardown(
