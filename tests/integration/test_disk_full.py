@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""A full disk: the node stops itself and says why, the others go on, nothing acknowledged is lost."""
+
+import os
+import subprocess
+import unittest
+
+import cluster
+import rpc
+
+DISK_MIB = 24
+BATCH = 200 * 1024
+BATCHES = 200  # 40 MB, well above the disk
+
+
+class DiskFullTest(unittest.TestCase):
+    def mount(self, path, mib):
+        os.makedirs(path, exist_ok=True)
+        arguments = ["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", path]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            cluster.missing(f"the right to mount ({done.stderr.strip()})")
+        self.addCleanup(subprocess.run, ["umount", "-l", path], check=True)
+
+    def produce(self, leaders, number):
+        value = number.to_bytes(4, "big") * (BATCH // 4)
+        answer = leaders.call("produce", topic="t", partition=0, records=[{"v": value}])
+        return answer["offset"]
+
+    def test_disk_full_node_stops_itself_and_comes_back(self):
+        if os.geteuid() != 0:
+            cluster.missing("root, to mount a small disk")
+        nodes = cluster.Cluster(3, settings=["storage.segment.bytes=1048576"])
+        victim = nodes.nodes[2]
+        self.mount(victim.data, DISK_MIB)
+        with nodes:
+            nodes.spate("topic", "create", "t", "-p", "1", "-r", "3")
+            acknowledged = {}
+            leaders = rpc.Leaders([node.address for node in nodes.nodes[:2]])
+            self.addCleanup(leaders.close)
+            for number in range(BATCHES):
+                acknowledged[self.produce(leaders, number)] = number
+            self.assertEqual(victim.wait(15), 1)
+            self.assertRegex(victim.trace(), r"error node: this node stops itself.*NO_SPACE")
+            self.assertTrue(all(node.alive for node in nodes.nodes[:2]))
+            self.assertEqual(nodes.health()["nodes_down"], [3])
+
+            # Too early: the disk is still full, and the node says so again or waits.
+            victim.start()
+            acknowledged[self.produce(leaders, BATCHES)] = BATCHES
+            if victim.alive:
+                victim.kill()
+            victim.process = None
+
+            grow = ["mount", "-o", "remount,size=256m", victim.data]
+            subprocess.run(grow, check=True)
+            victim.start()
+            nodes.wait_healthy(30)
+            self.check(nodes, acknowledged)
+            # What the returned node holds counts: without another one it makes the majority.
+            nodes.nodes[0].kill()
+            self.check(nodes, acknowledged)
+
+    def check(self, nodes, acknowledged):
+        text = nodes.spate("consume", "t", "-o", "start", "-e", "-f", "%o %V %v{hex}\\n").decode()
+        stored = {}
+        for line in text.splitlines():
+            offset, size, value = line.split(" ")
+            self.assertEqual(int(size), BATCH)
+            self.assertEqual(value, value[:8] * (BATCH // 4))
+            stored[int(offset)] = int(value[:8], 16)
+        self.assertEqual(sorted(stored), list(range(len(stored))))
+        lost = {o: n for o, n in acknowledged.items() if stored.get(o) != n}
+        self.assertEqual(lost, {}, "acknowledged but not there")
+
+
+if __name__ == "__main__":
+    cluster.main()
