@@ -130,7 +130,7 @@ class FailoverTest(unittest.TestCase):
                 return health is not None and len(health["leaderless"]) == 3 and health
 
             health = cluster.wait_for("three leaderless partitions", leaderless)
-            self.assertEqual(health["nodes_down"], [2, 3])
+            self.assertEqual(sorted(health["nodes_down"]), [2, 3])
             words = self.health(nodes, 5)
             for partition in range(3):
                 self.assertIn(f"t/{partition}", words)
