@@ -429,6 +429,28 @@ static int parse_seeds(const struct sp_config *config,
     return 0;
 }
 
+/* "Listen on every address" is nothing that a client could connect to. */
+static bool is_wildcard(const char *address)
+{
+    return strncmp(address, "0.0.0.0:", 8) == 0 || strncmp(address, "[::]:", 5) == 0;
+}
+
+static int check_advertised(const struct sp_config *config, struct sp_config_error *error)
+{
+    const char *told =
+        config->advertise_client[0] == '\0' ? config->listen_client : config->advertise_client;
+
+    if (!is_wildcard(told)) {
+        return 0;
+    }
+    (void)snprintf(error->text,
+                   sizeof error->text,
+                   "advertise.client: clients cannot connect to %s: set it to the address under "
+                   "which they reach this node",
+                   told);
+    return SPATE_ERR_CONFIG;
+}
+
 int sp_config_finish(const struct sp_config *config,
                      struct sp_transport_options *out_transport,
                      struct sp_config_error *error)
@@ -449,6 +471,10 @@ int sp_config_finish(const struct sp_config *config,
                        config->heartbeat_ms,
                        config->election_timeout_ms);
         return SPATE_ERR_CONFIG;
+    }
+    rv = check_advertised(config, error);
+    if (rv != 0) {
+        return rv;
     }
     rv = parse_seeds(config, out_transport, error);
     if (rv != 0) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/attr.h"
 #include "base/limits.h"
 #include "base/trace.h"
 #include "server/config.h"
@@ -18,7 +19,8 @@ enum {
     EXIT_USAGE = 2,   /* options or configuration */
 };
 
-const char *argp_program_version = "spated " SPATE_VERSION;
+/* glibc finds it by name */
+SP_EXPORT const char *argp_program_version = "spated " SPATE_VERSION;
 
 static const char doc[] =
     "One node of a Spate cluster.\v"

@@ -185,6 +185,21 @@ static void test_config_heartbeat_must_fit_the_election_timeout(void **state)
     assert_int_equal(sp_config_finish(&config, &transport, &error), 0);
 }
 
+static void test_config_wildcard_address_must_be_advertised_otherwise(void **state)
+{
+    struct sp_transport_options transport;
+    struct sp_config_error error;
+    struct sp_config config;
+
+    (void)state;
+    sp_config_init(&config);
+    (void)snprintf(config.listen_client, sizeof config.listen_client, "0.0.0.0:7700");
+    assert_int_equal(sp_config_finish(&config, &transport, &error), SPATE_ERR_CONFIG);
+    assert_non_null(strstr(error.text, "advertise.client"));
+    (void)snprintf(config.advertise_client, sizeof config.advertise_client, "10.0.0.1:7700");
+    assert_int_equal(sp_config_finish(&config, &transport, &error), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -194,6 +209,7 @@ int main(void)
         cmocka_unit_test(test_config_environment_and_set_override_the_file),
         cmocka_unit_test(test_config_seeds_must_be_sound_and_name_this_node),
         cmocka_unit_test(test_config_without_seeds_is_a_cluster_of_one),
+        cmocka_unit_test(test_config_wildcard_address_must_be_advertised_otherwise),
         cmocka_unit_test(test_config_heartbeat_must_fit_the_election_timeout),
     };
     return cmocka_run_group_tests_name("server/config", tests, NULL, NULL);
