@@ -41,9 +41,7 @@ static void complete_submits(struct sp_raft_group *group)
         }
         sp_list_remove(&submit->node);
         group->submit_count -= 1;
-        if (group->submit_count == 0) {
-            group->submitted_bytes = 0;
-        }
+        group->submitted_bytes -= submit->size_bytes;
         submit->fsynced =
             sp_raft_state(group) == RAFT_LEADER ? count_fsynced(group, submit->index) : 0;
         submit->cb(submit, 0);

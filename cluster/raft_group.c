@@ -327,11 +327,15 @@ int sp_raft_group_submit(struct sp_raft_group *group,
     submit->index = sp_log_last_index(group->log);
     submit->term = raft_current_term(&group->guard.raft);
     submit->base_offset = group->submit_offset;
+    submit->size_bytes = size;
     submit->fsynced = 0;
     sp_list_append(&group->submits, &submit->node);
     group->submit_count += 1;
     group->submitted_bytes += size;
-    sp_raft_advance(group);
+    /* Nothing else is done here: if the replica stopped now, the callback would run inside. */
+    if (sp_timer_active(&group->timer)) {
+        rearm(group);
+    }
     return 0;
 }
 

@@ -101,6 +101,7 @@ struct sp_submit {
     uint64_t index;      /* set when submitted */
     uint64_t term;       /* set when submitted */
     int64_t base_offset; /* set when submitted, for a batch */
+    uint64_t size_bytes; /* set when submitted: what it takes of the group's budget */
     unsigned fsynced;    /* set before cb: replicas known to have it on disk */
 };
 

@@ -90,7 +90,7 @@ struct sp_raft_group {
     bool again;
     bool stopped;
     bool closing;
-    uint64_t submitted_bytes; /* of frames above commit, for the bound */
+    uint64_t submitted_bytes; /* of all in `submits`, for the bound */
     void (*closed)(void *arg);
     void *closed_arg;
 };

@@ -271,6 +271,15 @@ static int teardown(void **state)
 
 /* ---- tests ----------------------------------------------------------------------------------- */
 
+static void wait_committed(struct fixture *fixture, unsigned count)
+{
+    bool never = false;
+
+    while (fixture->committed < count) {
+        (void)sp_loop_run_until(fixture->loop, &never, sp_loop_now_ms(fixture->loop) + 1);
+    }
+}
+
 static void test_raft_group_sole_voter_commits_in_order_and_keeps_it(void **state)
 {
     static struct command commands[300];
@@ -282,10 +291,7 @@ static void test_raft_group_sole_voter_commits_in_order_and_keeps_it(void **stat
     wait_ready(fixture);
     term = status_of(fixture).term;
     submit_all(fixture, commands, 300);
-    while (fixture->committed < 300) {
-        bool never = false;
-        (void)sp_loop_run_until(fixture->loop, &never, sp_loop_now_ms(fixture->loop) + 1);
-    }
+    wait_committed(fixture, 300);
     for (unsigned i = 0; i < 300; i++) {
         sum += i & 0xff;
     }
@@ -313,10 +319,7 @@ static void test_raft_group_quiet_log_gets_checkpoints_too(void **state)
     wait_ready(fixture);
     for (unsigned i = 0; i < 200; i++) {
         submit_all(fixture, &commands[i], 1);
-        while (fixture->committed < i + 1) {
-            bool never = false;
-            (void)sp_loop_run_until(fixture->loop, &never, sp_loop_now_ms(fixture->loop) + 1);
-        }
+        wait_committed(fixture, i + 1);
     }
     stop(fixture);
 
@@ -366,6 +369,30 @@ static void test_raft_group_full_budget_answers_busy(void **state)
     stop(fixture);
 }
 
+/* Two in flight at any time, more bytes in all than the budget holds at once. */
+static void test_raft_group_committed_bytes_go_back_to_the_budget(void **state)
+{
+    static uint8_t payload[4 * 1024 * 1024];
+    static struct command commands[SP_GROUP_PENDING_BYTES_MAX / sizeof payload + 3];
+    struct fixture *fixture = *state;
+    struct sp_iovec piece = { payload, sizeof payload };
+    unsigned count = sizeof commands / sizeof commands[0];
+
+    start(fixture);
+    wait_ready(fixture);
+    next_order = 0;
+    for (unsigned i = 0; i < count; i++) {
+        commands[i] =
+            (struct command){ .submit = { .cb = on_submitted }, .fixture = fixture, .order = i };
+        assert_int_equal(
+            sp_raft_group_submit(fixture->group, SP_FRAME_COMMAND, &piece, 1, &commands[i].submit),
+            0);
+        wait_committed(fixture, i); /* all but the last, so that it is never empty in a turn */
+    }
+    wait_committed(fixture, count);
+    stop(fixture);
+}
+
 static void test_raft_group_membership_bytes_depend_on_places_only(void **state)
 {
     struct sp_replica_place places[2] = { { 1025, 2 }, { 1026, 3 } };
@@ -391,6 +418,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             test_raft_group_closing_cancels_what_waits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_raft_group_full_budget_answers_busy, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_raft_group_committed_bytes_go_back_to_the_budget, setup, teardown),
         cmocka_unit_test(test_raft_group_membership_bytes_depend_on_places_only),
     };
     return cmocka_run_group_tests_name("cluster/raft_group", tests, NULL, NULL);
