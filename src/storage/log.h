@@ -87,8 +87,9 @@ unsigned sp_log_segment_count(const struct sp_log *log);
 /* Leader: builds the frame that follows the last one around a copy of `pieces`, places offset and
  * leader epoch when it is a batch, seals it and appends it. `append_time_ms` is raised to the last
  * frame's if it is below it. *out_offset is the batch's base offset (unchanged for other kinds).
- * Durable when `persisted` says so. SPATE_ERR_NOMEM, SPATE_ERR_TOO_LARGE, SPATE_ERR_STOPPED (the
- * disk failed); nothing changed then. */
+ * Durable when `persisted` says so. SPATE_ERR_NOMEM, SPATE_ERR_TOO_LARGE, SPATE_ERR_INVALID (a batch
+ * without header or records, or a term that does not fit it), SPATE_ERR_STOPPED (the disk failed, or
+ * the log is closing); nothing changed then. */
 int sp_log_build(struct sp_log *log,
                  enum sp_frame_kind kind,
                  uint64_t term,
@@ -143,7 +144,9 @@ struct sp_log_read {
 bool sp_log_read_cached(struct sp_log *log, struct sp_log_read *read);
 
 /* Starts a read; `cb` later with 0, SPATE_ERR_NOT_FOUND (start is below the first frame or above
- * the last), SPATE_ERR_CORRUPT, SPATE_ERR_IO, SPATE_ERR_NOMEM, SPATE_ERR_CANCELED. */
+ * the last), SPATE_ERR_CORRUPT, SPATE_ERR_IO, SPATE_ERR_NOMEM, SPATE_ERR_CANCELED. A read may end
+ * before its bounds: at the end of a segment, or of what is on disk. Refused at once with
+ * SPATE_ERR_NOMEM, or SPATE_ERR_CANCELED when the log is closing. */
 int sp_log_read_start(struct sp_log *log, struct sp_log_read *read);
 
 /* Drops the references of a finished read. */
@@ -157,7 +160,8 @@ uint64_t sp_log_checkpoint_index(const struct sp_log *log);
 void sp_log_checkpoint_state(const struct sp_log *log, const uint8_t **out_bytes, size_t *out_size);
 
 /* The index after which a checkpoint is wanted next: base-1 of the oldest segment that has none yet
- * (0: none is wanted). When apply has passed exactly this index, write one. */
+ * (0: none is wanted). When apply has passed exactly this index, write one: to be looked at before
+ * each frame is applied, since a log may roll after all before has been. */
 uint64_t sp_log_checkpoint_wanted(const struct sp_log *log);
 
 /* Writes the checkpoint for sp_log_checkpoint_wanted with a copy of the machine's `state`, beside
