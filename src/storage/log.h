@@ -87,9 +87,9 @@ unsigned sp_log_segment_count(const struct sp_log *log);
 /* Leader: builds the frame that follows the last one around a copy of `pieces`, places offset and
  * leader epoch when it is a batch, seals it and appends it. `append_time_ms` is raised to the last
  * frame's if it is below it. *out_offset is the batch's base offset (unchanged for other kinds).
- * Durable when `persisted` says so. SPATE_ERR_NOMEM, SPATE_ERR_TOO_LARGE, SPATE_ERR_INVALID (a batch
- * without header or records, or a term that does not fit it), SPATE_ERR_STOPPED (the disk failed, or
- * the log is closing); nothing changed then. */
+ * Durable when `persisted` says so. SPATE_ERR_NOMEM, SPATE_ERR_TOO_LARGE, SPATE_ERR_INVALID (a
+ * batch without header or records, or a term that does not fit it), SPATE_ERR_STOPPED (the disk
+ * failed, or the log is closing); nothing changed then. */
 int sp_log_build(struct sp_log *log,
                  enum sp_frame_kind kind,
                  uint64_t term,
