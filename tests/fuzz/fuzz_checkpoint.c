@@ -1,5 +1,5 @@
-/* Fuzzes the checkpoint image, which comes from a disk or from a leader: whatever is accepted can be
- * walked to its end and encodes to the same bytes. The checksum is mended first. */
+/* Fuzzes the checkpoint image, which comes from a disk or from a leader: whatever is accepted can
+ * be walked to its end and encodes to the same bytes. The checksum is mended first. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
