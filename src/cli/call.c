@@ -60,8 +60,7 @@ int command_call(struct cli *cli, int argc, char **argv)
 
 /* ---- ping ------------------------------------------------------------------------------------ */
 
-/* Pings one server with a client of its own, so that no other one can answer. A SPATE_ERR_*
- * code. */
+/* Pings one server with a client of its own, so that no other can answer. A SPATE_ERR_* code. */
 static int ping_one(struct cli *cli, const char *server, double *out_ms)
 {
     json_t *result = NULL;
