@@ -79,6 +79,11 @@ int command_topic_delete(struct cli *cli, int argc, char **argv);
 int command_cluster_info(struct cli *cli, int argc, char **argv);
 int command_cluster_health(struct cli *cli, int argc, char **argv);
 
+/* ---- dispatch.c ---- */
+
+/* Runs the command that argv begins with; its exit code. */
+int run_command(struct cli *cli, int argc, char **argv);
+
 /* ---- options.c ---- */
 
 /* Where the parsing of one command's options stands. Zero-initialise. */

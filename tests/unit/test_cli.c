@@ -1,0 +1,199 @@
+#include "cli/cli.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "cli/input.h"
+#include "cli/when.h"
+
+/* ---- words ----------------------------------------------------------------------------------- */
+
+static void test_when_durations(void **state)
+{
+    static const struct {
+        const char *text;
+        int64_t ms;
+    } good[] = { { "30s", 30000 },  { "500ms", 500 }, { "2m", 120000 },
+                 { "1h", 3600000 }, { "7", 7000 },    { "0", 0 } };
+    static const char *const bad[] = { "", "s", "1x", "-1s", "1 s", "99999999999999s" };
+    int64_t ms = -1;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        assert_true(parse_duration(good[i].text, &ms));
+        assert_int_equal(ms, good[i].ms);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_false(parse_duration(bad[i], &ms));
+    }
+}
+
+static void test_when_points_in_time(void **state)
+{
+    int64_t ms = -1;
+
+    (void)state;
+    assert_true(parse_time("1700000000000", &ms));
+    assert_int_equal(ms, 1700000000000);
+    assert_true(parse_time("2023-11-14T22:13:20Z", &ms));
+    assert_int_equal(ms, 1700000000000);
+    assert_true(parse_time("2023-11-14", &ms));
+    assert_int_equal(ms, 1699920000000);
+    assert_true(parse_time("-1h", &ms));
+    assert_true(wall_ms() - ms >= 3600000 && wall_ms() - ms < 3600000 + 5000);
+    assert_false(parse_time("yesterday", &ms));
+    assert_false(parse_time("", &ms));
+}
+
+static void test_nearest_finds_slips_only(void **state)
+{
+    static const char *const words[] = { "topic", "produce", "consume", "cluster" };
+
+    (void)state;
+    assert_string_equal(nearest("tpic", words, 4), "topic");
+    assert_string_equal(nearest("prodcue", words, 4), "produce");
+    assert_string_equal(nearest("consum", words, 4), "consume");
+    assert_null(nearest("banana", words, 4));
+    assert_null(nearest("a-very-long-word-that-is-no-command-at-all", words, 4));
+}
+
+static void test_commands_are_complete(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < command_count; i++) {
+        assert_non_null(commands[i].verb);
+        assert_non_null(commands[i].run);
+        assert_true(strlen(commands[i].summary) > 10);
+    }
+}
+
+static void test_exit_codes_tell_kinds_of_failure(void **state)
+{
+    (void)state;
+    assert_int_equal(exit_code_of(0), 0);
+    assert_int_equal(exit_code_of(SPATE_ERR_INVALID), 1);
+    assert_int_equal(exit_code_of(SPATE_ERR_UNKNOWN_TOPIC), 3);
+    assert_int_equal(exit_code_of(SPATE_ERR_UNREACHABLE), 4);
+    assert_int_equal(exit_code_of(SPATE_ERR_TIMEOUT), 6);
+}
+
+/* ---- input ----------------------------------------------------------------------------------- */
+
+/* A file with this content; its name is valid until the next call. */
+static const char *file_of(const void *bytes, size_t size)
+{
+    static char path[] = "spate-test-input-XXXXXX";
+
+    memcpy(path + sizeof path - 7, "XXXXXX", 6);
+    int descriptor = mkstemp(path);
+    assert_true(descriptor >= 0);
+    for (size_t written = 0; written < size;) {
+        ssize_t now = write(descriptor, (const char *)bytes + written, size - written);
+        assert_true(now > 0);
+        written += (size_t)now;
+    }
+    assert_int_equal(close(descriptor), 0);
+    return path;
+}
+
+static void test_input_lines_of_any_size_come_whole(void **state)
+{
+    enum {
+        LINES = 7,
+        TOTAL = 3 * 1024 * 1024
+    };
+    static const size_t sizes[LINES] = { 0, 900 * 1024, 1, 1024 * 1024, 0, 70000, 5 };
+    struct format format;
+    const char *error = NULL;
+    char *content = malloc(TOTAL);
+    size_t size = 0;
+
+    (void)state;
+    assert_non_null(content);
+    for (int i = 0; i < LINES; i++) {
+        memset(content + size, 'a' + i, sizes[i]);
+        size += sizes[i];
+        content[size++] = '\n';
+    }
+    const char *path = file_of(content, size);
+    assert_int_equal(format_parse("%v\\n", &format, &error), 0);
+    struct input_reader *reader = input_open(path, &format, NULL, 0);
+    assert_non_null(reader);
+    struct format_record record;
+    for (int i = 0; i < LINES; i++) {
+        assert_int_equal(input_next(reader, &record), INPUT_RECORD);
+        assert_int_equal(record.value_size, sizes[i]);
+        assert_non_null(record.value);
+        assert_true(sizes[i] == 0 || record.value[sizes[i] - 1] == 'a' + i);
+    }
+    assert_int_equal(input_next(reader, &record), INPUT_END);
+    input_close(reader);
+    format_deinit(&format);
+    free(content);
+    assert_int_equal(unlink(path), 0);
+}
+
+static void test_input_key_delimiter_splits_the_line_once(void **state)
+{
+    static const char content[] = "a\tb\tc\nplain\n\tx\nk\t";
+    static const struct {
+        const char *key;
+        const char *value;
+    } expected[] = { { "a", "b\tc" }, { NULL, "plain" }, { "", "x" }, { "k", "" } };
+    struct format_record record;
+    const char *path = file_of(content, sizeof content - 1);
+    struct input_reader *reader = input_open(path, NULL, "\t", 1);
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(input_next(reader, &record), INPUT_RECORD);
+        assert_int_equal(record.key == NULL, expected[i].key == NULL);
+        assert_int_equal(record.key_size, expected[i].key == NULL ? 0 : strlen(expected[i].key));
+        assert_int_equal(record.value_size, strlen(expected[i].value));
+        assert_memory_equal(record.value, expected[i].value, record.value_size);
+    }
+    assert_int_equal(input_next(reader, &record), INPUT_END);
+    input_close(reader);
+    assert_int_equal(unlink(path), 0);
+}
+
+static void test_input_cut_short_is_a_failure(void **state)
+{
+    struct format format;
+    const char *error = NULL;
+    struct format_record record;
+    const char *path = file_of("\0\0\0\5abc", 7);
+
+    (void)state;
+    assert_int_equal(format_parse("%V{big32}%v", &format, &error), 0);
+    struct input_reader *reader = input_open(path, &format, NULL, 0);
+    assert_int_equal(input_next(reader, &record), INPUT_FAILED);
+    input_close(reader);
+    format_deinit(&format);
+    assert_int_equal(unlink(path), 0);
+    assert_null(input_open("no-such-file-here", NULL, NULL, 0));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_when_durations),
+        cmocka_unit_test(test_when_points_in_time),
+        cmocka_unit_test(test_nearest_finds_slips_only),
+        cmocka_unit_test(test_commands_are_complete),
+        cmocka_unit_test(test_exit_codes_tell_kinds_of_failure),
+        cmocka_unit_test(test_input_lines_of_any_size_come_whole),
+        cmocka_unit_test(test_input_key_delimiter_splits_the_line_once),
+        cmocka_unit_test(test_input_cut_short_is_a_failure),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
