@@ -295,9 +295,12 @@ static void on_open(struct sp_group_open *open, int status)
 {
     struct sp_controller *controller = open->arg;
 
+    if (controller->stopped) {
+        return; /* the table closes what was opened, and cancels what was not */
+    }
     if (status != 0) {
         fail(controller, status, open->text[0] != '\0' ? open->text : spate_strerror(status));
-    } else if (!controller->stopped) {
+    } else {
         controller->group = open->group;
     }
     sp_controller_wake(controller);

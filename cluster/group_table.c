@@ -24,7 +24,7 @@ struct sp_group_table {
     uint64_t drain_until_ms;
     void (*drained)(void *arg);
     void *drained_arg;
-    unsigned closing_count;
+    unsigned pending; /* openings and closings under way; while it closes, the table itself too */
     bool closing;
     void (*closed)(void *arg);
     void *closed_arg;
@@ -39,7 +39,10 @@ static void note_leader(struct sp_group_table *table, struct sp_raft_group *grou
 
     sp_raft_group_status(group, &status);
     if (status.stopped) {
-        (void)sp_leader_table_get(table->leaders, group_id, &status.term);
+        /* It leads no more, but it cannot say who else does. */
+        if (sp_leader_table_get(table->leaders, group_id, &status.term) != table->context.node_id) {
+            return;
+        }
         status.leader_node = 0;
     }
     sp_leader_table_set(table->leaders, group_id, status.term, status.leader_node, status.lagging);
@@ -92,6 +95,28 @@ void sp_group_table_on_leader(struct sp_group_table *table,
 
 /* ---- opening and removing -------------------------------------------------------------------- */
 
+static void free_table(struct sp_group_table *table)
+{
+    void (*closed)(void *arg) = table->closed;
+    void *arg = table->closed_arg;
+
+    sp_leader_table_free(table->leaders);
+    sp_map_free(table->groups);
+    sp_mem_free(table);
+    closed(arg);
+}
+
+/* Something that the table waits for before it goes has come to its end. */
+static void on_ended(void *arg)
+{
+    struct sp_group_table *table = arg;
+
+    table->pending -= 1;
+    if (table->pending == 0 && table->closing) {
+        free_table(table);
+    }
+}
+
 static void finish_open(struct sp_group_open *open, int status, struct sp_log *log)
 {
     struct sp_group_table *table = open->table;
@@ -112,17 +137,20 @@ static void finish_open(struct sp_group_open *open, int status, struct sp_log *l
         status = sp_map_put_u64(table->groups, open->group_id, open->group);
         SP_ASSERT(status != SPATE_ERR_EXISTS);
         if (status != 0) {
-            sp_raft_group_close(open->group, NULL, NULL);
+            table->pending += 1;
+            sp_raft_group_close(open->group, on_ended, table);
             log = NULL;
         }
     }
     if (status != 0 && log != NULL) {
-        sp_log_close(log, NULL, NULL);
+        table->pending += 1;
+        sp_log_close(log, on_ended, table);
     }
     if (status != 0) {
         open->group = NULL;
     }
     open->cb(open, status);
+    on_ended(table);
 }
 
 static void on_replica_open(struct sp_replica_open *replica, int status)
@@ -142,6 +170,7 @@ void sp_group_table_open(struct sp_group_table *table, struct sp_group_open *ope
 {
     struct sp_replica_open *replica = &open->open;
 
+    table->pending += 1;
     open->table = table;
     open->group = NULL;
     open->text[0] = '\0';
@@ -172,10 +201,11 @@ struct removal {
 static void on_group_closed(void *arg)
 {
     struct removal *removal = arg;
+    struct sp_group_table *table = removal->table;
 
     if (removal->remove) {
-        int rv = sp_store_delete_replica(
-            removal->table->context.store, removal->group_id, removal->replica_id);
+        int rv =
+            sp_store_delete_replica(table->context.store, removal->group_id, removal->replica_id);
         if (rv != 0) {
             SP_TRACE_WARN("raft",
                           "replica not removed from disk, tried again at the next start",
@@ -188,6 +218,7 @@ static void on_group_closed(void *arg)
         removal->closed(removal->arg);
     }
     sp_mem_free(removal);
+    on_ended(table);
 }
 
 void sp_group_table_remove(struct sp_group_table *table,
@@ -211,12 +242,14 @@ void sp_group_table_remove(struct sp_group_table *table,
                                  .remove = remove,
                                  .closed = closed,
                                  .arg = arg };
+    table->pending += 1;
     sp_raft_group_close(group, on_group_closed, removal);
 }
 
 struct sp_raft_group *sp_group_table_get(const struct sp_group_table *table, uint64_t group_id)
 {
-    return sp_map_get_u64(table->groups, group_id);
+    /* while the table closes its groups go one by one */
+    return table->closing ? NULL : sp_map_get_u64(table->groups, group_id);
 }
 
 void sp_group_table_each(const struct sp_group_table *table,
@@ -226,7 +259,7 @@ void sp_group_table_each(const struct sp_group_table *table,
     struct sp_map_cursor cursor = { 0 };
     struct sp_raft_group *group;
 
-    while ((group = sp_map_next(table->groups, &cursor)) != NULL) {
+    while (!table->closing && (group = sp_map_next(table->groups, &cursor)) != NULL) {
         each(arg, group);
     }
 }
@@ -260,7 +293,7 @@ static void node_dead(struct sp_group_table *table, uint32_t node_id)
     struct sp_map_cursor cursor = { 0 };
     struct sp_raft_group *group;
 
-    while ((group = sp_map_next(table->groups, &cursor)) != NULL) {
+    while (!table->closing && (group = sp_map_next(table->groups, &cursor)) != NULL) {
         sp_raft_group_node_dead(group, node_id);
     }
     sp_leader_table_node_dead(table->leaders, node_id);
@@ -380,27 +413,6 @@ int sp_group_table_new(const struct sp_group_table_options *options,
     return 0;
 }
 
-static void free_table(struct sp_group_table *table)
-{
-    void (*closed)(void *arg) = table->closed;
-    void *arg = table->closed_arg;
-
-    sp_leader_table_free(table->leaders);
-    sp_map_free(table->groups);
-    sp_mem_free(table);
-    closed(arg);
-}
-
-static void on_one_closed(void *arg)
-{
-    struct sp_group_table *table = arg;
-
-    table->closing_count -= 1;
-    if (table->closing_count == 0) {
-        free_table(table);
-    }
-}
-
 void sp_group_table_close(struct sp_group_table *table, void (*closed)(void *arg), void *arg)
 {
     struct sp_map_cursor cursor = { 0 };
@@ -411,10 +423,10 @@ void sp_group_table_close(struct sp_group_table *table, void (*closed)(void *arg
     table->closed_arg = arg;
     sp_timer_stop(&table->drain_timer);
     sp_timer_stop(&table->watch_timer);
-    table->closing_count = 1; /* ourselves, until all have been asked to close */
+    table->pending += 1; /* ourselves, until all have been asked to close */
     while ((group = sp_map_next(table->groups, &cursor)) != NULL) {
-        table->closing_count += 1;
-        sp_raft_group_close(group, on_one_closed, table);
+        table->pending += 1;
+        sp_raft_group_close(group, on_ended, table);
     }
-    on_one_closed(table);
+    on_ended(table);
 }

@@ -62,9 +62,16 @@ void sp_raft_stop(struct sp_raft_group *group, int status, const char *text)
 
 /* ---- after every event ----------------------------------------------------------------------- */
 
+/* Consensus may be asked: it has started, and neither stopped nor begun to close (its memory goes
+ * then, while the log is still being flushed). */
+static bool runs(const struct sp_raft_group *group)
+{
+    return group->guard.started && !group->stopped && !group->closing;
+}
+
 static enum sp_role role_of(const struct sp_raft_group *group)
 {
-    int state = group->guard.started ? sp_raft_state(group) : RAFT_FOLLOWER;
+    int state = runs(group) ? sp_raft_state(group) : RAFT_FOLLOWER;
 
     if (state == RAFT_LEADER) {
         return SP_ROLE_LEADER;
@@ -77,7 +84,7 @@ static uint64_t leader_replica_of(const struct sp_raft_group *group)
     raft_id id = 0;
     const char *address = NULL;
 
-    if (group->stopped || !group->guard.started) {
+    if (!runs(group)) {
         return 0;
     }
     /* libraft's accessor takes a mutable pointer and only reads */
@@ -95,7 +102,7 @@ static uint32_t leader_node_of(const struct sp_raft_group *group)
 
 static bool is_ready(const struct sp_raft_group *group)
 {
-    return !group->stopped && group->guard.started && role_of(group) == SP_ROLE_LEADER &&
+    return role_of(group) == SP_ROLE_LEADER &&
            sp_log_term_at(group->log, group->applied) == raft_current_term(&group->guard.raft);
 }
 
@@ -148,7 +155,7 @@ void sp_raft_advance(struct sp_raft_group *group)
         return;
     }
     group->advancing = true;
-    while (group->again && !group->stopped && !group->closing && group->guard.started) {
+    while (group->again && runs(group)) {
         int failed = sp_raft_guard_failed(&group->guard);
         group->again = false;
         if (failed != 0) {
@@ -157,11 +164,11 @@ void sp_raft_advance(struct sp_raft_group *group)
         }
         tell_changes(group);
         sp_raft_apply(group);
-        if (!group->closing && !group->stopped) {
+        if (runs(group)) {
             tell_changes(group); /* applying may have made a leader ready */
         }
     }
-    if (!group->stopped && !group->closing && group->guard.started) {
+    if (runs(group)) {
         rearm(group);
     }
     group->advancing = false;
@@ -282,7 +289,7 @@ static int check_submit(const struct sp_raft_group *group, uint64_t size)
     if (group->stopped || group->closing) {
         return SPATE_ERR_STOPPED;
     }
-    if (!group->guard.started || role_of(group) != SP_ROLE_LEADER) {
+    if (role_of(group) != SP_ROLE_LEADER) {
         return SPATE_ERR_NOT_LEADER;
     }
     if (!is_ready(group)) {
@@ -343,7 +350,7 @@ int sp_raft_group_transfer(struct sp_raft_group *group)
 {
     int rv;
 
-    if (group->stopped || group->closing || !group->guard.started) {
+    if (!runs(group)) {
         return SPATE_ERR_NOT_LEADER;
     }
     rv = sp_raft_guard_transfer(&group->guard, sp_raft_now_ms(group), 0);
@@ -386,7 +393,7 @@ void sp_raft_group_status(const struct sp_raft_group *group,
                                            .persisted_index = sp_log_persisted_index(group->log),
                                            .applied_index = group->applied };
 
-    if (group->guard.started && !group->stopped) {
+    if (runs(group)) {
         status.role = role_of(group);
         status.ready = is_ready(group);
         status.confirmed =
@@ -401,7 +408,7 @@ void sp_raft_group_status(const struct sp_raft_group *group,
 
 void sp_raft_group_watch(struct sp_raft_group *group)
 {
-    if (group->guard.started && !group->stopped) {
+    if (runs(group)) {
         group->watched_commit = sp_raft_guard_committed(&group->guard);
     }
 }

@@ -84,7 +84,9 @@ static void on_formed(void *arg, const uint32_t *members, unsigned count, bool f
     struct sp_node *node = arg;
 
     SP_TRACE_INFO("node", fresh ? "cluster formed" : "cluster known", "voters=%u", count);
-    sp_controller_start(node->controller, members, count);
+    if (!node->stopping) {
+        sp_controller_start(node->controller, members, count);
+    }
 }
 
 static const struct sp_transport_handler transport_handler = { on_peer_message,

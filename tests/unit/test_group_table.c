@@ -1,0 +1,362 @@
+/* The table of groups on a real directory, with a transport that only notes: closing in every phase,
+ * and what a replica that stops leaves behind in the leader table. */
+#include "cluster/group_table.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "spate/error.h"
+
+enum {
+    SELF = 1,
+    OTHER = 2,
+    SELF_REPLICA = 9,
+    OTHER_REPLICA = 10,
+    GROUP = 4,
+};
+
+/* ---- the transport's stand-in ---------------------------------------------------------------- */
+
+enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id)
+{
+    (void)transport;
+    (void)node_id;
+    return SP_LINK_DOWN;
+}
+
+int sp_transport_send(struct sp_transport *transport,
+                      uint32_t node_id,
+                      const struct sp_peer_message *message,
+                      const struct sp_slice *pieces,
+                      unsigned count)
+{
+    (void)transport;
+    (void)node_id;
+    (void)message;
+    (void)pieces;
+    (void)count;
+    return SPATE_ERR_CLOSED;
+}
+
+int sp_transport_send_heartbeat(struct sp_transport *transport,
+                                uint32_t node_id,
+                                const struct sp_peer_raft *raft)
+{
+    (void)transport;
+    (void)node_id;
+    (void)raft;
+    return SPATE_ERR_CLOSED;
+}
+
+/* ---- fixture --------------------------------------------------------------------------------- */
+
+struct fixture {
+    char path[64];
+    struct sp_loop *loop;
+    struct sp_store *store;
+    struct sp_group_table *table;
+    struct sp_machine machine;
+    struct sp_replica_place places[2];
+    struct sp_group_open open;
+    int open_status;
+    bool opened;
+    bool closed;
+    bool stopped;
+    bool refuses; /* the machine takes no frame */
+};
+
+static int
+machine_apply(struct sp_machine *machine, const struct sp_log_frame *frame, const uint8_t *payload)
+{
+    (void)frame;
+    (void)payload;
+    return SP_CONTAINER_OF(machine, struct fixture, machine)->refuses ? SPATE_ERR_CORRUPT : 0;
+}
+
+static int machine_checkpoint(struct sp_machine *machine, struct sp_buf *out)
+{
+    (void)machine;
+    (void)out;
+    return 0;
+}
+
+static int machine_restore(struct sp_machine *machine, const uint8_t *bytes, size_t size)
+{
+    (void)machine;
+    (void)bytes;
+    (void)size;
+    return 0;
+}
+
+static void machine_role_changed(struct sp_machine *machine)
+{
+    (void)machine;
+}
+
+static void machine_stopped(struct sp_machine *machine, int status, const char *text)
+{
+    (void)status;
+    (void)text;
+    SP_CONTAINER_OF(machine, struct fixture, machine)->stopped = true;
+}
+
+static const struct sp_machine_type machine_type = {
+    machine_apply, machine_checkpoint, machine_restore, machine_role_changed, machine_stopped
+};
+
+static void on_meta_durable(void *arg, uint64_t sequence)
+{
+    struct fixture *fixture = arg;
+
+    if (fixture->table != NULL) {
+        sp_group_table_meta_durable(fixture->table, sequence);
+    }
+}
+
+static void on_store_failed(void *arg, int status, const char *text)
+{
+    (void)arg;
+    (void)status;
+    fail_msg("store failed: %s", text);
+}
+
+static const struct sp_store_handler store_handler = { on_meta_durable, on_store_failed };
+
+static void on_open(struct sp_group_open *open, int status)
+{
+    struct fixture *fixture = open->arg;
+
+    fixture->open_status = status;
+    fixture->opened = true;
+}
+
+static void on_table_closed(void *arg)
+{
+    struct fixture *fixture = arg;
+
+    fixture->table = NULL;
+    fixture->closed = true;
+}
+
+static void on_store_closed(void *arg)
+{
+    ((struct fixture *)arg)->closed = true;
+}
+
+static void run_until(struct fixture *fixture, const bool *flag)
+{
+    assert_true(sp_loop_run_until(fixture->loop, flag, sp_loop_now_ms(fixture->loop) + 10000));
+}
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    struct sp_store_options store = { .node_id = SELF };
+    struct sp_group_table_options table = { .node_id = SELF };
+    char text[256];
+
+    assert_non_null(fixture);
+    (void)snprintf(fixture->path, sizeof fixture->path, "group-table-test-XXXXXX");
+    assert_non_null(mkdtemp(fixture->path));
+    store.path = fixture->path;
+    assert_int_equal(sp_loop_new(2, &fixture->loop), 0);
+    assert_int_equal(
+        sp_store_open(
+            fixture->loop, &store, &store_handler, fixture, text, sizeof text, &fixture->store),
+        0);
+    table.loop = fixture->loop;
+    table.store = fixture->store;
+    assert_int_equal(sp_group_table_new(&table, &fixture->table), 0);
+    fixture->machine.type = &machine_type;
+    fixture->places[0] = (struct sp_replica_place){ SELF_REPLICA, SELF };
+    fixture->places[1] = (struct sp_replica_place){ OTHER_REPLICA, OTHER };
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+
+    fixture->closed = false;
+    sp_store_close(fixture->store, on_store_closed, fixture);
+    run_until(fixture, &fixture->closed);
+    sp_loop_free(fixture->loop);
+    assert_int_equal(sp_path_remove_tree(fixture->path), 0);
+    free(fixture);
+    return 0;
+}
+
+static void start_open(struct fixture *fixture)
+{
+    fixture->open = (struct sp_group_open){ .group_id = GROUP,
+                                            .replica_id = SELF_REPLICA,
+                                            .places = fixture->places,
+                                            .place_count = 2,
+                                            .machine = &fixture->machine,
+                                            .cb = on_open,
+                                            .arg = fixture };
+    sp_group_table_open(fixture->table, &fixture->open);
+}
+
+static uint64_t term_of(const struct fixture *fixture)
+{
+    struct sp_raft_group_status status;
+
+    sp_raft_group_status(fixture->open.group, &status);
+    return status.term;
+}
+
+static void open_group(struct fixture *fixture)
+{
+    start_open(fixture);
+    run_until(fixture, &fixture->opened);
+    assert_int_equal(fixture->open_status, 0);
+    for (unsigned i = 0; i < 1000 && term_of(fixture) == 0; i++) {
+        bool never = false;
+        (void)sp_loop_run_until(fixture->loop, &never, sp_loop_now_ms(fixture->loop) + 1);
+    }
+    assert_int_equal(term_of(fixture), 1); /* its term is on the disk, so it has started */
+}
+
+/* The other replica says that it leads in `term`, and that the first frame is committed. */
+static void hear_leader(struct fixture *fixture, uint64_t term)
+{
+    struct sp_peer_message message = { .kind = SP_PEER_RAFT,
+                                       .u.raft = { .group_id = GROUP,
+                                                   .from = OTHER_REPLICA,
+                                                   .to = SELF_REPLICA,
+                                                   .kind = SP_PEER_APPEND,
+                                                   .term = term,
+                                                   .index = 1,
+                                                   .index_term = 1,
+                                                   .commit = 1 } };
+
+    sp_group_table_message(fixture->table, OTHER, &message);
+}
+
+static void say_stopped(struct fixture *fixture)
+{
+    struct sp_peer_message message = {
+        .kind = SP_PEER_STOPPED,
+        .u.stopped = { .group_id = GROUP, .replica_id = OTHER_REPLICA },
+    };
+
+    sp_group_table_message(fixture->table, OTHER, &message);
+}
+
+static void close_table(struct fixture *fixture)
+{
+    sp_group_table_close(fixture->table, on_table_closed, fixture);
+    if (!fixture->closed) {
+        run_until(fixture, &fixture->closed);
+    }
+}
+
+/* ---- tests ----------------------------------------------------------------------------------- */
+
+static void test_group_table_close_waits_for_what_is_being_opened(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start_open(fixture);
+    close_table(fixture);
+    assert_true(fixture->opened); /* and its log is closed, or the store would not let go */
+    assert_int_equal(fixture->open_status, SPATE_ERR_CANCELED);
+}
+
+static void test_group_table_closing_groups_hear_nothing_any_more(void **state)
+{
+    struct fixture *fixture = *state;
+
+    open_group(fixture);
+    hear_leader(fixture, 2);
+    assert_int_equal(sp_group_table_leader(fixture->table, GROUP, NULL), OTHER);
+    sp_group_table_close(fixture->table, on_table_closed, fixture);
+    assert_false(fixture->closed); /* the vote of term 2 and the log go to the disk first */
+    hear_leader(fixture, 3);
+    say_stopped(fixture);
+    sp_group_table_link(fixture->table, OTHER, SP_LINK_DEAD);
+    run_until(fixture, &fixture->closed);
+}
+
+static void test_group_table_removed_group_is_not_asked_while_it_closes(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_raft_group_status status;
+
+    open_group(fixture);
+    hear_leader(fixture, 2);
+    sp_group_table_remove(fixture->table, fixture->open.group, true, NULL, NULL);
+    sp_raft_group_node_dead(fixture->open.group, OTHER);
+    sp_raft_group_replica_stopped(fixture->open.group, OTHER_REPLICA);
+    sp_raft_group_status(fixture->open.group, &status);
+    assert_int_equal(status.leader_node, 0);
+    assert_int_equal(status.voters, 0);
+    close_table(fixture);
+    assert_false(sp_store_has_replica(fixture->store, GROUP, SELF_REPLICA));
+}
+
+/* The other replica sends the second frame, and says that it is committed. */
+static void hear_frame(struct fixture *fixture, uint64_t term)
+{
+    struct sp_log_frame frame = { .kind = SP_FRAME_NOOP, .group_id = GROUP, .term = term };
+    struct sp_blob *blob = sp_blob_new(sp_log_frame_size(0));
+    struct sp_peer_message message = { .kind = SP_PEER_RAFT,
+                                       .u.raft = { .group_id = GROUP,
+                                                   .from = OTHER_REPLICA,
+                                                   .to = SELF_REPLICA,
+                                                   .kind = SP_PEER_APPEND,
+                                                   .term = term,
+                                                   .index = 1,
+                                                   .index_term = 1,
+                                                   .commit = 2,
+                                                   .frame_count = 1 } };
+
+    assert_non_null(blob);
+    frame.index = 2;
+    sp_log_frame_seal(&frame, sp_log_chain(sp_raft_group_log(fixture->open.group)), blob->bytes);
+    message.body = sp_slice_of(blob, 0, blob->size);
+    sp_group_table_message(fixture->table, OTHER, &message);
+    sp_slice_unref(&message.body);
+    sp_blob_unref(blob);
+}
+
+/* A replica that gives up knows no leader; what the node knows of the others' leader stays. */
+static void test_group_table_stopped_follower_leaves_the_leader_known(void **state)
+{
+    struct fixture *fixture = *state;
+
+    open_group(fixture);
+    hear_leader(fixture, 2);
+    fixture->refuses = true;
+    hear_frame(fixture, 2);
+    for (unsigned i = 0; i < 100 && !fixture->stopped; i++) {
+        bool never = false;
+        (void)sp_loop_run_until(fixture->loop, &never, sp_loop_now_ms(fixture->loop) + 1);
+    }
+    assert_true(fixture->stopped);
+    assert_int_equal(sp_group_table_leader(fixture->table, GROUP, NULL), OTHER);
+    close_table(fixture);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(
+            test_group_table_close_waits_for_what_is_being_opened, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_group_table_closing_groups_hear_nothing_any_more, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_group_table_removed_group_is_not_asked_while_it_closes, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_group_table_stopped_follower_leaves_the_leader_known, setup, teardown),
+    };
+    return cmocka_run_group_tests_name("cluster/group_table", tests, NULL, NULL);
+}
