@@ -94,7 +94,7 @@ static void dump_json(json_t *value, size_t flags)
 
 void out_json(json_t *value)
 {
-    dump_json(value, out_is_terminal() ? JSON_INDENT(2) : 0);
+    dump_json(value, out_is_terminal() ? JSON_INDENT(2) : JSON_COMPACT);
 }
 
 void out_json_line(json_t *value)

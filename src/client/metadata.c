@@ -29,7 +29,8 @@ struct sp_metadata_cache {
     uint64_t wanted;    /* a request with this number shall be made */
     uint64_t started_ms;
     uint64_t pause_ms;
-    int status; /* of the newest request that has ended */
+    uint64_t ended; /* how many requests have ended, well or not */
+    int status;     /* of the newest one of these */
     char text[SP_CLIENT_ERROR_SIZE];
 };
 
@@ -220,6 +221,7 @@ on_answer(struct sp_request *request, int status, struct sp_bytes result, const 
     struct sp_metadata_cache *cache = SP_CONTAINER_OF(request, struct sp_metadata_cache, request);
 
     cache->running = false;
+    cache->ended += 1;
     cache->status = status != 0 ? status : take_answer(cache, result);
     (void)snprintf(cache->text,
                    sizeof cache->text,
@@ -240,8 +242,7 @@ static void start(struct sp_metadata_cache *cache)
     uint64_t now_ms = sp_loop_now_ms(cache->client->loop);
 
     cache->started_ms = now_ms;
-    cache->status = pack_topics(cache);
-    if (cache->status != 0) {
+    if (pack_topics(cache) != 0) {
         return; /* waiting calls end at their deadlines */
     }
     cache->request = (struct sp_request){
@@ -334,14 +335,20 @@ fail_topic(struct sp_metadata_cache *cache, const struct sp_topic_view *topic, i
                               "topic %s does not exist: create it, or look at the list of topics",
                               topic->name);
     }
-    if (status == SPATE_ERR_AGAIN) {
-        status = cache->status == SPATE_ERR_UNREACHABLE ? cache->status : SPATE_ERR_TIMEOUT;
+    if (status == SPATE_ERR_AGAIN && !cache->request.reached) {
         return sp_client_fail(client,
-                              status,
-                              "%s",
-                              cache->status != 0 && cache->text[0] != '\0'
-                                  ? cache->text
-                                  : "no server described the topic within the deadline");
+                              SPATE_ERR_UNREACHABLE,
+                              "no server could be reached at %s: is spated running there, and is "
+                              "the address right?",
+                              client->config.servers);
+    }
+    if (status == SPATE_ERR_AGAIN) {
+        return sp_client_fail(client,
+                              SPATE_ERR_TIMEOUT,
+                              "no server described topic %s within the deadline%s%.300s",
+                              topic->name,
+                              cache->status != 0 ? ": " : "",
+                              cache->status != 0 ? cache->text : "");
     }
     return sp_client_fail(client, status, "topic %s: %s", topic->name, spate_strerror(status));
 }
@@ -351,15 +358,16 @@ int sp_metadata_wait_topic(struct sp_metadata_cache *cache,
                            uint64_t deadline_ms)
 {
     uint64_t tries_end = cache->completed + UNKNOWN_TRIES;
+    uint64_t ended = cache->ended;
 
     while (topic->status != 0) {
         bool unknown = topic->status == SPATE_ERR_UNKNOWN_TOPIC && cache->completed >= tries_end;
-        bool unreached = cache->status == SPATE_ERR_UNREACHABLE && !cache->running;
-        if (unknown || unreached || sp_loop_now_ms(cache->client->loop) >= deadline_ms) {
-            cache->status = unreached ? SPATE_ERR_UNREACHABLE : cache->status;
-            int rv = fail_topic(cache, topic, unreached ? SPATE_ERR_AGAIN : topic->status);
-            cache->status = 0; /* told once; the next call tries again */
-            return rv;
+        bool unreached = cache->ended > ended && cache->status == SPATE_ERR_UNREACHABLE;
+        if (unknown) {
+            return fail_topic(cache, topic, SPATE_ERR_UNKNOWN_TOPIC);
+        }
+        if (unreached || sp_loop_now_ms(cache->client->loop) >= deadline_ms) {
+            return fail_topic(cache, topic, unreached ? SPATE_ERR_AGAIN : topic->status);
         }
         (void)sp_metadata_want(cache);
         sp_client_run(cache->client, deadline_ms);

@@ -107,6 +107,22 @@ static void test_client_nobody_listens_is_unreachable(void **state)
     assert_non_null(strstr(text, "127.0.0.1:1"));
 }
 
+static void test_client_topic_of_nobody_is_unreachable(void **state)
+{
+    struct spate_config *config = spate_config_new();
+    struct spate_client *client = NULL;
+    uint32_t count = 0;
+
+    (void)state;
+    assert_int_equal(spate_config_set(config, "servers", "127.0.0.1:1,127.0.0.1:2"), 0);
+    assert_int_equal(spate_config_set(config, "timeout.ms", "200"), 0);
+    assert_int_equal(spate_client_new(config, &client), 0);
+    assert_int_equal(spate_topic_partitions(client, "t", &count), SPATE_ERR_UNREACHABLE);
+    assert_non_null(strstr(spate_client_error(client), "127.0.0.1:1,127.0.0.1:2"));
+    spate_client_free(client);
+    spate_config_free(config);
+}
+
 static void test_client_next_server_answers(void **state)
 {
     struct fake_cluster cluster;
@@ -268,6 +284,7 @@ int main(void)
         cmocka_unit_test(test_config_servers_are_normalised),
         cmocka_unit_test(test_config_values_out_of_range_are_invalid),
         cmocka_unit_test(test_client_nobody_listens_is_unreachable),
+        cmocka_unit_test(test_client_topic_of_nobody_is_unreachable),
         cmocka_unit_test(test_client_next_server_answers),
         cmocka_unit_test(test_client_silent_server_is_timeout_in_time),
         cmocka_unit_test(test_client_server_text_reaches_the_caller),
