@@ -346,18 +346,6 @@ int sp_raft_group_submit(struct sp_raft_group *group,
     return 0;
 }
 
-int sp_raft_group_transfer(struct sp_raft_group *group)
-{
-    int rv;
-
-    if (!runs(group)) {
-        return SPATE_ERR_NOT_LEADER;
-    }
-    rv = sp_raft_guard_transfer(&group->guard, sp_raft_now_ms(group), 0);
-    sp_raft_advance(group);
-    return rv == SPATE_ERR_AGAIN ? SPATE_ERR_BUSY : rv;
-}
-
 /* ---- looking --------------------------------------------------------------------------------- */
 
 static void count_voters(const struct sp_raft_group *group, struct sp_raft_group_status *status)

@@ -1,0 +1,45 @@
+/* Handing a group's leadership to another of its voters, before this node goes. */
+#include "cluster/raft_group.h"
+
+#include "cluster/raft_group_internal.h"
+#include "cluster/raft_guard_support.h"
+#include "spate/error.h"
+
+/* Another voter that has all of our log and can be reached, or 0. One that has died may have had all
+ * of it too, but asking it would cost an election timeout. */
+static uint64_t find_successor(const struct sp_raft_group *group)
+{
+    const struct raft *raft = &group->guard.raft;
+    uint64_t last_index = sp_raft_support_last_index(&raft->trail);
+
+    for (unsigned i = 0; i < raft->configuration.n; i++) {
+        const struct raft_server *server = &raft->configuration.servers[i];
+        raft_index match = 0;
+        if (server->id != group->replica_id && server->role == RAFT_VOTER &&
+            raft_match_index(raft, server->id, &match) == 0 && match == last_index &&
+            sp_transport_link(group->context->transport, sp_raft_node_of(group, server->id)) ==
+                SP_LINK_UP) {
+            return server->id;
+        }
+    }
+    return 0;
+}
+
+int sp_raft_group_transfer(struct sp_raft_group *group)
+{
+    uint64_t successor = 0;
+    int rv;
+
+    if (group->stopped || group->closing || !group->guard.started) {
+        return SPATE_ERR_NOT_LEADER;
+    }
+    if (sp_raft_state(group) == RAFT_LEADER) {
+        successor = find_successor(group);
+        if (successor == 0) {
+            return SPATE_ERR_BUSY;
+        }
+    }
+    rv = sp_raft_guard_transfer(&group->guard, sp_raft_now_ms(group), successor);
+    sp_raft_advance(group);
+    return rv == SPATE_ERR_AGAIN ? SPATE_ERR_BUSY : rv;
+}
