@@ -37,16 +37,17 @@ def lies(rand):
         ("map32 of 4 G", bytes.fromhex("940001a470696e6791dfffffffff")),
         ("bin32 of 4 GiB", bytes.fromhex("940001a770726f6475636591c6ffffffff") + b"x" * 64),
         ("str32 of 4 GiB", bytes.fromhex("940001dbffffffff") + b"x" * 64),
-        ("nested arrays that grow", bytes.fromhex("940001a470696e67") + b"\xdd\x00\xff\xff\xff" * 9),
+        ("arrays that grow", bytes.fromhex("940001a470696e67") + b"\xdd\x00\xff\xff\xff" * 9),
         ("0xc1 inside", bytes.fromhex("940001a470696e6791c1")),
     ]
 
 
 def unfinished(rand):
     """(name, bytes) that may stay open for a while, as more could follow."""
+    produce = bytes.fromhex("940001a770726f6475636591c600f00000")
     return [
         ("half a message", msgpack.packb([0, 1, "ping", [{}]])[:-2]),
-        ("15 MiB announced", bytes.fromhex("940001a770726f6475636591c600f00000") + rand.randbytes(99)),
+        ("15 MiB announced", produce + rand.randbytes(99)),
         ("deep nesting", bytes.fromhex("940001a470696e67") + b"\x91" * 3000),
     ]
 
@@ -246,7 +247,8 @@ class RefusalsTest(unittest.TestCase):
 
     def test_refusal_batch_above_max_message_bytes(self):
         small = {"topic": "small", "partition": 0}
-        self.refused("TOO_LARGE", "produce", "2048", **small, records=rpc.encode_batch([b"x" * 2000]))
+        above = rpc.encode_batch([b"x" * 2000])
+        self.refused("TOO_LARGE", "produce", "2048", **small, records=above)
         self.refused("TOO_LARGE", "produce", "record", **small, records=[{"v": b"x" * 2000}])
         self.client.call("produce", **small, records=rpc.encode_batch([b"x" * 1900]))
         large = [{"v": bytes(BATCH_BYTES_MAX)}]
@@ -259,7 +261,8 @@ class RefusalsTest(unittest.TestCase):
         producer = self.client.call("producer.init")["producer_id"]
         self.refused("UNKNOWN_PRODUCER", "produce", **batch(producer, 1, 7))
         first = self.client.call("produce", **batch(producer, 1, 0))
-        self.assertEqual(self.client.call("produce", **batch(producer, 1, 0))["offset"], first["offset"])
+        again = self.client.call("produce", **batch(producer, 1, 0))
+        self.assertEqual(again["offset"], first["offset"])
         self.refused("OUT_OF_ORDER_SEQUENCE", "produce", **batch(producer, 1, 2))
         self.refused("PRODUCER_FENCED", "produce", **batch(producer, 0, 1))
         for sequence in range(1, 7):
@@ -324,8 +327,10 @@ class ProgramTest(unittest.TestCase):
     def test_configuration_error_names_file_line_key_and_allowed_values(self):
         self.assert_refused("node:\n  id: zero\n", "spated.yaml:2:", "node.id", "from 1 to 1023")
         self.assert_refused("node:\n  id: 1024\n", "spated.yaml:2:", "node.id", "from 1 to 1023")
-        self.assert_refused("\n\ntrace.level: loud\n", "yaml:3:", "trace.level", "error|warn|info|debug")
-        self.assert_refused("node:\n  idd: 1\n", "spated.yaml:2:", "node.idd", "did you mean `node.id`")
+        levels = "error|warn|info|debug"
+        self.assert_refused("\n\ntrace.level: loud\n", "yaml:3:", "trace.level", levels)
+        near = "did you mean `node.id`"
+        self.assert_refused("node:\n  idd: 1\n", "spated.yaml:2:", "node.idd", near)
         self.assert_refused("node:\n  id: \"1\n", "spated.yaml:", "not valid YAML")
         self.assert_refused("cluster.seeds: [x]\n", "cluster.seeds", "ID@HOST:PORT")
         self.assert_refused("- 1\n", "spated.yaml:1:", "key: value")

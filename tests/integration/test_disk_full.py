@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A full disk: the node stops itself and says why, the others go on, nothing acknowledged is lost."""
+"""A full disk: the node stops itself and says why, the others go on, nothing is lost."""
 
 import os
 import subprocess

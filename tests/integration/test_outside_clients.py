@@ -2,8 +2,8 @@
 """MessagePack-RPC clients that were not written here, unmodified, against a node.
 
 Pinned: the npm packages by outside/package-lock.json, installed into the build folder; Debian's
-python3-msgpack (the program in docs/protocol.md, see test_protocol_doc) and ugorji's Go codec as they
-come with the distribution.
+python3-msgpack (the program in docs/protocol.md) and ugorji's Go codec as the distribution has
+them.
 """
 
 import json

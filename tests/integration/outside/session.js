@@ -39,5 +39,6 @@ module.exports = async function session(name, call) {
     h: r.h.map(([key, value]) => [key, hex(value)]),
   }));
   const { offset, count } = produced;
-  console.log(JSON.stringify({ created: created.partitions, offset, count, records: plain, error }));
+  const said = { created: created.partitions, offset, count, records: plain, error };
+  console.log(JSON.stringify(said));
 };
