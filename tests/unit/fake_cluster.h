@@ -85,7 +85,8 @@ struct fake_cluster {
     unsigned duplicate_count; /* batches that came again */
     int refusal;
     const char *refusal_text;
-    int64_t skip_offset; /* fetch leaves out the batch with this base offset; -1: none */
+    int64_t skip_offset;   /* fetch leaves out the batch with this base offset; -1: none */
+    int64_t repeat_offset; /* fetch gives the batch with this base offset twice; -1: none */
     unsigned closed_servers;
     uint64_t live_before;
 };
@@ -236,6 +237,9 @@ fake_fetch(struct fake_cluster *cluster, const struct sp_cursor *params, struct 
             batch->base_offset != cluster->skip_offset &&
             (bytes.size == 0 || bytes.size + batch->size <= (size_t)request.max_bytes)) {
             assert_int_equal(sp_buf_append(&bytes, batch->bytes, batch->size), 0);
+            if (batch->base_offset == cluster->repeat_offset) {
+                assert_int_equal(sp_buf_append(&bytes, batch->bytes, batch->size), 0);
+            }
         }
     }
     struct sp_fetch_response response = {
@@ -414,6 +418,7 @@ static inline void fake_start(struct fake_cluster *cluster, const char *const *k
 
     *cluster = (struct fake_cluster){ .topic_exists = true, .next_producer_id = 100 };
     cluster->skip_offset = -1;
+    cluster->repeat_offset = -1;
     cluster->live_before = sp_mem_live_count();
     config = spate_config_new();
     assert_non_null(config);

@@ -140,6 +140,20 @@ static void test_consumer_gap_is_corrupt_and_pauses(void **state)
     end();
 }
 
+static void test_consumer_step_back_is_corrupt(void **state)
+{
+    struct spate_message message;
+
+    (void)state;
+    begin(NULL);
+    fake_fill(&cluster, 5, SP_COMPRESSION_NONE);
+    fake_fill(&cluster, 5, SP_COMPRESSION_NONE);
+    cluster.repeat_offset = 5;
+    assert_int_equal(spate_consumer_assign(consumer, "t", 0, 0), 0);
+    assert_int_equal(spate_consumer_next(consumer, 2000, &message), SPATE_ERR_CORRUPT);
+    end();
+}
+
 static void test_consumer_damaged_batch_is_corrupt(void **state)
 {
     struct spate_message message;
@@ -212,6 +226,7 @@ int main(void)
         cmocka_unit_test(test_consumer_empty_partition_is_at_end),
         cmocka_unit_test(test_consumer_mishaps_leave_no_gap),
         cmocka_unit_test(test_consumer_gap_is_corrupt_and_pauses),
+        cmocka_unit_test(test_consumer_step_back_is_corrupt),
         cmocka_unit_test(test_consumer_damaged_batch_is_corrupt),
         cmocka_unit_test(test_consumer_offset_outside_the_log_is_told_once),
         cmocka_unit_test(test_consumer_hanging_leader_is_left),

@@ -342,6 +342,51 @@ static void test_producer_sent_behind_lost_one_shares_its_fate(void **state)
     end();
 }
 
+static enum fake_action
+lost_then_not_ready(struct fake_cluster *c, const char *method, unsigned count)
+{
+    (void)method;
+    c->refusal = SPATE_ERR_NOT_READY;
+    c->refusal_text = "starting";
+    return count == 1 ? FAKE_DROP_AFTER : FAKE_REFUSE;
+}
+
+/* The last word is a refusal, but the first attempt was stored: anything but "unknown" would lie. */
+static void test_producer_lost_answer_outweighs_later_refusals(void **state)
+{
+    static const char *const keys[] = { "timeout.ms", "200", "linger.ms", "0", NULL };
+
+    (void)state;
+    begin(keys);
+    cluster.script = lost_then_not_ready;
+    produce_range(0, 1);
+    assert_int_equal(spate_producer_flush(producer, 5000), 0);
+    assert_int_equal(reports.count[0], 1);
+    assert_int_equal(reports.status[0], SPATE_ERR_TIMEOUT);
+    assert_int_equal(number_at(0), 0);
+    end();
+}
+
+static enum fake_action never_ready(struct fake_cluster *c, const char *method, unsigned count)
+{
+    (void)lost_then_not_ready(c, method, count);
+    return FAKE_REFUSE;
+}
+
+static void test_producer_refused_all_the_time_is_a_plain_failure(void **state)
+{
+    static const char *const keys[] = { "timeout.ms", "150", "linger.ms", "0", NULL };
+
+    (void)state;
+    begin(keys);
+    cluster.script = never_ready;
+    produce_range(0, 1);
+    assert_int_equal(spate_producer_flush(producer, 5000), 0);
+    assert_int_equal(reports.status[0], SPATE_ERR_NOT_READY);
+    assert_int_equal(cluster.next_offset, 0);
+    end();
+}
+
 static enum fake_action refuse_second(struct fake_cluster *c, const char *method, unsigned count)
 {
     (void)method;
@@ -433,6 +478,8 @@ int main(void)
         cmocka_unit_test(test_producer_hanging_leader_is_left_for_the_new_one),
         cmocka_unit_test(test_producer_no_answer_is_timeout_and_next_goes_on),
         cmocka_unit_test(test_producer_sent_behind_lost_one_shares_its_fate),
+        cmocka_unit_test(test_producer_lost_answer_outweighs_later_refusals),
+        cmocka_unit_test(test_producer_refused_all_the_time_is_a_plain_failure),
         cmocka_unit_test(test_producer_refused_batch_fails_alone),
         cmocka_unit_test(test_producer_unknown_topic_is_told_at_once),
         cmocka_unit_test(test_producer_wrong_records_are_invalid),
