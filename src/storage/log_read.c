@@ -349,12 +349,26 @@ static bool review(struct sp_log *log, struct sp_log_read *read)
     return go_on(log, read, plan->next_index);
 }
 
+/* What was found in memory when the read began may have been cut off since: looks again. True if the
+ * read needs a job now. */
+static bool repeat_from_memory(struct sp_log *log, struct sp_log_read *read)
+{
+    sp_log_read_release(read);
+    if (log->closing) {
+        return false;
+    }
+    int rv = plan_read(log, read);
+    read->status = rv != 0 ? rv : read->status;
+    return rv == 0 && read->plan != NULL;
+}
+
 static void read_done(struct sp_job *job)
 {
     struct sp_log_read *read = SP_CONTAINER_OF(job, struct sp_log_read, job);
     struct sp_log *log = read->log;
+    bool again = read->plan != NULL ? review(log, read) : repeat_from_memory(log, read);
 
-    if (read->plan != NULL && review(log, read)) {
+    if (again) {
         start_job(log, read);
         return;
     }
