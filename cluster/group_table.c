@@ -340,9 +340,8 @@ static void drain_one(void *arg, struct sp_raft_group *group)
     struct sp_raft_group_status status;
 
     sp_raft_group_status(group, &status);
-    if (status.role == SP_ROLE_LEADER && status.voters > 1) {
-        count->led += 1;
-        (void)sp_raft_group_transfer(group); /* not possible yet: asked again */
+    if (status.role == SP_ROLE_LEADER && sp_raft_group_transfer(group) != SPATE_ERR_NOT_FOUND) {
+        count->led += 1; /* on its way, or asked again; without a majority nobody could take over */
     }
 }
 

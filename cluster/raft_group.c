@@ -13,9 +13,6 @@
 /* An unanswered checkpoint transfer is repeated after this. */
 #define INSTALL_TIMEOUT_MS 3000
 
-/* Survivors of a dead leader stand for election one after the other, by place in the membership. */
-#define STAGGER_MS 30
-
 uint64_t sp_raft_now_ms(const struct sp_raft_group *group)
 {
     return sp_loop_now_ms(group->context->loop);
@@ -79,7 +76,7 @@ static enum sp_role role_of(const struct sp_raft_group *group)
     return state == RAFT_CANDIDATE ? SP_ROLE_CANDIDATE : SP_ROLE_FOLLOWER;
 }
 
-static uint64_t leader_replica_of(const struct sp_raft_group *group)
+uint64_t sp_raft_leader_replica(const struct sp_raft_group *group)
 {
     raft_id id = 0;
     const char *address = NULL;
@@ -92,9 +89,9 @@ static uint64_t leader_replica_of(const struct sp_raft_group *group)
     return id;
 }
 
-static uint32_t leader_node_of(const struct sp_raft_group *group)
+uint32_t sp_raft_leader_node(const struct sp_raft_group *group)
 {
-    uint64_t replica_id = leader_replica_of(group);
+    uint64_t replica_id = sp_raft_leader_replica(group);
 
     return replica_id == group->replica_id ? group->context->node_id
                                            : sp_raft_node_of(group, replica_id);
@@ -110,7 +107,7 @@ static void tell_changes(struct sp_raft_group *group)
 {
     enum sp_role role = role_of(group);
     uint64_t term = raft_current_term(&group->guard.raft);
-    uint32_t leader = leader_node_of(group);
+    uint32_t leader = sp_raft_leader_node(group);
     bool ready = is_ready(group);
     bool lost =
         group->seen_role == SP_ROLE_LEADER && (role != SP_ROLE_LEADER || term != group->seen_term);
@@ -387,7 +384,7 @@ void sp_raft_group_status(const struct sp_raft_group *group,
         status.confirmed =
             status.ready || (group->confirm_index != 0 && group->applied >= group->confirm_index);
         status.term = raft_current_term(&group->guard.raft);
-        status.leader_node = leader_node_of(group);
+        status.leader_node = sp_raft_leader_node(group);
         status.commit_index = sp_raft_guard_committed(&group->guard);
         count_voters(group, &status);
     }
@@ -430,46 +427,6 @@ int64_t sp_raft_group_append_time_ms(const struct sp_raft_group *group)
     int64_t last_ms = sp_log_last_append_time_ms(group->log);
 
     return now_ms > last_ms ? now_ms : last_ms;
-}
-
-/* ---- events of nodes ------------------------------------------------------------------------- */
-
-/* Place of this replica among the members other than `dead`: who stands first, second, ... */
-static unsigned rank_without(const struct sp_raft_group *group, uint64_t dead)
-{
-    const struct raft_configuration *members = &group->guard.raft.configuration;
-    unsigned rank = 0;
-
-    for (unsigned i = 0; i < members->n && members->servers[i].id != group->replica_id; i++) {
-        rank += members->servers[i].id != dead && members->servers[i].role == RAFT_VOTER ? 1 : 0;
-    }
-    return rank;
-}
-
-static void forget_leader(struct sp_raft_group *group, uint64_t replica_id)
-{
-    unsigned stagger_ms = rank_without(group, replica_id) * STAGGER_MS +
-                          (unsigned)sp_rand_below(&group->context->rand, STAGGER_MS / 3);
-
-    if (sp_raft_guard_forget_leader(&group->guard, sp_raft_now_ms(group), replica_id, stagger_ms)) {
-        sp_raft_advance(group);
-    }
-}
-
-void sp_raft_group_node_dead(struct sp_raft_group *group, uint32_t node_id)
-{
-    uint64_t leader = leader_replica_of(group);
-
-    if (leader != 0 && leader != group->replica_id && leader_node_of(group) == node_id) {
-        forget_leader(group, leader);
-    }
-}
-
-void sp_raft_group_replica_stopped(struct sp_raft_group *group, uint64_t replica_id)
-{
-    if (replica_id != group->replica_id && leader_replica_of(group) == replica_id) {
-        forget_leader(group, replica_id);
-    }
 }
 
 /* ---- closing --------------------------------------------------------------------------------- */

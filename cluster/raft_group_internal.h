@@ -119,6 +119,10 @@ int sp_raft_plan_start(struct sp_raft_group *group);
 int sp_raft_start(struct sp_raft_group *group);
 void sp_raft_forget_start(struct sp_raft_group *group);
 
+/* raft_group.c: the leader as this replica knows it; 0: none, or unknown where it stands. */
+uint64_t sp_raft_leader_replica(const struct sp_raft_group *group);
+uint32_t sp_raft_leader_node(const struct sp_raft_group *group);
+
 /* raft_group.c: after every event: stop on failure, tell of changes, apply, re-arm the timer. */
 void sp_raft_advance(struct sp_raft_group *group);
 void sp_raft_stop(struct sp_raft_group *group, int status, const char *text);

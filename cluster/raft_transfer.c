@@ -25,6 +25,27 @@ static uint64_t find_successor(const struct sp_raft_group *group)
     return 0;
 }
 
+/* Whether enough voters can be reached to elect anybody. */
+static bool majority_linked(const struct sp_raft_group *group)
+{
+    const struct raft_configuration *members = &group->guard.raft.configuration;
+    unsigned voters = 0;
+    unsigned linked = 0;
+
+    for (unsigned i = 0; i < members->n; i++) {
+        uint64_t id = members->servers[i].id;
+        if (members->servers[i].role == RAFT_VOTER) {
+            voters += 1;
+            linked += id == group->replica_id ||
+                              sp_transport_link(group->context->transport,
+                                                sp_raft_node_of(group, id)) == SP_LINK_UP
+                          ? 1
+                          : 0;
+        }
+    }
+    return voters > 1 && linked > voters / 2;
+}
+
 int sp_raft_group_transfer(struct sp_raft_group *group)
 {
     uint64_t successor = 0;
@@ -34,6 +55,9 @@ int sp_raft_group_transfer(struct sp_raft_group *group)
         return SPATE_ERR_NOT_LEADER;
     }
     if (sp_raft_state(group) == RAFT_LEADER) {
+        if (!majority_linked(group)) {
+            return SPATE_ERR_NOT_FOUND;
+        }
         successor = find_successor(group);
         if (successor == 0) {
             return SPATE_ERR_BUSY;
