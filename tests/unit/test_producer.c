@@ -351,7 +351,7 @@ lost_then_not_ready(struct fake_cluster *c, const char *method, unsigned count)
     return count == 1 ? FAKE_DROP_AFTER : FAKE_REFUSE;
 }
 
-/* The last word is a refusal, but the first attempt was stored: anything but "unknown" would lie. */
+/* The last word is a refusal, but the first attempt was stored: all but "unknown" would lie. */
 static void test_producer_lost_answer_outweighs_later_refusals(void **state)
 {
     static const char *const keys[] = { "timeout.ms", "200", "linger.ms", "0", NULL };
