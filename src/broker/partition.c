@@ -184,7 +184,7 @@ int sp_partition_new(struct sp_broker *broker,
     partition->group_id = place->group_id;
     partition->message_bytes_max = topic->message_bytes_max;
     (void)snprintf(partition->topic, sizeof partition->topic, "%s", topic->name);
-    sp_list_init(&partition->appends);
+    sp_list_init(&partition->flights);
     sp_list_init(&partition->fetches);
     *out_partition = partition;
     return 0;
@@ -192,7 +192,7 @@ int sp_partition_new(struct sp_broker *broker,
 
 void sp_partition_free(struct sp_partition *partition)
 {
-    SP_ASSERT(sp_list_empty(&partition->appends));
+    SP_ASSERT(sp_list_empty(&partition->flights));
     SP_ASSERT(sp_list_empty(&partition->fetches));
     sp_producers_free(partition->producers);
     sp_mem_free(partition->epochs);

@@ -8,19 +8,16 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "broker/sequences.h"
 #include "spate/error.h"
 #include "wire/records.h"
 
-/* A batch on its way through Raft; in partition->appends in order of offset. */
-struct sp_append {
+/* A batch on its way through Raft. */
+struct append {
     struct sp_submit submit;
-    struct sp_list node;
-    struct sp_list repeats; /* struct repeat */
-    struct sp_partition *partition;
+    struct sp_flight flight; /* in partition->flights */
+    struct sp_list repeats;  /* struct repeat */
     struct sp_request request;
-    int64_t producer_id;
-    int16_t producer_epoch;
-    struct sp_producer_batch batch;
 };
 
 /* The same batch, sent again while the first one was in flight. */
@@ -46,14 +43,14 @@ static void answer_stored(
     sp_request_finish(request, &buf, &pack, NULL, 0);
 }
 
-static void answer(struct sp_append *append, struct sp_request *request, int status)
+static void answer(struct append *append, struct sp_request *request, int status)
 {
     if (status == 0) {
         answer_stored(request,
-                      append->batch.base_offset,
-                      append->batch.term,
+                      append->flight.batch.base_offset,
+                      append->flight.batch.term,
                       append->submit.fsynced,
-                      append->batch.record_count);
+                      append->flight.batch.record_count);
     } else if (status == SPATE_ERR_LEADER_CHANGED) {
         sp_request_fail(request,
                         status,
@@ -66,9 +63,9 @@ static void answer(struct sp_append *append, struct sp_request *request, int sta
 
 static void on_submitted(struct sp_submit *submit, int status)
 {
-    struct sp_append *append = SP_CONTAINER_OF(submit, struct sp_append, submit);
+    struct append *append = SP_CONTAINER_OF(submit, struct append, submit);
 
-    sp_list_remove(&append->node);
+    sp_list_remove(&append->flight.node);
     answer(append, &append->request, status);
     SP_LIST_EACH_SAFE (node, &append->repeats) {
         struct repeat *repeat = SP_LIST_ENTRY(node, struct repeat, node);
@@ -79,94 +76,18 @@ static void on_submitted(struct sp_submit *submit, int status)
     sp_mem_free(append);
 }
 
-/* ---- sequences ------------------------------------------------------------------------------- */
-
-enum verdict {
-    VERDICT_APPEND,
-    VERDICT_IN_FLIGHT, /* *out_append is the first one */
-    VERDICT_STORED,    /* *out_stored is the first one */
-    VERDICT_REFUSED,   /* *out_code says why */
-};
-
-static bool same_batch(const struct sp_producer_batch *batch, const struct sp_batch_header *header)
-{
-    return batch->base_sequence == header->base_sequence &&
-           batch->record_count == header->record_count;
-}
-
-/* Sequence distance in the circle of 2^31: negative when `sequence` lies behind `next`. */
-static int32_t distance(int32_t sequence, int32_t next)
-{
-    int64_t ahead = ((int64_t)sequence - next) & INT32_MAX;
-
-    return ahead > INT32_MAX / 2 ? (int32_t)(ahead - INT32_MAX - 1) : (int32_t)ahead;
-}
-
-static enum verdict
-judge_next(const struct sp_batch_header *header, bool known, int32_t next, int *out_code)
-{
-    if (header->base_sequence == next) {
-        return VERDICT_APPEND;
-    }
-    if (!known) {
-        *out_code = SPATE_ERR_UNKNOWN_PRODUCER;
-    } else if (distance(header->base_sequence, next) < 0) {
-        *out_code = SPATE_ERR_EXISTS;
-    } else {
-        *out_code = SPATE_ERR_OUT_OF_ORDER_SEQUENCE;
-    }
-    return VERDICT_REFUSED;
-}
-
-/* Committed table plus our own batches in flight is the whole truth (D6): a leader serves only
- * after its own term's first commit is applied, so there are no others in the log. */
-static enum verdict judge(struct sp_partition *partition,
-                          const struct sp_batch_header *header,
-                          struct sp_append **out_append,
-                          const struct sp_producer_batch **out_stored,
-                          int *out_code)
-{
-    const struct sp_producer *producer =
-        sp_producers_find(partition->producers, header->producer_id);
-    int16_t epoch = producer == NULL ? 0 : producer->epoch;
-    bool known = false;
-    int32_t next = 0;
-
-    if (producer != NULL) {
-        for (unsigned i = 0; i < producer->batch_count && header->producer_epoch == epoch; i++) {
-            if (same_batch(&producer->batches[i], header)) {
-                *out_stored = &producer->batches[i];
-                return VERDICT_STORED;
-            }
-            next = sp_producer_next_sequence(&producer->batches[i]);
-            known = true;
-        }
-    }
-    SP_LIST_EACH (node, &partition->appends) {
-        struct sp_append *append = SP_LIST_ENTRY(node, struct sp_append, node);
-        if (append->producer_id != header->producer_id) {
-            continue;
-        }
-        epoch = append->producer_epoch;
-        known = append->producer_epoch == header->producer_epoch;
-        next = known ? sp_producer_next_sequence(&append->batch) : 0;
-        if (known && same_batch(&append->batch, header)) {
-            *out_append = append;
-            return VERDICT_IN_FLIGHT;
-        }
-    }
-    if (header->producer_epoch < epoch) {
-        *out_code = SPATE_ERR_PRODUCER_FENCED;
-        return VERDICT_REFUSED;
-    }
-    return judge_next(header, known, next, out_code);
-}
-
 static void
 refuse_sequence(struct sp_request *request, const struct sp_batch_header *header, int code)
 {
     char text[200];
 
+    if (code == SPATE_ERR_BUSY) {
+        sp_request_fail(request,
+                        code,
+                        "this partition knows as many producers as it may: try again later, or use "
+                        "fewer producers");
+        return;
+    }
     (void)snprintf(text,
                    sizeof text,
                    "producer %lld epoch %d sequence %d: %s",
@@ -185,7 +106,7 @@ static void append_batch(struct sp_partition *partition,
                          struct sp_bytes batch,
                          const struct sp_batch_header *header)
 {
-    struct sp_append *append = sp_mem_calloc(1, sizeof *append);
+    struct append *append = sp_mem_calloc(1, sizeof *append);
     struct sp_iovec piece = { batch.bytes, batch.size };
     int rv;
 
@@ -194,17 +115,16 @@ static void append_batch(struct sp_partition *partition,
         return;
     }
     append->submit.cb = on_submitted;
-    append->partition = partition;
     append->request = request;
-    append->producer_id = header->producer_id;
-    append->producer_epoch = header->producer_epoch;
-    append->batch.base_sequence = header->base_sequence;
-    append->batch.record_count = header->record_count;
+    append->flight.producer_id = header->producer_id;
+    append->flight.producer_epoch = header->producer_epoch;
+    append->flight.batch.base_sequence = header->base_sequence;
+    append->flight.batch.record_count = header->record_count;
     sp_list_init(&append->repeats);
-    sp_list_append(&partition->appends, &append->node);
+    sp_list_append(&partition->flights, &append->flight.node);
     rv = sp_raft_group_submit(partition->group, SP_FRAME_BATCH, &piece, 1, &append->submit);
     if (rv != 0) {
-        sp_list_remove(&append->node);
+        sp_list_remove(&append->flight.node);
         sp_mem_free(append);
         if (rv == SPATE_ERR_NOT_LEADER) {
             sp_broker_not_leader(partition->broker,
@@ -221,11 +141,11 @@ static void append_batch(struct sp_partition *partition,
         }
         return;
     }
-    append->batch.base_offset = append->submit.base_offset;
-    append->batch.term = (int64_t)append->submit.term;
+    append->flight.batch.base_offset = append->submit.base_offset;
+    append->flight.batch.term = (int64_t)append->submit.term;
 }
 
-static void wait_for_first(struct sp_append *append, struct sp_request request)
+static void wait_for_first(struct append *append, struct sp_request request)
 {
     struct repeat *repeat = sp_mem_calloc(1, sizeof *repeat);
 
@@ -242,40 +162,32 @@ static void produce_batch(struct sp_partition *partition,
                           struct sp_bytes batch,
                           const struct sp_batch_header *header)
 {
-    struct sp_append *first = NULL;
-    const struct sp_producer_batch *stored = NULL;
-    int code = 0;
+    struct sp_judgement judgement = { .verdict = SP_VERDICT_APPEND };
 
-    if (header->producer_id < 0) {
-        append_batch(partition, request, batch, header);
-        return;
+    if (header->producer_id >= 0) {
+        sp_sequences_judge(partition->producers,
+                           &partition->flights,
+                           header,
+                           sp_raft_group_append_time_ms(partition->group),
+                           &judgement);
     }
-    switch (judge(partition, header, &first, &stored, &code)) {
-    case VERDICT_APPEND:
-        if (sp_producers_find(partition->producers, header->producer_id) == NULL &&
-            sp_producers_full(partition->producers,
-                              sp_raft_group_append_time_ms(partition->group))) {
-            sp_request_fail(&request,
-                            SPATE_ERR_BUSY,
-                            "this partition knows as many producers as it may: try again later, "
-                            "or use fewer producers");
-            return;
-        }
+    switch (judgement.verdict) {
+    case SP_VERDICT_APPEND:
         append_batch(partition, request, batch, header);
         return;
-    case VERDICT_IN_FLIGHT:
-        wait_for_first(first, request);
+    case SP_VERDICT_IN_FLIGHT:
+        wait_for_first(SP_CONTAINER_OF(judgement.flight, struct append, flight), request);
         return;
-    case VERDICT_STORED:
+    case SP_VERDICT_STORED:
         /* applied, so committed: a majority of the replicas has it on disk */
         answer_stored(&request,
-                      stored->base_offset,
-                      stored->term,
+                      judgement.stored->base_offset,
+                      judgement.stored->term,
                       sp_raft_group_majority(partition->group),
-                      stored->record_count);
+                      judgement.stored->record_count);
         return;
-    case VERDICT_REFUSED:
-        refuse_sequence(&request, header, code);
+    case SP_VERDICT_REFUSED:
+        refuse_sequence(&request, header, judgement.code);
         return;
     }
 }

@@ -62,10 +62,29 @@ static struct sp_producer *oldest(const struct sp_producers *producers)
     return SP_LIST_ENTRY(producers->by_age.next, struct sp_producer, node);
 }
 
-bool sp_producers_full(const struct sp_producers *producers, int64_t append_time_ms)
+bool sp_producer_expired(const struct sp_producer *producer, int64_t append_time_ms)
 {
-    return sp_map_count(producers->by_id) >= SP_PRODUCERS_PER_PARTITION_MAX &&
-           oldest(producers)->last_append_ms > append_time_ms - SP_PRODUCER_EXPIRY_MS;
+    return producer->last_append_ms <= append_time_ms - SP_PRODUCER_EXPIRY_MS;
+}
+
+bool sp_producers_full(const struct sp_producers *producers,
+                       unsigned coming,
+                       int64_t append_time_ms)
+{
+    size_t wanted = sp_map_count(producers->by_id) + (size_t)coming + 1;
+
+    if (wanted <= SP_PRODUCERS_PER_PARTITION_MAX) {
+        return false;
+    }
+    size_t expired = 0;
+    SP_LIST_EACH (node, &producers->by_age) {
+        if (expired == wanted - SP_PRODUCERS_PER_PARTITION_MAX ||
+            !sp_producer_expired(SP_LIST_ENTRY(node, struct sp_producer, node), append_time_ms)) {
+            break;
+        }
+        expired += 1;
+    }
+    return expired < wanted - SP_PRODUCERS_PER_PARTITION_MAX;
 }
 
 int32_t sp_producer_next_sequence(const struct sp_producer_batch *batch)

@@ -42,8 +42,13 @@ void sp_producers_free(struct sp_producers *producers);
 const struct sp_producer *sp_producers_find(const struct sp_producers *producers,
                                             int64_t producer_id);
 
-/* True if another producer cannot be taken in at `append_time_ms`. */
-bool sp_producers_full(const struct sp_producers *producers, int64_t append_time_ms);
+/* True if it has been silent for so long that it may make room for another one. */
+bool sp_producer_expired(const struct sp_producer *producer, int64_t append_time_ms);
+
+/* True if another producer cannot be taken in at `append_time_ms`, after `coming` more. */
+bool sp_producers_full(const struct sp_producers *producers,
+                       unsigned coming,
+                       int64_t append_time_ms);
 
 /* Sequence that follows `batch`; sequences count records and wrap at 2^31. */
 int32_t sp_producer_next_sequence(const struct sp_producer_batch *batch);

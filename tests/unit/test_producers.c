@@ -73,11 +73,11 @@ static void test_producers_full_table_makes_room_only_for_expired(void **state)
 
     (void)state;
     for (int64_t i = 0; i < SP_PRODUCERS_PER_PARTITION_MAX; i++) {
-        assert_false(sp_producers_full(producers, i));
+        assert_false(sp_producers_full(producers, 0, i));
         assert_int_equal(apply(producers, facts(i, 0, 1), i == 0 ? 0 : 1000), 0);
     }
-    assert_true(sp_producers_full(producers, day_ms - 1));
-    assert_false(sp_producers_full(producers, day_ms));
+    assert_true(sp_producers_full(producers, 0, day_ms - 1));
+    assert_false(sp_producers_full(producers, 0, day_ms));
     assert_int_equal(apply(producers, facts(-5 + INT32_MAX, 0, 1), day_ms), 0);
     assert_null(sp_producers_find(producers, 0)); /* the longest silent one went */
     assert_non_null(sp_producers_find(producers, 1));
