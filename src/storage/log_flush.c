@@ -70,7 +70,8 @@ static int change_files(struct sp_log_flush *flush)
         flush->step = "truncating the log";
         sp_file_close(flush->file);
         flush->file = NULL;
-        return sp_log_cut_files(flush->directory, flush->truncate_base, flush->truncate_position);
+        return sp_log_truncate_files(
+            flush->directory, flush->truncate_base, flush->truncate_position);
     }
     return 0;
 }

@@ -1,12 +1,26 @@
 /* Changing a log's set of files so that a crash in between leaves the old log or the new one.
  *
  * A truncation removes newer segments before it cuts the older one, so that no segment ever stands
- * behind a gap. An install is decided by the rename of its checkpoint to install.checkpoint; what
- * follows can be repeated. */
+ * behind a gap. Cutting a file is not atomic: the system clears the rest of the last block before
+ * the new size is durable, and what stands behind that block may come back, with markers that name
+ * frames in it. So a truncation is first written down in the file TRUNCATION, and what follows can
+ * be repeated:
+ *   0  8 magic "SPATECUT"    8  8 base of the segment    16  8 position    24  4 crc of [0, 24)
+ * In the same way an install is decided by the rename of its checkpoint to install.checkpoint. */
+#include <string.h>
+
+#include "base/crc32c.h"
+#include "base/mem.h"
 #include "spate/error.h"
 #include "storage/base_list.h"
 #include "storage/disk.h"
+#include "storage/little_endian.h"
 #include "storage/log_state.h"
+
+#define TRUNCATION_SIZE 28
+#define TRUNCATION_CRC_AT 24
+
+static const uint8_t truncation_magic[8] = { 'S', 'P', 'A', 'T', 'E', 'C', 'U', 'T' };
 
 /* Collects the segments above a base; the directory lists them in ascending order. */
 struct search {
@@ -89,6 +103,57 @@ int sp_log_cut_files(const char *directory, uint64_t base, uint64_t position)
         rv = remove_one(directory, base, SP_OFFSET_INDEX_SUFFIX);
     }
     return rv == 0 ? cut_file(directory, base, position) : rv;
+}
+
+static int remove_truncation(const char *directory)
+{
+    char path[SP_DISK_PATH_SIZE];
+
+    sp_disk_path(path, directory, SP_TRUNCATION_NAME);
+    int rv = sp_disk_remove(path);
+    return rv == 0 ? sp_dir_sync(directory) : rv;
+}
+
+int sp_log_truncate_files(const char *directory, uint64_t base, uint64_t position)
+{
+    uint8_t bytes[TRUNCATION_SIZE];
+    char path[SP_DISK_PATH_SIZE];
+    const struct sp_iovec piece = { bytes, sizeof bytes };
+
+    memcpy(bytes, truncation_magic, sizeof truncation_magic);
+    sp_put_u64(bytes + 8, base);
+    sp_put_u64(bytes + 16, position);
+    sp_put_u32(bytes + TRUNCATION_CRC_AT, sp_crc32c(0, bytes, TRUNCATION_CRC_AT));
+    sp_disk_path(path, directory, SP_TRUNCATION_NAME);
+    int rv = sp_disk_replace(directory, path, &piece, 1);
+    if (rv == 0) {
+        rv = sp_log_cut_files(directory, base, position);
+    }
+    /* Durable before anything is written behind the cut: repeated then, it would take that too. */
+    return rv == 0 ? remove_truncation(directory) : rv;
+}
+
+int sp_log_truncate_finish(const char *directory)
+{
+    char path[SP_DISK_PATH_SIZE];
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+
+    sp_disk_path(path, directory, SP_TRUNCATION_NAME);
+    int rv = sp_disk_read_all(path, TRUNCATION_SIZE, &bytes, &size);
+    if (rv != 0) {
+        return rv == SPATE_ERR_TOO_LARGE ? SPATE_ERR_CORRUPT : rv;
+    }
+    if (size != TRUNCATION_SIZE || memcmp(bytes, truncation_magic, sizeof truncation_magic) != 0 ||
+        sp_get_u32(bytes + TRUNCATION_CRC_AT) != sp_crc32c(0, bytes, TRUNCATION_CRC_AT) ||
+        sp_get_u64(bytes + 16) < SP_SEGMENT_HEADER_SIZE) {
+        rv = SPATE_ERR_CORRUPT;
+    }
+    if (rv == 0) {
+        rv = sp_log_cut_files(directory, sp_get_u64(bytes + 8), sp_get_u64(bytes + 16));
+    }
+    sp_mem_free(bytes);
+    return rv == 0 ? remove_truncation(directory) : rv;
 }
 
 static int remove_orphan(void *arg, const char *name)

@@ -1,6 +1,6 @@
 /* Opening a log: the newest checkpoint whose segment is there, then every frame behind it.
  *
- *   install.checkpoint?  -> finish the install
+ *   install.checkpoint, truncation?  -> finish what they began
  *   checkpoints, newest first -> the first valid one gives the starting point; else segment 1
  *   older segments       -> header and index file (rebuilt when it is not usable)
  *   from the start on    -> each frame verified and followed: chain, index, offset
@@ -50,6 +50,8 @@ static int note_name(void *arg, const char *name)
     }
     if (strcmp(name, SP_INSTALL_NAME) == 0) {
         recovery->install = true;
+    } else if (strcmp(name, SP_TRUNCATION_NAME) == 0) {
+        recovery->truncation = true;
     } else if (size > 4 && strcmp(name + size - 4, ".tmp") == 0) {
         char path[SP_DISK_PATH_SIZE];
 
@@ -64,6 +66,7 @@ static int list_files(struct sp_recovery *recovery)
     sp_base_list_clear(&recovery->segments);
     sp_base_list_clear(&recovery->checkpoints);
     recovery->install = false;
+    recovery->truncation = false;
     int rv = sp_dir_list(recovery->request->directory, note_name, recovery);
     if (rv == SPATE_ERR_NOT_FOUND) {
         return sp_recovery_fail(recovery, SPATE_ERR_CORRUPT, "its directory is missing");
@@ -95,6 +98,14 @@ static int finish_install(struct sp_recovery *recovery)
         return sp_recovery_fail(recovery, rv, "finishing an install failed");
     }
     return list_files(recovery);
+}
+
+static int finish_truncation(struct sp_recovery *recovery)
+{
+    int rv = sp_log_truncate_finish(recovery->request->directory);
+
+    return rv != 0 ? sp_recovery_fail(recovery, rv, "finishing a truncation failed")
+                   : list_files(recovery);
 }
 
 /* ---- the start ------------------------------------------------------------------------------- */
@@ -244,6 +255,9 @@ static int recover(struct sp_recovery *recovery)
 
     if (rv == 0 && recovery->install) {
         rv = finish_install(recovery);
+    }
+    if (rv == 0 && recovery->truncation) {
+        rv = finish_truncation(recovery);
     }
     if (rv == 0 && recovery->segments.count == 0) {
         rv = sp_recovery_fail(recovery, SPATE_ERR_CORRUPT, "its files are missing");

@@ -12,7 +12,8 @@ struct sp_recovery {
     struct sp_log *log; /* grows segment by segment */
     struct sp_base_list segments;
     struct sp_base_list checkpoints;
-    bool install; /* SP_INSTALL_NAME exists */
+    bool install;    /* SP_INSTALL_NAME exists */
+    bool truncation; /* SP_TRUNCATION_NAME exists */
 };
 
 /* The place behind which a log's files could not be read on. */

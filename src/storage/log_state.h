@@ -22,6 +22,7 @@
 struct sp_store;
 
 #define SP_INSTALL_NAME "install.checkpoint" /* a checkpoint that replaces the log around it */
+#define SP_TRUNCATION_NAME "truncation"      /* a truncation that has begun */
 #define SP_FLUSH_FRAMES_MAX 1024             /* in one write: bounds the array of pieces */
 #define SP_FLUSH_BYTES_MAX (16 * 1024 * 1024)
 #define SP_FLUSH_FRAMES_SPARE 7 /* written at a time when there is no memory for the array */
@@ -196,6 +197,13 @@ void sp_log_flush_start(struct sp_log *log);
 
 /* Cuts the file of `base` at `position` and removes all newer segments, newest first; blocking. */
 int sp_log_cut_files(const char *directory, uint64_t base, uint64_t position);
+
+/* The same for frames that were durable: a crash in between leaves the file SP_TRUNCATION_NAME, with
+ * which recovery ends it. */
+int sp_log_truncate_files(const char *directory, uint64_t base, uint64_t position);
+
+/* Ends a truncation whose file is there; blocking. SPATE_ERR_CORRUPT, errors of io/file.h. */
+int sp_log_truncate_finish(const char *directory);
 
 /* Makes SP_INSTALL_NAME durable, then finishes it as below; blocking. */
 int sp_log_install_files(const char *directory,

@@ -1,0 +1,173 @@
+/* The promise of src/storage, put to the test at every moment: before each operation on a disk in
+ * memory the power fails in several ways on copies of it, and each copy is opened and compared with
+ * what had been acknowledged until then. Some copies lose power again while they are opened.
+ *
+ *   life:  open, compare -> random work, a crash tried before each disk operation -> crash -> life
+ *
+ * Nothing of src/io is linked: tests/lib/crash_disk.h and crash_loop.h are its bodies here. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/crc32c.h"
+#include "base/mem.h"
+#include "base/rand.h"
+#include "spate/error.h"
+#include "tests/lib/crash_disk.h"
+#include "tests/lib/crash_loop.h"
+#include "tests/lib/crash_model.h"
+#include "tests/lib/test_batch.h"
+
+#define SEEDS 6
+#define LIVES 5
+#define STEPS 110
+#define FAULT_SEEDS 250
+#define FAULT_STEPS 60
+#define FAULT_OPERATIONS 250
+
+/* ---- crashes tried on copies ----------------------------------------------------------------- */
+
+struct trial {
+    struct crash_life *life;
+    struct sp_rand rand;
+    unsigned long crashes;
+};
+
+static void try_crash(struct trial *trial, enum crash_kind kind)
+{
+    struct crash_promise promise = trial->life->promise;
+    uint64_t seed = sp_rand_next(&trial->rand);
+    struct crash_disk *disk = crash_disk_after(trial->life->disk, kind, seed);
+
+    trial->crashes += 1;
+    if (sp_rand_below(&trial->rand, 3) == 0) { /* the opening does not get far */
+        uint64_t from = sp_rand_below(&trial->rand, 25);
+        enum crash_kind again = (enum crash_kind)sp_rand_below(&trial->rand, CRASH_KINDS);
+
+        crash_disk_fail(disk, from, true, SPATE_ERR_IO);
+        crash_model_visit(disk, trial->life->history, &promise, seed);
+        struct crash_disk *after = crash_disk_after(disk, again, seed);
+        crash_disk_free(disk);
+        disk = after;
+    }
+    crash_model_visit(disk, trial->life->history, &promise, seed);
+    crash_disk_free(disk);
+    crash_disk_use(trial->life->disk);
+}
+
+static void try_crashes(void *arg)
+{
+    struct trial *trial = arg;
+
+    try_crash(trial, CRASH_SOME);
+    try_crash(trial, (enum crash_kind)sp_rand_below(&trial->rand, CRASH_KINDS));
+}
+
+static void run_lives(uint64_t seed, unsigned long *crashes)
+{
+    struct crash_history *history = crash_history_new();
+    struct crash_promise promise = { .opened = false };
+    struct crash_disk *disk = crash_disk_new();
+    struct sp_rand rand;
+
+    sp_rand_init(&rand, seed);
+    for (unsigned i = 0; i < LIVES; i++) {
+        struct crash_life life;
+        struct trial trial = { .life = &life };
+
+        sp_rand_init(&trial.rand, sp_rand_next(&rand));
+        crash_life_init(&life, disk, history, &promise, sp_rand_next(&rand));
+        crash_disk_set_hook(disk, try_crashes, &trial);
+        assert_true(crash_life_open(&life, true));
+        crash_life_work(&life, STEPS);
+        if (sp_rand_below(&rand, 3) == 0) {
+            crash_life_end(&life);
+        }
+        crash_disk_set_hook(disk, NULL, NULL);
+        struct crash_disk *after = crash_disk_after(
+            disk, (enum crash_kind)sp_rand_below(&rand, CRASH_KINDS), sp_rand_next(&rand));
+        promise = life.promise;
+        crash_life_abandon(&life);
+        crash_disk_free(disk);
+        disk = after;
+        *crashes += trial.crashes;
+    }
+    crash_disk_free(disk);
+    crash_history_free(history);
+}
+
+static void test_storage_crash_at_any_operation_keeps_what_was_promised(void **state)
+{
+    const char *given = getenv("SPATE_CRASH_SEED");
+    unsigned long crashes = 0;
+    uint64_t live = sp_mem_live_count();
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        uint64_t used = given != NULL ? strtoull(given, NULL, 10) + seed - 1 : seed;
+
+        crash_model_context("seed %llu", (unsigned long long)used);
+        run_lives(used, &crashes);
+        assert_int_equal(sp_mem_live_count(), live);
+    }
+    print_message("%lu crashes\n", crashes);
+    assert_true(crashes > 5000);
+}
+
+/* ---- errors of the disk ---------------------------------------------------------------------- */
+
+/* One operation fails, or all from one on; then power does. */
+static void run_fault(uint64_t seed)
+{
+    static const int codes[] = { SPATE_ERR_IO, SPATE_ERR_NO_SPACE };
+    struct crash_history *history = crash_history_new();
+    const struct crash_promise nothing = { .opened = false };
+    struct crash_disk *disk = crash_disk_new();
+    struct crash_life life;
+    struct sp_rand rand;
+
+    sp_rand_init(&rand, seed);
+    crash_disk_fail(disk,
+                    sp_rand_below(&rand, FAULT_OPERATIONS),
+                    sp_rand_below(&rand, 2) == 0,
+                    codes[sp_rand_below(&rand, 2)]);
+    crash_life_init(&life, disk, history, &nothing, sp_rand_next(&rand));
+    if (crash_life_open(&life, true)) {
+        crash_life_work(&life, FAULT_STEPS);
+    }
+    struct crash_promise promise = life.promise;
+    crash_life_abandon(&life);
+    enum crash_kind kind = sp_rand_below(&rand, 2) == 0 ? CRASH_NONE : CRASH_SOME;
+    struct crash_disk *after = crash_disk_after(disk, kind, sp_rand_next(&rand));
+    crash_disk_free(disk);
+    crash_model_visit(after, history, &promise, seed);
+    crash_disk_free(after);
+    crash_history_free(history);
+}
+
+static void test_storage_crash_after_an_error_of_the_disk_keeps_what_was_promised(void **state)
+{
+    uint64_t live = sp_mem_live_count();
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= FAULT_SEEDS; seed++) {
+        crash_model_context("fault seed %llu", (unsigned long long)seed);
+        run_fault(seed);
+        assert_int_equal(sp_mem_live_count(), live);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_storage_crash_at_any_operation_keeps_what_was_promised),
+        cmocka_unit_test(test_storage_crash_after_an_error_of_the_disk_keeps_what_was_promised),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
