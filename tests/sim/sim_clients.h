@@ -1,0 +1,72 @@
+/* Client programs of the simulated world: they use libspate as anybody would, each on its fiber. */
+#ifndef SP_SIM_CLIENTS_H
+#define SP_SIM_CLIENTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "sim_world.h"
+
+#define SIM_CLIENTS_MAX 16u
+#define SIM_TOPICS_MAX 8u
+
+enum sim_client_kind {
+    SIM_CLIENT_ADMIN,
+    SIM_CLIENT_PRODUCER,
+    SIM_CLIENT_CONSUMER,
+};
+
+struct sim_client {
+    struct sim_process *process;
+    enum sim_client_kind kind;
+    bool done;       /* has done all that was asked for since `finishing` */
+    uint32_t writer; /* of this life */
+    struct sp_rand rand;
+    uint64_t lives;
+};
+
+struct sim_clients {
+    struct sim_client clients[SIM_CLIENTS_MAX];
+    unsigned count;
+    char servers[512];
+    struct {
+        char name[32];
+        uint32_t partitions;
+        uint32_t first_place;
+        bool created;
+    } topics[SIM_TOPICS_MAX];
+    unsigned topic_count;
+    uint32_t replicas;
+    uint64_t pause_us; /* of a producer between bursts, usually */
+    uint32_t burst_max;
+    uint32_t value_size_max;
+    bool finishing; /* no new records: deliver and read all there is */
+};
+
+extern struct sim_clients sim_clients;
+
+struct sim_clients_shape {
+    unsigned producers;
+    unsigned consumers;
+    unsigned topics;
+    uint32_t partitions;
+    uint32_t replicas;
+};
+
+void sim_clients_init(const struct sim_clients_shape *shape);
+
+/* Starts the first life of all. */
+void sim_clients_start(void);
+
+/* Kills a client and starts its next life soon. */
+void sim_clients_kill(struct sim_client *client);
+
+/* Consumers begin anew, from the start. */
+void sim_clients_read_again(void);
+
+bool sim_clients_topics_created(void);
+
+/* True when every client has delivered and read all; else *out_why says who has not. */
+bool sim_clients_done(char *out_why, unsigned size);
+
+#endif /* SP_SIM_CLIENTS_H */

@@ -1,0 +1,314 @@
+#include "sim_cluster.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "cluster/raft_group.h"
+#include "server/node.h"
+#include "sim_disk.h"
+#include "sim_images.h"
+#include "sim_model.h"
+#include "sim_observer.h"
+#include "sim_parts.h"
+#include "spate/error.h"
+
+enum {
+    WORKERS = 4,
+    CLIENT_PORT = 7700,
+    PEER_PORT = 7701,
+};
+
+struct sim_cluster sim_cluster;
+
+/* ---- shape ----------------------------------------------------------------------------------- */
+
+static void configure(struct sim_node *node, const struct sim_cluster_shape *shape)
+{
+    struct sp_config *config = &node->config;
+    struct sp_config_error error;
+    size_t used = 0;
+
+    sp_config_init(config);
+    config->node_id = node->node_id;
+    config->segment_bytes = shape->segment_bytes;
+    config->election_timeout_ms = shape->election_timeout_ms;
+    config->heartbeat_ms = shape->heartbeat_ms;
+    (void)snprintf(config->data_dir, sizeof config->data_dir, "/data");
+    (void)snprintf(config->listen_client,
+                   sizeof config->listen_client,
+                   "%s:%d",
+                   node->process->host,
+                   CLIENT_PORT);
+    (void)snprintf(
+        config->listen_peer, sizeof config->listen_peer, "%s:%d", node->process->host, PEER_PORT);
+    for (unsigned i = 0; i < shape->node_count; i++) {
+        used += (size_t)snprintf(config->seeds + used,
+                                 sizeof config->seeds - used,
+                                 "%s%u@10.0.0.%u:%d",
+                                 i == 0 ? "" : ",",
+                                 i + 1,
+                                 i + 1,
+                                 PEER_PORT);
+    }
+    int rv = sp_config_finish(config, &node->transport, &error);
+    SP_ASSERT(rv == 0);
+}
+
+void sim_cluster_init(const struct sim_cluster_shape *shape)
+{
+    memset(&sim_cluster, 0, sizeof sim_cluster);
+    sim_cluster.node_count = shape->node_count;
+    for (unsigned i = 0; i < shape->node_count; i++) {
+        struct sim_node *node = &sim_cluster.nodes[i];
+        char name[16];
+        char host[32];
+
+        (void)snprintf(name, sizeof name, "n%u", i + 1);
+        (void)snprintf(host, sizeof host, "10.0.0.%u", i + 1);
+        node->node_id = i + 1;
+        node->process = sim_process_new(name, host);
+        node->process->owner = node;
+        sp_list_init(&node->observers);
+        (void)sim_disk_new(node->process);
+        configure(node, shape);
+    }
+}
+
+void sim_cluster_addresses(char *out, size_t size)
+{
+    size_t used = 0;
+
+    for (unsigned i = 0; i < sim_cluster.node_count; i++) {
+        used += (size_t)snprintf(out + used,
+                                 size - used,
+                                 "%s%s",
+                                 i == 0 ? "" : ",",
+                                 sim_cluster.nodes[i].config.listen_client);
+    }
+}
+
+/* ---- starting and stopping ------------------------------------------------------------------- */
+
+static void on_restart(void *arg)
+{
+    struct sim_node *node = arg;
+
+    if (!node->process->alive) {
+        sim_cluster_start(node);
+    }
+}
+
+void sim_cluster_restart_later(struct sim_node *node)
+{
+    uint64_t pause_us =
+        sim_between(&sim.rand_fault, sim_cluster.restart_min_us, sim_cluster.restart_max_us);
+
+    (void)sim_at(sim.now_us + pause_us, SIM_EVENT_FAULT, NULL, on_restart, node);
+}
+
+/* The program would end here with its exit status; a supervisor starts it again. */
+static void on_failed(void *arg, int status, const char *text)
+{
+    struct sim_node *node = arg;
+
+    sim_note("node fails: %s: %s", spate_error_name(status), text);
+    if (!node->disk_suspect && node->process->doomed == SIM_DEATH_NONE) {
+        sim_fail("%s fails without a disk error: %s: %s",
+                 node->process->name,
+                 spate_error_name(status),
+                 text);
+    }
+    sim_process_kill(node->process, SIM_DEATH_KILL);
+    sim_cluster_restart_later(node);
+}
+
+static void on_stopped(void *arg)
+{
+    struct sim_node *node = arg;
+
+    sim_note("node has stopped");
+    node->node = NULL;
+    sim_process_kill(node->process, SIM_DEATH_KILL);
+    sim_cluster_restart_later(node);
+}
+
+void sim_cluster_start(struct sim_node *node)
+{
+    static const struct sp_node_handler handler = { on_failed, on_stopped };
+    char text[512] = "";
+    struct sim_process *process = node->process;
+
+    sim_process_start(process);
+    sp_list_init(&node->observers);
+    node->stopping = false;
+    node->disk_suspect = process->disk->capacity_bytes < SIM_DISK_BYTES;
+    struct sim_process *before = sim_enter(process);
+    int rv = sp_loop_new(WORKERS, &node->loop);
+    SP_ASSERT(rv == 0);
+    rv = sp_node_start(node->loop,
+                       &node->config,
+                       &node->transport,
+                       &handler,
+                       node,
+                       text,
+                       sizeof text,
+                       &node->node);
+    sim_loops_kick(process);
+    if (rv != 0) {
+        sim_note("start fails: %s: %s", spate_error_name(rv), text);
+        if (process->doomed == SIM_DEATH_NONE && !node->disk_suspect &&
+            !node->process->disk->frozen) {
+            sim_fail("%s cannot start: %s: %s", process->name, spate_error_name(rv), text);
+        }
+        sim_process_kill(process, SIM_DEATH_KILL);
+        sim_cluster_restart_later(node);
+    }
+    sim_leave(before);
+}
+
+void sim_cluster_stop(struct sim_node *node)
+{
+    if (!node->process->alive || node->process->paused || node->stopping) {
+        return;
+    }
+    node->stopping = true;
+    struct sim_process *before = sim_enter(node->process);
+    sp_node_stop(node->node);
+    sim_loops_kick(node->process);
+    sim_leave(before);
+}
+
+void sim_cluster_kill(struct sim_node *node, enum sim_death death)
+{
+    if (!node->process->alive) {
+        return;
+    }
+    sim_process_kill(node->process, death);
+    sim_cluster_restart_later(node);
+}
+
+void sim_cluster_start_all(void)
+{
+    for (unsigned i = 0; i < sim_cluster.node_count; i++) {
+        if (!sim_cluster.nodes[i].process->alive) {
+            sim_cluster_start(&sim_cluster.nodes[i]);
+        }
+    }
+}
+
+/* ---- looking into the groups ----------------------------------------------------------------- */
+
+struct sp_raft_group *sim_cluster_group(struct sim_node *node, uint64_t group_id)
+{
+    if (!node->process->alive) {
+        return NULL;
+    }
+    SP_LIST_EACH (list_node, &node->observers) {
+        struct sim_observer *observer = SP_LIST_ENTRY(list_node, struct sim_observer, node);
+        if (observer->group_id == group_id) {
+            return observer->group;
+        }
+    }
+    return NULL;
+}
+
+struct sim_node *sim_cluster_leader(uint64_t group_id)
+{
+    for (unsigned i = 0; i < sim_cluster.node_count; i++) {
+        struct sp_raft_group *group = sim_cluster_group(&sim_cluster.nodes[i], group_id);
+        struct sp_raft_group_status status;
+
+        if (group == NULL) {
+            continue;
+        }
+        sp_raft_group_status(group, &status);
+        if (status.role == SP_ROLE_LEADER && status.ready) {
+            return &sim_cluster.nodes[i];
+        }
+    }
+    return NULL;
+}
+
+static bool group_settled(uint64_t group_id, char *out_why, unsigned size)
+{
+    struct sim_node *leader = sim_cluster_leader(group_id);
+    struct sp_raft_group_status first;
+
+    if (leader == NULL) {
+        (void)snprintf(out_why, size, "group %llu has no leader", (unsigned long long)group_id);
+        return false;
+    }
+    sp_raft_group_status(sim_cluster_group(leader, group_id), &first);
+    for (unsigned i = 0; i < sim_cluster.node_count; i++) {
+        struct sp_raft_group *group = sim_cluster_group(&sim_cluster.nodes[i], group_id);
+        struct sp_raft_group_status status;
+
+        if (group == NULL) {
+            continue;
+        }
+        sp_raft_group_status(group, &status);
+        if (status.stopped || status.last_index != first.last_index ||
+            status.applied_index != first.last_index ||
+            status.persisted_index != first.last_index) {
+            (void)snprintf(out_why,
+                           size,
+                           "group %llu: leader %s ends at %llu, %s%s at last %llu, applied %llu, "
+                           "persisted %llu",
+                           (unsigned long long)group_id,
+                           leader->process->name,
+                           (unsigned long long)first.last_index,
+                           sim_cluster.nodes[i].process->name,
+                           status.stopped ? " (stopped)" : "",
+                           (unsigned long long)status.last_index,
+                           (unsigned long long)status.applied_index,
+                           (unsigned long long)status.persisted_index);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool sim_cluster_settled(char *out_why, unsigned size)
+{
+    for (unsigned i = 0; i < sim_cluster.node_count; i++) {
+        if (!sim_cluster.nodes[i].process->alive) {
+            (void)snprintf(out_why, size, "%s is down", sim_cluster.nodes[i].process->name);
+            return false;
+        }
+    }
+    for (unsigned i = 0; i < sim_model.group_count; i++) {
+        uint64_t group_id = sim_model.groups[i]->group_id;
+        char why[160];
+
+        if (!group_settled(group_id, out_why, size)) {
+            return false;
+        }
+        if (!sim_images_equal(group_id, why, sizeof why)) {
+            (void)snprintf(out_why, size, "group %llu: %s", (unsigned long long)group_id, why);
+            return false;
+        }
+    }
+    return sim_model.group_count > 0;
+}
+
+void sim_cluster_transfer_some(struct sp_rand *rand)
+{
+    if (sim_model.group_count == 0) {
+        return;
+    }
+    uint64_t group_id = sim_model.groups[sp_rand_below(rand, sim_model.group_count)]->group_id;
+    struct sim_node *node = sim_cluster_leader(group_id);
+
+    if (node == NULL || node->process->paused) {
+        return;
+    }
+    struct sim_process *before = sim_enter(node->process);
+    int rv = sp_raft_group_transfer(sim_cluster_group(node, group_id));
+    sim_note("transfer of group %llu: %s", (unsigned long long)group_id, spate_error_name(rv));
+    sim_loops_kick(node->process);
+    sim_leave(before);
+    if (rv == 0) {
+        sim_model.counts.transfers += 1;
+    }
+}

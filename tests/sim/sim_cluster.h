@@ -1,0 +1,83 @@
+/* The nodes of the simulated cluster: real sp_node objects, started and restarted on their disks. */
+#ifndef SP_SIM_CLUSTER_H
+#define SP_SIM_CLUSTER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "server/config.h"
+#include "sim_world.h"
+
+#define SIM_NODES_MAX 7u
+
+struct sp_node;
+struct sp_raft_group;
+
+struct sim_node {
+    struct sim_process *process;
+    uint32_t node_id;
+    struct sp_config config;
+    struct sp_transport_options transport;
+    struct sp_loop *loop;
+    struct sp_node *node;
+    bool stopping;
+    bool disk_suspect; /* an error was injected since its last start: it may refuse to go on */
+    struct sp_list observers; /* of its running groups, struct sim_observer */
+    uint64_t down_since_us;
+};
+
+struct sim_cluster {
+    struct sim_node nodes[SIM_NODES_MAX];
+    unsigned node_count;
+    uint64_t restart_min_us;
+    uint64_t restart_max_us;
+    bool errors_planned; /* disk errors are among the faults */
+};
+
+extern struct sim_cluster sim_cluster;
+
+struct sim_cluster_shape {
+    unsigned node_count;
+    uint32_t segment_bytes;
+    uint32_t election_timeout_ms;
+    uint32_t heartbeat_ms;
+};
+
+/* Makes the nodes' processes and disks; nothing runs yet. */
+void sim_cluster_init(const struct sim_cluster_shape *shape);
+
+/* Starts a node that is down; tries again by itself as long as it does not come up. */
+void sim_cluster_start(struct sim_node *node);
+
+/* Starts it after a while drawn from the faults' stream. */
+void sim_cluster_restart_later(struct sim_node *node);
+
+/* Asks it to stop in good order; it is restarted later. */
+void sim_cluster_stop(struct sim_node *node);
+
+/* Kills it and restarts it later. */
+void sim_cluster_kill(struct sim_node *node, enum sim_death death);
+
+/* Starts every node that is down, now. */
+void sim_cluster_start_all(void);
+
+/* "10.0.0.1:7700,..." of all nodes. */
+void sim_cluster_addresses(char *out, size_t size);
+
+/* ---- looking into the groups ----------------------------------------------------------------- */
+
+/* The running replica of a group on a node, or NULL. */
+struct sp_raft_group *sim_cluster_group(struct sim_node *node, uint64_t group_id);
+
+/* The node that leads the group and serves, or NULL. */
+struct sim_node *sim_cluster_leader(uint64_t group_id);
+
+/* True when every group has one serving leader and all replicas have applied all there is;
+ * *out_why says what is missing. */
+bool sim_cluster_settled(char *out_why, unsigned size);
+
+/* Lets a leader of some group hand over. */
+void sim_cluster_transfer_some(struct sp_rand *rand);
+
+#endif /* SP_SIM_CLUSTER_H */

@@ -1,0 +1,503 @@
+#include "sim_disk.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "sim_world.h"
+#include "spate/error.h"
+
+enum {
+    SYNC_US = 400,
+    WRITE_US = 20,
+    READ_US = 15,
+    NAMES_US = 60,
+};
+
+static uint64_t cost_us;
+
+/* What happens to pending things at a power cut: drawn once per cut, since disks have habits. */
+enum crash_habit {
+    CRASH_LOSES_ALL,
+    CRASH_KEEPS_ALL,
+    CRASH_MIXES,       /* each sector on its own */
+    CRASH_TEARS,       /* the same, and some sectors are half new */
+    CRASH_KEEPS_FIRST, /* of each file, the sectors up to a place */
+    CRASH_HABITS,
+};
+
+/* ---- bytes ----------------------------------------------------------------------------------- */
+
+/* Sets the size; new bytes are zero. */
+static void resize(struct sim_bytes *bytes, uint64_t size)
+{
+    if (size > bytes->capacity) {
+        uint64_t capacity = bytes->capacity == 0 ? 4096 : bytes->capacity;
+        while (capacity < size) {
+            capacity *= 2;
+        }
+        bytes->bytes = sim_grow(bytes->bytes, capacity);
+        memset(bytes->bytes + bytes->size, 0, capacity - bytes->size);
+        bytes->capacity = capacity;
+    }
+    if (size < bytes->size) {
+        memset(bytes->bytes + size, 0, bytes->size - size);
+    }
+    bytes->size = size;
+}
+
+static void mark_dirty(struct sim_inode *inode, uint64_t first, uint64_t end)
+{
+    if (end > inode->dirty_count) {
+        uint64_t count = inode->dirty_count == 0 ? 64 : inode->dirty_count;
+        while (count < end) {
+            count *= 2;
+        }
+        inode->dirty = sim_grow(inode->dirty, count);
+        memset(inode->dirty + inode->dirty_count, 0, count - inode->dirty_count);
+        inode->dirty_count = count;
+    }
+    memset(inode->dirty + first, 1, end - first);
+    if (inode->dirty_first >= inode->dirty_end) {
+        inode->dirty_first = first;
+        inode->dirty_end = end;
+    } else {
+        inode->dirty_first = first < inode->dirty_first ? first : inode->dirty_first;
+        inode->dirty_end = end > inode->dirty_end ? end : inode->dirty_end;
+    }
+}
+
+static void mark_clean(struct sim_inode *inode)
+{
+    if (inode->dirty_first < inode->dirty_end) {
+        memset(inode->dirty + inode->dirty_first, 0, inode->dirty_end - inode->dirty_first);
+    }
+    inode->dirty_first = 0;
+    inode->dirty_end = 0;
+    inode->cut_size = SIM_NEVER;
+}
+
+int sim_inode_write(struct sim_disk *disk,
+                    struct sim_inode *inode,
+                    uint64_t position,
+                    const uint8_t *bytes,
+                    size_t size)
+{
+    uint64_t end = position + size;
+
+    if (size == 0) {
+        return 0;
+    }
+    if (end > inode->seen.size) {
+        uint64_t more = end - inode->seen.size;
+        if (disk->used_bytes + more > disk->capacity_bytes) {
+            return SPATE_ERR_NO_SPACE;
+        }
+        disk->used_bytes += more;
+        resize(&inode->seen, end);
+    }
+    memcpy(inode->seen.bytes + position, bytes, size);
+    mark_dirty(inode, position / SIM_SECTOR_SIZE, (end + SIM_SECTOR_SIZE - 1) / SIM_SECTOR_SIZE);
+    return 0;
+}
+
+void sim_inode_truncate(struct sim_disk *disk, struct sim_inode *inode, uint64_t size)
+{
+    disk->used_bytes = disk->used_bytes - inode->seen.size + size;
+    resize(&inode->seen, size);
+    if (size < inode->cut_size) {
+        inode->cut_size = size;
+    }
+}
+
+static void note_durable_change(struct sim_inode *inode, uint64_t position)
+{
+    if (position < inode->scan_valid) {
+        inode->scan_valid = position;
+    }
+}
+
+/* Applies to the durable content that the file was cut to `size` at some time. */
+static void cut_kept(struct sim_inode *inode, uint64_t size)
+{
+    if (size < inode->kept.size) {
+        resize(&inode->kept, size);
+        note_durable_change(inode, size);
+    }
+}
+
+/* Makes the first `size` bytes of a pending sector durable. */
+static void keep_sector(struct sim_inode *inode, uint64_t sector, uint64_t size)
+{
+    uint64_t position = sector * SIM_SECTOR_SIZE;
+    uint64_t end = position + size;
+
+    if (end > inode->seen.size) {
+        end = inode->seen.size;
+    }
+    if (position >= end) {
+        return;
+    }
+    if (end > inode->kept.size) {
+        resize(&inode->kept, end);
+    }
+    note_durable_change(inode, position);
+    memcpy(inode->kept.bytes + position, inode->seen.bytes + position, end - position);
+}
+
+void sim_inode_sync(struct sim_inode *inode)
+{
+    cut_kept(inode, inode->cut_size);
+    for (uint64_t sector = inode->dirty_first; sector < inode->dirty_end; sector++) {
+        if (inode->dirty[sector]) {
+            keep_sector(inode, sector, SIM_SECTOR_SIZE);
+        }
+    }
+    if (inode->kept.size != inode->seen.size) {
+        cut_kept(inode, inode->seen.size);
+        resize(&inode->kept, inode->seen.size);
+    }
+    mark_clean(inode);
+}
+
+/* ---- power cuts: files ----------------------------------------------------------------------- */
+
+static void crash_sector(struct sim_disk *disk,
+                         struct sim_inode *inode,
+                         uint64_t sector,
+                         enum crash_habit habit)
+{
+    uint64_t draw = sp_rand_below(&sim.rand_disk, 4);
+
+    if (habit == CRASH_TEARS && draw == 0) {
+        disk->torn_sectors += 1;
+        keep_sector(
+            inode, sector, 8 * (1 + sp_rand_below(&sim.rand_disk, SIM_SECTOR_SIZE / 8 - 1)));
+    } else if (draw % 2 == 0) {
+        keep_sector(inode, sector, SIM_SECTOR_SIZE);
+    } else {
+        disk->lost_sectors += 1;
+    }
+}
+
+static void crash_content(struct sim_disk *disk, struct sim_inode *inode, enum crash_habit habit)
+{
+    struct sp_rand *rand = &sim.rand_disk;
+    uint64_t place = inode->dirty_first;
+
+    if (inode->dirty_first >= inode->dirty_end && inode->cut_size == SIM_NEVER) {
+        return;
+    }
+    /* What was written behind a cut can only be there if the cut is. */
+    if (inode->cut_size < inode->kept.size &&
+        (habit == CRASH_LOSES_ALL || (habit != CRASH_KEEPS_ALL && sim_one_in(rand, 2)))) {
+        return;
+    }
+    cut_kept(inode, inode->cut_size);
+    if (habit == CRASH_KEEPS_FIRST && inode->dirty_first < inode->dirty_end) {
+        place = sim_between(rand, inode->dirty_first, inode->dirty_end);
+    }
+    for (uint64_t sector = inode->dirty_first; sector < inode->dirty_end; sector++) {
+        if (!inode->dirty[sector] || habit == CRASH_LOSES_ALL) {
+            continue;
+        }
+        if (habit == CRASH_KEEPS_ALL || (habit == CRASH_KEEPS_FIRST && sector < place)) {
+            keep_sector(inode, sector, SIM_SECTOR_SIZE);
+        } else if (habit != CRASH_KEEPS_FIRST) {
+            crash_sector(disk, inode, sector, habit);
+        }
+    }
+    /* The size may have come to the disk before the bytes did: zeros at the end. */
+    if (habit != CRASH_LOSES_ALL && inode->seen.size > inode->kept.size && sim_one_in(rand, 3)) {
+        resize(&inode->kept, inode->seen.size);
+    }
+}
+
+static void crash_inode(struct sim_disk *disk, struct sim_inode *inode, enum crash_habit habit)
+{
+    inode->locked = false;
+    crash_content(disk, inode, habit);
+    resize(&inode->seen, inode->kept.size);
+    if (inode->kept.size > 0) {
+        memcpy(inode->seen.bytes, inode->kept.bytes, inode->kept.size);
+    }
+    mark_clean(inode);
+}
+
+/* ---- names ----------------------------------------------------------------------------------- */
+
+struct pending_name {
+    struct sp_list node;
+    struct sim_name from;
+    struct sim_name to;
+    struct sim_inode *inode;
+    bool has_from;
+    bool has_to;
+};
+
+struct sim_entry *sim_directory_find(const struct sim_directory *directory, const char *name)
+{
+    for (size_t i = 0; i < directory->count; i++) {
+        if (strcmp(directory->entries[i].name, name) == 0) {
+            return &directory->entries[i];
+        }
+    }
+    return NULL;
+}
+
+static void put_name(struct sim_directory *directory, const char *name, struct sim_inode *inode)
+{
+    struct sim_entry *entry = sim_directory_find(directory, name);
+    size_t place = 0;
+
+    if (entry != NULL) {
+        entry->inode = inode;
+        return;
+    }
+    if (directory->count == directory->capacity) {
+        directory->capacity = directory->capacity == 0 ? 8 : 2 * directory->capacity;
+        directory->entries =
+            sim_grow(directory->entries, directory->capacity * sizeof directory->entries[0]);
+    }
+    while (place < directory->count && strcmp(directory->entries[place].name, name) < 0) {
+        place += 1;
+    }
+    memmove(directory->entries + place + 1,
+            directory->entries + place,
+            (directory->count - place) * sizeof directory->entries[0]);
+    memset(&directory->entries[place], 0, sizeof directory->entries[0]);
+    memcpy(directory->entries[place].name, name, strlen(name) + 1);
+    directory->entries[place].inode = inode;
+    directory->count += 1;
+}
+
+static void drop_name(struct sim_directory *directory, const char *name)
+{
+    struct sim_entry *entry = sim_directory_find(directory, name);
+
+    if (entry != NULL) {
+        size_t place = (size_t)(entry - directory->entries);
+        memmove(entry, entry + 1, (directory->count - place - 1) * sizeof *entry);
+        directory->count -= 1;
+    }
+}
+
+static void apply_durable(const struct pending_name *change)
+{
+    if (change->has_from) {
+        drop_name(&change->from.directory->names_kept, change->from.name);
+    }
+    if (change->has_to) {
+        put_name(&change->to.directory->names_kept, change->to.name, change->inode);
+    }
+}
+
+void sim_disk_change_name(struct sim_disk *disk,
+                          const struct sim_name *from,
+                          const struct sim_name *to,
+                          struct sim_inode *inode)
+{
+    struct pending_name *change = sim_alloc(sizeof *change);
+
+    change->inode = inode;
+    if (from != NULL) {
+        change->from = *from;
+        change->has_from = true;
+        drop_name(&from->directory->names, from->name);
+    }
+    if (to != NULL) {
+        change->to = *to;
+        change->has_to = true;
+        put_name(&to->directory->names, to->name, inode);
+    }
+    sp_list_init(&change->node);
+    sp_list_append(&disk->pending_names, &change->node);
+}
+
+static bool concerns(const struct pending_name *change, const struct sim_inode *directory)
+{
+    return (change->has_from && change->from.directory == directory) ||
+           (change->has_to && change->to.directory == directory);
+}
+
+void sim_disk_sync_names(struct sim_disk *disk, struct sim_inode *directory)
+{
+    SP_LIST_EACH_SAFE (node, &disk->pending_names) {
+        struct pending_name *change = SP_LIST_ENTRY(node, struct pending_name, node);
+        if (concerns(change, directory)) {
+            apply_durable(change);
+            sp_list_remove(&change->node);
+            sim_free(change);
+        }
+    }
+}
+
+static bool same_name(const struct sim_name *a, const struct sim_name *b)
+{
+    return a->directory == b->directory && strcmp(a->name, b->name) == 0;
+}
+
+static bool builds_on(const struct pending_name *later, const struct pending_name *lost)
+{
+    return later->inode == lost->inode ||
+           (later->has_from && lost->has_from && same_name(&later->from, &lost->from)) ||
+           (later->has_from && lost->has_to && same_name(&later->from, &lost->to)) ||
+           (later->has_to && lost->has_from && same_name(&later->to, &lost->from)) ||
+           (later->has_to && lost->has_to && same_name(&later->to, &lost->to));
+}
+
+static bool
+keeps_name(const struct pending_name *change, const struct sp_list *lost, enum crash_habit habit)
+{
+    SP_LIST_EACH (node, lost) {
+        if (builds_on(change, SP_LIST_ENTRY(node, struct pending_name, node))) {
+            return false;
+        }
+    }
+    return habit != CRASH_LOSES_ALL && (habit == CRASH_KEEPS_ALL || sim_one_in(&sim.rand_disk, 2));
+}
+
+static void crash_names(struct sim_disk *disk, enum crash_habit habit)
+{
+    struct sp_list lost;
+
+    sp_list_init(&lost);
+    while (!sp_list_empty(&disk->pending_names)) {
+        struct pending_name *change =
+            SP_LIST_ENTRY(disk->pending_names.next, struct pending_name, node);
+        sp_list_remove(&change->node);
+        if (keeps_name(change, &lost, habit)) {
+            apply_durable(change);
+            sim_free(change);
+        } else {
+            sp_list_append(&lost, &change->node);
+        }
+    }
+    while (!sp_list_empty(&lost)) {
+        struct pending_name *change = SP_LIST_ENTRY(lost.next, struct pending_name, node);
+        sp_list_remove(&change->node);
+        sim_free(change);
+    }
+}
+
+/* ---- power cuts: all ------------------------------------------------------------------------- */
+
+/* Directories are few levels deep, so this recursion ends soon. */
+static void crash_tree(struct sim_disk *disk, struct sim_inode *inode, enum crash_habit habit)
+{
+    if (!inode->is_directory) {
+        crash_inode(disk, inode, habit);
+        disk->used_bytes += inode->seen.size;
+        return;
+    }
+    inode->names.count = 0;
+    for (size_t i = 0; i < inode->names_kept.count; i++) {
+        const struct sim_entry *entry = &inode->names_kept.entries[i];
+        put_name(&inode->names, entry->name, entry->inode);
+        crash_tree(disk, entry->inode, habit);
+    }
+}
+
+static void lose_power(struct sim_disk *disk)
+{
+    enum crash_habit habit = (enum crash_habit)sp_rand_below(&sim.rand_disk, CRASH_HABITS);
+
+    crash_names(disk, habit);
+    disk->used_bytes = 0;
+    crash_tree(disk, disk->root, habit);
+}
+
+static void unlock_tree(struct sim_inode *inode)
+{
+    inode->locked = false;
+    for (size_t i = 0; i < inode->names.count; i++) {
+        unlock_tree(inode->names.entries[i].inode);
+    }
+}
+
+void sim_disk_process_died(struct sim_disk *disk, bool power_lost)
+{
+    if (power_lost && !disk->frozen) {
+        lose_power(disk);
+    }
+    unlock_tree(disk->root);
+    disk->frozen = false;
+    disk->power_cut_in = 0;
+    for (unsigned i = 0; i < SIM_DISK_CALLS; i++) {
+        disk->fail_in[i] = 0;
+    }
+}
+
+/* ---- calls ----------------------------------------------------------------------------------- */
+
+static uint64_t cost_of(enum sim_disk_call call)
+{
+    switch (call) {
+    case SIM_DISK_READ:
+        return READ_US;
+    case SIM_DISK_WRITE:
+        return WRITE_US;
+    case SIM_DISK_SYNC:
+        return SYNC_US;
+    case SIM_DISK_NAMES:
+    case SIM_DISK_CALLS:
+        break;
+    }
+    return NAMES_US;
+}
+
+int sim_disk_begin_call(struct sim_disk *disk, enum sim_disk_call call, uint64_t more_us)
+{
+    cost_us += disk->latency_factor * (more_us + sim_with_tail(&sim.rand_disk, cost_of(call)));
+    if (disk->frozen) {
+        return SPATE_ERR_IO;
+    }
+    if (call != SIM_DISK_READ && disk->power_cut_in > 0) {
+        disk->power_cut_in -= 1;
+        if (disk->power_cut_in == 0) {
+            lose_power(disk);
+            disk->frozen = true;
+            sim_process_kill(disk->process, SIM_DEATH_POWER);
+            return SPATE_ERR_IO;
+        }
+    }
+    if (disk->fail_in[call] > 0) {
+        disk->fail_in[call] -= 1;
+        if (disk->fail_in[call] == 0) {
+            sim_note("disk error in call kind %d", (int)call);
+            return SPATE_ERR_IO;
+        }
+    }
+    return 0;
+}
+
+uint64_t sim_disk_take_cost_us(void)
+{
+    uint64_t cost = cost_us;
+
+    cost_us = 0;
+    return cost;
+}
+
+struct sim_inode *sim_inode_new(struct sim_disk *disk, bool is_directory)
+{
+    struct sim_inode *inode = sim_alloc(sizeof *inode);
+
+    inode->number = disk->inode_count;
+    inode->is_directory = is_directory;
+    inode->cut_size = SIM_NEVER;
+    disk->inode_count += 1;
+    return inode;
+}
+
+struct sim_disk *sim_disk_new(struct sim_process *process)
+{
+    struct sim_disk *disk = sim_alloc(sizeof *disk);
+
+    disk->process = process;
+    disk->capacity_bytes = SIM_DISK_BYTES;
+    disk->latency_factor = 1;
+    sp_list_init(&disk->pending_names);
+    disk->root = sim_inode_new(disk, true);
+    process->disk = disk;
+    return disk;
+}

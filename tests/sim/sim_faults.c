@@ -1,0 +1,460 @@
+#include "sim_faults.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "sim_clients.h"
+#include "sim_cluster.h"
+#include "sim_disk.h"
+#include "sim_model.h"
+#include "sim_net.h"
+#include "sim_world.h"
+
+static struct {
+    struct sim_fault_mix mix;
+    struct sp_rand rand[SIM_FAULTS];
+    bool active;
+} faults;
+
+static struct sim_node *some_node(struct sp_rand *rand)
+{
+    /* A third of all faults strike the leader of something. */
+    if (sim_one_in(rand, 3) && sim_model.group_count > 0) {
+        uint64_t place = sp_rand_below(rand, sim_model.group_count);
+        struct sim_node *leader = sim_cluster_leader(sim_model.groups[place]->group_id);
+        if (leader != NULL) {
+            return leader;
+        }
+    }
+    return &sim_cluster.nodes[sp_rand_below(rand, sim_cluster.node_count)];
+}
+
+/* ---- processes ------------------------------------------------------------------------------- */
+
+static void strike_kill(struct sp_rand *rand)
+{
+    struct sim_node *node = some_node(rand);
+
+    sim_model.counts.kills += node->process->alive;
+    sim_cluster_kill(node, SIM_DEATH_KILL);
+}
+
+static void strike_power(struct sp_rand *rand)
+{
+    struct sim_node *node = some_node(rand);
+
+    sim_model.counts.power_cuts += node->process->alive;
+    sim_cluster_kill(node, SIM_DEATH_POWER);
+}
+
+static void on_power_in_call_over(void *arg)
+{
+    struct sim_node *node = arg;
+
+    if (!node->process->alive) {
+        sim_cluster_restart_later(node);
+    } else {
+        node->process->disk->power_cut_in = 0;
+    }
+}
+
+static void strike_power_in_call(struct sp_rand *rand)
+{
+    struct sim_node *node = some_node(rand);
+
+    if (node->process->alive && node->process->disk->power_cut_in == 0) {
+        node->process->disk->power_cut_in = sim_between(rand, 1, 40);
+        sim_model.counts.power_cuts += 1;
+        (void)sim_at(sim.now_us + SIM_SECOND, SIM_EVENT_FAULT, NULL, on_power_in_call_over, node);
+    }
+}
+
+static void strike_power_all(struct sp_rand *rand)
+{
+    (void)rand;
+    sim_model.counts.power_cuts_all += 1;
+    for (unsigned i = 0; i < sim_cluster.node_count; i++) {
+        sim_cluster_kill(&sim_cluster.nodes[i], SIM_DEATH_POWER);
+    }
+}
+
+static void strike_stop(struct sp_rand *rand)
+{
+    sim_model.counts.stops += 1;
+    sim_cluster_stop(some_node(rand));
+}
+
+static void on_pause_over(void *arg)
+{
+    sim_process_resume(arg);
+}
+
+static void strike_pause(struct sp_rand *rand)
+{
+    struct sim_process *process = some_node(rand)->process;
+    uint64_t time_us = sim_one_in(rand, 2) ? sim_between(rand, 100 * SIM_MS, SIM_SECOND)
+                                           : sim_between(rand, SIM_SECOND, 6 * SIM_SECOND);
+
+    if (process->alive && !process->paused) {
+        sim_model.counts.pauses += 1;
+        sim_process_pause(process);
+        (void)sim_at(sim.now_us + time_us, SIM_EVENT_FAULT, NULL, on_pause_over, process);
+    }
+}
+
+static void strike_client_kill(struct sp_rand *rand)
+{
+    sim_clients_kill(&sim_clients.clients[sp_rand_below(rand, sim_clients.count)]);
+}
+
+static void strike_transfer(struct sp_rand *rand)
+{
+    sim_cluster_transfer_some(rand);
+}
+
+/* ---- partitions ------------------------------------------------------------------------------ */
+
+/* Ways that are closed together: bit k of row i closes the way from process i to process k. */
+struct partition {
+    uint64_t closed[SIM_PROCESSES_MAX];
+    bool over;
+    struct partition *next;
+};
+
+static struct partition *partitions;
+
+static void change_ways(const struct partition *partition, int change)
+{
+    SP_LIST_EACH (from_node, &sim.processes) {
+        const struct sim_process *from = SP_LIST_ENTRY(from_node, struct sim_process, node);
+        SP_LIST_EACH (to_node, &sim.processes) {
+            const struct sim_process *to = SP_LIST_ENTRY(to_node, struct sim_process, node);
+            if ((partition->closed[from->id] >> to->id & 1) != 0) {
+                sim_net_block(from, to, change);
+            }
+        }
+    }
+}
+
+static void end_partition(void *arg)
+{
+    struct partition *partition = arg;
+
+    if (!partition->over) {
+        partition->over = true;
+        change_ways(partition, -1);
+        sim_note("a partition heals");
+    }
+}
+
+static void close_way(struct partition *partition, uint64_t from, uint64_t to, bool both)
+{
+    partition->closed[from] |= 1ull << to;
+    if (both) {
+        partition->closed[to] |= 1ull << from;
+    }
+}
+
+/* Processes are numbered nodes first, then clients. Every process is put on a side; ways between
+ * different sides close. A side of 2 sees everybody: the bridge. */
+static void split(struct partition *partition, struct sp_rand *rand, bool bridge)
+{
+    unsigned side[SIM_PROCESSES_MAX];
+    unsigned nodes = sim_cluster.node_count;
+    bool one_way = sim_one_in(rand, 4);
+    bool clients_see_all = sim_one_in(rand, 2);
+
+    for (unsigned i = 0; i < sim.process_count; i++) {
+        side[i] = (unsigned)sp_rand_below(rand, 2);
+        if (i >= nodes && clients_see_all) {
+            side[i] = 2;
+        }
+    }
+    if (bridge) {
+        side[sp_rand_below(rand, nodes)] = 2;
+    }
+    for (unsigned i = 0; i < sim.process_count; i++) {
+        for (unsigned k = 0; k < sim.process_count; k++) {
+            if (side[i] + side[k] == 1 && (!one_way || side[i] == 0)) {
+                close_way(partition, i, k, false);
+            }
+        }
+    }
+}
+
+/* Every node sees its two neighbours alone; with three nodes, one pair is separated. */
+static void ring(struct partition *partition)
+{
+    unsigned nodes = sim_cluster.node_count;
+
+    for (unsigned i = 0; i < nodes; i++) {
+        for (unsigned k = 0; k < nodes; k++) {
+            unsigned distance = (k + nodes - i) % nodes;
+            if (nodes > 3 && distance > 1 && distance < nodes - 1) {
+                close_way(partition, i, k, false);
+            }
+        }
+    }
+    if (nodes <= 3) {
+        close_way(partition, 0, nodes - 1, true);
+    }
+}
+
+static void isolate(struct partition *partition, struct sp_rand *rand)
+{
+    uint64_t lonely = some_node(rand)->process->id;
+    uint64_t count = sim_one_in(rand, 2) ? sim_cluster.node_count : sim.process_count;
+
+    for (uint64_t i = 0; i < count; i++) {
+        if (i != lonely) {
+            close_way(partition, lonely, i, true);
+        }
+    }
+}
+
+static void strike_partition(struct sp_rand *rand)
+{
+    struct partition *partition = sim_alloc(sizeof *partition);
+    uint64_t shape = sp_rand_below(rand, 6);
+    uint64_t time_us = sim_one_in(rand, 2) ? sim_between(rand, 100 * SIM_MS, 2 * SIM_SECOND)
+                                           : sim_between(rand, 2 * SIM_SECOND, 15 * SIM_SECOND);
+
+    switch (shape) {
+    case 0:
+        close_way(partition,
+                  sp_rand_below(rand, sim_cluster.node_count),
+                  sp_rand_below(rand, sim_cluster.node_count),
+                  false);
+        break;
+    case 1:
+    case 2:
+        isolate(partition, rand);
+        break;
+    case 3:
+        split(partition, rand, true);
+        break;
+    case 4:
+        ring(partition);
+        break;
+    default:
+        split(partition, rand, false);
+        break;
+    }
+    sim_note("a partition of shape %llu for %llu ms",
+             (unsigned long long)shape,
+             (unsigned long long)(time_us / SIM_MS));
+    sim_model.counts.partitions += 1;
+    partition->next = partitions;
+    partitions = partition;
+    change_ways(partition, 1);
+    (void)sim_at(sim.now_us + time_us, SIM_EVENT_FAULT, NULL, end_partition, partition);
+}
+
+/* ---- links ----------------------------------------------------------------------------------- */
+
+static void strike_cut(struct sp_rand *rand)
+{
+    sim_model.counts.cuts += 1;
+    sim_net_cut_some(rand);
+}
+
+struct slow_link {
+    uint64_t *latency_us;
+    uint64_t usual_us;
+};
+
+static void on_slow_link_over(void *arg)
+{
+    struct slow_link *slow = arg;
+
+    *slow->latency_us = slow->usual_us;
+    sim_free(slow);
+}
+
+static void strike_slow_link(struct sp_rand *rand)
+{
+    struct slow_link *slow = sim_alloc(sizeof *slow);
+    uint64_t from = sp_rand_below(rand, sim.process_count);
+    uint64_t to = sp_rand_below(rand, sim.process_count);
+
+    slow->latency_us = &sim_net.latency_us[from][to];
+    slow->usual_us = *slow->latency_us < 2 * SIM_MS ? *slow->latency_us : SIM_MS;
+    *slow->latency_us = sim_between(rand, 5 * SIM_MS, 400 * SIM_MS);
+    (void)sim_at(sim.now_us + sim_between(rand, SIM_SECOND, 5 * SIM_SECOND),
+                 SIM_EVENT_FAULT,
+                 NULL,
+                 on_slow_link_over,
+                 slow);
+}
+
+/* ---- disks ----------------------------------------------------------------------------------- */
+
+static void on_slow_disk_over(void *arg)
+{
+    ((struct sim_disk *)arg)->latency_factor = 1;
+}
+
+static void strike_slow_disk(struct sp_rand *rand)
+{
+    struct sim_disk *disk = some_node(rand)->process->disk;
+
+    sim_model.counts.slow_disks += 1;
+    disk->latency_factor = (unsigned)sim_between(rand, 5, 300);
+    (void)sim_at(sim.now_us + sim_between(rand, 500 * SIM_MS, 5 * SIM_SECOND),
+                 SIM_EVENT_FAULT,
+                 NULL,
+                 on_slow_disk_over,
+                 disk);
+}
+
+static void strike_disk_error(struct sp_rand *rand)
+{
+    struct sim_node *node = some_node(rand);
+    uint64_t call = sp_rand_below(rand, SIM_DISK_CALLS);
+
+    if (node->process->alive) {
+        node->disk_suspect = true;
+        node->process->disk->fail_in[call] = sim_between(rand, 1, 20);
+        sim_model.counts.disk_errors += 1;
+    }
+}
+
+static void on_disk_full_over(void *arg)
+{
+    ((struct sim_disk *)arg)->capacity_bytes = SIM_DISK_BYTES;
+}
+
+static void strike_disk_full(struct sp_rand *rand)
+{
+    struct sim_node *node = some_node(rand);
+    struct sim_disk *disk = node->process->disk;
+
+    node->disk_suspect = true;
+    disk->capacity_bytes = disk->used_bytes + sim_between(rand, 0, 20000);
+    sim_model.counts.disk_errors += 1;
+    (void)sim_at(sim.now_us + sim_between(rand, 500 * SIM_MS, 4 * SIM_SECOND),
+                 SIM_EVENT_FAULT,
+                 NULL,
+                 on_disk_full_over,
+                 disk);
+}
+
+/* ---- clocks ---------------------------------------------------------------------------------- */
+
+static void strike_clock_rate(struct sp_rand *rand)
+{
+    struct sim_process *process = some_node(rand)->process;
+    uint32_t ppm = sim_one_in(rand, 4) ? (uint32_t)sim_between(rand, 500000, 2000000)
+                                       : (uint32_t)sim_between(rand, 950000, 1050000);
+
+    sim_process_set_rate(process, ppm);
+}
+
+static void strike_clock_jump(struct sp_rand *rand)
+{
+    struct sim_process *process = some_node(rand)->process;
+    int64_t jump_ms = (int64_t)sim_between(rand, 0, 7200000) - 3600000;
+
+    sim_model.counts.clock_jumps += 1;
+    process->wall_offset_ms = sim_one_in(rand, 3) ? 0 : jump_ms;
+}
+
+/* ---- striking -------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    void (*strike)(struct sp_rand *rand);
+} kinds[SIM_FAULTS] = {
+#define SIM_FAULT_KIND(name, text) { #text, strike_##text },
+    SIM_FAULT_LIST(SIM_FAULT_KIND)
+#undef SIM_FAULT_KIND
+};
+
+const char *sim_fault_name(enum sim_fault fault)
+{
+    return kinds[fault].name;
+}
+
+enum sim_fault sim_fault_find(const char *name)
+{
+    unsigned i = 0;
+
+    while (i < SIM_FAULTS && strcmp(kinds[i].name, name) != 0) {
+        i += 1;
+    }
+    return (enum sim_fault)i;
+}
+
+void sim_faults_draw(struct sim_fault_mix *out_mix)
+{
+    for (unsigned i = 0; i < SIM_FAULTS; i++) {
+        /* From often to seldom, evenly on a scale of doublings; every second kind stays away. */
+        uint64_t doublings = sp_rand_below(&sim.rand_fault, 6);
+        bool away = sim_one_in(&sim.rand_fault, 2);
+        out_mix->interval_us[i] = away ? 0 : 400 * SIM_MS << doublings;
+    }
+    if (out_mix->interval_us[SIM_FAULT_POWER_ALL] > 0) {
+        out_mix->interval_us[SIM_FAULT_POWER_ALL] += 4 * SIM_SECOND;
+    }
+}
+
+static void on_strike(void *arg);
+
+static void plan_strike(uintptr_t fault)
+{
+    uint64_t mean_us = faults.mix.interval_us[fault];
+
+    (void)sim_at(sim.now_us + sim_between(&faults.rand[fault], mean_us / 4, 2 * mean_us),
+                 SIM_EVENT_FAULT,
+                 NULL,
+                 on_strike,
+                 (void *)fault);
+}
+
+static void on_strike(void *arg)
+{
+    uintptr_t fault = (uintptr_t)arg;
+
+    if (!faults.active) {
+        return;
+    }
+    sim_note("fault: %s", kinds[fault].name);
+    kinds[fault].strike(&faults.rand[fault]);
+    plan_strike(fault);
+}
+
+void sim_faults_start(const struct sim_fault_mix *mix)
+{
+    faults.mix = *mix;
+    faults.active = true;
+    sim_cluster.errors_planned =
+        mix->interval_us[SIM_FAULT_DISK_ERROR] > 0 || mix->interval_us[SIM_FAULT_DISK_FULL] > 0;
+    for (unsigned i = 0; i < SIM_FAULTS; i++) {
+        sp_rand_init(&faults.rand[i], sim.seed * 31 + i + 7);
+        if (mix->interval_us[i] > 0) {
+            plan_strike(i);
+        }
+    }
+}
+
+void sim_faults_heal(void)
+{
+    sim_note("all faults end");
+    faults.active = false;
+    for (struct partition *partition = partitions; partition != NULL; partition = partition->next) {
+        end_partition(partition);
+    }
+    for (unsigned i = 0; i < sim_cluster.node_count; i++) {
+        struct sim_process *process = sim_cluster.nodes[i].process;
+        struct sim_disk *disk = process->disk;
+
+        sim_process_resume(process);
+        sim_process_set_rate(process, 1000000);
+        disk->latency_factor = 1;
+        disk->power_cut_in = 0;
+        disk->capacity_bytes = SIM_DISK_BYTES;
+        memset(disk->fail_in, 0, sizeof disk->fail_in);
+    }
+    sim_cluster_start_all();
+}

@@ -1,0 +1,253 @@
+/* Each segment file is scanned once; the disk says below which byte the scan still holds. */
+#include "sim_images.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/crc32c.h"
+#include "sim_cluster.h"
+#include "sim_disk.h"
+#include "sim_model.h"
+#include "sim_world.h"
+#include "storage/log_frame.h"
+#include "storage/segment.h"
+
+enum {
+    SCANS_MAX = 65536,
+};
+
+struct found {
+    uint64_t index;
+    uint64_t term;
+    uint64_t end; /* position behind it */
+    uint32_t crc; /* as sim_model_applied makes it */
+};
+
+struct scan {
+    const struct sim_inode *inode;
+    struct found *frames;
+    size_t count;
+    size_t capacity;
+};
+
+/* ---- scanning -------------------------------------------------------------------------------- */
+
+static void add_found(struct scan *scan, const struct found *found)
+{
+    if (scan->count == scan->capacity) {
+        scan->capacity = scan->capacity == 0 ? 64 : 2 * scan->capacity;
+        scan->frames = sim_grow(scan->frames, scan->capacity * sizeof scan->frames[0]);
+    }
+    scan->frames[scan->count] = *found;
+    scan->count += 1;
+}
+
+/* Reads frames of `bytes` from `position` on; returns where the last one ends. */
+static uint64_t scan_bytes(struct scan *scan, const struct sim_bytes *bytes, uint64_t position)
+{
+    while (position < bytes->size) {
+        struct sp_log_frame frame;
+        const uint8_t *start = bytes->bytes + position;
+        int rv = sp_log_frame_verify(start, (size_t)(bytes->size - position), &frame);
+
+        if (rv != 0) {
+            break;
+        }
+        position += sp_log_frame_size(frame.length);
+        if (frame.kind == SP_FRAME_MARKER) {
+            continue;
+        }
+        const struct found found = {
+            .index = frame.index,
+            .term = frame.term,
+            .end = position,
+            .crc = sp_crc32c(frame.crc, sp_log_frame_payload(start), frame.length),
+        };
+        add_found(scan, &found);
+    }
+    return position;
+}
+
+static struct scan *scan_of(const struct sim_inode *inode)
+{
+    static struct scan scans[SCANS_MAX];
+    size_t slot = ((uintptr_t)inode / 64) % SCANS_MAX;
+
+    while (scans[slot].inode != NULL && scans[slot].inode != inode) {
+        slot = (slot + 1) % SCANS_MAX;
+    }
+    scans[slot].inode = inode;
+    return &scans[slot];
+}
+
+/* The durable frames of a segment's file. */
+static const struct scan *scan_durable(struct sim_inode *inode)
+{
+    struct scan *scan = scan_of(inode);
+    uint64_t position = SP_SEGMENT_HEADER_SIZE;
+
+    while (scan->count > 0 && scan->frames[scan->count - 1].end > inode->scan_valid) {
+        scan->count -= 1;
+    }
+    if (scan->count > 0) {
+        position = scan->frames[scan->count - 1].end;
+    }
+    if (inode->scan_valid < inode->kept.size) {
+        (void)scan_bytes(scan, &inode->kept, position);
+        inode->scan_valid = inode->kept.size;
+    }
+    return scan;
+}
+
+/* ---- one node's log -------------------------------------------------------------------------- */
+
+/* The directory of the group's log with the highest replica id, or NULL. */
+static struct sim_inode *log_directory(const struct sim_disk *disk, uint64_t group_id, bool durable)
+{
+    struct sim_inode *replicas = sim_disk_find(disk, "/data/replicas", durable);
+    struct sim_inode *best = NULL;
+    char prefix[32];
+
+    if (replicas == NULL) {
+        return NULL;
+    }
+    int size = snprintf(prefix, sizeof prefix, "%" PRIu64 ".", group_id);
+    const struct sim_directory *names = durable ? &replicas->names_kept : &replicas->names;
+    for (size_t i = 0; i < names->count; i++) {
+        if (strncmp(names->entries[i].name, prefix, (size_t)size) == 0) {
+            best = names->entries[i].inode;
+        }
+    }
+    return best;
+}
+
+static bool is_segment(const char *name)
+{
+    size_t size = strlen(name);
+
+    return size > 4 && strcmp(name + size - 4, ".log") == 0;
+}
+
+static bool holds(const struct sim_disk *disk, uint64_t group_id, const struct found *wanted)
+{
+    const struct sim_inode *directory = log_directory(disk, group_id, true);
+
+    for (size_t i = directory == NULL ? 0 : directory->names_kept.count; i > 0; i--) {
+        const struct sim_entry *entry = &directory->names_kept.entries[i - 1];
+        if (!is_segment(entry->name) || strtoull(entry->name, NULL, 10) > wanted->index) {
+            continue;
+        }
+        const struct scan *scan = scan_durable(entry->inode);
+        for (size_t k = scan->count; k > 0; k--) {
+            const struct found *found = &scan->frames[k - 1];
+            if (found->index == wanted->index && found->term == wanted->term &&
+                found->crc == wanted->crc) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+void sim_images_check_committed(uint64_t group_id, uint64_t index, uint64_t term, uint32_t crc)
+{
+    const struct found wanted = { .index = index, .term = term, .crc = crc };
+    unsigned members = 0;
+    unsigned holders = 0;
+
+    for (unsigned i = 0; i < sim_cluster.node_count; i++) {
+        const struct sim_disk *disk = sim_cluster.nodes[i].process->disk;
+        if (log_directory(disk, group_id, false) == NULL) {
+            continue;
+        }
+        members += 1;
+        if (holds(disk, group_id, &wanted)) {
+            holders += 1;
+        }
+    }
+    if (holders * 2 <= members) {
+        sim_fail("group %llu: index %llu of term %llu is applied, but durable on %u of %u replicas",
+                 (unsigned long long)group_id,
+                 (unsigned long long)index,
+                 (unsigned long long)term,
+                 holders,
+                 members);
+    }
+}
+
+/* ---- comparing ------------------------------------------------------------------------------- */
+
+/* All frames of a node's log as the node sees it. */
+static void read_log(const struct sim_disk *disk, uint64_t group_id, struct scan *out)
+{
+    const struct sim_inode *directory = log_directory(disk, group_id, false);
+
+    for (size_t i = 0; directory != NULL && i < directory->names.count; i++) {
+        const struct sim_entry *entry = &directory->names.entries[i];
+        if (is_segment(entry->name)) {
+            (void)scan_bytes(out, &entry->inode->seen, SP_SEGMENT_HEADER_SIZE);
+        }
+    }
+}
+
+static bool same_frames(const struct scan *a, const struct scan *b, char *out_why, unsigned size)
+{
+    size_t i = 0;
+    size_t k = 0;
+
+    /* One may begin later than the other: retention, or a refill from a checkpoint. */
+    while (i < a->count && k < b->count && a->frames[i].index != b->frames[k].index) {
+        if (a->frames[i].index < b->frames[k].index) {
+            i += 1;
+        } else {
+            k += 1;
+        }
+    }
+    for (; i < a->count && k < b->count; i++, k++) {
+        if (a->frames[i].index != b->frames[k].index || a->frames[i].crc != b->frames[k].crc) {
+            (void)snprintf(
+                out_why, size, "frame %llu differs", (unsigned long long)a->frames[i].index);
+            return false;
+        }
+    }
+    if (i < a->count || k < b->count) {
+        (void)snprintf(out_why,
+                       size,
+                       "one ends at %llu, one at %llu",
+                       (unsigned long long)(a->count > 0 ? a->frames[a->count - 1].index : 0),
+                       (unsigned long long)(b->count > 0 ? b->frames[b->count - 1].index : 0));
+        return false;
+    }
+    return true;
+}
+
+bool sim_images_equal(uint64_t group_id, char *out_why, unsigned size)
+{
+    const struct sim_group *group = sim_model_group(group_id);
+    struct scan first = { .count = 0 };
+    bool equal = true;
+    unsigned seen = 0;
+
+    for (unsigned i = 0; i < sim_cluster.node_count && equal; i++) {
+        struct scan scan = { .count = 0 };
+        const struct sim_disk *disk = sim_cluster.nodes[i].process->disk;
+        if (log_directory(disk, group_id, false) == NULL) {
+            continue;
+        }
+        read_log(disk, group_id, &scan);
+        if (seen == 0) {
+            first = scan;
+            equal = group == NULL ||
+                    (scan.count > 0 && scan.frames[scan.count - 1].index >= group->last_index);
+            (void)snprintf(out_why, size, "the first log lacks committed frames");
+        } else {
+            equal = same_frames(&first, &scan, out_why, size);
+            sim_free(scan.frames);
+        }
+        seen += 1;
+    }
+    sim_free(first.frames);
+    return equal;
+}

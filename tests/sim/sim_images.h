@@ -1,0 +1,15 @@
+/* What stands on the disks: durable frames found by reading the images, behind everyone's back. */
+#ifndef SP_SIM_IMAGES_H
+#define SP_SIM_IMAGES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A frame has just been committed: it must be durable on a majority of the group's replicas. */
+void sim_images_check_committed(uint64_t group_id, uint64_t index, uint64_t term, uint32_t crc);
+
+/* True if all nodes that hold a log of the group hold the same frames, and at least up to the last
+ * one committed. */
+bool sim_images_equal(uint64_t group_id, char *out_why, unsigned size);
+
+#endif /* SP_SIM_IMAGES_H */

@@ -1,0 +1,385 @@
+#include "sim_model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/crc32c.h"
+#include "sim_images.h"
+#include "sim_world.h"
+#include "spate/error.h"
+#include "wire/batch.h"
+
+struct sim_model sim_model;
+
+/* ---- values ---------------------------------------------------------------------------------- */
+
+static uint64_t pattern(uint64_t id)
+{
+    id ^= id >> 31;
+    id *= 0xbf58476d1ce4e5b9u;
+    return id ^ id >> 29;
+}
+
+void sim_value_write(uint8_t *bytes, size_t size, uint32_t writer, uint32_t place, uint32_t number)
+{
+    uint32_t id[4] = { writer, place, number, (uint32_t)size };
+    uint64_t next = pattern((uint64_t)writer << 40 ^ (uint64_t)place << 32 ^ number);
+
+    SP_ASSERT(size >= SIM_VALUE_SIZE_MIN);
+    memcpy(bytes, id, sizeof id);
+    for (size_t i = sizeof id; i < size; i++) {
+        bytes[i] = (uint8_t)next;
+        next = i % 8 == 7 ? pattern(next + i) : next >> 8;
+    }
+}
+
+bool sim_value_read(const uint8_t *bytes,
+                    size_t size,
+                    uint32_t *out_writer,
+                    uint32_t *out_place,
+                    uint32_t *out_number)
+{
+    uint32_t id[4];
+    uint8_t again[4096];
+
+    if (size < SIM_VALUE_SIZE_MIN || size > sizeof again) {
+        return false;
+    }
+    memcpy(id, bytes, sizeof id);
+    sim_value_write(again, size, id[0], id[1], id[2]);
+    if (memcmp(again, bytes, size) != 0) {
+        return false;
+    }
+    *out_writer = id[0];
+    *out_place = id[1];
+    *out_number = id[2];
+    return *out_writer < SIM_WRITERS_MAX && *out_place < SIM_PARTITIONS_MAX;
+}
+
+/* ---- tables ---------------------------------------------------------------------------------- */
+
+void sim_model_init(void)
+{
+    memset(&sim_model, 0, sizeof sim_model);
+}
+
+uint32_t sim_model_add_place(const char *topic, int32_t partition)
+{
+    uint32_t place = sim_model.place_count;
+
+    SP_ASSERT(place < SIM_PARTITIONS_MAX);
+    (void)snprintf(
+        sim_model.places[place].topic, sizeof sim_model.places[place].topic, "%s", topic);
+    sim_model.places[place].partition = partition;
+    sim_model.place_count += 1;
+    return place;
+}
+
+uint32_t sim_model_add_writer(void)
+{
+    uint32_t writer = sim_model.writer_count;
+
+    SP_ASSERT(writer < SIM_WRITERS_MAX);
+    sim_model.writer_count += 1;
+    return writer;
+}
+
+struct sim_group *sim_model_group(uint64_t group_id)
+{
+    for (unsigned i = 0; i < sim_model.group_count; i++) {
+        if (sim_model.groups[i]->group_id == group_id) {
+            return sim_model.groups[i];
+        }
+    }
+    return NULL;
+}
+
+static struct sim_group *find_or_add(uint64_t group_id)
+{
+    struct sim_group *group = sim_model_group(group_id);
+
+    if (group == NULL) {
+        SP_ASSERT(sim_model.group_count < SIM_GROUPS_MAX);
+        group = sim_alloc(sizeof *group);
+        group->group_id = group_id;
+        group->place = UINT32_MAX;
+        sim_model.groups[sim_model.group_count] = group;
+        sim_model.group_count += 1;
+    }
+    return group;
+}
+
+/* ---- leaders --------------------------------------------------------------------------------- */
+
+void sim_model_leads(uint32_t node, uint64_t group_id, uint64_t term)
+{
+    struct sim_group *group = find_or_add(group_id);
+
+    for (size_t i = group->leader_count; i > 0; i--) {
+        if (group->leaders[i - 1].term != term) {
+            continue;
+        }
+        if (group->leaders[i - 1].node != node) {
+            sim_fail("two leaders in term %llu of group %llu: nodes %u and %u",
+                     (unsigned long long)term,
+                     (unsigned long long)group_id,
+                     group->leaders[i - 1].node,
+                     node);
+        }
+        return;
+    }
+    if (group->leader_count == group->leader_capacity) {
+        group->leader_capacity = group->leader_capacity == 0 ? 16 : 2 * group->leader_capacity;
+        group->leaders =
+            sim_grow(group->leaders, group->leader_capacity * sizeof group->leaders[0]);
+    }
+    group->leaders[group->leader_count].term = term;
+    group->leaders[group->leader_count].node = node;
+    group->leader_count += 1;
+    sim_model.counts.elections += 1;
+}
+
+/* ---- commits --------------------------------------------------------------------------------- */
+
+static void add_record(struct sim_group *group, const struct sp_record_view *view, uint64_t index)
+{
+    uint32_t writer = 0;
+    uint32_t place = 0;
+    uint32_t number = 0;
+
+    if (view->offset != group->next_offset) {
+        sim_fail("group %llu: record at offset %lld where %lld is next",
+                 (unsigned long long)group->group_id,
+                 (long long)view->offset,
+                 (long long)group->next_offset);
+        return;
+    }
+    if (!sim_value_read(view->value.bytes, view->value.size, &writer, &place, &number)) {
+        sim_fail("group %llu: the value at offset %lld is not what was sent",
+                 (unsigned long long)group->group_id,
+                 (long long)view->offset);
+        return;
+    }
+    if (group->place == UINT32_MAX) {
+        group->place = place;
+        sim_model.places[place].group = group;
+    }
+    if (group->place != place) {
+        sim_fail("a record of place %u came to the partition of place %u", place, group->place);
+        return;
+    }
+    if (number < group->next_number[writer]) {
+        sim_fail("place %u: writer %u's record %u %s, at offset %lld",
+                 place,
+                 writer,
+                 number,
+                 number + 1 == group->next_number[writer] ? "is stored twice" : "comes too late",
+                 (long long)view->offset);
+        return;
+    }
+    group->next_number[writer] = number + 1;
+    if ((uint64_t)group->next_offset == group->record_capacity) {
+        group->record_capacity = group->record_capacity == 0 ? 256 : 2 * group->record_capacity;
+        group->records =
+            sim_grow(group->records, group->record_capacity * sizeof(struct sim_record));
+    }
+    group->records[group->next_offset] = (struct sim_record){ writer, number, index };
+    group->next_offset += 1;
+    sim_model.counts.committed_records += 1;
+}
+
+static void
+add_frame(struct sim_group *group, const struct sp_log_frame *frame, const uint8_t *payload)
+{
+    struct sp_batch_reader reader;
+    struct sp_record_view view;
+
+    if (frame->kind != SP_FRAME_BATCH) {
+        return;
+    }
+    struct sim_process *before = sim_enter(NULL);
+    int rv = sp_batch_reader_init(&reader, payload, frame->length, SP_BATCH_DECOMPRESSED_BYTES_MAX);
+    if (rv != 0) {
+        sim_fail("group %llu: the batch at index %llu cannot be read: %s",
+                 (unsigned long long)group->group_id,
+                 (unsigned long long)frame->index,
+                 spate_error_name(rv));
+        sim_leave(before);
+        return;
+    }
+    while (!sim.failed && sp_batch_reader_next(&reader, &view)) {
+        add_record(group, &view, frame->index);
+    }
+    sp_batch_reader_deinit(&reader);
+    sim_leave(before);
+}
+
+static struct sim_committed *frame_slot(struct sim_group *group, uint64_t index)
+{
+    if (index >= group->frame_capacity) {
+        uint64_t capacity = group->frame_capacity == 0 ? 256 : group->frame_capacity;
+        while (capacity <= index) {
+            capacity *= 2;
+        }
+        group->frames = sim_grow(group->frames, capacity * sizeof group->frames[0]);
+        memset(group->frames + group->frame_capacity,
+               0,
+               (capacity - group->frame_capacity) * sizeof group->frames[0]);
+        group->frame_capacity = capacity;
+    }
+    return &group->frames[index];
+}
+
+void sim_model_applied(uint32_t node,
+                       uint64_t group_id,
+                       const struct sp_log_frame *frame,
+                       const uint8_t *payload)
+{
+    struct sim_group *group = find_or_add(group_id);
+    struct sim_committed *slot = frame_slot(group, frame->index);
+    uint32_t crc = sp_crc32c(frame->crc, payload, frame->length);
+
+    if (frame->index <= group->last_index) {
+        if (slot->crc != crc || slot->term != frame->term) {
+            sim_fail("group %llu index %llu: node %u applies a frame of term %llu, another was "
+                     "committed in term %llu",
+                     (unsigned long long)group_id,
+                     (unsigned long long)frame->index,
+                     node,
+                     (unsigned long long)frame->term,
+                     (unsigned long long)slot->term);
+        }
+        slot->applied_by |= 1ull << node;
+        return;
+    }
+    if (frame->index != group->last_index + 1) {
+        sim_fail("group %llu: node %u applies index %llu, but %llu was the last ever committed",
+                 (unsigned long long)group_id,
+                 node,
+                 (unsigned long long)frame->index,
+                 (unsigned long long)group->last_index);
+        return;
+    }
+    *slot = (struct sim_committed){
+        .term = frame->term, .crc = crc, .kind = frame->kind, .applied_by = 1ull << node
+    };
+    group->last_index = frame->index;
+    sim_model.counts.committed_frames += 1;
+    sim_images_check_committed(group_id, frame->index, frame->term, crc);
+    add_frame(group, frame, payload);
+}
+
+/* ---- programs -------------------------------------------------------------------------------- */
+
+static const struct sim_record *record_at(uint32_t place, int64_t offset)
+{
+    const struct sim_group *group = sim_model.places[place].group;
+
+    if (group == NULL || offset < 0 || offset >= group->next_offset) {
+        return NULL;
+    }
+    return &group->records[offset];
+}
+
+void sim_model_acknowledged(uint32_t writer, uint32_t place, uint32_t number, int64_t offset)
+{
+    const struct sim_record *record = record_at(place, offset);
+
+    sim_model.counts.acknowledged += 1;
+    if (record == NULL) {
+        sim_fail("place %u: writer %u was told that record %u is at offset %lld, which is not "
+                 "committed",
+                 place,
+                 writer,
+                 number,
+                 (long long)offset);
+        return;
+    }
+    if (record->writer != writer || record->number != number) {
+        sim_fail("place %u: writer %u was told that record %u is at offset %lld, where record %u "
+                 "of writer %u is",
+                 place,
+                 writer,
+                 number,
+                 (long long)offset,
+                 record->number,
+                 record->writer);
+    }
+}
+
+/* Refused records, to be looked for at the end. */
+static struct refused {
+    uint32_t writer;
+    uint32_t place;
+    uint32_t number;
+    int status;
+} * refused;
+static size_t refused_count;
+static size_t refused_capacity;
+
+void sim_model_refused(uint32_t writer, uint32_t place, uint32_t number, int status)
+{
+    sim_model.counts.refused += 1;
+    if (refused_count == refused_capacity) {
+        refused_capacity = refused_capacity == 0 ? 64 : 2 * refused_capacity;
+        refused = sim_grow(refused, refused_capacity * sizeof *refused);
+    }
+    refused[refused_count] = (struct refused){ writer, place, number, status };
+    refused_count += 1;
+}
+
+void sim_model_check_end(void)
+{
+    for (size_t i = 0; i < refused_count && !sim.failed; i++) {
+        const struct sim_group *group = sim_model.places[refused[i].place].group;
+        for (int64_t offset = 0; group != NULL && offset < group->next_offset; offset++) {
+            const struct sim_record *record = &group->records[offset];
+            if (record->writer == refused[i].writer && record->number == refused[i].number) {
+                sim_fail("place %u: record %u of writer %u was reported as not stored (%s) and is "
+                         "at offset %lld",
+                         refused[i].place,
+                         record->number,
+                         record->writer,
+                         spate_error_name(refused[i].status),
+                         (long long)offset);
+                break;
+            }
+        }
+    }
+}
+
+void sim_model_read(uint32_t place,
+                    int64_t expected,
+                    int64_t offset,
+                    const uint8_t *value,
+                    size_t size,
+                    int64_t high_watermark)
+{
+    const struct sim_record *record = record_at(place, offset);
+    uint32_t writer = 0;
+    uint32_t value_place = 0;
+    uint32_t number = 0;
+
+    sim_model.counts.read += 1;
+    if (offset != expected) {
+        sim_fail("place %u: a consumer at offset %lld was given offset %lld",
+                 place,
+                 (long long)expected,
+                 (long long)offset);
+    } else if (record == NULL) {
+        sim_fail("place %u: a consumer read offset %lld, which is not committed",
+                 place,
+                 (long long)offset);
+    } else if (!sim_value_read(value, size, &writer, &value_place, &number) ||
+               value_place != place || record->writer != writer || record->number != number) {
+        sim_fail("place %u: a consumer read another record at offset %lld than was committed",
+                 place,
+                 (long long)offset);
+    } else if (high_watermark <= offset) {
+        sim_fail("place %u: offset %lld was read above the high watermark %lld",
+                 place,
+                 (long long)offset,
+                 (long long)high_watermark);
+    }
+}

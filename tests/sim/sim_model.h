@@ -1,0 +1,160 @@
+/* What must hold: the reference log of every partition, and the checks against it.
+ *
+ *   every replica's apply --> committed(group, index): one frame, the same on all
+ *                              '--> records of that partition, in order, each once
+ *   delivery of a record  --> it stands in the reference log at that offset
+ *   record read           --> the next one of the reference log
+ *
+ * Every record carries a value id: which program life wrote it, to which partition, its number. */
+#ifndef SP_SIM_MODEL_H
+#define SP_SIM_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "storage/log_frame.h"
+
+#define SIM_WRITERS_MAX 4096u  /* lives of producers in one run */
+#define SIM_PARTITIONS_MAX 64u /* of all topics together */
+#define SIM_GROUPS_MAX 128u
+#define SIM_VALUE_SIZE_MIN 24u
+
+/* ---- values ---------------------------------------------------------------------------------- */
+
+/* Writes the value of a record, `size` (at least SIM_VALUE_SIZE_MIN) bytes that depend on all of
+ * its id. */
+void sim_value_write(uint8_t *bytes, size_t size, uint32_t writer, uint32_t place, uint32_t number);
+
+/* Reads it back; false if any byte is wrong. */
+bool sim_value_read(const uint8_t *bytes,
+                    size_t size,
+                    uint32_t *out_writer,
+                    uint32_t *out_place,
+                    uint32_t *out_number);
+
+/* ---- reference ------------------------------------------------------------------------------- */
+
+/* One committed frame. */
+struct sim_committed {
+    uint64_t term;
+    uint32_t crc;
+    enum sp_frame_kind kind;
+    uint64_t applied_by; /* bit per process */
+};
+
+struct sim_record {
+    uint32_t writer;
+    uint32_t number;
+    uint64_t index; /* of its frame */
+};
+
+struct sim_group {
+    uint64_t group_id;
+    uint32_t place;               /* of its records; UINT32_MAX: none seen */
+    struct sim_committed *frames; /* [index] */
+    uint64_t frame_capacity;
+    uint64_t last_index;
+    struct sim_record *records; /* [offset] */
+    uint64_t record_capacity;
+    int64_t next_offset;
+    uint32_t next_number[SIM_WRITERS_MAX]; /* lowest number that may still come */
+    struct {
+        uint64_t term;
+        uint32_t node;
+    } * leaders;
+    size_t leader_count;
+    size_t leader_capacity;
+};
+
+/* One partition that programs write to and read from. */
+struct sim_place {
+    char topic[32];
+    int32_t partition;
+    struct sim_group *group; /* once a record was seen */
+};
+
+struct sim_writer {
+    uint32_t refused_first; /* numbers [first, end) of a place that were reported as not stored: */
+    uint32_t process;
+};
+
+struct sim_counts {
+    uint64_t elections;
+    uint64_t committed_frames;
+    uint64_t committed_records;
+    uint64_t acknowledged;
+    uint64_t unknown;
+    uint64_t refused;
+    uint64_t read;
+    uint64_t kills;
+    uint64_t power_cuts;
+    uint64_t power_cuts_all;
+    uint64_t pauses;
+    uint64_t partitions;
+    uint64_t cuts;
+    uint64_t disk_errors;
+    uint64_t truncations;
+    uint64_t torn_tails;
+    uint64_t duplicates; /* batches recognised as sent before */
+    uint64_t checkpoints;
+    uint64_t restarts;
+    uint64_t transfers;
+    uint64_t refills;
+    uint64_t clock_jumps;
+    uint64_t stops;
+    uint64_t slow_disks;
+    uint64_t client_deaths;
+};
+
+struct sim_model {
+    struct sim_group *groups[SIM_GROUPS_MAX];
+    unsigned group_count;
+    struct sim_place places[SIM_PARTITIONS_MAX];
+    unsigned place_count;
+    uint32_t writer_count;
+    struct sim_counts counts;
+};
+
+extern struct sim_model sim_model;
+
+void sim_model_init(void);
+
+/* A new place for records. */
+uint32_t sim_model_add_place(const char *topic, int32_t partition);
+
+/* A new life of a producer. */
+uint32_t sim_model_add_writer(void);
+
+/* NULL when nothing of the group was ever committed. */
+struct sim_group *sim_model_group(uint64_t group_id);
+
+/* ---- events ---------------------------------------------------------------------------------- */
+
+/* A replica on process `node` applied this frame. */
+void sim_model_applied(uint32_t node,
+                       uint64_t group_id,
+                       const struct sp_log_frame *frame,
+                       const uint8_t *payload);
+
+/* A replica on `node` leads the group in `term`. */
+void sim_model_leads(uint32_t node, uint64_t group_id, uint64_t term);
+
+/* The producer was told that its record is stored at `offset`. */
+void sim_model_acknowledged(uint32_t writer, uint32_t place, uint32_t number, int64_t offset);
+
+/* The producer was told that its record is not stored. */
+void sim_model_refused(uint32_t writer, uint32_t place, uint32_t number, int status);
+
+/* A consumer that expected `expected` was given this record of the place. */
+void sim_model_read(uint32_t place,
+                    int64_t expected,
+                    int64_t offset,
+                    const uint8_t *value,
+                    size_t size,
+                    int64_t high_watermark);
+
+/* At the end: refused records are nowhere. */
+void sim_model_check_end(void);
+
+#endif /* SP_SIM_MODEL_H */

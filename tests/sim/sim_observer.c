@@ -1,0 +1,133 @@
+#include "sim_observer.h"
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "sim_cluster.h"
+#include "sim_model.h"
+#include "sim_world.h"
+#include "spate/error.h"
+
+static struct sim_observer *observer_of(struct sp_machine *machine)
+{
+    return SP_CONTAINER_OF(machine, struct sim_observer, machine);
+}
+
+static int
+apply(struct sp_machine *machine, const struct sp_log_frame *frame, const uint8_t *payload)
+{
+    struct sim_observer *observer = observer_of(machine);
+
+    if (observer->applied_index != 0 && frame->index != observer->applied_index + 1) {
+        sim_fail("%s group %llu applies index %llu after %llu",
+                 observer->owner->process->name,
+                 (unsigned long long)observer->group_id,
+                 (unsigned long long)frame->index,
+                 (unsigned long long)observer->applied_index);
+    }
+    observer->applied_index = frame->index;
+    sim_model_applied(observer->owner->process->id, observer->group_id, frame, payload);
+    int rv = observer->inner->type->apply(observer->inner, frame, payload);
+    if (rv != 0) {
+        sim_fail("%s group %llu: applying index %llu says %s",
+                 observer->owner->process->name,
+                 (unsigned long long)observer->group_id,
+                 (unsigned long long)frame->index,
+                 spate_error_name(rv));
+    }
+    return rv;
+}
+
+static int checkpoint(struct sp_machine *machine, struct sp_buf *out)
+{
+    struct sim_observer *observer = observer_of(machine);
+
+    sim_model.counts.checkpoints += 1;
+    return observer->inner->type->checkpoint(observer->inner, out);
+}
+
+static int restore(struct sp_machine *machine, const uint8_t *bytes, size_t size)
+{
+    struct sim_observer *observer = observer_of(machine);
+
+    observer->applied_index = 0;
+    return observer->inner->type->restore(observer->inner, bytes, size);
+}
+
+static void look_at_role(const struct sim_observer *observer)
+{
+    struct sp_raft_group_status status;
+
+    if (observer->group == NULL) {
+        return;
+    }
+    sp_raft_group_status(observer->group, &status);
+    if (status.role == SP_ROLE_LEADER) {
+        sim_model_leads(observer->owner->process->id, observer->group_id, status.term);
+    }
+}
+
+static void role_changed(struct sp_machine *machine)
+{
+    struct sim_observer *observer = observer_of(machine);
+
+    look_at_role(observer);
+    observer->inner->type->role_changed(observer->inner);
+}
+
+static void stopped(struct sp_machine *machine, int status, const char *text)
+{
+    struct sim_observer *observer = observer_of(machine);
+
+    if (!observer->owner->disk_suspect && observer->owner->process->doomed == SIM_DEATH_NONE) {
+        sim_fail("%s group %llu stops itself: %s: %s",
+                 observer->owner->process->name,
+                 (unsigned long long)observer->group_id,
+                 spate_error_name(status),
+                 text);
+    }
+    observer->inner->type->stopped(observer->inner, status, text);
+}
+
+static const struct sp_machine_type observing = {
+    apply, checkpoint, restore, role_changed, stopped
+};
+
+int __wrap_sp_raft_group_open(struct sp_raft_context *context,
+                              const struct sp_raft_group_options *options,
+                              struct sp_raft_group **out_group)
+{
+    struct sim_observer *observer = sp_mem_calloc(1, sizeof *observer);
+    struct sp_raft_group_options observed = *options;
+
+    SP_ASSERT(observer != NULL);
+    sp_list_init(&observer->node);
+    observer->machine.type = &observing;
+    observer->inner = options->machine;
+    observer->owner = sim.current->owner;
+    observer->group_id = options->group_id;
+    observed.machine = &observer->machine;
+    int rv = __real_sp_raft_group_open(context, &observed, out_group);
+    if (rv != 0) {
+        sp_mem_free(observer);
+        return rv;
+    }
+    observer->group = *out_group;
+    sp_list_append(&observer->owner->observers, &observer->node);
+    look_at_role(observer);
+    return 0;
+}
+
+/* The observer itself stays until its process ends: the group may call it while it closes. */
+void __wrap_sp_raft_group_close(struct sp_raft_group *group, void (*closed)(void *arg), void *arg)
+{
+    struct sim_node *owner = sim.current->owner;
+
+    SP_LIST_EACH_SAFE (node, &owner->observers) {
+        struct sim_observer *observer = SP_LIST_ENTRY(node, struct sim_observer, node);
+        if (observer->group == group) {
+            sp_list_remove(&observer->node);
+            observer->group = NULL;
+        }
+    }
+    __real_sp_raft_group_close(group, closed, arg);
+}

@@ -1,0 +1,199 @@
+/* Phases: forming -> faults -> healing -> power cut of all nodes -> reading everything again. */
+#include "sim_run.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/trace.h"
+#include "sim_clients.h"
+#include "sim_cluster.h"
+#include "sim_net.h"
+#include "sim_parts.h"
+#include "sim_world.h"
+
+#define FORM_US_MAX (40 * SIM_SECOND)
+#define SETTLE_US_MAX (90 * SIM_SECOND)
+
+struct shape {
+    struct sim_cluster_shape cluster;
+    struct sim_clients_shape clients;
+    struct sim_fault_mix mix;
+    uint64_t latency_us;
+    uint64_t fault_us;
+    bool faults_at_once;
+    bool final_power_cut;
+};
+
+static void draw_shape(const struct sim_run_options *options, struct shape *out)
+{
+    struct sp_rand *rand = &sim.rand_work;
+
+    out->cluster.node_count = sim_one_in(rand, 6) ? 5 : sim_one_in(rand, 20) ? 1 : 3;
+    out->cluster.segment_bytes = (uint32_t)(65536u << sp_rand_below(rand, 4));
+    out->cluster.election_timeout_ms = (uint32_t)sim_between(rand, 150, 600);
+    out->cluster.heartbeat_ms = out->cluster.election_timeout_ms / 6;
+    out->clients.producers = (unsigned)sim_between(rand, 1, 3);
+    out->clients.consumers = (unsigned)sim_between(rand, 1, 2);
+    out->clients.topics = (unsigned)sim_between(rand, 1, 2);
+    out->clients.partitions = (uint32_t)sim_between(rand, 1, 2);
+    out->clients.replicas = out->cluster.node_count >= 3 ? 3 : 1;
+    out->latency_us = sim_one_in(rand, 5) ? 3000 : sim_between(rand, 50, 400);
+    out->fault_us = sim_between(rand, 3 * SIM_SECOND, 25 * SIM_SECOND);
+    out->faults_at_once = sim_one_in(rand, 4);
+    out->final_power_cut = sim_one_in(rand, 2);
+    sim_clients.pause_us = sim_between(rand, 2 * SIM_MS, 60 * SIM_MS);
+    sim_clients.burst_max = (uint32_t)sim_between(rand, 3, 60);
+    sim_clients.value_size_max = (uint32_t)sim_between(rand, 40, 2500);
+    sim_cluster.restart_min_us = 20 * SIM_MS;
+    sim_cluster.restart_max_us = sim_between(rand, 100 * SIM_MS, 4 * SIM_SECOND);
+    sim_faults_draw(&out->mix);
+    for (unsigned i = 0; i < SIM_FAULTS; i++) {
+        if (options->calm || (options->without >> i & 1) != 0) {
+            out->mix.interval_us[i] = 0;
+        }
+    }
+    if (options->fault_us_max > 0 && out->fault_us > options->fault_us_max) {
+        out->fault_us = options->fault_us_max;
+    }
+}
+
+static void note_shape(const struct shape *shape)
+{
+    sim_note("shape: nodes=%u segment=%u election=%u latency_us=%llu producers=%u consumers=%u "
+             "topics=%u partitions=%u fault_ms=%llu at_once=%d",
+             shape->cluster.node_count,
+             shape->cluster.segment_bytes,
+             shape->cluster.election_timeout_ms,
+             (unsigned long long)shape->latency_us,
+             shape->clients.producers,
+             shape->clients.consumers,
+             shape->clients.topics,
+             shape->clients.partitions,
+             (unsigned long long)(shape->fault_us / SIM_MS),
+             (int)shape->faults_at_once);
+    for (unsigned i = 0; i < SIM_FAULTS; i++) {
+        if (shape->mix.interval_us[i] > 0) {
+            sim_note("shape: %s every %llu ms",
+                     sim_fault_name((enum sim_fault)i),
+                     (unsigned long long)(shape->mix.interval_us[i] / SIM_MS));
+        }
+    }
+}
+
+/* Runs until `reached` says so; a liveness failure when it takes longer than `us_max`. */
+static void
+wait_for(bool (*reached)(char *out_why, unsigned size), uint64_t us_max, const char *what)
+{
+    uint64_t end_us = sim.now_us + us_max;
+    char why[400] = "";
+
+    while (!sim.failed && !reached(why, sizeof why)) {
+        if (sim.now_us >= end_us) {
+            sim_fail("liveness: %s not reached within %llu s: %s",
+                     what,
+                     (unsigned long long)(us_max / SIM_SECOND),
+                     why);
+            return;
+        }
+        sim_run_until(sim.now_us + 100 * SIM_MS);
+    }
+}
+
+static bool formed(char *out_why, unsigned size)
+{
+    (void)snprintf(out_why, size, "the topics do not exist yet");
+    return sim_clients_topics_created();
+}
+
+static bool all_done(char *out_why, unsigned size)
+{
+    return sim_clients_done(out_why, size) && sim_cluster_settled(out_why, size);
+}
+
+static void cut_all_power(void)
+{
+    sim_note("power cut of all nodes");
+    for (unsigned i = 0; i < sim_cluster.node_count; i++) {
+        sim_process_kill(sim_cluster.nodes[i].process, SIM_DEATH_POWER);
+    }
+    sim_model.counts.power_cuts_all += 1;
+    sim_run_until(sim.now_us + 100 * SIM_MS);
+    sim_cluster_start_all();
+}
+
+static void run_phases(const struct shape *shape)
+{
+    if (!shape->faults_at_once) {
+        wait_for(formed, FORM_US_MAX, "forming");
+    }
+    sim_faults_start(&shape->mix);
+    sim_run_until(sim.now_us + shape->fault_us);
+    sim_faults_heal();
+    wait_for(formed, FORM_US_MAX, "forming after faults");
+    sim_clients.finishing = true;
+    wait_for(all_done, SETTLE_US_MAX, "settling");
+    if (sim.failed) {
+        return;
+    }
+    if (shape->final_power_cut) {
+        cut_all_power();
+    }
+    sim_clients_read_again();
+    wait_for(all_done, SETTLE_US_MAX, "reading everything");
+    sim_model_check_end();
+}
+
+void sim_run(const struct sim_run_options *options, struct sim_result *out_result)
+{
+    struct shape shape;
+
+    sim_world_init(options->seed);
+    sim_net_init();
+    sim_model_init();
+    if (options->timeline) {
+        sim_show_timeline();
+    }
+    memset(&shape, 0, sizeof shape);
+    draw_shape(options, &shape);
+    uint64_t restart_min_us = sim_cluster.restart_min_us;
+    uint64_t restart_max_us = sim_cluster.restart_max_us;
+    struct sim_clients wishes = sim_clients;
+    sim_cluster_init(&shape.cluster);
+    sim_cluster.restart_min_us = restart_min_us;
+    sim_cluster.restart_max_us = restart_max_us;
+    sim_clients_init(&shape.clients);
+    sim_clients.pause_us = wishes.pause_us;
+    sim_clients.burst_max = wishes.burst_max;
+    sim_clients.value_size_max = wishes.value_size_max;
+    sim_net_draw_latencies(shape.latency_us);
+    sim_net.trickles = sim_one_in(&sim.rand_net, 3);
+    note_shape(&shape);
+    sim_cluster_start_all();
+    sim_clients_start();
+    run_phases(&shape);
+    *out_result = (struct sim_result){
+        .failed = sim.failed,
+        .hash = sim.hash,
+        .events = sim.events,
+        .time_us = sim.now_us,
+        .fault_us = shape.fault_us,
+        .counts = sim_model.counts,
+    };
+    (void)snprintf(out_result->failure, sizeof out_result->failure, "%s", sim.failure);
+}
+
+/* ---- traces ---------------------------------------------------------------------------------- */
+
+bool sim_trace_seen(enum sp_trace_level level,
+                    const char *component,
+                    const char *message,
+                    const char *facts)
+{
+    (void)level;
+    (void)component;
+    (void)facts;
+    if (strcmp(message, "uncommitted tail replaced") == 0) {
+        sim_model.counts.truncations += 1;
+    }
+    return true;
+}
