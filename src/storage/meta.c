@@ -200,7 +200,8 @@ uint64_t sp_meta_durable(const struct sp_meta *meta)
 
 bool sp_meta_dirty(const struct sp_meta *meta)
 {
-    return meta->pending.size > 0;
+    /* Without memory for a first record its batch header may stand there alone. */
+    return meta->pending.size > SP_META_BATCH_HEADER_SIZE;
 }
 
 /* ---- the image of all that counts ------------------------------------------------------------ */
