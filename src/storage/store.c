@@ -13,7 +13,7 @@
 #include "storage/store_state.h"
 
 #define LOCK_NAME "lock"
-#define NAME_ROOM 128 /* longest name below the data directory, with room to spare */
+#define NAME_ROOM 512 /* longest name below the data directory, also one that is not ours */
 
 /* ---- grouping -------------------------------------------------------------------------------- */
 
@@ -156,15 +156,10 @@ static int fail_open(const struct opening *opening, int status, const char *form
     return status;
 }
 
-/* Creates a directory if it is missing, and makes its name durable. */
-static int ensure_directory(const char *path)
+static int sync_parent(const char *path)
 {
     char parent[SP_DISK_PATH_SIZE];
-    int rv = sp_dir_create(path);
 
-    if (rv != 0) {
-        return rv == SPATE_ERR_EXISTS ? 0 : rv;
-    }
     (void)snprintf(parent, sizeof parent, "%s", path);
     char *slash = strrchr(parent, '/');
     if (slash == NULL) {
@@ -174,16 +169,43 @@ static int ensure_directory(const char *path)
     return sp_dir_sync(parent);
 }
 
+/* Creates the data directory if it is missing, and makes its name durable. It may exist and still
+ * not be durable: whoever made it, or this program, may have ended before it was synced. */
+static int ensure_root(const char *path)
+{
+    int rv = sp_dir_create(path);
+
+    if (rv == 0) {
+        return sync_parent(path);
+    }
+    if (rv == SPATE_ERR_EXISTS) {
+        (void)sync_parent(path); /* its parent may be closed to us; then it is its maker's duty */
+        return 0;
+    }
+    return rv;
+}
+
+/* The same for a directory in it. Its name is durable after the next sync of the data directory. */
+static int ensure_directory(const char *path)
+{
+    int rv = sp_dir_create(path);
+
+    return rv == SPATE_ERR_EXISTS ? 0 : rv;
+}
+
 static int make_directories(const struct sp_store *store)
 {
     char quarantine[SP_DISK_PATH_SIZE];
-    int rv = ensure_directory(store->directory);
+    int rv = ensure_root(store->directory);
 
     sp_disk_path(quarantine, store->directory, SP_QUARANTINE_DIRECTORY);
     if (rv == 0) {
         rv = ensure_directory(store->replicas_directory);
     }
-    return rv == 0 ? ensure_directory(quarantine) : rv;
+    if (rv == 0) {
+        rv = ensure_directory(quarantine);
+    }
+    return rv == 0 ? sp_dir_sync(store->directory) : rv;
 }
 
 static int take_lock(struct sp_store *store, const struct opening *opening)
@@ -245,14 +267,29 @@ static int open_meta(struct sp_store *store, const struct opening *opening)
     return 0;
 }
 
+/* Of the end of a path, so that its last part is the directory's name. */
+static void drop_slashes(char *path)
+{
+    size_t size = strlen(path);
+
+    while (size > 1 && path[size - 1] == '/') {
+        size -= 1;
+        path[size] = '\0';
+    }
+}
+
 static int open_store(struct sp_store *store, const struct opening *opening)
 {
     char replicas[SP_DISK_PATH_SIZE];
 
     store->directory = sp_mem_strdup(opening->options->path);
-    sp_disk_path(replicas, opening->options->path, SP_REPLICAS_DIRECTORY);
+    if (store->directory == NULL) {
+        return fail_open(opening, SPATE_ERR_NOMEM, "opening the data directory: out of memory");
+    }
+    drop_slashes(store->directory);
+    sp_disk_path(replicas, store->directory, SP_REPLICAS_DIRECTORY);
     store->replicas_directory = sp_mem_strdup(replicas);
-    if (store->directory == NULL || store->replicas_directory == NULL) {
+    if (store->replicas_directory == NULL) {
         return fail_open(opening, SPATE_ERR_NOMEM, "opening the data directory: out of memory");
     }
     int rv = make_directories(store);

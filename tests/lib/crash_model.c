@@ -12,7 +12,7 @@
 #include "tests/lib/crash_loop.h"
 
 #define BUCKETS 4096
-#define DIRECTORY "/data"
+#define DIRECTORY "/data/" /* the slash must not hide whose name is to be synced */
 #define TEXT_SIZE 400
 
 /* ---- failing --------------------------------------------------------------------------------- */

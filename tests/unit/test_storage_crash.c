@@ -26,6 +26,8 @@
 #define SEEDS 6
 #define LIVES 5
 #define STEPS 110
+#define FIRST_OPERATIONS 25 /* more than a first opening has */
+#define VOTE_ALLOCATIONS 6  /* at least as many as a vote has */
 #define FAULT_SEEDS 250
 #define FAULT_STEPS 60
 #define FAULT_OPERATIONS 250
@@ -119,6 +121,62 @@ static void test_storage_crash_at_any_operation_keeps_what_was_promised(void **s
     assert_true(crashes > 5000);
 }
 
+/* The process dies at each step of the first opening; the next one succeeds, and then power goes. */
+static void test_storage_crash_of_the_first_opening_does_not_endanger_the_second(void **state)
+{
+    (void)state;
+    for (uint64_t step = 0; step < FIRST_OPERATIONS; step++) {
+        struct crash_history *history = crash_history_new();
+        struct crash_promise promise = { .opened = false };
+        struct crash_disk *disk = crash_disk_new();
+
+        crash_model_context("first opening, step %llu", (unsigned long long)step);
+        crash_disk_fail(disk, step, true, SPATE_ERR_IO);
+        crash_model_visit(disk, history, &promise, step);
+        struct crash_disk *killed = crash_disk_after(disk, CRASH_KILL, step);
+        crash_model_visit(killed, history, &promise, step + 100);
+        assert_true(promise.opened);
+        struct crash_disk *after = crash_disk_after(killed, CRASH_NONE, step);
+        crash_model_visit(after, history, &promise, step + 200);
+        crash_disk_free(disk);
+        crash_disk_free(killed);
+        crash_disk_free(after);
+        crash_history_free(history);
+    }
+}
+
+/* ---- no memory ------------------------------------------------------------------------------- */
+
+static void test_storage_crash_after_a_vote_without_memory_leaves_metadata_that_opens(void **state)
+{
+    (void)state;
+    for (uint64_t n = 1; n <= VOTE_ALLOCATIONS; n++) {
+        struct crash_history *history = crash_history_new();
+        const struct crash_promise nothing = { .opened = false };
+        struct crash_disk *disk = crash_disk_new();
+        struct crash_life life;
+
+        crash_model_context("allocation %llu", (unsigned long long)n);
+        crash_life_init(&life, disk, history, &nothing, n);
+        assert_true(crash_life_open(&life, false));
+        for (uint64_t term = 1; term <= 3; term++) {
+            sp_mem_fail_at(term == 1 ? n : 0);
+            (void)sp_store_set_vote(life.store, 77, term, term, 1); /* the first one may fail */
+            sp_mem_fail_at(0);
+            crash_loop_turn(life.loop);
+            crash_loop_turn(life.loop);
+        }
+        crash_life_end(&life);
+        struct crash_promise promise = life.promise;
+        crash_life_abandon(&life);
+        struct crash_disk *after = crash_disk_after(disk, CRASH_NONE, n);
+        crash_model_visit(after, history, &promise, n);
+        crash_disk_free(disk);
+        crash_disk_free(after);
+        crash_history_free(history);
+    }
+}
+
 /* ---- errors of the disk ---------------------------------------------------------------------- */
 
 /* One operation fails, or all from one on; then power does. */
@@ -166,6 +224,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_storage_crash_at_any_operation_keeps_what_was_promised),
+        cmocka_unit_test(test_storage_crash_of_the_first_opening_does_not_endanger_the_second),
+        cmocka_unit_test(test_storage_crash_after_a_vote_without_memory_leaves_metadata_that_opens),
         cmocka_unit_test(test_storage_crash_after_an_error_of_the_disk_keeps_what_was_promised),
     };
 
