@@ -103,7 +103,8 @@ void sp_log_advance(struct sp_log *log)
         !sp_list_empty(&log->reads)) {
         return;
     }
-    if (failed || (!sp_log_needs_flush(log) && sp_list_empty(&log->checkpoints))) {
+    /* A checkpoint that could not be started by now waits for frames that will not come. */
+    if (failed || !sp_log_needs_flush(log)) {
         log->closed_deferred = true;
         sp_loop_defer(log->store->loop, &log->deferred);
     }
