@@ -67,6 +67,7 @@ static void on_watch_timer(struct sp_timer *timer)
             sp_raft_group_watch(group);
         }
     }
+    sp_leader_table_retell(table->leaders);
     (void)sp_timer_start(timer, sp_loop_now_ms(table->context.loop) + WATCH_MS); /* it has room */
 }
 

@@ -22,6 +22,7 @@ struct sp_leader_table {
     struct sp_list dirty;
     struct sp_deferred spread;
     uint32_t up[SP_NODES_MAX]; /* linked nodes */
+    bool untold[SP_NODES_MAX]; /* of each: some news could not be sent to it */
     unsigned up_count;
     void (*changed)(void *arg, uint64_t group_id, uint32_t leader_node);
     void *changed_arg;
@@ -59,7 +60,8 @@ set_leader(struct sp_leader_table *table, struct leader *leader, uint64_t term, 
     }
 }
 
-static void send_leaders(struct sp_leader_table *table,
+/* False: they could not be sent, and must be told again. */
+static bool send_leaders(struct sp_leader_table *table,
                          uint32_t node_id,
                          const struct sp_peer_leader *leaders,
                          unsigned count)
@@ -67,17 +69,19 @@ static void send_leaders(struct sp_leader_table *table,
     struct sp_peer_message message = { .kind = SP_PEER_LEADERS, .u.count = count };
     struct sp_blob *blob = sp_blob_new((size_t)count * SP_PEER_LEADER_SIZE);
     struct sp_slice body;
+    int rv;
 
     if (blob == NULL) {
-        return; /* told again with the next change or connection */
+        return false;
     }
     for (unsigned i = 0; i < count; i++) {
         sp_peer_leader_encode(&leaders[i], blob->bytes + (size_t)i * SP_PEER_LEADER_SIZE);
     }
     body = sp_slice_of(blob, 0, blob->size);
-    (void)sp_transport_send(table->transport, node_id, &message, &body, 1); /* as above */
+    rv = sp_transport_send(table->transport, node_id, &message, &body, 1);
     sp_slice_unref(&body);
     sp_blob_unref(blob);
+    return rv == 0;
 }
 
 #define LEADERS_PER_MESSAGE 1024
@@ -99,21 +103,26 @@ static void spread(struct sp_deferred *deferred)
             count += 1;
         }
         for (unsigned i = 0; i < table->up_count; i++) {
-            send_leaders(table, table->up[i], batch, count);
+            if (!send_leaders(table, table->up[i], batch, count)) {
+                table->untold[i] = true;
+            }
         }
     }
 }
 
-/* Tells a node that has just connected everything that is led here. */
-static void tell_all(struct sp_leader_table *table, uint32_t node_id)
+/* Tells a linked node everything that is led here, and what nobody is known to lead: it may believe
+ * that this node still does. */
+static void tell_all(struct sp_leader_table *table, unsigned place)
 {
+    uint32_t node_id = table->up[place];
     struct sp_peer_leader batch[LEADERS_PER_MESSAGE];
     struct sp_map_cursor cursor = { 0 };
     struct leader *leader;
     unsigned count = 0;
+    bool told = true;
 
     while ((leader = sp_map_next(table->entries, &cursor)) != NULL) {
-        if (leader->node_id != table->node_id) {
+        if (leader->node_id != table->node_id && leader->node_id != 0) {
             continue;
         }
         batch[count] = (struct sp_peer_leader){ .group_id = leader->group_id,
@@ -122,12 +131,22 @@ static void tell_all(struct sp_leader_table *table, uint32_t node_id)
                                                 .lagging = leader->lagging };
         count += 1;
         if (count == LEADERS_PER_MESSAGE) {
-            send_leaders(table, node_id, batch, count);
+            told = send_leaders(table, node_id, batch, count) && told;
             count = 0;
         }
     }
     if (count > 0) {
-        send_leaders(table, node_id, batch, count);
+        told = send_leaders(table, node_id, batch, count) && told;
+    }
+    table->untold[place] = !told;
+}
+
+void sp_leader_table_retell(struct sp_leader_table *table)
+{
+    for (unsigned i = 0; i < table->up_count; i++) {
+        if (table->untold[i]) {
+            tell_all(table, i);
+        }
     }
 }
 
@@ -220,7 +239,7 @@ void sp_leader_table_node_up(struct sp_leader_table *table, uint32_t node_id)
     SP_ASSERT(table->up_count < SP_NODES_MAX);
     table->up[table->up_count] = node_id;
     table->up_count += 1;
-    tell_all(table, node_id);
+    tell_all(table, table->up_count - 1);
 }
 
 void sp_leader_table_node_down(struct sp_leader_table *table, uint32_t node_id)
@@ -229,6 +248,7 @@ void sp_leader_table_node_down(struct sp_leader_table *table, uint32_t node_id)
         if (table->up[i] == node_id) {
             table->up_count -= 1;
             table->up[i] = table->up[table->up_count];
+            table->untold[i] = table->untold[table->up_count];
             return;
         }
     }
