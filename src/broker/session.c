@@ -10,6 +10,7 @@ struct sp_session {
     struct sp_broker *broker;
     struct sp_conn *conn; /* NULL once the connection is gone */
     unsigned open_requests;
+    size_t reserved_bytes; /* for answers that are being read from disk */
     bool paused;
 };
 
@@ -39,10 +40,35 @@ static void balance(struct sp_session *session)
     }
 }
 
+bool sp_request_reserve(struct sp_request *request, size_t size)
+{
+    struct sp_session *session = request->session;
+    size_t owed = session->reserved_bytes;
+
+    SP_ASSERT(request->reserved_bytes == 0);
+    if (session->conn != NULL) {
+        owed += sp_conn_queued_bytes(session->conn);
+    }
+    if (owed > 0 && owed + size > SP_WRITE_QUEUE_BYTES_MAX) {
+        return false;
+    }
+    session->reserved_bytes += size;
+    request->reserved_bytes = size;
+    return true;
+}
+
+void sp_request_unreserve(struct sp_request *request)
+{
+    SP_ASSERT(request->session->reserved_bytes >= request->reserved_bytes);
+    request->session->reserved_bytes -= request->reserved_bytes;
+    request->reserved_bytes = 0;
+}
+
 static void done(struct sp_request *request)
 {
     struct sp_session *session = request->session;
 
+    sp_request_unreserve(request);
     SP_ASSERT(session->open_requests > 0);
     session->open_requests -= 1;
     balance(session);

@@ -21,6 +21,7 @@ struct sp_request {
     struct sp_session *session;
     uint32_t msgid;
     bool silent; /* a notification: no answer is sent */
+    size_t reserved_bytes;
 };
 
 /* Answers `text` under `code`; text NULL: the code's own. */
@@ -46,6 +47,12 @@ void sp_request_finish(struct sp_request *request,
 
 /* Answers an empty map. */
 void sp_request_ok(struct sp_request *request);
+
+/* Sets room for an answer of `size` bytes aside until the request is answered, or until it is given
+ * back. False: with what waits to be sent to this peer already it would be too much, try again a
+ * little later. The first answer always has room. */
+bool sp_request_reserve(struct sp_request *request, size_t size);
+void sp_request_unreserve(struct sp_request *request);
 
 /* True while somebody still waits for the answer. */
 bool sp_request_alive(const struct sp_request *request);
