@@ -141,6 +141,38 @@ class HostileBytesTest(unittest.TestCase):
         self.assert_serves()
 
 
+class GreedyClientTest(unittest.TestCase):
+    """A client that asks for much and takes nothing costs its share of memory, not more."""
+
+    REQUESTS = 250
+    ANSWER_BYTES = 8 << 20
+    RSS_GROWTH_KIB_MAX = 100 * 1024  # 250 answers of 8 MiB would be two GiB
+
+    def test_greedy_client_is_bounded_and_others_are_served(self):
+        with cluster.Cluster(1) as nodes:
+            node = nodes.nodes[0]
+            where = {"topic": "t", "partition": 0}
+            nodes.spate("topic", "create", "t")
+            with rpc.Client(node.address) as client:
+                for _ in range(10):
+                    client.call("produce", **where, records=[{"v": bytes(1000 * 1000)}])
+            before = node.rss_kib()
+            with rpc.Client(node.address) as greedy:
+                fields = {**where, "offset": 0, "max_bytes": self.ANSWER_BYTES}
+                for _ in range(self.REQUESTS):
+                    greedy.send("fetch", fields)
+                for _ in range(10):
+                    with rpc.Client(node.address, timeout=5) as other:
+                        self.assertEqual(other.call("ping"), {})
+                        answer = other.call("fetch", **where, offset=9)
+                        self.assertGreater(len(answer["records"]), 1000 * 1000)
+                    self.assertLess(node.rss_kib() - before, self.RSS_GROWTH_KIB_MAX)
+                    time.sleep(0.05)
+                # Whoever begins to take after all gets everything.
+                for _ in range(self.REQUESTS):
+                    self.assertIsNone(greedy.receive()[2])
+
+
 class RefusalsTest(unittest.TestCase):
     """Requests that are messages but ask for what cannot be: `CODE: text`, connection kept."""
 
