@@ -123,10 +123,10 @@ static void tell_changes(struct sp_raft_group *group)
     if (lost) {
         sp_raft_fail_submits(group, SPATE_ERR_LEADER_CHANGED);
     }
-    group->machine->type->role_changed(group->machine);
-    if (leader_changed) {
+    if (leader_changed) { /* first: whoever is sent away by the machine is told where to go */
         group->context->leader_changed(group->context, group);
     }
+    group->machine->type->role_changed(group->machine);
 }
 
 static void rearm(struct sp_raft_group *group)
@@ -386,6 +386,7 @@ void sp_raft_group_status(const struct sp_raft_group *group,
         status.term = raft_current_term(&group->guard.raft);
         status.leader_node = sp_raft_leader_node(group);
         status.commit_index = sp_raft_guard_committed(&group->guard);
+        status.election_timeout_ms = group->guard.raft.election_timeout;
         count_voters(group, &status);
     }
     *out_status = status;

@@ -49,6 +49,7 @@ struct sp_raft_group_status {
     uint64_t applied_index;
     uint64_t persisted_index;
     unsigned voters;
+    uint32_t election_timeout_ms;
     uint32_t
         lagging; /* leader: bit i: the i-th member lacks what was committed at the last watch */
 };

@@ -12,6 +12,12 @@
 #include "spate/error.h"
 #include "wire/records.h"
 
+/* A leader that nobody answers steps down within two election timeouts. A process that was stopped
+ * for a while loses one round at most: its timers are due at once when it goes on. */
+#define DOUBT_ROUNDS 4
+
+#define NOT_LED_TEXT "the partition is no longer led here: look it up"
+
 struct fetch {
     struct sp_list node; /* in partition->fetches while it waits; in no list while it reads */
     struct sp_timer timer;
@@ -21,7 +27,9 @@ struct fetch {
     struct sp_fetch_request asked;
     int64_t offset;
     uint64_t deadline_ms;
-    bool last_call; /* answer whatever there is */
+    bool last_call;    /* answer whatever there is */
+    unsigned doubts;   /* rounds waited with an offset above the end */
+    uint64_t doubt_ms; /* when this round ends; 0: none has begun */
     struct sp_log_read read;
 };
 
@@ -216,7 +224,19 @@ static void out_of_range(struct fetch *fetch, const struct sp_partition *partiti
     fail(fetch, SPATE_ERR_OFFSET_OUT_OF_RANGE, text);
 }
 
-static bool enough(const struct fetch *fetch)
+/* The offset behind the last batch that was read. */
+static int64_t read_end(const struct fetch *fetch)
+{
+    struct sp_batch_facts facts;
+
+    sp_batch_facts_read(sp_log_frame_payload(fetch->read.frames[fetch->read.count - 1].bytes),
+                        &facts);
+    return facts.base_offset + facts.record_count;
+}
+
+/* Also when there is more: it did not fit, lies in the next segment, or came while the disk was
+ * read. Nobody would wake a fetch that waited for what is there already. */
+static bool enough(const struct fetch *fetch, const struct sp_partition *partition)
 {
     size_t size = 0;
 
@@ -224,7 +244,7 @@ static bool enough(const struct fetch *fetch)
         size += fetch->read.frames[i].size;
     }
     return fetch->last_call || size >= (size_t)fetch->asked.min_bytes ||
-           fetch->read.count == SP_APPEND_FRAMES_MAX;
+           (fetch->read.count > 0 && read_end(fetch) < partition->next_offset);
 }
 
 static void on_read(struct sp_log_read *read, int status)
@@ -244,9 +264,13 @@ static void on_read(struct sp_log_read *read, int status)
         fail(fetch, status, status == SPATE_ERR_CANCELED ? "the replica is closing" : NULL);
         return;
     }
-    if (!enough(fetch)) {
+    if (!enough(fetch, partition)) {
         sp_log_read_release(read);
-        wait(fetch, partition);
+        if (sp_partition_serves(partition)) {
+            wait(fetch, partition);
+        } else {
+            fail(fetch, SPATE_ERR_LEADER_CHANGED, NOT_LED_TEXT);
+        }
         return;
     }
     answer(fetch, partition);
@@ -276,22 +300,51 @@ static void read_batches(struct fetch *fetch, struct sp_partition *partition)
     }
 }
 
+/* The offset is wrong, or it comes from a newer leader of whom this one has not heard yet: answered
+ * only when we have led long enough since it was asked. */
+static void doubt(struct fetch *fetch, struct sp_partition *partition)
+{
+    uint64_t now_ms = sp_loop_now_ms(fetch->broker->options.loop);
+    struct sp_raft_group_status status;
+
+    sp_raft_group_status(partition->group, &status);
+    if (fetch->doubt_ms != 0 && now_ms >= fetch->doubt_ms) {
+        fetch->doubts += 1;
+        fetch->doubt_ms = 0;
+    }
+    if (fetch->doubts == DOUBT_ROUNDS || status.voters == 1) {
+        out_of_range(fetch, partition);
+        return;
+    }
+    if (fetch->doubt_ms == 0) {
+        fetch->doubt_ms = now_ms + status.election_timeout_ms;
+    }
+    if (sp_timer_start(&fetch->timer, fetch->doubt_ms) != 0) {
+        fail(fetch, SPATE_ERR_NOMEM, NULL);
+        return;
+    }
+    sp_list_append(&partition->fetches, &fetch->node);
+}
+
 static void advance(struct fetch *fetch)
 {
     struct sp_partition *partition = sp_map_get_u64(fetch->broker->partitions, fetch->group_id);
 
     sp_timer_stop(&fetch->timer);
     if (partition == NULL || !sp_partition_serves(partition)) {
-        fail(fetch, SPATE_ERR_LEADER_CHANGED, "the partition is no longer led here: look it up");
+        fail(fetch, SPATE_ERR_LEADER_CHANGED, NOT_LED_TEXT);
         return;
     }
     if (!sp_request_alive(&fetch->request)) {
         fail(fetch, SPATE_ERR_CLOSED, NULL);
         return;
     }
-    if (fetch->offset < partition->log_start ||
-        fetch->offset > sp_log_end_offset(sp_raft_group_log(partition->group))) {
+    if (fetch->offset < partition->log_start) {
         out_of_range(fetch, partition);
+        return;
+    }
+    if (fetch->offset > sp_log_end_offset(sp_raft_group_log(partition->group))) {
+        doubt(fetch, partition);
         return;
     }
     if (fetch->offset < partition->next_offset) {
