@@ -289,7 +289,7 @@ static int check_submit(const struct sp_raft_group *group, uint64_t size)
     if (role_of(group) != SP_ROLE_LEADER) {
         return SPATE_ERR_NOT_LEADER;
     }
-    if (!is_ready(group)) {
+    if (!is_ready(group) || sp_raft_now_ms(group) < group->held_until_ms) {
         return SPATE_ERR_NOT_READY;
     }
     if (size > SP_BATCH_BYTES_MAX) {

@@ -107,7 +107,8 @@ struct sp_submit {
 };
 
 /* Leader: appends one frame around a copy of `pieces` and replicates it; `cb` later. At once:
- * SPATE_ERR_NOT_LEADER; SPATE_ERR_NOT_READY (leader, but own-term commit not yet applied);
+ * SPATE_ERR_NOT_LEADER; SPATE_ERR_NOT_READY (leader, but own-term commit not yet applied, or about
+ * to hand over);
  * SPATE_ERR_BUSY (SP_GROUP_PENDING_*_MAX); SPATE_ERR_TOO_LARGE; SPATE_ERR_STOPPED; SPATE_ERR_NOMEM.
  */
 int sp_raft_group_submit(struct sp_raft_group *group,

@@ -90,6 +90,7 @@ struct sp_raft_group {
     bool again;
     bool stopped;
     bool closing;
+    uint64_t held_until_ms;   /* no submits before: leadership is to be handed over */
     uint64_t submitted_bytes; /* of all in `submits`, for the bound */
     void (*closed)(void *arg);
     void *closed_arg;

@@ -5,6 +5,9 @@
 #include "cluster/raft_guard_support.h"
 #include "spate/error.h"
 
+/* How long submits are held back after an attempt that found no successor; the next comes sooner. */
+#define HOLD_MS 50
+
 /* Another voter that has all of our log and can be reached, or 0. One that has died may have had all
  * of it too, but asking it would cost an election timeout. */
 static uint64_t find_successor(const struct sp_raft_group *group)
@@ -60,6 +63,8 @@ int sp_raft_group_transfer(struct sp_raft_group *group)
         }
         successor = find_successor(group);
         if (successor == 0) {
+            /* of a steady stream nobody would ever have all */
+            group->held_until_ms = sp_raft_now_ms(group) + HOLD_MS;
             return SPATE_ERR_BUSY;
         }
     }

@@ -23,11 +23,13 @@ enum {
 
 /* ---- the transport's stand-in ---------------------------------------------------------------- */
 
+static enum sp_link_state other_link;
+
 enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id)
 {
     (void)transport;
-    (void)node_id;
-    return SP_LINK_DOWN;
+    assert_int_equal(node_id, OTHER);
+    return other_link;
 }
 
 int sp_transport_send(struct sp_transport *transport,
@@ -162,6 +164,7 @@ static int setup(void **state)
     char text[256];
 
     assert_non_null(fixture);
+    other_link = SP_LINK_DOWN;
     (void)snprintf(fixture->path, sizeof fixture->path, "group-table-test-XXXXXX");
     assert_non_null(mkdtemp(fixture->path));
     store.path = fixture->path;
@@ -346,6 +349,106 @@ static void test_group_table_stopped_follower_leaves_the_leader_known(void **sta
     close_table(fixture);
 }
 
+/* ---- leading --------------------------------------------------------------------------------- */
+
+static struct sp_raft_group_status status_of(const struct fixture *fixture)
+{
+    struct sp_raft_group_status status;
+
+    sp_raft_group_status(fixture->open.group, &status);
+    return status;
+}
+
+static void turn(struct fixture *fixture)
+{
+    bool never = false;
+
+    (void)sp_loop_run_until(fixture->loop, &never, sp_loop_now_ms(fixture->loop) + 1);
+}
+
+static void hear(struct fixture *fixture, struct sp_peer_raft raft)
+{
+    struct sp_peer_message message = { .kind = SP_PEER_RAFT, .u.raft = raft };
+
+    message.u.raft.group_id = GROUP;
+    message.u.raft.from = OTHER_REPLICA;
+    message.u.raft.to = SELF_REPLICA;
+    sp_group_table_message(fixture->table, OTHER, &message);
+}
+
+/* The other replica says that it has everything up to `index`. */
+static void hear_stored(struct fixture *fixture, uint64_t index)
+{
+    uint64_t term = status_of(fixture).term;
+
+    hear(fixture,
+         (struct sp_peer_raft){
+             .kind = SP_PEER_APPEND_RESULT, .term = term, .request_term = term, .index = index });
+}
+
+/* This replica stands for election, the other votes for it and stores its first frame. */
+static void come_to_lead(struct fixture *fixture)
+{
+    for (unsigned i = 0; i < 5000 && status_of(fixture).role != SP_ROLE_LEADER; i++) {
+        uint64_t term = status_of(fixture).term;
+        turn(fixture);
+        if (status_of(fixture).role == SP_ROLE_CANDIDATE) {
+            hear(fixture,
+                 (struct sp_peer_raft){ .kind = SP_PEER_VOTE_RESULT,
+                                        .term = term + 1,
+                                        .flags = SP_PEER_PRE_VOTE | SP_PEER_GRANTED });
+            hear(fixture,
+                 (struct sp_peer_raft){ .kind = SP_PEER_VOTE_RESULT,
+                                        .term = status_of(fixture).term,
+                                        .flags = SP_PEER_GRANTED });
+        }
+    }
+    assert_int_equal(status_of(fixture).role, SP_ROLE_LEADER);
+    for (unsigned i = 0; i < 1000 && !status_of(fixture).ready; i++) {
+        hear_stored(fixture, status_of(fixture).last_index);
+        turn(fixture);
+    }
+    assert_true(status_of(fixture).ready);
+}
+
+static void on_submitted(struct sp_submit *submit, int status)
+{
+    (void)submit;
+    (void)status;
+}
+
+static int submit(struct fixture *fixture, struct sp_submit *submit)
+{
+    struct sp_iovec piece = { "x", 1 };
+
+    *submit = (struct sp_submit){ .cb = on_submitted };
+    return sp_raft_group_submit(fixture->open.group, SP_FRAME_COMMAND, &piece, 1, submit);
+}
+
+/* A steady stream would never let anybody have all of the log. */
+static void test_group_table_handing_over_holds_submits_back(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_submit submits[3];
+
+    open_group(fixture);
+    other_link = SP_LINK_UP;
+    come_to_lead(fixture);
+    assert_int_equal(submit(fixture, &submits[0]), 0);
+    assert_int_equal(sp_raft_group_transfer(fixture->open.group), SPATE_ERR_BUSY);
+    assert_int_equal(submit(fixture, &submits[1]), SPATE_ERR_NOT_READY);
+    hear_stored(fixture, status_of(fixture).last_index);
+    assert_int_equal(sp_raft_group_transfer(fixture->open.group), 0);
+    assert_int_equal(status_of(fixture).role, SP_ROLE_LEADER);
+    /* nobody comes: after a while it leads on */
+    for (unsigned i = 0; i < 2000 && submit(fixture, &submits[2]) != 0; i++) {
+        hear_stored(fixture, status_of(fixture).last_index);
+        turn(fixture);
+    }
+    assert_true(submits[2].index > submits[0].index);
+    close_table(fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -357,6 +460,8 @@ int main(void)
             test_group_table_removed_group_is_not_asked_while_it_closes, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_group_table_stopped_follower_leaves_the_leader_known, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_group_table_handing_over_holds_submits_back, setup, teardown),
     };
     return cmocka_run_group_tests_name("cluster/group_table", tests, NULL, NULL);
 }
