@@ -146,6 +146,10 @@ static int dispatch(struct sp_raft_group *group,
                     const struct sp_peer_raft *message,
                     const struct sp_slice *body)
 {
+    /* Batches carry the term in 31 bits (D4): a lie that took hold would stop every replica. */
+    if (message->term > INT32_MAX) {
+        return SPATE_ERR_MALFORMED;
+    }
     switch ((enum sp_peer_raft_kind)message->kind) {
     case SP_PEER_APPEND:
         return receive_append(group, message, body);

@@ -349,6 +349,20 @@ static void test_group_table_stopped_follower_leaves_the_leader_known(void **sta
     close_table(fixture);
 }
 
+/* Batches have 31 bits for it, and terms never go back. */
+static void test_group_table_impossible_terms_are_refused(void **state)
+{
+    struct fixture *fixture = *state;
+
+    open_group(fixture);
+    hear_leader(fixture, UINT64_C(1) << 31);
+    hear_leader(fixture, UINT64_MAX);
+    assert_int_equal(term_of(fixture), 1);
+    hear_leader(fixture, INT32_MAX);
+    assert_int_equal(term_of(fixture), INT32_MAX);
+    close_table(fixture);
+}
+
 /* ---- leading --------------------------------------------------------------------------------- */
 
 static struct sp_raft_group_status status_of(const struct fixture *fixture)
@@ -460,6 +474,8 @@ int main(void)
             test_group_table_removed_group_is_not_asked_while_it_closes, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_group_table_stopped_follower_leaves_the_leader_known, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_group_table_impossible_terms_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_group_table_handing_over_holds_submits_back, setup, teardown),
     };
