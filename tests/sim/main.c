@@ -20,6 +20,7 @@ enum {
     OPTION_JOBS,
     OPTION_SHRINK,
     OPTION_PROFILE,
+    OPTION_FIRST,
     JOBS_MAX = 16,
     SECONDS_MAX = 120, /* of one seed; a healthy one takes less than one */
 };
@@ -40,6 +41,7 @@ static const struct argp_option options[] = {
     { "fault-ms", OPTION_FAULT_MS, "N", 0, "End the fault phase after N milliseconds", 0 },
     { "jobs", OPTION_JOBS, "N", 0, "Seeds that run at once (2)", 0 },
     { "shrink", OPTION_SHRINK, NULL, 0, "Leave out what the failure does not need", 0 },
+    { "first", OPTION_FIRST, NULL, 0, "Stop at the first seed that fails", 0 },
     { "profile", OPTION_PROFILE, NULL, 0, "Print speed and size of the run", 0 },
     { 0 },
 };
@@ -50,6 +52,7 @@ struct arguments {
     unsigned jobs;
     bool shrink;
     bool profile;
+    bool first_only;
     struct sim_run_options run;
 };
 
@@ -90,6 +93,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         return 0;
     case OPTION_SHRINK:
         arguments->shrink = true;
+        return 0;
+    case OPTION_FIRST:
+        arguments->first_only = true;
         return 0;
     case OPTION_PROFILE:
         arguments->profile = true;
@@ -185,13 +191,13 @@ static void add_counts(struct sim_counts *sum, const struct sim_counts *counts)
 static void print_counts(const struct sim_counts *c)
 {
     (void)printf("  elections=%llu truncations=%llu checkpoints=%llu refills=%llu torn_tails=%llu "
-                 "duplicates=%llu transfers=%llu\n",
+                 "resent=%llu transfers=%llu\n",
                  (unsigned long long)c->elections,
                  (unsigned long long)c->truncations,
                  (unsigned long long)c->checkpoints,
                  (unsigned long long)c->refills,
                  (unsigned long long)c->torn_tails,
-                 (unsigned long long)c->duplicates,
+                 (unsigned long long)c->resent,
                  (unsigned long long)c->transfers);
     (void)printf("  kills=%llu power_cuts=%llu power_cuts_of_all=%llu stops=%llu pauses=%llu "
                  "partitions=%llu cuts=%llu disk_errors=%llu slow_disks=%llu clock_jumps=%llu "
@@ -267,7 +273,7 @@ static int command_many(const struct arguments *arguments)
             events += result.events;
             time_us += result.time_us;
         }
-        if (i < count) {
+        if (i < count && !(arguments->first_only && failures > 0)) {
             run.seed = arguments->first + i;
             start_child(child, &run);
         }

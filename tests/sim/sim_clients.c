@@ -168,6 +168,7 @@ static void producer_main(void *arg)
     while (spate_producer_pending(producer) > 0) {
         (void)spate_producer_flush(producer, 1000);
     }
+    sim_model.counts.resent += spate_producer_retries(producer);
     own->done = true;
     spate_producer_free(producer);
     spate_client_free(client);
@@ -245,6 +246,9 @@ static void consumer_main(void *arg)
         rv = spate_consumer_next(consumer, (int)draw(0, 200), &message);
         if (rv == 0) {
             take_message(reading, &message);
+        } else if (rv == SPATE_ERR_IO && sim_cluster.errors_planned) {
+            sim_clients_kill(own); /* its partition is paused now: a new life reads it all again */
+            sim_fiber_sleep(SIM_SECOND);
         } else if (rv != SPATE_ERR_AGAIN) {
             sim_fail("a consumer is told %s: %s", spate_error_name(rv), spate_client_error(client));
         } else {

@@ -142,6 +142,7 @@ void sim_cluster_start(struct sim_node *node)
     sim_process_start(process);
     sp_list_init(&node->observers);
     node->stopping = false;
+    node->replica_closed = false;
     node->disk_suspect = process->disk->capacity_bytes < SIM_DISK_BYTES;
     struct sim_process *before = sim_enter(process);
     int rv = sp_loop_new(WORKERS, &node->loop);
@@ -191,8 +192,12 @@ void sim_cluster_kill(struct sim_node *node, enum sim_death death)
 void sim_cluster_start_all(void)
 {
     for (unsigned i = 0; i < sim_cluster.node_count; i++) {
-        if (!sim_cluster.nodes[i].process->alive) {
-            sim_cluster_start(&sim_cluster.nodes[i]);
+        struct sim_node *node = &sim_cluster.nodes[i];
+        if (node->replica_closed) {
+            sim_process_kill(node->process, SIM_DEATH_KILL);
+        }
+        if (!node->process->alive) {
+            sim_cluster_start(node);
         }
     }
 }

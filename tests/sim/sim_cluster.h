@@ -22,7 +22,8 @@ struct sim_node {
     struct sp_loop *loop;
     struct sp_node *node;
     bool stopping;
-    bool disk_suspect; /* an error was injected since its last start: it may refuse to go on */
+    bool disk_suspect;   /* an error was injected since its last start: it may refuse to go on */
+    bool replica_closed; /* a replica has stopped or did not open: it waits for a restart */
     struct sp_list observers; /* of its running groups, struct sim_observer */
     uint64_t down_since_us;
 };
@@ -59,7 +60,8 @@ void sim_cluster_stop(struct sim_node *node);
 /* Kills it and restarts it later. */
 void sim_cluster_kill(struct sim_node *node, enum sim_death death);
 
-/* Starts every node that is down, now. */
+/* Starts every node that is down, now, and restarts those that have given up a replica, as their
+ * operator would. */
 void sim_cluster_start_all(void);
 
 /* "10.0.0.1:7700,..." of all nodes. */

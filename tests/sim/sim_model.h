@@ -74,11 +74,6 @@ struct sim_place {
     struct sim_group *group; /* once a record was seen */
 };
 
-struct sim_writer {
-    uint32_t refused_first; /* numbers [first, end) of a place that were reported as not stored: */
-    uint32_t process;
-};
-
 struct sim_counts {
     uint64_t elections;
     uint64_t committed_frames;
@@ -96,7 +91,7 @@ struct sim_counts {
     uint64_t disk_errors;
     uint64_t truncations;
     uint64_t torn_tails;
-    uint64_t duplicates; /* batches recognised as sent before */
+    uint64_t resent; /* batches */
     uint64_t checkpoints;
     uint64_t restarts;
     uint64_t transfers;

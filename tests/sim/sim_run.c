@@ -184,16 +184,42 @@ void sim_run(const struct sim_run_options *options, struct sim_result *out_resul
 
 /* ---- traces ---------------------------------------------------------------------------------- */
 
+/* A replica was given up. Without a disk error there is no reason to; with one, the data must still
+ * not be found damaged. */
+static void note_replica_closed(const char *facts)
+{
+    struct sim_node *node = sim.current->owner;
+
+    node->replica_closed = true;
+    if ((!node->disk_suspect && node->process->doomed == SIM_DEATH_NONE) ||
+        strstr(facts, "error=CORRUPT") != NULL) {
+        sim_fail("%s gives up a replica: %s", node->process->name, facts);
+    }
+}
+
 bool sim_trace_seen(enum sp_trace_level level,
                     const char *component,
                     const char *message,
                     const char *facts)
 {
+    static const struct {
+        const char *message;
+        uint64_t *count;
+    } counted[] = {
+        { "uncommitted tail replaced", &sim_model.counts.truncations },
+        { "torn tail cut", &sim_model.counts.torn_tails },
+    };
+
     (void)level;
     (void)component;
-    (void)facts;
-    if (strcmp(message, "uncommitted tail replaced") == 0) {
-        sim_model.counts.truncations += 1;
+    for (unsigned i = 0; i < sizeof counted / sizeof counted[0]; i++) {
+        if (strcmp(message, counted[i].message) == 0) {
+            *counted[i].count += 1;
+        }
+    }
+    if (strcmp(message, "replica cannot be opened and stays closed") == 0 ||
+        strcmp(message, "replica stopped itself") == 0) {
+        note_replica_closed(facts);
     }
     return true;
 }
