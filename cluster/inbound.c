@@ -57,6 +57,15 @@ static void on_hello(struct sp_inbound *inbound, const struct sp_peer_hello *hel
     struct sp_node_port *port = inbound->port;
     char text[SP_REFUSAL_SIZE] = "";
 
+    if (inbound->greeted && hello->node_id != inbound->hello.node_id) {
+        (void)snprintf(text,
+                       sizeof text,
+                       "this connection is node %u's, it cannot become node %u's",
+                       inbound->hello.node_id,
+                       hello->node_id);
+        refuse(inbound, text); /* `ended` must find the node that `hello` told of */
+        return;
+    }
     inbound->hello = *hello;
     if (port->handler->hello(port->arg, inbound, hello, text) != 0) {
         refuse(inbound, text);

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -519,6 +520,25 @@ static void test_transport_node_that_never_was_up_is_not_dead(void **state)
     assert_int_equal(fixture.nodes[1].dead_ms[2], 0);
 }
 
+/* Sockets that this process cannot have say nothing of the other one. */
+static void test_transport_failure_to_connect_of_its_own_is_no_death(void **state)
+{
+    struct rlimit limit;
+
+    (void)state;
+    start_formed_cluster();
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    const struct rlimit none = { .rlim_cur = 0, .rlim_max = limit.rlim_max };
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    stop(3);
+    RUN_UNTIL(fixture.nodes[1].down_ms[3] != 0);
+    run_ms(100);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(fixture.nodes[1].dead_ms[3], 0);
+    assert_int_equal(fixture.nodes[1].links[2], SP_LINK_UP);
+    RUN_UNTIL(fixture.nodes[1].links[3] == SP_LINK_DEAD);
+}
+
 /* ---- refusals -------------------------------------------------------------------------------- */
 
 static void expect_refusal(struct raw *raw, const char *words)
@@ -607,6 +627,26 @@ static void test_transport_second_connection_of_a_node_replaces_the_first(void *
     assert_false(second.closed);
     sp_conn_close(second.conn, false);
     RUN_UNTIL(second.closed);
+}
+
+static void test_transport_connection_that_changes_its_node_is_refused(void **state)
+{
+    struct sp_peer_message second = hello_of(2, 102, SP_IDENTITY_EMPTY);
+    struct sp_peer_message third = hello_of(3, 103, SP_IDENTITY_EMPTY);
+    struct raw raw;
+    struct raw again;
+
+    (void)state;
+    start(1);
+    raw_connect(&raw, 1);
+    raw_send(&raw, &second);
+    raw_send(&raw, &third);
+    expect_refusal(&raw, "this connection is node 2's");
+    raw_connect(&again, 1);
+    raw_send(&again, &second); /* meets nothing of the first one */
+    RUN_UNTIL(again.hellos == 1);
+    sp_conn_close(again.conn, false);
+    RUN_UNTIL(again.closed);
 }
 
 static void test_transport_other_version_is_told_why(void **state)
@@ -789,10 +829,12 @@ int main(void)
         TRANSPORT_TEST(test_transport_send_without_a_link_is_dropped),
         TRANSPORT_TEST(test_transport_dead_node_is_reported_at_once),
         TRANSPORT_TEST(test_transport_node_that_never_was_up_is_not_dead),
+        TRANSPORT_TEST(test_transport_failure_to_connect_of_its_own_is_no_death),
         TRANSPORT_TEST(test_transport_other_cluster_is_refused),
         TRANSPORT_TEST(test_transport_unexpected_node_at_an_address_is_refused),
         TRANSPORT_TEST(test_transport_impostors_are_refused),
         TRANSPORT_TEST(test_transport_second_connection_of_a_node_replaces_the_first),
+        TRANSPORT_TEST(test_transport_connection_that_changes_its_node_is_refused),
         TRANSPORT_TEST(test_transport_other_version_is_told_why),
         TRANSPORT_TEST(test_transport_garbage_and_silence_are_closed),
         TRANSPORT_TEST(test_transport_slow_peer_makes_the_queue_grow_to_its_bound_only),
