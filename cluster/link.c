@@ -208,8 +208,8 @@ static void on_connect(void *arg, struct sp_stream *stream, int status)
 
     if (status != 0) {
         /* A quick refusal means that nobody listens there any more. */
-        bool dead =
-            link->was_up && sp_loop_now_ms(link->loop) - link->step_began_ms <= REFUSED_MS_MAX;
+        bool dead = link->was_up && status == SPATE_ERR_UNREACHABLE &&
+                    sp_loop_now_ms(link->loop) - link->step_began_ms <= REFUSED_MS_MAX;
 
         drop_stream(&link->stream);
         link->was_up = link->was_up && !dead;
@@ -251,7 +251,7 @@ static void on_probe(void *arg, struct sp_stream *stream, int status)
 
     (void)stream;
     drop_stream(&link->probe);
-    if (status != 0 && link->step == LINK_UP) {
+    if (status == SPATE_ERR_UNREACHABLE && link->step == LINK_UP) {
         sp_conn_close(link->conn, false); /* connecting again will tell whether it is dead */
     }
 }

@@ -54,17 +54,37 @@ static void conclude(struct sp_stream *stream, int status)
     sp_loop_defer(stream->loop, &stream->report);
 }
 
+/* Errors that come from this side alone. */
+static bool is_local(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
+           error == EADDRNOTAVAIL || error == ENETDOWN || error == ENETUNREACH;
+}
+
+static void give_up(struct sp_stream *stream)
+{
+    conclude(stream, stream->tried ? SPATE_ERR_UNREACHABLE : SPATE_ERR_BUSY);
+}
+
 /* Begins one attempt. False when it failed at once. */
 static bool begin_attempt(struct sp_stream *stream, const struct sockaddr *address, socklen_t size)
 {
     int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     if (fd < 0) {
+        stream->tried |= !is_local(errno);
         return false;
     }
     sp_socket_prepare(fd);
-    int rv = connect(fd, address, size);
-    if ((rv != 0 && errno != EINPROGRESS && errno != EINTR) || sp_stream_adopt(stream, fd) != 0) {
+    int error = connect(fd, address, size) == 0 ? 0 : errno;
+    if (error == EINPROGRESS || error == EINTR) {
+        error = 0;
+    }
+    if (error == 0 && sp_stream_adopt(stream, fd) != 0) {
+        error = ENOMEM;
+    }
+    if (error != 0) {
+        stream->tried |= !is_local(error);
         (void)close(fd); /* nothing was sent */
         return false;
     }
@@ -82,7 +102,7 @@ static void try_candidates(struct sp_stream *stream)
             return;
         }
     }
-    conclude(stream, SPATE_ERR_UNREACHABLE);
+    give_up(stream);
 }
 
 static void on_attempt_closed(uv_handle_t *handle)
@@ -123,6 +143,7 @@ void sp_stream_on_connected(struct sp_stream *stream)
         conclude(stream, 0);
         return;
     }
+    stream->tried |= rv != 0 || !is_local(error);
     uv_close((uv_handle_t *)&stream->poll, on_attempt_closed);
     (void)close(stream->fd); /* nothing was sent */
     stream->fd = -1;
@@ -135,6 +156,7 @@ static void on_resolved(uv_getaddrinfo_t *resolver, int status, struct addrinfo 
     stream->resolving = false;
     stream->candidates = status == 0 ? candidates : NULL;
     stream->next = stream->candidates;
+    stream->tried = status != 0 && status != UV_EAI_AGAIN && status != UV_EAI_MEMORY;
     if (stream->closing) {
         sp_stream_advance_close(stream);
     } else {
@@ -163,7 +185,7 @@ static void connect_numeric(struct sp_stream *stream)
 
     stream->state = STREAM_CONNECTING;
     if (!begin_attempt(stream, (struct sockaddr *)&stream->candidate, size)) {
-        conclude(stream, SPATE_ERR_UNREACHABLE);
+        give_up(stream);
     }
 }
 

@@ -39,6 +39,7 @@ struct sp_stream {
     struct addrinfo *candidates;       /* of the resolver; owned */
     const struct addrinfo *next;       /* candidate to try next */
     struct sockaddr_storage candidate; /* the only one, of a numeric address */
+    bool tried;                        /* an attempt failed, and not for want of our own means */
     bool connect_done;                 /* connect_status waits to be told */
     int connect_status;
     sp_connect_cb connect_cb;
