@@ -16,6 +16,9 @@
  * for a while loses one round at most: its timers are due at once when it goes on. */
 #define DOUBT_ROUNDS 4
 
+/* How soon a fetch looks again whether its peer has taken earlier answers. */
+#define ROOM_PAUSE_MS 20
+
 #define NOT_LED_TEXT "the partition is no longer led here: look it up"
 
 struct fetch {
@@ -266,6 +269,7 @@ static void on_read(struct sp_log_read *read, int status)
     }
     if (!enough(fetch, partition)) {
         sp_log_read_release(read);
+        sp_request_unreserve(&fetch->request);
         if (sp_partition_serves(partition)) {
             wait(fetch, partition);
         } else {
@@ -276,12 +280,28 @@ static void on_read(struct sp_log_read *read, int status)
     answer(fetch, partition);
 }
 
+/* A peer that asks for more than it takes costs no more memory than its share (D14). */
+static void wait_for_room(struct fetch *fetch, struct sp_partition *partition)
+{
+    uint64_t now_ms = sp_loop_now_ms(fetch->broker->options.loop);
+
+    if (sp_timer_start(&fetch->timer, now_ms + ROOM_PAUSE_MS) != 0) {
+        fail(fetch, SPATE_ERR_NOMEM, NULL);
+        return;
+    }
+    sp_list_append(&partition->fetches, &fetch->node);
+}
+
 static void read_batches(struct fetch *fetch, struct sp_partition *partition)
 {
     struct sp_log *log = sp_raft_group_log(partition->group);
     struct sp_raft_group_status status;
     int rv;
 
+    if (!sp_request_reserve(&fetch->request, (size_t)fetch->asked.max_bytes)) {
+        wait_for_room(fetch, partition);
+        return;
+    }
     sp_raft_group_status(partition->group, &status);
     fetch->read.by = SP_LOG_READ_OFFSET;
     fetch->read.start = fetch->offset;
