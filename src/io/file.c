@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -206,4 +207,14 @@ int sp_file_lock(struct sp_file *file)
         return SPATE_ERR_LOCKED;
     }
     return rv == 0 ? 0 : sp_error_of_errno(errno);
+}
+
+uint64_t sp_file_raise_limit(void)
+{
+    struct rlimit limit = { .rlim_cur = 0 };
+
+    (void)getrlimit(RLIMIT_NOFILE, &limit); /* fails only for a wrong address */
+    rlim_t before = limit.rlim_cur;
+    limit.rlim_cur = limit.rlim_max;
+    return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_max : before;
 }

@@ -51,6 +51,10 @@ int sp_file_truncate(struct sp_file *file, uint64_t size);
 /* Takes the exclusive lock of an open file for this process. SPATE_ERR_LOCKED. Ends with close. */
 int sp_file_lock(struct sp_file *file);
 
+/* Programs with many logs and connections: lets this process have as many files open as the system
+ * allows at most, and returns how many that are. */
+uint64_t sp_file_raise_limit(void);
+
 /* ---- directories ----------------------------------------------------------------------------- */
 
 /* SPATE_ERR_EXISTS when it exists. Parents are not created. */

@@ -7,6 +7,7 @@
 #include "base/attr.h"
 #include "base/limits.h"
 #include "base/trace.h"
+#include "io/file.h"
 #include "server/config.h"
 #include "server/node.h"
 #include "server/trace_sink.h"
@@ -149,6 +150,8 @@ static int run(const struct sp_config *config, const struct sp_transport_options
     char text[512];
     int rv = sp_loop_new(SP_WORKERS_PER_SHARD, &program.loop);
 
+    /* Each log that is written to and each connection holds one; 1024 is a common default. */
+    uint64_t files_max = sp_file_raise_limit();
     if (rv == 0) {
         rv = sp_loop_on_terminate(program.loop, on_terminate, &program);
     }
@@ -167,12 +170,13 @@ static int run(const struct sp_config *config, const struct sp_transport_options
     }
     SP_TRACE_INFO("node",
                   "started",
-                  "version=%s node=%u client=%s peer=%s data=%s",
+                  "version=%s node=%u client=%s peer=%s data=%s files_max=%llu",
                   SPATE_VERSION,
                   config->node_id,
                   config->listen_client,
                   config->listen_peer,
-                  config->data_dir);
+                  config->data_dir,
+                  (unsigned long long)files_max);
     sp_loop_run(program.loop);
     if (program.failed) {
         return EXIT_RUNTIME; /* nothing is flushed or closed: the disk is not to be trusted */

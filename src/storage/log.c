@@ -282,6 +282,13 @@ void sp_log_trim_tail(struct sp_log *log, size_t bytes_max)
     }
 }
 
+void sp_log_cool(struct sp_log *log)
+{
+    sp_log_trim_tail(log, 0);
+    sp_file_close(log->file); /* NULL while a flush has it; the next one opens it again */
+    log->file = NULL;
+}
+
 void sp_log_roll(struct sp_log *log)
 {
     log->roll = true;

@@ -171,6 +171,9 @@ static inline struct sp_tail_entry *sp_log_tail_entry(const struct sp_log *log, 
 /* Drops durable frames from memory until at most `bytes_max` remain. */
 void sp_log_trim_tail(struct sp_log *log, size_t bytes_max);
 
+/* The log is idle: gives back the memory of durable frames, and the open file. */
+void sp_log_cool(struct sp_log *log);
+
 /* The secret number for the markers of a segment. */
 uint64_t sp_log_marker_key(uint64_t key_seed, uint64_t group_id, uint64_t base);
 

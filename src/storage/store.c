@@ -114,7 +114,7 @@ static void cool_down(struct sp_timer *timer)
         if (log->warm_since_ms + SP_COOL_AFTER_MS > now_ms) {
             break;
         }
-        sp_log_trim_tail(log, 0);
+        sp_log_cool(log);
         sp_list_remove(&log->warm_node);
     }
     start_cooling(store);

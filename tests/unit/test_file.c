@@ -311,6 +311,19 @@ static void test_path_free_bytes_of_disk(void **state)
 
 #define FILE_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
+static void test_file_raise_limit_reaches_what_the_system_allows(void **state)
+{
+    struct rlimit limit;
+
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    const struct rlimit less = { .rlim_cur = 50, .rlim_max = limit.rlim_max };
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &less), 0);
+    assert_int_equal(sp_file_raise_limit(), limit.rlim_max);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(limit.rlim_cur, limit.rlim_max);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -320,6 +333,7 @@ int main(void)
         FILE_TEST(test_file_full_device_has_no_space),
         FILE_TEST(test_file_short_write_goes_on_behind_what_was_written),
         FILE_TEST(test_file_lock_refused_for_second_open),
+        cmocka_unit_test(test_file_raise_limit_reaches_what_the_system_allows),
         FILE_TEST(test_dir_list_is_sorted_and_ends_on_request),
         FILE_TEST(test_dir_list_survives_every_failing_allocation),
         FILE_TEST(test_dir_create_rename_and_sync),
