@@ -62,7 +62,9 @@ static int write_entries(struct sp_raft_group *group, const struct raft_update *
     int rv = 0;
 
     if (index <= sp_log_last_index(group->log)) {
-        SP_ASSERT(index > group->applied);
+        if (index <= group->applied) {
+            return SPATE_ERR_CORRUPT; /* no honest leader has another frame there */
+        }
         if (group->persisted_waiting >= index) {
             group->persisted_waiting = index - 1;
         }
