@@ -2,6 +2,7 @@
 """A full disk: the node stops itself and says why, the others go on, nothing is lost."""
 
 import os
+import shutil
 import subprocess
 import unittest
 
@@ -32,6 +33,8 @@ class DiskFullTest(unittest.TestCase):
             cluster.missing("root, to mount a small disk")
         nodes = cluster.Cluster(3, settings=["storage.segment.bytes=1048576"])
         victim = nodes.nodes[2]
+        # The mount goes after the nodes, and only then can the rest of the directory go.
+        self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
         self.mount(victim.data, DISK_MIB)
         with nodes:
             nodes.spate("topic", "create", "t", "-p", "1", "-r", "3")
