@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/crc32c.h"
+#include "base/mem.h"
 #include "spate/error.h"
 #include "tests/lib/crash_disk_parts.h"
 #include "tests/lib/crash_loop.h"
@@ -235,6 +236,7 @@ static void read_all(struct crash_life_log *log)
             },
         };
 
+        sp_mem_fail_at(0);
         int rv = sp_log_read_start(log->log, &reading.read);
         crash_require(rv == 0 && crash_loop_until(log->life->loop, &reading.done),
                       "log %u: reading does not start or end",
@@ -366,6 +368,9 @@ void crash_log_open(struct crash_life_log *log)
     };
     sp_store_open_replica(life->store, &log->open);
     crash_require(crash_loop_until(life->loop, &log->done), "log %u: is not opened", log->number);
+    if (log->status == SPATE_ERR_NOMEM && life->memory_fails) {
+        return;
+    }
     if (log->status != 0) {
         crash_require(crash_disk_has_failed(life->disk), "%s", log->open.text);
         return;
@@ -420,7 +425,9 @@ static void on_failed(void *arg, int status, const char *text)
 {
     struct crash_life *life = arg;
 
-    crash_require(!life->failed && crash_disk_has_failed(life->disk),
+    bool no_memory = life->memory_fails && status == SPATE_ERR_NOMEM;
+
+    crash_require(!life->failed && (no_memory || crash_disk_has_failed(life->disk)),
                   "an error out of nothing: %s %s",
                   spate_error_name(status),
                   text);

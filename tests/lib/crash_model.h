@@ -81,6 +81,7 @@ struct crash_life {
     uint64_t identity_sequence;
     uint32_t identity_step;
     bool failed;
+    bool memory_fails; /* now and then, during work */
     struct crash_life_log logs[CRASH_LOGS];
 };
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/crc32c.h"
+#include "base/mem.h"
 #include "spate/error.h"
 #include "storage/checkpoint.h"
 #include "tests/lib/crash_disk_parts.h"
@@ -12,6 +13,7 @@
 
 #define PAYLOAD_MAX 6000
 #define APPEND_MAX 5
+#define ALLOCATIONS_MAX 12
 #define FRAMES_MAX 120 /* of a log; then it is replaced by an install */
 
 static uint64_t below(struct crash_life *life, uint64_t bound)
@@ -19,10 +21,21 @@ static uint64_t below(struct crash_life *life, uint64_t bound)
     return sp_rand_below(&life->rand, bound);
 }
 
+/* Lets one of the next allocations fail. */
+static void upset_memory(struct crash_life *life)
+{
+    if (life->memory_fails) {
+        sp_mem_fail_at(1 + below(life, ALLOCATIONS_MAX));
+    }
+}
+
 static void require_stopped(const struct crash_life *life, int rv, const char *what)
 {
-    crash_require(
-        rv == 0 || (rv == SPATE_ERR_STOPPED && life->failed), "%s: %s", what, spate_error_name(rv));
+    crash_require(rv == 0 || (rv == SPATE_ERR_STOPPED && life->failed) ||
+                      (rv == SPATE_ERR_NOMEM && life->memory_fails),
+                  "%s: %s",
+                  what,
+                  spate_error_name(rv));
 }
 
 void crash_life_settle(struct crash_life *life)
@@ -136,6 +149,7 @@ make_frame(struct crash_life_log *log, uint64_t index, uint64_t term, uint32_t c
         .index = index,
         .append_time_ms = log->log != NULL ? sp_log_last_append_time_ms(log->log) : 0,
     };
+    sp_mem_fail_at(0); /* the test's own memory */
     struct sp_blob *blob = sp_blob_new(sp_log_frame_size(frame.length));
 
     memset(bytes, (int)below(log->life, 256), size);
@@ -159,6 +173,7 @@ static void append_frames(struct crash_life_log *log)
         (void)sp_log_frame_decode(frames[i].bytes, frames[i].size, &frame);
         chain = frame.chain;
     }
+    upset_memory(log->life);
     int rv = sp_log_append(log->log, frames, count);
     require_stopped(log->life, rv, "append");
     for (unsigned i = 0; i < count; i++) {
@@ -213,8 +228,10 @@ static void install(struct crash_life_log *log)
         return;
     }
     crash_state_make(index, chain, state);
+    sp_mem_fail_at(0); /* the test's own memory */
     struct sp_blob *image = sp_checkpoint_encode(
         log->number + 1, &point, &epoch, 1, NULL, 0, (const uint8_t *)state, sizeof state);
+    upset_memory(life);
     int rv = sp_log_install(log->log, image->bytes, image->size);
     sp_blob_unref(image);
     require_stopped(life, rv, "install");
@@ -264,7 +281,8 @@ static void on_work_read(struct sp_log_read *read, int status)
 {
     struct work_read *work = SP_CONTAINER_OF(read, struct work_read, read);
 
-    crash_require(status == 0 || status == SPATE_ERR_NOT_FOUND || status == SPATE_ERR_CANCELED,
+    crash_require(status == 0 || status == SPATE_ERR_NOT_FOUND || status == SPATE_ERR_CANCELED ||
+                      (status == SPATE_ERR_NOMEM && work->log->life->memory_fails),
                   "log %u: a read ends with %s",
                   work->log->number,
                   spate_error_name(status));
@@ -346,7 +364,10 @@ static void on_created(struct sp_replica_open *open, int status)
     struct crash_life_log *log = SP_CONTAINER_OF(open, struct crash_life_log, open);
     struct crash_log_promise *promise = &log->life->promise.logs[log->number];
 
-    crash_require(status == 0 || crash_disk_has_failed(log->life->disk), "%s", open->text);
+    crash_require(status == 0 || crash_disk_has_failed(log->life->disk) ||
+                      (status == SPATE_ERR_NOMEM && log->life->memory_fails),
+                  "%s",
+                  open->text);
     log->busy = false;
     log->done = true;
     if (status != 0) {
@@ -403,6 +424,7 @@ static void delete_log(struct crash_life_log *log)
         return;
     }
     life->promise.logs[log->number].state = CRASH_LOG_DELETING;
+    sp_mem_fail_at(0); /* what follows says when it is durable */
     int rv = sp_store_delete_replica(life->store, log->number + 1, log->open.replica_id);
     crash_require(rv == 0, "delete: %s", spate_error_name(rv));
     log->gone = true;
@@ -451,6 +473,7 @@ static void work_on(struct crash_life_log *log)
 void crash_life_work(struct crash_life *life, unsigned steps)
 {
     for (unsigned i = 0; i < steps; i++) {
+        upset_memory(life);
         if (below(life, 25) == 0) {
             change_identity(life);
         } else {
@@ -459,6 +482,7 @@ void crash_life_work(struct crash_life *life, unsigned steps)
         for (uint64_t turns = below(life, 3); turns > 0; turns--) {
             crash_loop_turn(life->loop);
         }
+        sp_mem_fail_at(0);
         for (unsigned j = 0; j < CRASH_LOGS; j++) {
             const struct crash_life_log *log = &life->logs[j];
             struct crash_log_promise *promise = &life->promise.logs[j];

@@ -177,10 +177,10 @@ static void test_storage_crash_after_a_vote_without_memory_leaves_metadata_that_
     }
 }
 
-/* ---- errors of the disk ---------------------------------------------------------------------- */
+/* ---- errors of disk and memory ---------------------------------------------------------------------- */
 
-/* One operation fails, or all from one on; then power does. */
-static void run_fault(uint64_t seed)
+/* Work under errors, then power fails. */
+static void run_fault(uint64_t seed, bool of_memory)
 {
     static const int codes[] = { SPATE_ERR_IO, SPATE_ERR_NO_SPACE };
     struct crash_history *history = crash_history_new();
@@ -190,12 +190,15 @@ static void run_fault(uint64_t seed)
     struct sp_rand rand;
 
     sp_rand_init(&rand, seed);
-    crash_disk_fail(disk,
-                    sp_rand_below(&rand, FAULT_OPERATIONS),
-                    sp_rand_below(&rand, 2) == 0,
-                    codes[sp_rand_below(&rand, 2)]);
+    if (!of_memory) { /* one operation fails, or all from one on */
+        crash_disk_fail(disk,
+                        sp_rand_below(&rand, FAULT_OPERATIONS),
+                        sp_rand_below(&rand, 2) == 0,
+                        codes[sp_rand_below(&rand, 2)]);
+    }
     crash_life_init(&life, disk, history, &nothing, sp_rand_next(&rand));
     if (crash_life_open(&life, true)) {
+        life.memory_fails = of_memory;
         crash_life_work(&life, FAULT_STEPS);
     }
     struct crash_promise promise = life.promise;
@@ -215,7 +218,19 @@ static void test_storage_crash_after_an_error_of_the_disk_keeps_what_was_promise
     (void)state;
     for (uint64_t seed = 1; seed <= FAULT_SEEDS; seed++) {
         crash_model_context("fault seed %llu", (unsigned long long)seed);
-        run_fault(seed);
+        run_fault(seed, false);
+        assert_int_equal(sp_mem_live_count(), live);
+    }
+}
+
+static void test_storage_crash_after_failing_allocations_keeps_what_was_promised(void **state)
+{
+    uint64_t live = sp_mem_live_count();
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= FAULT_SEEDS; seed++) {
+        crash_model_context("memory seed %llu", (unsigned long long)seed);
+        run_fault(seed, true);
         assert_int_equal(sp_mem_live_count(), live);
     }
 }
@@ -227,6 +242,7 @@ int main(void)
         cmocka_unit_test(test_storage_crash_of_the_first_opening_does_not_endanger_the_second),
         cmocka_unit_test(test_storage_crash_after_a_vote_without_memory_leaves_metadata_that_opens),
         cmocka_unit_test(test_storage_crash_after_an_error_of_the_disk_keeps_what_was_promised),
+        cmocka_unit_test(test_storage_crash_after_failing_allocations_keeps_what_was_promised),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
