@@ -157,7 +157,7 @@ static bool is_choice(const char *choices, const char *value)
     return false;
 }
 
-static bool parse_number(const char *text, uint32_t min, uint32_t max, uint32_t *out)
+bool sp_config_parse_number(const char *text, uint32_t min, uint32_t max, uint32_t *out)
 {
     char *end = NULL;
     unsigned long long value;
@@ -182,7 +182,7 @@ static int set_value(struct sp_config *config,
 
     if (key->type == SP_CONFIG_NUMBER) {
         uint32_t number;
-        if (!parse_number(value, key->min, key->max, &number)) {
+        if (!sp_config_parse_number(value, key->min, key->max, &number)) {
             return refuse(error, where, key, value);
         }
         memcpy(field, &number, sizeof number);
@@ -356,154 +356,4 @@ void sp_config_print(const struct sp_config *config, FILE *out)
             (void)fprintf(out, "%s: %s\n", keys[i].name, field);
         }
     }
-}
-
-/* ---- what concerns several keys -------------------------------------------------------------- */
-
-static int parse_seed(const char *text,
-                      size_t size,
-                      uint32_t *out_node_id,
-                      char *out_address,
-                      struct sp_config_error *error)
-{
-    const char *at = memchr(text, '@', size);
-    char number[16];
-    size_t digits = at == NULL ? 0 : (size_t)(at - text);
-    size_t address_size = at == NULL ? 0 : size - digits - 1;
-
-    if (digits == 0 || digits >= sizeof number || address_size == 0 ||
-        address_size >= SP_ADDRESS_SIZE_MAX || memchr(at + 1, ':', address_size) == NULL) {
-        (void)snprintf(error->text,
-                       sizeof error->text,
-                       "cluster.seeds: `%.*s` must look like ID@HOST:PORT",
-                       (int)size,
-                       text);
-        return SPATE_ERR_CONFIG;
-    }
-    memcpy(number, text, digits);
-    number[digits] = '\0';
-    if (!parse_number(number, 1, SP_NODE_ID_MAX, out_node_id)) {
-        (void)snprintf(error->text,
-                       sizeof error->text,
-                       "cluster.seeds: `%s` must be a node id from 1 to %d",
-                       number,
-                       SP_NODE_ID_MAX);
-        return SPATE_ERR_CONFIG;
-    }
-    memcpy(out_address, at + 1, address_size);
-    out_address[address_size] = '\0';
-    return 0;
-}
-
-static int parse_seeds(const struct sp_config *config,
-                       struct sp_transport_options *out,
-                       struct sp_config_error *error)
-{
-    const char *at = config->seeds;
-
-    while (*at != '\0') {
-        size_t size = strcspn(at, ",");
-        unsigned n = out->seed_count;
-        int rv;
-        if (n == SP_NODES_MAX) {
-            (void)snprintf(
-                error->text, sizeof error->text, "cluster.seeds: at most %d", SP_NODES_MAX);
-            return SPATE_ERR_CONFIG;
-        }
-        rv = parse_seed(at, size, &out->seeds[n].node_id, out->seeds[n].address, error);
-        if (rv != 0) {
-            return rv;
-        }
-        for (unsigned i = 0; i < n; i++) {
-            if (out->seeds[i].node_id == out->seeds[n].node_id) {
-                (void)snprintf(error->text,
-                               sizeof error->text,
-                               "cluster.seeds: node %u is listed twice",
-                               out->seeds[n].node_id);
-                return SPATE_ERR_CONFIG;
-            }
-        }
-        out->seed_count += 1;
-        at += size + (at[size] == ',' ? 1 : 0);
-    }
-    return 0;
-}
-
-/* "Listen on every address" is nothing that a client could connect to. */
-static bool is_wildcard(const char *address)
-{
-    return strncmp(address, "0.0.0.0:", 8) == 0 || strncmp(address, "[::]:", 5) == 0;
-}
-
-static int check_advertised(const struct sp_config *config, struct sp_config_error *error)
-{
-    const char *told =
-        config->advertise_client[0] == '\0' ? config->listen_client : config->advertise_client;
-
-    if (!is_wildcard(told)) {
-        return 0;
-    }
-    (void)snprintf(error->text,
-                   sizeof error->text,
-                   "advertise.client: clients cannot connect to %s: set it to the address under "
-                   "which they reach this node",
-                   told);
-    return SPATE_ERR_CONFIG;
-}
-
-int sp_config_finish(const struct sp_config *config,
-                     struct sp_transport_options *out_transport,
-                     struct sp_config_error *error)
-{
-    bool is_seed = false;
-    int rv;
-
-    memset(out_transport, 0, sizeof *out_transport);
-    out_transport->node_id = config->node_id;
-    out_transport->listen = config->listen_peer;
-    out_transport->advertise =
-        config->advertise_peer[0] == '\0' ? config->listen_peer : config->advertise_peer;
-    if (config->heartbeat_ms * 2 > config->election_timeout_ms) {
-        (void)snprintf(error->text,
-                       sizeof error->text,
-                       "raft.heartbeat.ms (%u) must be at most half of raft.election.timeout.ms "
-                       "(%u)",
-                       config->heartbeat_ms,
-                       config->election_timeout_ms);
-        return SPATE_ERR_CONFIG;
-    }
-    rv = check_advertised(config, error);
-    if (rv != 0) {
-        return rv;
-    }
-    rv = parse_seeds(config, out_transport, error);
-    if (rv != 0) {
-        return rv;
-    }
-    if (out_transport->seed_count == 0) {
-        out_transport->seed_count = 1;
-        out_transport->seeds[0].node_id = config->node_id;
-        (void)snprintf(out_transport->seeds[0].address,
-                       sizeof out_transport->seeds[0].address,
-                       "%s",
-                       out_transport->advertise);
-        return 0;
-    }
-    for (unsigned i = 0; i < out_transport->seed_count; i++) {
-        if (out_transport->seeds[i].node_id == config->node_id) {
-            is_seed = true;
-            if (config->advertise_peer[0] == '\0') {
-                out_transport->advertise = out_transport->seeds[i].address;
-            }
-        }
-    }
-    if (!is_seed) {
-        (void)snprintf(error->text,
-                       sizeof error->text,
-                       "cluster.seeds does not list this node (node.id is %u): every node of the "
-                       "cluster stands in the list",
-                       config->node_id);
-        return SPATE_ERR_CONFIG;
-    }
-    return 0;
 }

@@ -34,6 +34,9 @@ int sp_config_set_at(struct sp_config *config,
                      const char *where,
                      struct sp_config_error *error);
 
+/* Reads a whole number in [min, max], digits only; false otherwise. */
+bool sp_config_parse_number(const char *text, uint32_t min, uint32_t max, uint32_t *out);
+
 /* True if the key exists and takes a list. */
 bool sp_config_is_list(const char *name);
 
