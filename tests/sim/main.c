@@ -191,13 +191,14 @@ static void add_counts(struct sim_counts *sum, const struct sim_counts *counts)
 static void print_counts(const struct sim_counts *c)
 {
     (void)printf("  elections=%llu truncations=%llu checkpoints=%llu refills=%llu torn_tails=%llu "
-                 "resent=%llu transfers=%llu\n",
+                 "resent=%llu duplicates=%llu transfers=%llu\n",
                  (unsigned long long)c->elections,
                  (unsigned long long)c->truncations,
                  (unsigned long long)c->checkpoints,
                  (unsigned long long)c->refills,
                  (unsigned long long)c->torn_tails,
                  (unsigned long long)c->resent,
+                 (unsigned long long)c->duplicates,
                  (unsigned long long)c->transfers);
     (void)printf("  kills=%llu power_cuts=%llu power_cuts_of_all=%llu stops=%llu pauses=%llu "
                  "partitions=%llu cuts=%llu disk_errors=%llu slow_disks=%llu clock_jumps=%llu "

@@ -70,6 +70,7 @@ void sim_cluster_init(const struct sim_cluster_shape *shape)
         node->process = sim_process_new(name, host);
         node->process->owner = node;
         sp_list_init(&node->observers);
+        sp_list_init(&node->submissions);
         (void)sim_disk_new(node->process);
         configure(node, shape);
     }
@@ -141,6 +142,7 @@ void sim_cluster_start(struct sim_node *node)
 
     sim_process_start(process);
     sp_list_init(&node->observers);
+    sp_list_init(&node->submissions);
     node->stopping = false;
     node->replica_closed = false;
     node->disk_suspect = process->disk->capacity_bytes < SIM_DISK_BYTES;

@@ -24,7 +24,8 @@ struct sim_node {
     bool stopping;
     bool disk_suspect;   /* an error was injected since its last start: it may refuse to go on */
     bool replica_closed; /* a replica has stopped or did not open: it waits for a restart */
-    struct sp_list observers; /* of its running groups, struct sim_observer */
+    struct sp_list observers;   /* of its running groups, struct sim_observer */
+    struct sp_list submissions; /* not yet completed, struct sim_submission */
     uint64_t down_since_us;
 };
 

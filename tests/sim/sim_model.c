@@ -272,6 +272,21 @@ void sim_model_applied(uint32_t node,
 
 /* ---- programs -------------------------------------------------------------------------------- */
 
+void sim_model_completed(uint64_t group_id, uint64_t index, uint64_t term)
+{
+    const struct sim_group *group = sim_model_group(group_id);
+
+    if (group == NULL || index > group->last_index || group->frames[index].term != term) {
+        sim_fail(
+            "group %llu: a submit at index %llu of term %llu is acknowledged, but not committed",
+            (unsigned long long)group_id,
+            (unsigned long long)index,
+            (unsigned long long)term);
+        return;
+    }
+    sim_images_check_committed(group_id, index, term, group->frames[index].crc);
+}
+
 static const struct sim_record *record_at(uint32_t place, int64_t offset)
 {
     const struct sim_group *group = sim_model.places[place].group;

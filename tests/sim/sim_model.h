@@ -91,7 +91,8 @@ struct sim_counts {
     uint64_t disk_errors;
     uint64_t truncations;
     uint64_t torn_tails;
-    uint64_t resent; /* batches */
+    uint64_t resent;     /* batches, by producers */
+    uint64_t duplicates; /* batches recognised as sent before */
     uint64_t checkpoints;
     uint64_t restarts;
     uint64_t transfers;
@@ -135,8 +136,14 @@ void sim_model_applied(uint32_t node,
 /* A replica on `node` leads the group in `term`. */
 void sim_model_leads(uint32_t node, uint64_t group_id, uint64_t term);
 
+/* A leader tells whoever submitted the frame at (index, term) that it is committed. */
+void sim_model_completed(uint64_t group_id, uint64_t index, uint64_t term);
+
 /* The producer was told that its record is stored at `offset`. */
 void sim_model_acknowledged(uint32_t writer, uint32_t place, uint32_t number, int64_t offset);
+
+/* A leader tells whoever submitted the frame at (index, term) that it is committed. */
+void sim_model_completed(uint64_t group_id, uint64_t index, uint64_t term);
 
 /* The producer was told that its record is not stored. */
 void sim_model_refused(uint32_t writer, uint32_t place, uint32_t number, int status);

@@ -131,3 +131,68 @@ void __wrap_sp_raft_group_close(struct sp_raft_group *group, void (*closed)(void
     }
     __real_sp_raft_group_close(group, closed, arg);
 }
+
+/* ---- submits --------------------------------------------------------------------------------- */
+
+static void on_submitted(struct sp_submit *submit, int status)
+{
+    struct sim_node *owner = sim.current->owner;
+
+    SP_LIST_EACH_SAFE (node, &owner->submissions) {
+        struct sim_submission *submission = SP_LIST_ENTRY(node, struct sim_submission, node);
+        if (submission->submit != submit) {
+            continue;
+        }
+        sp_list_remove(&submission->node);
+        sp_submit_cb cb = submission->cb;
+        if (status == 0) {
+            sim_model_completed(submission->group_id, submission->index, submission->term);
+        }
+        sp_mem_free(submission);
+        submit->cb = cb;
+        cb(submit, status);
+        return;
+    }
+    SP_ASSERT(!"a submit completes that was never made");
+}
+
+int __wrap_sp_raft_group_submit(struct sp_raft_group *group,
+                                enum sp_frame_kind kind,
+                                const struct sp_iovec *pieces,
+                                unsigned count,
+                                struct sp_submit *submit)
+{
+    struct sim_node *owner = sim.current->owner;
+    struct sp_raft_group_status status;
+    int rv = __real_sp_raft_group_submit(group, kind, pieces, count, submit);
+
+    if (rv != 0) {
+        return rv;
+    }
+    struct sim_submission *submission = sp_mem_calloc(1, sizeof *submission);
+    SP_ASSERT(submission != NULL);
+    sp_raft_group_status(group, &status);
+    sp_list_init(&submission->node);
+    submission->submit = submit;
+    submission->cb = submit->cb;
+    submission->group_id = sp_raft_group_id(group);
+    submission->index = status.last_index;
+    submission->term = status.term;
+    submit->cb = on_submitted;
+    sp_list_append(&owner->submissions, &submission->node);
+    return 0;
+}
+
+/* Counts answers to batches that had been sent before. */
+void __wrap_sp_sequences_judge(const struct sp_producers *producers,
+                               const struct sp_list *flights,
+                               const struct sp_batch_header *header,
+                               int64_t append_time_ms,
+                               struct sp_judgement *out_judgement)
+{
+    __real_sp_sequences_judge(producers, flights, header, append_time_ms, out_judgement);
+    if (out_judgement->verdict == SP_VERDICT_STORED ||
+        out_judgement->verdict == SP_VERDICT_IN_FLIGHT) {
+        sim_model.counts.duplicates += 1;
+    }
+}

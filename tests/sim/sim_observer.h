@@ -1,11 +1,13 @@
-/* Stands between every Raft group and its state machine and sees all that is applied.
+/* Stands between every Raft group and its state machine and sees all that is applied, and between a
+ * group and those who submit to it and sees what is acknowledged.
  *
- * The linker replaces calls of sp_raft_group_open and sp_raft_group_close (--wrap), so that
- * production code is the same, and the observer gets its look at each replica of each node. */
+ * The linker replaces calls of a few functions (--wrap): production code stays the same, and the
+ * observer gets its look at each replica of each node. */
 #ifndef SP_SIM_OBSERVER_H
 #define SP_SIM_OBSERVER_H
 
 #include "base/list.h"
+#include "broker/sequences.h"
 #include "cluster/raft_group.h"
 
 struct sim_node;
@@ -20,6 +22,16 @@ struct sim_observer {
     uint64_t applied_index; /* 0: not known yet */
 };
 
+/* A submit under way: its completion is looked at before its owner hears of it. */
+struct sim_submission {
+    struct sp_list node; /* in its node */
+    struct sp_submit *submit;
+    sp_submit_cb cb;
+    uint64_t group_id;
+    uint64_t index;
+    uint64_t term;
+};
+
 int __real_sp_raft_group_open(struct sp_raft_context *context,
                               const struct sp_raft_group_options *options,
                               struct sp_raft_group **out_group);
@@ -28,5 +40,26 @@ int __wrap_sp_raft_group_open(struct sp_raft_context *context,
                               struct sp_raft_group **out_group);
 void __real_sp_raft_group_close(struct sp_raft_group *group, void (*closed)(void *arg), void *arg);
 void __wrap_sp_raft_group_close(struct sp_raft_group *group, void (*closed)(void *arg), void *arg);
+
+int __real_sp_raft_group_submit(struct sp_raft_group *group,
+                                enum sp_frame_kind kind,
+                                const struct sp_iovec *pieces,
+                                unsigned count,
+                                struct sp_submit *submit);
+int __wrap_sp_raft_group_submit(struct sp_raft_group *group,
+                                enum sp_frame_kind kind,
+                                const struct sp_iovec *pieces,
+                                unsigned count,
+                                struct sp_submit *submit);
+void __real_sp_sequences_judge(const struct sp_producers *producers,
+                               const struct sp_list *flights,
+                               const struct sp_batch_header *header,
+                               int64_t append_time_ms,
+                               struct sp_judgement *out_judgement);
+void __wrap_sp_sequences_judge(const struct sp_producers *producers,
+                               const struct sp_list *flights,
+                               const struct sp_batch_header *header,
+                               int64_t append_time_ms,
+                               struct sp_judgement *out_judgement);
 
 #endif /* SP_SIM_OBSERVER_H */

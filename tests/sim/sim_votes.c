@@ -1,0 +1,130 @@
+#include "sim_votes.h"
+
+#include <string.h>
+
+#include "sim_cluster.h"
+#include "sim_disk.h"
+#include "sim_world.h"
+#include "storage/meta_file.h"
+
+enum {
+    VOTES_MAX = 256, /* replicas of one node */
+    COPIES = 2,
+};
+
+struct vote {
+    uint64_t group_id;
+    uint64_t replica_id;
+    uint64_t term;
+    uint64_t vote;
+};
+
+/* The durable votes of one meta file, as last read. */
+struct votes {
+    const struct sim_inode *inode;
+    unsigned count;
+    struct vote votes[VOTES_MAX];
+};
+
+static struct votes known[SIM_NODES_MAX][COPIES];
+
+static int take_record(void *arg, const struct sp_meta_record *record)
+{
+    struct votes *votes = arg;
+    unsigned i = 0;
+
+    if (record->type != SP_META_VOTE) {
+        return 0;
+    }
+    while (i < votes->count && (votes->votes[i].group_id != record->group_id ||
+                                votes->votes[i].replica_id != record->replica_id)) {
+        i += 1;
+    }
+    if (i < VOTES_MAX) {
+        votes->votes[i] =
+            (struct vote){ record->group_id, record->replica_id, record->term, record->vote };
+        votes->count = i < votes->count ? votes->count : i + 1;
+    }
+    return 0;
+}
+
+static const struct votes *read_copy(const struct sim_node *node, unsigned copy)
+{
+    static const char *const paths[COPIES] = { "/data/meta.a", "/data/meta.b" };
+    struct votes *votes = &known[node->node_id - 1][copy];
+    struct sim_inode *inode = sim_disk_find(node->process->disk, paths[copy], true);
+    struct sp_meta_scan scan;
+
+    if (inode == votes->inode && (inode == NULL || inode->scan_valid == inode->kept.size)) {
+        return votes;
+    }
+    votes->inode = inode;
+    votes->count = 0;
+    if (inode != NULL) {
+        sp_meta_scan(inode->kept.bytes, (size_t)inode->kept.size, &scan);
+        (void)sp_meta_each(inode->kept.bytes, scan.size, take_record, votes); /* never fails here */
+        inode->scan_valid = inode->kept.size;
+    }
+    return votes;
+}
+
+/* The newest durable vote of the replica; zeros when there is none. */
+static struct vote durable_vote(const struct sim_node *node, uint64_t group_id, uint64_t replica_id)
+{
+    struct vote best = { group_id, replica_id, 0, 0 };
+
+    for (unsigned copy = 0; copy < COPIES; copy++) {
+        const struct votes *votes = read_copy(node, copy);
+        for (unsigned i = 0; i < votes->count; i++) {
+            const struct vote *vote = &votes->votes[i];
+            if (vote->group_id == group_id && vote->replica_id == replica_id &&
+                (vote->term > best.term || (vote->term == best.term && vote->vote != 0))) {
+                best = *vote;
+            }
+        }
+    }
+    return best;
+}
+
+static void check_message(const struct sp_peer_raft *raft)
+{
+    const struct sim_node *node = sim.current->owner;
+    bool granted = raft->kind == SP_PEER_VOTE_RESULT && (raft->flags & SP_PEER_GRANTED) != 0;
+    uint64_t vote = granted ? raft->to : raft->kind == SP_PEER_VOTE ? raft->from : 0;
+
+    if ((raft->flags & SP_PEER_PRE_VOTE) != 0) {
+        return; /* pre-votes promise nothing */
+    }
+    struct vote durable = durable_vote(node, raft->group_id, raft->from);
+    if (durable.term < raft->term ||
+        (vote != 0 && durable.term == raft->term && durable.vote != vote)) {
+        sim_fail("%s group %llu: a message of kind %u in term %llu leaves, durable are term %llu "
+                 "and vote %llu",
+                 node->process->name,
+                 (unsigned long long)raft->group_id,
+                 raft->kind,
+                 (unsigned long long)raft->term,
+                 (unsigned long long)durable.term,
+                 (unsigned long long)durable.vote);
+    }
+}
+
+int __wrap_sp_transport_send(struct sp_transport *transport,
+                             uint32_t node_id,
+                             const struct sp_peer_message *message,
+                             const struct sp_slice *pieces,
+                             unsigned count)
+{
+    if (message->kind == SP_PEER_RAFT) {
+        check_message(&message->u.raft);
+    }
+    return __real_sp_transport_send(transport, node_id, message, pieces, count);
+}
+
+int __wrap_sp_transport_send_heartbeat(struct sp_transport *transport,
+                                       uint32_t node_id,
+                                       const struct sp_peer_raft *raft)
+{
+    check_message(raft);
+    return __real_sp_transport_send_heartbeat(transport, node_id, raft);
+}
