@@ -38,7 +38,8 @@ void sp_listener_close(struct sp_listener *listener);
 
 /* `status` 0: connected. SPATE_ERR_UNREACHABLE: refused, no answer, or no such name.
  * SPATE_ERR_BUSY: this process could not try for want of descriptors, ports, memory, a network or a
- * name server, which says nothing of the other side. After an error only sp_stream_close is left. */
+ * name server, which says nothing of the other side. After an error only sp_stream_close is left.
+ */
 typedef void (*sp_connect_cb)(void *arg, struct sp_stream *stream, int status);
 
 /* Starts connecting; *out_stream may be closed at any time, and then `cb` does not run. */

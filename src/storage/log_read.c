@@ -349,8 +349,8 @@ static bool review(struct sp_log *log, struct sp_log_read *read)
     return go_on(log, read, plan->next_index);
 }
 
-/* What was found in memory when the read began may have been cut off since: looks again. True if the
- * read needs a job now. */
+/* What was found in memory when the read began may have been cut off since: looks again. True if
+ * the read needs a job now. */
 static bool repeat_from_memory(struct sp_log *log, struct sp_log_read *read)
 {
     sp_log_read_release(read);

@@ -214,8 +214,8 @@ static int follow_segment(struct sp_recovery *recovery,
         recovery, file, sp_log_newest_segment(log), &log->last, &log->history, &at->position);
     *out_broken = rv == SPATE_ERR_CORRUPT;
     if (rv == SPATE_ERR_CORRUPT || rv == SPATE_ERR_NOT_FOUND) {
-        /* What was read may never have left the page cache. When that fails for whatever reason, also
-         * one that passes, trying again would succeed without the bytes. */
+        /* What was read may never have left the page cache. When that fails, also for a reason that
+         * passes, trying again would succeed without the bytes. */
         rv = sp_file_sync(file) == 0 ? 0 : SPATE_ERR_IO;
     }
     sp_file_close(file);

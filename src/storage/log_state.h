@@ -201,8 +201,8 @@ void sp_log_flush_start(struct sp_log *log);
 /* Cuts the file of `base` at `position` and removes all newer segments, newest first; blocking. */
 int sp_log_cut_files(const char *directory, uint64_t base, uint64_t position);
 
-/* The same for frames that were durable: a crash in between leaves the file SP_TRUNCATION_NAME, with
- * which recovery ends it. */
+/* The same for frames that were durable: a crash in between leaves the file SP_TRUNCATION_NAME,
+ * with which recovery ends it. */
 int sp_log_truncate_files(const char *directory, uint64_t base, uint64_t position);
 
 /* Ends a truncation whose file is there; blocking. SPATE_ERR_CORRUPT, errors of io/file.h. */

@@ -144,6 +144,12 @@ bool crash_history_has(const struct crash_history *history,
                        uint32_t chain,
                        uint32_t sum);
 
+/* Finds what the log was told to begin with at `index`; 0: nothing. */
+bool crash_history_base(const struct crash_history *history,
+                        unsigned log,
+                        uint64_t index,
+                        uint32_t *out_chain);
+
 /* Raises *index until no log was ever told to begin there. False: crash_history_note_base has no
  * room any more. */
 bool crash_history_pick_base(const struct crash_history *history, uint64_t *index);

@@ -121,8 +121,8 @@ static void test_storage_crash_at_any_operation_keeps_what_was_promised(void **s
     assert_true(crashes > 5000);
 }
 
-/* The process dies at each step of the first opening; the next one succeeds, and then power goes. */
-static void test_storage_crash_of_the_first_opening_does_not_endanger_the_second(void **state)
+/* The process dies at each step of the first opening, the next one succeeds, then power goes. */
+static void test_storage_crash_of_the_first_opening_spares_the_second(void **state)
 {
     (void)state;
     for (uint64_t step = 0; step < FIRST_OPERATIONS; step++) {
@@ -147,7 +147,7 @@ static void test_storage_crash_of_the_first_opening_does_not_endanger_the_second
 
 /* ---- no memory ------------------------------------------------------------------------------- */
 
-static void test_storage_crash_after_a_vote_without_memory_leaves_metadata_that_opens(void **state)
+static void test_storage_crash_after_a_vote_without_memory_opens_again(void **state)
 {
     (void)state;
     for (uint64_t n = 1; n <= VOTE_ALLOCATIONS; n++) {
@@ -177,7 +177,7 @@ static void test_storage_crash_after_a_vote_without_memory_leaves_metadata_that_
     }
 }
 
-/* ---- errors of disk and memory ---------------------------------------------------------------------- */
+/* ---- errors of disk and memory --------------------------------------------------------------- */
 
 /* Work under errors, then power fails. */
 static void run_fault(uint64_t seed, bool of_memory)
@@ -211,7 +211,7 @@ static void run_fault(uint64_t seed, bool of_memory)
     crash_history_free(history);
 }
 
-static void test_storage_crash_after_an_error_of_the_disk_keeps_what_was_promised(void **state)
+static void test_storage_crash_after_disk_errors_keeps_what_was_promised(void **state)
 {
     uint64_t live = sp_mem_live_count();
 
@@ -223,7 +223,7 @@ static void test_storage_crash_after_an_error_of_the_disk_keeps_what_was_promise
     }
 }
 
-static void test_storage_crash_after_failing_allocations_keeps_what_was_promised(void **state)
+static void test_storage_crash_after_lack_of_memory_keeps_what_was_promised(void **state)
 {
     uint64_t live = sp_mem_live_count();
 
@@ -239,10 +239,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_storage_crash_at_any_operation_keeps_what_was_promised),
-        cmocka_unit_test(test_storage_crash_of_the_first_opening_does_not_endanger_the_second),
-        cmocka_unit_test(test_storage_crash_after_a_vote_without_memory_leaves_metadata_that_opens),
-        cmocka_unit_test(test_storage_crash_after_an_error_of_the_disk_keeps_what_was_promised),
-        cmocka_unit_test(test_storage_crash_after_failing_allocations_keeps_what_was_promised),
+        cmocka_unit_test(test_storage_crash_of_the_first_opening_spares_the_second),
+        cmocka_unit_test(test_storage_crash_after_a_vote_without_memory_opens_again),
+        cmocka_unit_test(test_storage_crash_after_disk_errors_keeps_what_was_promised),
+        cmocka_unit_test(test_storage_crash_after_lack_of_memory_keeps_what_was_promised),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
