@@ -133,6 +133,21 @@ void crash_disk_fail(struct crash_disk *disk, uint64_t from, bool forever, int s
     disk->fail_status = status;
 }
 
+void crash_disk_damage(struct crash_disk *disk, uint64_t seed)
+{
+    const struct crash_node *node = &disk->nodes[0];
+    struct sp_rand rand;
+
+    sp_rand_init(&rand, seed);
+    while (node->directory || node->size == 0) {
+        node = &disk->nodes[sp_rand_below(&rand, disk->node_count)];
+    }
+    size_t position = (size_t)sp_rand_below(&rand, node->size);
+    uint8_t change = (uint8_t)(1 + sp_rand_below(&rand, 255));
+    node->bytes[position] ^= change;
+    node->platter[position] ^= change;
+}
+
 bool crash_disk_has_failed(const struct crash_disk *disk)
 {
     return disk->has_failed;

@@ -46,6 +46,9 @@ uint64_t crash_disk_operations(const struct crash_disk *disk);
  * the sectors are to be written. */
 void crash_disk_fail(struct crash_disk *disk, uint64_t from, bool forever, int status);
 
+/* Changes one byte of some file for good. */
+void crash_disk_damage(struct crash_disk *disk, uint64_t seed);
+
 /* Whether an operation has failed that way. */
 bool crash_disk_has_failed(const struct crash_disk *disk);
 

@@ -67,7 +67,8 @@ static void take_frame(struct crash_life_log *log, const struct sp_slice *slice)
     crash_log_push(log, frame.chain);
 }
 
-static void read_all(struct crash_life_log *log)
+/* False: damage stands in the way. */
+static bool read_all(struct crash_life_log *log)
 {
     uint64_t last = sp_log_last_index(log->log);
 
@@ -88,6 +89,9 @@ static void read_all(struct crash_life_log *log)
         crash_require(rv == 0 && crash_loop_until(log->life->loop, &reading.done),
                       "log %u: reading does not start or end",
                       log->number);
+        if (reading.read.status == SPATE_ERR_CORRUPT && log->life->damaged) {
+            return false;
+        }
         crash_require(reading.read.status == 0 && reading.read.count > 0,
                       "log %u: reading at %llu: %s",
                       log->number,
@@ -98,6 +102,7 @@ static void read_all(struct crash_life_log *log)
         }
         sp_log_read_release(&reading.read);
     }
+    return true;
 }
 
 static void check_checkpoint(struct crash_life_log *log)
@@ -108,7 +113,7 @@ static void check_checkpoint(struct crash_life_log *log)
     size_t size = 0;
     char expected[CRASH_STATE_SIZE];
 
-    crash_require(promise->base != log->base || index >= promise->checkpoint,
+    crash_require(log->life->damaged || promise->base != log->base || index >= promise->checkpoint,
                   "log %u: checkpoint %llu is gone, the newest is %llu",
                   log->number,
                   (unsigned long long)promise->checkpoint,
@@ -143,17 +148,21 @@ static void check_log(struct crash_life_log *log)
                   "log %u: unknown beginning %llu",
                   log->number,
                   (unsigned long long)log->base);
-    read_all(log);
+    if (!read_all(log)) {
+        log->life->corrupt += 1;
+        return;
+    }
     crash_require(sp_log_persisted_index(log->log) == last &&
                       sp_log_chain(log->log) == crash_log_chain_at(log, last),
                   "log %u: wrong end",
                   log->number);
+    uint64_t needed = log->life->damaged ? promise->proven : promise->index;
     if (log->base == promise->base) {
-        crash_require(last >= promise->index &&
-                          crash_log_chain_at(log, promise->index) == promise->chain,
+        crash_require(last >= needed && (needed != promise->index ||
+                                         crash_log_chain_at(log, promise->index) == promise->chain),
                       "log %u: frame %llu was acknowledged, the log ends with %llu",
                       log->number,
-                      (unsigned long long)promise->index,
+                      (unsigned long long)needed,
                       (unsigned long long)last);
     }
     check_checkpoint(log);
@@ -161,6 +170,7 @@ static void check_log(struct crash_life_log *log)
     promise->next_base = 0;
     promise->index = last;
     promise->chain = sp_log_chain(log->log);
+    promise->proven = log->base; /* what was found may have been cut before */
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -179,6 +189,7 @@ static void on_persisted(void *arg, uint64_t index)
     struct crash_log_promise *promise = &log->life->promise.logs[log->number];
 
     crash_require(!log->life->failed, "log %u: persisted after an error", log->number);
+    promise->proven = promise->base == log->base ? promise->index : log->base;
     promise->base = log->base;
     promise->next_base = 0;
     promise->index = index;
@@ -216,6 +227,10 @@ void crash_log_open(struct crash_life_log *log)
     sp_store_open_replica(life->store, &log->open);
     crash_require(crash_loop_until(life->loop, &log->done), "log %u: is not opened", log->number);
     if (log->status == SPATE_ERR_NOMEM && life->memory_fails) {
+        return;
+    }
+    if (log->status == SPATE_ERR_CORRUPT && life->damaged) {
+        life->corrupt += 1;
         return;
     }
     if (log->status != 0) {
@@ -422,4 +437,22 @@ void crash_model_visit(struct crash_disk *disk,
     for (unsigned i = 0; i < CRASH_LOGS; i++) {
         free(life.logs[i].chains);
     }
+}
+
+unsigned crash_model_visit_damaged(struct crash_disk *disk,
+                                   struct crash_history *history,
+                                   const struct crash_promise *promise,
+                                   uint64_t seed)
+{
+    struct crash_life life;
+
+    crash_life_init(&life, disk, history, promise, seed);
+    life.damaged = true;
+    (void)crash_life_open(&life, false); /* it says itself what is wrong */
+    close_store(&life);
+    sp_loop_free(life.loop);
+    for (unsigned i = 0; i < CRASH_LOGS; i++) {
+        free(life.logs[i].chains);
+    }
+    return life.corrupt;
 }

@@ -37,6 +37,7 @@ struct crash_log_promise {
     uint64_t next_base;  /* an install that was asked for, or 0 */
     uint64_t index;      /* durable up to here */
     uint32_t chain;      /* of the frame there */
+    uint64_t proven;     /* a later write says that it was: its damage is seen */
     uint64_t checkpoint; /* durable */
     uint64_t term;       /* durable */
     uint64_t term_asked;
@@ -82,6 +83,8 @@ struct crash_life {
     uint32_t identity_step;
     bool failed;
     bool memory_fails; /* now and then, during work */
+    bool damaged;      /* a byte of the disk was changed */
+    unsigned corrupt;  /* logs that did not open, or could not be read */
     struct crash_life_log logs[CRASH_LOGS];
 };
 
@@ -119,6 +122,13 @@ void crash_model_visit(struct crash_disk *disk,
                        struct crash_history *history,
                        struct crash_promise *promise,
                        uint64_t seed);
+
+/* The same for a disk with damage: nothing that was proven durable may be missing without a word.
+ * Returns how many logs said so. */
+unsigned crash_model_visit_damaged(struct crash_disk *disk,
+                                   struct crash_history *history,
+                                   const struct crash_promise *promise,
+                                   uint64_t seed);
 
 /* ---- for crash_work.c ------------------------------------------------------------------------ */
 

@@ -204,6 +204,7 @@ static void truncate_log(struct crash_life_log *log)
         promise->index = index - 1;
         promise->chain = crash_log_chain_at(log, index - 1);
     }
+    promise->proven = promise->base; /* the markers that proved it may be cut off, too */
 }
 
 static void install(struct crash_life_log *log)

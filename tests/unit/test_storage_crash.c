@@ -27,7 +27,10 @@
 #define LIVES 5
 #define STEPS 110
 #define FIRST_OPERATIONS 25 /* more than a first opening has */
-#define VOTE_ALLOCATIONS 6  /* at least as many as a vote has */
+#define DAMAGE_SEEDS 20
+#define DAMAGE_STEPS 150
+#define DAMAGES 60
+#define VOTE_ALLOCATIONS 6 /* at least as many as a vote has */
 #define FAULT_SEEDS 250
 #define FAULT_STEPS 60
 #define FAULT_OPERATIONS 250
@@ -145,6 +148,48 @@ static void test_storage_crash_of_the_first_opening_spares_the_second(void **sta
     }
 }
 
+/* ---- damage ---------------------------------------------------------------------------------- */
+
+/* One byte of the disk changes after an orderly end. */
+static unsigned run_damage(uint64_t seed)
+{
+    struct crash_history *history = crash_history_new();
+    const struct crash_promise nothing = { .opened = false };
+    struct crash_disk *disk = crash_disk_new();
+    struct crash_life life;
+    unsigned corrupt = 0;
+
+    crash_life_init(&life, disk, history, &nothing, seed);
+    assert_true(crash_life_open(&life, true));
+    crash_life_work(&life, DAMAGE_STEPS);
+    crash_life_end(&life);
+    struct crash_promise promise = life.promise;
+    crash_life_abandon(&life);
+    for (unsigned i = 0; i < DAMAGES; i++) {
+        struct crash_disk *after = crash_disk_after(disk, CRASH_NONE, i);
+
+        crash_disk_damage(after, seed * DAMAGES + i);
+        corrupt += crash_model_visit_damaged(after, history, &promise, i);
+        crash_disk_free(after);
+    }
+    crash_disk_free(disk);
+    crash_history_free(history);
+    return corrupt;
+}
+
+static void test_storage_damage_is_never_taken_for_a_torn_tail(void **state)
+{
+    unsigned corrupt = 0;
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= DAMAGE_SEEDS; seed++) {
+        crash_model_context("damage seed %llu", (unsigned long long)seed);
+        corrupt += run_damage(seed);
+    }
+    print_message("%u of %u seen\n", corrupt, DAMAGE_SEEDS * DAMAGES);
+    assert_true(corrupt > DAMAGE_SEEDS);
+}
+
 /* ---- no memory ------------------------------------------------------------------------------- */
 
 static void test_storage_crash_after_a_vote_without_memory_opens_again(void **state)
@@ -240,6 +285,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_storage_crash_at_any_operation_keeps_what_was_promised),
         cmocka_unit_test(test_storage_crash_of_the_first_opening_spares_the_second),
+        cmocka_unit_test(test_storage_damage_is_never_taken_for_a_torn_tail),
         cmocka_unit_test(test_storage_crash_after_a_vote_without_memory_opens_again),
         cmocka_unit_test(test_storage_crash_after_disk_errors_keeps_what_was_promised),
         cmocka_unit_test(test_storage_crash_after_lack_of_memory_keeps_what_was_promised),
