@@ -65,9 +65,10 @@ void disk_queue(struct node *node, const struct op *op)
 
 void disk_kick(struct node *node)
 {
-    if (node->up && node->op_count > 0 && node->flush_at_ms == 0) {
-        node->flush_at_ms =
-            node->world->now_ms + world_random(node->world, 1, node->disk_ms) + node->stall_ms;
+    if (node->up && node->op_count > 0 && node->flush_at_ms == 0 && !node->disk_held) {
+        node->flush_at_ms = node->world->now_ms +
+                            world_random(node->world, node->disk_least_ms, node->disk_ms) +
+                            node->stall_ms;
         node->stall_ms = 0;
         node->flush_count = node->op_count;
     }
@@ -159,6 +160,7 @@ void disk_flush_done(struct node *node)
         node->op_count -= 1;
         memmove(node->ops, node->ops + 1, node->op_count * sizeof *node->ops);
         node->flush_count -= 1;
+        world_observe(node, OBSERVED_DURABLE, &op);
         report(node, &op);
         free(op.entries);
     }

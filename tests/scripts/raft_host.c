@@ -41,6 +41,15 @@ void world_fail(struct world *world, const char *format, ...)
     }
 }
 
+void world_observe(const struct node *node, enum observed observed, const void *what)
+{
+    const struct world *world = node->world;
+
+    if (world->observe != NULL) {
+        world->observe(world->observe_arg, observed, node, what);
+    }
+}
+
 static void init_node(struct world *world, unsigned number, mask configuration)
 {
     struct node *node = &world->nodes[number];
@@ -48,6 +57,7 @@ static void init_node(struct world *world, unsigned number, mask configuration)
     node->world = world;
     node->number = number;
     node->disk_ms = 5;
+    node->disk_least_ms = 1;
     node->gated_end = &node->gated;
     node->disk.entries = calloc(LOG_MAX, sizeof *node->disk.entries);
     node->memory.entries = calloc(LOG_MAX, sizeof *node->memory.entries);
@@ -76,6 +86,7 @@ struct world *world_new(const struct world_options *options)
     world->window = options->window > 0 ? options->window : 32;
     world->pre_vote = !options->no_pre_vote;
     world->net_ms = 5;
+    world->net_least_ms = 1;
     for (unsigned i = 0; i < options->voters; i++) {
         configuration = mask_with(configuration, i, ROLE_VOTER);
     }
@@ -116,12 +127,15 @@ static uint64_t next_event(struct world *world, struct node **out_node, bool *ou
     for (unsigned i = 0; i < world->node_count; i++) {
         struct node *node = &world->nodes[i];
 
-        if (node->up && node->flush_at_ms != 0 && node->flush_at_ms < best) {
+        if (!node->up || node->paused) {
+            continue;
+        }
+        if (node->flush_at_ms != 0 && node->flush_at_ms < best) {
             best = node->flush_at_ms;
             *out_node = node;
             *out_flush = true;
         }
-        if (node->up && !node->asleep && sp_raft_guard_timeout_ms(&node->guard) < best) {
+        if (!node->asleep && sp_raft_guard_timeout_ms(&node->guard) < best) {
             best = sp_raft_guard_timeout_ms(&node->guard);
             *out_node = node;
             *out_flush = false;
@@ -134,7 +148,14 @@ static void deliver(struct world *world, struct letter *letter)
 {
     struct node *node = &world->nodes[letter->to];
 
-    if (node->up && !world->cut[letter->from][letter->to]) {
+    if (node->up && node->paused) {
+        net_deliver(world, letter, 1);
+        return;
+    }
+    if (!node->up || world->cut[letter->from][letter->to]) {
+        world_observe(node, OBSERVED_LOST, letter);
+    } else {
+        world_observe(node, OBSERVED_ARRIVED, letter);
         int rv = node_receive(node, letter->from, letter);
         if (rv != 0) {
             world_fail(world,

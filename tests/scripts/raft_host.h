@@ -97,6 +97,7 @@ struct node {
     unsigned number; /* raft id - 1 */
     bool up;
     bool asleep; /* its timer is not delivered */
+    bool paused; /* the process stands still: no timer, no letter, no completion */
     struct sp_raft_guard guard;
     struct log disk;
     struct log memory;
@@ -105,8 +106,10 @@ struct node {
     unsigned op_capacity;
     uint64_t flush_at_ms; /* 0 = no flush runs */
     unsigned flush_count; /* ops in the running flush */
-    unsigned disk_ms;     /* a flush takes 1 to this */
-    uint64_t stall_ms;    /* added to the next flush */
+    unsigned disk_ms;     /* a flush takes disk_least_ms to this */
+    unsigned disk_least_ms;
+    bool disk_held;    /* no flush starts */
+    uint64_t stall_ms; /* added to the next flush */
     uint64_t meta_issued;
     uint64_t meta_durable;
     struct letter *gated;
@@ -124,6 +127,16 @@ struct committed {
 };
 
 struct sighting; /* raft_check.c */
+
+/* What an observer is told of, at the moment when it happens. */
+enum observed {
+    OBSERVED_GATED,   /* letter: it waits for the term and vote of its sender to be durable */
+    OBSERVED_LOST,    /* letter: by chance, by a cut, or because the receiver is down */
+    OBSERVED_ARRIVED, /* letter: about to be stepped */
+    OBSERVED_QUEUED,  /* op: about to change the log in memory */
+    OBSERVED_DURABLE, /* op: it is on disk, and about to be reported */
+    OBSERVED_SETTLED  /* node: a guard call has returned */
+};
 
 struct world {
     uint64_t now_ms;
@@ -148,9 +161,13 @@ struct world {
     unsigned loss_percent;
     unsigned reorder_percent;
     unsigned duplicate_percent;
-    unsigned net_ms;                                        /* one way takes 1 to this */
+    unsigned net_ms; /* one way takes net_least_ms to this */
+    unsigned net_least_ms;
     bool (*filter)(const struct letter *letter, void *arg); /* false: lose it */
     void *filter_arg;
+    /* Only takes note, like a callback of the guard; `what` is a letter or an op, or NULL. */
+    void (*observe)(void *arg, enum observed observed, const struct node *node, const void *what);
+    void *observe_arg;
 
     struct committed *committed; /* by index */
     uint64_t committed_last;
@@ -199,6 +216,7 @@ uint64_t world_random(struct world *world, uint64_t low, uint64_t high);
 bool world_chance(struct world *world, unsigned percent);
 bool world_failed(const struct world *world);
 __attribute__((format(printf, 2, 3))) void world_fail(struct world *world, const char *format, ...);
+void world_observe(const struct node *node, enum observed observed, const void *what);
 
 /* --- raft_node.c --- */
 
@@ -244,6 +262,9 @@ void net_drop_gated(struct node *node);
 uint64_t net_next_ms(const struct world *world);
 struct letter *net_take(struct world *world);
 void net_free(struct letter *letter);
+struct letter *net_copy(const struct letter *letter);
+/* It arrives later, by `after_ms` from now, behind all others of that moment. */
+void net_deliver(struct world *world, struct letter *letter, uint64_t after_ms);
 void world_isolate(struct world *world, const struct node *node);
 void world_join(struct world *world, const struct node *node);
 void world_heal(struct world *world);

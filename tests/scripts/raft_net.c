@@ -54,7 +54,7 @@ void net_free(struct letter *letter)
     free(letter);
 }
 
-static struct letter *copy(const struct letter *letter)
+struct letter *net_copy(const struct letter *letter)
 {
     struct letter *copied = malloc(sizeof *copied);
     unsigned count =
@@ -76,21 +76,30 @@ static void deliver_at(struct world *world, struct letter *letter, uint64_t at_m
     push(world, letter);
 }
 
+void net_deliver(struct world *world, struct letter *letter, uint64_t after_ms)
+{
+    deliver_at(world, letter, world->now_ms + after_ms);
+}
+
 static void leave(struct world *world, struct letter *letter)
 {
     if (letter->to >= world->node_count || world->cut[letter->from][letter->to] ||
-        world_chance(world, world->loss_percent) ||
-        (world->filter != NULL && !world->filter(letter, world->filter_arg))) {
+        world_chance(world, world->loss_percent)) {
+        world_observe(&world->nodes[letter->from], OBSERVED_LOST, letter);
+        net_free(letter);
+        return;
+    }
+    if (world->filter != NULL && !world->filter(letter, world->filter_arg)) {
         net_free(letter);
         return;
     }
     if (world_chance(world, world->duplicate_percent)) {
         deliver_at(world,
-                   copy(letter),
+                   net_copy(letter),
                    world->now_ms + world_random(world, 1, 20 * (uint64_t)world->net_ms));
     }
     uint64_t *last_at_ms = &world->last_at_ms[letter->from][letter->to];
-    uint64_t at_ms = world->now_ms + world_random(world, 1, world->net_ms);
+    uint64_t at_ms = world->now_ms + world_random(world, world->net_least_ms, world->net_ms);
     if (world->reorder_percent > 0) {
         if (world_chance(world, world->reorder_percent)) {
             at_ms = world->now_ms + world_random(world, 1, 30 * (uint64_t)world->net_ms);
@@ -170,6 +179,9 @@ void net_post(struct node *node,
     }
     *node->gated_end = letter;
     node->gated_end = &letter->next;
+    if (letter->needs_meta > node->meta_durable) {
+        world_observe(node, OBSERVED_GATED, letter);
+    }
     net_release(node);
 }
 

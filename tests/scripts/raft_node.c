@@ -99,6 +99,7 @@ static void write_entries(struct node *node, const struct raft_update *update)
         op.entries[i].type = (int)update->entries.batch[i].type;
         op.entries[i].value = value_of(node, update, i);
     }
+    world_observe(node, OBSERVED_QUEUED, &op);
     log_write(&node->memory, op.index, op.entries, op.count);
     disk_queue(node, &op);
 }
@@ -121,6 +122,7 @@ static int on_update(void *arg, const struct raft_event *event, const struct raf
                                        metadata->term,
                                        metadata->configuration_index,
                                        mask_encode(&metadata->configuration) } };
+        world_observe(node, OBSERVED_QUEUED, &op);
         log_install(&node->memory, &op.snapshot);
         disk_queue(node, &op);
     }
@@ -143,6 +145,7 @@ void node_settle(struct node *node)
         node->applied += 1;
     }
     disk_kick(node);
+    world_observe(node, OBSERVED_SETTLED, NULL);
 }
 
 static void start_guard(struct node *node)
@@ -209,6 +212,7 @@ void node_start(struct node *node)
     node->applied = disk->snapshot.index;
     node->led = false;
     node->asleep = false;
+    node->paused = false;
     node->up = true;
     if (sp_raft_guard_init(&node->guard, &options) != 0) {
         abort();
