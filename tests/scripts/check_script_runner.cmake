@@ -1,5 +1,6 @@
-# Shows that the runner of scenario scripts can fail: each recorded line of SCRIPT in turn is changed,
-# one is dropped, one is added, an expectation is made wrong; and that --rewrite mends the record.
+# Shows that the runner of scenario scripts can fail: each recorded line of SCRIPT in turn is
+# changed, some are dropped, some are added, an expectation is made wrong; and that --rewrite mends
+# the record.
 #
 #   cmake -DRUNNER=program -DSCRIPT=file -DWORK=directory -P check_script_runner.cmake
 file(READ ${SCRIPT} original)

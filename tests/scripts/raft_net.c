@@ -83,8 +83,11 @@ void net_deliver(struct world *world, struct letter *letter, uint64_t after_ms)
 
 static void leave(struct world *world, struct letter *letter)
 {
-    if (letter->to >= world->node_count || world->cut[letter->from][letter->to] ||
-        world_chance(world, world->loss_percent)) {
+    if (letter->to >= world->node_count) {
+        net_free(letter); /* an answer of a follower that has forgotten its leader */
+        return;
+    }
+    if (world->cut[letter->from][letter->to] || world_chance(world, world->loss_percent)) {
         world_observe(&world->nodes[letter->from], OBSERVED_LOST, letter);
         net_free(letter);
         return;
@@ -179,7 +182,7 @@ void net_post(struct node *node,
     }
     *node->gated_end = letter;
     node->gated_end = &letter->next;
-    if (letter->needs_meta > node->meta_durable) {
+    if (letter->needs_meta > node->meta_durable && letter->to < node->world->node_count) {
         world_observe(node, OBSERVED_GATED, letter);
     }
     net_release(node);
