@@ -7,6 +7,7 @@ the programs (stub_spate.py), so that every way of failing can be produced at wi
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -86,8 +87,25 @@ class ArgumentsTest(ScratchTest):
             self.assert_refused(run([os.path.join(ROOT, script), "--nonsense"]), words)
 
 
+def free_port_range():
+    """First port of a range in which the three nodes of a quickstart find theirs free."""
+    for first in range(27700, 60000, 400):
+        try:
+            for node in range(3):
+                for part in (0, 1, 80):
+                    with socket.socket() as probe:
+                        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                        probe.bind(("127.0.0.1", first + 100 * node + part))
+            return first
+        except OSError:
+            continue
+    raise RuntimeError("no free ports")
+
+
 class QuickstartTest(ScratchTest):
-    port = 27700
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.port = free_port_range()
 
     def setUp(self):
         super().setUp()
