@@ -118,8 +118,9 @@ int sp_raft_group_submit(struct sp_raft_group *group,
                          struct sp_submit *submit);
 
 /* Hands leadership to a voter that has all of the log and can be reached. SPATE_ERR_NOT_LEADER;
- * SPATE_ERR_NOT_FOUND: too few voters can be reached to elect anybody; SPATE_ERR_BUSY: none is caught
- * up yet, ask again. The outcome shows in role_changed. */
+ * SPATE_ERR_NOT_FOUND: too few voters can be reached to elect anybody; SPATE_ERR_BUSY: none is
+ * caught up yet: submits are held back for a moment, ask again. The outcome shows in role_changed.
+ */
 int sp_raft_group_transfer(struct sp_raft_group *group);
 
 /* ---- looking --------------------------------------------------------------------------------- */

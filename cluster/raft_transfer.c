@@ -5,11 +5,11 @@
 #include "cluster/raft_guard_support.h"
 #include "spate/error.h"
 
-/* How long submits are held back after an attempt that found no successor; the next comes sooner. */
+/* How long submits are held back when no successor was found; the next attempt comes sooner. */
 #define HOLD_MS 50
 
-/* Another voter that has all of our log and can be reached, or 0. One that has died may have had all
- * of it too, but asking it would cost an election timeout. */
+/* Another voter that has all of our log and can be reached, or 0. One that has died may have had
+ * all of it too, but asking it would cost an election timeout. */
 static uint64_t find_successor(const struct sp_raft_group *group)
 {
     const struct raft *raft = &group->guard.raft;

@@ -84,8 +84,8 @@ static int refusal(const struct trail *trail, const struct sp_batch_header *head
                                                             : SPATE_ERR_OUT_OF_ORDER_SEQUENCE;
 }
 
-/* Batches in flight that may each need a place in the table when they are applied: of producers that
- * are not in it, or that may have lost theirs until then. */
+/* Batches in flight that may each need a place in the table when they are applied: of producers
+ * that are not in it, or that may have lost theirs until then. */
 static unsigned count_coming(const struct sp_producers *producers,
                              const struct sp_list *flights,
                              int64_t append_time_ms)

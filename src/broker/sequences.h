@@ -5,8 +5,8 @@
  *     STORED, first answer    IN_FLIGHT: wait     s8: OUT_OF_ORDER_SEQUENCE
  *   before s0: EXISTS                            older epoch: PRODUCER_FENCED
  *
- * The applied table and the leader's own batches in flight are the whole truth: a leader serves only
- * after its own term's first commit is applied, so there are no others in the log. */
+ * The applied table and the leader's own batches in flight are the whole truth: a leader serves
+ * only after its own term's first commit is applied, so there are no others in the log. */
 #ifndef SP_BROKER_SEQUENCES_H
 #define SP_BROKER_SEQUENCES_H
 
@@ -38,7 +38,7 @@ struct sp_judgement {
                * is new here, and the table is full */
 };
 
-/* Judges the batch of `header`, which has a producer id, if it were appended at `append_time_ms`. */
+/* Judges the batch of `header`, which has a producer id, as if appended at `append_time_ms`. */
 void sp_sequences_judge(const struct sp_producers *producers,
                         const struct sp_list *flights,
                         const struct sp_batch_header *header,

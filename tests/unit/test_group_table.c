@@ -1,5 +1,5 @@
-/* The table of groups on a real directory, with a transport that only notes: closing in every phase,
- * and what a replica that stops leaves behind in the leader table. */
+/* The table of groups on a real directory, with a transport that sends nothing: closing in every
+ * phase, lies of peers, leading and handing over. */
 #include "cluster/group_table.h"
 
 #include <setjmp.h>
@@ -215,20 +215,12 @@ static void turn(struct fixture *fixture)
     (void)sp_loop_run_until(fixture->loop, &never, sp_loop_now_ms(fixture->loop) + 1);
 }
 
-static uint64_t term_of(const struct fixture *fixture)
+static struct sp_raft_group_status status_of(const struct fixture *fixture)
 {
     struct sp_raft_group_status status;
 
     sp_raft_group_status(fixture->open.group, &status);
-    return status.term;
-}
-
-static uint64_t applied_of(const struct fixture *fixture)
-{
-    struct sp_raft_group_status status;
-
-    sp_raft_group_status(fixture->open.group, &status);
-    return status.applied_index;
+    return status;
 }
 
 static void open_group(struct fixture *fixture)
@@ -236,10 +228,10 @@ static void open_group(struct fixture *fixture)
     start_open(fixture);
     run_until(fixture, &fixture->opened);
     assert_int_equal(fixture->open_status, 0);
-    for (unsigned i = 0; i < 1000 && term_of(fixture) == 0; i++) {
+    for (unsigned i = 0; i < 1000 && status_of(fixture).term == 0; i++) {
         turn(fixture);
     }
-    assert_int_equal(term_of(fixture), 1); /* its term is on the disk, so it has started */
+    assert_int_equal(status_of(fixture).term, 1); /* its term is on the disk, so it has started */
 }
 
 /* The other replica says that it leads in `term`, and up to where frames are committed. */
@@ -350,18 +342,18 @@ static void hear_frame(struct fixture *fixture, uint64_t term)
     sp_blob_unref(blob);
 }
 
-/* libraft lowers its commit index when it hears of a high one with a low prefix, and would then take
- * another frame for a committed one. */
+/* libraft lowers its commit index when it hears of a high one with a low prefix, and would then
+ * take another frame for a committed one. */
 static void test_group_table_applied_frame_is_never_replaced(void **state)
 {
     struct fixture *fixture = *state;
 
     open_group(fixture);
     hear_frame(fixture, 2);
-    for (unsigned i = 0; i < 200 && applied_of(fixture) < 2; i++) {
+    for (unsigned i = 0; i < 200 && status_of(fixture).applied_index < 2; i++) {
         turn(fixture); /* the first frame comes from the disk */
     }
-    assert_int_equal(applied_of(fixture), 2);
+    assert_int_equal(status_of(fixture).applied_index, 2);
     hear_commit(fixture, 2, 3);
     assert_false(fixture->stopped);
     hear_frame(fixture, 3);
@@ -395,21 +387,13 @@ static void test_group_table_impossible_terms_are_refused(void **state)
     open_group(fixture);
     hear_leader(fixture, UINT64_C(1) << 31);
     hear_leader(fixture, UINT64_MAX);
-    assert_int_equal(term_of(fixture), 1);
+    assert_int_equal(status_of(fixture).term, 1);
     hear_leader(fixture, INT32_MAX);
-    assert_int_equal(term_of(fixture), INT32_MAX);
+    assert_int_equal(status_of(fixture).term, INT32_MAX);
     close_table(fixture);
 }
 
 /* ---- leading --------------------------------------------------------------------------------- */
-
-static struct sp_raft_group_status status_of(const struct fixture *fixture)
-{
-    struct sp_raft_group_status status;
-
-    sp_raft_group_status(fixture->open.group, &status);
-    return status;
-}
 
 static void hear(struct fixture *fixture, struct sp_peer_raft raft)
 {

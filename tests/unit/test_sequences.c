@@ -1,4 +1,4 @@
-/* The judgement of numbered batches: each rule by name, then all of them against a plain history. */
+/* The judgement of numbered batches: each rule by name, then all against a plain history. */
 #include "broker/sequences.h"
 
 #include <setjmp.h>
@@ -194,8 +194,8 @@ static void test_sequences_wrap_behind_two_to_31(void **state)
     end(&fixture);
 }
 
-/* Those on their way count: else two that each see the last free place would push out a third, whose
- * repeats could not be told any more. */
+/* Those on their way count: else two that each see the last free place would push out a third,
+ * whose repeats could not be told any more. */
 static void test_sequences_new_producers_in_flight_take_places(void **state)
 {
     struct fixture fixture;
