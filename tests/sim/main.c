@@ -202,7 +202,7 @@ static void print_counts(const struct sim_counts *c)
                  (unsigned long long)c->transfers);
     (void)printf("  kills=%llu power_cuts=%llu power_cuts_of_all=%llu stops=%llu pauses=%llu "
                  "partitions=%llu cuts=%llu disk_errors=%llu slow_disks=%llu clock_jumps=%llu "
-                 "client_deaths=%llu\n",
+                 "client_deaths=%llu bit_flips=%llu deaths_in_call=%llu\n",
                  (unsigned long long)c->kills,
                  (unsigned long long)c->power_cuts,
                  (unsigned long long)c->power_cuts_all,
@@ -213,7 +213,9 @@ static void print_counts(const struct sim_counts *c)
                  (unsigned long long)c->disk_errors,
                  (unsigned long long)c->slow_disks,
                  (unsigned long long)c->clock_jumps,
-                 (unsigned long long)c->client_deaths);
+                 (unsigned long long)c->client_deaths,
+                 (unsigned long long)c->bit_flips,
+                 (unsigned long long)c->deaths_in_call);
     (void)printf(
         "  frames=%llu records=%llu acknowledged=%llu unknown=%llu refused=%llu read=%llu\n",
         (unsigned long long)c->committed_frames,

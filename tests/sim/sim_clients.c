@@ -246,7 +246,7 @@ static void consumer_main(void *arg)
         rv = spate_consumer_next(consumer, (int)draw(0, 200), &message);
         if (rv == 0) {
             take_message(reading, &message);
-        } else if (rv == SPATE_ERR_IO && sim_cluster.errors_planned) {
+        } else if ((rv == SPATE_ERR_IO || rv == SPATE_ERR_CORRUPT) && sim_cluster.errors_planned) {
             sim_clients_kill(own); /* its partition is paused now: a new life reads it all again */
             sim_fiber_sleep(SIM_SECOND);
         } else if (rv != SPATE_ERR_AGAIN) {

@@ -134,6 +134,25 @@ static void on_stopped(void *arg)
     sim_cluster_restart_later(node);
 }
 
+static void on_death_in_call_due(void *arg)
+{
+    struct sim_node *node = arg;
+
+    if (!node->process->alive) {
+        sim_cluster_restart_later(node);
+    } else {
+        node->process->disk->death_in = 0;
+    }
+}
+
+void sim_cluster_die_in_call(struct sim_node *node, uint64_t calls, bool by_kill)
+{
+    node->process->disk->death_in = calls;
+    node->process->disk->death_is_kill = by_kill;
+    sim_model.counts.deaths_in_call += 1;
+    (void)sim_at(sim.now_us + SIM_SECOND, SIM_EVENT_FAULT, NULL, on_death_in_call_due, node);
+}
+
 void sim_cluster_start(struct sim_node *node)
 {
     static const struct sp_node_handler handler = { on_failed, on_stopped };
@@ -145,7 +164,11 @@ void sim_cluster_start(struct sim_node *node)
     sp_list_init(&node->submissions);
     node->stopping = false;
     node->replica_closed = false;
-    node->disk_suspect = process->disk->capacity_bytes < SIM_DISK_BYTES;
+    node->disk_suspect = process->disk->rotten || process->disk->capacity_bytes < SIM_DISK_BYTES;
+    if (node->dies_after_start_in > 0) {
+        sim_cluster_die_in_call(node, node->dies_after_start_in, false);
+        node->dies_after_start_in = 0;
+    }
     struct sim_process *before = sim_enter(process);
     int rv = sp_loop_new(WORKERS, &node->loop);
     SP_ASSERT(rv == 0);
@@ -195,7 +218,7 @@ void sim_cluster_start_all(void)
 {
     for (unsigned i = 0; i < sim_cluster.node_count; i++) {
         struct sim_node *node = &sim_cluster.nodes[i];
-        if (node->replica_closed) {
+        if (node->replica_closed && !node->process->disk->rotten) {
             sim_process_kill(node->process, SIM_DEATH_KILL);
         }
         if (!node->process->alive) {
@@ -255,6 +278,9 @@ static bool group_settled(uint64_t group_id, char *out_why, unsigned size)
             continue;
         }
         sp_raft_group_status(group, &status);
+        if (status.stopped && sim_cluster.nodes[i].process->disk->rotten) {
+            continue; /* it has found the damage and waits for its operator */
+        }
         if (status.stopped || status.last_index != first.last_index ||
             status.applied_index != first.last_index ||
             status.persisted_index != first.last_index) {
@@ -279,7 +305,7 @@ static bool group_settled(uint64_t group_id, char *out_why, unsigned size)
 bool sim_cluster_settled(char *out_why, unsigned size)
 {
     for (unsigned i = 0; i < sim_cluster.node_count; i++) {
-        if (!sim_cluster.nodes[i].process->alive) {
+        if (!sim_cluster.nodes[i].process->alive && !sim_cluster.nodes[i].process->disk->rotten) {
             (void)snprintf(out_why, size, "%s is down", sim_cluster.nodes[i].process->name);
             return false;
         }

@@ -24,9 +24,9 @@ struct sim_node {
     bool stopping;
     bool disk_suspect;   /* an error was injected since its last start: it may refuse to go on */
     bool replica_closed; /* a replica has stopped or did not open: it waits for a restart */
-    struct sp_list observers;   /* of its running groups, struct sim_observer */
-    struct sp_list submissions; /* not yet completed, struct sim_submission */
-    uint64_t down_since_us;
+    struct sp_list observers;     /* of its running groups, struct sim_observer */
+    struct sp_list submissions;   /* not yet completed, struct sim_submission */
+    uint64_t dies_after_start_in; /* disk calls after its next start; 0: not */
 };
 
 struct sim_cluster {
@@ -60,6 +60,9 @@ void sim_cluster_stop(struct sim_node *node);
 
 /* Kills it and restarts it later. */
 void sim_cluster_kill(struct sim_node *node, enum sim_death death);
+
+/* It dies at the n-th change of its disk from now, and is restarted later. */
+void sim_cluster_die_in_call(struct sim_node *node, uint64_t calls, bool by_kill);
 
 /* Starts every node that is down, now, and restarts those that have given up a replica, as their
  * operator would. */

@@ -421,7 +421,7 @@ void sim_disk_process_died(struct sim_disk *disk, bool power_lost)
     }
     unlock_tree(disk->root);
     disk->frozen = false;
-    disk->power_cut_in = 0;
+    disk->death_in = 0;
     for (unsigned i = 0; i < SIM_DISK_CALLS; i++) {
         disk->fail_in[i] = 0;
     }
@@ -451,12 +451,14 @@ int sim_disk_begin_call(struct sim_disk *disk, enum sim_disk_call call, uint64_t
     if (disk->frozen) {
         return SPATE_ERR_IO;
     }
-    if (call != SIM_DISK_READ && disk->power_cut_in > 0) {
-        disk->power_cut_in -= 1;
-        if (disk->power_cut_in == 0) {
-            lose_power(disk);
+    if (call != SIM_DISK_READ && disk->death_in > 0) {
+        disk->death_in -= 1;
+        if (disk->death_in == 0) {
+            if (!disk->death_is_kill) {
+                lose_power(disk);
+            }
             disk->frozen = true;
-            sim_process_kill(disk->process, SIM_DEATH_POWER);
+            sim_process_kill(disk->process, disk->death_is_kill ? SIM_DEATH_KILL : SIM_DEATH_POWER);
             return SPATE_ERR_IO;
         }
     }
@@ -468,6 +470,18 @@ int sim_disk_begin_call(struct sim_disk *disk, enum sim_disk_call call, uint64_t
         }
     }
     return 0;
+}
+
+void sim_disk_flip(struct sim_disk *disk, struct sim_inode *inode, uint64_t position)
+{
+    uint8_t bit = (uint8_t)(1u << sp_rand_below(&sim.rand_disk, 8));
+
+    SP_ASSERT(position < inode->seen.size);
+    SP_ASSERT(position < inode->kept.size);
+    inode->seen.bytes[position] ^= bit;
+    inode->kept.bytes[position] ^= bit;
+    note_durable_change(inode, position);
+    disk->rotten = true;
 }
 
 uint64_t sim_disk_take_cost_us(void)

@@ -80,8 +80,10 @@ struct sim_disk {
     uint64_t used_bytes;
     unsigned latency_factor;          /* 1: as usual */
     uint64_t fail_in[SIM_DISK_CALLS]; /* the n-th call from now fails; 0: none */
-    uint64_t power_cut_in;            /* power fails at the n-th change from now; 0: not */
-    bool frozen;                      /* power failed inside a call: nothing has effect any more */
+    uint64_t death_in;                /* the process dies at the n-th change from now; 0: not */
+    bool death_is_kill;               /* ... and the page cache stays */
+    bool frozen;                      /* it died inside a call: nothing has effect any more */
+    bool rotten;                      /* bits were flipped: what it holds may be found damaged */
     uint64_t syncs;                   /* counts */
     uint64_t torn_sectors;
     uint64_t lost_sectors;
@@ -91,6 +93,9 @@ struct sim_disk *sim_disk_new(struct sim_process *process);
 
 /* Its process has died: handles and locks are gone; if power was lost, what was not durable too. */
 void sim_disk_process_died(struct sim_disk *disk, bool power_lost);
+
+/* Flips a bit of a file that is synced, in the page cache and on the disk. */
+void sim_disk_flip(struct sim_disk *disk, struct sim_inode *inode, uint64_t position);
 
 /* Microseconds that file calls since the last question would have taken. */
 uint64_t sim_disk_take_cost_us(void);

@@ -7,6 +7,7 @@
 #include "sim_clients.h"
 #include "sim_cluster.h"
 #include "sim_disk.h"
+#include "sim_images.h"
 #include "sim_model.h"
 #include "sim_net.h"
 #include "sim_world.h"
@@ -48,25 +49,17 @@ static void strike_power(struct sp_rand *rand)
     sim_cluster_kill(node, SIM_DEATH_POWER);
 }
 
-static void on_power_in_call_over(void *arg)
-{
-    struct sim_node *node = arg;
-
-    if (!node->process->alive) {
-        sim_cluster_restart_later(node);
-    } else {
-        node->process->disk->power_cut_in = 0;
-    }
-}
-
-static void strike_power_in_call(struct sp_rand *rand)
+/* Half of these deaths come soon after the next start, so that recovery itself is struck. */
+static void strike_death_in_call(struct sp_rand *rand)
 {
     struct sim_node *node = some_node(rand);
+    uint64_t calls = sim_between(rand, 1, 40);
 
-    if (node->process->alive && node->process->disk->power_cut_in == 0) {
-        node->process->disk->power_cut_in = sim_between(rand, 1, 40);
-        sim_model.counts.power_cuts += 1;
-        (void)sim_at(sim.now_us + SIM_SECOND, SIM_EVENT_FAULT, NULL, on_power_in_call_over, node);
+    if (sim_one_in(rand, 2)) {
+        node->dies_after_start_in = calls;
+        sim_cluster_kill(node, sim_one_in(rand, 3) ? SIM_DEATH_KILL : SIM_DEATH_POWER);
+    } else if (node->process->alive && node->process->disk->death_in == 0) {
+        sim_cluster_die_in_call(node, calls, sim_one_in(rand, 3));
     }
 }
 
@@ -340,6 +333,19 @@ static void strike_disk_full(struct sp_rand *rand)
                  disk);
 }
 
+/* Bits flip on one node alone, the last one, in frames that are committed and in files of metadata of
+ * which there are two: nothing is lost that a majority does not have. */
+static void strike_bit_flip(struct sp_rand *rand)
+{
+    struct sim_node *node = &sim_cluster.nodes[sim_cluster.node_count - 1];
+
+    if (sim_cluster.node_count >= 3 && sim_images_flip_some(node, rand)) {
+        sim_note("a bit flips on %s", node->process->name);
+        node->disk_suspect = true;
+        sim_model.counts.bit_flips += 1;
+    }
+}
+
 /* ---- clocks ---------------------------------------------------------------------------------- */
 
 static void strike_clock_rate(struct sp_rand *rand)
@@ -394,6 +400,9 @@ void sim_faults_draw(struct sim_fault_mix *out_mix)
         bool away = sim_one_in(&sim.rand_fault, 2);
         out_mix->interval_us[i] = away ? 0 : 400 * SIM_MS << doublings;
     }
+    if (!sim_one_in(&sim.rand_fault, 3)) {
+        out_mix->interval_us[SIM_FAULT_BIT_FLIP] = 0;
+    }
     if (out_mix->interval_us[SIM_FAULT_POWER_ALL] > 0) {
         out_mix->interval_us[SIM_FAULT_POWER_ALL] += 4 * SIM_SECOND;
     }
@@ -428,8 +437,9 @@ void sim_faults_start(const struct sim_fault_mix *mix)
 {
     faults.mix = *mix;
     faults.active = true;
-    sim_cluster.errors_planned =
-        mix->interval_us[SIM_FAULT_DISK_ERROR] > 0 || mix->interval_us[SIM_FAULT_DISK_FULL] > 0;
+    sim_cluster.errors_planned = mix->interval_us[SIM_FAULT_DISK_ERROR] > 0 ||
+                                 mix->interval_us[SIM_FAULT_DISK_FULL] > 0 ||
+                                 mix->interval_us[SIM_FAULT_BIT_FLIP] > 0;
     for (unsigned i = 0; i < SIM_FAULTS; i++) {
         sp_rand_init(&faults.rand[i], sim.seed * 31 + i + 7);
         if (mix->interval_us[i] > 0) {
@@ -452,7 +462,8 @@ void sim_faults_heal(void)
         sim_process_resume(process);
         sim_process_set_rate(process, 1000000);
         disk->latency_factor = 1;
-        disk->power_cut_in = 0;
+        disk->death_in = 0;
+        sim_cluster.nodes[i].dies_after_start_in = 0;
         disk->capacity_bytes = SIM_DISK_BYTES;
         memset(disk->fail_in, 0, sizeof disk->fail_in);
     }

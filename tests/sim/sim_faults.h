@@ -9,7 +9,7 @@
 #define SIM_FAULT_LIST(X)                                                                          \
     X(KILL, kill)                                                                                  \
     X(POWER, power)                                                                                \
-    X(POWER_IN_CALL, power_in_call)                                                                \
+    X(DEATH_IN_CALL, death_in_call)                                                                \
     X(POWER_ALL, power_all)                                                                        \
     X(STOP, stop)                                                                                  \
     X(PAUSE, pause)                                                                                \
@@ -19,6 +19,7 @@
     X(SLOW_DISK, slow_disk)                                                                        \
     X(DISK_ERROR, disk_error)                                                                      \
     X(DISK_FULL, disk_full)                                                                        \
+    X(BIT_FLIP, bit_flip)                                                                          \
     X(CLOCK_RATE, clock_rate)                                                                      \
     X(CLOCK_JUMP, clock_jump)                                                                      \
     X(TRANSFER, transfer)                                                                          \

@@ -30,6 +30,7 @@ struct scan {
     struct found *frames;
     size_t count;
     size_t capacity;
+    uint64_t marked; /* newest index that a marker in it names as synced */
 };
 
 /* ---- scanning -------------------------------------------------------------------------------- */
@@ -57,6 +58,7 @@ static uint64_t scan_bytes(struct scan *scan, const struct sim_bytes *bytes, uin
         }
         position += sp_log_frame_size(frame.length);
         if (frame.kind == SP_FRAME_MARKER) {
+            scan->marked = frame.index;
             continue;
         }
         const struct found found = {
@@ -166,7 +168,8 @@ void sim_images_check_committed(uint64_t group_id, uint64_t index, uint64_t term
             continue;
         }
         members += 1;
-        if (holds(disk, group_id, &wanted)) {
+        /* What has rotted since it was synced counts: the plan of flips leaves a majority whole. */
+        if (disk->rotten || holds(disk, group_id, &wanted)) {
             holders += 1;
         }
     }
@@ -236,7 +239,7 @@ bool sim_images_equal(uint64_t group_id, char *out_why, unsigned size)
     for (unsigned i = 0; i < sim_cluster.node_count && equal; i++) {
         struct scan scan = { .count = 0 };
         const struct sim_disk *disk = sim_cluster.nodes[i].process->disk;
-        if (log_directory(disk, group_id, false) == NULL) {
+        if (log_directory(disk, group_id, false) == NULL || disk->rotten) {
             continue;
         }
         read_log(disk, group_id, &scan);
@@ -253,4 +256,64 @@ bool sim_images_equal(uint64_t group_id, char *out_why, unsigned size)
     }
     sim_free(first.frames);
     return equal;
+}
+
+/* ---- flipping -------------------------------------------------------------------------------- */
+
+/* Only where nothing is pending. */
+static bool flip(struct sim_disk *disk, struct sim_inode *inode, uint64_t position)
+{
+    if (inode->dirty_first < inode->dirty_end || inode->cut_size != SIM_NEVER ||
+        position >= inode->kept.size) {
+        return false;
+    }
+    sim_disk_flip(disk, inode, position);
+    return true;
+}
+
+static bool flip_in_log(struct sim_disk *disk,
+                        const struct sim_group *group,
+                        struct sim_inode *inode,
+                        struct sp_rand *rand)
+{
+    const struct scan *scan = scan_durable(inode);
+
+    if (scan->count == 0) {
+        return false;
+    }
+    size_t chosen = (size_t)sp_rand_below(rand, scan->count);
+    uint64_t start = chosen == 0 ? SP_SEGMENT_HEADER_SIZE : scan->frames[chosen - 1].end;
+    /* Damage of the newest write cannot be told from a torn one, so it is left alone: only what a
+     * later marker proves to be synced. */
+    if (scan->frames[chosen].index > group->last_index ||
+        scan->frames[chosen].index > scan->marked) {
+        return false;
+    }
+    return flip(disk, inode, sim_between(rand, start, scan->frames[chosen].end - 1));
+}
+
+bool sim_images_flip_some(struct sim_node *node, struct sp_rand *rand)
+{
+    struct sim_disk *disk = node->process->disk;
+
+    if (sim_one_in(rand, 6)) {
+        struct sim_inode *meta = sim_disk_find(disk, "/data/meta.a", true);
+        return meta != NULL && meta->kept.size > 0 &&
+               flip(disk, meta, sp_rand_below(rand, meta->kept.size));
+    }
+    if (sim_model.group_count == 0) {
+        return false;
+    }
+    const struct sim_group *group = sim_model.groups[sp_rand_below(rand, sim_model.group_count)];
+    const struct sim_inode *directory = log_directory(disk, group->group_id, true);
+    if (directory == NULL || directory->names_kept.count == 0) {
+        return false;
+    }
+    const struct sim_entry *entry =
+        &directory->names_kept.entries[sp_rand_below(rand, directory->names_kept.count)];
+    if (is_segment(entry->name)) {
+        return flip_in_log(disk, group, entry->inode, rand);
+    }
+    return entry->inode->kept.size > 0 &&
+           flip(disk, entry->inode, sp_rand_below(rand, entry->inode->kept.size));
 }

@@ -189,6 +189,86 @@ static void add_record(struct sim_group *group, const struct sp_record_view *vie
     sim_model.counts.committed_records += 1;
 }
 
+static void note_batch(struct sim_group *group, const uint8_t *payload, uint64_t index)
+{
+    struct sim_producer *producer = NULL;
+    struct sp_batch_facts facts;
+
+    sp_batch_facts_read(payload, &facts);
+    if (facts.producer_id < 0) {
+        return;
+    }
+    for (size_t i = 0; i < group->producer_count && producer == NULL; i++) {
+        if (group->producers[i].producer_id == facts.producer_id) {
+            producer = &group->producers[i];
+        }
+    }
+    if (producer == NULL) {
+        group->producers =
+            sim_grow(group->producers, (group->producer_count + 1) * sizeof group->producers[0]);
+        producer = &group->producers[group->producer_count];
+        *producer = (struct sim_producer){ .producer_id = facts.producer_id };
+        group->producer_count += 1;
+    }
+    if (producer->count == SP_PRODUCER_BATCHES_KEPT) {
+        memmove(&producer->batches[0],
+                &producer->batches[1],
+                (SP_PRODUCER_BATCHES_KEPT - 1) * sizeof producer->batches[0]);
+        producer->count -= 1;
+    }
+    producer->batches[producer->count].base_sequence = facts.base_sequence;
+    producer->batches[producer->count].record_count = facts.record_count;
+    producer->batches[producer->count].epoch = facts.producer_epoch;
+    producer->batches[producer->count].index = index;
+    producer->count += 1;
+}
+
+bool sim_model_has_batch(uint64_t group_id,
+                         uint64_t applied_index,
+                         int64_t producer_id,
+                         int16_t epoch,
+                         int32_t base_sequence,
+                         int32_t record_count)
+{
+    const struct sim_group *group = sim_model_group(group_id);
+
+    for (size_t i = 0; group != NULL && i < group->producer_count; i++) {
+        const struct sim_producer *producer = &group->producers[i];
+        for (unsigned k = 0; k < producer->count && producer->producer_id == producer_id; k++) {
+            if (producer->batches[k].epoch == epoch &&
+                producer->batches[k].base_sequence == base_sequence &&
+                producer->batches[k].record_count == record_count &&
+                producer->batches[k].index <= applied_index) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+void sim_model_checkpoint(
+    uint32_t node, uint64_t group_id, uint64_t index, const uint8_t *bytes, size_t size)
+{
+    struct sim_group *group = find_or_add(group_id);
+    uint32_t crc = sp_crc32c(0, bytes, size);
+
+    sim_model.counts.checkpoints += 1;
+    for (size_t i = group->state_count; i > 0; i--) {
+        if (group->states[i - 1].index == index) {
+            if (group->states[i - 1].crc != crc) {
+                sim_fail("group %llu: the state of node %u after index %llu differs from another's",
+                         (unsigned long long)group_id,
+                         node,
+                         (unsigned long long)index);
+            }
+            return;
+        }
+    }
+    group->states = sim_grow(group->states, (group->state_count + 1) * sizeof group->states[0]);
+    group->states[group->state_count] = (struct sim_state){ index, crc };
+    group->state_count += 1;
+}
+
 static void
 add_frame(struct sim_group *group, const struct sp_log_frame *frame, const uint8_t *payload)
 {
@@ -198,6 +278,7 @@ add_frame(struct sim_group *group, const struct sp_log_frame *frame, const uint8
     if (frame->kind != SP_FRAME_BATCH) {
         return;
     }
+    note_batch(group, payload, frame->index);
     struct sim_process *before = sim_enter(NULL);
     int rv = sp_batch_reader_init(&reader, payload, frame->length, SP_BATCH_DECOMPRESSED_BYTES_MAX);
     if (rv != 0) {

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/limits.h"
 #include "storage/log_frame.h"
 
 #define SIM_WRITERS_MAX 4096u  /* lives of producers in one run */
@@ -43,6 +44,24 @@ struct sim_committed {
     uint64_t applied_by; /* bit per process */
 };
 
+/* The newest batches of one producer in one partition, newest last. */
+struct sim_producer {
+    int64_t producer_id;
+    unsigned count;
+    struct {
+        int32_t base_sequence;
+        int32_t record_count;
+        int16_t epoch;
+        uint64_t index;
+    } batches[SP_PRODUCER_BATCHES_KEPT];
+};
+
+/* The machine's state after a frame, as the first replica wrote it. */
+struct sim_state {
+    uint64_t index;
+    uint32_t crc;
+};
+
 struct sim_record {
     uint32_t writer;
     uint32_t number;
@@ -58,6 +77,10 @@ struct sim_group {
     struct sim_record *records; /* [offset] */
     uint64_t record_capacity;
     int64_t next_offset;
+    struct sim_producer *producers;
+    size_t producer_count;
+    struct sim_state *states;
+    size_t state_count;
     uint32_t next_number[SIM_WRITERS_MAX]; /* lowest number that may still come */
     struct {
         uint64_t term;
@@ -100,6 +123,8 @@ struct sim_counts {
     uint64_t clock_jumps;
     uint64_t stops;
     uint64_t slow_disks;
+    uint64_t bit_flips;
+    uint64_t deaths_in_call;
     uint64_t client_deaths;
 };
 
@@ -132,6 +157,18 @@ void sim_model_applied(uint32_t node,
                        uint64_t group_id,
                        const struct sp_log_frame *frame,
                        const uint8_t *payload);
+
+/* A replica wrote a checkpoint of its machine after `index`. */
+void sim_model_checkpoint(
+    uint32_t node, uint64_t group_id, uint64_t index, const uint8_t *bytes, size_t size);
+
+/* True if the batch is among the last ones of its producer and lies at or below `applied_index`. */
+bool sim_model_has_batch(uint64_t group_id,
+                         uint64_t applied_index,
+                         int64_t producer_id,
+                         int16_t epoch,
+                         int32_t base_sequence,
+                         int32_t record_count);
 
 /* A replica on `node` leads the group in `term`. */
 void sim_model_leads(uint32_t node, uint64_t group_id, uint64_t term);

@@ -186,7 +186,7 @@ static void receive(struct sim_side *side, const struct sim_chunk *chunk)
         side->received_start = 0;
         end = 0;
     }
-    if (end + chunk->size > side->received_capacity) {
+    if (end + chunk->size > side->received_capacity && side->received_size > 0) {
         memmove(side->received, side->received + side->received_start, side->received_size);
         side->received_start = 0;
         end = side->received_size;

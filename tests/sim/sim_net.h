@@ -1,4 +1,5 @@
-/* The simulated network: connections with bytes in flight, partitions, deaths noticed late or never.
+/* The simulated network: connections with bytes in flight, partitions, deaths noticed late or
+ * never.
  *
  *   stream A --write--> flight A->B --arrival--> received of B --read--> stream B
  *                         | partition: waits, sent again with growing pauses; after a while

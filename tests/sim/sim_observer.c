@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "sim_cluster.h"
 #include "sim_model.h"
+#include "sim_promises.h"
 #include "sim_world.h"
 #include "spate/error.h"
 
@@ -41,8 +42,17 @@ static int checkpoint(struct sp_machine *machine, struct sp_buf *out)
 {
     struct sim_observer *observer = observer_of(machine);
 
-    sim_model.counts.checkpoints += 1;
-    return observer->inner->type->checkpoint(observer->inner, out);
+    size_t before = out->size;
+    int rv = observer->inner->type->checkpoint(observer->inner, out);
+
+    if (rv == 0 && observer->applied_index != 0) {
+        sim_model_checkpoint(observer->owner->process->id,
+                             observer->group_id,
+                             observer->applied_index,
+                             out->bytes + before,
+                             out->size - before);
+    }
+    return rv;
 }
 
 static int restore(struct sp_machine *machine, const uint8_t *bytes, size_t size)
@@ -112,6 +122,8 @@ int __wrap_sp_raft_group_open(struct sp_raft_context *context,
         return rv;
     }
     observer->group = *out_group;
+    sim_promises_opened(
+        sim.current->id, options->group_id, sp_log_last_index(sp_raft_group_log(*out_group)));
     sp_list_append(&observer->owner->observers, &observer->node);
     look_at_role(observer);
     return 0;
@@ -183,16 +195,67 @@ int __wrap_sp_raft_group_submit(struct sp_raft_group *group,
     return 0;
 }
 
-/* Counts answers to batches that had been sent before. */
+/* The group that was asked for an append time last: the one whose batch is being judged. */
+static const struct sp_raft_group *asked_last;
+
+int64_t __wrap_sp_raft_group_append_time_ms(const struct sp_raft_group *group)
+{
+    asked_last = group;
+    return __real_sp_raft_group_append_time_ms(group);
+}
+
+static const struct sim_observer *observer_asked_last(void)
+{
+    const struct sim_node *owner = sim.current->owner;
+
+    SP_LIST_EACH (node, &owner->observers) {
+        const struct sim_observer *observer = SP_LIST_ENTRY(node, struct sim_observer, node);
+        if (observer->group == asked_last) {
+            return observer;
+        }
+    }
+    return NULL;
+}
+
+static bool in_flight(const struct sp_list *flights, const struct sp_batch_header *header)
+{
+    SP_LIST_EACH (node, flights) {
+        const struct sp_flight *flight = SP_LIST_ENTRY(node, struct sp_flight, node);
+        if (flight->producer_id == header->producer_id &&
+            flight->producer_epoch == header->producer_epoch &&
+            flight->batch.base_sequence == header->base_sequence &&
+            flight->batch.record_count == header->record_count) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A batch that was sent before must be recognised by every leader that serves. */
 void __wrap_sp_sequences_judge(const struct sp_producers *producers,
                                const struct sp_list *flights,
                                const struct sp_batch_header *header,
                                int64_t append_time_ms,
                                struct sp_judgement *out_judgement)
 {
+    const struct sim_observer *observer = observer_asked_last();
+
     __real_sp_sequences_judge(producers, flights, header, append_time_ms, out_judgement);
-    if (out_judgement->verdict == SP_VERDICT_STORED ||
-        out_judgement->verdict == SP_VERDICT_IN_FLIGHT) {
-        sim_model.counts.duplicates += 1;
+    bool recognised = out_judgement->verdict == SP_VERDICT_STORED ||
+                      out_judgement->verdict == SP_VERDICT_IN_FLIGHT;
+    bool known = in_flight(flights, header) ||
+                 (observer != NULL && sim_model_has_batch(observer->group_id,
+                                                          observer->applied_index,
+                                                          header->producer_id,
+                                                          header->producer_epoch,
+                                                          header->base_sequence,
+                                                          header->record_count));
+    sim_model.counts.duplicates += recognised;
+    if (known && !recognised) {
+        sim_fail("%s: a batch of producer %lld with sequence %d that is stored or in flight is not "
+                 "recognised",
+                 sim.current->name,
+                 (long long)header->producer_id,
+                 header->base_sequence);
     }
 }

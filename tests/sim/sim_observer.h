@@ -51,6 +51,8 @@ int __wrap_sp_raft_group_submit(struct sp_raft_group *group,
                                 const struct sp_iovec *pieces,
                                 unsigned count,
                                 struct sp_submit *submit);
+int64_t __real_sp_raft_group_append_time_ms(const struct sp_raft_group *group);
+int64_t __wrap_sp_raft_group_append_time_ms(const struct sp_raft_group *group);
 void __real_sp_sequences_judge(const struct sp_producers *producers,
                                const struct sp_list *flights,
                                const struct sp_batch_header *header,

@@ -7,6 +7,7 @@
 #include "base/trace.h"
 #include "sim_clients.h"
 #include "sim_cluster.h"
+#include "sim_disk.h"
 #include "sim_net.h"
 #include "sim_parts.h"
 #include "sim_world.h"
@@ -191,6 +192,9 @@ static void note_replica_closed(const char *facts)
     struct sim_node *node = sim.current->owner;
 
     node->replica_closed = true;
+    if (node->process->disk->rotten) {
+        return;
+    }
     if ((!node->disk_suspect && node->process->doomed == SIM_DEATH_NONE) ||
         strstr(facts, "error=CORRUPT") != NULL) {
         sim_fail("%s gives up a replica: %s", node->process->name, facts);

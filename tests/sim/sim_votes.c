@@ -4,6 +4,7 @@
 
 #include "sim_cluster.h"
 #include "sim_disk.h"
+#include "sim_promises.h"
 #include "sim_world.h"
 #include "storage/meta_file.h"
 
@@ -94,6 +95,9 @@ static void check_message(const struct sp_peer_raft *raft)
 
     if ((raft->flags & SP_PEER_PRE_VOTE) != 0) {
         return; /* pre-votes promise nothing */
+    }
+    if (raft->kind == SP_PEER_APPEND_RESULT && raft->commit == 0) {
+        sim_promises_stored(sim.current->id, raft->group_id, raft->index);
     }
     struct vote durable = durable_vote(node, raft->group_id, raft->from);
     if (durable.term < raft->term ||

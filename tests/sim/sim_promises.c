@@ -1,0 +1,63 @@
+#include "sim_promises.h"
+
+#include <stddef.h>
+
+#include "base/assert.h"
+#include "sim_cluster.h"
+#include "sim_model.h"
+#include "sim_world.h"
+
+struct promise {
+    uint64_t group_id;
+    uint64_t index;
+};
+
+static struct promise promises[SIM_NODES_MAX][SIM_GROUPS_MAX];
+static unsigned counts[SIM_NODES_MAX];
+
+static struct promise *find(uint32_t node, uint64_t group_id)
+{
+    for (unsigned i = 0; i < counts[node]; i++) {
+        if (promises[node][i].group_id == group_id) {
+            return &promises[node][i];
+        }
+    }
+    SP_ASSERT(counts[node] < SIM_GROUPS_MAX);
+    struct promise *promise = &promises[node][counts[node]];
+    promise->group_id = group_id;
+    counts[node] += 1;
+    return promise;
+}
+
+void sim_promises_stored(uint32_t node, uint64_t group_id, uint64_t index)
+{
+    struct promise *promise = find(node, group_id);
+
+    if (index > promise->index) {
+        promise->index = index;
+    }
+}
+
+void sim_promises_opened(uint32_t node, uint64_t group_id, uint64_t last_index)
+{
+    const struct promise *promise = find(node, group_id);
+
+    if (last_index < promise->index) {
+        sim_fail("%s group %llu is opened with frames up to %llu, though it had said that it has "
+                 "%llu",
+                 sim_cluster.nodes[node].process->name,
+                 (unsigned long long)group_id,
+                 (unsigned long long)last_index,
+                 (unsigned long long)promise->index);
+    }
+}
+
+int __wrap_sp_log_truncate(struct sp_log *log, uint64_t index)
+{
+    struct promise *promise = find(sim.current->id, sp_log_group_id(log));
+
+    if (promise->index >= index) {
+        promise->index = index - 1;
+    }
+    return __real_sp_log_truncate(log, index);
+}

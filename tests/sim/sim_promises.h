@@ -1,0 +1,20 @@
+/* What a replica has told its leader to be on disk it must still have when it is opened again.
+ *
+ *   append result {last index} --> promised;  truncation --> promised no longer;  open --> checked */
+#ifndef SP_SIM_PROMISES_H
+#define SP_SIM_PROMISES_H
+
+#include <stdint.h>
+
+#include "storage/log.h"
+
+/* Replica on process `node` says that it has stored up to `index`. */
+void sim_promises_stored(uint32_t node, uint64_t group_id, uint64_t index);
+
+/* It has been opened and ends at `last_index`. */
+void sim_promises_opened(uint32_t node, uint64_t group_id, uint64_t last_index);
+
+int __real_sp_log_truncate(struct sp_log *log, uint64_t index);
+int __wrap_sp_log_truncate(struct sp_log *log, uint64_t index);
+
+#endif /* SP_SIM_PROMISES_H */
