@@ -163,6 +163,11 @@ static void apply_from_disk(struct sp_raft_group *group, uint64_t committed)
     group->apply_read = apply;
 }
 
+void sp_raft_group_read_failed(struct sp_raft_group *group, int status)
+{
+    sp_raft_stop(group, status, "a committed frame could not be read back from disk");
+}
+
 void sp_raft_apply(struct sp_raft_group *group)
 {
     struct sp_log_read read; /* 6 KiB: only what prepare_read sets is used as input */

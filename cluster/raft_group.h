@@ -117,6 +117,10 @@ int sp_raft_group_submit(struct sp_raft_group *group,
                          unsigned count,
                          struct sp_submit *submit);
 
+/* A frame of its log could not be read for somebody else (SPATE_ERR_CORRUPT, SPATE_ERR_IO): the
+ * replica stops itself, so that a whole one may lead. */
+void sp_raft_group_read_failed(struct sp_raft_group *group, int status);
+
 /* Hands leadership to a voter that has all of the log and can be reached. SPATE_ERR_NOT_LEADER;
  * SPATE_ERR_NOT_FOUND: too few voters can be reached to elect anybody; SPATE_ERR_BUSY: none is
  * caught up yet: submits are held back for a moment, ask again. The outcome shows in role_changed.

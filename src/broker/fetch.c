@@ -259,6 +259,11 @@ static void on_read(struct sp_log_read *read, int status)
         sp_log_read_release(read);
         status = SPATE_ERR_LEADER_UNKNOWN;
     }
+    if ((status == SPATE_ERR_CORRUPT || status == SPATE_ERR_IO) && partition != NULL &&
+        partition->group != NULL) {
+        sp_raft_group_read_failed(partition->group, status); /* another replica shall answer */
+        status = SPATE_ERR_LEADER_CHANGED;
+    }
     if (status == SPATE_ERR_NOT_FOUND) {
         status = 0; /* nothing between the offset and the high watermark yet */
         read->count = 0;
