@@ -169,6 +169,12 @@ void sim_run(const struct sim_run_options *options, struct sim_result *out_resul
     sim_net_draw_latencies(shape.latency_us);
     sim_net.trickles = sim_one_in(&sim.rand_net, 3);
     note_shape(&shape);
+    for (unsigned i = 0; shape.faults_at_once && i < sim_cluster.node_count; i++) {
+        /* A machine may die in its very first calls, while its directory is made. */
+        if (shape.mix.interval_us[SIM_FAULT_DEATH_IN_CALL] > 0 && sim_one_in(&sim.rand_fault, 2)) {
+            sim_cluster.nodes[i].dies_after_start_in = sim_between(&sim.rand_fault, 1, 60);
+        }
+    }
     sim_cluster_start_all();
     sim_clients_start();
     run_phases(&shape);

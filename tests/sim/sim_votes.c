@@ -132,3 +132,12 @@ int __wrap_sp_transport_send_heartbeat(struct sp_transport *transport,
     check_message(raft);
     return __real_sp_transport_send_heartbeat(transport, node_id, raft);
 }
+
+/* Meta logs are rewritten far more often than in production, which would take a day to come to it. */
+struct sp_meta *__wrap_sp_meta_new(const struct sp_meta_options *options)
+{
+    struct sp_meta_options often = *options;
+
+    often.dead_bytes_max = (size_t)sim_between(&sim.current->rand, 200, 8000);
+    return __real_sp_meta_new(&often);
+}

@@ -6,6 +6,7 @@
 #define SP_SIM_VOTES_H
 
 #include "cluster/transport.h"
+#include "storage/meta_state.h"
 
 int __real_sp_transport_send(struct sp_transport *transport,
                              uint32_t node_id,
@@ -23,5 +24,8 @@ int __real_sp_transport_send_heartbeat(struct sp_transport *transport,
 int __wrap_sp_transport_send_heartbeat(struct sp_transport *transport,
                                        uint32_t node_id,
                                        const struct sp_peer_raft *raft);
+
+struct sp_meta *__real_sp_meta_new(const struct sp_meta_options *options);
+struct sp_meta *__wrap_sp_meta_new(const struct sp_meta_options *options);
 
 #endif /* SP_SIM_VOTES_H */
