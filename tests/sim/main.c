@@ -1,5 +1,5 @@
-/* sim: runs simulated clusters by seed. Every seed runs in a process of its own, so that an abort in
- * production code fails that seed and no other. */
+/* sim: runs simulated clusters by seed. Every seed runs in a process of its own, so that an abort
+ * in production code fails that seed and no other. */
 #include <argp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +21,10 @@ enum {
     OPTION_SHRINK,
     OPTION_PROFILE,
     OPTION_FIRST,
+    OPTION_REACH,
+    OPTION_TWICE,
+    OPTION_NAMED,
+    SEEDS_NAMED_MAX = 1024,
     JOBS_MAX = 16,
     SECONDS_MAX = 120, /* of one seed; a healthy one takes less than one */
 };
@@ -42,6 +46,9 @@ static const struct argp_option options[] = {
     { "jobs", OPTION_JOBS, "N", 0, "Seeds that run at once (2)", 0 },
     { "shrink", OPTION_SHRINK, NULL, 0, "Leave out what the failure does not need", 0 },
     { "first", OPTION_FIRST, NULL, 0, "Stop at the first seed that fails", 0 },
+    { "reach", OPTION_REACH, NULL, 0, "Fail when some kind of event was never reached", 0 },
+    { "twice", OPTION_TWICE, NULL, 0, "Run each seed twice; the hashes must be the same", 0 },
+    { "named", OPTION_NAMED, "FILE", 0, "Run the seeds that stand first in the lines of FILE", 0 },
     { "profile", OPTION_PROFILE, NULL, 0, "Print speed and size of the run", 0 },
     { 0 },
 };
@@ -53,6 +60,9 @@ struct arguments {
     bool shrink;
     bool profile;
     bool first_only;
+    bool reach;
+    bool twice;
+    const char *named;
     struct sim_run_options run;
 };
 
@@ -93,6 +103,15 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         return 0;
     case OPTION_SHRINK:
         arguments->shrink = true;
+        return 0;
+    case OPTION_REACH:
+        arguments->reach = true;
+        return 0;
+    case OPTION_TWICE:
+        arguments->twice = true;
+        return 0;
+    case OPTION_NAMED:
+        arguments->named = text;
         return 0;
     case OPTION_FIRST:
         arguments->first_only = true;
@@ -249,45 +268,146 @@ static int command_one(const struct arguments *arguments)
     return result.failed ? 1 : 0;
 }
 
-static int command_many(const struct arguments *arguments)
+/* What many runs came to. */
+struct sum {
+    struct sim_counts counts;
+    uint64_t ended;
+    uint64_t failures;
+    uint64_t events;
+    uint64_t time_us;
+};
+
+static void add_result(struct sum *sum, uint64_t seed, const struct sim_result *result)
+{
+    sum->ended += 1;
+    sum->events += result->events;
+    sum->time_us += result->time_us;
+    add_counts(&sum->counts, &result->counts);
+    if (result->failed) {
+        sum->failures += 1;
+        print_failure(seed, result);
+    }
+}
+
+/* The runs of a seed that is run twice must have one hash. */
+static void compare_hash(struct sum *sum, uint64_t seed, uint64_t first, uint64_t second)
+{
+    if (first != second) {
+        sum->failures += 1;
+        (void)printf("seed %llu FAILED: run twice, its hashes are %016llx and %016llx\n",
+                     (unsigned long long)seed,
+                     (unsigned long long)first,
+                     (unsigned long long)second);
+    }
+}
+
+static bool reached(const struct sim_counts *c)
+{
+    const struct {
+        const char *name;
+        uint64_t count;
+    } needed[] = {
+        { "election", c->elections },
+        { "truncation", c->truncations },
+        { "torn tail", c->torn_tails },
+        { "power cut", c->power_cuts },
+        { "kill", c->kills },
+        { "partition", c->partitions },
+        { "duplicate", c->duplicates },
+        { "checkpoint", c->checkpoints },
+        { "disk error", c->disk_errors },
+        { "bit flip", c->bit_flips },
+        { "pause", c->pauses },
+        { "transfer", c->transfers },
+    };
+    bool all = true;
+
+    for (unsigned i = 0; i < sizeof needed / sizeof needed[0]; i++) {
+        if (needed[i].count == 0) {
+            (void)printf("never reached: %s\n", needed[i].name);
+            all = false;
+        }
+    }
+    return all;
+}
+
+static void
+run_seeds(const struct arguments *arguments, const uint64_t *seeds, uint64_t count, struct sum *sum)
 {
     struct child children[JOBS_MAX] = { 0 };
-    unsigned jobs = arguments->jobs < JOBS_MAX ? arguments->jobs : JOBS_MAX;
-    struct sim_counts sum = { 0 };
-    uint64_t failures = 0;
-    uint64_t events = 0;
-    uint64_t time_us = 0;
-    uint64_t ended = 0;
-    uint64_t count = arguments->last - arguments->first + 1;
+    uint64_t hashes[JOBS_MAX] = { 0 };
+    /* Two at a time are the two runs of one seed. */
+    unsigned jobs = arguments->twice ? 2 : arguments->jobs < JOBS_MAX ? arguments->jobs : JOBS_MAX;
+    uint64_t runs = arguments->twice ? 2 * count : count;
 
-    for (uint64_t i = 0; i < count + jobs; i++) {
+    for (uint64_t i = 0; i < runs + jobs; i++) {
         struct child *child = &children[i % jobs];
         struct sim_run_options run = arguments->run;
         struct sim_result result;
 
         if (child->pid != 0) {
+            uint64_t seed = child->seed;
             finish_child(child, &result);
-            ended += 1;
-            if (result.failed) {
-                failures += 1;
-                print_failure(child->seed, &result);
+            add_result(sum, seed, &result);
+            if (arguments->twice && i % 2 == 1) {
+                compare_hash(sum, seed, hashes[0], result.hash);
             }
-            add_counts(&sum, &result.counts);
-            events += result.events;
-            time_us += result.time_us;
+            hashes[i % jobs] = result.hash;
         }
-        if (i < count && !(arguments->first_only && failures > 0)) {
-            run.seed = arguments->first + i;
+        if (i < runs && !(arguments->first_only && sum->failures > 0)) {
+            run.seed = seeds[arguments->twice ? i / 2 : i];
             start_child(child, &run);
         }
     }
+}
+
+static int command_many(const struct arguments *arguments, const uint64_t *seeds, uint64_t count)
+{
+    struct sum sum = { .ended = 0 };
+    bool good = true;
+
+    run_seeds(arguments, seeds, count, &sum);
     (void)printf("%llu seeds, %llu failed; %llu simulated seconds, %llu events\n",
-                 (unsigned long long)ended,
-                 (unsigned long long)failures,
-                 (unsigned long long)(time_us / SIM_SECOND),
-                 (unsigned long long)events);
-    print_counts(&sum);
-    return failures == 0 ? 0 : 1;
+                 (unsigned long long)sum.ended,
+                 (unsigned long long)sum.failures,
+                 (unsigned long long)(sum.time_us / SIM_SECOND),
+                 (unsigned long long)sum.events);
+    print_counts(&sum.counts);
+    if (arguments->reach) {
+        good = reached(&sum.counts);
+    }
+    return good && sum.failures == 0 ? 0 : 1;
+}
+
+static int command_range(const struct arguments *arguments)
+{
+    uint64_t count = arguments->last - arguments->first + 1;
+    uint64_t *seeds = sim_alloc(count * sizeof *seeds);
+
+    for (uint64_t i = 0; i < count; i++) {
+        seeds[i] = arguments->first + i;
+    }
+    return command_many(arguments, seeds, count);
+}
+
+static int command_named(const struct arguments *arguments)
+{
+    static uint64_t seeds[SEEDS_NAMED_MAX];
+    char line[1024];
+    uint64_t count = 0;
+    FILE *file = fopen(arguments->named, "r");
+
+    if (file == NULL) {
+        perror(arguments->named);
+        return 2;
+    }
+    while (count < SEEDS_NAMED_MAX && fgets(line, sizeof line, file) != NULL) {
+        char *end = line;
+        seeds[count] = strtoull(line, &end, 10);
+        count += end != line;
+    }
+    (void)fclose(file);
+    return command_many(arguments, seeds, count);
 }
 
 /* Leaves out kinds of faults, then shortens the fault phase, as long as the seed still fails. */
@@ -347,6 +467,9 @@ int main(int argc, char **argv)
 
     argp_err_exit_status = 2;
     (void)argp_parse(&parser, argc, argv, 0, NULL, &arguments); /* exits on its own errors */
+    if (arguments.named != NULL) {
+        return command_named(&arguments);
+    }
     if (arguments.last < arguments.first) {
         (void)fprintf(stderr, "sim: name a seed: --seed N or --seeds A..B\n");
         return 2;
@@ -354,8 +477,8 @@ int main(int argc, char **argv)
     if (arguments.shrink) {
         return command_shrink(&arguments);
     }
-    if (arguments.first == arguments.last) {
+    if (arguments.first == arguments.last && !arguments.twice) {
         return command_one(&arguments);
     }
-    return command_many(&arguments);
+    return command_range(&arguments);
 }

@@ -1,4 +1,4 @@
-/* The nodes of the simulated cluster: real sp_node objects, started and restarted on their disks. */
+/* The nodes of the simulated cluster: real sp_node objects, restarted on their disks. */
 #ifndef SP_SIM_CLUSTER_H
 #define SP_SIM_CLUSTER_H
 

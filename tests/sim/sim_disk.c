@@ -15,16 +15,6 @@ enum {
 
 static uint64_t cost_us;
 
-/* What happens to pending things at a power cut: drawn once per cut, since disks have habits. */
-enum crash_habit {
-    CRASH_LOSES_ALL,
-    CRASH_KEEPS_ALL,
-    CRASH_MIXES,       /* each sector on its own */
-    CRASH_TEARS,       /* the same, and some sectors are half new */
-    CRASH_KEEPS_FIRST, /* of each file, the sectors up to a place */
-    CRASH_HABITS,
-};
-
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
 /* Sets the size; new bytes are zero. */
@@ -164,11 +154,11 @@ void sim_inode_sync(struct sim_inode *inode)
 static void crash_sector(struct sim_disk *disk,
                          struct sim_inode *inode,
                          uint64_t sector,
-                         enum crash_habit habit)
+                         enum sim_crash_habit habit)
 {
     uint64_t draw = sp_rand_below(&sim.rand_disk, 4);
 
-    if (habit == CRASH_TEARS && draw == 0) {
+    if (habit == SIM_CRASH_TEARS && draw == 0) {
         disk->torn_sectors += 1;
         keep_sector(
             inode, sector, 8 * (1 + sp_rand_below(&sim.rand_disk, SIM_SECTOR_SIZE / 8 - 1)));
@@ -179,7 +169,8 @@ static void crash_sector(struct sim_disk *disk,
     }
 }
 
-static void crash_content(struct sim_disk *disk, struct sim_inode *inode, enum crash_habit habit)
+static void
+crash_content(struct sim_disk *disk, struct sim_inode *inode, enum sim_crash_habit habit)
 {
     struct sp_rand *rand = &sim.rand_disk;
     uint64_t place = inode->dirty_first;
@@ -189,30 +180,31 @@ static void crash_content(struct sim_disk *disk, struct sim_inode *inode, enum c
     }
     /* What was written behind a cut can only be there if the cut is. */
     if (inode->cut_size < inode->kept.size &&
-        (habit == CRASH_LOSES_ALL || (habit != CRASH_KEEPS_ALL && sim_one_in(rand, 2)))) {
+        (habit == SIM_CRASH_LOSES_ALL || (habit != SIM_CRASH_KEEPS_ALL && sim_one_in(rand, 2)))) {
         return;
     }
     cut_kept(inode, inode->cut_size);
-    if (habit == CRASH_KEEPS_FIRST && inode->dirty_first < inode->dirty_end) {
+    if (habit == SIM_CRASH_KEEPS_FIRST && inode->dirty_first < inode->dirty_end) {
         place = sim_between(rand, inode->dirty_first, inode->dirty_end);
     }
     for (uint64_t sector = inode->dirty_first; sector < inode->dirty_end; sector++) {
-        if (!inode->dirty[sector] || habit == CRASH_LOSES_ALL) {
+        if (!inode->dirty[sector] || habit == SIM_CRASH_LOSES_ALL) {
             continue;
         }
-        if (habit == CRASH_KEEPS_ALL || (habit == CRASH_KEEPS_FIRST && sector < place)) {
+        if (habit == SIM_CRASH_KEEPS_ALL || (habit == SIM_CRASH_KEEPS_FIRST && sector < place)) {
             keep_sector(inode, sector, SIM_SECTOR_SIZE);
-        } else if (habit != CRASH_KEEPS_FIRST) {
+        } else if (habit != SIM_CRASH_KEEPS_FIRST) {
             crash_sector(disk, inode, sector, habit);
         }
     }
     /* The size may have come to the disk before the bytes did: zeros at the end. */
-    if (habit != CRASH_LOSES_ALL && inode->seen.size > inode->kept.size && sim_one_in(rand, 3)) {
+    if (habit != SIM_CRASH_LOSES_ALL && inode->seen.size > inode->kept.size &&
+        sim_one_in(rand, 3)) {
         resize(&inode->kept, inode->seen.size);
     }
 }
 
-static void crash_inode(struct sim_disk *disk, struct sim_inode *inode, enum crash_habit habit)
+static void crash_inode(struct sim_disk *disk, struct sim_inode *inode, enum sim_crash_habit habit)
 {
     inode->locked = false;
     crash_content(disk, inode, habit);
@@ -223,166 +215,10 @@ static void crash_inode(struct sim_disk *disk, struct sim_inode *inode, enum cra
     mark_clean(inode);
 }
 
-/* ---- names ----------------------------------------------------------------------------------- */
-
-struct pending_name {
-    struct sp_list node;
-    struct sim_name from;
-    struct sim_name to;
-    struct sim_inode *inode;
-    bool has_from;
-    bool has_to;
-};
-
-struct sim_entry *sim_directory_find(const struct sim_directory *directory, const char *name)
-{
-    for (size_t i = 0; i < directory->count; i++) {
-        if (strcmp(directory->entries[i].name, name) == 0) {
-            return &directory->entries[i];
-        }
-    }
-    return NULL;
-}
-
-static void put_name(struct sim_directory *directory, const char *name, struct sim_inode *inode)
-{
-    struct sim_entry *entry = sim_directory_find(directory, name);
-    size_t place = 0;
-
-    if (entry != NULL) {
-        entry->inode = inode;
-        return;
-    }
-    if (directory->count == directory->capacity) {
-        directory->capacity = directory->capacity == 0 ? 8 : 2 * directory->capacity;
-        directory->entries =
-            sim_grow(directory->entries, directory->capacity * sizeof directory->entries[0]);
-    }
-    while (place < directory->count && strcmp(directory->entries[place].name, name) < 0) {
-        place += 1;
-    }
-    memmove(directory->entries + place + 1,
-            directory->entries + place,
-            (directory->count - place) * sizeof directory->entries[0]);
-    memset(&directory->entries[place], 0, sizeof directory->entries[0]);
-    memcpy(directory->entries[place].name, name, strlen(name) + 1);
-    directory->entries[place].inode = inode;
-    directory->count += 1;
-}
-
-static void drop_name(struct sim_directory *directory, const char *name)
-{
-    struct sim_entry *entry = sim_directory_find(directory, name);
-
-    if (entry != NULL) {
-        size_t place = (size_t)(entry - directory->entries);
-        memmove(entry, entry + 1, (directory->count - place - 1) * sizeof *entry);
-        directory->count -= 1;
-    }
-}
-
-static void apply_durable(const struct pending_name *change)
-{
-    if (change->has_from) {
-        drop_name(&change->from.directory->names_kept, change->from.name);
-    }
-    if (change->has_to) {
-        put_name(&change->to.directory->names_kept, change->to.name, change->inode);
-    }
-}
-
-void sim_disk_change_name(struct sim_disk *disk,
-                          const struct sim_name *from,
-                          const struct sim_name *to,
-                          struct sim_inode *inode)
-{
-    struct pending_name *change = sim_alloc(sizeof *change);
-
-    change->inode = inode;
-    if (from != NULL) {
-        change->from = *from;
-        change->has_from = true;
-        drop_name(&from->directory->names, from->name);
-    }
-    if (to != NULL) {
-        change->to = *to;
-        change->has_to = true;
-        put_name(&to->directory->names, to->name, inode);
-    }
-    sp_list_init(&change->node);
-    sp_list_append(&disk->pending_names, &change->node);
-}
-
-static bool concerns(const struct pending_name *change, const struct sim_inode *directory)
-{
-    return (change->has_from && change->from.directory == directory) ||
-           (change->has_to && change->to.directory == directory);
-}
-
-void sim_disk_sync_names(struct sim_disk *disk, struct sim_inode *directory)
-{
-    SP_LIST_EACH_SAFE (node, &disk->pending_names) {
-        struct pending_name *change = SP_LIST_ENTRY(node, struct pending_name, node);
-        if (concerns(change, directory)) {
-            apply_durable(change);
-            sp_list_remove(&change->node);
-            sim_free(change);
-        }
-    }
-}
-
-static bool same_name(const struct sim_name *a, const struct sim_name *b)
-{
-    return a->directory == b->directory && strcmp(a->name, b->name) == 0;
-}
-
-static bool builds_on(const struct pending_name *later, const struct pending_name *lost)
-{
-    return later->inode == lost->inode ||
-           (later->has_from && lost->has_from && same_name(&later->from, &lost->from)) ||
-           (later->has_from && lost->has_to && same_name(&later->from, &lost->to)) ||
-           (later->has_to && lost->has_from && same_name(&later->to, &lost->from)) ||
-           (later->has_to && lost->has_to && same_name(&later->to, &lost->to));
-}
-
-static bool
-keeps_name(const struct pending_name *change, const struct sp_list *lost, enum crash_habit habit)
-{
-    SP_LIST_EACH (node, lost) {
-        if (builds_on(change, SP_LIST_ENTRY(node, struct pending_name, node))) {
-            return false;
-        }
-    }
-    return habit != CRASH_LOSES_ALL && (habit == CRASH_KEEPS_ALL || sim_one_in(&sim.rand_disk, 2));
-}
-
-static void crash_names(struct sim_disk *disk, enum crash_habit habit)
-{
-    struct sp_list lost;
-
-    sp_list_init(&lost);
-    while (!sp_list_empty(&disk->pending_names)) {
-        struct pending_name *change =
-            SP_LIST_ENTRY(disk->pending_names.next, struct pending_name, node);
-        sp_list_remove(&change->node);
-        if (keeps_name(change, &lost, habit)) {
-            apply_durable(change);
-            sim_free(change);
-        } else {
-            sp_list_append(&lost, &change->node);
-        }
-    }
-    while (!sp_list_empty(&lost)) {
-        struct pending_name *change = SP_LIST_ENTRY(lost.next, struct pending_name, node);
-        sp_list_remove(&change->node);
-        sim_free(change);
-    }
-}
-
 /* ---- power cuts: all ------------------------------------------------------------------------- */
 
 /* Directories are few levels deep, so this recursion ends soon. */
-static void crash_tree(struct sim_disk *disk, struct sim_inode *inode, enum crash_habit habit)
+static void crash_tree(struct sim_disk *disk, struct sim_inode *inode, enum sim_crash_habit habit)
 {
     if (!inode->is_directory) {
         crash_inode(disk, inode, habit);
@@ -392,16 +228,17 @@ static void crash_tree(struct sim_disk *disk, struct sim_inode *inode, enum cras
     inode->names.count = 0;
     for (size_t i = 0; i < inode->names_kept.count; i++) {
         const struct sim_entry *entry = &inode->names_kept.entries[i];
-        put_name(&inode->names, entry->name, entry->inode);
+        sim_directory_put(&inode->names, entry->name, entry->inode);
         crash_tree(disk, entry->inode, habit);
     }
 }
 
 static void lose_power(struct sim_disk *disk)
 {
-    enum crash_habit habit = (enum crash_habit)sp_rand_below(&sim.rand_disk, CRASH_HABITS);
+    enum sim_crash_habit habit =
+        (enum sim_crash_habit)sp_rand_below(&sim.rand_disk, SIM_CRASH_HABITS);
 
-    crash_names(disk, habit);
+    sim_names_crash(disk, habit);
     disk->used_bytes = 0;
     crash_tree(disk, disk->root, habit);
 }

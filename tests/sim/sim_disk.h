@@ -131,4 +131,20 @@ void sim_disk_change_name(struct sim_disk *disk,
                           struct sim_inode *inode);
 void sim_disk_sync_names(struct sim_disk *disk, struct sim_inode *directory);
 
+/* Puts a name into a directory, or changes what it stands for. */
+void sim_directory_put(struct sim_directory *directory, const char *name, struct sim_inode *inode);
+
+/* What happens to pending things at a power cut: drawn once per cut, since disks have habits. */
+enum sim_crash_habit {
+    SIM_CRASH_LOSES_ALL,
+    SIM_CRASH_KEEPS_ALL,
+    SIM_CRASH_MIXES,       /* each sector on its own */
+    SIM_CRASH_TEARS,       /* the same, and some sectors are half new */
+    SIM_CRASH_KEEPS_FIRST, /* of each file, the sectors up to a place */
+    SIM_CRASH_HABITS,
+};
+
+/* Power is lost: pending changes of names are kept or lost. */
+void sim_names_crash(struct sim_disk *disk, enum sim_crash_habit habit);
+
 #endif /* SP_SIM_DISK_H */

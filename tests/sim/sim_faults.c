@@ -333,8 +333,8 @@ static void strike_disk_full(struct sp_rand *rand)
                  disk);
 }
 
-/* Bits flip on one node alone, the last one, in frames that are committed and in files of metadata of
- * which there are two: nothing is lost that a majority does not have. */
+/* Bits flip on one node alone, the last one, in frames that are committed and in metadata of which
+ * there are two copies: nothing is lost that a majority does not have. */
 static void strike_bit_flip(struct sp_rand *rand)
 {
     struct sim_node *node = &sim_cluster.nodes[sim_cluster.node_count - 1];

@@ -160,7 +160,7 @@ void sim_images_check_committed(uint64_t group_id, uint64_t index, uint64_t term
     unsigned holders = 0;
 
     if (index == 1) {
-        return; /* every first member writes the same first frame: it is committed by construction */
+        return; /* every first member writes the same first frame: committed by construction */
     }
     for (unsigned i = 0; i < sim_cluster.node_count; i++) {
         const struct sim_disk *disk = sim_cluster.nodes[i].process->disk;

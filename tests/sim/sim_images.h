@@ -15,8 +15,8 @@ bool sim_images_equal(uint64_t group_id, char *out_why, unsigned size);
 struct sim_node;
 struct sp_rand;
 
-/* Flips a bit of a committed frame, of a checkpoint or index, or of one copy of the metadata on that
- * node's disk. False when there is nothing to flip yet. */
+/* Flips a bit of a committed frame, of a checkpoint or index, or of one copy of the metadata on
+ * that node's disk. False when there is nothing to flip yet. */
 bool sim_images_flip_some(struct sim_node *node, struct sp_rand *rand);
 
 #endif /* SP_SIM_IMAGES_H */

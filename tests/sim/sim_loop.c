@@ -9,45 +9,13 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "io/loop.h"
-#include "sim_disk.h"
 #include "sim_fiber.h"
-#include "sim_parts.h"
+#include "sim_loop_body.h"
 #include "spate/error.h"
 
 enum {
     ROUNDS_MAX = 16,
-    HEAP_CAPACITY_MIN = 64,
     TURN_DELAY_US = 20, /* until a thread that sleeps runs again; with a tail */
-    JOB_START_US = 15,
-};
-
-struct sp_loop {
-    struct sp_list node; /* in its process */
-    struct sim_process *process;
-    struct sim_event *wake;
-    uint64_t wake_us;
-
-    struct sp_timer **heap;
-    uint32_t heap_count;
-    uint32_t heap_capacity;
-    uint64_t timer_order;
-
-    struct sp_list ready; /* struct sim_ready */
-    struct sp_list deferred;
-    struct sp_list hooks;
-
-    bool running;  /* inside a turn, or inside run or run_until */
-    bool sleeping; /* its fiber waits for something to do */
-    bool stopping;
-    const bool *until;
-    uint64_t deadline_ms;
-    uint64_t now_ms; /* of this turn */
-    int64_t wall_ms; /* of this turn */
-
-    unsigned workers;
-    unsigned jobs_running;
-    struct sp_list jobs; /* that wait for a worker */
-    unsigned held;
 };
 
 static void on_wake(void *arg);
@@ -86,7 +54,7 @@ static uint64_t next_due_us(const struct sp_loop *loop)
     return sim_process_world_us(loop->process, due_ms * 1000);
 }
 
-static void plan_wake(struct sp_loop *loop)
+void sim_loop_plan_wake(struct sp_loop *loop)
 {
     bool driven = loop->process->fiber != NULL;
 
@@ -109,7 +77,7 @@ void sim_loops_retime(struct sim_process *process)
         struct sp_loop *loop = SP_LIST_ENTRY(node, struct sp_loop, node);
         sim_cancel(loop->wake);
         loop->wake = NULL;
-        plan_wake(loop);
+        sim_loop_plan_wake(loop);
     }
 }
 
@@ -133,7 +101,7 @@ void sim_loop_post(struct sp_loop *loop, struct sim_ready *ready)
 {
     if (sp_list_empty(&ready->node)) {
         sp_list_append(&loop->ready, &ready->node);
-        plan_wake(loop);
+        sim_loop_plan_wake(loop);
     }
 }
 
@@ -148,8 +116,6 @@ struct sim_process *sim_loop_process(const struct sp_loop *loop)
 }
 
 /* ---- a turn ---------------------------------------------------------------------------------- */
-
-static void fire_timers(struct sp_loop *loop);
 
 static void run_ready(struct sp_loop *loop)
 {
@@ -197,7 +163,7 @@ static void run_hooks(struct sp_loop *loop)
 
 static void end_turn(struct sp_loop *loop)
 {
-    fire_timers(loop);
+    sim_loop_fire_timers(loop);
     for (unsigned round = 0; round < ROUNDS_MAX; round++) {
         run_deferred(loop);
         if (!sp_list_empty(&loop->deferred)) {
@@ -228,7 +194,7 @@ static void on_wake(void *arg)
     run_ready(loop);
     end_turn(loop);
     loop->running = false;
-    plan_wake(loop);
+    sim_loop_plan_wake(loop);
 }
 
 /* ---- running by a program -------------------------------------------------------------------- */
@@ -254,7 +220,7 @@ static void sleep_until_ready(struct sp_loop *loop)
         return;
     }
     loop->sleeping = true;
-    plan_wake(loop);
+    sim_loop_plan_wake(loop);
     sim_fiber_wait();
     loop->sleeping = false;
 }
@@ -337,105 +303,6 @@ uint64_t sp_loop_random(struct sp_loop *loop)
     return sp_rand_next(&loop->process->rand);
 }
 
-/* ---- timers ---------------------------------------------------------------------------------- */
-
-static bool before(const struct sp_timer *a, const struct sp_timer *b)
-{
-    return a->due_ms < b->due_ms || (a->due_ms == b->due_ms && a->order < b->order);
-}
-
-static void place(struct sp_loop *loop, uint32_t position, struct sp_timer *timer)
-{
-    loop->heap[position] = timer;
-    timer->heap_slot = position + 1;
-}
-
-static void sift(struct sp_loop *loop, uint32_t position, struct sp_timer *timer)
-{
-    while (position > 0 && before(timer, loop->heap[(position - 1) / 2])) {
-        place(loop, position, loop->heap[(position - 1) / 2]);
-        position = (position - 1) / 2;
-    }
-    for (;;) {
-        uint32_t child = 2 * position + 1;
-        if (child >= loop->heap_count) {
-            break;
-        }
-        if (child + 1 < loop->heap_count && before(loop->heap[child + 1], loop->heap[child])) {
-            child += 1;
-        }
-        if (!before(loop->heap[child], timer)) {
-            break;
-        }
-        place(loop, position, loop->heap[child]);
-        position = child;
-    }
-    place(loop, position, timer);
-}
-
-void sp_timer_init(struct sp_timer *timer, struct sp_loop *loop, sp_timer_cb cb)
-{
-    *timer = (struct sp_timer){ .loop = loop, .cb = cb };
-}
-
-int sp_timer_start(struct sp_timer *timer, uint64_t due_ms)
-{
-    struct sp_loop *loop = timer->loop;
-    uint64_t now_ms = sp_loop_now_ms(loop);
-    bool fresh = timer->heap_slot == 0;
-
-    if (fresh && loop->heap_count == loop->heap_capacity) {
-        uint32_t capacity = loop->heap_capacity == 0 ? HEAP_CAPACITY_MIN : 2 * loop->heap_capacity;
-        loop->heap = sp_mem_realloc(loop->heap, capacity * sizeof(struct sp_timer *));
-        SP_ASSERT(loop->heap != NULL);
-        loop->heap_capacity = capacity;
-    }
-    timer->due_ms = due_ms > now_ms ? due_ms : now_ms;
-    timer->order = loop->timer_order;
-    loop->timer_order += 1;
-    if (fresh) {
-        loop->heap_count += 1;
-        sift(loop, loop->heap_count - 1, timer);
-    } else {
-        sift(loop, timer->heap_slot - 1, timer);
-    }
-    if (!loop->running) {
-        plan_wake(loop);
-    }
-    return 0;
-}
-
-void sp_timer_stop(struct sp_timer *timer)
-{
-    struct sp_loop *loop = timer->loop;
-
-    if (timer->heap_slot == 0) {
-        return;
-    }
-    uint32_t position = timer->heap_slot - 1;
-    SP_ASSERT(loop->heap[position] == timer);
-    timer->heap_slot = 0;
-    loop->heap_count -= 1;
-    struct sp_timer *last = loop->heap[loop->heap_count];
-    if (last != timer) {
-        sift(loop, position, last);
-    }
-}
-
-static void fire_timers(struct sp_loop *loop)
-{
-    uint64_t order_end = loop->timer_order;
-
-    while (loop->heap_count > 0) {
-        struct sp_timer *timer = loop->heap[0];
-        if (timer->due_ms > loop->now_ms || timer->order >= order_end) {
-            break;
-        }
-        sp_timer_stop(timer);
-        timer->cb(timer);
-    }
-}
-
 /* ---- deferred calls and hooks ---------------------------------------------------------------- */
 
 void sp_deferred_init(struct sp_deferred *deferred, sp_deferred_cb cb)
@@ -449,7 +316,7 @@ void sp_loop_defer(struct sp_loop *loop, struct sp_deferred *deferred)
     if (sp_list_empty(&deferred->node)) {
         sp_list_append(&loop->deferred, &deferred->node);
         if (!loop->running) {
-            plan_wake(loop);
+            sim_loop_plan_wake(loop);
         }
     }
 }
@@ -468,74 +335,6 @@ void sp_loop_add_before_sleep(struct sp_loop *loop, struct sp_hook *hook, sp_hoo
 void sp_loop_remove_before_sleep(struct sp_hook *hook)
 {
     sp_list_remove(&hook->node);
-}
-
-/* ---- worker jobs ----------------------------------------------------------------------------- */
-
-/* A job on its way; `ready` brings it back to the loop. */
-struct running_job {
-    struct sim_ready ready;
-    struct sp_job *job;
-    struct sp_loop *loop;
-};
-
-static void start_jobs(struct sp_loop *loop);
-
-static void tell_done(struct sim_ready *ready)
-{
-    struct running_job *run = SP_CONTAINER_OF(ready, struct running_job, ready);
-    struct sp_job *job = run->job;
-
-    run->loop->jobs_running -= 1;
-    start_jobs(run->loop);
-    sp_mem_free(run);
-    job->done(job);
-}
-
-static void on_work_ended(void *arg)
-{
-    struct running_job *run = arg;
-
-    sim_loop_post(run->loop, &run->ready);
-}
-
-static void on_work(void *arg)
-{
-    struct running_job *run = arg;
-
-    (void)sim_disk_take_cost_us();
-    run->job->work(run->job);
-    uint64_t cost_us = 1 + sim_disk_take_cost_us();
-    (void)sim_at(sim.now_us + cost_us, SIM_EVENT_DONE, run->loop->process, on_work_ended, run);
-}
-
-static void start_jobs(struct sp_loop *loop)
-{
-    while (loop->jobs_running < loop->workers && !sp_list_empty(&loop->jobs)) {
-        struct sp_job *job = SP_LIST_ENTRY(loop->jobs.next, struct sp_job, node);
-        struct running_job *run = sp_mem_calloc(1, sizeof *run);
-        uint64_t delay_us = sim_with_tail(&sim.rand_turn, JOB_START_US);
-
-        SP_ASSERT(run != NULL);
-        sp_list_remove(&job->node);
-        sim_ready_init(&run->ready, tell_done);
-        run->job = job;
-        run->loop = loop;
-        loop->jobs_running += 1;
-        (void)sim_at(sim.now_us + delay_us, SIM_EVENT_WORK, loop->process, on_work, run);
-    }
-}
-
-void sp_job_start(struct sp_loop *loop,
-                  struct sp_job *job,
-                  void (*work)(struct sp_job *job),
-                  void (*done)(struct sp_job *job))
-{
-    SP_ASSERT(loop->workers > 0);
-    *job = (struct sp_job){ .loop = loop, .work = work, .done = done };
-    sp_list_init(&job->node);
-    sp_list_append(&loop->jobs, &job->node);
-    start_jobs(loop);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */

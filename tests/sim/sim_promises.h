@@ -1,6 +1,6 @@
 /* What a replica has told its leader to be on disk it must still have when it is opened again.
  *
- *   append result {last index} --> promised;  truncation --> promised no longer;  open --> checked */
+ *   append result {last index} --> promised;  truncation --> no longer;  open --> checked */
 #ifndef SP_SIM_PROMISES_H
 #define SP_SIM_PROMISES_H
 

@@ -133,7 +133,7 @@ int __wrap_sp_transport_send_heartbeat(struct sp_transport *transport,
     return __real_sp_transport_send_heartbeat(transport, node_id, raft);
 }
 
-/* Meta logs are rewritten far more often than in production, which would take a day to come to it. */
+/* Meta logs are rewritten far more often than in production, which would take a day for it. */
 struct sp_meta *__wrap_sp_meta_new(const struct sp_meta_options *options)
 {
     struct sp_meta_options often = *options;

@@ -1,0 +1,79 @@
+/* Worker jobs: `work` runs as one event at a later time, its file calls add up to how long it
+ * takes, `done` follows. A death in between leaves the effect; one inside is planned with the
+ * disk. */
+#include <stddef.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "sim_disk.h"
+#include "sim_loop_body.h"
+
+enum {
+    JOB_START_US = 15, /* until a worker thread that sleeps has begun; with a tail */
+};
+
+/* A job on its way; `ready` brings it back to the loop. */
+struct running_job {
+    struct sim_ready ready;
+    struct sp_job *job;
+    struct sp_loop *loop;
+};
+
+static void start_jobs(struct sp_loop *loop);
+
+static void tell_done(struct sim_ready *ready)
+{
+    struct running_job *run = SP_CONTAINER_OF(ready, struct running_job, ready);
+    struct sp_job *job = run->job;
+
+    run->loop->jobs_running -= 1;
+    start_jobs(run->loop);
+    sp_mem_free(run);
+    job->done(job);
+}
+
+static void on_work_ended(void *arg)
+{
+    struct running_job *run = arg;
+
+    sim_loop_post(run->loop, &run->ready);
+}
+
+static void on_work(void *arg)
+{
+    struct running_job *run = arg;
+
+    (void)sim_disk_take_cost_us();
+    run->job->work(run->job);
+    uint64_t cost_us = 1 + sim_disk_take_cost_us();
+    (void)sim_at(sim.now_us + cost_us, SIM_EVENT_DONE, run->loop->process, on_work_ended, run);
+}
+
+static void start_jobs(struct sp_loop *loop)
+{
+    while (loop->jobs_running < loop->workers && !sp_list_empty(&loop->jobs)) {
+        struct sp_job *job = SP_LIST_ENTRY(loop->jobs.next, struct sp_job, node);
+        struct running_job *run = sp_mem_calloc(1, sizeof *run);
+        uint64_t delay_us = sim_with_tail(&sim.rand_turn, JOB_START_US);
+
+        SP_ASSERT(run != NULL);
+        sp_list_remove(&job->node);
+        sim_ready_init(&run->ready, tell_done);
+        run->job = job;
+        run->loop = loop;
+        loop->jobs_running += 1;
+        (void)sim_at(sim.now_us + delay_us, SIM_EVENT_WORK, loop->process, on_work, run);
+    }
+}
+
+void sp_job_start(struct sp_loop *loop,
+                  struct sp_job *job,
+                  void (*work)(struct sp_job *job),
+                  void (*done)(struct sp_job *job))
+{
+    SP_ASSERT(loop->workers > 0);
+    *job = (struct sp_job){ .loop = loop, .work = work, .done = done };
+    sp_list_init(&job->node);
+    sp_list_append(&loop->jobs, &job->node);
+    start_jobs(loop);
+}
