@@ -174,6 +174,47 @@ static void register_self(struct sp_controller *controller)
     sp_controller_propose(controller, &controller->registration);
 }
 
+/* ---- internal topic -------------------------------------------------------------------------- */
+
+/* Whether this node leads and consumer groups have nowhere to live. */
+static bool lacks_internal_topic(const struct sp_controller *controller)
+{
+    return controller->options.coordinators > 0 && controller->confirmed &&
+           controller->ready_since_ms != 0 &&
+           sp_state_topic(controller->state, SP_STATE_GROUPS_TOPIC) == NULL;
+}
+
+static void on_internal_topic(struct sp_proposal *proposal, int status, const char *text)
+{
+    struct sp_controller *controller =
+        SP_CONTAINER_OF(proposal, struct sp_controller, internal_topic);
+
+    controller->internal_due_ms = sp_loop_now_ms(controller->options.loop) + REGISTRATION_PAUSE_MS;
+    if (status != 0 && status != SPATE_ERR_EXISTS && !controller->stopped) {
+        SP_TRACE_INFO("controller",
+                      "topic of the consumer groups not created, tried again",
+                      "error=%s text=%s",
+                      spate_error_name(status),
+                      text);
+    }
+}
+
+/* An ordinary proposal: it waits until all nodes have registered that its replicas need. */
+static void create_internal_topic(struct sp_controller *controller)
+{
+    struct sp_proposal *proposal = &controller->internal_topic;
+
+    if (!lacks_internal_topic(controller) || proposal->state != SP_PROPOSAL_IDLE ||
+        sp_loop_now_ms(controller->options.loop) < controller->internal_due_ms) {
+        return;
+    }
+    *proposal = (struct sp_proposal){ .kind = SP_PROPOSAL_CREATE_TOPIC,
+                                      .partitions = controller->options.coordinators,
+                                      .cb = on_internal_topic };
+    (void)snprintf(proposal->topic, sizeof proposal->topic, "%s", SP_STATE_GROUPS_TOPIC);
+    sp_controller_propose(controller, proposal);
+}
+
 /* ---- advance --------------------------------------------------------------------------------- */
 
 /* Reads what the replica knows; the state is confirmed once and for all. */
@@ -224,7 +265,8 @@ static void schedule_tick(struct sp_controller *controller)
     uint64_t now_ms = sp_loop_now_ms(controller->options.loop);
     bool needed = (controller->group != NULL && !controller->confirmed) ||
                   !sp_list_empty(&controller->proposals) ||
-                  (controller->confirmed && !is_registered(controller));
+                  (controller->confirmed && !is_registered(controller)) ||
+                  lacks_internal_topic(controller);
 
     if (!needed || sp_timer_active(&controller->tick)) {
         return;
@@ -246,6 +288,7 @@ static void advance(struct sp_deferred *deferred)
         look(controller);
         tell_confirmed(controller);
         register_self(controller);
+        create_internal_topic(controller);
     }
     if (!controller->stopped) {
         sp_controller_run_proposals(controller);

@@ -26,6 +26,8 @@ struct sp_controller_options {
     struct sp_group_table *table;
     struct sp_transport *transport;
     struct sp_state_node self; /* what this node registers itself as, and again when it differs */
+    uint32_t coordinators;     /* partitions of the topic that consumer groups live in, which the
+                                * leader creates when it is missing; 0: none is created */
 };
 
 struct sp_controller_handler {

@@ -60,6 +60,8 @@ struct sp_controller {
     uint64_t call_id_next;
     struct sp_proposal registration; /* of this node */
     uint64_t registration_due_ms;
+    struct sp_proposal internal_topic; /* of the leader: the one that consumer groups live in */
+    uint64_t internal_due_ms;
     int fail_status;
     char fail_text[256];
 };

@@ -450,6 +450,16 @@ unsigned sp_state_node_count(const struct sp_state *state)
     return (unsigned)sp_map_count(state->nodes);
 }
 
+uint64_t sp_state_next_topic_id(const struct sp_state *state)
+{
+    return state->next_topic_id;
+}
+
+bool sp_state_is_internal(const char *name)
+{
+    return strncmp(name, SP_STATE_INTERNAL_PREFIX, strlen(SP_STATE_INTERNAL_PREFIX)) == 0;
+}
+
 uint64_t sp_state_next_group_id(const struct sp_state *state)
 {
     return state->next_group_id;

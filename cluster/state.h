@@ -109,6 +109,17 @@ unsigned sp_state_node_count(const struct sp_state *state);
 /* True if all fields are the same. */
 bool sp_state_same_node(const struct sp_state_node *left, const struct sp_state_node *right);
 
+/* Topic ids from here on were never given out; every topic below it exists or has been deleted. */
+uint64_t sp_state_next_topic_id(const struct sp_state *state);
+
+/* Names that begin so belong to the cluster itself: clients cannot create, delete, read or write
+ * them. */
+#define SP_STATE_INTERNAL_PREFIX "__"
+/* Its partitions are the coordinators of consumer groups. */
+#define SP_STATE_GROUPS_TOPIC "__groups"
+
+bool sp_state_is_internal(const char *name);
+
 /* Group ids from here on were never given out; every group below it exists or has been deleted. */
 uint64_t sp_state_next_group_id(const struct sp_state *state);
 

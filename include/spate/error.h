@@ -43,7 +43,9 @@ extern "C" {
     X(NOT_READY, -29, 1, "the node is starting, or the cluster has not formed yet")                \
     X(CONFIG, -30, 0, "the configuration is not valid")                                            \
     X(UNSUPPORTED, -31, 0, "this version does not support it")                                     \
-    X(STOPPED, -32, 1, "the replica has stopped itself")
+    X(STOPPED, -32, 1, "the replica has stopped itself")                                           \
+    X(GROUP_FENCED, -33, 0, "another member of the consumer group has this partition by now")      \
+    X(UNKNOWN_MEMBER, -34, 0, "the consumer group does not know this member: join again")
 
 enum {
 #define SPATE_ERROR_ENUM(name, number, retriable, meaning) SPATE_ERR_##name = number,

@@ -55,4 +55,24 @@
 #define SP_PRODUCER_BATCHES_KEPT 5
 #define SP_PRODUCER_ID_BLOCK 1000
 
+/* Consumer groups (D11). What one coordinator holds is written whole into its checkpoints, so its
+ * bytes are bounded as a whole; the counts keep the loop's turn short. */
+#define SP_COORDINATOR_COUNT 8 /* partitions of the internal topic: spreads leaders over nodes */
+#define SP_COORDINATOR_BYTES_MAX (64 * 1024 * 1024) /* a checkpoint of some 100 ms */
+#define SP_COORDINATOR_WAITERS_MAX 10000            /* as many as there may be connections */
+#define SP_CONSUMER_GROUPS_MAX 4096                 /* per coordinator: 32,768 in a cluster */
+#define SP_CONSUMER_GROUP_NAME_SIZE_MAX 249         /* as a topic's */
+#define SP_CONSUMER_MEMBERS_MAX 1000                /* members * partitions: 20 ms to assign */
+#define SP_CONSUMER_MEMBER_ID_SIZE_MAX 64           /* the server's own take 16 */
+#define SP_CONSUMER_TOPICS_MAX 256                  /* per member */
+#define SP_CONSUMER_GROUP_TOPICS_MAX 1024           /* per group: 5 MiB while assigning */
+#define SP_CONSUMER_PARTITIONS_MAX 20000            /* per group, twice a topic's most */
+#define SP_CONSUMER_METADATA_SIZE_MAX 1024          /* of a committed offset */
+#define SP_CONSUMER_COMMAND_BYTES_MAX (4 * 1024 * 1024)
+#define SP_CONSUMER_SESSION_MS_MIN 1000 /* above what a change of leader takes */
+#define SP_CONSUMER_SESSION_MS_MAX (30 * 60 * 1000)
+#define SP_CONSUMER_SESSION_MS_DEFAULT 10000
+#define SP_CONSUMER_REBALANCE_MS_DEFAULT 30000
+#define SP_CONSUMER_RETENTION_MS (INT64_C(7) * 24 * 3600 * 1000) /* of a group nobody uses */
+
 #endif /* SP_BASE_LIMITS_H */

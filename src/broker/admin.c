@@ -58,11 +58,16 @@ static struct change *new_change(struct sp_broker *broker,
                                  struct sp_bytes name)
 {
     struct change *change;
+    char topic[SP_TOPIC_NAME_SIZE_MAX + 1];
     char text[200];
     int rv = sp_state_check_topic_name((const char *)name.bytes, name.size, text, sizeof text);
 
     if (rv != 0) {
         sp_request_fail(request, rv, text);
+        return NULL;
+    }
+    if (!sp_broker_copy_text(name, topic, sizeof topic) ||
+        sp_broker_refuse_internal(request, topic)) {
         return NULL;
     }
     change = sp_mem_calloc(1, sizeof *change);
@@ -74,7 +79,7 @@ static struct change *new_change(struct sp_broker *broker,
     change->request = *request;
     change->proposal.kind = kind;
     change->proposal.cb = on_proposed;
-    (void)sp_broker_copy_text(name, change->proposal.topic, sizeof change->proposal.topic);
+    (void)snprintf(change->proposal.topic, sizeof change->proposal.topic, "%s", topic);
     return change;
 }
 

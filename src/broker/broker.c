@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "base/trace.h"
+#include "broker/coordinator.h"
 #include "broker/methods.h"
 #include "spate/error.h"
 
@@ -22,6 +23,16 @@ static const sp_method_handler handlers[SP_METHOD_COUNT] = {
     [SP_METHOD_PRODUCER_INIT] = sp_method_producer_init,
     [SP_METHOD_CLUSTER_INFO] = sp_method_cluster_info,
     [SP_METHOD_CLUSTER_HEALTH] = sp_method_cluster_health,
+    [SP_METHOD_GROUP_FIND] = sp_method_group_find,
+    [SP_METHOD_GROUP_JOIN] = sp_method_group_join,
+    [SP_METHOD_GROUP_HEARTBEAT] = sp_method_group_heartbeat,
+    [SP_METHOD_GROUP_LEAVE] = sp_method_group_leave,
+    [SP_METHOD_GROUP_COMMIT] = sp_method_group_commit,
+    [SP_METHOD_GROUP_COMMITTED] = sp_method_group_committed,
+    [SP_METHOD_GROUP_SEEK] = sp_method_group_seek,
+    [SP_METHOD_GROUP_LIST] = sp_method_group_list,
+    [SP_METHOD_GROUP_DESCRIBE] = sp_method_group_describe,
+    [SP_METHOD_GROUP_DELETE] = sp_method_group_delete,
 };
 
 void sp_broker_dispatch(struct sp_broker *broker,
@@ -114,6 +125,22 @@ void sp_broker_unknown_topic(struct sp_broker *broker,
     sp_request_fail(request, SPATE_ERR_UNKNOWN_TOPIC, text);
 }
 
+bool sp_broker_refuse_internal(struct sp_request *request, const char *topic)
+{
+    char text[SP_TOPIC_NAME_SIZE_MAX + 120];
+
+    if (!sp_state_is_internal(topic)) {
+        return false;
+    }
+    (void)snprintf(text,
+                   sizeof text,
+                   "topic `%s`: names that begin with `%s` belong to the cluster itself",
+                   topic,
+                   SP_STATE_INTERNAL_PREFIX);
+    sp_request_fail(request, SPATE_ERR_INVALID, text);
+    return true;
+}
+
 struct sp_partition *sp_broker_find(struct sp_broker *broker,
                                     struct sp_request *request,
                                     struct sp_bytes topic,
@@ -127,6 +154,9 @@ struct sp_partition *sp_broker_find(struct sp_broker *broker,
 
     if (sp_broker_copy_text(topic, name, sizeof name)) {
         found = sp_state_topic(sp_controller_state(broker->options.controller), name);
+    }
+    if (sp_broker_refuse_internal(request, name)) {
+        return NULL;
     }
     if (found == NULL || (topic_id >= 0 && (uint64_t)topic_id != found->topic_id)) {
         sp_broker_unknown_topic(broker, request, name);
@@ -153,12 +183,30 @@ struct sp_partition *sp_broker_find(struct sp_broker *broker,
 
 /* ---- partitions ------------------------------------------------------------------------------ */
 
+static struct sp_machine *acquire_coordinator(struct sp_broker *broker,
+                                              const struct sp_state_partition *place)
+{
+    struct sp_coordinator *coordinator;
+
+    if (sp_coordinator_new(broker, place, &coordinator) != 0) {
+        return NULL;
+    }
+    if (sp_map_put_u64(broker->coordinators, place->group_id, coordinator) != 0) {
+        sp_coordinator_free(coordinator);
+        return NULL;
+    }
+    return &coordinator->machine;
+}
+
 static struct sp_machine *
 acquire(void *arg, const struct sp_state_topic *topic, const struct sp_state_partition *place)
 {
     struct sp_broker *broker = arg;
     struct sp_partition *partition;
 
+    if (strcmp(topic->name, SP_STATE_GROUPS_TOPIC) == 0) {
+        return acquire_coordinator(broker, place);
+    }
     if (sp_partition_new(broker, topic, place, &partition) != 0) {
         return NULL;
     }
@@ -169,10 +217,19 @@ acquire(void *arg, const struct sp_state_topic *topic, const struct sp_state_par
     return &partition->machine;
 }
 
+static struct sp_coordinator *coordinator_of(struct sp_machine *machine)
+{
+    return SP_CONTAINER_OF(machine, struct sp_coordinator, machine);
+}
+
 static void opened(void *arg, struct sp_machine *machine, struct sp_raft_group *group)
 {
     (void)arg;
-    SP_CONTAINER_OF(machine, struct sp_partition, machine)->group = group;
+    if (sp_coordinator_is(machine)) {
+        sp_coordinator_opened(coordinator_of(machine), group);
+    } else {
+        SP_CONTAINER_OF(machine, struct sp_partition, machine)->group = group;
+    }
 }
 
 static void closing(void *arg, struct sp_machine *machine)
@@ -180,6 +237,10 @@ static void closing(void *arg, struct sp_machine *machine)
     struct sp_partition *partition = SP_CONTAINER_OF(machine, struct sp_partition, machine);
 
     (void)arg;
+    if (sp_coordinator_is(machine)) {
+        sp_coordinator_closing(coordinator_of(machine));
+        return;
+    }
     partition->group = NULL;
     sp_fetch_abort(partition);
 }
@@ -189,6 +250,11 @@ static void release(void *arg, struct sp_machine *machine)
     struct sp_broker *broker = arg;
     struct sp_partition *partition = SP_CONTAINER_OF(machine, struct sp_partition, machine);
 
+    if (sp_coordinator_is(machine)) {
+        (void)sp_map_remove_u64(broker->coordinators, coordinator_of(machine)->group_id);
+        sp_coordinator_free(coordinator_of(machine));
+        return;
+    }
     (void)sp_map_remove_u64(broker->partitions, partition->group_id);
     sp_partition_free(partition);
 }
@@ -210,7 +276,8 @@ int sp_broker_new(const struct sp_broker_options *options, struct sp_broker **ou
     broker->options = *options;
     sp_list_init(&broker->producer_waiters);
     broker->partitions = sp_map_new();
-    if (broker->partitions != NULL) {
+    broker->coordinators = sp_map_new();
+    if (broker->partitions != NULL && broker->coordinators != NULL) {
         rv = sp_server_new(options->loop,
                            options->listen,
                            &sp_conn_messagepack,
@@ -222,6 +289,7 @@ int sp_broker_new(const struct sp_broker_options *options, struct sp_broker **ou
     }
     if (rv != 0) {
         sp_map_free(broker->partitions);
+        sp_map_free(broker->coordinators);
         sp_mem_free(broker);
         return rv;
     }
@@ -237,6 +305,16 @@ uint16_t sp_broker_port(const struct sp_broker *broker)
 void sp_broker_set_reconcile(struct sp_broker *broker, const struct sp_reconcile *reconcile)
 {
     broker->reconcile = reconcile;
+}
+
+void sp_broker_topics_changed(struct sp_broker *broker)
+{
+    struct sp_map_cursor cursor = { 0 };
+    struct sp_coordinator *coordinator;
+
+    while ((coordinator = sp_map_next(broker->coordinators, &cursor)) != NULL) {
+        sp_coordinator_topics_changed(coordinator);
+    }
 }
 
 static void on_server_closed(void *arg)
@@ -257,5 +335,6 @@ void sp_broker_close_port(struct sp_broker *broker, void (*closed)(void *arg), v
 void sp_broker_free(struct sp_broker *broker)
 {
     sp_map_free(broker->partitions);
+    sp_map_free(broker->coordinators);
     sp_mem_free(broker);
 }

@@ -38,6 +38,10 @@ uint16_t sp_broker_port(const struct sp_broker *broker);
 /* Replicas that should run here and do not; shown by health. */
 void sp_broker_set_reconcile(struct sp_broker *broker, const struct sp_reconcile *reconcile);
 
+/* The controller's state has other topics than before: consumer groups look at their
+ * assignments. */
+void sp_broker_topics_changed(struct sp_broker *broker);
+
 /* Closes the port and all connections, then calls `closed`. Partitions must be gone or go later;
  * their waiting requests are dropped with the connections. */
 void sp_broker_close_port(struct sp_broker *broker, void (*closed)(void *arg), void *arg);

@@ -123,14 +123,37 @@ pack_unknown_topic(const struct sp_broker *broker, struct sp_pack *pack, struct 
     sp_pack_array(pack, 0);
 }
 
-static void pack_all_topics(const struct sp_broker *broker, struct sp_pack *pack)
+/* The next topic that is shown: the cluster's own only to those who ask. */
+static const struct sp_state_topic *
+next_shown(const struct sp_state *state, struct sp_map_cursor *cursor, bool internal)
+{
+    const struct sp_state_topic *topic;
+
+    do {
+        topic = sp_state_topic_next(state, cursor);
+    } while (topic != NULL && !internal && sp_state_is_internal(topic->name));
+    return topic;
+}
+
+static uint32_t count_shown(const struct sp_state *state, bool internal)
+{
+    struct sp_map_cursor cursor = { 0 };
+    uint32_t count = 0;
+
+    while (next_shown(state, &cursor, internal) != NULL) {
+        count += 1;
+    }
+    return count;
+}
+
+static void pack_all_topics(const struct sp_broker *broker, struct sp_pack *pack, bool internal)
 {
     const struct sp_state *state = sp_controller_state(broker->options.controller);
     const struct sp_state_topic *topic;
     struct sp_map_cursor cursor = { 0 };
 
-    sp_pack_array(pack, sp_state_topic_count(state));
-    while ((topic = sp_state_topic_next(state, &cursor)) != NULL) {
+    sp_pack_array(pack, count_shown(state, internal));
+    while ((topic = next_shown(state, &cursor, internal)) != NULL) {
         pack_metadata_topic(broker, pack, topic);
     }
 }
@@ -218,7 +241,7 @@ void sp_method_metadata(struct sp_broker *broker,
     pack_nodes(broker, &pack, false);
     sp_pack_text(&pack, "topics");
     if (asked.topics.bytes == NULL) {
-        pack_all_topics(broker, &pack);
+        pack_all_topics(broker, &pack, asked.internal);
     } else {
         pack_named_topics(broker, &pack, asked.topics);
     }
@@ -234,15 +257,21 @@ void sp_method_topic_list(struct sp_broker *broker,
     const struct sp_state *state = sp_controller_state(broker->options.controller);
     const struct sp_state_topic *topic;
     struct sp_map_cursor cursor = { 0 };
+    struct sp_topic_list_request asked;
+    struct sp_api_error error;
     struct sp_buf buf;
     struct sp_pack pack;
+    int rv = sp_topic_list_request_decode(&message->params, &asked, &error);
 
-    (void)message; /* no fields */
+    if (rv != 0) {
+        sp_request_fail(&request, rv, error.text);
+        return;
+    }
     sp_request_begin(&request, &buf, &pack);
     sp_pack_map(&pack, 1);
     sp_pack_text(&pack, "topics");
-    sp_pack_array(&pack, sp_state_topic_count(state));
-    while ((topic = sp_state_topic_next(state, &cursor)) != NULL) {
+    sp_pack_array(&pack, count_shown(state, asked.internal));
+    while ((topic = next_shown(state, &cursor, asked.internal)) != NULL) {
         sp_pack_map(&pack, 4);
         sp_pack_text(&pack, "name");
         sp_pack_text(&pack, topic->name);
@@ -346,7 +375,7 @@ void sp_method_cluster_info(struct sp_broker *broker,
     struct sp_pack pack;
 
     (void)message; /* no fields */
-    while ((topic = sp_state_topic_next(state, &cursor)) != NULL) {
+    while ((topic = next_shown(state, &cursor, false)) != NULL) {
         partitions += topic->partition_count;
     }
     sp_request_begin(&request, &buf, &pack);
@@ -359,7 +388,7 @@ void sp_method_cluster_info(struct sp_broker *broker,
     sp_pack_text(&pack, "controller");
     sp_pack_int(&pack, node_or_none(sp_controller_leader(broker->options.controller)));
     sp_pack_text(&pack, "topics");
-    sp_pack_uint(&pack, sp_state_topic_count(state));
+    sp_pack_uint(&pack, count_shown(state, false));
     sp_pack_text(&pack, "partitions");
     sp_pack_uint(&pack, partitions);
     sp_pack_text(&pack, "nodes");

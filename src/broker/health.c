@@ -148,18 +148,22 @@ void sp_method_cluster_health(struct sp_broker *broker,
                  sp_controller_leader(broker->options.controller) != 0;
     uint32_t opening =
         broker->reconcile == NULL ? 0 : sp_reconcile_missing_count(broker->reconcile);
-    uint32_t faults = (ready ? 0 : 1) + opening;
+    bool groups = sp_state_topic(sp_controller_state(broker->options.controller),
+                                 SP_STATE_GROUPS_TOPIC) != NULL;
+    uint32_t faults = (uint32_t)!ready + (uint32_t)!groups + opening;
     struct sp_buf buf;
     struct sp_pack pack;
 
     (void)message; /* no fields */
     sp_request_begin(&request, &buf, &pack);
-    sp_pack_map(&pack, 6);
+    sp_pack_map(&pack, 7);
     faults += pack_section(broker, &pack, "nodes_down", pack_nodes_down);
     faults += pack_section(broker, &pack, "leaderless", pack_leaderless);
     faults += pack_section(broker, &pack, "under_replicated", pack_under_replicated);
     sp_pack_text(&pack, "controller");
     sp_pack_bool(&pack, ready);
+    sp_pack_text(&pack, "groups");
+    sp_pack_bool(&pack, groups);
     sp_pack_text(&pack, "replicas_opening");
     sp_pack_uint(&pack, opening);
     sp_pack_text(&pack, "healthy");

@@ -12,7 +12,8 @@
 struct sp_broker {
     struct sp_broker_options options;
     struct sp_server *server;
-    struct sp_map *partitions; /* group id -> struct sp_partition */
+    struct sp_map *partitions;   /* group id -> struct sp_partition */
+    struct sp_map *coordinators; /* group id -> struct sp_coordinator */
     const struct sp_reconcile *reconcile;
     int64_t producer_id_next; /* ids of the block in hand: [next, end) */
     int64_t producer_id_end;
@@ -45,6 +46,18 @@ void sp_method_topic_describe(struct sp_broker *, struct sp_request, const struc
 void sp_method_cluster_info(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_cluster_health(struct sp_broker *, struct sp_request, const struct sp_message *);
 
+/* group_members.c, group_offsets.c, group_describe.c */
+void sp_method_group_find(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_group_join(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_group_heartbeat(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_group_leave(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_group_commit(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_group_committed(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_group_seek(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_group_list(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_group_describe(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_group_delete(struct sp_broker *, struct sp_request, const struct sp_message *);
+
 /* Takes one message of a session to its method. */
 void sp_broker_dispatch(struct sp_broker *broker,
                         struct sp_request request,
@@ -63,6 +76,10 @@ struct sp_partition *sp_broker_find(struct sp_broker *broker,
 void sp_broker_unknown_topic(struct sp_broker *broker,
                              struct sp_request *request,
                              const char *topic);
+
+/* True if the topic belongs to the cluster itself, which clients may not touch; then the request
+ * has been answered (INVALID). */
+bool sp_broker_refuse_internal(struct sp_request *request, const char *topic);
 
 /* Answers that another node leads `partition`, as far as is known. */
 void sp_broker_not_leader(struct sp_broker *broker,

@@ -100,6 +100,9 @@ static void on_state_changed(void *arg, const struct sp_state_change *change)
     struct sp_node *node = arg;
 
     sp_reconcile_changed(node->reconcile, change);
+    if (change->kind == SP_STATE_TOPIC_CREATED || change->kind == SP_STATE_TOPIC_DELETED) {
+        sp_broker_topics_changed(node->broker);
+    }
 }
 
 static void on_confirmed(void *arg)
@@ -107,6 +110,7 @@ static void on_confirmed(void *arg)
     struct sp_node *node = arg;
 
     sp_reconcile_confirmed(node->reconcile);
+    sp_broker_topics_changed(node->broker);
 }
 
 static void on_controller_failed(void *arg, int status, const char *text)
@@ -182,6 +186,7 @@ static int open_controller(struct sp_node *node)
                    "%s",
                    node->transport_options->advertise);
     (void)snprintf(options.self.rack, sizeof options.self.rack, "%s", config->rack);
+    options.coordinators = SP_COORDINATOR_COUNT;
     rv = sp_controller_new(&options, &controller_handler, node, &node->controller);
     return rv;
 }

@@ -84,6 +84,7 @@ SHAPE(hello_response, "hello");
 
 static const struct sp_field metadata_request_fields[] = {
     { "topics", SP_FIELD_TEXTS, .optional = true, AT(metadata_request, topics) },
+    { "internal", SP_FIELD_BOOL, .optional = true, AT(metadata_request, internal) },
 };
 SHAPE(metadata_request, "metadata");
 
@@ -181,6 +182,150 @@ static const struct sp_field producer_init_response_fields[] = {
 };
 SHAPE(producer_init_response, "producer.init");
 
+static const struct sp_field topic_list_request_fields[] = {
+    { "internal", SP_FIELD_BOOL, .optional = true, AT(topic_list_request, internal) },
+};
+SHAPE(topic_list_request, "topic.list");
+
+/* ---- consumer groups ------------------------------------------------------------------------- */
+
+#define GROUP_FIELD(type)                                                                          \
+    {                                                                                              \
+        "group", SP_FIELD_TEXT, AT(type, group), .max = SP_CONSUMER_GROUP_NAME_SIZE_MAX            \
+    }
+#define MEMBER_FIELD(type, is_optional)                                                            \
+    {                                                                                              \
+        "member", SP_FIELD_TEXT, .optional = (is_optional), AT(type, member),                      \
+                                 .max = SP_CONSUMER_MEMBER_ID_SIZE_MAX                             \
+    }
+
+static const struct sp_field group_request_fields[] = {
+    GROUP_FIELD(group_request),
+};
+SHAPE(group_request, NULL);
+
+static const struct sp_field group_find_response_fields[] = {
+    { "partition", SP_FIELD_I32, AT(group_find_response, partition), I32_COUNT },
+    { "leader", SP_FIELD_I32, AT(group_find_response, leader), I32_ID },
+    { "leader_address", SP_FIELD_TEXT, .optional = true, AT(group_find_response, leader_address) },
+};
+SHAPE(group_find_response, "group.find");
+
+static const struct sp_field group_join_request_fields[] = {
+    GROUP_FIELD(group_join_request),
+    MEMBER_FIELD(group_join_request, true),
+    { "instance",
+      SP_FIELD_TEXT,
+      .optional = true,
+      AT(group_join_request, instance),
+      .max = SP_CLIENT_NAME_SIZE_MAX },
+    { "client",
+      SP_FIELD_TEXT,
+      .optional = true,
+      AT(group_join_request, client),
+      .max = SP_CLIENT_NAME_SIZE_MAX },
+    { "topics", SP_FIELD_TEXTS, AT(group_join_request, topics) },
+    { "session_ms",
+      SP_FIELD_I32,
+      .optional = true,
+      AT(group_join_request, session_ms),
+      .absent = SP_CONSUMER_SESSION_MS_DEFAULT,
+      RANGE(SP_CONSUMER_SESSION_MS_MIN, SP_CONSUMER_SESSION_MS_MAX) },
+    { "rebalance_ms",
+      SP_FIELD_I32,
+      .optional = true,
+      AT(group_join_request, rebalance_ms),
+      .absent = SP_CONSUMER_REBALANCE_MS_DEFAULT,
+      RANGE(SP_CONSUMER_SESSION_MS_MIN, SP_CONSUMER_SESSION_MS_MAX) },
+    { "owned", SP_FIELD_VALUE, .optional = true, AT(group_join_request, owned) },
+};
+SHAPE(group_join_request, "group.join");
+
+static const struct sp_field group_heartbeat_request_fields[] = {
+    GROUP_FIELD(group_heartbeat_request),
+    MEMBER_FIELD(group_heartbeat_request, false),
+    { "generation", SP_FIELD_I64, AT(group_heartbeat_request, generation), WHOLE },
+    { "owned", SP_FIELD_VALUE, .optional = true, AT(group_heartbeat_request, owned) },
+    { "max_wait_ms",
+      SP_FIELD_I32,
+      .optional = true,
+      AT(group_heartbeat_request, max_wait_ms),
+      I32_COUNT },
+};
+SHAPE(group_heartbeat_request, "group.heartbeat");
+
+static const struct sp_field group_leave_request_fields[] = {
+    GROUP_FIELD(group_leave_request),
+    MEMBER_FIELD(group_leave_request, false),
+};
+SHAPE(group_leave_request, "group.leave");
+
+static const struct sp_field group_commit_request_fields[] = {
+    GROUP_FIELD(group_commit_request),
+    MEMBER_FIELD(group_commit_request, true),
+    { "generation", SP_FIELD_I64, AT(group_commit_request, generation), ID_OPTIONAL },
+    { "offsets", SP_FIELD_VALUE, AT(group_commit_request, offsets) },
+};
+SHAPE(group_commit_request, "group.commit");
+
+static const struct sp_field group_offset_fields[] = {
+    { "topic", SP_FIELD_TEXT, AT(group_offset, topic), TOPIC_NAME },
+    { "partition", SP_FIELD_I32, AT(group_offset, partition), I32_COUNT },
+    { "offset", SP_FIELD_I64, AT(group_offset, offset), WHOLE },
+    { "metadata",
+      SP_FIELD_TEXT,
+      .optional = true,
+      AT(group_offset, metadata),
+      .max = SP_CONSUMER_METADATA_SIZE_MAX },
+};
+SHAPE(group_offset, "offsets");
+
+int sp_group_offset_read(struct sp_cursor *cursor,
+                         struct sp_group_offset *out,
+                         struct sp_api_error *error)
+{
+    struct sp_group_offset value = { 0 };
+    int rv = sp_shape_decode(&group_offset_shape, cursor, &value, error);
+
+    if (rv == 0) {
+        *out = value;
+    }
+    return rv;
+}
+
+static const struct sp_field group_places_fields[] = {
+    { "topic", SP_FIELD_TEXT, AT(group_places, topic), TOPIC_NAME },
+    { "partitions", SP_FIELD_VALUE, AT(group_places, partitions) },
+};
+SHAPE(group_places, "owned");
+
+int sp_group_places_read(struct sp_cursor *cursor,
+                         struct sp_group_places *out,
+                         struct sp_api_error *error)
+{
+    struct sp_group_places value = { 0 };
+    int rv = sp_shape_decode(&group_places_shape, cursor, &value, error);
+
+    if (rv == 0) {
+        *out = value;
+    }
+    return rv;
+}
+
+static const struct sp_field group_committed_request_fields[] = {
+    GROUP_FIELD(group_committed_request),
+    { "topics", SP_FIELD_TEXTS, .optional = true, AT(group_committed_request, topics) },
+};
+SHAPE(group_committed_request, "group.committed");
+
+static const struct sp_field group_seek_request_fields[] = {
+    GROUP_FIELD(group_seek_request),
+    { "topic", SP_FIELD_TEXT, AT(group_seek_request, topic), TOPIC_NAME },
+    { "partition", SP_FIELD_I32, AT(group_seek_request, partition), I32_OPTIONAL },
+    { "to", SP_FIELD_AT, AT(group_seek_request, to) },
+};
+SHAPE(group_seek_request, "group.seek");
+
 /* The three functions of each struct; `decode` says whether it comes in params or as a result. */
 #define DEFINE(type, decode)                                                                       \
     void sp_##type##_init(struct sp_##type *value)                                                 \
@@ -218,6 +363,15 @@ DEFINE(fetch_response, sp_shape_decode)
 DEFINE(offsets_request, sp_shape_decode_params)
 DEFINE(offsets_response, sp_shape_decode)
 DEFINE(producer_init_response, sp_shape_decode)
+DEFINE(topic_list_request, sp_shape_decode_params)
+DEFINE(group_request, sp_shape_decode_params)
+DEFINE(group_find_response, sp_shape_decode)
+DEFINE(group_join_request, sp_shape_decode_params)
+DEFINE(group_heartbeat_request, sp_shape_decode_params)
+DEFINE(group_leave_request, sp_shape_decode_params)
+DEFINE(group_commit_request, sp_shape_decode_params)
+DEFINE(group_committed_request, sp_shape_decode_params)
+DEFINE(group_seek_request, sp_shape_decode_params)
 
 void sp_produce_request_encode_head(struct sp_pack *pack, const struct sp_produce_request *value)
 {

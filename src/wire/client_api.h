@@ -38,7 +38,17 @@
     X(OFFSETS, "offsets")                                                                          \
     X(PRODUCER_INIT, "producer.init")                                                              \
     X(CLUSTER_INFO, "cluster.info")                                                                \
-    X(CLUSTER_HEALTH, "cluster.health")
+    X(CLUSTER_HEALTH, "cluster.health")                                                            \
+    X(GROUP_FIND, "group.find")                                                                    \
+    X(GROUP_JOIN, "group.join")                                                                    \
+    X(GROUP_HEARTBEAT, "group.heartbeat")                                                          \
+    X(GROUP_LEAVE, "group.leave")                                                                  \
+    X(GROUP_COMMIT, "group.commit")                                                                \
+    X(GROUP_COMMITTED, "group.committed")                                                          \
+    X(GROUP_SEEK, "group.seek")                                                                    \
+    X(GROUP_LIST, "group.list")                                                                    \
+    X(GROUP_DESCRIBE, "group.describe")                                                            \
+    X(GROUP_DELETE, "group.delete")
 
 enum sp_method {
 #define SP_METHOD_ENUM(name, text) SP_METHOD_##name,
@@ -60,8 +70,7 @@ struct sp_api_error {
     char text[SP_API_ERROR_SIZE];
 };
 
-/* ---- requests without fields: ping, topic.list, producer.init, cluster.info, cluster.health ----
- */
+/* ---- requests without fields: ping, producer.init, cluster.info, cluster.health, group.list -- */
 
 struct sp_empty_request {
     uint8_t unused;
@@ -89,9 +98,15 @@ struct sp_hello_response {
     struct sp_limits limits;  /* optional: each -1 */
 };
 
-/* metadata { topics }: of these topics only; absent: all. */
+/* metadata { topics, internal }: of these topics only; absent: all. */
 struct sp_metadata_request {
     struct sp_bytes topics; /* encoded array of texts; optional */
+    bool internal;          /* also the cluster's own, when all are asked for; optional, false */
+};
+
+/* topic.list { internal } */
+struct sp_topic_list_request {
+    bool internal; /* also the cluster's own; optional, false */
 };
 
 /* topic.create { name, partitions, replicas, config }
@@ -187,6 +202,95 @@ struct sp_producer_init_response {
     int16_t producer_epoch;
 };
 
+/* ---- consumer groups --------------------------------------------------------------------------
+ *
+ * Sets of partitions are encoded arrays of { topic, partitions: [number] }. */
+
+/* group.find, group.describe, group.delete { group } */
+struct sp_group_request {
+    struct sp_bytes group; /* text */
+};
+
+/* group.find -> { partition, leader, leader_address } */
+struct sp_group_find_response {
+    int32_t partition;              /* of the internal topic: which coordinator it is */
+    int32_t leader;                 /* node id, -1: none known */
+    struct sp_bytes leader_address; /* text; optional: absent while there is no leader */
+};
+
+/* group.join { group, member, instance, client, topics, session_ms, rebalance_ms, owned } */
+struct sp_group_join_request {
+    struct sp_bytes group;    /* text */
+    struct sp_bytes member;   /* text, optional: absent for a new member */
+    struct sp_bytes instance; /* text, optional: a static member */
+    struct sp_bytes client;   /* text, optional */
+    struct sp_bytes topics;   /* encoded array of texts */
+    int32_t session_ms;       /* optional, SP_CONSUMER_SESSION_MS_DEFAULT */
+    int32_t rebalance_ms;     /* optional, SP_CONSUMER_REBALANCE_MS_DEFAULT */
+    struct sp_bytes owned;    /* encoded set of partitions; optional */
+};
+
+/* group.heartbeat { group, member, generation, owned, max_wait_ms } */
+struct sp_group_heartbeat_request {
+    struct sp_bytes group;  /* text */
+    struct sp_bytes member; /* text */
+    int64_t generation;
+    struct sp_bytes owned; /* encoded set of partitions; optional */
+    int32_t max_wait_ms;   /* optional, 0: answer at once */
+};
+
+/* group.leave { group, member } */
+struct sp_group_leave_request {
+    struct sp_bytes group;  /* text */
+    struct sp_bytes member; /* text */
+};
+
+/* group.commit { group, member, generation, offsets: [ { topic, partition, offset, metadata } ]
+ * } */
+struct sp_group_commit_request {
+    struct sp_bytes group;   /* text */
+    struct sp_bytes member;  /* text, optional */
+    int64_t generation;      /* optional, -1 */
+    struct sp_bytes offsets; /* encoded array */
+};
+
+/* One of them, read by itself with sp_group_offset_read. */
+struct sp_group_offset {
+    struct sp_bytes topic; /* text */
+    int32_t partition;
+    int64_t offset;
+    struct sp_bytes metadata; /* text, optional */
+};
+
+/* group.committed { group, topics }: of these topics only; absent: all. */
+struct sp_group_committed_request {
+    struct sp_bytes group;  /* text */
+    struct sp_bytes topics; /* encoded array of texts; optional */
+};
+
+/* group.seek { group, topic, partition, to } */
+struct sp_group_seek_request {
+    struct sp_bytes group; /* text */
+    struct sp_bytes topic; /* text */
+    int32_t partition;     /* optional, -1: all */
+    int64_t to;            /* offset, or SP_OFFSETS_AT_* */
+};
+
+/* One topic of a set of partitions, read by itself with sp_group_places_read. */
+struct sp_group_places {
+    struct sp_bytes topic;      /* text */
+    struct sp_bytes partitions; /* encoded array of numbers */
+};
+
+int sp_group_places_read(struct sp_cursor *cursor,
+                         struct sp_group_places *out,
+                         struct sp_api_error *error);
+
+/* Reads the next offset of a commit. Errors as the decoders. */
+int sp_group_offset_read(struct sp_cursor *cursor,
+                         struct sp_group_offset *out,
+                         struct sp_api_error *error);
+
 /* X(struct name without sp_) */
 #define SP_API_LIST(X)                                                                             \
     X(empty_request)                                                                               \
@@ -202,7 +306,16 @@ struct sp_producer_init_response {
     X(fetch_response)                                                                              \
     X(offsets_request)                                                                             \
     X(offsets_response)                                                                            \
-    X(producer_init_response)
+    X(producer_init_response)                                                                      \
+    X(topic_list_request)                                                                          \
+    X(group_request)                                                                               \
+    X(group_find_response)                                                                         \
+    X(group_join_request)                                                                          \
+    X(group_heartbeat_request)                                                                     \
+    X(group_leave_request)                                                                         \
+    X(group_commit_request)                                                                        \
+    X(group_committed_request)                                                                     \
+    X(group_seek_request)
 
 #define SP_API_DECLARE(name)                                                                       \
     void sp_##name##_init(struct sp_##name *value);                                                \
@@ -229,6 +342,7 @@ void sp_fetch_response_encode_head(struct sp_pack *pack, const struct sp_fetch_r
  *                     nodes: [ { id, address, rack, alive } ] }                     controller -1:
  * none cluster.health  { healthy, nodes_down: [node], leaderless: [ { topic, partition } ],
  *                     under_replicated: [ { topic, partition, missing: [node] } ] }
- *   ping, topic.delete  {} */
+ *   ping, topic.delete, group.leave, group.delete  {}
+ *   group.*         as docs/protocol.md shows them */
 
 #endif /* SP_WIRE_CLIENT_API_H */

@@ -12,6 +12,7 @@ static void init_field(const struct sp_field *field, void *value)
     case SP_FIELD_I16:
     case SP_FIELD_I32:
     case SP_FIELD_I64:
+    case SP_FIELD_BOOL:
     case SP_FIELD_AT:
     case SP_FIELD_FORMAT:
         field_put_number(field, value, field->absent);
@@ -68,6 +69,8 @@ static const char *wanted(enum sp_field_type type)
     case SP_FIELD_I32:
     case SP_FIELD_I64:
         return "must be a whole number";
+    case SP_FIELD_BOOL:
+        return "must be true or false";
     case SP_FIELD_AT:
         return "must be \"earliest\", \"latest\" or a time in milliseconds";
     case SP_FIELD_FORMAT:
@@ -126,6 +129,12 @@ static int64_t take_format(struct sp_cursor *cursor)
     }
     sp_cursor_fail(cursor, SPATE_ERR_INVALID);
     return -1;
+}
+
+static int64_t take_bool(struct sp_cursor *cursor)
+{
+    return sp_cursor_peek(cursor) == SP_CURSOR_BOOL ? sp_cursor_bool(cursor)
+                                                    : sp_cursor_int(cursor, 0, 1);
 }
 
 static int64_t take_at(struct sp_cursor *cursor)
@@ -213,6 +222,9 @@ static int decode_field(const struct sp_shape *shape,
     case SP_FIELD_I32:
     case SP_FIELD_I64:
         return decode_number(shape, field, cursor, value, error);
+    case SP_FIELD_BOOL:
+        field_put_number(field, value, take_bool(cursor));
+        break;
     case SP_FIELD_AT:
         field_put_number(field, value, take_at(cursor));
         break;

@@ -15,6 +15,7 @@ enum sp_field_type {
     SP_FIELD_I16,     /* int16_t */
     SP_FIELD_I32,     /* int32_t */
     SP_FIELD_I64,     /* int64_t */
+    SP_FIELD_BOOL,    /* bool: true, false, or the numbers 1 and 0 */
     SP_FIELD_AT,      /* int64_t: a time in ms, or SP_OFFSETS_AT_* as a text */
     SP_FIELD_FORMAT,  /* enum sp_fetch_format, as a text */
     SP_FIELD_TEXT,    /* struct sp_bytes: UTF-8 of at most `max` bytes */

@@ -14,6 +14,7 @@ static bool field_present(const struct sp_field *field, const void *value)
     case SP_FIELD_I16:
     case SP_FIELD_I32:
     case SP_FIELD_I64:
+    case SP_FIELD_BOOL:
     case SP_FIELD_AT:
     case SP_FIELD_FORMAT:
         return field_get_number(field, value) != field->absent;
@@ -82,6 +83,9 @@ encode_field(const struct sp_field *field, struct sp_pack *pack, const void *val
     case SP_FIELD_I32:
     case SP_FIELD_I64:
         sp_pack_int(pack, field_get_number(field, value));
+        break;
+    case SP_FIELD_BOOL:
+        sp_pack_bool(pack, field_get_number(field, value) != 0);
         break;
     case SP_FIELD_AT:
         encode_at(pack, field_get_number(field, value));

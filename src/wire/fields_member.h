@@ -17,9 +17,12 @@ static inline void field_put_number(const struct sp_field *field, void *value, i
     enum sp_fetch_format format = (enum sp_fetch_format)number;
     int32_t number32 = (int32_t)number;
     int16_t number16 = (int16_t)number;
+    bool flag = number != 0;
 
     if (field->type == SP_FIELD_FORMAT) {
         memcpy(at, &format, sizeof format);
+    } else if (field->type == SP_FIELD_BOOL) {
+        memcpy(at, &flag, sizeof flag);
     } else if (field->type == SP_FIELD_I32) {
         memcpy(at, &number32, sizeof number32);
     } else if (field->type == SP_FIELD_I16) {
@@ -36,10 +39,15 @@ static inline int64_t field_get_number(const struct sp_field *field, const void 
     int64_t number;
     int32_t number32;
     int16_t number16;
+    bool flag;
 
     if (field->type == SP_FIELD_FORMAT) {
         memcpy(&format, at, sizeof format);
         return (int64_t)format;
+    }
+    if (field->type == SP_FIELD_BOOL) {
+        memcpy(&flag, at, sizeof flag);
+        return flag;
     }
     if (field->type == SP_FIELD_I32) {
         memcpy(&number32, at, sizeof number32);

@@ -1,0 +1,182 @@
+#include "broker/assign.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "spate/error.h"
+
+struct work {
+    struct sp_assign_topic *topics;
+    unsigned topic_count;
+    unsigned member_count;
+    uint32_t *loads;  /* by member: partitions in all */
+    uint32_t *shares; /* by topic and member: partitions of that topic */
+    bool *stuck;      /* by member: nobody could take a partition from it */
+};
+
+static uint32_t *share_of(const struct work *work, unsigned topic, unsigned member)
+{
+    return &work->shares[(size_t)topic * work->member_count + member];
+}
+
+static void give(struct work *work, unsigned topic, uint32_t partition, int32_t member)
+{
+    int32_t *place = &work->topics[topic].members[partition];
+
+    if (*place != SP_ASSIGN_NOBODY) {
+        work->loads[*place] -= 1;
+        *share_of(work, topic, (unsigned)*place) -= 1;
+    }
+    *place = member;
+    work->loads[member] += 1;
+    *share_of(work, topic, (unsigned)member) += 1;
+}
+
+static void keep(struct work *work, unsigned topic)
+{
+    struct sp_assign_topic *asked = &work->topics[topic];
+
+    for (uint32_t i = 0; i < asked->partition_count; i++) {
+        int32_t member = asked->members[i];
+        asked->members[i] = SP_ASSIGN_NOBODY;
+        if (member != SP_ASSIGN_NOBODY && asked->wanted[member]) {
+            give(work, topic, i, member);
+        }
+    }
+}
+
+/* The subscriber with the fewest partitions, of equals the one with the fewest of this topic, of
+ * equals the first; NOBODY when there is none. */
+static int32_t neediest(const struct work *work, unsigned topic)
+{
+    int32_t best = SP_ASSIGN_NOBODY;
+
+    for (unsigned i = 0; i < work->member_count; i++) {
+        if (!work->topics[topic].wanted[i]) {
+            continue;
+        }
+        if (best == SP_ASSIGN_NOBODY || work->loads[i] < work->loads[best] ||
+            (work->loads[i] == work->loads[best] &&
+             *share_of(work, topic, i) < *share_of(work, topic, (unsigned)best))) {
+            best = (int32_t)i;
+        }
+    }
+    return best;
+}
+
+static void give_free(struct work *work, unsigned topic)
+{
+    struct sp_assign_topic *asked = &work->topics[topic];
+
+    for (uint32_t i = 0; i < asked->partition_count; i++) {
+        if (asked->members[i] == SP_ASSIGN_NOBODY) {
+            int32_t member = neediest(work, topic);
+            if (member == SP_ASSIGN_NOBODY) {
+                return;
+            }
+            give(work, topic, i, member);
+        }
+    }
+}
+
+/* Where one partition may go from `from`: the taker with the fewest, and the topic of which `from`
+ * has the most compared with it. False: nobody with two fewer could take any. */
+static bool
+find_taker(const struct work *work, unsigned from, unsigned *out_topic, unsigned *out_member)
+{
+    int64_t gain_best = 0;
+    bool found = false;
+
+    for (unsigned topic = 0; topic < work->topic_count; topic++) {
+        uint32_t has = *share_of(work, topic, from);
+        int32_t member = has > 0 ? neediest(work, topic) : SP_ASSIGN_NOBODY;
+        if (member == SP_ASSIGN_NOBODY || work->loads[member] + 1 >= work->loads[from]) {
+            continue;
+        }
+        int64_t gain = ((int64_t)(work->loads[from] - work->loads[member]) << 32) + (int64_t)has -
+                       (int64_t)*share_of(work, topic, (unsigned)member);
+        if (!found || gain > gain_best) {
+            gain_best = gain;
+            *out_topic = topic;
+            *out_member = (unsigned)member;
+            found = true;
+        }
+    }
+    return found;
+}
+
+/* Moves the last partition of `topic` that `from` has. */
+static void move_one(struct work *work, unsigned topic, unsigned from, unsigned to)
+{
+    const struct sp_assign_topic *asked = &work->topics[topic];
+
+    for (uint32_t i = asked->partition_count; i > 0; i--) {
+        if (asked->members[i - 1] == (int32_t)from) {
+            give(work, topic, i - 1, (int32_t)to);
+            return;
+        }
+    }
+}
+
+/* The member with the most partitions of those not yet found to be stuck, or NOBODY. */
+static int32_t richest(const struct work *work)
+{
+    int32_t best = SP_ASSIGN_NOBODY;
+
+    for (unsigned i = 0; i < work->member_count; i++) {
+        if (!work->stuck[i] && (best == SP_ASSIGN_NOBODY || work->loads[i] > work->loads[best])) {
+            best = (int32_t)i;
+        }
+    }
+    return best;
+}
+
+/* Each move lowers the sum of the squares of all loads, so this ends. */
+static void level(struct work *work)
+{
+    int32_t from;
+
+    while ((from = richest(work)) != SP_ASSIGN_NOBODY) {
+        unsigned topic;
+        unsigned to;
+        if (find_taker(work, (unsigned)from, &topic, &to)) {
+            move_one(work, topic, (unsigned)from, to);
+            memset(work->stuck, 0, work->member_count); /* `from` may be a taker now */
+        } else {
+            work->stuck[from] = true;
+        }
+    }
+}
+
+int sp_assign(struct sp_assign_topic *topics, unsigned topic_count, unsigned member_count)
+{
+    struct work work = { .topics = topics,
+                         .topic_count = topic_count,
+                         .member_count = member_count };
+    size_t share_count = (size_t)topic_count * member_count;
+
+    if (share_count == 0) {
+        return 0;
+    }
+    work.loads = sp_mem_calloc(member_count, sizeof *work.loads);
+    work.shares = sp_mem_calloc(share_count, sizeof *work.shares);
+    work.stuck = sp_mem_calloc(member_count, sizeof *work.stuck);
+    if (work.loads == NULL || work.shares == NULL || work.stuck == NULL) {
+        sp_mem_free(work.stuck);
+        sp_mem_free(work.loads);
+        sp_mem_free(work.shares);
+        return SPATE_ERR_NOMEM;
+    }
+    for (unsigned i = 0; i < topic_count; i++) {
+        keep(&work, i);
+    }
+    for (unsigned i = 0; i < topic_count; i++) {
+        give_free(&work, i);
+    }
+    level(&work);
+    sp_mem_free(work.stuck);
+    sp_mem_free(work.loads);
+    sp_mem_free(work.shares);
+    return 0;
+}

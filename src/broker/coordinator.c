@@ -1,0 +1,445 @@
+#include "broker/coordinator.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "base/trace.h"
+#include "broker/methods.h"
+#include "spate/error.h"
+
+#define SCAN_PAUSE_MS 50              /* sessions end so much late at the most */
+#define ASSIGN_RETRY_MS 200           /* after an assignment that could not be made */
+#define RETENTION_SCAN_MS (60 * 1000) /* how often groups are asked whether they are still used */
+
+static struct sp_coordinator *of_machine(struct sp_machine *machine)
+{
+    return SP_CONTAINER_OF(machine, struct sp_coordinator, machine);
+}
+
+static uint64_t now_ms(const struct sp_coordinator *coordinator)
+{
+    return sp_loop_now_ms(coordinator->broker->options.loop);
+}
+
+/* ---- machine --------------------------------------------------------------------------------- */
+
+static int
+apply(struct sp_machine *machine, const struct sp_log_frame *frame, const uint8_t *payload)
+{
+    struct sp_coordinator *coordinator = of_machine(machine);
+    struct sp_consumer_group *group;
+    int answer;
+
+    if (frame->kind != SP_FRAME_COMMAND) {
+        return 0;
+    }
+    answer = sp_consumer_groups_apply(
+        coordinator->groups, payload, frame->length, frame->append_time_ms, &group);
+    if (answer == SPATE_ERR_CORRUPT || answer == SPATE_ERR_NOMEM) {
+        return answer;
+    }
+    SP_LIST_EACH (node, &coordinator->jobs) {
+        struct sp_coordinator_job *job = SP_LIST_ENTRY(node, struct sp_coordinator_job, node);
+        if (job->submit.index == frame->index && job->submit.term == frame->term) {
+            job->answer = answer;
+            break;
+        }
+        if (job->submit.index > frame->index) {
+            break;
+        }
+    }
+    return 0;
+}
+
+static int checkpoint(struct sp_machine *machine, struct sp_buf *out)
+{
+    return sp_consumer_groups_checkpoint(of_machine(machine)->groups, out);
+}
+
+/* ---- leading --------------------------------------------------------------------------------- */
+
+void sp_coordinator_touch(struct sp_coordinator *coordinator, struct sp_consumer_group *group)
+{
+    if (sp_list_empty(&group->touched)) {
+        sp_list_append(&coordinator->touched, &group->touched);
+    }
+    sp_loop_defer(coordinator->broker->options.loop, &coordinator->advance);
+}
+
+static void touch_all(struct sp_coordinator *coordinator)
+{
+    struct sp_map_cursor cursor = { 0 };
+    struct sp_consumer_group *group;
+
+    while ((group = sp_consumer_groups_next(coordinator->groups, &cursor)) != NULL) {
+        group->topics_changed = true;
+        sp_coordinator_touch(coordinator, group);
+    }
+}
+
+static void start_leading(struct sp_coordinator *coordinator)
+{
+    struct sp_map_cursor cursor = { 0 };
+    struct sp_consumer_group *group;
+
+    coordinator->leading = true;
+    while ((group = sp_consumer_groups_next(coordinator->groups, &cursor)) != NULL) {
+        group->submitted = 0;
+        group->assigning = false;
+        for (unsigned i = 0; i < group->member_count; i++) {
+            group->members[i]->heard_ms = now_ms(coordinator);
+            group->members[i]->revoke_ms = 0;
+            group->members[i]->unseen = true;
+        }
+    }
+    touch_all(coordinator);
+    SP_TRACE_INFO("groups",
+                  "coordinator leads",
+                  "partition=%" PRIu32 " groups=%u",
+                  coordinator->partition,
+                  sp_consumer_groups_count(coordinator->groups));
+}
+
+static void stop_leading(struct sp_coordinator *coordinator)
+{
+    struct sp_map_cursor cursor = { 0 };
+    struct sp_consumer_group *group;
+
+    coordinator->leading = false;
+    sp_timer_stop(&coordinator->timer);
+    while ((group = sp_consumer_groups_next(coordinator->groups, &cursor)) != NULL) {
+        sp_group_waiters_abort(coordinator, group);
+        sp_list_remove(&group->touched);
+    }
+    SP_ASSERT(coordinator->waiter_count == 0);
+}
+
+static int restore(struct sp_machine *machine, const uint8_t *bytes, size_t size)
+{
+    struct sp_coordinator *coordinator = of_machine(machine);
+
+    if (coordinator->leading) {
+        stop_leading(coordinator); /* nobody may wait in a state that goes */
+    }
+    return sp_consumer_groups_restore(coordinator->groups, bytes, size);
+}
+
+/* Follows the role at once: what a follower applies, or restores, must find nobody waiting. */
+static void look_at_role(struct sp_coordinator *coordinator)
+{
+    struct sp_raft_group_status status = { .ready = false };
+
+    if (coordinator->group != NULL) {
+        sp_raft_group_status(coordinator->group, &status);
+    }
+    if (status.ready && !coordinator->leading) {
+        start_leading(coordinator);
+    } else if (!status.ready && coordinator->leading) {
+        stop_leading(coordinator);
+    }
+}
+
+static void role_changed(struct sp_machine *machine)
+{
+    look_at_role(of_machine(machine));
+}
+
+static void stopped(struct sp_machine *machine, int status, const char *text)
+{
+    (void)status; /* raft_group has traced both */
+    (void)text;
+    if (of_machine(machine)->leading) {
+        stop_leading(of_machine(machine));
+    }
+}
+
+static const struct sp_machine_type machine_type = {
+    apply, checkpoint, restore, role_changed, stopped
+};
+
+bool sp_coordinator_is(const struct sp_machine *machine)
+{
+    return machine->type == &machine_type;
+}
+
+/* ---- commands -------------------------------------------------------------------------------- */
+
+static void on_submitted(struct sp_submit *submit, int status)
+{
+    struct sp_coordinator_job *job = SP_CONTAINER_OF(submit, struct sp_coordinator_job, submit);
+    struct sp_coordinator *coordinator = job->coordinator;
+    struct sp_consumer_group *group =
+        sp_consumer_groups_find(coordinator->groups, sp_bytes_text(job->group));
+
+    sp_list_remove(&job->node);
+    if (group != NULL && job->assigns) {
+        group->assigning = false;
+    } else if (group != NULL && job->changes_members && group->submitted > 0) {
+        group->submitted -= 1; /* 0: the group is a new one of that name */
+    }
+    if (group != NULL && coordinator->leading && (job->assigns || job->changes_members)) {
+        sp_coordinator_touch(coordinator, group);
+    }
+    job->done(job, status);
+}
+
+int sp_coordinator_submit(struct sp_coordinator *coordinator,
+                          struct sp_coordinator_job *job,
+                          const char *group_name,
+                          int rv,
+                          struct sp_buf *command)
+{
+    struct sp_consumer_group *group =
+        sp_consumer_groups_find(coordinator->groups, sp_bytes_text(group_name));
+    struct sp_iovec piece = { command->bytes, command->size };
+
+    job->submit.cb = on_submitted;
+    job->coordinator = coordinator;
+    job->answer = SPATE_ERR_INTERNAL;
+    (void)snprintf(job->group, sizeof job->group, "%s", group_name);
+    sp_list_append(&coordinator->jobs, &job->node);
+    if (rv == 0) {
+        rv = sp_raft_group_submit(coordinator->group, SP_FRAME_COMMAND, &piece, 1, &job->submit);
+    }
+    sp_buf_deinit(command);
+    if (rv != 0) {
+        sp_list_remove(&job->node);
+        return rv;
+    }
+    if (group != NULL && job->assigns) {
+        group->assigning = true;
+    } else if (group != NULL && job->changes_members) {
+        group->submitted += 1;
+    }
+    return 0;
+}
+
+/* ---- sessions -------------------------------------------------------------------------------- */
+
+static void on_own_done(struct sp_coordinator_job *job, int status)
+{
+    (void)status; /* what did not come to be is found again by the next scan */
+    sp_mem_free(job);
+}
+
+/* Submits a command that nobody asked for. */
+static void submit_own(struct sp_coordinator *coordinator,
+                       const struct sp_consumer_group *group,
+                       bool changes_members,
+                       int rv,
+                       struct sp_buf *command)
+{
+    struct sp_coordinator_job *job = sp_mem_calloc(1, sizeof *job);
+
+    if (job == NULL) {
+        sp_buf_deinit(command);
+        return;
+    }
+    job->done = on_own_done;
+    job->changes_members = changes_members;
+    if (sp_coordinator_submit(coordinator, job, group->name, rv, command) != 0) {
+        sp_mem_free(job);
+    }
+}
+
+static void expire(struct sp_coordinator *coordinator,
+                   const struct sp_consumer_group *group,
+                   struct sp_consumer_member *member,
+                   const char *reason)
+{
+    struct sp_buf command;
+    int rv;
+
+    SP_TRACE_INFO("groups",
+                  "member expired",
+                  "group=%s member=%s client=%s reason=\"%s\"",
+                  group->name,
+                  member->id,
+                  member->client,
+                  reason);
+    member->heard_ms = now_ms(coordinator); /* tried again after as long if this comes to nothing */
+    member->revoke_ms = member->revoke_ms == 0 ? 0 : now_ms(coordinator);
+    sp_buf_init(&command, SP_CONSUMER_COMMAND_BYTES_MAX);
+    rv = sp_consumer_command_leave(sp_bytes_text(group->name), sp_bytes_text(member->id), &command);
+    submit_own(coordinator, group, true, rv, &command);
+}
+
+static void expire_group(struct sp_coordinator *coordinator, const struct sp_consumer_group *group)
+{
+    struct sp_buf command;
+    int rv;
+
+    SP_TRACE_INFO("groups", "group deleted, not used for long", "group=%s", group->name);
+    sp_buf_init(&command, SP_CONSUMER_COMMAND_BYTES_MAX);
+    rv = sp_consumer_command_delete(sp_bytes_text(group->name), group->changed_ms, &command);
+    submit_own(coordinator, group, false, rv, &command);
+}
+
+/* Does it lack an assignment that is not on its way? */
+static bool wants_assignment(const struct sp_consumer_group *group)
+{
+    return !group->assigning && group->submitted == 0 &&
+           (group->topics_changed || group->version != group->assigned);
+}
+
+/* When the group must be looked at again. */
+static uint64_t next_due(const struct sp_coordinator *coordinator,
+                         const struct sp_consumer_group *group)
+{
+    uint64_t due_ms =
+        now_ms(coordinator) + (wants_assignment(group) ? ASSIGN_RETRY_MS : RETENTION_SCAN_MS);
+
+    for (unsigned i = 0; i < group->member_count; i++) {
+        const struct sp_consumer_member *member = group->members[i];
+        uint64_t silent_ms = member->heard_ms + member->session_ms;
+        uint64_t stuck_ms = member->revoke_ms + member->rebalance_ms;
+        due_ms = silent_ms < due_ms ? silent_ms : due_ms;
+        due_ms = member->revoke_ms != 0 && stuck_ms < due_ms ? stuck_ms : due_ms;
+    }
+    return due_ms;
+}
+
+static void scan_group(struct sp_coordinator *coordinator, struct sp_consumer_group *group)
+{
+    uint64_t now = now_ms(coordinator);
+
+    for (unsigned i = 0; i < group->member_count; i++) {
+        struct sp_consumer_member *member = group->members[i];
+        if (member->heard_ms + member->session_ms <= now) {
+            expire(coordinator, group, member, "no heartbeat within its session_ms");
+        } else if (member->revoke_ms != 0 && member->revoke_ms + member->rebalance_ms <= now) {
+            expire(coordinator, group, member, "revoked partitions not released in rebalance_ms");
+        }
+    }
+    if (group->member_count == 0 && group->submitted == 0 &&
+        sp_raft_group_append_time_ms(coordinator->group) - group->changed_ms >=
+            SP_CONSUMER_RETENTION_MS) {
+        expire_group(coordinator, group);
+    }
+}
+
+static void wake_at(struct sp_coordinator *coordinator, uint64_t due_ms)
+{
+    uint64_t soonest_ms = now_ms(coordinator) + SCAN_PAUSE_MS;
+
+    due_ms = due_ms < soonest_ms ? soonest_ms : due_ms;
+    if (!sp_timer_active(&coordinator->timer) || due_ms < coordinator->timer.due_ms) {
+        (void)sp_timer_start(&coordinator->timer, due_ms); /* without memory: with the next look */
+    }
+}
+
+static void on_timer(struct sp_timer *timer)
+{
+    struct sp_coordinator *coordinator = SP_CONTAINER_OF(timer, struct sp_coordinator, timer);
+    struct sp_map_cursor cursor = { 0 };
+    struct sp_consumer_group *group;
+
+    while ((group = sp_consumer_groups_next(coordinator->groups, &cursor)) != NULL) {
+        scan_group(coordinator, group);
+        if (wants_assignment(group)) {
+            sp_coordinator_touch(coordinator, group);
+        }
+        wake_at(coordinator, next_due(coordinator, group));
+    }
+}
+
+/* ---- advance --------------------------------------------------------------------------------- */
+
+/* Since when each member has something to give up. */
+static void note_revoking(const struct sp_coordinator *coordinator, struct sp_consumer_group *group)
+{
+    for (unsigned i = 0; i < group->share_count; i++) {
+        if (group->shares[i].owner != group->shares[i].target) {
+            group->shares[i].owner->revoking = true;
+        }
+    }
+    for (unsigned i = 0; i < group->member_count; i++) {
+        struct sp_consumer_member *member = group->members[i];
+        if (!member->revoking) {
+            member->revoke_ms = 0;
+        } else if (member->revoke_ms == 0) {
+            member->revoke_ms = now_ms(coordinator);
+        }
+        member->revoking = false;
+        if (member->heard_ms == 0) {
+            member->heard_ms = now_ms(coordinator);
+        }
+    }
+}
+
+static void advance(struct sp_deferred *deferred)
+{
+    struct sp_coordinator *coordinator = SP_CONTAINER_OF(deferred, struct sp_coordinator, advance);
+
+    while (coordinator->leading && !sp_list_empty(&coordinator->touched)) {
+        struct sp_consumer_group *group =
+            SP_LIST_ENTRY(coordinator->touched.next, struct sp_consumer_group, touched);
+        sp_list_remove(&group->touched);
+        note_revoking(coordinator, group);
+        if (wants_assignment(group)) {
+            sp_coordinator_assign(coordinator, group);
+        }
+        sp_group_waiters_look(coordinator, group);
+        wake_at(coordinator, next_due(coordinator, group));
+    }
+}
+
+void sp_coordinator_topics_changed(struct sp_coordinator *coordinator)
+{
+    if (coordinator->leading) {
+        touch_all(coordinator);
+    }
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+void sp_coordinator_opened(struct sp_coordinator *coordinator, struct sp_raft_group *group)
+{
+    coordinator->group = group;
+    look_at_role(coordinator);
+}
+
+void sp_coordinator_closing(struct sp_coordinator *coordinator)
+{
+    coordinator->group = NULL;
+    look_at_role(coordinator);
+}
+
+int sp_coordinator_new(struct sp_broker *broker,
+                       const struct sp_state_partition *place,
+                       struct sp_coordinator **out_coordinator)
+{
+    struct sp_coordinator *coordinator = sp_mem_calloc(1, sizeof *coordinator);
+
+    if (coordinator == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    coordinator->groups = sp_consumer_groups_new();
+    if (coordinator->groups == NULL) {
+        sp_mem_free(coordinator);
+        return SPATE_ERR_NOMEM;
+    }
+    coordinator->machine.type = &machine_type;
+    coordinator->broker = broker;
+    coordinator->group_id = place->group_id;
+    coordinator->partition = place->partition;
+    sp_list_init(&coordinator->jobs);
+    sp_list_init(&coordinator->touched);
+    sp_deferred_init(&coordinator->advance, advance);
+    sp_timer_init(&coordinator->timer, broker->options.loop, on_timer);
+    *out_coordinator = coordinator;
+    return 0;
+}
+
+void sp_coordinator_free(struct sp_coordinator *coordinator)
+{
+    SP_ASSERT(sp_list_empty(&coordinator->jobs));
+    SP_ASSERT(!coordinator->leading);
+    sp_timer_stop(&coordinator->timer);
+    sp_deferred_cancel(&coordinator->advance);
+    sp_consumer_groups_free(coordinator->groups);
+    sp_mem_free(coordinator);
+}

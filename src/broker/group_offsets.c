@@ -1,0 +1,384 @@
+/* group.commit, group.committed, group.seek: how far a consumer group has read. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "broker/group_methods.h"
+#include "spate/error.h"
+
+/* Offsets on their way into the log. */
+struct commit {
+    struct sp_coordinator_job job;
+    struct sp_request request;
+    char group[SP_CONSUMER_GROUP_NAME_SIZE_MAX + 1];
+    bool tells; /* seek: the answer names the offsets */
+    struct sp_consumer_commit
+        *commits; /* owned; metadata points into the message, until submitted */
+    unsigned count;
+};
+
+static void commit_free(struct commit *commit)
+{
+    sp_mem_free(commit->commits);
+    sp_mem_free(commit);
+}
+
+static struct commit *commit_new(struct sp_request *request, const char *group, size_t count)
+{
+    struct commit *commit = sp_mem_calloc(1, sizeof *commit);
+
+    if (commit != NULL) {
+        commit->commits = sp_mem_calloc(count + 1, sizeof *commit->commits);
+    }
+    if (commit == NULL || commit->commits == NULL) {
+        sp_mem_free(commit);
+        sp_request_fail(request, SPATE_ERR_NOMEM, NULL);
+        return NULL;
+    }
+    commit->request = *request;
+    (void)snprintf(commit->group, sizeof commit->group, "%s", group);
+    return commit;
+}
+
+/* ---- answering ------------------------------------------------------------------------------- */
+
+static void answer_sought(struct commit *commit)
+{
+    const struct sp_state *state =
+        sp_controller_state(commit->job.coordinator->broker->options.controller);
+    struct sp_buf buf;
+    struct sp_pack pack;
+
+    sp_request_begin(&commit->request, &buf, &pack);
+    sp_pack_map(&pack, 1);
+    sp_pack_text(&pack, "offsets");
+    sp_pack_array(&pack, commit->count);
+    for (unsigned i = 0; i < commit->count; i++) {
+        const struct sp_consumer_commit *each = &commit->commits[i];
+        const struct sp_state_topic *topic = sp_state_topic_by_id(state, each->place.topic_id);
+        sp_pack_map(&pack, 3);
+        sp_pack_text(&pack, "topic");
+        sp_pack_text(&pack, topic == NULL ? "" : topic->name);
+        sp_pack_text(&pack, "partition");
+        sp_pack_uint(&pack, each->place.partition);
+        sp_pack_text(&pack, "offset");
+        sp_pack_int(&pack, each->offset);
+    }
+    sp_request_finish(&commit->request, &buf, &pack, NULL, 0);
+}
+
+static void finish(struct commit *commit, int code)
+{
+    if (code == SPATE_ERR_NOT_LEADER || code == SPATE_ERR_NOT_READY) {
+        sp_group_not_leader(commit->job.coordinator, &commit->request);
+    } else if (code != 0) {
+        sp_group_fail(&commit->request, code, commit->group);
+    } else if (commit->tells) {
+        answer_sought(commit);
+    } else {
+        sp_request_ok(&commit->request);
+    }
+    commit_free(commit);
+}
+
+static void on_done(struct sp_coordinator_job *job, int status)
+{
+    finish(SP_CONTAINER_OF(job, struct commit, job), status != 0 ? status : job->answer);
+}
+
+static void submit(struct sp_coordinator *coordinator,
+                   struct commit *commit,
+                   struct sp_bytes member,
+                   int64_t generation)
+{
+    struct sp_buf command;
+    int rv;
+
+    commit->job.done = on_done;
+    commit->job.coordinator = coordinator;
+    sp_buf_init(&command, SP_CONSUMER_COMMAND_BYTES_MAX);
+    rv = sp_consumer_command_commit(
+        sp_bytes_text(commit->group), member, generation, commit->commits, commit->count, &command);
+    rv = sp_coordinator_submit(coordinator, &commit->job, commit->group, rv, &command);
+    if (rv != 0) {
+        finish(commit, rv);
+    }
+}
+
+/* ---- commit ---------------------------------------------------------------------------------- */
+
+/* The topic of a name, if it has that partition (-1: any) and clients may use it; otherwise a code
+ * and a text. */
+static const struct sp_state_topic *find_topic(const struct sp_broker *broker,
+                                               struct sp_bytes name,
+                                               int32_t partition,
+                                               int *out_code,
+                                               struct sp_api_error *error)
+{
+    const struct sp_state_topic *topic = NULL;
+    char text[SP_TOPIC_NAME_SIZE_MAX + 1] = "";
+
+    if (sp_broker_copy_text(name, text, sizeof text) && !sp_state_is_internal(text)) {
+        topic = sp_state_topic(sp_controller_state(broker->options.controller), text);
+    }
+    if (topic == NULL) {
+        bool confirmed = sp_controller_is_confirmed(broker->options.controller);
+        *out_code = confirmed ? SPATE_ERR_UNKNOWN_TOPIC : SPATE_ERR_NOT_READY;
+        (void)snprintf(error->text, sizeof error->text, "no topic `%.150s`", text);
+        return NULL;
+    }
+    if (partition >= 0 && (uint32_t)partition >= topic->partition_count) {
+        *out_code = SPATE_ERR_UNKNOWN_PARTITION;
+        (void)snprintf(error->text,
+                       sizeof error->text,
+                       "topic `%.100s` has partitions 0 to %u, not %d",
+                       topic->name,
+                       topic->partition_count - 1,
+                       partition);
+        return NULL;
+    }
+    return topic;
+}
+
+static int read_offsets(const struct sp_broker *broker,
+                        struct sp_cursor *cursor,
+                        uint32_t count,
+                        struct commit *commit,
+                        struct sp_api_error *error)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct sp_group_offset offset;
+        const struct sp_state_topic *topic;
+        int rv = sp_group_offset_read(cursor, &offset, error);
+        if (rv != 0) {
+            return rv;
+        }
+        if (offset.metadata.size > 0 &&
+            memchr(offset.metadata.bytes, 0, offset.metadata.size) != NULL) {
+            (void)snprintf(error->text, sizeof error->text, "offsets: metadata holds a zero byte");
+            return SPATE_ERR_INVALID;
+        }
+        topic = find_topic(broker, offset.topic, offset.partition, &rv, error);
+        if (topic == NULL) {
+            return rv;
+        }
+        commit->commits[commit->count++] = (struct sp_consumer_commit){
+            .place = { topic->topic_id, (uint32_t)offset.partition },
+            .offset = offset.offset,
+            .metadata = offset.metadata,
+        };
+    }
+    return 0;
+}
+
+void sp_method_group_commit(struct sp_broker *broker,
+                            struct sp_request request,
+                            const struct sp_message *message)
+{
+    struct sp_group_commit_request asked;
+    struct sp_coordinator *coordinator;
+    struct sp_api_error error;
+    struct sp_cursor cursor;
+    struct commit *commit;
+    char name[SP_CONSUMER_GROUP_NAME_SIZE_MAX + 1];
+    uint32_t count;
+    int rv = sp_group_commit_request_decode(&message->params, &asked, &error);
+
+    if (rv != 0) {
+        sp_request_fail(&request, rv, error.text);
+        return;
+    }
+    cursor = sp_cursor_of(asked.offsets);
+    count = sp_cursor_array(&cursor);
+    if (cursor.status != 0 || count > SP_CONSUMER_PARTITIONS_MAX) {
+        sp_request_fail(&request,
+                        SPATE_ERR_INVALID,
+                        "group.commit: field `offsets` must be an array of at most 20,000 "
+                        "{ topic, partition, offset }");
+        return;
+    }
+    coordinator = sp_group_coordinator(broker, &request, asked.group, name);
+    commit = coordinator == NULL ? NULL : commit_new(&request, name, count);
+    if (commit == NULL) {
+        return;
+    }
+    rv = read_offsets(broker, &cursor, count, commit, &error);
+    if (rv != 0) {
+        sp_request_fail(&commit->request, rv, error.text);
+        commit_free(commit);
+        return;
+    }
+    submit(coordinator, commit, asked.member, asked.generation);
+}
+
+/* ---- seek ------------------------------------------------------------------------------------ */
+
+/* Where a partition starts or ends, as this node's replica knows it. */
+static int place_of(const struct sp_broker *broker,
+                    const struct sp_state_partition *place,
+                    int64_t to,
+                    int64_t *out_offset)
+{
+    const struct sp_partition *local = sp_map_get_u64(broker->partitions, place->group_id);
+
+    if (to >= 0) {
+        *out_offset = to;
+        return 0;
+    }
+    if (local == NULL || local->group == NULL) {
+        return SPATE_ERR_UNSUPPORTED;
+    }
+    *out_offset = to == SP_OFFSETS_AT_EARLIEST ? local->log_start : local->next_offset;
+    return 0;
+}
+
+static int fill_seek(const struct sp_broker *broker,
+                     const struct sp_group_seek_request *asked,
+                     const struct sp_state_topic *topic,
+                     struct commit *commit)
+{
+    for (uint32_t i = 0; i < topic->partition_count; i++) {
+        struct sp_consumer_commit *each = &commit->commits[commit->count];
+        if (asked->partition >= 0 && (uint32_t)asked->partition != i) {
+            continue;
+        }
+        each->place = (struct sp_consumer_place){ topic->topic_id, i };
+        each->metadata = sp_bytes_null();
+        int rv = place_of(broker, &topic->partitions[i], asked->to, &each->offset);
+        if (rv != 0) {
+            return rv;
+        }
+        commit->count += 1;
+    }
+    return 0;
+}
+
+void sp_method_group_seek(struct sp_broker *broker,
+                          struct sp_request request,
+                          const struct sp_message *message)
+{
+    struct sp_group_seek_request asked;
+    struct sp_coordinator *coordinator;
+    const struct sp_state_topic *topic;
+    struct sp_api_error error;
+    struct commit *commit;
+    char name[SP_CONSUMER_GROUP_NAME_SIZE_MAX + 1];
+    int rv = sp_group_seek_request_decode(&message->params, &asked, &error);
+
+    if (rv != 0) {
+        sp_request_fail(&request, rv, error.text);
+        return;
+    }
+    coordinator = sp_group_coordinator(broker, &request, asked.group, name);
+    if (coordinator == NULL) {
+        return;
+    }
+    topic = find_topic(broker, asked.topic, asked.partition, &rv, &error);
+    if (topic == NULL) {
+        sp_request_fail(&request, rv, error.text);
+        return;
+    }
+    commit = commit_new(&request, name, topic->partition_count);
+    if (commit == NULL) {
+        return;
+    }
+    commit->tells = true;
+    if (fill_seek(broker, &asked, topic, commit) != 0) {
+        sp_request_fail(&commit->request,
+                        SPATE_ERR_UNSUPPORTED,
+                        "this node has no replica of the partition: ask `offsets` of its leader, "
+                        "then seek to the number");
+        commit_free(commit);
+        return;
+    }
+    submit(coordinator, commit, sp_bytes_null(), -1);
+}
+
+/* ---- committed ------------------------------------------------------------------------------- */
+
+static bool named(struct sp_bytes topics, const char *name)
+{
+    struct sp_cursor cursor = sp_cursor_of(topics);
+    uint32_t count = topics.bytes == NULL ? 0 : sp_cursor_array(&cursor);
+
+    for (uint32_t i = 0; i < count; i++) {
+        if (sp_bytes_equal_text(sp_cursor_text(&cursor), name)) {
+            return true;
+        }
+    }
+    return topics.bytes == NULL;
+}
+
+static void pack_committed(struct sp_pack *pack,
+                           const struct sp_state_topic *topic,
+                           const struct sp_consumer_offset *offset)
+{
+    sp_pack_map(pack, offset->metadata == NULL ? 4 : 5);
+    sp_pack_text(pack, "topic");
+    sp_pack_text(pack, topic->name);
+    sp_pack_text(pack, "partition");
+    sp_pack_uint(pack, offset->partition);
+    sp_pack_text(pack, "offset");
+    sp_pack_int(pack, offset->offset);
+    sp_pack_text(pack, "committed_ms");
+    sp_pack_int(pack, offset->commit_ms);
+    if (offset->metadata != NULL) {
+        sp_pack_text(pack, "metadata");
+        sp_pack_text(pack, offset->metadata);
+    }
+}
+
+/* The offsets of the topics asked for, packed (`pack` given) or counted. */
+static unsigned each_committed(const struct sp_broker *broker,
+                               const struct sp_consumer_group *group,
+                               struct sp_bytes topics,
+                               struct sp_pack *pack)
+{
+    const struct sp_state *state = sp_controller_state(broker->options.controller);
+    const struct sp_state_topic *topic = NULL;
+    bool wanted = false;
+    unsigned count = 0;
+
+    for (unsigned i = 0; group != NULL && i < group->offset_count; i++) {
+        const struct sp_consumer_offset *offset = &group->offsets[i];
+        if (i == 0 || offset->topic_id != group->offsets[i - 1].topic_id) {
+            topic = sp_state_topic_by_id(state, offset->topic_id);
+            wanted = topic != NULL && named(topics, topic->name);
+        }
+        if (wanted && pack != NULL) {
+            pack_committed(pack, topic, offset);
+        }
+        count += wanted;
+    }
+    return count;
+}
+
+void sp_method_group_committed(struct sp_broker *broker,
+                               struct sp_request request,
+                               const struct sp_message *message)
+{
+    struct sp_group_committed_request asked;
+    struct sp_coordinator *coordinator;
+    const struct sp_consumer_group *group;
+    struct sp_api_error error;
+    struct sp_buf buf;
+    struct sp_pack pack;
+    char name[SP_CONSUMER_GROUP_NAME_SIZE_MAX + 1];
+    int rv = sp_group_committed_request_decode(&message->params, &asked, &error);
+
+    if (rv != 0) {
+        sp_request_fail(&request, rv, error.text);
+        return;
+    }
+    coordinator = sp_group_coordinator(broker, &request, asked.group, name);
+    if (coordinator == NULL) {
+        return;
+    }
+    group = sp_consumer_groups_find(coordinator->groups, asked.group);
+    sp_request_begin(&request, &buf, &pack);
+    sp_pack_map(&pack, 1);
+    sp_pack_text(&pack, "offsets");
+    sp_pack_array(&pack, each_committed(broker, group, asked.topics, NULL));
+    (void)each_committed(broker, group, asked.topics, &pack);
+    sp_request_finish(&request, &buf, &pack, NULL, 0);
+}

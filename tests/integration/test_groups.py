@@ -1,0 +1,389 @@
+#!/usr/bin/env python3
+"""Consumer groups against three real nodes: members come and go, partitions move one by one."""
+
+import threading
+import time
+import unittest
+
+import cluster
+import rpc
+
+TOPIC = "t"
+
+
+def pairs(parts):
+    """{(topic, partition)} of an answer's [{topic, partitions}]."""
+    return {(part["topic"], number) for part in parts for number in part["partitions"]}
+
+
+def parts(owned):
+    topics = {}
+    for topic, number in sorted(owned):
+        topics.setdefault(topic, []).append(number)
+    return [{"topic": topic, "partitions": numbers} for topic, numbers in topics.items()]
+
+
+class Member:
+    """A consumer as docs/protocol.md tells one to be: it reads what is assigned, gives up what is
+    revoked, and says what it owns."""
+
+    def __init__(self, servers, group, topics=(TOPIC,), **fields):
+        self.calls = rpc.Leaders(servers)
+        self.group = group
+        self.fields = {"session_ms": 3000, "topics": list(topics), **fields}
+        self.id, self.owned, self.generation = None, set(), 0
+        self.lost = []  # what was ever taken away
+        self.take(self.calls.call("group.join", group=group, **self.fields))
+
+    def take(self, answer):
+        self.id, self.generation = answer["member"], answer["generation"]
+        assigned = pairs(answer["assigned"])
+        self.lost += sorted(self.owned - assigned)
+        self.owned, self.pending = assigned, pairs(answer["pending"])
+        self.state = answer["state"]
+        return answer
+
+    def beat(self, **fields):
+        return self.take(
+            self.calls.call(
+                "group.heartbeat",
+                group=self.group,
+                member=self.id,
+                generation=self.generation,
+                owned=parts(self.owned),
+                **fields,
+            )
+        )
+
+    def commit(self, offset, partitions=None, **fields):
+        fields = {"member": self.id, "generation": self.generation, **fields}
+        chosen = sorted(self.owned) if partitions is None else partitions
+        offsets = [{"topic": t, "partition": p, "offset": offset} for t, p in chosen]
+        return self.calls.call("group.commit", group=self.group, offsets=offsets, **fields)
+
+    def leave(self):
+        self.calls.call("group.leave", group=self.group, member=self.id)
+
+    def close(self):
+        self.calls.close()
+
+
+def settle(members, seconds=5.0):
+    """All heartbeat until nothing moves any more."""
+    deadline = time.monotonic() + seconds
+    while True:
+        for member in members:
+            member.beat()
+        generations = {member.generation for member in members}
+        if len(generations) == 1 and all(member.state == "stable" for member in members):
+            return
+        assert time.monotonic() < deadline, [(m.id, m.state, m.generation) for m in members]
+
+
+class GroupsTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.nodes = cluster.Cluster(3)
+        cls.nodes.__enter__()
+        cls.servers = [node.address for node in cls.nodes.nodes]
+        cls.calls = rpc.Leaders(cls.servers)
+        cls.calls.call("topic.create", name=TOPIC, partitions=100)
+        cls.nodes.wait_healthy()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.calls.close()
+        cls.nodes.__exit__(None, None, None)
+
+    def setUp(self):
+        self.addCleanup(self.report)
+
+    def report(self):
+        for _, error in getattr(self._outcome, "errors", []):
+            if error is not None:
+                self.nodes.report()
+
+    def member(self, group, **fields):
+        member = Member(self.servers, group, **fields)
+        self.addCleanup(member.close)
+        return member
+
+    def refused(self, code, call, *arguments, **fields):
+        with self.assertRaises(rpc.Refused) as caught:
+            call(*arguments, **fields)
+        self.assertEqual(caught.exception.code, code, str(caught.exception))
+        return str(caught.exception)
+
+    def assert_shared_out(self, members, count):
+        """Every partition has one owner, and nobody has two more than another."""
+        owned = [pair for member in members for pair in member.owned]
+        self.assertEqual(len(owned), count)
+        self.assertEqual(len(set(owned)), count)
+        loads = [len(member.owned) for member in members]
+        self.assertLessEqual(max(loads) - min(loads), 1, loads)
+
+    def coordinator(self, group):
+        found = self.calls.call("group.find", group=group)
+        return self.nodes.node(found["leader"])
+
+    # ---- members --------------------------------------------------------------------------------
+
+    def test_groups_eleventh_member_moves_only_what_it_gets(self):
+        members = [self.member("ten") for _ in range(10)]
+        settle(members)
+        self.assert_shared_out(members, 100)
+        for member in members:
+            member.lost = []
+        started = time.monotonic()
+        members.append(self.member("ten"))
+        self.assertEqual(len(members[-1].owned), 0, "they are still owned by others")
+        self.assertEqual(len(members[-1].pending), 9)
+        settle(members)
+        took = time.monotonic() - started
+        moved = sum(len(member.lost) for member in members)
+        print(f"{moved} of 100 partitions moved in {took * 1000:.0f} ms", end=" ", flush=True)
+        self.assertEqual(moved, 9)
+        self.assertLess(took, 0.5)
+        self.assert_shared_out(members, 100)
+
+    def test_groups_partition_moves_only_when_it_is_released(self):
+        first = self.member("two")
+        self.assertEqual(len(first.owned), 100)
+        second = self.member("two")
+        self.assertEqual((len(second.owned), len(second.pending)), (0, 50))
+        had = set(first.owned)
+        answer = first.beat()
+        revoked = pairs(answer["revoke"])
+        self.assertEqual(len(revoked), 50)
+        second.beat()
+        self.assertEqual(second.owned, set(), "the first still reads them")
+        first.commit(7)  # what does not move goes on
+        first.commit(8, sorted(revoked))  # and so does what is not released yet
+        first.owned = had - set(sorted(revoked)[:1])  # lets go of one alone
+        first.beat()
+        second.beat()
+        self.assertEqual(second.owned, set(sorted(revoked)[:1]))
+        first.owned = had - revoked
+        first.beat()
+        second.beat()
+        self.assertEqual(second.owned, revoked)
+        self.refused("GROUP_FENCED", first.commit, 9, sorted(revoked))
+
+    def test_groups_long_poll_is_answered_by_news(self):
+        first = self.member("poll", session_ms=20000)
+        started = time.monotonic()
+        first.beat(max_wait_ms=300)
+        self.assertGreater(time.monotonic() - started, 0.25, "nothing has changed")
+        got = []
+        thread = threading.Thread(target=lambda: got.append(first.beat(max_wait_ms=9000)))
+        thread.start()
+        time.sleep(0.2)
+        started = time.monotonic()
+        self.member("poll")
+        thread.join(5)
+        self.assertLess(time.monotonic() - started, 1.0)
+        self.assertEqual(len(pairs(got[0]["revoke"])), 50)
+
+    def test_groups_member_that_leaves_frees_its_partitions(self):
+        members = [self.member("leave") for _ in range(2)]
+        settle(members)
+        members[0].leave()
+        settle(members[1:])
+        self.assert_shared_out(members[1:], 100)
+        self.refused("UNKNOWN_MEMBER", members[0].beat)
+        self.refused("UNKNOWN_MEMBER", members[0].commit, 1)
+
+    def test_groups_silent_member_is_expired(self):
+        silent = self.member("silent", session_ms=1000)
+        other = self.member("silent")
+        settle([silent, other])
+
+        def alone():
+            other.beat()
+            return len(other.owned) == 100
+
+        started = time.monotonic()
+        cluster.wait_for("the other has everything", alone, 5)
+        took = time.monotonic() - started
+        self.assertGreater(took, 0.5)
+        self.refused("UNKNOWN_MEMBER", silent.beat)
+
+    def test_groups_member_that_does_not_release_is_expired(self):
+        stuck = self.member("stuck", rebalance_ms=1000)
+        other = self.member("stuck")
+        had = set(stuck.owned)
+
+        def alone():
+            try:
+                stuck.beat()
+                stuck.owned = had  # alive, but it goes on reading
+            except rpc.Refused as refused:
+                self.assertEqual(refused.code, "UNKNOWN_MEMBER")
+            other.beat()
+            return len(other.owned) == 100
+
+        cluster.wait_for("the other has everything", alone, 5)
+
+    def test_groups_static_member_takes_its_place_back(self):
+        before = self.member("static", instance="one", session_ms=20000)
+        other = self.member("static", instance="two", session_ms=20000)
+        settle([before, other])
+        owned, generation = set(before.owned), before.generation
+        after = self.member("static", instance="one", session_ms=20000)
+        self.assertNotEqual(after.id, before.id)
+        self.assertEqual((after.owned, after.generation), (owned, generation))
+        other.beat()
+        self.assertEqual((other.generation, other.lost), (generation, []))
+        self.refused("UNKNOWN_MEMBER", before.commit, 1)
+        fields = {"group": "static", "member": before.id, "instance": "one", "topics": [TOPIC]}
+        self.refused("GROUP_FENCED", self.calls.call, "group.join", **fields)
+
+    def test_groups_topics_come_and_go(self):
+        member = self.member("topics", topics=["later", "gone"])
+        self.assertEqual(member.owned, set())
+        self.calls.call("topic.create", name="gone", partitions=2)
+        self.calls.call("topic.create", name="later", partitions=3)
+
+        def has(count):
+            member.beat()
+            return len(member.owned) == count
+
+        cluster.wait_for("both topics", lambda: has(5), 5)
+        member.commit(3)
+        self.calls.call("topic.delete", name="gone")
+        cluster.wait_for("one topic", lambda: has(3), 5)
+        rows = self.calls.call("group.committed", group="topics")["offsets"]
+        self.assertEqual({row["topic"] for row in rows}, {"later"})
+
+    # ---- offsets --------------------------------------------------------------------------------
+
+    def test_groups_commits_are_fenced_by_ownership_and_generation(self):
+        first = self.member("fence")
+        first.commit(5, metadata=None)
+        stale = first.generation
+        second = self.member("fence")
+        settle([first, second])
+        first.commit(6)
+        self.refused("GROUP_FENCED", first.commit, 7, sorted(second.owned)[:1])
+        self.refused("GROUP_FENCED", second.commit, 7, sorted(second.owned)[:1], generation=stale)
+        self.refused("GROUP_FENCED", second.commit, 7, generation=second.generation + 1)
+        self.refused("UNKNOWN_MEMBER", second.commit, 7, member="somebody")
+        self.refused("GROUP_FENCED", second.commit, 7, member=None, generation=None)
+        self.refused("UNKNOWN_TOPIC", second.commit, 7, [("nowhere", 0)])
+        self.refused("UNKNOWN_PARTITION", second.commit, 7, [(TOPIC, 100)])
+        fields = {"group": "fence", "topic": TOPIC, "partition": 0, "to": "earliest"}
+        self.refused("GROUP_FENCED", self.calls.call, "group.seek", **fields)
+        rows = self.calls.call("group.committed", group="fence", topics=[TOPIC])["offsets"]
+        self.assertEqual(len(rows), 100)
+        by_partition = {(row["topic"], row["partition"]): row["offset"] for row in rows}
+        self.assertEqual({by_partition[pair] for pair in first.owned}, {6})
+        self.assertEqual({by_partition[pair] for pair in second.owned}, {5})
+
+    def test_groups_offsets_without_members(self):
+        offsets = [{"topic": TOPIC, "partition": 3, "offset": 17, "metadata": "here"}]
+        self.calls.call("group.commit", group="simple", offsets=offsets)
+        rows = self.calls.call("group.committed", group="simple")["offsets"]
+        self.assertEqual([(r["offset"], r["metadata"]) for r in rows], [(17, "here")])
+        self.assertEqual(self.calls.call("group.committed", group="nobody")["offsets"], [])
+        for topic in (TOPIC,):
+            sought = self.calls.call("group.seek", group="simple", topic=topic, to=4)["offsets"]
+        self.assertEqual({row["offset"] for row in sought}, {4})
+        self.calls.call("group.seek", group="simple", topic=TOPIC, partition=3, to="latest")
+        rows = self.calls.call("group.committed", group="simple")["offsets"]
+        self.assertEqual((len(rows), rows[3]["offset"], rows[4]["offset"]), (100, 0, 4))
+        self.calls.call("group.delete", group="simple")
+        self.refused("NOT_FOUND", self.calls.call, "group.describe", group="simple")
+
+    # ---- looking --------------------------------------------------------------------------------
+
+    def test_groups_describe_shows_who_does_not_progress(self):
+        self.calls.call("produce", topic=TOPIC, partition=0, records=[{"v": b"x"}] * 10)
+        member = self.member("look", client="till-7")
+        member.commit(4, [(TOPIC, 0)])
+        group = self.calls.call("group.describe", group="look")
+        self.assertEqual((group["state"], len(group["members"])), ("stable", 1))
+        self.assertEqual(group["members"][0]["client"], "till-7")
+        self.assertEqual(len(pairs(group["members"][0]["owned"])), 100)
+        rows = {row["partition"]: row for row in group["partitions"]}
+        self.assertEqual(len(rows), 100)
+        self.assertEqual((rows[0]["committed"], rows[0]["owner"]), (4, member.id))
+        self.assertEqual((rows[1]["committed"], rows[1]["committed_ms"]), (-1, -1))
+
+        def lag():
+            partitions = self.calls.call("group.describe", group="look")["partitions"]
+            return (partitions[0]["end_offset"], partitions[0]["lag"]) == (10, 6)
+
+        cluster.wait_for("the end as the coordinator's node knows it", lag, 5)
+        self.refused("INVALID", self.calls.call, "group.delete", group="look")
+        listed = {row["group"]: row for row in self.calls.call("group.list")["groups"]}
+        self.assertEqual(listed["look"]["members"], 1)
+
+    def test_groups_internal_topic_is_hidden_and_closed(self):
+        shown = [topic["name"] for topic in self.calls.call("topic.list")["topics"]]
+        self.assertNotIn("__groups", shown)
+        topics = self.calls.call("topic.list", internal=True)["topics"]
+        found = {topic["name"]: topic for topic in topics}["__groups"]
+        self.assertEqual((found["partitions"], found["replicas"]), (8, 3))
+        names = [topic["name"] for topic in self.calls.call("metadata")["topics"]]
+        self.assertNotIn("__groups", names)
+        where = {"topic": "__groups", "partition": 0}
+        self.refused("INVALID", self.calls.call, "produce", **where, records=[{"v": b"x"}])
+        self.refused("INVALID", self.calls.call, "fetch", **where, offset=0)
+        self.refused("INVALID", self.calls.call, "offsets", **where)
+        self.refused("INVALID", self.calls.call, "topic.create", name="__mine")
+        self.refused("INVALID", self.calls.call, "topic.delete", name="__groups")
+        self.refused("INVALID", self.calls.call, "group.join", group="", topics=[TOPIC])
+        self.refused("INVALID", self.calls.call, "group.join", group="a\nb", topics=[TOPIC])
+
+    def test_groups_other_nodes_name_the_coordinator(self):
+        leader = self.coordinator("where")
+        other = next(node for node in self.nodes.nodes if node is not leader)
+        with rpc.Client(other.address) as client:
+            text = self.refused("NOT_LEADER", client.call, "group.describe", group="where")
+        self.assertIn(leader.address, text)
+
+    # ---- failures -------------------------------------------------------------------------------
+
+    def test_groups_z_coordinator_killed_moves_no_partition(self):
+        members = [self.member("failover", session_ms=6000) for _ in range(3)]
+        settle(members)
+        for member in members:
+            member.lost = []
+            member.commit(11)
+        generation = members[0].generation
+        victim = self.coordinator("failover")
+        victim.kill()
+        started = time.monotonic()
+        for member in members:
+            member.beat()
+        took = time.monotonic() - started
+        print(f"all heard again after {took * 1000:.0f} ms", end=" ", flush=True)
+        self.assertEqual({member.generation for member in members}, {generation})
+        self.assertEqual([member.lost for member in members], [[], [], []])
+        for member in members:
+            member.commit(12)
+        victim.start()
+        self.nodes.wait_healthy()
+        settle(members)
+        self.assertEqual([member.lost for member in members], [[], [], []])
+
+    def test_groups_zz_everything_survives_a_full_restart(self):
+        members = [self.member("restart", session_ms=20000) for _ in range(3)]
+        settle(members)
+        for member in members:
+            member.lost = []
+            member.commit(21)
+        for node in self.nodes.nodes:
+            node.kill()
+        for node in self.nodes.nodes:
+            node.start()
+        self.nodes.wait_healthy()
+        settle(members)
+        self.assertEqual([member.lost for member in members], [[], [], []])
+        rows = self.calls.call("group.committed", group="restart")["offsets"]
+        self.assertEqual({row["offset"] for row in rows}, {21})
+        self.assertEqual(len(rows), 100)
+
+
+if __name__ == "__main__":
+    cluster.main()
