@@ -373,13 +373,18 @@ class GroupsTest(unittest.TestCase):
         for member in members:
             member.lost = []
             member.commit(21)
-        for node in self.nodes.nodes:
-            node.kill()
-        for node in self.nodes.nodes:
-            node.start()
-        self.nodes.wait_healthy()
-        settle(members)
-        self.assertEqual([member.lost for member in members], [[], [], []])
+        fields = {"group": "restart", "member": members[0].id, "generation": members[0].generation}
+        for halt in (lambda node: node.kill(), lambda node: self.assertEqual(node.stop()[0], 0)):
+            waiting = rpc.Client(self.coordinator("restart").address)
+            waiting.send("group.heartbeat", {**fields, "max_wait_ms": 10000})
+            for node in self.nodes.nodes:
+                halt(node)
+            waiting.close()
+            for node in self.nodes.nodes:
+                node.start()
+            self.nodes.wait_healthy()
+            settle(members)
+            self.assertEqual([member.lost for member in members], [[], [], []])
         rows = self.calls.call("group.committed", group="restart")["offsets"]
         self.assertEqual({row["offset"] for row in rows}, {21})
         self.assertEqual(len(rows), 100)
