@@ -3,8 +3,8 @@
  *   open -> append, truncate, roll, checkpoint, vote ... -> death inside a call -> open -> check
  *
  * Each world lives several lives on one disk. What `persisted` and `meta_durable` have reported
- * must be there after every death; what lies above must be frames that were written at some time, in an
- * order that the log has had. */
+ * must be there after every death; what lies above must be frames that were written at some time,
+ * in an order that the log has had. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
