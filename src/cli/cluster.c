@@ -116,6 +116,22 @@ static void add_partitions(char *text, const char *title, const json_t *partitio
     }
 }
 
+/* What concerns the whole cluster, or the node that was asked. */
+static void describe_node(const json_t *result, char *text)
+{
+    json_int_t opening = json_integer_value(json_object_get(result, "replicas_opening"));
+
+    if (json_is_false(json_object_get(result, "controller"))) {
+        add(text, "controller: it has no leader, or the asked node has not caught up with it\n");
+    }
+    if (opening > 0) {
+        add(text, "replicas still opening on the asked node: %" JSON_INTEGER_FORMAT "\n", opening);
+    }
+    if (json_is_false(json_object_get(result, "groups"))) {
+        add(text, "consumer groups: not ready, their topic is made once all seeds run\n");
+    }
+}
+
 static void describe(const json_t *result, char *text)
 {
     const json_t *down = json_object_get(result, "nodes_down");
@@ -129,6 +145,7 @@ static void describe(const json_t *result, char *text)
     }
     add_partitions(text, "leaderless", json_object_get(result, "leaderless"));
     add_partitions(text, "under-replicated", json_object_get(result, "under_replicated"));
+    describe_node(result, text);
 }
 
 /* Prints what is new since the last look. */
