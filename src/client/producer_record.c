@@ -75,6 +75,15 @@ find_topic(struct spate_producer *producer, const char *name, struct sp_producer
     return 0;
 }
 
+/* False also when the batch has left because its time was up: the next one goes elsewhere. */
+static bool has_open_batch(const struct sp_producer_topic *topic)
+{
+    const struct sp_producer_partition *partition =
+        topic->sticky < topic->partition_count ? topic->partitions[topic->sticky] : NULL;
+
+    return partition != NULL && sp_batch_builder_count(&partition->builder) > 0;
+}
+
 static uint32_t choose_partition(struct spate_producer *producer,
                                  struct sp_producer_topic *topic,
                                  const struct spate_record *record)
@@ -87,7 +96,7 @@ static uint32_t choose_partition(struct spate_producer *producer,
     if (record->key != NULL) {
         return sp_partition_of_key(record->key, record->key_size, count);
     }
-    if (!topic->sticky_chosen || topic->sticky >= count) {
+    if (!topic->sticky_chosen || topic->sticky >= count || !has_open_batch(topic)) {
         topic->sticky = (uint32_t)sp_rand_below(&producer->rand, count);
         topic->sticky_chosen = true;
     }
