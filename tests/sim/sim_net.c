@@ -318,11 +318,12 @@ void sim_side_consumed(struct sim_side *side, size_t size)
 /* ---- connecting ------------------------------------------------------------------------------ */
 
 /* An attempt on its way; belongs to the world, since the stream may vanish meanwhile. */
-struct attempt {
+struct sim_attempt {
     struct sim_process *process;
     uint64_t boot;
-    struct sp_stream *stream; /* valid while the process lives and attempt_of finds it */
-    struct sim_side *side;    /* when accepted */
+    struct sp_stream *stream; /* NULL: closed meanwhile; gone too when its process is */
+    unsigned tries;
+    struct sim_side *side; /* when accepted */
     char address[SP_ADDRESS_SIZE_MAX];
 };
 
@@ -377,25 +378,33 @@ static struct sim_conn *conn_new(struct sim_process *from, struct sim_process *t
 
 static void on_outcome(void *arg)
 {
-    struct attempt *attempt = arg;
+    struct sim_attempt *attempt = arg;
+    struct sp_stream *stream = attempt->stream;
 
-    if (attempt->stream->closing) {
+    if (stream == NULL) {
         if (attempt->side != NULL) {
             sim_side_close(attempt->side);
         }
-    } else if (attempt->side != NULL) {
-        sim_stream_connected(attempt->stream, attempt->side);
     } else {
-        sim_stream_refused(attempt->stream);
-    }
-    attempt->stream->attempts = 0;
-    if (attempt->stream->closing) {
-        sim_stream_look(attempt->stream);
+        stream->attempt = NULL;
+        if (attempt->side != NULL) {
+            sim_stream_connected(stream, attempt->side);
+        } else {
+            sim_stream_refused(stream);
+        }
     }
     sim_free(attempt);
 }
 
-static void conclude(struct attempt *attempt, struct sim_side *side, uint64_t after_us)
+void sim_net_forget_attempt(struct sp_stream *stream)
+{
+    if (stream->attempt != NULL) {
+        stream->attempt->stream = NULL;
+        stream->attempt = NULL;
+    }
+}
+
+static void conclude(struct sim_attempt *attempt, struct sim_side *side, uint64_t after_us)
 {
     attempt->side = side;
     (void)sim_at(sim.now_us + after_us, SIM_EVENT_CONNECT, attempt->process, on_outcome, attempt);
@@ -403,7 +412,7 @@ static void conclude(struct attempt *attempt, struct sim_side *side, uint64_t af
 
 static void on_attempt(void *arg)
 {
-    struct attempt *attempt = arg;
+    struct sim_attempt *attempt = arg;
     struct sim_process *target = process_at(attempt->address);
     struct sp_listener *listener = listener_at(attempt->address);
 
@@ -413,11 +422,11 @@ static void on_attempt(void *arg)
     }
     if (target == NULL || !target->powered || sim_net_blocked(attempt->process, target) ||
         sim_net_blocked(target, attempt->process)) {
-        attempt->stream->attempts += 1;
-        if (attempt->stream->closing || attempt->stream->attempts > CONNECT_ATTEMPTS) {
+        attempt->tries += 1;
+        if (attempt->stream == NULL || attempt->tries > CONNECT_ATTEMPTS) {
             conclude(attempt, NULL, 0);
         } else {
-            uint64_t pause_us = (uint64_t)CONNECT_RETRY_US << (attempt->stream->attempts - 1);
+            uint64_t pause_us = (uint64_t)CONNECT_RETRY_US << (attempt->tries - 1);
             (void)sim_at(sim.now_us + pause_us, SIM_EVENT_CONNECT, NULL, on_attempt, attempt);
         }
         return;
@@ -434,14 +443,15 @@ static void on_attempt(void *arg)
 
 void sim_net_connect(struct sp_stream *stream)
 {
-    struct attempt *attempt = sim_alloc(sizeof *attempt);
+    struct sim_attempt *attempt = sim_alloc(sizeof *attempt);
     struct sim_process *process = sim_loop_process(stream->loop);
     struct sim_process *target = process_at(stream->peer);
 
     attempt->process = process;
     attempt->boot = process->boot;
     attempt->stream = stream;
-    stream->attempts = 1;
+    attempt->tries = 1;
+    stream->attempt = attempt;
     memcpy(attempt->address, stream->peer, sizeof attempt->address);
     uint64_t there_us = target == NULL ? 1 : way_us(process, target);
     (void)sim_at(sim.now_us + there_us, SIM_EVENT_CONNECT, NULL, on_attempt, attempt);

@@ -22,6 +22,7 @@
 #define SIM_PROCESSES_MAX 32u
 #define SIM_WINDOW_BYTES (128u * 1024)
 
+struct sim_attempt;
 struct sim_conn;
 
 struct sim_chunk {
@@ -89,7 +90,7 @@ struct sp_stream {
     void *connect_arg;
     bool connect_done;
     int connect_status;
-    unsigned attempts;
+    struct sim_attempt *attempt; /* to connect, under way; NULL: none */
 
     const struct sp_stream_reader *reader;
     void *reader_arg;
@@ -158,6 +159,9 @@ void sim_side_consumed(struct sim_side *side, size_t size);
 
 /* Begins an attempt to connect. */
 void sim_net_connect(struct sp_stream *stream);
+
+/* The stream closes: its attempt, if there is one, goes on without it. */
+void sim_net_forget_attempt(struct sp_stream *stream);
 
 /* The result of an attempt, in the stream's process. */
 void sim_stream_connected(struct sp_stream *stream, struct sim_side *side);

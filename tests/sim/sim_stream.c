@@ -56,9 +56,6 @@ static void update_hold(struct sp_stream *stream)
 
 static void finish_close(struct sp_stream *stream)
 {
-    if (stream->attempts > 0) {
-        return; /* its attempt to connect ends first */
-    }
     sp_deferred_cancel(&stream->report);
     tell_writes(&stream->completed, 0);
     tell_writes(&stream->failed, SPATE_ERR_CLOSED);
@@ -407,6 +404,7 @@ void sp_stream_close(struct sp_stream *stream, void (*closed)(void *arg), void *
     stream->reading = false;
     stream->closed_cb = closed;
     stream->closed_arg = arg;
+    sim_net_forget_attempt(stream);
     if (stream->side != NULL) {
         sim_side_close(stream->side);
         stream->side = NULL;
