@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "cluster/leader_table.h"
 #include "cluster/raft_group.h"
 #include "server/node.h"
 #include "sim_disk.h"
@@ -124,14 +125,29 @@ static void on_failed(void *arg, int status, const char *text)
     sim_cluster_restart_later(node);
 }
 
+/* The end of a program that stopped in good order: nothing may be left behind. */
+static void on_end_of_program(void *arg)
+{
+    struct sim_node *node = arg;
+
+    sp_loop_free(node->loop);
+    if (node->process->memory_count > 0) {
+        sim_fail("%s has stopped and leaves %llu pieces of memory behind, %llu bytes",
+                 node->process->name,
+                 (unsigned long long)node->process->memory_count,
+                 (unsigned long long)node->process->memory_bytes);
+    }
+    sim_process_kill(node->process, SIM_DEATH_KILL);
+    sim_cluster_restart_later(node);
+}
+
 static void on_stopped(void *arg)
 {
     struct sim_node *node = arg;
 
     sim_note("node has stopped");
     node->node = NULL;
-    sim_process_kill(node->process, SIM_DEATH_KILL);
-    sim_cluster_restart_later(node);
+    (void)sim_at(sim.now_us + 1, SIM_EVENT_WORLD, node->process, on_end_of_program, node);
 }
 
 static void on_death_in_call_due(void *arg)
@@ -162,6 +178,7 @@ void sim_cluster_start(struct sim_node *node)
     sim_process_start(process);
     sp_list_init(&node->observers);
     sp_list_init(&node->submissions);
+    node->leaders = NULL;
     node->stopping = false;
     node->replica_closed = false;
     node->disk_suspect = process->disk->rotten || process->disk->capacity_bytes < SIM_DISK_BYTES;
@@ -200,7 +217,9 @@ void sim_cluster_stop(struct sim_node *node)
     }
     node->stopping = true;
     struct sim_process *before = sim_enter(node->process);
-    sp_node_stop(node->node);
+    if (node->node != NULL) {
+        sp_node_stop(node->node);
+    }
     sim_loops_kick(node->process);
     sim_leave(before);
 }
@@ -302,6 +321,31 @@ static bool group_settled(uint64_t group_id, char *out_why, unsigned size)
     return true;
 }
 
+/* Every node tells its clients who leads the group, whether it has a replica of it or not. */
+static bool leader_told(uint64_t group_id, char *out_why, unsigned size)
+{
+    const struct sim_node *leader = sim_cluster_leader(group_id);
+
+    for (unsigned i = 0; i < sim_cluster.node_count; i++) {
+        const struct sim_node *node = &sim_cluster.nodes[i];
+        if (!node->process->alive || node->leaders == NULL) {
+            continue;
+        }
+        uint32_t told = sp_leader_table_get(node->leaders, group_id, NULL);
+        if (leader == NULL || told != leader->node_id) {
+            (void)snprintf(out_why,
+                           size,
+                           "group %llu: %s names n%u as its leader, and %s leads",
+                           (unsigned long long)group_id,
+                           node->process->name,
+                           told,
+                           leader != NULL ? leader->process->name : "nobody");
+            return false;
+        }
+    }
+    return true;
+}
+
 bool sim_cluster_settled(char *out_why, unsigned size)
 {
     for (unsigned i = 0; i < sim_cluster.node_count; i++) {
@@ -314,7 +358,7 @@ bool sim_cluster_settled(char *out_why, unsigned size)
         uint64_t group_id = sim_model.groups[i]->group_id;
         char why[160];
 
-        if (!group_settled(group_id, out_why, size)) {
+        if (!group_settled(group_id, out_why, size) || !leader_told(group_id, out_why, size)) {
             return false;
         }
         if (!sim_images_equal(group_id, why, sizeof why)) {

@@ -11,6 +11,7 @@
 
 #define SIM_NODES_MAX 7u
 
+struct sp_leader_table;
 struct sp_node;
 struct sp_raft_group;
 
@@ -24,9 +25,10 @@ struct sim_node {
     bool stopping;
     bool disk_suspect;   /* an error was injected since its last start: it may refuse to go on */
     bool replica_closed; /* a replica has stopped or did not open: it waits for a restart */
-    struct sp_list observers;     /* of its running groups, struct sim_observer */
-    struct sp_list submissions;   /* not yet completed, struct sim_submission */
-    uint64_t dies_after_start_in; /* disk calls after its next start; 0: not */
+    struct sp_leader_table *leaders; /* whom it tells clients; NULL: not made yet */
+    struct sp_list observers;        /* of its running groups, struct sim_observer */
+    struct sp_list submissions;      /* not yet completed, struct sim_submission */
+    uint64_t dies_after_start_in;    /* disk calls after its next start; 0: not */
 };
 
 struct sim_cluster {

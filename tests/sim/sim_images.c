@@ -153,6 +153,47 @@ static bool holds(const struct sim_disk *disk, uint64_t group_id, const struct f
     return false;
 }
 
+/* How many replicas the group has, and how many of their disks have the frame. */
+static void count_holders(uint64_t group_id,
+                          const struct found *wanted,
+                          unsigned *out_members,
+                          unsigned *out_holders)
+{
+    unsigned members = 0;
+    unsigned holders = 0;
+
+    for (unsigned i = 0; i < sim_cluster.node_count; i++) {
+        const struct sim_disk *disk = sim_cluster.nodes[i].process->disk;
+        if (log_directory(disk, group_id, false) == NULL) {
+            continue;
+        }
+        members += 1;
+        /* What has rotted since it was synced counts: the plan of flips leaves a majority whole. */
+        if (disk->rotten || holds(disk, group_id, wanted)) {
+            holders += 1;
+        }
+    }
+    *out_members = members;
+    *out_holders = holders;
+}
+
+void sim_images_check_fsynced(
+    uint64_t group_id, uint64_t index, uint64_t term, uint32_t crc, unsigned fsynced)
+{
+    const struct found wanted = { .index = index, .term = term, .crc = crc };
+    unsigned members = 0;
+    unsigned holders = 0;
+
+    count_holders(group_id, &wanted, &members, &holders);
+    if (fsynced > holders) {
+        sim_fail("group %llu: index %llu is acknowledged as durable on %u replicas, and is on %u",
+                 (unsigned long long)group_id,
+                 (unsigned long long)index,
+                 fsynced,
+                 holders);
+    }
+}
+
 void sim_images_check_committed(uint64_t group_id, uint64_t index, uint64_t term, uint32_t crc)
 {
     const struct found wanted = { .index = index, .term = term, .crc = crc };
@@ -162,17 +203,7 @@ void sim_images_check_committed(uint64_t group_id, uint64_t index, uint64_t term
     if (index == 1) {
         return; /* every first member writes the same first frame: committed by construction */
     }
-    for (unsigned i = 0; i < sim_cluster.node_count; i++) {
-        const struct sim_disk *disk = sim_cluster.nodes[i].process->disk;
-        if (log_directory(disk, group_id, false) == NULL) {
-            continue;
-        }
-        members += 1;
-        /* What has rotted since it was synced counts: the plan of flips leaves a majority whole. */
-        if (disk->rotten || holds(disk, group_id, &wanted)) {
-            holders += 1;
-        }
-    }
+    count_holders(group_id, &wanted, &members, &holders);
     if (holders * 2 <= members) {
         sim_fail("group %llu: index %llu of term %llu is applied, but durable on %u of %u replicas",
                  (unsigned long long)group_id,

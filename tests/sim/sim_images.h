@@ -8,6 +8,10 @@
 /* A frame has just been committed: it must be durable on a majority of the group's replicas. */
 void sim_images_check_committed(uint64_t group_id, uint64_t index, uint64_t term, uint32_t crc);
 
+/* A frame is acknowledged as durable on `fsynced` replicas: it must be on so many disks. */
+void sim_images_check_fsynced(
+    uint64_t group_id, uint64_t index, uint64_t term, uint32_t crc, unsigned fsynced);
+
 /* True if all nodes that hold a log of the group hold the same frames, and at least up to the last
  * one committed. */
 bool sim_images_equal(uint64_t group_id, char *out_why, unsigned size);

@@ -353,7 +353,7 @@ void sim_model_applied(uint32_t node,
 
 /* ---- programs -------------------------------------------------------------------------------- */
 
-void sim_model_completed(uint64_t group_id, uint64_t index, uint64_t term)
+void sim_model_completed(uint64_t group_id, uint64_t index, uint64_t term, unsigned fsynced)
 {
     const struct sim_group *group = sim_model_group(group_id);
 
@@ -366,6 +366,7 @@ void sim_model_completed(uint64_t group_id, uint64_t index, uint64_t term)
         return;
     }
     sim_images_check_committed(group_id, index, term, group->frames[index].crc);
+    sim_images_check_fsynced(group_id, index, term, group->frames[index].crc, fsynced);
 }
 
 static const struct sim_record *record_at(uint32_t place, int64_t offset)

@@ -173,14 +173,12 @@ bool sim_model_has_batch(uint64_t group_id,
 /* A replica on `node` leads the group in `term`. */
 void sim_model_leads(uint32_t node, uint64_t group_id, uint64_t term);
 
-/* A leader tells whoever submitted the frame at (index, term) that it is committed. */
-void sim_model_completed(uint64_t group_id, uint64_t index, uint64_t term);
+/* A leader tells whoever submitted the frame at (index, term) that it is committed, and on how many
+ * disks of replicas it is. */
+void sim_model_completed(uint64_t group_id, uint64_t index, uint64_t term, unsigned fsynced);
 
 /* The producer was told that its record is stored at `offset`. */
 void sim_model_acknowledged(uint32_t writer, uint32_t place, uint32_t number, int64_t offset);
-
-/* A leader tells whoever submitted the frame at (index, term) that it is committed. */
-void sim_model_completed(uint64_t group_id, uint64_t index, uint64_t term);
 
 /* The producer was told that its record is not stored. */
 void sim_model_refused(uint32_t writer, uint32_t place, uint32_t number, int status);

@@ -129,19 +129,61 @@ int __wrap_sp_raft_group_open(struct sp_raft_context *context,
     return 0;
 }
 
-/* The observer itself stays until its process ends: the group may call it while it closes. */
+static void on_group_closed(void *arg)
+{
+    struct sim_observer *observer = arg;
+    void (*closed)(void *closed_arg) = observer->closed;
+    void *closed_arg = observer->closed_arg;
+
+    sp_mem_free(observer);
+    if (closed != NULL) {
+        closed(closed_arg);
+    }
+}
+
+/* The group may call its observer until it has closed. */
 void __wrap_sp_raft_group_close(struct sp_raft_group *group, void (*closed)(void *arg), void *arg)
 {
     struct sim_node *owner = sim.current->owner;
 
-    SP_LIST_EACH_SAFE (node, &owner->observers) {
+    SP_LIST_EACH (node, &owner->observers) {
         struct sim_observer *observer = SP_LIST_ENTRY(node, struct sim_observer, node);
         if (observer->group == group) {
             sp_list_remove(&observer->node);
             observer->group = NULL;
+            observer->closed = closed;
+            observer->closed_arg = arg;
+            __real_sp_raft_group_close(group, on_group_closed, observer);
+            return;
         }
     }
-    __real_sp_raft_group_close(group, closed, arg);
+    SP_ASSERT(!"a group closes that was never opened");
+}
+
+/* ---- leaders that are told to clients -------------------------------------------------------- */
+
+int __wrap_sp_leader_table_new(struct sp_loop *loop,
+                               struct sp_transport *transport,
+                               uint32_t node_id,
+                               struct sp_leader_table **out_table)
+{
+    struct sim_node *owner = sim.current->owner;
+    int rv = __real_sp_leader_table_new(loop, transport, node_id, out_table);
+
+    if (rv == 0) {
+        owner->leaders = *out_table;
+    }
+    return rv;
+}
+
+void __wrap_sp_leader_table_free(struct sp_leader_table *table)
+{
+    struct sim_node *owner = sim.current->owner;
+
+    if (owner->leaders == table) {
+        owner->leaders = NULL;
+    }
+    __real_sp_leader_table_free(table);
 }
 
 /* ---- submits --------------------------------------------------------------------------------- */
@@ -158,7 +200,8 @@ static void on_submitted(struct sp_submit *submit, int status)
         sp_list_remove(&submission->node);
         sp_submit_cb cb = submission->cb;
         if (status == 0) {
-            sim_model_completed(submission->group_id, submission->index, submission->term);
+            sim_model_completed(
+                submission->group_id, submission->index, submission->term, submit->fsynced);
         }
         sp_mem_free(submission);
         submit->cb = cb;

@@ -8,6 +8,7 @@
 
 #include "base/list.h"
 #include "broker/sequences.h"
+#include "cluster/leader_table.h"
 #include "cluster/raft_group.h"
 
 struct sim_node;
@@ -20,6 +21,8 @@ struct sim_observer {
     struct sim_node *owner;
     uint64_t group_id;
     uint64_t applied_index; /* 0: not known yet */
+    void (*closed)(void *arg);
+    void *closed_arg;
 };
 
 /* A submit under way: its completion is looked at before its owner hears of it. */
@@ -63,5 +66,16 @@ void __wrap_sp_sequences_judge(const struct sp_producers *producers,
                                const struct sp_batch_header *header,
                                int64_t append_time_ms,
                                struct sp_judgement *out_judgement);
+
+int __real_sp_leader_table_new(struct sp_loop *loop,
+                               struct sp_transport *transport,
+                               uint32_t node_id,
+                               struct sp_leader_table **out_table);
+int __wrap_sp_leader_table_new(struct sp_loop *loop,
+                               struct sp_transport *transport,
+                               uint32_t node_id,
+                               struct sp_leader_table **out_table);
+void __real_sp_leader_table_free(struct sp_leader_table *table);
+void __wrap_sp_leader_table_free(struct sp_leader_table *table);
 
 #endif /* SP_SIM_OBSERVER_H */
