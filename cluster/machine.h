@@ -32,6 +32,9 @@ struct sp_machine_type {
     void (*role_changed)(struct sp_machine *machine);
     /* The replica has stopped itself and will do nothing more; `text` says why. */
     void (*stopped)(struct sp_machine *machine, int status, const char *text);
+    /* The log begins at the oldest of so many checkpoints, since nobody reads it but replicas that
+     * catch up; 0: it keeps all frames. */
+    unsigned checkpoints_kept;
 };
 
 struct sp_machine {

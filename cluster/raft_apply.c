@@ -97,6 +97,11 @@ static int apply_frame(struct sp_raft_group *group, const struct sp_slice *slice
     if (rv == 0) {
         group->applied = frame.index;
     }
+    if (group->checkpoints_kept > 0 &&
+        sp_log_newest_count(group->log) >=
+            sp_log_segment_bytes(group->log) / SP_MACHINE_ROLL_BYTES_PER_FRAME) {
+        sp_log_roll(group->log);
+    }
     return rv;
 }
 
@@ -123,6 +128,10 @@ static void on_apply_read(struct sp_log_read *read, int status)
     group->apply_read = NULL;
     if (group->closing || group->stopped) {
         sp_log_read_release(read);
+    } else if (sp_raft_guard_installing(&group->guard) ||
+               (uint64_t)read->start != group->applied + 1) {
+        sp_log_read_release(read); /* a checkpoint has taken the place of these frames */
+        sp_raft_advance(group);
     } else if (status != 0) {
         sp_log_read_release(read);
         sp_raft_stop(group, status, "a committed frame could not be read back from disk");
@@ -172,7 +181,8 @@ void sp_raft_apply(struct sp_raft_group *group)
 {
     struct sp_log_read read; /* 6 KiB: only what prepare_read sets is used as input */
 
-    while (group->apply_read == NULL && !group->stopped && !group->closing) {
+    while (group->apply_read == NULL && !group->stopped && !group->closing &&
+           !sp_raft_guard_installing(&group->guard)) {
         uint64_t committed = sp_raft_guard_committed(&group->guard);
         if (committed > sp_log_last_index(group->log)) {
             committed = sp_log_last_index(group->log);

@@ -10,9 +10,6 @@
 /* Unacknowledged frames on the way to one follower; bytes are bounded by the group's budget. */
 #define WINDOW_ENTRIES 512
 
-/* An unanswered checkpoint transfer is repeated after this. */
-#define INSTALL_TIMEOUT_MS 3000
-
 uint64_t sp_raft_now_ms(const struct sp_raft_group *group)
 {
     return sp_loop_now_ms(group->context->loop);
@@ -121,6 +118,7 @@ static void tell_changes(struct sp_raft_group *group)
     group->seen_leader = leader;
     group->seen_ready = ready;
     if (lost) {
+        sp_raft_install_drop_all(group);
         sp_raft_fail_submits(group, SPATE_ERR_LEADER_CHANGED);
     }
     if (leader_changed) { /* first: whoever is sent away by the machine is told where to go */
@@ -183,7 +181,7 @@ static void on_timer(struct sp_timer *timer)
 
 /* ---- opening ------------------------------------------------------------------------------- */
 
-static int restore_machine(struct sp_raft_group *group)
+int sp_raft_restore_machine(struct sp_raft_group *group)
 {
     const uint8_t *bytes = NULL;
     size_t size = 0;
@@ -202,7 +200,7 @@ static int init_guard(struct sp_raft_group *group, const struct sp_raft_group_op
         .election_timeout_ms =
             options->election_timeout_ms == 0 ? 300 : options->election_timeout_ms,
         .heartbeat_ms = options->heartbeat_timeout_ms == 0 ? 50 : options->heartbeat_timeout_ms,
-        .install_timeout_ms = INSTALL_TIMEOUT_MS,
+        .install_timeout_ms = SP_RAFT_INSTALL_TIMEOUT_MS,
         .window_entries = WINDOW_ENTRIES,
         .pre_vote = true,
         .host = { .arg = group, .update = sp_raft_host_update, .send = sp_raft_host_send },
@@ -215,7 +213,8 @@ int sp_raft_group_open(struct sp_raft_context *context,
                        const struct sp_raft_group_options *options,
                        struct sp_raft_group **out_group)
 {
-    static const struct sp_log_handler log_handler = { sp_raft_host_persisted };
+    static const struct sp_log_handler log_handler = { .persisted = sp_raft_host_persisted,
+                                                       .checkpointed = sp_raft_host_checkpointed };
     struct sp_raft_group *group = sp_mem_calloc(1, sizeof *group);
     int rv;
 
@@ -227,6 +226,7 @@ int sp_raft_group_open(struct sp_raft_context *context,
     group->log = options->log;
     group->group_id = options->group_id;
     group->replica_id = options->replica_id;
+    group->checkpoints_kept = options->machine->type->checkpoints_kept;
     sp_timer_init(&group->timer, context->loop, on_timer);
     sp_list_init(&group->meta_node);
     sp_list_init(&group->gated);
@@ -236,7 +236,7 @@ int sp_raft_group_open(struct sp_raft_context *context,
         sp_mem_free(group);
         return rv;
     }
-    rv = restore_machine(group);
+    rv = sp_raft_restore_machine(group);
     if (rv == 0) {
         rv = sp_raft_plan_start(group);
     }

@@ -1,6 +1,6 @@
 /* What the files of one replica share: raft_group.c (life, submit, status), raft_start.c (first
  * step), raft_host.c (libraft's updates), raft_send.c (messages out), raft_receive.c (messages
- * in), raft_apply.c (commits). */
+ * in), raft_install.c (checkpoints out and in, start of the log), raft_apply.c (commits). */
 #ifndef SP_CLUSTER_RAFT_GROUP_INTERNAL_H
 #define SP_CLUSTER_RAFT_GROUP_INTERNAL_H
 
@@ -24,6 +24,13 @@ struct sp_raft_reader {
     uint32_t node_id;
     bool reading;
 };
+
+/* An unanswered checkpoint transfer is begun anew after this. */
+#define SP_RAFT_INSTALL_TIMEOUT_MS 3000
+
+/* raft_install.c: a checkpoint on its way to one follower, or from the leader. */
+struct sp_raft_install;
+struct sp_raft_incoming;
 
 /* Committed frames on their way from disk to the machine. */
 struct sp_raft_apply_read {
@@ -74,6 +81,10 @@ struct sp_raft_group {
     uint64_t confirm_index; /* commit index that a leader of its own term stated; 0: none */
 
     struct sp_raft_reader *readers[SP_RAFT_GUARD_SERVERS_MAX];
+    struct sp_raft_install *installs[SP_RAFT_GUARD_SERVERS_MAX];
+    struct sp_raft_incoming *incoming;      /* gathered from the leader; NULL: none */
+    const struct sp_buf *staged_checkpoint; /* the one that is being installed in this step */
+    unsigned checkpoints_kept;              /* 0: the log keeps all frames */
 
     uint64_t last_from; /* replica whose message is being answered, and its node */
     uint32_t last_from_node;
@@ -110,6 +121,28 @@ void sp_raft_send_release_gated(struct sp_raft_group *group);
 void sp_raft_send_drop_all(struct sp_raft_group *group);
 uint32_t sp_raft_node_of(const struct sp_raft_group *group, uint64_t replica_id);
 
+/* True while the replica leads in `term`. */
+bool sp_raft_leads_in(const struct sp_raft_group *group, uint64_t term);
+
+/* raft_install.c: raft asks for a checkpoint to be sent; a follower's answer to a chunk; a chunk
+ * from the leader (SPATE_ERR_MALFORMED, SPATE_ERR_NOMEM, fatal ones); the new log is durable. */
+void sp_raft_install_begin(struct sp_raft_group *group, const struct sp_raft_outgoing *out);
+void sp_raft_install_answered(struct sp_raft_group *group, const struct sp_peer_raft *message);
+int sp_raft_install_receive(struct sp_raft_group *group,
+                            const struct sp_peer_raft *chunk,
+                            const struct sp_slice *body);
+int sp_raft_install_finish(struct sp_raft_group *group);
+void sp_raft_install_forget(struct sp_raft_group *group);
+void sp_raft_install_drop_all(struct sp_raft_group *group);
+void sp_raft_host_checkpointed(void *arg, uint64_t index);
+
+/* raft_membership.c: the membership in force at `index`, and where it was set. The caller closes
+ * *out on success. SPATE_ERR_CORRUPT, SPATE_ERR_NOMEM. */
+int sp_raft_membership_at(const struct sp_log *log,
+                          uint64_t index,
+                          raft_index *out_index,
+                          struct raft_configuration *out);
+
 /* raft_apply.c: applies what is committed, completes submits. */
 void sp_raft_apply(struct sp_raft_group *group);
 void sp_raft_fail_submits(struct sp_raft_group *group, int status);
@@ -126,6 +159,7 @@ uint32_t sp_raft_leader_node(const struct sp_raft_group *group);
 
 /* raft_group.c: after every event: stop on failure, tell of changes, apply, re-arm the timer. */
 void sp_raft_advance(struct sp_raft_group *group);
+int sp_raft_restore_machine(struct sp_raft_group *group);
 void sp_raft_stop(struct sp_raft_group *group, int status, const char *text);
 /* RAFT_FOLLOWER, RAFT_CANDIDATE or RAFT_LEADER. */
 static inline int sp_raft_state(const struct sp_raft_group *group)

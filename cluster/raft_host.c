@@ -101,7 +101,10 @@ int sp_raft_host_update(void *arg, const struct raft_event *event, const struct 
         rv = write_entries(group, update);
     }
     if (rv == 0 && (update->flags & RAFT_UPDATE_SNAPSHOT) != 0) {
-        rv = SPATE_ERR_UNSUPPORTED; /* receive_install refuses it before it comes to this */
+        SP_ASSERT(group->staged_checkpoint != NULL);
+        group->persisted_waiting = 0;
+        rv = sp_log_install(
+            group->log, group->staged_checkpoint->bytes, group->staged_checkpoint->size);
     }
     return rv;
 }
@@ -119,6 +122,15 @@ void sp_raft_host_persisted(void *arg, uint64_t index)
         return;
     }
     group->persisted_waiting = 0;
+    if (sp_raft_guard_installing(&group->guard)) {
+        int status = sp_raft_install_finish(group);
+        if (status != 0) {
+            sp_raft_stop(group, status, "the leader's checkpoint could not be taken over");
+            return;
+        }
+        sp_raft_advance(group);
+        return;
+    }
     int rv = sp_raft_guard_persisted(&group->guard, sp_raft_now_ms(group), index);
     SP_ASSERT(rv == 0 || sp_raft_guard_failed(&group->guard) != 0); /* advance tells of it */
     sp_raft_advance(group);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "cluster/raft_guard.h"
+#include "cluster/raft_group_internal.h"
 #include "spate/error.h"
 
 static int make_configuration(const struct sp_replica_place *places,
@@ -81,4 +81,29 @@ int sp_raft_first_frame(uint64_t group_id,
     sp_blob_unref(blob);
     sp_buf_deinit(&payload);
     return rv;
+}
+
+int sp_raft_membership_at(const struct sp_log *log,
+                          uint64_t index,
+                          raft_index *out_index,
+                          struct raft_configuration *out)
+{
+    struct raft_buffer buffer = { .base = NULL };
+
+    for (unsigned n = 0; n < sp_log_configuration_count(log); n++) {
+        const uint8_t *bytes;
+        size_t size;
+        uint64_t set_at;
+        sp_log_configuration(log, n, &set_at, &bytes, &size);
+        if (set_at > index) {
+            break;
+        }
+        *out_index = set_at;
+        buffer.base = (void *)(uintptr_t)bytes; /* libraft's decoder only reads */
+        buffer.len = size;
+    }
+    if (buffer.base == NULL || sp_raft_guard_check_configuration(&buffer) != 0) {
+        return SPATE_ERR_CORRUPT;
+    }
+    return raft_configuration_decode(&buffer, out) == 0 ? 0 : SPATE_ERR_NOMEM;
 }

@@ -162,7 +162,10 @@ static int dispatch(struct sp_raft_group *group,
     case SP_PEER_TIMEOUT_NOW:
         return receive_timeout_now(group, message);
     case SP_PEER_INSTALL:
-        return SPATE_ERR_UNSUPPORTED;
+        return sp_raft_install_receive(group, message, body);
+    case SP_PEER_INSTALL_RESULT:
+        sp_raft_install_answered(group, message);
+        return 0;
     }
     return SPATE_ERR_MALFORMED;
 }

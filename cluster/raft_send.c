@@ -38,7 +38,7 @@ uint32_t sp_raft_node_of(const struct sp_raft_group *group, uint64_t replica_id)
     return 0;
 }
 
-static bool still_leads(const struct sp_raft_group *group, uint64_t term)
+bool sp_raft_leads_in(const struct sp_raft_group *group, uint64_t term)
 {
     return !group->stopped && !group->closing && sp_raft_state(group) == RAFT_LEADER &&
            raft_current_term(&group->guard.raft) == term;
@@ -160,7 +160,7 @@ static void on_read(struct sp_log_read *read, int status)
         free_reader(reader);
         return;
     }
-    if (status == 0 && read->count > 0 && still_leads(group, out->message.term)) {
+    if (status == 0 && read->count > 0 && sp_raft_leads_in(group, out->message.term)) {
         send_part(group, out, read);
     } else {
         out->end_index = 0; /* truncated, or no longer ours to send */
@@ -183,7 +183,7 @@ static void read_next(struct sp_raft_reader *reader)
         struct sp_raft_outgoing *out =
             SP_LIST_ENTRY(reader->waiting.next, struct sp_raft_outgoing, node);
         bool up = sp_transport_link(group->context->transport, reader->node_id) == SP_LINK_UP;
-        if (up && still_leads(group, out->message.term)) {
+        if (up && sp_raft_leads_in(group, out->message.term)) {
             if (!has_frames(out) && out->message.frame_count == 0) {
                 (void)sp_transport_send_heartbeat(
                     group->context->transport, out->node_id, &out->message);
@@ -228,11 +228,15 @@ static void send_now(struct sp_raft_group *group, struct sp_raft_outgoing *out)
     if (sp_transport_link(transport, out->node_id) != SP_LINK_UP) {
         return;
     }
-    if (out->message.kind != SP_PEER_APPEND) {
+    if (out->message.kind != SP_PEER_APPEND && out->message.kind != SP_PEER_INSTALL) {
         (void)sp_transport_send_heartbeat(transport, out->node_id, &out->message); /* lost: again */
         return;
     }
-    if (!still_leads(group, out->message.term)) {
+    if (!sp_raft_leads_in(group, out->message.term)) {
+        return;
+    }
+    if (out->message.kind == SP_PEER_INSTALL) {
+        sp_raft_install_begin(group, out);
         return;
     }
     reader = reader_of(group, out->node_id, false);
@@ -291,6 +295,7 @@ void sp_raft_send_release_gated(struct sp_raft_group *group)
 
 void sp_raft_send_drop_all(struct sp_raft_group *group)
 {
+    sp_raft_install_drop_all(group);
     (void)drop_list(&group->gated);
     group->gated_count = 0;
     for (unsigned i = 0; i < SP_RAFT_GUARD_SERVERS_MAX; i++) {
@@ -376,7 +381,9 @@ void sp_raft_host_send(void *arg,
         out.message.index_term = message->timeout_now.last_log_term;
         break;
     case RAFT_INSTALL_SNAPSHOT:
-        return; /* our logs keep every frame, so no follower is ever below the first one */
+        out.message.kind = SP_PEER_INSTALL;
+        out.message.term = message->install_snapshot.term;
+        break;
     }
     send_or_gate(group, &out);
 }

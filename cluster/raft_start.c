@@ -7,64 +7,29 @@
 #include "base/mem.h"
 #include "spate/error.h"
 
-static int decode_membership(const struct sp_log *log,
-                             unsigned n,
-                             raft_index *out_index,
-                             struct raft_configuration *out)
-{
-    const uint8_t *bytes;
-    size_t size;
-    uint64_t index;
-    struct raft_buffer buffer;
-    int rv;
-
-    sp_log_configuration(log, n, &index, &bytes, &size);
-    *out_index = index;
-    buffer.base = (void *)(uintptr_t)bytes; /* libraft's decoder only reads */
-    buffer.len = size;
-    rv = sp_raft_guard_check_configuration(&buffer);
-    if (rv != 0) {
-        return SPATE_ERR_CORRUPT;
-    }
-    return raft_configuration_decode(&buffer, out) == 0 ? 0 : SPATE_ERR_NOMEM;
-}
-
-/* The membership as of the checkpoint, and where it was set. */
+/* A log that does not begin with its first frame: the checkpoint there, which a follower below it
+ * is sent. What the newest checkpoint holds has been applied. */
 static int plan_snapshot(struct sp_raft_group *group)
 {
     struct sp_raft_starting *starting = &group->starting;
-    uint64_t checkpoint = sp_log_checkpoint_index(group->log);
-    unsigned n = sp_log_configuration_count(group->log);
+    uint64_t floor = sp_log_first_index(group->log) - 1;
 
-    if (checkpoint == 0) {
+    starting->start.committed_index = sp_log_checkpoint_index(group->log);
+    group->applied = sp_log_checkpoint_index(group->log);
+    if (floor == 0) {
         return 0;
     }
-    while (n > 0) {
-        uint64_t index;
-        const uint8_t *bytes;
-        size_t size;
-        sp_log_configuration(group->log, n - 1, &index, &bytes, &size);
-        if (index <= checkpoint) {
-            break;
-        }
-        n -= 1;
-    }
-    if (n == 0) {
-        return SPATE_ERR_CORRUPT;
-    }
-    int rv = decode_membership(group->log,
-                               n - 1,
-                               &starting->snapshot.configuration_index,
-                               &starting->snapshot.configuration);
+    int rv = sp_raft_membership_at(group->log,
+                                   floor,
+                                   &starting->snapshot.configuration_index,
+                                   &starting->snapshot.configuration);
     if (rv != 0) {
         return rv;
     }
     starting->has_snapshot = true;
-    starting->snapshot.index = checkpoint;
-    starting->snapshot.term = sp_log_term_at(group->log, checkpoint);
+    starting->snapshot.index = floor;
+    starting->snapshot.term = sp_log_term_at(group->log, floor);
     starting->start.snapshot = &starting->snapshot;
-    starting->start.committed_index = checkpoint;
-    group->applied = checkpoint;
     return 0;
 }
 

@@ -50,6 +50,13 @@
 #define SP_TAIL_CACHE_BYTES (1024 * 1024)   /* durable frames kept in memory per busy log */
 #define SP_WORKERS_PER_SHARD 4
 
+/* Logs of state machines (controller, coordinators): nobody reads them but replicas that catch up,
+ * so they keep little. Their commands are small: they roll after so many frames as a segment has
+ * blocks of this size (16,384 by default), which a restart replays in less than a tenth of a
+ * second. */
+#define SP_MACHINE_ROLL_BYTES_PER_FRAME 4096
+#define SP_MACHINE_CHECKPOINTS_KEPT 3 /* one may be damaged, and a follower may be slow */
+
 /* Producers (D6). */
 #define SP_PRODUCERS_PER_PARTITION_MAX 10000
 #define SP_PRODUCER_BATCHES_KEPT 5

@@ -158,9 +158,8 @@ static void stopped(struct sp_machine *machine, int status, const char *text)
     sp_fetch_abort(partition);
 }
 
-static const struct sp_machine_type machine_type = {
-    apply, checkpoint, restore, role_changed, stopped
-};
+static const struct sp_machine_type machine_type = { apply,        checkpoint, restore,
+                                                     role_changed, stopped,    0 };
 
 int sp_partition_new(struct sp_broker *broker,
                      const struct sp_state_topic *topic,

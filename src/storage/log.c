@@ -54,7 +54,8 @@ void sp_log_free(struct sp_log *log)
     if (log == NULL) {
         return;
     }
-    SP_ASSERT(!log->flushing && !log->checkpoint_running && sp_list_empty(&log->reads));
+    SP_ASSERT(!log->flushing && !log->checkpoint_running && !log->trimming);
+    SP_ASSERT(log->images_read == 0 && sp_list_empty(&log->reads));
     sp_log_checkpoint_cancel(log, 0);
     sp_list_remove(&log->store_node);
     sp_list_remove(&log->dirty_node);
@@ -98,9 +99,10 @@ void sp_log_advance(struct sp_log *log)
     }
     if (!failed) {
         sp_log_checkpoint_start(log);
+        sp_log_trim_start(log);
     }
     if (!log->closing || log->closed_deferred || log->flushing || log->checkpoint_running ||
-        !sp_list_empty(&log->reads)) {
+        log->trimming || log->images_read > 0 || !sp_list_empty(&log->reads)) {
         return;
     }
     /* A checkpoint that could not be started by now waits for frames that will not come. */
@@ -292,4 +294,14 @@ void sp_log_cool(struct sp_log *log)
 void sp_log_roll(struct sp_log *log)
 {
     log->roll = true;
+}
+
+uint64_t sp_log_newest_count(const struct sp_log *log)
+{
+    return log->last.index - sp_log_newest_segment(log)->before.index;
+}
+
+uint64_t sp_log_segment_bytes(const struct sp_log *log)
+{
+    return log->segment_bytes;
 }

@@ -33,6 +33,8 @@ struct sp_log_handler {
     /* All frames up to `index` are durable. Rises, except that a truncation may lower what it
      * starts from. */
     void (*persisted)(void *arg, uint64_t index);
+    /* A checkpoint was made durable and is the newest now. May be NULL. */
+    void (*checkpointed)(void *arg, uint64_t index);
 };
 
 /* Sets who hears of this log. Before the first append. */
@@ -171,8 +173,38 @@ int sp_log_checkpoint_write(struct sp_log *log, const uint8_t *state, size_t siz
 /* Forces a roll: the next append opens a new segment (state machines roll by command count). */
 void sp_log_roll(struct sp_log *log);
 
-/* The file image of the oldest kept checkpoint, for a follower below first_index. The caller owns a
- * reference. SPATE_ERR_NOT_FOUND when there is none. Blocking read; small. */
-int sp_log_checkpoint_image(struct sp_log *log, uint64_t *out_index, struct sp_blob **out_image);
+/* Frames in the newest segment, and the size at which it is followed by the next. */
+uint64_t sp_log_newest_count(const struct sp_log *log);
+uint64_t sp_log_segment_bytes(const struct sp_log *log);
+
+struct sp_log_image;
+typedef void (*sp_log_image_cb)(struct sp_log_image *image, int status);
+
+/* The file image of the checkpoint at which the log begins, for a follower below first_index.
+ * Embedded by its caller, who fills in `cb`. */
+struct sp_log_image {
+    sp_log_image_cb cb;
+    uint64_t index; /* result: first_index - 1, and its term */
+    uint64_t term;
+    struct sp_blob *blob; /* result: a reference for the caller */
+    struct sp_job job;    /* the rest belongs to storage */
+    struct sp_log *log;
+    int status;
+};
+
+/* `cb` later with 0, SPATE_ERR_NOT_FOUND (the log was trimmed or replaced meanwhile),
+ * SPATE_ERR_CORRUPT, SPATE_ERR_IO, SPATE_ERR_NOMEM, SPATE_ERR_CANCELED. At once
+ * SPATE_ERR_NOT_FOUND: the log begins with its very first frame; SPATE_ERR_CANCELED. */
+int sp_log_image_start(struct sp_log *log, struct sp_log_image *image);
+
+/* ---- trimming -------------------------------------------------------------------------------- */
+
+/* The index below which whole segments may go while `checkpoints_kept` (>= 1) checkpoints stay,
+ * that at which the log then begins among them; 0: nothing may go. */
+uint64_t sp_log_trim_index(const struct sp_log *log, unsigned checkpoints_kept);
+
+/* Drops all frames up to `index`, which sp_log_trim_index has named. Reads below it find nothing
+ * from now on; the files go by a job, the oldest first. */
+void sp_log_trim(struct sp_log *log, uint64_t index);
 
 #endif /* SP_STORAGE_LOG_H */

@@ -87,18 +87,20 @@ static void checkpoint_work(struct sp_job *job)
     write->status = sp_checkpoint_save(write->log->directory, write->base, write->image);
 }
 
-static void adopt_checkpoint(struct sp_log *log, const struct sp_checkpoint_write *write)
+/* True if it is the log's newest checkpoint now. */
+static bool adopt_checkpoint(struct sp_log *log, const struct sp_checkpoint_write *write)
 {
     struct sp_log_segment *segment = sp_log_segment_of(log, write->base);
 
     if (segment->before.index + 1 != write->base || segment->checkpoint != SP_CHECKPOINT_ASKED) {
-        return; /* the segment was dropped meanwhile; its files go with the next flush */
+        return false; /* the segment was dropped meanwhile; its files go with the next flush */
     }
     segment->checkpoint = SP_CHECKPOINT_DONE;
     sp_blob_unref(log->checkpoint_image);
     log->checkpoint_image = sp_blob_ref(write->image);
     int rv = sp_checkpoint_decode(write->image->bytes, write->image->size, &log->checkpoint);
     SP_ASSERT(rv == 0); /* we made it */
+    return true;
 }
 
 static void checkpoint_done(struct sp_job *job)
@@ -109,8 +111,9 @@ static void checkpoint_done(struct sp_job *job)
     log->checkpoint_running = false;
     if (write->status != 0) {
         sp_store_fail(log->store, write->status, "writing a checkpoint", log->directory);
-    } else if (!log->store->failed) {
-        adopt_checkpoint(log, write);
+    } else if (!log->store->failed && adopt_checkpoint(log, write) && !log->closing &&
+               log->handler.checkpointed != NULL) {
+        log->handler.checkpointed(log->handler_arg, sp_log_checkpoint_index(log));
     }
     free_write(write);
     sp_log_advance(log);
@@ -118,10 +121,8 @@ static void checkpoint_done(struct sp_job *job)
 
 void sp_log_checkpoint_start(struct sp_log *log)
 {
-    bool files_change = log->install_wanted != NULL || log->truncate_wanted ||
-                        (log->flushing && (log->flush.install != NULL || log->flush.truncate));
-
-    if (log->checkpoint_running || files_change || sp_list_empty(&log->checkpoints)) {
+    if (log->checkpoint_running || log->trimming || sp_log_files_change(log) ||
+        sp_list_empty(&log->checkpoints)) {
         return;
     }
     struct sp_checkpoint_write *write = first_write(log);
@@ -146,29 +147,58 @@ void sp_log_checkpoint_cancel(struct sp_log *log, uint64_t base_max)
     }
 }
 
-int sp_log_checkpoint_image(struct sp_log *log, uint64_t *out_index, struct sp_blob **out_image)
-{
-    for (unsigned i = 0; i < log->segment_count; i++) {
-        const struct sp_log_segment *segment = &log->segments[i];
-        char path[SP_DISK_PATH_SIZE];
-        struct sp_checkpoint checkpoint;
+/* ---- handing one out ------------------------------------------------------------------------- */
 
-        if (segment->checkpoint != SP_CHECKPOINT_DONE) {
-            continue;
-        }
-        if (segment->before.index == sp_log_checkpoint_index(log)) {
-            *out_index = segment->before.index;
-            *out_image = sp_blob_ref(log->checkpoint_image);
-            return 0;
-        }
-        sp_disk_base_path(path, log->directory, segment->before.index + 1, SP_CHECKPOINT_SUFFIX);
-        int rv = sp_checkpoint_load(path, log->group_id, out_image, &checkpoint);
-        if (rv == 0) {
-            *out_index = segment->before.index;
-        }
-        if (rv != SPATE_ERR_CORRUPT && rv != SPATE_ERR_NOT_FOUND) {
-            return rv;
-        }
+static void image_work(struct sp_job *job)
+{
+    struct sp_log_image *image = SP_CONTAINER_OF(job, struct sp_log_image, job);
+    char path[SP_DISK_PATH_SIZE];
+    struct sp_checkpoint checkpoint;
+
+    if (image->blob != NULL) {
+        return; /* it was in memory */
     }
-    return SPATE_ERR_NOT_FOUND;
+    sp_disk_base_path(path, image->log->directory, image->index + 1, SP_CHECKPOINT_SUFFIX);
+    image->status = sp_checkpoint_load(path, image->log->group_id, &image->blob, &checkpoint);
+    if (image->status == 0 && checkpoint.point.index != image->index) {
+        image->status = SPATE_ERR_CORRUPT;
+    }
+}
+
+static void image_done(struct sp_job *job)
+{
+    struct sp_log_image *image = SP_CONTAINER_OF(job, struct sp_log_image, job);
+    struct sp_log *log = image->log;
+
+    log->images_read -= 1;
+    if (image->status == 0 && log->closing) {
+        image->status = SPATE_ERR_CANCELED;
+    } else if (image->status != 0 && image->index + 1 != sp_log_first_index(log)) {
+        image->status = SPATE_ERR_NOT_FOUND; /* trimmed or replaced meanwhile */
+    }
+    if (image->status != 0) {
+        sp_blob_unref(image->blob);
+        image->blob = NULL;
+    }
+    image->cb(image, image->status);
+    sp_log_advance(log);
+}
+
+int sp_log_image_start(struct sp_log *log, struct sp_log_image *image)
+{
+    if (log->closing || log->store->failed) {
+        return SPATE_ERR_CANCELED;
+    }
+    if (log->segments[0].checkpoint != SP_CHECKPOINT_DONE) {
+        return SPATE_ERR_NOT_FOUND;
+    }
+    image->log = log;
+    image->index = log->segments[0].before.index;
+    image->term = log->segments[0].before.term;
+    image->status = 0;
+    image->blob =
+        image->index == sp_log_checkpoint_index(log) ? sp_blob_ref(log->checkpoint_image) : NULL;
+    log->images_read += 1;
+    sp_job_start(log->store->loop, &image->job, image_work, image_done);
+    return 0;
 }

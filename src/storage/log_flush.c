@@ -127,7 +127,7 @@ static void note_files(struct sp_log *log)
         SP_ASSERT(segment->before.index == flush->header.before.index);
         segment->on_disk = true;
     }
-    if (flush->index_image != NULL) {
+    if (flush->index_image != NULL && flush->index_base >= sp_log_first_index(log)) {
         struct sp_log_segment *segment = sp_log_segment_of(log, flush->index_base);
 
         segment->index_saved = true;
@@ -323,7 +323,7 @@ void sp_log_flush_start(struct sp_log *log)
     bool changes_files = log->install_wanted != NULL || log->truncate_wanted;
 
     if (log->flushing || log->store->failed || !sp_log_needs_flush(log) ||
-        (changes_files && log->checkpoint_running)) {
+        (changes_files && (log->checkpoint_running || log->trimming))) {
         return;
     }
     log->flush = (struct sp_log_flush){

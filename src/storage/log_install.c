@@ -6,7 +6,11 @@
  * frames in it. So a truncation is first written down in the file TRUNCATION, and what follows can
  * be repeated:
  *   0  8 magic "SPATECUT"    8  8 base of the segment    16  8 position    24  4 crc of [0, 24)
- * In the same way an install is decided by the rename of its checkpoint to install.checkpoint. */
+ * In the same way an install is decided by the rename of its checkpoint to install.checkpoint.
+ *
+ * A trim removes the oldest segments one after the other, each before its checkpoint: a log never
+ * begins with a segment whose checkpoint is gone, and checkpoints below the first segment are what
+ * a crash left of a trim. */
 #include <string.h>
 
 #include "base/crc32c.h"
@@ -22,9 +26,11 @@
 
 static const uint8_t truncation_magic[8] = { 'S', 'P', 'A', 'T', 'E', 'C', 'U', 'T' };
 
-/* Collects the segments above a base; the directory lists them in ascending order. */
+/* Collects the bases between two others; the directory lists them in ascending order. */
 struct search {
+    const char *suffix;
     uint64_t above;
+    uint64_t below;
     struct sp_base_list found;
 };
 
@@ -33,7 +39,8 @@ static int collect(void *arg, const char *name)
     struct search *search = arg;
     uint64_t base = 0;
 
-    if (!sp_disk_parse_base(name, SP_SEGMENT_SUFFIX, &base) || base <= search->above) {
+    if (!sp_disk_parse_base(name, search->suffix, &base) || base <= search->above ||
+        base >= search->below) {
         return 0;
     }
     return sp_base_list_add(&search->found, base);
@@ -67,7 +74,7 @@ static int remove_segment(const char *directory, uint64_t base)
 
 static int remove_above(const char *directory, uint64_t base)
 {
-    struct search search = { .above = base };
+    struct search search = { .suffix = SP_SEGMENT_SUFFIX, .above = base, .below = UINT64_MAX };
     int rv = sp_dir_list(directory, collect, &search);
 
     for (unsigned i = search.found.count; i > 0 && rv == 0; i--) {
@@ -75,6 +82,36 @@ static int remove_above(const char *directory, uint64_t base)
     }
     sp_base_list_clear(&search.found);
     return rv;
+}
+
+/* Removes all files with the suffix below `base`, the oldest first; each durably if `one_by_one`,
+ * so that no segment is ever missing between two others. */
+static int remove_below(const char *directory, uint64_t base, const char *suffix, bool one_by_one)
+{
+    struct search search = { .suffix = suffix, .below = base };
+    int rv = sp_dir_list(directory, collect, &search);
+
+    for (unsigned i = 0; i < search.found.count && rv == 0; i++) {
+        rv = remove_one(directory, search.found.values[i], suffix);
+        if (rv == 0 && one_by_one) {
+            rv = sp_dir_sync(directory);
+        }
+    }
+    sp_base_list_clear(&search.found);
+    return rv;
+}
+
+int sp_log_trim_files(const char *directory, uint64_t base)
+{
+    int rv = remove_below(directory, base, SP_OFFSET_INDEX_SUFFIX, false);
+
+    if (rv == 0) {
+        rv = remove_below(directory, base, SP_SEGMENT_SUFFIX, true);
+    }
+    if (rv == 0) {
+        rv = remove_below(directory, base, SP_CHECKPOINT_SUFFIX, false);
+    }
+    return rv == 0 ? sp_dir_sync(directory) : rv;
 }
 
 static int cut_file(const char *directory, uint64_t base, uint64_t position)

@@ -1,6 +1,7 @@
 /* Opening a log: the newest checkpoint whose segment is there, then every frame behind it.
  *
  *   install.checkpoint, truncation?  -> finish what they began
+ *   checkpoints below the first segment -> removed, the end of a trim
  *   checkpoints, newest first -> the first valid one gives the starting point; else segment 1
  *   older segments       -> header and index file (rebuilt when it is not usable)
  *   from the start on    -> each frame verified and followed: chain, index, offset
@@ -105,6 +106,19 @@ static int finish_truncation(struct sp_recovery *recovery)
     int rv = sp_log_truncate_finish(recovery->request->directory);
 
     return rv != 0 ? sp_recovery_fail(recovery, rv, "finishing a truncation failed")
+                   : list_files(recovery);
+}
+
+/* Checkpoints below the first segment are what a crash has left of a trim. */
+static int finish_trim(struct sp_recovery *recovery)
+{
+    uint64_t first = recovery->segments.values[0];
+
+    if (recovery->checkpoints.count == 0 || recovery->checkpoints.values[0] >= first) {
+        return 0;
+    }
+    int rv = sp_log_trim_files(recovery->request->directory, first);
+    return rv != 0 ? sp_recovery_fail(recovery, rv, "finishing a trim failed")
                    : list_files(recovery);
 }
 
@@ -262,6 +276,9 @@ static int recover(struct sp_recovery *recovery)
     }
     if (rv == 0 && recovery->segments.count == 0) {
         rv = sp_recovery_fail(recovery, SPATE_ERR_CORRUPT, "its files are missing");
+    }
+    if (rv == 0) {
+        rv = finish_trim(recovery);
     }
     if (rv == 0) {
         rv = find_start(recovery, &start);

@@ -5,6 +5,7 @@
  *   log_truncate.c  cutting, installing                  log_checkpoint.c  checkpoints, by jobs
  *   log_read.c      reading                              log_recover.c     opening
  *   log_tail.c      frames in memory                     log_history.c     terms and memberships
+ *   log_trim.c      dropping the oldest segments
  *
  * Indexes:   first <= persisted <= assigned <= last
  *   persisted  durable and reported        assigned  given a place in a file: written, or in flight
@@ -86,6 +87,14 @@ struct sp_checkpoint_write {
     int status;
 };
 
+/* The removal of the oldest segments' files. */
+struct sp_log_trim {
+    struct sp_job job;
+    const char *directory;
+    uint64_t base; /* of the first segment that stays */
+    int status;
+};
+
 struct sp_log {
     struct sp_store *store;    /* NULL until the store has adopted it */
     struct sp_list store_node; /* in the store's list of logs */
@@ -125,6 +134,10 @@ struct sp_log {
     struct sp_checkpoint checkpoint;  /* what is in it */
     struct sp_list checkpoints;       /* struct sp_checkpoint_write */
     bool checkpoint_running;
+    unsigned images_read; /* struct sp_log_image in progress */
+    bool trim_wanted;     /* files of segments that are gone from memory are still there */
+    bool trimming;
+    struct sp_log_trim trim;
 
     struct sp_list reads; /* struct sp_log_read in progress */
     bool closing;
@@ -208,6 +221,9 @@ int sp_log_truncate_files(const char *directory, uint64_t base, uint64_t positio
 /* Ends a truncation whose file is there; blocking. SPATE_ERR_CORRUPT, errors of io/file.h. */
 int sp_log_truncate_finish(const char *directory);
 
+/* Removes all segments below the one of `base`; may be repeated after a crash; blocking. */
+int sp_log_trim_files(const char *directory, uint64_t base);
+
 /* Makes SP_INSTALL_NAME durable, then finishes it as below; blocking. */
 int sp_log_install_files(const char *directory,
                          const struct sp_blob *image,
@@ -223,6 +239,18 @@ void sp_log_checkpoint_start(struct sp_log *log);
 
 /* Drops queued checkpoints of segments above `base_max`, but for the one being written. */
 void sp_log_checkpoint_cancel(struct sp_log *log, uint64_t base_max);
+
+/* ---- log_trim.c ------------------------------------------------------------------------------ */
+
+/* Starts the removal of trimmed files if its time has come. */
+void sp_log_trim_start(struct sp_log *log);
+
+/* Something else changes or is about to change the set of files. */
+static inline bool sp_log_files_change(const struct sp_log *log)
+{
+    return log->install_wanted != NULL || log->truncate_wanted ||
+           (log->flushing && (log->flush.install != NULL || log->flush.truncate));
+}
 
 /* ---- log_recover.c --------------------------------------------------------------------------- */
 

@@ -119,6 +119,7 @@ static bool raft_valid(const struct sp_peer_raft *raft, size_t body_size)
     case SP_PEER_VOTE:
     case SP_PEER_VOTE_RESULT:
     case SP_PEER_TIMEOUT_NOW:
+    case SP_PEER_INSTALL_RESULT:
         return raft->frame_count == 0 && body_size == 0;
     default:
         return false; /* a number from the network, so the compiler cannot check the list */

@@ -62,6 +62,7 @@ enum sp_peer_raft_kind {
     SP_PEER_VOTE_RESULT = 4,
     SP_PEER_INSTALL = 5,
     SP_PEER_TIMEOUT_NOW = 6,
+    SP_PEER_INSTALL_RESULT = 7,
 };
 
 enum {
@@ -83,9 +84,9 @@ struct sp_peer_raft {
     uint64_t index_term;   /* append: prev term; result: term of the hint (G7);
                               vote: last log term; install: checkpoint's term */
     uint64_t commit;       /* append: leader's commit index; result: rejected index or 0;
-                              install: position of this chunk in the checkpoint */
-    uint64_t aux;          /* append: read epoch; result: written index; install: index of the
-                              membership */
+                              install: position of this chunk in the checkpoint;
+                              install result: position wanted next, at or above its size: none */
+    uint64_t aux;          /* append: read epoch; result: written index; unused by others */
     uint32_t kind;         /* enum sp_peer_raft_kind */
     uint32_t flags;        /* SP_PEER_PRE_VOTE ... */
     uint32_t protocol;     /* version that libraft attaches to votes and results */

@@ -119,6 +119,23 @@ bool crash_history_has(const struct crash_history *history,
     return note != NULL;
 }
 
+bool crash_history_before(const struct crash_history *history,
+                          unsigned log,
+                          uint64_t index,
+                          uint32_t chain,
+                          uint32_t *out_before)
+{
+    const struct note *note = history->buckets[chain % BUCKETS];
+
+    while (note != NULL && (note->log != log || note->index != index || note->chain != chain)) {
+        note = note->next;
+    }
+    if (note != NULL) {
+        *out_before = note->chain_before;
+    }
+    return note != NULL;
+}
+
 bool crash_history_pick_base(const struct crash_history *history, uint64_t *index)
 {
     for (unsigned i = 0; i < history->base_count; i++) {

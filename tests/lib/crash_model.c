@@ -50,7 +50,6 @@ static void on_read(struct sp_log_read *read, int status)
 static void take_frame(struct crash_life_log *log, const struct sp_slice *slice)
 {
     uint64_t index = log->base + log->count + 1;
-    uint32_t before = crash_log_chain_at(log, index - 1);
     uint32_t sum = sp_crc32c(0, slice->bytes, slice->size);
     struct sp_log_frame frame;
 
@@ -59,6 +58,14 @@ static void take_frame(struct crash_life_log *log, const struct sp_slice *slice)
                   "log %u: frame %llu is not sound",
                   log->number,
                   (unsigned long long)index);
+    if (log->count == 0 && log->trimmed > 0) {
+        crash_require(crash_history_before(
+                          log->life->history, log->number, index, frame.chain, &log->base_chain),
+                      "log %u: frame %llu was never written",
+                      log->number,
+                      (unsigned long long)index);
+    }
+    uint32_t before = crash_log_chain_at(log, index - 1);
     crash_require(
         crash_history_has(log->life->history, log->number, index, before, frame.chain, sum),
         "log %u: frame %llu was never written there",
@@ -138,16 +145,21 @@ static void check_log(struct crash_life_log *log)
 
     log->base = sp_log_first_index(log->log) - 1;
     log->count = 0;
-    crash_require(log->base == promise->base ||
-                      (promise->next_base != 0 && log->base > promise->base),
+    bool same = log->base == promise->base;
+    bool trimmed = (same && promise->base_trimmed) ||
+                   (log->base > promise->base && log->base <= promise->trimmed);
+    log->trimmed = trimmed ? log->base : 0;
+    crash_require(same || trimmed || (promise->next_base != 0 && log->base > promise->base),
                   "log %u: begins behind %llu, promised %llu",
                   log->number,
                   (unsigned long long)log->base,
                   (unsigned long long)promise->base);
-    crash_require(crash_history_base(log->life->history, log->number, log->base, &log->base_chain),
-                  "log %u: unknown beginning %llu",
-                  log->number,
-                  (unsigned long long)log->base);
+    log->base_chain = sp_log_chain(log->log); /* if no frame follows; else the first one tells */
+    crash_require(
+        trimmed || crash_history_base(log->life->history, log->number, log->base, &log->base_chain),
+        "log %u: unknown beginning %llu",
+        log->number,
+        (unsigned long long)log->base);
     if (!read_all(log)) {
         log->life->corrupt += 1;
         return;
@@ -157,7 +169,7 @@ static void check_log(struct crash_life_log *log)
                   "log %u: wrong end",
                   log->number);
     uint64_t needed = log->life->damaged ? promise->proven : promise->index;
-    if (log->base == promise->base) {
+    if (same || trimmed) {
         crash_require(last >= needed && (needed != promise->index ||
                                          crash_log_chain_at(log, promise->index) == promise->chain),
                       "log %u: frame %llu was acknowledged, the log ends with %llu",
@@ -167,7 +179,9 @@ static void check_log(struct crash_life_log *log)
     }
     check_checkpoint(log);
     promise->base = log->base;
+    promise->base_trimmed = trimmed;
     promise->next_base = 0;
+    promise->trimmed = 0;
     promise->index = last;
     promise->chain = sp_log_chain(log->log);
     promise->proven = log->base; /* what was found may have been cut before */
@@ -190,6 +204,7 @@ static void on_persisted(void *arg, uint64_t index)
 
     crash_require(!log->life->failed, "log %u: persisted after an error", log->number);
     promise->proven = promise->base == log->base ? promise->index : log->base;
+    promise->base_trimmed &= promise->base == log->base;
     promise->base = log->base;
     promise->next_base = 0;
     promise->index = index;
@@ -363,6 +378,7 @@ void crash_log_close(struct crash_life_log *log)
     crash_require(crash_loop_until(log->life->loop, &closed), "log %u: no close", log->number);
     log->log = NULL;
     if (!log->life->failed) {
+        promise->base_trimmed &= promise->base == log->base;
         promise->base = log->base;
         promise->next_base = 0;
         promise->index = log->base + log->count;

@@ -33,8 +33,10 @@ enum crash_log_state {
 struct crash_log_promise {
     enum crash_log_state state;
     uint64_t replica_id;
-    uint64_t base;       /* the log was installed at this index, or 0 */
+    uint64_t base;       /* the log was installed at this index, trimmed to it, or 0 */
+    bool base_trimmed;
     uint64_t next_base;  /* an install that was asked for, or 0 */
+    uint64_t trimmed;    /* frames up to here may be gone from the front, or 0 */
     uint64_t index;      /* durable up to here */
     uint32_t chain;      /* of the frame there */
     uint64_t proven;     /* a later write says that it was: its damage is seen */
@@ -62,6 +64,7 @@ struct crash_life_log {
     uint32_t *chains; /* of each */
     uint64_t capacity;
     uint64_t commit;
+    uint64_t trimmed; /* frames up to here are not to be read any more, or 0 */
     uint64_t vote_sequence;
     uint64_t vote_term;
     bool busy; /* being created */
@@ -153,6 +156,13 @@ bool crash_history_has(const struct crash_history *history,
                        uint32_t chain_before,
                        uint32_t chain,
                        uint32_t sum);
+
+/* Chain of the frame before one that was appended. */
+bool crash_history_before(const struct crash_history *history,
+                          unsigned log,
+                          uint64_t index,
+                          uint32_t chain,
+                          uint32_t *out_before);
 
 /* Finds what the log was told to begin with at `index`; 0: nothing. */
 bool crash_history_base(const struct crash_history *history,

@@ -243,6 +243,19 @@ static void install(struct crash_life_log *log)
         log->base_chain = chain;
         log->count = 0;
         log->commit = index;
+        log->trimmed = 0;
+    }
+}
+
+/* Drops old segments; how far that comes before a crash is anybody's guess. */
+static void trim(struct crash_life_log *log)
+{
+    uint64_t index = sp_log_trim_index(log->log, 1 + (unsigned)below(log->life, 3));
+
+    if (index > log->base) {
+        sp_log_trim(log->log, index);
+        log->trimmed = index;
+        log->life->promise.logs[log->number].trimmed = index;
     }
 }
 
@@ -399,6 +412,7 @@ static void create_log(struct crash_life_log *log)
     log->base_chain = 0;
     log->count = 0;
     log->commit = 0;
+    log->trimmed = 0;
     log->open = (struct sp_replica_open){
         .group_id = log->number + 1,
         .replica_id = promise->replica_id,
@@ -454,8 +468,10 @@ static void work_on(struct crash_life_log *log)
         append_frames(log);
     } else if (choice < 62) {
         truncate_log(log);
-    } else if (choice < 75) {
+    } else if (choice < 73) {
         apply(log);
+    } else if (choice < 75) {
+        trim(log);
     } else if (choice < 84) {
         read_somewhere(log);
     } else if (choice < 88) {

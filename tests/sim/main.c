@@ -307,17 +307,12 @@ static bool reached(const struct sim_counts *c)
         const char *name;
         uint64_t count;
     } needed[] = {
-        { "election", c->elections },
-        { "truncation", c->truncations },
-        { "torn tail", c->torn_tails },
-        { "power cut", c->power_cuts },
-        { "kill", c->kills },
-        { "partition", c->partitions },
-        { "duplicate", c->duplicates },
-        { "checkpoint", c->checkpoints },
-        { "disk error", c->disk_errors },
-        { "bit flip", c->bit_flips },
-        { "pause", c->pauses },
+        { "election", c->elections },     { "truncation", c->truncations },
+        { "refill", c->refills },         { "torn tail", c->torn_tails },
+        { "power cut", c->power_cuts },   { "kill", c->kills },
+        { "partition", c->partitions },   { "duplicate", c->duplicates },
+        { "checkpoint", c->checkpoints }, { "disk error", c->disk_errors },
+        { "bit flip", c->bit_flips },     { "pause", c->pauses },
         { "transfer", c->transfers },
     };
     bool all = true;

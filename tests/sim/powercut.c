@@ -279,7 +279,7 @@ static void do_step(void *arg)
 
 static void on_open(struct sp_replica_open *open, int status)
 {
-    static const struct sp_log_handler handler = { on_persisted };
+    static const struct sp_log_handler handler = { .persisted = on_persisted };
 
     if (test.process->doomed != SIM_DEATH_NONE) {
         return;

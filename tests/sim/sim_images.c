@@ -125,11 +125,33 @@ static struct sim_inode *log_directory(const struct sim_disk *disk, uint64_t gro
     return best;
 }
 
-static bool is_segment(const char *name)
+static bool ends_with(const char *name, const char *end)
 {
     size_t size = strlen(name);
 
-    return size > 4 && strcmp(name + size - 4, ".log") == 0;
+    return size > strlen(end) && strcmp(name + size - strlen(end), end) == 0;
+}
+
+static bool is_segment(const char *name)
+{
+    return ends_with(name, ".log");
+}
+
+/* The log begins above the frame, at a checkpoint that has it. */
+static bool begins_above(const struct sim_inode *directory, uint64_t index)
+{
+    bool checkpoint = false;
+
+    for (size_t i = 0; directory != NULL && i < directory->names_kept.count; i++) {
+        const char *name = directory->names_kept.entries[i].name;
+        uint64_t base = strtoull(name, NULL, 10);
+
+        if (is_segment(name) && base <= index) {
+            return false;
+        }
+        checkpoint |= ends_with(name, ".checkpoint") && base > index;
+    }
+    return checkpoint;
 }
 
 static bool holds(const struct sim_disk *disk, uint64_t group_id, const struct found *wanted)
@@ -150,7 +172,7 @@ static bool holds(const struct sim_disk *disk, uint64_t group_id, const struct f
             }
         }
     }
-    return false;
+    return begins_above(directory, wanted->index);
 }
 
 /* How many replicas the group has, and how many of their disks have the frame. */

@@ -60,6 +60,9 @@ static int restore(struct sp_machine *machine, const uint8_t *bytes, size_t size
     struct sim_observer *observer = observer_of(machine);
 
     observer->applied_index = 0;
+    if (observer->group != NULL) {
+        sim_model.counts.refills += 1; /* it runs: a leader's checkpoint has replaced its log */
+    }
     return observer->inner->type->restore(observer->inner, bytes, size);
 }
 
@@ -98,10 +101,6 @@ static void stopped(struct sp_machine *machine, int status, const char *text)
     observer->inner->type->stopped(observer->inner, status, text);
 }
 
-static const struct sp_machine_type observing = {
-    apply, checkpoint, restore, role_changed, stopped
-};
-
 int __wrap_sp_raft_group_open(struct sp_raft_context *context,
                               const struct sp_raft_group_options *options,
                               struct sp_raft_group **out_group)
@@ -111,7 +110,10 @@ int __wrap_sp_raft_group_open(struct sp_raft_context *context,
 
     SP_ASSERT(observer != NULL);
     sp_list_init(&observer->node);
-    observer->machine.type = &observing;
+    observer->type = (struct sp_machine_type){ apply,   checkpoint,
+                                               restore, role_changed,
+                                               stopped, options->machine->type->checkpoints_kept };
+    observer->machine.type = &observer->type;
     observer->inner = options->machine;
     observer->owner = sim.current->owner;
     observer->group_id = options->group_id;

@@ -20,6 +20,7 @@ struct sim_observer {
     struct sp_raft_group *group;
     struct sim_node *owner;
     uint64_t group_id;
+    struct sp_machine_type type;
     uint64_t applied_index; /* 0: not known yet */
     void (*closed)(void *arg);
     void *closed_arg;

@@ -6,6 +6,7 @@
 #include "sim_cluster.h"
 #include "sim_model.h"
 #include "sim_world.h"
+#include "storage/checkpoint.h"
 
 struct promise {
     uint64_t group_id;
@@ -60,4 +61,17 @@ int __wrap_sp_log_truncate(struct sp_log *log, uint64_t index)
         promise->index = index - 1;
     }
     return __real_sp_log_truncate(log, index);
+}
+
+int __wrap_sp_log_install(struct sp_log *log, const uint8_t *checkpoint, size_t size)
+{
+    struct promise *promise = find(sim.current->id, sp_log_group_id(log));
+    struct sp_checkpoint decoded;
+
+    /* What it had behind that index was of another history: none of it was ever committed. */
+    if (sp_checkpoint_decode(checkpoint, size, &decoded) == 0 &&
+        promise->index > decoded.point.index) {
+        promise->index = decoded.point.index;
+    }
+    return __real_sp_log_install(log, checkpoint, size);
 }

@@ -281,12 +281,46 @@ static void test_log_checkpoint_proves_the_log_below(void **state)
     free(bytes);
 }
 
+struct image_read {
+    struct sp_log_image image;
+    int status;
+    bool done;
+};
+
+static void on_image(struct sp_log_image *image, int status)
+{
+    struct image_read *read = SP_CONTAINER_OF(image, struct image_read, image);
+
+    read->status = status;
+    read->done = true;
+}
+
+static int read_image(struct test_log *log, struct image_read *read)
+{
+    *read = (struct image_read){ .image.cb = on_image };
+    int rv = sp_log_image_start(log->log, &read->image);
+    if (rv != 0) {
+        return rv;
+    }
+    assert_false(read->done);
+    test_store_run(log->test, &read->done);
+    return read->status;
+}
+
+/* Trims the log to its oldest checkpoint, and returns that. */
 static struct sp_blob *image_of_other_log(uint64_t *out_index, struct test_log *leader)
 {
-    struct sp_blob *image = NULL;
+    struct image_read read;
+    unsigned kept = sp_log_segment_count(leader->log);
 
-    assert_int_equal(sp_log_checkpoint_image(leader->log, out_index, &image), 0);
-    return image;
+    while (kept > 0 && sp_log_trim_index(leader->log, kept) == 0) {
+        kept -= 1;
+    }
+    *out_index = sp_log_trim_index(leader->log, kept);
+    sp_log_trim(leader->log, *out_index);
+    assert_int_equal(read_image(leader, &read), 0);
+    assert_int_equal(read.image.index, *out_index);
+    return read.image.blob;
 }
 
 static void test_log_install_replaces_the_log(void **state)
@@ -371,6 +405,98 @@ static void test_log_install_is_finished_after_a_crash(void **state)
     sp_blob_unref(image);
 }
 
+static bool has_file(const struct test_log *log, uint64_t base, const char *suffix)
+{
+    char path[1024];
+
+    test_log_path(log, base, suffix, path);
+    return sp_path_exists(path);
+}
+
+static void run_until_gone(struct test_log *log, uint64_t base, const char *suffix)
+{
+    const bool never = false;
+
+    for (unsigned i = 0; i < 1000 && has_file(log, base, suffix); i++) {
+        (void)sp_loop_run_until(log->test->loop, &never, sp_loop_now_ms(log->test->loop) + 10);
+    }
+    assert_false(has_file(log, base, suffix));
+}
+
+/* Old segments go, the newest checkpoints stay, and so does what a restart needs. */
+static void test_log_trim_keeps_as_many_checkpoints(void **state)
+{
+    struct test_store *test = *state;
+    struct test_log log;
+    struct sp_log_read read;
+    struct image_read image;
+
+    assert_int_equal(test_log_create(&log, test, GROUP_ID), 0);
+    test_log_frame(&log, SP_FRAME_CONFIGURATION, 1, "voters");
+    append(&log, 60);
+    write_checkpoints(&log);
+    reopen(test, &log); /* closing finishes them */
+    unsigned segments = sp_log_segment_count(log.log);
+    uint64_t last = sp_log_last_index(log.log);
+    assert_true(segments > 4);
+    assert_int_equal(read_image(&log, &image), SPATE_ERR_NOT_FOUND); /* it begins with frame 1 */
+    assert_int_equal(sp_log_trim_index(log.log, segments), 0);
+    uint64_t index = sp_log_trim_index(log.log, 2);
+    assert_true(index > 0);
+    assert_int_equal(sp_log_trim_index(log.log, 1), sp_log_checkpoint_index(log.log));
+    sp_log_trim(log.log, index);
+    assert_int_equal(sp_log_first_index(log.log), index + 1);
+    assert_int_equal(sp_log_segment_count(log.log), 2);
+    assert_int_equal(sp_log_term_at(log.log, index), 1);
+    assert_int_equal(sp_log_term_at(log.log, index - 1), 0);
+    assert_int_equal(sp_log_configuration_count(log.log), 1);
+    test_log_read(&log, SP_LOG_READ_INDEX, (int64_t)index, &read);
+    assert_int_equal(read.status, SPATE_ERR_NOT_FOUND);
+    test_log_read(&log, SP_LOG_READ_INDEX, (int64_t)index + 1, &read);
+    assert_int_equal(read.status, 0);
+    sp_log_read_release(&read);
+    run_until_gone(&log, 1, "log");
+    run_until_gone(&log, 1, "index");
+    assert_true(has_file(&log, index + 1, "checkpoint"));
+    assert_int_equal(read_image(&log, &image), 0);
+    assert_int_equal(image.image.index, index);
+    assert_int_equal(image.image.term, 1);
+    sp_blob_unref(image.image.blob);
+    reopen(test, &log);
+    assert_int_equal(sp_log_first_index(log.log), index + 1);
+    assert_int_equal(sp_log_last_index(log.log), last);
+    assert_int_equal(sp_log_configuration_count(log.log), 1);
+    check_state(&log);
+    append(&log, 1);
+    test_log_close(&log);
+}
+
+/* A crash has come between the removal of a segment and that of its checkpoint. */
+static void test_log_trim_is_finished_after_a_crash(void **state)
+{
+    struct test_store *test = *state;
+    struct test_log log;
+    char path[1024];
+    char second[1024];
+
+    assert_int_equal(test_log_create(&log, test, GROUP_ID), 0);
+    append(&log, 60);
+    write_checkpoints(&log);
+    reopen(test, &log); /* closing finishes them */
+    uint64_t index = sp_log_trim_index(log.log, sp_log_segment_count(log.log) - 1);
+    uint64_t next = sp_log_trim_index(log.log, sp_log_segment_count(log.log) - 2);
+    assert_true(index > 0 && next > index);
+    test_log_path(&log, 1, "log", path);
+    test_log_path(&log, index + 1, "log", second);
+    test_log_close(&log);
+    assert_int_equal(sp_path_remove(path), 0);
+    assert_int_equal(sp_path_remove(second), 0);
+    assert_int_equal(test_log_open(&log, test, GROUP_ID), 0);
+    assert_int_equal(sp_log_first_index(log.log), next + 1);
+    assert_false(has_file(&log, index + 1, "checkpoint"));
+    test_log_close(&log);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -386,6 +512,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_log_install_replaces_the_log, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_log_install_is_finished_after_a_crash, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_log_trim_keeps_as_many_checkpoints, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_log_trim_is_finished_after_a_crash, setup, teardown),
     };
     return cmocka_run_group_tests_name("storage/checkpoint", tests, NULL, NULL);
 }
