@@ -107,15 +107,18 @@ static void checkpoint_done(struct sp_job *job)
 {
     struct sp_checkpoint_write *write = SP_CONTAINER_OF(job, struct sp_checkpoint_write, job);
     struct sp_log *log = write->log;
+    bool adopted = false;
 
     log->checkpoint_running = false;
     if (write->status != 0) {
         sp_store_fail(log->store, write->status, "writing a checkpoint", log->directory);
-    } else if (!log->store->failed && adopt_checkpoint(log, write) && !log->closing &&
-               log->handler.checkpointed != NULL) {
+    } else if (!log->store->failed) {
+        adopted = adopt_checkpoint(log, write);
+    }
+    free_write(write); /* before the handler: it may trim, and that looks what comes next */
+    if (adopted && !log->closing && log->handler.checkpointed != NULL) {
         log->handler.checkpointed(log->handler_arg, sp_log_checkpoint_index(log));
     }
-    free_write(write);
     sp_log_advance(log);
 }
 

@@ -33,7 +33,7 @@ enum crash_log_state {
 struct crash_log_promise {
     enum crash_log_state state;
     uint64_t replica_id;
-    uint64_t base;       /* the log was installed at this index, trimmed to it, or 0 */
+    uint64_t base; /* the log was installed at this index, trimmed to it, or 0 */
     bool base_trimmed;
     uint64_t next_base;  /* an install that was asked for, or 0 */
     uint64_t trimmed;    /* frames up to here may be gone from the front, or 0 */

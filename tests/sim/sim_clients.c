@@ -258,11 +258,57 @@ static void consumer_main(void *arg)
     }
 }
 
+/* ---- making and deleting topics that nobody uses --------------------------------------------- */
+
+/* Tries until the answer is certain. libspate repeats calls itself, so that the second try may find
+ * what the first one has done. */
+static void churn_one(struct spate_client *client, const char *name)
+{
+    int rv;
+
+    do {
+        rv = spate_topic_create(client, name, 1, sim_clients.replicas);
+        if (rv != 0 && rv != SPATE_ERR_EXISTS) {
+            sim_note("topic create: %s", spate_client_error(client));
+            sim_fiber_sleep(50 * SIM_MS);
+        }
+    } while (rv != 0 && rv != SPATE_ERR_EXISTS);
+    sim_fiber_sleep(draw(0, 3) == 0 ? draw(0, 400 * SIM_MS) : 0);
+    do {
+        rv = spate_topic_delete(client, name);
+        if (rv != 0 && rv != SPATE_ERR_UNKNOWN_TOPIC) {
+            sim_note("topic delete: %s", spate_client_error(client));
+            sim_fiber_sleep(50 * SIM_MS);
+        }
+    } while (rv != 0 && rv != SPATE_ERR_UNKNOWN_TOPIC);
+}
+
+static void churner_main(void *arg)
+{
+    struct sim_client *own = arg;
+    struct spate_client *client = connect_client();
+
+    while (!sim_clients_topics_created()) {
+        sim_fiber_sleep(100 * SIM_MS);
+    }
+    while (!sim_clients.finishing && sim_clients.churned < sim_clients.churn_max) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "churn%u", sim_clients.churned);
+        sim_clients.churned += 1;
+        churn_one(client, name);
+        sim_fiber_sleep(sim_with_tail(&own->rand, 30 * SIM_MS));
+    }
+    own->done = true;
+    spate_client_free(client);
+}
+
 /* ---- lives ----------------------------------------------------------------------------------- */
 
 static void start(struct sim_client *client)
 {
-    static void (*const mains[])(void *arg) = { admin_main, producer_main, consumer_main };
+    static void (*const mains[])(void *arg) = {
+        admin_main, producer_main, consumer_main, churner_main
+    };
 
     client->done = false;
     client->lives += 1;
@@ -339,6 +385,10 @@ void sim_clients_init(const struct sim_clients_shape *shape)
     for (unsigned i = 0; i < shape->consumers; i++) {
         (void)snprintf(name, sizeof name, "c%u", i + 1);
         add(SIM_CLIENT_CONSUMER, name);
+    }
+    for (unsigned i = 0; i < shape->churners; i++) {
+        (void)snprintf(name, sizeof name, "t%u", i + 1);
+        add(SIM_CLIENT_CHURNER, name);
     }
 }
 

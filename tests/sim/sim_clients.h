@@ -14,6 +14,7 @@ enum sim_client_kind {
     SIM_CLIENT_ADMIN,
     SIM_CLIENT_PRODUCER,
     SIM_CLIENT_CONSUMER,
+    SIM_CLIENT_CHURNER, /* creates and deletes topics that nobody uses */
 };
 
 struct sim_client {
@@ -37,6 +38,8 @@ struct sim_clients {
     } topics[SIM_TOPICS_MAX];
     unsigned topic_count;
     uint32_t replicas;
+    unsigned churned; /* topics that churners have asked for */
+    unsigned churn_max;
     uint64_t pause_us; /* of a producer between bursts, usually */
     uint32_t burst_max;
     uint32_t value_size_max;
@@ -51,6 +54,7 @@ struct sim_clients_shape {
     unsigned topics;
     uint32_t partitions;
     uint32_t replicas;
+    unsigned churners;
 };
 
 void sim_clients_init(const struct sim_clients_shape *shape);

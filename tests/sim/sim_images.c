@@ -311,6 +311,16 @@ bool sim_images_equal(uint64_t group_id, char *out_why, unsigned size)
     return equal;
 }
 
+bool sim_images_gone(uint64_t group_id)
+{
+    for (unsigned i = 0; i < sim_cluster.node_count; i++) {
+        if (log_directory(sim_cluster.nodes[i].process->disk, group_id, false) != NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* ---- flipping -------------------------------------------------------------------------------- */
 
 /* Only where nothing is pending. */
