@@ -273,7 +273,8 @@ static void churn_one(struct spate_client *client, const char *name)
             sim_fiber_sleep(50 * SIM_MS);
         }
     } while (rv != 0 && rv != SPATE_ERR_EXISTS);
-    sim_fiber_sleep(draw(0, 3) == 0 ? draw(0, 400 * SIM_MS) : 0);
+    sim_note("topic %s exists", name);
+    sim_fiber_sleep(draw(0, 3) == 0 ? draw(1, 400 * SIM_MS) : 1);
     do {
         rv = spate_topic_delete(client, name);
         if (rv != 0 && rv != SPATE_ERR_UNKNOWN_TOPIC) {

@@ -334,12 +334,14 @@ static void strike_disk_full(struct sp_rand *rand)
 }
 
 /* Bits flip on one node alone, the last one, in frames that are committed and in metadata of which
- * there are two copies: nothing is lost that a majority does not have. */
+ * there are two copies: nothing is lost that a majority does not have. The node may be out for good
+ * then, so the topics that want replicas there exist already. */
 static void strike_bit_flip(struct sp_rand *rand)
 {
     struct sim_node *node = &sim_cluster.nodes[sim_cluster.node_count - 1];
 
-    if (sim_cluster.node_count >= 3 && sim_images_flip_some(node, rand)) {
+    if (sim_cluster.node_count >= 3 && sim_clients_topics_created() &&
+        sim_images_flip_some(node, rand)) {
         sim_note("a bit flips on %s", node->process->name);
         node->disk_suspect = true;
         sim_model.counts.bit_flips += 1;

@@ -12,7 +12,7 @@ void sim_images_check_committed(uint64_t group_id, uint64_t index, uint64_t term
 void sim_images_check_fsynced(
     uint64_t group_id, uint64_t index, uint64_t term, uint32_t crc, unsigned fsynced);
 
-/* True if no node has a replica of the group any more: its topic was deleted. */
+/* True if no node whose disk is fine has a replica of the group any more: its topic was deleted. */
 bool sim_images_gone(uint64_t group_id);
 
 /* True if all nodes that hold a log of the group hold the same frames, and at least up to the last
