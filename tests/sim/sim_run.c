@@ -43,7 +43,7 @@ static void draw_shape(const struct sim_run_options *options, struct shape *out)
     out->fault_us = sim_between(rand, 3 * SIM_SECOND, 25 * SIM_SECOND);
     out->faults_at_once = sim_one_in(rand, 4);
     out->final_power_cut = sim_one_in(rand, 2);
-    sim_clients.churn_max = (unsigned)sim_between(rand, 5, 120);
+    sim_clients.churn_max = (unsigned)sim_between(rand, 5, SIM_CHURN_MAX);
     sim_clients.pause_us = sim_between(rand, 2 * SIM_MS, 60 * SIM_MS);
     sim_clients.burst_max = (uint32_t)sim_between(rand, 3, 60);
     sim_clients.value_size_max = (uint32_t)sim_between(rand, 40, 2500);
