@@ -26,11 +26,10 @@ static void resize(struct sim_bytes *bytes, uint64_t size)
             capacity *= 2;
         }
         bytes->bytes = sim_grow(bytes->bytes, capacity);
-        memset(bytes->bytes + bytes->size, 0, capacity - bytes->size);
         bytes->capacity = capacity;
     }
-    if (size < bytes->size) {
-        memset(bytes->bytes + size, 0, bytes->size - size);
+    if (size > bytes->size) {
+        memset(bytes->bytes + bytes->size, 0, size - bytes->size);
     }
     bytes->size = size;
 }
