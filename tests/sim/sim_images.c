@@ -236,6 +236,36 @@ void sim_images_check_committed(uint64_t group_id, uint64_t index, uint64_t term
     }
 }
 
+void sim_images_check_stored(const struct sim_node *node, uint64_t group_id, uint64_t index)
+{
+    const struct sim_disk *disk = node->process->disk;
+    const struct sim_inode *directory = log_directory(disk, group_id, true);
+    uint64_t newest = 0;
+
+    if (disk->rotten) {
+        return;
+    }
+    for (size_t i = 0; directory != NULL && i < directory->names_kept.count; i++) {
+        const struct sim_entry *entry = &directory->names_kept.entries[i];
+        uint64_t last = strtoull(entry->name, NULL, 10) - 1;
+
+        if (is_segment(entry->name)) {
+            const struct scan *scan = scan_durable(entry->inode);
+            last = scan->count > 0 ? scan->frames[scan->count - 1].index : 0;
+        } else if (!ends_with(entry->name, ".checkpoint")) {
+            continue;
+        }
+        newest = last > newest ? last : newest;
+    }
+    if (newest < index) {
+        sim_fail("%s group %llu says that it has stored up to %llu, and has %llu on its disk",
+                 node->process->name,
+                 (unsigned long long)group_id,
+                 (unsigned long long)index,
+                 (unsigned long long)newest);
+    }
+}
+
 /* ---- comparing ------------------------------------------------------------------------------- */
 
 /* All frames of a node's log as the node sees it. */

@@ -5,12 +5,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct sim_node;
+
 /* A frame has just been committed: it must be durable on a majority of the group's replicas. */
 void sim_images_check_committed(uint64_t group_id, uint64_t index, uint64_t term, uint32_t crc);
 
 /* A frame is acknowledged as durable on `fsynced` replicas: it must be on so many disks. */
 void sim_images_check_fsynced(
     uint64_t group_id, uint64_t index, uint64_t term, uint32_t crc, unsigned fsynced);
+
+/* A replica on `node` says that it has stored up to `index`: its disk must have it. */
+void sim_images_check_stored(const struct sim_node *node, uint64_t group_id, uint64_t index);
 
 /* True if no node whose disk is fine has a replica of the group any more: its topic was deleted. */
 bool sim_images_gone(uint64_t group_id);
@@ -19,7 +24,6 @@ bool sim_images_gone(uint64_t group_id);
  * one committed. */
 bool sim_images_equal(uint64_t group_id, char *out_why, unsigned size);
 
-struct sim_node;
 struct sp_rand;
 
 /* Flips a bit of a committed frame, of a checkpoint or index, or of one copy of the metadata on

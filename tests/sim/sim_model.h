@@ -18,7 +18,7 @@
 
 #define SIM_WRITERS_MAX 4096u  /* lives of producers in one run */
 #define SIM_PARTITIONS_MAX 64u /* of all topics together */
-#define SIM_GROUPS_MAX 256u /* SIM_CHURN_MAX, and those that stay */
+#define SIM_GROUPS_MAX 256u    /* SIM_CHURN_MAX, and those that stay */
 #define SIM_CHURN_MAX 200u
 #define SIM_VALUE_SIZE_MIN 24u
 

@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "sim_cluster.h"
+#include "sim_images.h"
 #include "sim_model.h"
 #include "sim_world.h"
 #include "storage/checkpoint.h"
@@ -36,6 +37,7 @@ void sim_promises_stored(uint32_t node, uint64_t group_id, uint64_t index)
 
     if (index > promise->index) {
         promise->index = index;
+        sim_images_check_stored(&sim_cluster.nodes[node], group_id, index);
     }
 }
 
