@@ -85,6 +85,7 @@ struct fixture {
     struct sp_raft_context context;
     struct sp_raft_group *group;
     struct adder adder;
+    const struct sp_machine_type *type;
     struct sp_replica_open open;
     bool opened;
     bool closed;
@@ -163,7 +164,7 @@ static void start(struct fixture *fixture)
             fixture->loop, &options, &store_handler, fixture, text, sizeof text, &fixture->store),
         0);
     fixture->context.store = fixture->store;
-    fixture->adder = (struct adder){ .machine = { &adder_type } };
+    fixture->adder = (struct adder){ .machine = { fixture->type } };
     fixture->open = (struct sp_replica_open){ .group_id = 4, .replica_id = 9, .cb = on_open };
     fixture->opened = false;
     if (sp_store_has_replica(fixture->store, 4, 9)) {
@@ -254,6 +255,7 @@ static int setup(void **state)
     struct fixture *fixture = calloc(1, sizeof *fixture);
 
     assert_non_null(fixture);
+    fixture->type = &adder_type;
     (void)snprintf(fixture->path, sizeof fixture->path, "raft-group-test-XXXXXX");
     assert_non_null(mkdtemp(fixture->path));
     *state = fixture;
@@ -369,6 +371,62 @@ static void test_raft_group_full_budget_answers_busy(void **state)
     stop(fixture);
 }
 
+static void test_raft_group_full_budget_of_bytes_answers_busy(void **state)
+{
+    static uint8_t payload[4 * 1024 * 1024];
+    static struct command commands[SP_GROUP_PENDING_BYTES_MAX / sizeof payload + 1];
+    struct fixture *fixture = *state;
+    struct sp_iovec piece = { payload, sizeof payload };
+    unsigned count = sizeof commands / sizeof commands[0];
+    int rv = 0;
+
+    start(fixture);
+    wait_ready(fixture);
+    next_order = 0;
+    for (unsigned i = 0; i < count; i++) {
+        assert_int_equal(rv, 0);
+        commands[i] =
+            (struct command){ .submit = { .cb = on_submitted }, .fixture = fixture, .order = i };
+        rv = sp_raft_group_submit(fixture->group, SP_FRAME_COMMAND, &piece, 1, &commands[i].submit);
+    }
+    assert_int_equal(rv, SPATE_ERR_BUSY);
+    stop(fixture);
+}
+
+/* The log of a machine that nobody reads loses its old segments, and a restart does not miss them.
+ */
+static void test_raft_group_log_begins_at_an_old_checkpoint(void **state)
+{
+    static struct command commands[400];
+    static struct sp_machine_type type;
+    struct fixture *fixture = *state;
+    uint64_t sum = 0;
+
+    type = adder_type;
+    type.checkpoints_kept = 2;
+    fixture->type = &type;
+    start(fixture);
+    wait_ready(fixture);
+    for (unsigned i = 0; i < 400; i++) {
+        submit_all(fixture, &commands[i], 1);
+        wait_committed(fixture, i + 1);
+    }
+    sum = fixture->adder.sum;
+    uint64_t first = status_of(fixture).first_index;
+    assert_true(first > 300); /* it rolls after 16 frames (SP_MACHINE_ROLL_BYTES_PER_FRAME) */
+    assert_true(first < status_of(fixture).last_index - 16);
+    stop(fixture);
+
+    start(fixture);
+    wait_ready(fixture);
+    assert_true(status_of(fixture).first_index >= first);
+    assert_int_equal(fixture->adder.sum, sum);
+    assert_true(fixture->adder.applied < 50);
+    submit_all(fixture, commands, 1);
+    wait_committed(fixture, 401);
+    stop(fixture);
+}
+
 /* Some in flight at any time, more bytes in all than the budget holds at once. */
 static void test_raft_group_committed_bytes_go_back_to_the_budget(void **state)
 {
@@ -418,6 +476,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             test_raft_group_closing_cancels_what_waits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_raft_group_full_budget_answers_busy, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_raft_group_full_budget_of_bytes_answers_busy, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_raft_group_log_begins_at_an_old_checkpoint, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_raft_group_committed_bytes_go_back_to_the_budget, setup, teardown),
         cmocka_unit_test(test_raft_group_membership_bytes_depend_on_places_only),

@@ -1,9 +1,12 @@
 #include "wire/records.h"
 
+#include "base/crc32c.h"
 #include "batch_golden.h"
 #include "wire_test.h"
 
 #define BOUND 65536
+#define CRC_AT 17 /* in a RecordBatch v2 */
+#define RECORD_COUNT_AT 57
 
 static struct sp_batch_builder builder;
 
@@ -285,6 +288,17 @@ static void test_records_from_bad_batches_fail_the_pack(void **state)
         assert_int_equal(sp_pack_status(&pack), SPATE_ERR_AGAIN);
     }
     batches[70] ^= 1;
+    sp_pack_init(&pack, &buf);
+    assert_int_equal(sp_batch_to_records(sp_bytes_of(batches, sizeof batches), 0, BOUND, &pack),
+                     SPATE_ERR_CORRUPT);
+    /* Sound but for its count: one record more than there are. */
+    make_batches();
+    batches[RECORD_COUNT_AT + 3] += 1;
+    uint32_t crc = sp_crc32c(0, batches + CRC_AT + 4, sizeof golden_plain - CRC_AT - 4);
+    for (unsigned i = 0; i < 4; i++) {
+        batches[CRC_AT + i] = (uint8_t)(crc >> (24 - 8 * i));
+    }
+    sp_buf_clear(&buf);
     sp_pack_init(&pack, &buf);
     assert_int_equal(sp_batch_to_records(sp_bytes_of(batches, sizeof batches), 0, BOUND, &pack),
                      SPATE_ERR_CORRUPT);
