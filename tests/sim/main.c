@@ -202,9 +202,13 @@ static void add_counts(struct sim_counts *sum, const struct sim_counts *counts)
     uint64_t *to = (uint64_t *)sum;
     const uint64_t *from = (const uint64_t *)counts;
 
+    uint64_t peak = sum->memory_peak_bytes > counts->memory_peak_bytes ? sum->memory_peak_bytes
+                                                                       : counts->memory_peak_bytes;
+
     for (size_t i = 0; i < sizeof *sum / sizeof *to; i++) {
         to[i] += from[i];
     }
+    sum->memory_peak_bytes = peak;
 }
 
 static void print_counts(const struct sim_counts *c)
@@ -235,14 +239,15 @@ static void print_counts(const struct sim_counts *c)
                  (unsigned long long)c->client_deaths,
                  (unsigned long long)c->bit_flips,
                  (unsigned long long)c->deaths_in_call);
-    (void)printf(
-        "  frames=%llu records=%llu acknowledged=%llu unknown=%llu refused=%llu read=%llu\n",
-        (unsigned long long)c->committed_frames,
-        (unsigned long long)c->committed_records,
-        (unsigned long long)c->acknowledged,
-        (unsigned long long)c->unknown,
-        (unsigned long long)c->refused,
-        (unsigned long long)c->read);
+    (void)printf("  frames=%llu records=%llu acknowledged=%llu unknown=%llu refused=%llu read=%llu "
+                 "node_peak_kib=%llu\n",
+                 (unsigned long long)c->committed_frames,
+                 (unsigned long long)c->committed_records,
+                 (unsigned long long)c->acknowledged,
+                 (unsigned long long)c->unknown,
+                 (unsigned long long)c->refused,
+                 (unsigned long long)c->read,
+                 (unsigned long long)(c->memory_peak_bytes / 1024));
 }
 
 /* ---- commands -------------------------------------------------------------------------------- */

@@ -346,6 +346,25 @@ static bool leader_told(uint64_t group_id, char *out_why, unsigned size)
     return true;
 }
 
+void sim_cluster_check_bounds(void)
+{
+    uint64_t bytes_max =
+        SIM_NODE_BYTES_MAX + (sim_cluster.node_count - 1) * (uint64_t)SP_PEER_QUEUE_BYTES_MAX;
+
+    for (unsigned i = 0; i < sim_cluster.node_count; i++) {
+        const struct sim_process *process = sim_cluster.nodes[i].process;
+        if (process->memory_peak_bytes > sim_model.counts.memory_peak_bytes) {
+            sim_model.counts.memory_peak_bytes = process->memory_peak_bytes;
+        }
+        if (process->memory_peak_bytes > bytes_max) {
+            sim_fail("%s has held %llu bytes of memory, more than %llu",
+                     process->name,
+                     (unsigned long long)process->memory_peak_bytes,
+                     (unsigned long long)bytes_max);
+        }
+    }
+}
+
 bool sim_cluster_settled(char *out_why, unsigned size)
 {
     for (unsigned i = 0; i < sim_cluster.node_count; i++) {

@@ -10,6 +10,8 @@
 #include "sim_world.h"
 
 #define SIM_NODES_MAX 7u
+/* Memory of a node under any of these loads, but for what is queued to other nodes. */
+#define SIM_NODE_BYTES_MAX (64ull * 1024 * 1024)
 
 struct sp_leader_table;
 struct sp_node;
@@ -80,6 +82,9 @@ struct sp_raft_group *sim_cluster_group(struct sim_node *node, uint64_t group_id
 
 /* The node that leads the group and serves, or NULL. */
 struct sim_node *sim_cluster_leader(uint64_t group_id);
+
+/* No node has ever held more memory than it may. */
+void sim_cluster_check_bounds(void);
 
 /* True when every group has one serving leader and all replicas have applied all there is;
  * *out_why says what is missing. */

@@ -121,6 +121,7 @@ struct sim_counts {
     uint64_t restarts;
     uint64_t transfers;
     uint64_t refills;
+    uint64_t memory_peak_bytes; /* of one node; the sum over many runs is the largest */
     uint64_t clock_jumps;
     uint64_t stops;
     uint64_t slow_disks;

@@ -37,6 +37,9 @@ static void *enlist(struct block *block, struct sim_process *process, size_t siz
     if (process != NULL) {
         process->memory_count += 1;
         process->memory_bytes += size;
+        if (process->memory_bytes > process->memory_peak_bytes) {
+            process->memory_peak_bytes = process->memory_bytes;
+        }
     }
     return block + 1;
 }

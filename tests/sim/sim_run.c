@@ -143,6 +143,7 @@ static void run_phases(const struct shape *shape)
     }
     sim_clients_read_again();
     wait_for(all_done, SETTLE_US_MAX, "reading everything");
+    sim_cluster_check_bounds();
     sim_model_check_end();
 }
 

@@ -65,6 +65,7 @@ struct sim_process {
     struct sp_list memory; /* of base/mem */
     uint64_t memory_count;
     uint64_t memory_bytes;
+    uint64_t memory_peak_bytes; /* of all lives */
     struct sp_list loops;
     struct sp_list sides;   /* ends of connections, struct sim_side */
     struct sp_list stalled; /* events that came while it was paused */

@@ -338,6 +338,22 @@ static void test_log_idle_keeps_little_memory(void **state)
     test_log_close(&log);
 }
 
+static void test_log_memory_of_durable_frames_is_bounded(void **state)
+{
+    struct test_store *test = *state;
+    struct test_log log;
+
+    assert_int_equal(test_log_create(&log, test, 1), 0);
+    uint64_t before = sp_mem_live_bytes();
+    for (int i = 0; i < 40; i++) {
+        test_log_batch(&log, 1, 1, 100 * 1000, 100);
+        test_log_flush(&log);
+    }
+    assert_true(sp_mem_live_bytes() > before + SP_TAIL_CACHE_BYTES / 2);
+    assert_true(sp_mem_live_bytes() < before + SP_TAIL_CACHE_BYTES + 200 * 1000);
+    test_log_close(&log);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -355,6 +371,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             test_log_follower_append_is_undone_when_memory_ends, setup, teardown),
         cmocka_unit_test_setup_teardown(test_log_idle_keeps_little_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_memory_of_durable_frames_is_bounded, setup, teardown),
     };
     return cmocka_run_group_tests_name("storage/log", tests, NULL, NULL);
 }
