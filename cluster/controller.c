@@ -421,6 +421,17 @@ bool sp_controller_is_confirmed(const struct sp_controller *controller)
     return controller->confirmed;
 }
 
+bool sp_controller_is_current(const struct sp_controller *controller)
+{
+    struct sp_raft_group_status status;
+
+    if (!controller->confirmed || controller->stopped || controller->group == NULL) {
+        return false;
+    }
+    sp_raft_group_status(controller->group, &status);
+    return status.leader_node != 0;
+}
+
 void sp_controller_message(struct sp_controller *controller,
                            uint32_t from_node,
                            const struct sp_peer_message *message)

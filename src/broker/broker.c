@@ -114,7 +114,7 @@ void sp_broker_unknown_topic(struct sp_broker *broker,
 {
     char text[SP_TOPIC_NAME_SIZE_MAX + 120];
 
-    if (!sp_controller_is_confirmed(broker->options.controller)) {
+    if (!sp_controller_is_current(broker->options.controller)) {
         sp_request_fail(request,
                         SPATE_ERR_NOT_READY,
                         "this node is still learning the cluster's metadata: try again");

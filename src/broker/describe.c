@@ -110,7 +110,7 @@ static void pack_metadata_topic(const struct sp_broker *broker,
 static void
 pack_unknown_topic(const struct sp_broker *broker, struct sp_pack *pack, struct sp_bytes name)
 {
-    bool confirmed = sp_controller_is_confirmed(broker->options.controller);
+    bool current = sp_controller_is_current(broker->options.controller);
 
     sp_pack_map(pack, 4);
     sp_pack_text(pack, "name");
@@ -118,7 +118,7 @@ pack_unknown_topic(const struct sp_broker *broker, struct sp_pack *pack, struct 
     sp_pack_text(pack, "id");
     sp_pack_int(pack, -1);
     sp_pack_text(pack, "error");
-    sp_pack_text(pack, spate_error_name(confirmed ? SPATE_ERR_UNKNOWN_TOPIC : SPATE_ERR_NOT_READY));
+    sp_pack_text(pack, spate_error_name(current ? SPATE_ERR_UNKNOWN_TOPIC : SPATE_ERR_NOT_READY));
     sp_pack_text(pack, "partitions");
     sp_pack_array(pack, 0);
 }

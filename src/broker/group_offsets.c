@@ -122,8 +122,8 @@ static const struct sp_state_topic *find_topic(const struct sp_broker *broker,
         topic = sp_state_topic(sp_controller_state(broker->options.controller), text);
     }
     if (topic == NULL) {
-        bool confirmed = sp_controller_is_confirmed(broker->options.controller);
-        *out_code = confirmed ? SPATE_ERR_UNKNOWN_TOPIC : SPATE_ERR_NOT_READY;
+        bool current = sp_controller_is_current(broker->options.controller);
+        *out_code = current ? SPATE_ERR_UNKNOWN_TOPIC : SPATE_ERR_NOT_READY;
         (void)snprintf(error->text, sizeof error->text, "no topic `%.150s`", text);
         return NULL;
     }

@@ -682,6 +682,22 @@ static void test_controller_is_busy_at_its_bounds(void **unused)
     end();
 }
 
+/* Cut off from the others, a node cannot know whether a topic that it lacks was created. */
+static void test_controller_is_current_only_while_it_follows_a_leader(void **unused)
+{
+    (void)unused;
+    begin();
+    fake.status.leader_node = 2;
+    assert_false(sp_controller_is_current(fake.controller)); /* not confirmed yet */
+    fake.status.confirmed = true;
+    fake_wait(60);
+    assert_true(sp_controller_is_current(fake.controller));
+    fake.status.leader_node = 0;
+    assert_true(sp_controller_is_confirmed(fake.controller));
+    assert_false(sp_controller_is_current(fake.controller));
+    end();
+}
+
 static void test_controller_registers_itself_once_confirmed_and_when_different(void **unused)
 {
     static const struct sp_controller_handler handler = { on_changed, on_confirmed, on_failed };
@@ -796,6 +812,7 @@ int main(void)
         cmocka_unit_test(test_controller_lost_submit_without_leader_times_out),
         cmocka_unit_test(test_controller_leader_answers_calls),
         cmocka_unit_test(test_controller_is_busy_at_its_bounds),
+        cmocka_unit_test(test_controller_is_current_only_while_it_follows_a_leader),
         cmocka_unit_test(test_controller_registers_itself_once_confirmed_and_when_different),
         cmocka_unit_test(test_controller_restore_confirms_again_and_node_changes_reach_transport),
         cmocka_unit_test(test_controller_stop_cancels_what_is_pending),

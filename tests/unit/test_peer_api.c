@@ -131,6 +131,12 @@ static void test_peer_api_every_kind_round_trips(void **state)
     sp_peer_raft_encode(&entry, entries + SP_PEER_RAFT_SIZE);
     sp_peer_raft_decode(entries + SP_PEER_RAFT_SIZE, &entry_back);
     assert_memory_equal(&entry, &entry_back, sizeof entry);
+    const struct sp_peer_leader leader = { .group_id = 1, .term = 2, .node_id = 3, .lagging = 5 };
+    struct sp_peer_leader leader_back;
+    uint8_t leader_bytes[SP_PEER_LEADER_SIZE];
+    sp_peer_leader_encode(&leader, leader_bytes);
+    sp_peer_leader_decode(leader_bytes, &leader_back);
+    assert_memory_equal(&leader, &leader_back, sizeof leader);
 
     for (int kind = SP_PEER_FORM; kind <= SP_PEER_FORMED; kind++) {
         struct sp_peer_message form = { .kind = (enum sp_peer_kind)kind,
