@@ -65,8 +65,8 @@ uint32_t sp_controller_leader(const struct sp_controller *controller);
 /* True once handler.confirmed was called. */
 bool sp_controller_is_confirmed(const struct sp_controller *controller);
 
-/* True if, besides, this node follows a controller now: what its state does not know does not exist.
- * A node that is cut off may have missed it. */
+/* True if, besides, this node follows a controller now: what its state does not know does not
+ * exist. A node that is cut off may have missed it. */
 bool sp_controller_is_current(const struct sp_controller *controller);
 
 /* ---- asking for changes ---------------------------------------------------------------------- */
