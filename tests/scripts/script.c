@@ -101,16 +101,16 @@ static void print_difference(const struct range *recorded, const struct range *a
             match += 1;
         }
         if (match == actual->end) {
-            (void)printf("-%s\n", recorded->text->lines[i]);
+            (void)printf("- %s\n", recorded->text->lines[i]);
             continue;
         }
         for (; j < match; j++) {
-            (void)printf("+%s\n", actual->text->lines[j]);
+            (void)printf("+ %s\n", actual->text->lines[j]);
         }
-        (void)printf(" %s\n", actual->text->lines[j++]);
+        (void)printf("  %s\n", actual->text->lines[j++]);
     }
     for (; j < actual->end; j++) {
-        (void)printf("+%s\n", actual->text->lines[j]);
+        (void)printf("+ %s\n", actual->text->lines[j]);
     }
 }
 
@@ -143,6 +143,7 @@ static void run_commands(struct run *run, unsigned first, unsigned end)
     memset(script->lost, 0, sizeof script->lost);
     for (unsigned i = first; i < end; i++) {
         if (!is_comment(&run->old, i)) {
+            script->line = i + 1;
             run_command(script, run->old.lines[i]);
         }
     }
@@ -237,7 +238,9 @@ static void rewrite(const struct run *run)
 
 static bool run_file(const char *path, bool rewriting)
 {
-    struct run run = { .path = path, .rewriting = rewriting, .script = { .shown = SHOW_DEFAULT } };
+    struct run run = { .path = path,
+                       .rewriting = rewriting,
+                       .script = { .path = path, .shown = SHOW_DEFAULT } };
     FILE *file = fopen(path, "r");
 
     if (file == NULL) {
@@ -246,12 +249,17 @@ static bool run_file(const char *path, bool rewriting)
     }
     text_read(&run.old, file);
     (void)fclose(file);
+    if (run.old.count == 0) {
+        (void)fprintf(stderr, "%s: not a script\n", path);
+        exit(2);
+    }
     do_file(&run);
     if (rewriting && run.differs) {
         rewrite(&run);
     }
     if (run.script.failed) {
-        (void)printf("%s: an expectation was not met\n", path);
+        (void)printf("%s: an expectation was not met, or a node not elected: look for FAILED\n",
+                     path);
     }
     text_free(&run.old);
     text_free(&run.new);
@@ -264,7 +272,7 @@ int main(int argc, char **argv)
     int first = rewriting ? 2 : 1;
     bool good = true;
 
-    if (argc <= first) {
+    if (argc <= first || argv[first][0] == '-') {
         (void)fprintf(stderr, "usage: script [--rewrite] FILE...\n");
         return 2;
     }

@@ -62,6 +62,8 @@ struct view {
 struct script {
     struct world *world; /* NULL before the command `nodes` */
     FILE *out;           /* output of the block that runs */
+    const char *path;    /* of the script, and the line that runs */
+    unsigned line;
     uint64_t began_ms;   /* of the block */
     unsigned shown;
     bool failed;             /* an expectation was not met */

@@ -13,7 +13,7 @@ void words_refuse(const struct words *words, const char *format, ...)
     va_list arguments;
 
     (void)fflush(NULL);
-    (void)fprintf(stderr, "command");
+    (void)fprintf(stderr, "%s:%u:", words->script->path, words->script->line);
     for (unsigned i = 0; i < words->count; i++) {
         (void)fprintf(stderr, " %s", words->word[i]);
     }

@@ -1,14 +1,15 @@
-/* sim: runs simulated clusters by seed. Every seed runs in a process of its own, so that an abort
- * in production code fails that seed and no other. */
+/* sim: runs simulated clusters by seed. */
 #include <argp.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
+#include "sim_child.h"
 #include "sim_run.h"
 #include "sim_world.h"
+
+#define SEED_MAX (UINT64_MAX / 64)
 
 enum {
     OPTION_SEED = 1000,
@@ -26,30 +27,37 @@ enum {
     OPTION_NAMED,
     SEEDS_NAMED_MAX = 1024,
     JOBS_MAX = 16,
-    SECONDS_MAX = 120, /* of one seed; a healthy one takes less than one */
+    VACUOUS_PERCENT_MAX = 10,
 };
 
-static const char doc[] = "Runs whole clusters under virtual time, each decided by one seed.\v"
-                          "Examples:\n"
-                          "  sim --seed 7              one run; prints its event hash\n"
-                          "  sim --seed 7 --replay     the same with its timeline\n"
-                          "  sim --seeds 1..300        many runs, and how often what was reached\n"
-                          "  sim --seed 7 --shrink     fewer faults that still fail\n";
+#define FAULT_NAME(name, text) " " #text
+static const char doc[] =
+    "Runs whole clusters under virtual time, each decided by one seed.\v"
+    "Examples:\n"
+    "  sim --seed 8              one run; prints its event hash\n"
+    "  sim --seed 8 --replay     the same with its timeline\n"
+    "  sim --seeds 1..300        many runs, and how often what was reached\n"
+    "  sim --seed 8 --shrink     fewer faults that still fail\n"
+    "Faults:" SIM_FAULT_LIST(
+        FAULT_NAME) "\n"
+                    "Ends with 0 when nothing failed, 1 when a seed did (or, with --shrink, "
+                    "did not), 2 when the arguments make no sense.\n";
+#undef FAULT_NAME
 
 static const struct argp_option options[] = {
     { "seed", OPTION_SEED, "N", 0, "Run one seed", 0 },
     { "seeds", OPTION_SEEDS, "A..B", 0, "Run these seeds", 0 },
     { "replay", OPTION_REPLAY, NULL, 0, "Write the timeline to standard error", 0 },
-    { "calm", OPTION_CALM, NULL, 0, "No faults", 0 },
+    { "calm", OPTION_CALM, NULL, 0, "No faults, but perhaps the power cut at the end", 0 },
     { "without", OPTION_WITHOUT, "FAULT", 0, "Leave one kind of fault out; may be repeated", 0 },
-    { "fault-ms", OPTION_FAULT_MS, "N", 0, "End the fault phase after N milliseconds", 0 },
+    { "fault-ms", OPTION_FAULT_MS, "N", 0, "End the fault phase N milliseconds after it began", 0 },
     { "jobs", OPTION_JOBS, "N", 0, "Seeds that run at once (2)", 0 },
     { "shrink", OPTION_SHRINK, NULL, 0, "Leave out what the failure does not need", 0 },
     { "first", OPTION_FIRST, NULL, 0, "Stop at the first seed that fails", 0 },
     { "reach", OPTION_REACH, NULL, 0, "Fail when some kind of event was never reached", 0 },
     { "twice", OPTION_TWICE, NULL, 0, "Run each seed twice; the hashes must be the same", 0 },
     { "named", OPTION_NAMED, "FILE", 0, "Run the seeds that stand first in the lines of FILE", 0 },
-    { "profile", OPTION_PROFILE, NULL, 0, "Print speed and size of the run", 0 },
+    { "profile", OPTION_PROFILE, NULL, 0, "Print what one run has reached", 0 },
     { 0 },
 };
 
@@ -66,22 +74,50 @@ struct arguments {
     struct sim_run_options run;
 };
 
+/* A whole number between `min` and `max`; anything else ends the program. */
+static uint64_t parse_number(
+    struct argp_state *state, const char *option, const char *text, uint64_t min, uint64_t max)
+{
+    char *end = NULL;
+
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    if (errno != 0 || text[0] < '0' || text[0] > '9' || *end != '\0' || number < min ||
+        number > max) {
+        argp_error(state,
+                   "--%s: `%s` is not a number from %llu to %llu",
+                   option,
+                   text,
+                   (unsigned long long)min,
+                   (unsigned long long)max);
+    }
+    return number;
+}
+
+static void parse_range(struct argp_state *state, char *text, struct arguments *arguments)
+{
+    char *dots = strstr(text, "..");
+
+    if (dots == NULL) {
+        argp_error(state, "--seeds: `%s` is not of the form FIRST..LAST, as in 1..300", text);
+        return;
+    }
+    *dots = '\0';
+    arguments->first = parse_number(state, "seeds", text, 0, SEED_MAX);
+    arguments->last = parse_number(state, "seeds", dots + 2, arguments->first, SEED_MAX);
+}
+
 static error_t parse_option(int key, char *text, struct argp_state *state)
 {
     struct arguments *arguments = state->input;
-    char *end = NULL;
 
     switch (key) {
     case OPTION_SEED:
-        arguments->first = strtoull(text, NULL, 10);
+        arguments->first = parse_number(state, "seed", text, 0, SEED_MAX);
         arguments->last = arguments->first;
         return 0;
     case OPTION_SEEDS:
-        arguments->first = strtoull(text, &end, 10);
-        if (strncmp(end, "..", 2) != 0) {
-            argp_error(state, "--seeds: A..B");
-        }
-        arguments->last = strtoull(end + 2, NULL, 10);
+        parse_range(state, text, arguments);
         return 0;
     case OPTION_REPLAY:
         arguments->run.timeline = true;
@@ -91,15 +127,16 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         return 0;
     case OPTION_WITHOUT:
         if (sim_fault_find(text) == SIM_FAULTS) {
-            argp_error(state, "--without: no fault is called %s", text);
+            argp_error(state, "--without: no fault is called %s, see --help", text);
         }
         arguments->run.without |= 1u << sim_fault_find(text);
         return 0;
     case OPTION_FAULT_MS:
-        arguments->run.fault_us_max = strtoull(text, NULL, 10) * SIM_MS;
+        arguments->run.fault_us_max =
+            parse_number(state, "fault-ms", text, 1, 3600 * 1000) * SIM_MS;
         return 0;
     case OPTION_JOBS:
-        arguments->jobs = (unsigned)strtoul(text, NULL, 10);
+        arguments->jobs = (unsigned)parse_number(state, "jobs", text, 1, JOBS_MAX);
         return 0;
     case OPTION_SHRINK:
         arguments->shrink = true;
@@ -122,67 +159,6 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
     default:
         return ARGP_ERR_UNKNOWN;
     }
-}
-
-/* ---- one seed in a process of its own -------------------------------------------------------- */
-
-struct child {
-    pid_t pid; /* 0: free */
-    int fd;
-    uint64_t seed;
-};
-
-static void start_child(struct child *child, const struct sim_run_options *run)
-{
-    int fds[2];
-
-    (void)fflush(NULL);
-    if (pipe(fds) != 0 || (child->pid = fork()) < 0) {
-        perror("sim");
-        exit(2);
-    }
-    child->seed = run->seed;
-    child->fd = fds[0];
-    if (child->pid == 0) {
-        struct sim_result result;
-        (void)close(fds[0]);
-        (void)alarm(SECONDS_MAX);
-        sim_run(run, &result);
-        if (write(fds[1], &result, sizeof result) != (ssize_t)sizeof result) {
-            _exit(2);
-        }
-        _exit(0);
-    }
-    (void)close(fds[1]);
-}
-
-/* Waits for the child; a death without a result is a failure too. */
-static void finish_child(struct child *child, struct sim_result *out_result)
-{
-    int status = 0;
-    ssize_t got = read(child->fd, out_result, sizeof *out_result);
-
-    (void)close(child->fd);
-    (void)waitpid(child->pid, &status, 0);
-    child->pid = 0;
-    if (got != (ssize_t)sizeof *out_result) {
-        memset(out_result, 0, sizeof *out_result);
-        out_result->failed = true;
-        (void)snprintf(out_result->failure,
-                       sizeof out_result->failure,
-                       WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM
-                           ? "does not end (signal %d)"
-                           : "the program died (signal %d)",
-                       WIFSIGNALED(status) ? WTERMSIG(status) : 0);
-    }
-}
-
-static void run_one(const struct sim_run_options *run, struct sim_result *out_result)
-{
-    struct child child = { 0 };
-
-    start_child(&child, run);
-    finish_child(&child, out_result);
 }
 
 /* ---- printing -------------------------------------------------------------------------------- */
@@ -258,7 +234,7 @@ static int command_one(const struct arguments *arguments)
     struct sim_result result;
 
     run.seed = arguments->first;
-    run_one(&run, &result);
+    sim_child_run(&run, &result);
     (void)printf("seed=%llu hash=%016llx events=%llu time_ms=%llu\n",
                  (unsigned long long)run.seed,
                  (unsigned long long)result.hash,
@@ -278,6 +254,7 @@ struct sum {
     struct sim_counts counts;
     uint64_t ended;
     uint64_t failures;
+    uint64_t vacuous; /* no record was committed: what else happened proves nothing */
     uint64_t events;
     uint64_t time_us;
 };
@@ -287,7 +264,11 @@ static void add_result(struct sum *sum, uint64_t seed, const struct sim_result *
     sum->ended += 1;
     sum->events += result->events;
     sum->time_us += result->time_us;
-    add_counts(&sum->counts, &result->counts);
+    if (result->counts.committed_records == 0) {
+        sum->vacuous += 1;
+    } else {
+        add_counts(&sum->counts, &result->counts);
+    }
     if (result->failed) {
         sum->failures += 1;
         print_failure(seed, result);
@@ -334,20 +315,20 @@ static bool reached(const struct sim_counts *c)
 static void
 run_seeds(const struct arguments *arguments, const uint64_t *seeds, uint64_t count, struct sum *sum)
 {
-    struct child children[JOBS_MAX] = { 0 };
+    struct sim_child children[JOBS_MAX] = { 0 };
     uint64_t hashes[JOBS_MAX] = { 0 };
     /* Two at a time are the two runs of one seed. */
     unsigned jobs = arguments->twice ? 2 : arguments->jobs < JOBS_MAX ? arguments->jobs : JOBS_MAX;
     uint64_t runs = arguments->twice ? 2 * count : count;
 
     for (uint64_t i = 0; i < runs + jobs; i++) {
-        struct child *child = &children[i % jobs];
+        struct sim_child *child = &children[i % jobs];
         struct sim_run_options run = arguments->run;
         struct sim_result result;
 
         if (child->pid != 0) {
             uint64_t seed = child->seed;
-            finish_child(child, &result);
+            sim_child_finish(child, &result);
             add_result(sum, seed, &result);
             if (arguments->twice && i % 2 == 1) {
                 compare_hash(sum, seed, hashes[0], result.hash);
@@ -356,7 +337,7 @@ run_seeds(const struct arguments *arguments, const uint64_t *seeds, uint64_t cou
         }
         if (i < runs && !(arguments->first_only && sum->failures > 0)) {
             run.seed = seeds[arguments->twice ? i / 2 : i];
-            start_child(child, &run);
+            sim_child_start(child, &run);
         }
     }
 }
@@ -367,14 +348,20 @@ static int command_many(const struct arguments *arguments, const uint64_t *seeds
     bool good = true;
 
     run_seeds(arguments, seeds, count, &sum);
-    (void)printf("%llu seeds, %llu failed; %llu simulated seconds, %llu events\n",
+    (void)printf("%llu seeds, %llu failed, %llu without a record; %llu simulated seconds, %llu "
+                 "events\n",
                  (unsigned long long)sum.ended,
                  (unsigned long long)sum.failures,
+                 (unsigned long long)sum.vacuous,
                  (unsigned long long)(sum.time_us / SIM_SECOND),
                  (unsigned long long)sum.events);
     print_counts(&sum.counts);
     if (arguments->reach) {
         good = reached(&sum.counts);
+        if (sum.vacuous * 100 > sum.ended * VACUOUS_PERCENT_MAX) {
+            (void)printf("too many runs without a record\n");
+            good = false;
+        }
     }
     return good && sum.failures == 0 ? 0 : 1;
 }
@@ -401,55 +388,45 @@ static int command_named(const struct arguments *arguments)
         perror(arguments->named);
         return 2;
     }
-    while (count < SEEDS_NAMED_MAX && fgets(line, sizeof line, file) != NULL) {
+    while (fgets(line, sizeof line, file) != NULL) {
         char *end = line;
-        seeds[count] = strtoull(line, &end, 10);
-        count += end != line;
+        if (line[0] == '#' || line[0] == '\n') {
+            continue;
+        }
+        if (count < SEEDS_NAMED_MAX) {
+            seeds[count] = strtoull(line, &end, 10);
+        }
+        if (end == line || *end != ' ') {
+            (void)fprintf(stderr, "sim: %s: `%.40s...` is no seed\n", arguments->named, line);
+            return 2;
+        }
+        count += 1;
     }
     (void)fclose(file);
+    if (count == 0) {
+        (void)fprintf(stderr, "sim: %s names no seed\n", arguments->named);
+        return 2;
+    }
     return command_many(arguments, seeds, count);
 }
 
-/* Leaves out kinds of faults, then shortens the fault phase, as long as the seed still fails. */
 static int command_shrink(const struct arguments *arguments)
 {
     struct sim_run_options run = arguments->run;
     struct sim_result result;
 
     run.seed = arguments->first;
-    run_one(&run, &result);
+    sim_child_run(&run, &result);
     if (!result.failed) {
         (void)printf("seed %llu does not fail\n", (unsigned long long)run.seed);
         return 1;
     }
-    for (unsigned i = 0; i < SIM_FAULTS; i++) {
-        struct sim_run_options fewer = run;
-        struct sim_result again;
-        fewer.without |= 1u << i;
-        run_one(&fewer, &again);
-        if (again.failed) {
-            run = fewer;
-            result = again;
-        }
+    print_failure(run.seed, &result);
+    sim_shrink(&run, &result);
+    (void)printf("%s --seed %llu --replay", program_invocation_name, (unsigned long long)run.seed);
+    if (run.fault_us_max > 0) {
+        (void)printf(" --fault-ms %llu", (unsigned long long)(run.fault_us_max / SIM_MS));
     }
-    uint64_t low_us = 0;
-    uint64_t high_us = result.fault_us > 0 ? result.fault_us : 30 * SIM_SECOND;
-    while (high_us - low_us > 50 * SIM_MS) {
-        struct sim_run_options shorter = run;
-        struct sim_result again;
-        shorter.fault_us_max = (low_us + high_us) / 2;
-        run_one(&shorter, &again);
-        if (again.failed) {
-            high_us = shorter.fault_us_max;
-            run = shorter;
-            result = again;
-        } else {
-            low_us = shorter.fault_us_max;
-        }
-    }
-    (void)printf("sim --seed %llu --fault-ms %llu",
-                 (unsigned long long)run.seed,
-                 (unsigned long long)(high_us / SIM_MS));
     for (unsigned i = 0; i < SIM_FAULTS; i++) {
         if ((run.without >> i & 1) != 0) {
             (void)printf(" --without %s", sim_fault_name((enum sim_fault)i));
@@ -467,6 +444,10 @@ int main(int argc, char **argv)
 
     argp_err_exit_status = 2;
     (void)argp_parse(&parser, argc, argv, 0, NULL, &arguments); /* exits on its own errors */
+    if (arguments.shrink && (arguments.named != NULL || arguments.first != arguments.last)) {
+        (void)fprintf(stderr, "sim: --shrink takes one --seed\n");
+        return 2;
+    }
     if (arguments.named != NULL) {
         return command_named(&arguments);
     }
@@ -477,7 +458,7 @@ int main(int argc, char **argv)
     if (arguments.shrink) {
         return command_shrink(&arguments);
     }
-    if (arguments.first == arguments.last && !arguments.twice) {
+    if (arguments.first == arguments.last && !arguments.twice && !arguments.reach) {
         return command_one(&arguments);
     }
     return command_range(&arguments);

@@ -416,10 +416,28 @@ static int run_child(uint64_t first, uint64_t count)
     return status != 0;
 }
 
+static uint64_t argument(int argc, char **argv, int number, uint64_t otherwise)
+{
+    char *end = NULL;
+
+    if (argc <= number) {
+        return otherwise;
+    }
+    unsigned long long value = strtoull(argv[number], &end, 10);
+    if (argv[number][0] < '0' || argv[number][0] > '9' || *end != '\0' || value == 0) {
+        (void)fprintf(stderr,
+                      "usage: powercut [WORLDS (2000) [FIRST (1)]]\n"
+                      "Kills the storage layer alone, %d times in each world, and recovers it.\n",
+                      (int)LIVES);
+        exit(2);
+    }
+    return value;
+}
+
 int main(int argc, char **argv)
 {
-    uint64_t worlds = argc > 1 ? strtoull(argv[1], NULL, 10) : 2000;
-    uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+    uint64_t worlds = argument(argc, argv, 1, 2000);
+    uint64_t first = argument(argc, argv, 2, 1);
     int failed = 0;
 
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -91,6 +91,21 @@ struct sent {
     bool reported;
 };
 
+/* The timeline shows the first of a row of refusals. */
+static void note_refused(const struct sent *sent, const struct spate_delivery *delivery)
+{
+    static uint64_t quiet_until_us[SIM_WRITERS_MAX];
+
+    if (sim.now_us >= quiet_until_us[sent->writer]) {
+        sim_note("records from %u of writer %u on are refused: %s %s",
+                 sent->number,
+                 sent->writer,
+                 spate_error_name(delivery->status),
+                 delivery->text);
+    }
+    quiet_until_us[sent->writer] = sim.now_us + 500 * SIM_MS;
+}
+
 static void on_delivery(void *arg, const struct spate_delivery *delivery)
 {
     struct sent *sent = delivery->opaque;
@@ -109,11 +124,7 @@ static void on_delivery(void *arg, const struct spate_delivery *delivery)
         sim_model.counts.unknown += 1;
         break;
     default:
-        sim_note("record %u of writer %u refused: %s %s",
-                 sent->number,
-                 sent->writer,
-                 spate_error_name(delivery->status),
-                 delivery->text);
+        note_refused(sent, delivery);
         sim_model_refused(sent->writer, sent->place, sent->number, delivery->status);
         break;
     }

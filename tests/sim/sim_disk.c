@@ -15,6 +15,13 @@ enum {
 
 static uint64_t cost_us;
 
+static const char *const call_names[SIM_DISK_CALLS] = {
+    [SIM_DISK_READ] = "read",
+    [SIM_DISK_WRITE] = "write",
+    [SIM_DISK_SYNC] = "sync",
+    [SIM_DISK_NAMES] = "change of names",
+};
+
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
 /* Sets the size; new bytes are zero. */
@@ -301,7 +308,7 @@ int sim_disk_begin_call(struct sim_disk *disk, enum sim_disk_call call, uint64_t
     if (disk->fail_in[call] > 0) {
         disk->fail_in[call] -= 1;
         if (disk->fail_in[call] == 0) {
-            sim_note("disk error in call kind %d", (int)call);
+            sim_note("disk error: a %s fails", call_names[call]);
             return SPATE_ERR_IO;
         }
     }

@@ -1,6 +1,7 @@
 #include "sim_faults.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -31,11 +32,20 @@ static struct sim_node *some_node(struct sp_rand *rand)
     return &sim_cluster.nodes[sp_rand_below(rand, sim_cluster.node_count)];
 }
 
+/* The same, for the timeline. */
+static struct sim_node *struck_node(struct sp_rand *rand)
+{
+    struct sim_node *node = some_node(rand);
+
+    sim_note("it strikes %s%s", node->process->name, node->process->alive ? "" : ", which is down");
+    return node;
+}
+
 /* ---- processes ------------------------------------------------------------------------------- */
 
 static void strike_kill(struct sp_rand *rand)
 {
-    struct sim_node *node = some_node(rand);
+    struct sim_node *node = struck_node(rand);
 
     sim_model.counts.kills += node->process->alive;
     sim_cluster_kill(node, SIM_DEATH_KILL);
@@ -43,7 +53,7 @@ static void strike_kill(struct sp_rand *rand)
 
 static void strike_power(struct sp_rand *rand)
 {
-    struct sim_node *node = some_node(rand);
+    struct sim_node *node = struck_node(rand);
 
     sim_model.counts.power_cuts += node->process->alive;
     sim_cluster_kill(node, SIM_DEATH_POWER);
@@ -52,7 +62,7 @@ static void strike_power(struct sp_rand *rand)
 /* Half of these deaths come soon after the next start, so that recovery itself is struck. */
 static void strike_death_in_call(struct sp_rand *rand)
 {
-    struct sim_node *node = some_node(rand);
+    struct sim_node *node = struck_node(rand);
     uint64_t calls = sim_between(rand, 1, 40);
 
     if (sim_one_in(rand, 2)) {
@@ -75,7 +85,7 @@ static void strike_power_all(struct sp_rand *rand)
 static void strike_stop(struct sp_rand *rand)
 {
     sim_model.counts.stops += 1;
-    sim_cluster_stop(some_node(rand));
+    sim_cluster_stop(struck_node(rand));
 }
 
 static void on_pause_over(void *arg)
@@ -85,7 +95,7 @@ static void on_pause_over(void *arg)
 
 static void strike_pause(struct sp_rand *rand)
 {
-    struct sim_process *process = some_node(rand)->process;
+    struct sim_process *process = struck_node(rand)->process;
     uint64_t time_us = sim_one_in(rand, 2) ? sim_between(rand, 100 * SIM_MS, SIM_SECOND)
                                            : sim_between(rand, SIM_SECOND, 6 * SIM_SECOND);
 
@@ -110,6 +120,7 @@ static void strike_transfer(struct sp_rand *rand)
 
 /* Ways that are closed together: bit k of row i closes the way from process i to process k. */
 struct partition {
+    unsigned number;
     uint64_t closed[SIM_PROCESSES_MAX];
     bool over;
     struct partition *next;
@@ -137,8 +148,31 @@ static void end_partition(void *arg)
     if (!partition->over) {
         partition->over = true;
         change_ways(partition, -1);
-        sim_note("a partition heals");
+        sim_note("partition %u heals", partition->number);
     }
+}
+
+static void note_partition(const struct partition *partition, const char *shape, uint64_t time_us)
+{
+    char ways[400] = "";
+    size_t size = 0;
+
+    for (unsigned from = 0; from < sim.process_count; from++) {
+        for (unsigned to = 0; to < sim.process_count && size < sizeof ways; to++) {
+            if ((partition->closed[from] >> to & 1) != 0) {
+                size += (size_t)snprintf(ways + size,
+                                         sizeof ways - size,
+                                         " %s->%s",
+                                         sim_process_name(from),
+                                         sim_process_name(to));
+            }
+        }
+    }
+    sim_note("partition %u, %s, for %llu ms:%s",
+             partition->number,
+             shape,
+             (unsigned long long)(time_us / SIM_MS),
+             ways);
 }
 
 static void close_way(struct partition *partition, uint64_t from, uint64_t to, bool both)
@@ -208,6 +242,8 @@ static void isolate(struct partition *partition, struct sp_rand *rand)
 
 static void strike_partition(struct sp_rand *rand)
 {
+    static const char *const shapes[] = { "one way",  "a node alone", "a node alone",
+                                          "a bridge", "a ring",       "two sides" };
     struct partition *partition = sim_alloc(sizeof *partition);
     uint64_t shape = sp_rand_below(rand, 6);
     uint64_t time_us = sim_one_in(rand, 2) ? sim_between(rand, 100 * SIM_MS, 2 * SIM_SECOND)
@@ -234,10 +270,9 @@ static void strike_partition(struct sp_rand *rand)
         split(partition, rand, false);
         break;
     }
-    sim_note("a partition of shape %llu for %llu ms",
-             (unsigned long long)shape,
-             (unsigned long long)(time_us / SIM_MS));
     sim_model.counts.partitions += 1;
+    partition->number = (unsigned)sim_model.counts.partitions;
+    note_partition(partition, shapes[shape], time_us);
     partition->next = partitions;
     partitions = partition;
     change_ways(partition, 1);
@@ -290,7 +325,7 @@ static void on_slow_disk_over(void *arg)
 
 static void strike_slow_disk(struct sp_rand *rand)
 {
-    struct sim_disk *disk = some_node(rand)->process->disk;
+    struct sim_disk *disk = struck_node(rand)->process->disk;
 
     sim_model.counts.slow_disks += 1;
     disk->latency_factor = (unsigned)sim_between(rand, 5, 300);
@@ -303,7 +338,7 @@ static void strike_slow_disk(struct sp_rand *rand)
 
 static void strike_disk_error(struct sp_rand *rand)
 {
-    struct sim_node *node = some_node(rand);
+    struct sim_node *node = struck_node(rand);
     uint64_t call = sp_rand_below(rand, SIM_DISK_CALLS);
 
     if (node->process->alive) {
@@ -320,7 +355,7 @@ static void on_disk_full_over(void *arg)
 
 static void strike_disk_full(struct sp_rand *rand)
 {
-    struct sim_node *node = some_node(rand);
+    struct sim_node *node = struck_node(rand);
     struct sim_disk *disk = node->process->disk;
 
     node->disk_suspect = true;
@@ -352,16 +387,17 @@ static void strike_bit_flip(struct sp_rand *rand)
 
 static void strike_clock_rate(struct sp_rand *rand)
 {
-    struct sim_process *process = some_node(rand)->process;
+    struct sim_process *process = struck_node(rand)->process;
     uint32_t ppm = sim_one_in(rand, 4) ? (uint32_t)sim_between(rand, 500000, 2000000)
                                        : (uint32_t)sim_between(rand, 950000, 1050000);
 
+    sim_note("clock at %u ppm", ppm);
     sim_process_set_rate(process, ppm);
 }
 
 static void strike_clock_jump(struct sp_rand *rand)
 {
-    struct sim_process *process = some_node(rand)->process;
+    struct sim_process *process = struck_node(rand)->process;
     int64_t jump_ms = (int64_t)sim_between(rand, 0, 7200000) - 3600000;
 
     sim_model.counts.clock_jumps += 1;

@@ -138,6 +138,8 @@ void sim_model_leads(uint32_t node, uint64_t group_id, uint64_t term)
     group->leaders[group->leader_count].node = node;
     group->leader_count += 1;
     sim_model.counts.elections += 1;
+    sim_note(
+        "leads group %llu in term %llu", (unsigned long long)group_id, (unsigned long long)term);
 }
 
 /* ---- commits --------------------------------------------------------------------------------- */

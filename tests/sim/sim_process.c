@@ -147,6 +147,17 @@ void sim_memory_drop(struct sim_process *process)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+const char *sim_process_name(uint32_t id)
+{
+    SP_LIST_EACH (node, &sim.processes) {
+        const struct sim_process *process = SP_LIST_ENTRY(node, struct sim_process, node);
+        if (process->id == id) {
+            return process->name;
+        }
+    }
+    return "nobody";
+}
+
 struct sim_process *sim_process_new(const char *name, const char *host)
 {
     struct sim_process *process = sim_alloc(sizeof *process);

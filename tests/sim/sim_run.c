@@ -41,7 +41,7 @@ static void draw_shape(const struct sim_run_options *options, struct shape *out)
     out->clients.churners = sim_one_in(rand, 2) ? (unsigned)sim_between(rand, 1, 3) : 0;
     out->latency_us = sim_one_in(rand, 5) ? 3000 : sim_between(rand, 50, 400);
     out->fault_us = sim_between(rand, 3 * SIM_SECOND, 25 * SIM_SECOND);
-    out->faults_at_once = sim_one_in(rand, 4);
+    out->faults_at_once = sim_one_in(rand, 8);
     out->final_power_cut = sim_one_in(rand, 2);
     sim_clients.churn_max = (unsigned)sim_between(rand, 5, SIM_CHURN_MAX);
     sim_clients.pause_us = sim_between(rand, 2 * SIM_MS, 60 * SIM_MS);

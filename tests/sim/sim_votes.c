@@ -87,6 +87,27 @@ static struct vote durable_vote(const struct sim_node *node, uint64_t group_id, 
     return best;
 }
 
+static const char *kind_name(uint32_t kind)
+{
+    switch ((enum sp_peer_raft_kind)kind) {
+    case SP_PEER_APPEND:
+        return "an append";
+    case SP_PEER_APPEND_RESULT:
+        return "an answer to an append";
+    case SP_PEER_VOTE:
+        return "a request for a vote";
+    case SP_PEER_VOTE_RESULT:
+        return "a vote";
+    case SP_PEER_INSTALL:
+        return "a part of a checkpoint";
+    case SP_PEER_TIMEOUT_NOW:
+        return "the leadership";
+    case SP_PEER_INSTALL_RESULT:
+        return "an answer to a part of a checkpoint";
+    }
+    return "a message";
+}
+
 static void check_message(const struct sp_peer_raft *raft)
 {
     const struct sim_node *node = sim.current->owner;
@@ -102,11 +123,10 @@ static void check_message(const struct sp_peer_raft *raft)
     struct vote durable = durable_vote(node, raft->group_id, raft->from);
     if (durable.term < raft->term ||
         (vote != 0 && durable.term == raft->term && durable.vote != vote)) {
-        sim_fail("%s group %llu: a message of kind %u in term %llu leaves, durable are term %llu "
-                 "and vote %llu",
+        sim_fail("%s group %llu: %s in term %llu leaves, durable are term %llu and vote %llu",
                  node->process->name,
                  (unsigned long long)raft->group_id,
-                 raft->kind,
+                 kind_name(raft->kind),
                  (unsigned long long)raft->term,
                  (unsigned long long)durable.term,
                  (unsigned long long)durable.vote);

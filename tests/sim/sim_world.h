@@ -153,6 +153,9 @@ uint64_t sim_with_tail(struct sp_rand *rand, uint64_t usual);
 /* A process that does not run yet. */
 struct sim_process *sim_process_new(const char *name, const char *host);
 
+/* Name of the process with that id. */
+const char *sim_process_name(uint32_t id);
+
 /* It runs from now on; the caller then enters it and starts something. */
 void sim_process_start(struct sim_process *process);
 

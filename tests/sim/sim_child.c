@@ -1,0 +1,138 @@
+#include "sim_child.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "sim_world.h"
+
+enum {
+    SECONDS_MAX = 120, /* of one seed; a healthy one takes less than one */
+};
+
+static int result_fd;
+
+/* Says when and where before the process ends; the assertion itself is on standard error. */
+static void on_death(int number)
+{
+    static struct sim_result result;
+
+    result.failed = true;
+    result.time_us = sim.now_us;
+    result.events = sim.events;
+    (void)snprintf(result.failure,
+                   sizeof result.failure,
+                   "the program died in %s (signal %d)",
+                   sim.current != NULL ? sim.current->name : "the world",
+                   number);
+    (void)fprintf(stderr, "(seed %llu)\n", (unsigned long long)sim.seed);
+    (void)!write(result_fd, &result, sizeof result); /* else the parent sees a death only */
+    _exit(2);
+}
+
+void sim_child_start(struct sim_child *child, const struct sim_run_options *run)
+{
+    int fds[2];
+
+    (void)fflush(NULL);
+    if (pipe(fds) != 0 || (child->pid = fork()) < 0) {
+        perror("sim");
+        exit(2);
+    }
+    child->seed = run->seed;
+    child->fd = fds[0];
+    if (child->pid == 0) {
+        struct sim_result result;
+        (void)close(fds[0]);
+        (void)alarm(SECONDS_MAX);
+        result_fd = fds[1];
+        (void)signal(SIGABRT, on_death);
+        (void)signal(SIGSEGV, on_death);
+        sim_run(run, &result);
+        if (write(fds[1], &result, sizeof result) != (ssize_t)sizeof result) {
+            _exit(2);
+        }
+        _exit(0);
+    }
+    (void)close(fds[1]);
+}
+
+void sim_child_finish(struct sim_child *child, struct sim_result *out_result)
+{
+    int status = 0;
+    ssize_t got = read(child->fd, out_result, sizeof *out_result);
+
+    (void)close(child->fd);
+    (void)waitpid(child->pid, &status, 0);
+    child->pid = 0;
+    if (got != (ssize_t)sizeof *out_result) {
+        memset(out_result, 0, sizeof *out_result);
+        out_result->failed = true;
+        (void)snprintf(out_result->failure,
+                       sizeof out_result->failure,
+                       WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM
+                           ? "does not end (signal %d)"
+                           : "the program died (signal %d)",
+                       WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+    }
+}
+
+void sim_child_run(const struct sim_run_options *run, struct sim_result *out_result)
+{
+    struct sim_child child = { 0 };
+
+    sim_child_start(&child, run);
+    sim_child_finish(&child, out_result);
+}
+
+/* ---- shrinking ------------------------------------------------------------------------------- */
+
+/* One try of the shrinking: does it still fail, and in the same way? */
+static bool still_fails(const struct sim_run_options *run, struct sim_result *result)
+{
+    static const char *const ways[] = { "liveness", "the program died", "does not end" };
+    struct sim_result again;
+
+    sim_child_run(run, &again);
+    (void)fprintf(stderr, again.failed ? "+" : ".");
+    if (!again.failed) {
+        return false;
+    }
+    for (unsigned i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        size_t size = strlen(ways[i]);
+        if ((strncmp(result->failure, ways[i], size) == 0) !=
+            (strncmp(again.failure, ways[i], size) == 0)) {
+            return false;
+        }
+    }
+    *result = again;
+    return true;
+}
+
+void sim_shrink(struct sim_run_options *run, struct sim_result *result)
+{
+    uint64_t low_us = 0;
+    uint64_t high_us = result->fault_us > 0 ? result->fault_us : 30 * SIM_SECOND;
+
+    for (unsigned i = 0; i < SIM_FAULTS; i++) {
+        struct sim_run_options fewer = *run;
+        fewer.without |= 1u << i;
+        if (still_fails(&fewer, result)) {
+            *run = fewer;
+        }
+    }
+    while (high_us - low_us > 50 * SIM_MS) {
+        struct sim_run_options shorter = *run;
+        shorter.fault_us_max = (low_us + high_us) / 2;
+        if (still_fails(&shorter, result)) {
+            high_us = shorter.fault_us_max;
+            *run = shorter;
+        } else {
+            low_us = shorter.fault_us_max;
+        }
+    }
+    (void)fprintf(stderr, "\n");
+}
