@@ -398,6 +398,7 @@ int sp_group_table_new(const struct sp_group_table_options *options,
                                                .node_id = options->node_id,
                                                .leader_changed = on_leader_changed };
     sp_rand_init(&table->context.rand, sp_loop_random(options->loop));
+    table->context.install_chunk_bytes = SP_INSTALL_CHUNK_BYTES;
     sp_list_init(&table->context.meta_waiters);
     table->election_timeout_ms = options->election_timeout_ms;
     table->heartbeat_timeout_ms = options->heartbeat_timeout_ms;

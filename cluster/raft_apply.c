@@ -10,9 +10,6 @@
 /* Frames applied in one go before the loop gets its turn. */
 #define APPLY_READ_BYTES (1024 * 1024)
 
-/* A machine's state may grow to this: a full producer table, or a controller with 20,000 topics. */
-#define CHECKPOINT_BYTES_MAX (256 * 1024 * 1024)
-
 static unsigned count_fsynced(struct sp_raft_group *group, uint64_t index)
 {
     const struct raft_configuration *members = &group->guard.raft.configuration;
@@ -69,7 +66,7 @@ static int take_checkpoint(struct sp_raft_group *group)
     struct sp_buf state;
     int rv;
 
-    sp_buf_init(&state, CHECKPOINT_BYTES_MAX);
+    sp_buf_init(&state, SP_STATE_BYTES_MAX);
     rv = group->machine->type->checkpoint(group->machine, &state);
     if (rv == 0) {
         rv = sp_log_checkpoint_write(group->log, state.bytes, state.size);

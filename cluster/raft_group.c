@@ -113,6 +113,9 @@ static void tell_changes(struct sp_raft_group *group)
     if (role == group->seen_role && ready == group->seen_ready && !leader_changed) {
         return;
     }
+    if (term != group->seen_term) {
+        sp_raft_install_forget(group, term); /* its sender leads no more */
+    }
     group->seen_role = role;
     group->seen_term = term;
     group->seen_leader = leader;

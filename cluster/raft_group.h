@@ -70,7 +70,8 @@ struct sp_raft_context {
     struct sp_transport *transport;
     struct sp_rand rand;
     uint32_t node_id;
-    struct sp_list meta_waiters; /* groups that wait for the store's meta log */
+    uint32_t install_chunk_bytes; /* of a checkpoint in one message */
+    struct sp_list meta_waiters;  /* groups that wait for the store's meta log */
     struct sp_trace_limit receive_limit;
     /* A group's leader or term, as this node knows it, has changed. */
     void (*leader_changed)(struct sp_raft_context *context, struct sp_raft_group *group);

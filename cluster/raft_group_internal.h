@@ -25,7 +25,7 @@ struct sp_raft_reader {
     bool reading;
 };
 
-/* An unanswered checkpoint transfer is begun anew after this. */
+/* Raft asks again for a checkpoint that a follower has not stored by then. */
 #define SP_RAFT_INSTALL_TIMEOUT_MS 3000
 
 /* raft_install.c: a checkpoint on its way to one follower, or from the leader. */
@@ -124,15 +124,16 @@ uint32_t sp_raft_node_of(const struct sp_raft_group *group, uint64_t replica_id)
 /* True while the replica leads in `term`. */
 bool sp_raft_leads_in(const struct sp_raft_group *group, uint64_t term);
 
-/* raft_install.c: raft asks for a checkpoint to be sent; a follower's answer to a chunk; a chunk
- * from the leader (SPATE_ERR_MALFORMED, SPATE_ERR_NOMEM, fatal ones); the new log is durable. */
+/* raft_install.c: raft asks for a checkpoint to be sent; a follower's answer to a chunk, or to an
+ * append; a chunk from the leader (SPATE_ERR_MALFORMED, SPATE_ERR_NOMEM, fatal ones); the new log is durable. */
 void sp_raft_install_begin(struct sp_raft_group *group, const struct sp_raft_outgoing *out);
 void sp_raft_install_answered(struct sp_raft_group *group, const struct sp_peer_raft *message);
+void sp_raft_install_stored(struct sp_raft_group *group, uint64_t replica_id);
 int sp_raft_install_receive(struct sp_raft_group *group,
                             const struct sp_peer_raft *chunk,
                             const struct sp_slice *body);
 int sp_raft_install_finish(struct sp_raft_group *group);
-void sp_raft_install_forget(struct sp_raft_group *group);
+void sp_raft_install_forget(struct sp_raft_group *group, uint64_t below_term);
 void sp_raft_install_drop_all(struct sp_raft_group *group);
 void sp_raft_host_checkpointed(void *arg, uint64_t index);
 

@@ -5,8 +5,9 @@
  *              -> machine restored -> raft answers, ordinary appends follow
  *
  * One chunk at a time is on its way to a follower, which answers with the position that it wants
- * next: that bounds what is queued. A transfer that nobody answers any more is begun anew when raft
- * asks again. */
+ * next: that bounds what is queued. A transfer that nobody answers for PATIENCE_MS is begun anew when
+ * raft asks again; it then has another number, so that late chunks and answers of the one before do
+ * not disturb it. */
 #include "cluster/raft_group_internal.h"
 
 #include "base/assert.h"
@@ -15,20 +16,90 @@
 #include "spate/error.h"
 #include "storage/checkpoint.h"
 
-/* Small against the queue of a link, large against the cost of a message. */
-#define CHUNK_BYTES (256 * 1024)
+/* Longer than what may be queued to a follower takes on a slow link. */
+#define PATIENCE_MS 10000
 
 /* The follower needs nothing of this checkpoint, or nothing more. */
 #define POSITION_NONE UINT64_MAX
+
+/* What a checkpoint holds besides the machine's state: its head, epochs and memberships. */
+#define STATE_EXTRA_BYTES (16 * 1024 * 1024)
 
 struct sp_raft_install {
     struct sp_raft_group *group;
     struct sp_log_image image; /* blob: NULL while it is read */
     struct sp_raft_outgoing out;
     uint64_t position; /* of the chunk that is on its way */
+    uint64_t number;   /* of the transfer */
     uint64_t heard_ms; /* from the follower */
     bool reading;
+    bool unsent; /* the link's queue was full: the chunk goes when raft asks again */
 };
+
+/* ---- the start of the log -------------------------------------------------------------------- */
+
+/* Lets the log begin at the oldest of `kept` checkpoints. First raft must know that its followers may
+ * need a checkpoint, then the files may go (D3). False: it stays as it is, until the next checkpoint;
+ * advance tells of what is worse. */
+static bool raise_start(struct sp_raft_group *group, unsigned kept)
+{
+    struct raft_snapshot_metadata metadata = { .index = sp_log_trim_index(group->log, kept) };
+
+    if (metadata.index < 2) {
+        return false; /* a replica that joins empty would never be sent anything */
+    }
+    metadata.term = sp_log_term_at(group->log, metadata.index);
+    int rv = sp_raft_membership_at(
+        group->log, metadata.index, &metadata.configuration_index, &metadata.configuration);
+    if (rv == 0) {
+        rv = sp_raft_guard_snapshot(&group->guard, sp_raft_now_ms(group), &metadata, 0);
+        raft_configuration_close(&metadata.configuration);
+    }
+    if (rv == 0) {
+        sp_log_trim(group->log, metadata.index);
+    }
+    return rv == 0;
+}
+
+/* The checkpoint at the start cannot be read: begins at the next one. False: there is none, or the
+ * frames in between are not ours to drop. */
+static bool leave_damaged(struct sp_raft_group *group)
+{
+    for (unsigned kept = group->checkpoints_kept; kept > 1; kept--) {
+        if (raise_start(group, kept - 1)) {
+            SP_TRACE_WARN("raft",
+                          "damaged checkpoint left behind, the log begins at the next one",
+                          "group=%llu first_index=%llu",
+                          (unsigned long long)group->group_id,
+                          (unsigned long long)sp_log_first_index(group->log));
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A transfer that its follower still takes part in. */
+static bool is_alive(const struct sp_raft_install *install)
+{
+    return install->reading || sp_raft_now_ms(install->group) < install->heard_ms + PATIENCE_MS;
+}
+
+void sp_raft_host_checkpointed(void *arg, uint64_t index)
+{
+    struct sp_raft_group *group = arg;
+
+    (void)index;
+    if (group->checkpoints_kept == 0 || group->stopped || group->closing || !group->guard.started) {
+        return;
+    }
+    for (unsigned i = 0; i < SP_RAFT_GUARD_SERVERS_MAX; i++) {
+        if (group->installs[i] != NULL && is_alive(group->installs[i])) {
+            return; /* what it needs next must still be there when it has taken this one over */
+        }
+    }
+    (void)raise_start(group, group->checkpoints_kept);
+    sp_raft_advance(group);
+}
 
 /* ---- the leader ------------------------------------------------------------------------------ */
 
@@ -59,7 +130,8 @@ static void send_chunk(struct sp_raft_install *install)
 {
     struct sp_peer_message message = { .kind = SP_PEER_RAFT, .u.raft = install->out.message };
     uint64_t left = install->image.blob->size - install->position;
-    uint64_t size = left < CHUNK_BYTES ? left : CHUNK_BYTES;
+    uint64_t chunk = install->group->context->install_chunk_bytes;
+    uint64_t size = left < chunk ? left : chunk;
     struct sp_slice piece = { install->image.blob,
                               install->image.blob->bytes + install->position,
                               (size_t)size };
@@ -87,7 +159,7 @@ static void on_image(struct sp_log_image *image, int status)
         return;
     }
     free_install(install);
-    if (status == SPATE_ERR_CORRUPT || status == SPATE_ERR_IO) {
+    if (status == SPATE_ERR_IO || (status == SPATE_ERR_CORRUPT && !leave_damaged(group))) {
         sp_raft_stop(group, status, "the checkpoint at the start of its log could not be read");
     }
 }
@@ -97,9 +169,11 @@ void sp_raft_install_begin(struct sp_raft_group *group, const struct sp_raft_out
     struct sp_raft_install *install = install_to(group, out->message.to);
     struct sp_raft_install **slot = NULL;
 
-    if (install != NULL &&
-        (install->reading ||
-         sp_raft_now_ms(group) < install->heard_ms + SP_RAFT_INSTALL_TIMEOUT_MS)) {
+    if (install != NULL && install->unsent) {
+        send_chunk(install);
+        return;
+    }
+    if (install != NULL && is_alive(install)) {
         return; /* under way */
     }
     if (install != NULL) {
@@ -115,6 +189,7 @@ void sp_raft_install_begin(struct sp_raft_group *group, const struct sp_raft_out
     install->group = group;
     install->out = *out;
     install->image.cb = on_image;
+    install->number = sp_rand_next(&group->context->rand);
     install->reading = true;
     *slot = install;
     if (sp_log_image_start(group->log, &install->image) != 0) {
@@ -136,15 +211,26 @@ void sp_raft_install_drop_all(struct sp_raft_group *group)
             free_install(group->installs[i]);
         }
     }
-    sp_raft_install_forget(group);
+    sp_raft_install_forget(group, UINT64_MAX);
+}
+
+void sp_raft_install_stored(struct sp_raft_group *group, uint64_t replica_id)
+{
+    struct sp_raft_install *install = install_to(group, replica_id);
+    raft_index match = 0;
+
+    if (install != NULL && !install->reading &&
+        raft_match_index(&group->guard.raft, replica_id, &match) == 0 &&
+        match >= install->image.index) {
+        free_install(install); /* it has it, from whomever */
+    }
 }
 
 void sp_raft_install_answered(struct sp_raft_group *group, const struct sp_peer_raft *message)
 {
     struct sp_raft_install *install = install_to(group, message->from);
 
-    if (install == NULL || install->reading || message->index != install->image.index ||
-        message->term != install->out.message.term) {
+    if (install == NULL || install->reading || message->aux != install->number) {
         return; /* of an earlier transfer */
     }
     if (message->commit >= install->image.blob->size) {
@@ -160,6 +246,7 @@ void sp_raft_install_answered(struct sp_raft_group *group, const struct sp_peer_
 
 /* A checkpoint that arrives in chunks. */
 struct sp_raft_incoming {
+    uint64_t number; /* the sender's */
     uint64_t from;
     uint64_t term;
     uint64_t index;
@@ -167,9 +254,9 @@ struct sp_raft_incoming {
     struct sp_buf bytes;
 };
 
-void sp_raft_install_forget(struct sp_raft_group *group)
+void sp_raft_install_forget(struct sp_raft_group *group, uint64_t below_term)
 {
-    if (group->incoming != NULL) {
+    if (group->incoming != NULL && group->incoming->term < below_term) {
         sp_buf_deinit(&group->incoming->bytes);
         sp_mem_free(group->incoming);
         group->incoming = NULL;
@@ -184,6 +271,7 @@ static void answer(struct sp_raft_group *group, const struct sp_peer_raft *chunk
                                           .kind = SP_PEER_INSTALL_RESULT,
                                           .term = chunk->term,
                                           .index = chunk->index,
+                                          .aux = chunk->aux,
                                           .commit = position };
 
     (void)sp_transport_send_heartbeat(
@@ -200,7 +288,7 @@ static int decline(struct sp_raft_group *group, const struct sp_peer_raft *chunk
         .configuration = &group->guard.raft.configuration,
     };
 
-    if (sp_raft_guard_installing(&group->guard) || chunk->term < group->guard.raft.current_term) {
+    if (sp_raft_guard_installing(&group->guard)) {
         return 0;
     }
     answer(group, chunk, POSITION_NONE);
@@ -215,21 +303,22 @@ static struct sp_raft_incoming *incoming_for(struct sp_raft_group *group,
     struct sp_raft_incoming *incoming = group->incoming;
 
     if (chunk->commit == 0) {
-        sp_raft_install_forget(group);
+        sp_raft_install_forget(group, UINT64_MAX);
         incoming = sp_mem_calloc(1, sizeof *incoming);
         if (incoming == NULL) {
             return NULL;
         }
-        *incoming = (struct sp_raft_incoming){ .from = chunk->from,
+        *incoming = (struct sp_raft_incoming){ .number = chunk->aux,
+                                               .from = chunk->from,
                                                .term = chunk->term,
                                                .index = chunk->index,
                                                .index_term = chunk->index_term };
-        sp_buf_init(&incoming->bytes, SP_CHECKPOINT_BYTES_MAX);
+        sp_buf_init(&incoming->bytes, SP_STATE_BYTES_MAX + STATE_EXTRA_BYTES);
         group->incoming = incoming;
     }
-    if (incoming == NULL || incoming->from != chunk->from || incoming->term != chunk->term ||
-        incoming->index != chunk->index || incoming->index_term != chunk->index_term ||
-        incoming->bytes.size != chunk->commit) {
+    if (incoming == NULL || incoming->number != chunk->aux || incoming->from != chunk->from ||
+        incoming->term != chunk->term || incoming->index != chunk->index ||
+        incoming->index_term != chunk->index_term || incoming->bytes.size != chunk->commit) {
         return NULL;
     }
     return incoming;
@@ -298,8 +387,11 @@ int sp_raft_install_receive(struct sp_raft_group *group,
     if (chunk->index == 0 || chunk->index_term == 0 || body->size == 0) {
         return SPATE_ERR_MALFORMED;
     }
+    if (chunk->term < raft_current_term(&group->guard.raft)) {
+        return 0; /* its sender hears of the new term by itself */
+    }
     if (!sp_raft_guard_wants_install(&group->guard, chunk->term, chunk->index, chunk->index_term)) {
-        sp_raft_install_forget(group);
+        sp_raft_install_forget(group, UINT64_MAX);
         return decline(group, chunk);
     }
     incoming = incoming_for(group, chunk);
@@ -309,13 +401,13 @@ int sp_raft_install_receive(struct sp_raft_group *group,
     }
     int rv = sp_buf_append(&incoming->bytes, body->bytes, body->size);
     if (rv != 0) {
-        sp_raft_install_forget(group);
+        sp_raft_install_forget(group, UINT64_MAX);
         return rv;
     }
     answer(group, chunk, incoming->bytes.size);
     if ((chunk->flags & SP_PEER_CHUNK_LAST) != 0) {
         rv = install(group, incoming);
-        sp_raft_install_forget(group);
+        sp_raft_install_forget(group, UINT64_MAX);
     }
     return rv;
 }
@@ -344,36 +436,4 @@ int sp_raft_install_finish(struct sp_raft_group *group)
     rv = sp_raft_guard_persisted_snapshot(&group->guard, sp_raft_now_ms(group), &metadata);
     raft_configuration_close(&metadata.configuration);
     return rv;
-}
-
-/* ---- the start of the log -------------------------------------------------------------------- */
-
-/* A checkpoint is durable: what lies below the oldest one to be kept goes. First raft must know
- * that its followers may need a checkpoint, then the files may go (D3). */
-void sp_raft_host_checkpointed(void *arg, uint64_t index)
-{
-    struct sp_raft_group *group = arg;
-    struct raft_snapshot_metadata metadata;
-    int rv;
-
-    (void)index;
-    if (group->checkpoints_kept == 0 || group->stopped || group->closing || !group->guard.started) {
-        return;
-    }
-    metadata = (struct raft_snapshot_metadata){ .index = sp_log_trim_index(
-                                                    group->log, group->checkpoints_kept) };
-    if (metadata.index < 2) {
-        return; /* a replica that joins empty would never be sent anything */
-    }
-    metadata.term = sp_log_term_at(group->log, metadata.index);
-    rv = sp_raft_membership_at(
-        group->log, metadata.index, &metadata.configuration_index, &metadata.configuration);
-    if (rv == 0) {
-        rv = sp_raft_guard_snapshot(&group->guard, sp_raft_now_ms(group), &metadata, 0);
-        raft_configuration_close(&metadata.configuration);
-    }
-    if (rv == 0) {
-        sp_log_trim(group->log, metadata.index);
-    } /* else at the next checkpoint; advance tells of what is worse */
-    sp_raft_advance(group);
 }

@@ -103,8 +103,11 @@ static int receive_append_result(struct sp_raft_group *group, const struct sp_pe
                                                   .request_term = message->request_term,
                                                   .hint_term = message->index_term };
 
-    return sp_raft_guard_receive_append_result(
+    int rv = sp_raft_guard_receive_append_result(
         &group->guard, sp_raft_now_ms(group), message->from, &result);
+
+    sp_raft_install_stored(group, message->from);
+    return rv;
 }
 
 static int receive_vote(struct sp_raft_group *group, const struct sp_peer_raft *message)

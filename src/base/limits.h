@@ -39,6 +39,7 @@
 /* Replication. */
 #define SP_APPEND_BYTES_MAX (1024 * 1024 + 128 * 1024) /* of frames in one AppendEntries */
 #define SP_APPEND_FRAMES_MAX 256
+#define SP_INSTALL_CHUNK_BYTES (256 * 1024)           /* little of a link's queue, few messages */
 #define SP_GROUP_PENDING_BYTES_MAX (32 * 1024 * 1024) /* submitted, not committed */
 #define SP_GROUP_PENDING_ENTRIES_MAX 4096
 #define SP_PEER_QUEUE_BYTES_MAX (64 * 1024 * 1024) /* then replication to it pauses */
@@ -55,7 +56,8 @@
  * blocks of this size (16,384 by default), which a restart replays in less than a tenth of a
  * second. */
 #define SP_MACHINE_ROLL_BYTES_PER_FRAME 4096
-#define SP_MACHINE_CHECKPOINTS_KEPT 3 /* one may be damaged, and a follower may be slow */
+#define SP_STATE_BYTES_MAX (256 * 1024 * 1024) /* full producer table, 20,000 topics: far less */
+#define SP_MACHINE_CHECKPOINTS_KEPT 3          /* one may be damaged, and a follower may be slow */
 
 /* Producers (D6). */
 #define SP_PRODUCERS_PER_PARTITION_MAX 10000

@@ -98,8 +98,8 @@ void sp_log_advance(struct sp_log *log)
         sp_store_mark_dirty(log->store, log);
     }
     if (!failed) {
+        sp_log_trim_start(log); /* first: newer checkpoints know nothing below the new start */
         sp_log_checkpoint_start(log);
-        sp_log_trim_start(log);
     }
     if (!log->closing || log->closed_deferred || log->flushing || log->checkpoint_running ||
         log->trimming || log->images_read > 0 || !sp_list_empty(&log->reads)) {

@@ -59,6 +59,7 @@ static void configure(struct sim_node *node, const struct sim_cluster_shape *sha
 void sim_cluster_init(const struct sim_cluster_shape *shape)
 {
     memset(&sim_cluster, 0, sizeof sim_cluster);
+    sim_cluster.shape = *shape;
     sim_cluster.node_count = shape->node_count;
     for (unsigned i = 0; i < shape->node_count; i++) {
         struct sim_node *node = &sim_cluster.nodes[i];

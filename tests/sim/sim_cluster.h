@@ -33,7 +33,17 @@ struct sim_node {
     uint64_t dies_after_start_in;    /* disk calls after its next start; 0: not */
 };
 
+struct sim_cluster_shape {
+    unsigned node_count;
+    uint32_t segment_bytes;
+    uint32_t election_timeout_ms;
+    uint32_t heartbeat_ms;
+    unsigned checkpoints_kept;    /* of a log that nobody reads, at most */
+    uint32_t install_chunk_bytes; /* of a checkpoint in one message */
+};
+
 struct sim_cluster {
+    struct sim_cluster_shape shape;
     struct sim_node nodes[SIM_NODES_MAX];
     unsigned node_count;
     uint64_t restart_min_us;
@@ -42,13 +52,6 @@ struct sim_cluster {
 };
 
 extern struct sim_cluster sim_cluster;
-
-struct sim_cluster_shape {
-    unsigned node_count;
-    uint32_t segment_bytes;
-    uint32_t election_timeout_ms;
-    uint32_t heartbeat_ms;
-};
 
 /* Makes the nodes' processes and disks; nothing runs yet. */
 void sim_cluster_init(const struct sim_cluster_shape *shape);

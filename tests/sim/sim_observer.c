@@ -113,6 +113,11 @@ int __wrap_sp_raft_group_open(struct sp_raft_context *context,
     observer->type = (struct sp_machine_type){ apply,   checkpoint,
                                                restore, role_changed,
                                                stopped, options->machine->type->checkpoints_kept };
+    /* Fewer checkpoints in smaller pieces: more refills, and longer ones. */
+    if (observer->type.checkpoints_kept > sim_cluster.shape.checkpoints_kept) {
+        observer->type.checkpoints_kept = sim_cluster.shape.checkpoints_kept;
+    }
+    context->install_chunk_bytes = sim_cluster.shape.install_chunk_bytes;
     observer->machine.type = &observer->type;
     observer->inner = options->machine;
     observer->owner = sim.current->owner;

@@ -497,6 +497,72 @@ static void test_log_trim_is_finished_after_a_crash(void **state)
     test_log_close(&log);
 }
 
+/* Two checkpoints wait for the disk when the first one is done and the log is trimmed to it. What is
+ * written then holds nothing of the terms below the new start, so it must not come to the disk before
+ * the old segments have left it: a crash in between would leave frames of unknown terms. */
+struct starved {
+    struct test_log log;
+    char copy[600];
+    bool done;
+};
+
+static void on_starved_persisted(void *arg, uint64_t index)
+{
+    ((struct starved *)arg)->log.persisted = index;
+}
+
+static void on_starved_checkpointed(void *arg, uint64_t index)
+{
+    struct starved *starved = arg;
+
+    if (index == 8) { /* power fails here */
+        char command[1400];
+        (void)snprintf(
+            command, sizeof command, "cp -r %s/. %s/", starved->log.test->path, starved->copy);
+        assert_int_equal(system(command), 0);
+        starved->done = true;
+    }
+    sp_log_trim(starved->log.log, sp_log_trim_index(starved->log.log, 1));
+    if (index <= 4 && sp_log_checkpoint_wanted(starved->log.log) != 0) {
+        assert_int_equal(sp_log_checkpoint_write(starved->log.log, (const uint8_t *)"x", 1), 0);
+    }
+}
+
+static void test_log_trim_comes_before_newer_checkpoints(void **state)
+{
+    const struct sp_log_handler handler = { on_starved_persisted, on_starved_checkpointed };
+    struct starved starved = { .done = false };
+    struct test_store *test = *state;
+    struct test_store after;
+    struct test_log copy;
+
+    assert_int_equal(test_log_create(&starved.log, test, GROUP_ID), 0);
+    sp_log_set_handler(starved.log.log, &handler, &starved);
+    test_log_frame(&starved.log, SP_FRAME_CONFIGURATION, 1, "voters");
+    for (uint64_t term = 1; term <= 4; term++) {
+        test_log_batch(&starved.log, term, 1, 100, 100); /* 2, 4, 6, 8 */
+        sp_log_roll(starved.log.log);
+        test_log_batch(&starved.log, term, 1, 100, 100); /* 3, 5, 7, 9 */
+    }
+    test_log_flush(&starved.log);
+    test_store_begin(&after);
+    (void)snprintf(starved.copy, sizeof starved.copy, "%s", after.path);
+    for (uint64_t wanted = 2; wanted <= 4; wanted += 2) {
+        assert_int_equal(sp_log_checkpoint_wanted(starved.log.log), wanted);
+        assert_int_equal(sp_log_checkpoint_write(starved.log.log, (const uint8_t *)"x", 1), 0);
+    }
+    test_store_run(test, &starved.done);
+    after.segment_bytes = 8 * 1024;
+    test_store_open(&after);
+    assert_int_equal(test_log_open(&copy, &after, GROUP_ID), 0);
+    for (uint64_t i = sp_log_first_index(copy.log); i <= sp_log_last_index(copy.log); i++) {
+        assert_int_not_equal(sp_log_term_at(copy.log, i), 0);
+    }
+    test_log_close(&copy);
+    test_store_end(&after);
+    test_log_close(&starved.log);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -514,6 +580,8 @@ int main(void)
             test_log_install_is_finished_after_a_crash, setup, teardown),
         cmocka_unit_test_setup_teardown(test_log_trim_keeps_as_many_checkpoints, setup, teardown),
         cmocka_unit_test_setup_teardown(test_log_trim_is_finished_after_a_crash, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_trim_comes_before_newer_checkpoints, setup, teardown),
     };
     return cmocka_run_group_tests_name("storage/checkpoint", tests, NULL, NULL);
 }
