@@ -125,7 +125,8 @@ uint32_t sp_raft_node_of(const struct sp_raft_group *group, uint64_t replica_id)
 bool sp_raft_leads_in(const struct sp_raft_group *group, uint64_t term);
 
 /* raft_install.c: raft asks for a checkpoint to be sent; a follower's answer to a chunk, or to an
- * append; a chunk from the leader (SPATE_ERR_MALFORMED, SPATE_ERR_NOMEM, fatal ones); the new log is durable. */
+ * append; a chunk from the leader (SPATE_ERR_MALFORMED, SPATE_ERR_NOMEM, fatal ones); the new log
+ * is durable. */
 void sp_raft_install_begin(struct sp_raft_group *group, const struct sp_raft_outgoing *out);
 void sp_raft_install_answered(struct sp_raft_group *group, const struct sp_peer_raft *message);
 void sp_raft_install_stored(struct sp_raft_group *group, uint64_t replica_id);

@@ -5,9 +5,9 @@
  *              -> machine restored -> raft answers, ordinary appends follow
  *
  * One chunk at a time is on its way to a follower, which answers with the position that it wants
- * next: that bounds what is queued. A transfer that nobody answers for PATIENCE_MS is begun anew when
- * raft asks again; it then has another number, so that late chunks and answers of the one before do
- * not disturb it. */
+ * next: that bounds what is queued. A transfer that nobody answers for PATIENCE_MS is begun anew
+ * when raft asks again; it then has another number, so that late chunks and answers of the one
+ * before do not disturb it. */
 #include "cluster/raft_group_internal.h"
 
 #include "base/assert.h"
@@ -38,9 +38,9 @@ struct sp_raft_install {
 
 /* ---- the start of the log -------------------------------------------------------------------- */
 
-/* Lets the log begin at the oldest of `kept` checkpoints. First raft must know that its followers may
- * need a checkpoint, then the files may go (D3). False: it stays as it is, until the next checkpoint;
- * advance tells of what is worse. */
+/* Lets the log begin at the oldest of `kept` checkpoints. First raft must know that its followers
+ * may need a checkpoint, then the files may go (D3). False: it stays as it is, until the next
+ * checkpoint; advance tells of what is worse. */
 static bool raise_start(struct sp_raft_group *group, unsigned kept)
 {
     struct raft_snapshot_metadata metadata = { .index = sp_log_trim_index(group->log, kept) };
@@ -139,9 +139,12 @@ static void send_chunk(struct sp_raft_install *install)
     message.u.raft.index = install->image.index;
     message.u.raft.index_term = install->image.term;
     message.u.raft.commit = install->position;
+    message.u.raft.aux = install->number;
     message.u.raft.flags = size == left ? SP_PEER_CHUNK_LAST : 0;
-    if (sp_transport_send(
-            install->group->context->transport, install->out.node_id, &message, &piece, 1) != 0) {
+    int rv = sp_transport_send(
+        install->group->context->transport, install->out.node_id, &message, &piece, 1);
+    install->unsent = rv == SPATE_ERR_BUSY;
+    if (rv != 0 && rv != SPATE_ERR_BUSY) {
         free_install(install); /* raft asks again */
     }
 }

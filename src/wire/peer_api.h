@@ -86,12 +86,11 @@ struct sp_peer_raft {
     uint64_t commit;       /* append: leader's commit index; result: rejected index or 0;
                               install: position of this chunk in the checkpoint;
                               install result: position wanted next, at or above its size: none */
-    uint64_t
-        aux; /* append: read epoch; result: written index; install and its result: number of the transfer */
-    uint32_t kind;        /* enum sp_peer_raft_kind */
-    uint32_t flags;       /* SP_PEER_PRE_VOTE ... */
-    uint32_t protocol;    /* version that libraft attaches to votes and results */
-    uint32_t frame_count; /* append: frames in the body */
+    uint64_t aux;          /* append: read epoch; result: written index; install: its number */
+    uint32_t kind;         /* enum sp_peer_raft_kind */
+    uint32_t flags;        /* SP_PEER_PRE_VOTE ... */
+    uint32_t protocol;     /* version that libraft attaches to votes and results */
+    uint32_t frame_count;  /* append: frames in the body */
 };
 
 struct sp_peer_leader {

@@ -64,7 +64,7 @@ struct script {
     FILE *out;           /* output of the block that runs */
     const char *path;    /* of the script, and the line that runs */
     unsigned line;
-    uint64_t began_ms;   /* of the block */
+    uint64_t began_ms; /* of the block */
     unsigned shown;
     bool failed;             /* an expectation was not met */
     bool complained;         /* the world's failure has been shown ... */

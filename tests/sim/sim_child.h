@@ -1,5 +1,5 @@
-/* Every seed runs in a process of its own, so that a death in production code fails that seed and no
- * other. */
+/* Every seed runs in a process of its own, so that a death in production code fails that seed and
+ * no other. */
 #ifndef SP_SIM_CHILD_H
 #define SP_SIM_CHILD_H
 

@@ -34,7 +34,7 @@ static void draw_shape(const struct sim_run_options *options, struct shape *out)
     out->cluster.election_timeout_ms = (uint32_t)sim_between(rand, 150, 600);
     out->cluster.heartbeat_ms = out->cluster.election_timeout_ms / 6;
     out->cluster.checkpoints_kept = (unsigned)sim_between(rand, 1, 3);
-    out->cluster.install_chunk_bytes = (uint32_t)sim_between(rand, 200, 20000);
+    out->cluster.install_chunk_bytes = 100u << sp_rand_below(rand, 8);
     out->clients.producers = (unsigned)sim_between(rand, 1, 3);
     out->clients.consumers = (unsigned)sim_between(rand, 1, 2);
     out->clients.topics = (unsigned)sim_between(rand, 1, 2);

@@ -497,9 +497,9 @@ static void test_log_trim_is_finished_after_a_crash(void **state)
     test_log_close(&log);
 }
 
-/* Two checkpoints wait for the disk when the first one is done and the log is trimmed to it. What is
- * written then holds nothing of the terms below the new start, so it must not come to the disk before
- * the old segments have left it: a crash in between would leave frames of unknown terms. */
+/* Two checkpoints wait for the disk when the first one is done and the log is trimmed to it. What
+ * is written then holds nothing of the terms below the new start, so it must not come to the disk
+ * before the old segments have left it: a crash in between would leave frames of unknown terms. */
 struct starved {
     struct test_log log;
     char copy[600];
