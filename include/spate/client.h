@@ -40,6 +40,15 @@ SPATE_API struct spate_config *spate_config_new(void);
  *   buffer.bytes       records that wait in the producer in all (33554432)
  *   fetch.bytes        bytes asked for per fetch (1048576)
  *   fetch.wait.ms      how long a server may hold an empty fetch (500)
+ *   prefetch.bytes     records that wait in a consumer in all; one batch of each partition always
+ *                      finds room (16777216)
+ *   stall.ms           a partition that gives nothing for so long is told as STALLED (60000; 0:
+ *   not) group.id           the consumer group of this client's consumers ("") group.instance
+ *   name of this process in the group, the same after a restart ("": a new one) session.ms
+ *   a member that is not heard of for so long is out (10000) rebalance.ms       so long may giving
+ *   up a partition take (30000) commit.interval.ms how often what is processed is committed by
+ *   itself (5000; 0: never) offset.reset       start | end | none: where to begin without a
+ *   committed offset (start)
  * SPATE_ERR_NOT_FOUND: no such key; SPATE_ERR_INVALID: not a value of it; SPATE_ERR_NOMEM. */
 SPATE_API int spate_config_set(struct spate_config *config, const char *key, const char *value);
 

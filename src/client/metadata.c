@@ -294,6 +294,7 @@ int sp_metadata_topic(struct sp_metadata_cache *cache,
     }
     topic->name = sp_mem_strdup(name);
     topic->id = -1;
+    topic->number = (uint32_t)sp_map_count(cache->topics);
     topic->status = SPATE_ERR_AGAIN;
     if (topic->name == NULL || sp_map_put(cache->topics, name, strlen(name), topic) != 0) {
         sp_mem_free(topic->name);
@@ -302,6 +303,11 @@ int sp_metadata_topic(struct sp_metadata_cache *cache,
     }
     *out_topic = topic;
     return 0;
+}
+
+struct sp_topic_view *sp_metadata_find(const struct sp_metadata_cache *cache, struct sp_bytes name)
+{
+    return sp_map_get(cache->topics, name.bytes, name.size);
 }
 
 void sp_metadata_observe(struct sp_metadata_cache *cache, struct sp_metadata_observer *observer)
