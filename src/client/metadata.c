@@ -242,9 +242,7 @@ static void start(struct sp_metadata_cache *cache)
     uint64_t now_ms = sp_loop_now_ms(cache->client->loop);
 
     cache->started_ms = now_ms;
-    if (pack_topics(cache) != 0) {
-        return; /* waiting calls end at their deadlines */
-    }
+    int rv = pack_topics(cache);
     cache->request = (struct sp_request){
         .client = cache->client,
         .method = "metadata",
@@ -255,9 +253,12 @@ static void start(struct sp_metadata_cache *cache)
         .repeatable = true,
         .cb = on_answer,
     };
-    if (sp_request_start(&cache->request) == 0) {
+    rv = rv != 0 ? rv : sp_request_start(&cache->request);
+    if (rv == 0) {
         cache->running = true;
         cache->started += 1;
+    } else { /* out of memory: a little later; waiting calls end at their deadlines */
+        (void)sp_timer_start(&cache->timer, now_ms + SP_CLIENT_PAUSE_MAX_MS);
     }
 }
 
