@@ -78,7 +78,8 @@ struct fake_cluster {
     struct fake_producer producers[FAKE_PRODUCERS_MAX];
     unsigned producer_count;
     int64_t next_producer_id;
-    /* Asked for every produce, fetch and group.commit; NULL: all is served. `count` is the number of the call. */
+    /* Asked for every produce, fetch and group.commit; NULL: all is served. `count` is the number
+     * of the call. */
     enum fake_action (*script)(struct fake_cluster *cluster, const char *method, unsigned count);
     unsigned produce_count;
     unsigned fetch_count;
