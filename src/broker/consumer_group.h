@@ -38,6 +38,7 @@ struct sp_consumer_member {
     char id[SP_CONSUMER_MEMBER_ID_SIZE_MAX + 1];
     char instance[SP_CLIENT_NAME_SIZE_MAX + 1]; /* "": not static */
     char client[SP_CLIENT_NAME_SIZE_MAX + 1];   /* for people */
+    char rack[SP_CONSUMER_RACK_SIZE_MAX + 1];   /* where it runs; "": not said */
     uint32_t session_ms;
     uint32_t rebalance_ms;
     uint8_t *topics; /* what it subscribes to: an encoded array of texts */
@@ -116,6 +117,11 @@ const char *sp_consumer_group_state(const struct sp_consumer_group *group);
 bool sp_consumer_member_revoking(const struct sp_consumer_group *group,
                                  const struct sp_consumer_member *member);
 
+/* True if there is room for a group with so many partitions assigned. */
+bool sp_consumer_group_has_room(const struct sp_consumer_groups *groups,
+                                const struct sp_consumer_group *group,
+                                unsigned target_count);
+
 /* ---- commands: encoders used by the leader --------------------------------------------------- */
 
 /* A partition in a command. */
@@ -129,6 +135,7 @@ struct sp_consumer_join {
     struct sp_bytes member;
     struct sp_bytes instance; /* a member with this instance gives its place to this one; "" none */
     struct sp_bytes client;
+    struct sp_bytes rack;
     uint32_t session_ms;
     uint32_t rebalance_ms;
     struct sp_bytes topics;                /* encoded array of texts */
@@ -156,7 +163,7 @@ int sp_consumer_command_join(const struct sp_consumer_join *join, struct sp_buf 
 int sp_consumer_command_leave(struct sp_bytes group, struct sp_bytes member, struct sp_buf *out);
 
 /* `gone`: ids of topics that were deleted: their shares and offsets go at once. Answers: AGAIN, the
- * members are no longer those of `version`; NOT_FOUND. */
+ * members are no longer those of `version`; NOT_FOUND; BUSY, no room. */
 int sp_consumer_command_assign(struct sp_bytes group,
                                uint64_t version,
                                const struct sp_consumer_target *targets,

@@ -137,13 +137,15 @@ static void pack_member(const struct sp_broker *broker,
 {
     uint64_t now_ms = sp_loop_now_ms(broker->options.loop);
 
-    sp_pack_map(pack, 9);
+    sp_pack_map(pack, 10);
     sp_pack_text(pack, "member");
     sp_pack_text(pack, member->id);
     sp_pack_text(pack, "instance");
     sp_pack_text(pack, member->instance);
     sp_pack_text(pack, "client");
     sp_pack_text(pack, member->client);
+    sp_pack_text(pack, "rack");
+    sp_pack_text(pack, member->rack);
     sp_pack_text(pack, "session_ms");
     sp_pack_uint(pack, member->session_ms);
     sp_pack_text(pack, "rebalance_ms");

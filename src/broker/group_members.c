@@ -52,6 +52,7 @@ static void submit_join(struct sp_group_call *call, const struct sp_group_join_r
         .member = sp_bytes_text(call->member),
         .instance = request->instance,
         .client = request->client,
+        .rack = request->rack,
         .session_ms = (uint32_t)request->session_ms,
         .rebalance_ms = (uint32_t)request->rebalance_ms,
         .topics = request->topics,
