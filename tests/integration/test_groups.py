@@ -274,6 +274,19 @@ class GroupsTest(unittest.TestCase):
             text = self.refused("NOT_LEADER", client.call, "group.describe", group="where")
         self.assertIn(leader.address, text)
 
+    def test_groups_join_that_no_machine_could_take_is_refused(self):
+        for fields in (
+            {"instance": "a\0b"},
+            {"client": "\0"},
+            {"rack": "a\0"},
+            {"rack": "r" * 65},
+            {"topics": [TOPIC, "t" * 250]},
+            {"topics": [TOPIC] * 257},
+        ):
+            fields = {"group": "hostile", "topics": [TOPIC], **fields}
+            self.refused("INVALID", self.calls.call, "group.join", **fields)
+        self.member("hostile", rack="r" * 64, topics=[TOPIC] * 256)
+
     # ---- failures -------------------------------------------------------------------------------
 
     def test_groups_z_coordinator_killed_moves_no_partition(self):
