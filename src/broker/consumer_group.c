@@ -352,6 +352,7 @@ void sp_consumer_shares_settle(struct sp_consumer_group *group)
         if (share.owner == NULL && share.target != NULL) {
             share.owner = share.target;
             share.granted = group->generation;
+            share.revoke_ms = 0;
             share.owner->unseen = true;
         }
         if (share.owner != NULL) {

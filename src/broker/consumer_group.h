@@ -43,11 +43,10 @@ struct sp_consumer_member {
     uint32_t rebalance_ms;
     uint8_t *topics; /* what it subscribes to: an encoded array of texts */
     size_t topics_size;
-    uint64_t heard_ms;  /* leader's own: when it was heard of last */
-    uint64_t revoke_ms; /* leader's own: since when it has something to release; 0: it has not */
-    bool unseen;        /* leader's own: it got partitions that it may not know of */
-    bool revoking;      /* leader's own, for the time of one look */
-    unsigned position;  /* leader's own, for the time of one assignment: place in members */
+    uint64_t heard_ms; /* leader's own: when it was heard of last */
+    bool unseen;       /* leader's own: it got or lost partitions and may not know of it */
+    bool late;         /* leader's own, for the time of one scan: it holds back too long */
+    unsigned position; /* leader's own, for the time of one assignment: place in members */
 };
 
 struct sp_consumer_share {
@@ -57,6 +56,7 @@ struct sp_consumer_share {
     struct sp_consumer_member *target; /* NULL: nobody shall read it */
     int64_t granted;                   /* generation in which the owner got it */
     bool marked;                       /* false but for the time of one step of apply */
+    uint64_t revoke_ms;                /* leader's own: since when it is revoked; 0: it is not */
 };
 
 struct sp_consumer_offset {
@@ -84,6 +84,7 @@ struct sp_consumer_group {
     unsigned submitted;     /* commands on their way that change members */
     bool assigning;         /* an ASSIGN is on its way */
     bool topics_changed;    /* topics came or went since the last assignment was made */
+    uint64_t revoke_due_ms; /* when the first revoked partition is taken away; 0: none is revoked */
 };
 
 struct sp_consumer_groups *sp_consumer_groups_new(void);

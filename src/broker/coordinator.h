@@ -3,6 +3,7 @@
  *
  *   request -> group_members.c, group_offsets.c -> submit -> Raft -> apply -> answer
  *   leader: a member is silent too long     -> LEAVE
+ *           it does not give up a partition -> RELEASE, as if it had
  *           members or topics have changed  -> coordinator_assign.c -> ASSIGN
  *           nobody has used a group for long -> DELETE
  *
@@ -74,9 +75,6 @@ int sp_coordinator_submit(struct sp_coordinator *coordinator,
 
 /* The group will be looked at: sessions, assignment, those who wait. */
 void sp_coordinator_touch(struct sp_coordinator *coordinator, struct sp_consumer_group *group);
-
-/* coordinator_assign.c: makes an assignment and submits it if it changes anything. */
-void sp_coordinator_assign(struct sp_coordinator *coordinator, struct sp_consumer_group *group);
 
 /* group_call.c: those who wait look whether there is news; or are sent away. */
 void sp_group_waiters_look(struct sp_coordinator *coordinator, struct sp_consumer_group *group);

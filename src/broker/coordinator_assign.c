@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "base/trace.h"
 #include "broker/assign.h"
-#include "broker/coordinator.h"
+#include "broker/coordinator_parts.h"
 #include "broker/methods.h"
 #include "spate/error.h"
 

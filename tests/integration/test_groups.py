@@ -140,21 +140,45 @@ class GroupsTest(unittest.TestCase):
         self.assertGreater(took, 0.5)
         self.refused("UNKNOWN_MEMBER", silent.beat)
 
-    def test_groups_member_that_does_not_release_is_expired(self):
+    def test_groups_member_that_does_not_release_loses_that_alone(self):
         stuck = self.member("stuck", rebalance_ms=1000)
-        other = self.member("stuck")
         had = set(stuck.owned)
+        third = self.member("stuck", topics=["none"])  # not concerned by any of it
+        other = self.member("stuck")
+        revoked = pairs(stuck.beat()["revoke"])
+        self.assertEqual(len(revoked), 50)
+        stuck.commit(3, sorted(had))
+        started = time.monotonic()
 
-        def alone():
-            try:
-                stuck.beat()
-                stuck.owned = had  # alive, but it goes on reading
-            except rpc.Refused as refused:
-                self.assertEqual(refused.code, "UNKNOWN_MEMBER")
+        def released():
+            stuck.owned = had  # alive, but it goes on reading
+            stuck.commit(4, sorted(had - revoked))
+            stuck.beat()
             other.beat()
-            return len(other.owned) == 100
+            return other.owned == revoked
 
-        cluster.wait_for("the other has everything", alone, 5)
+        cluster.wait_for("the other has what was revoked", released, 5)
+        took = time.monotonic() - started
+        self.assertGreater(took, 0.7)
+        self.assertLess(took, 2.0)
+        stuck.owned = had
+        answer = stuck.beat()
+        self.assertEqual(pairs(answer["revoke"]), revoked, "it is told what it must not read")
+        self.assertEqual(pairs(answer["assigned"]), had - revoked, "and keeps the rest")
+        self.refused("GROUP_FENCED", stuck.commit, 5, sorted(revoked)[:1])
+        stuck.commit(5)
+        other.commit(6)
+        third.beat()
+        self.assertEqual(third.generation, stuck.generation, "nobody was assigned anew for it")
+        waiting = self.member("stuck2", rebalance_ms=1000, session_ms=20000)
+        had = set(waiting.owned)
+        self.member("stuck2", session_ms=20000)
+        waiting.beat()
+        waiting.owned = had
+        started = time.monotonic()
+        answer = waiting.beat(max_wait_ms=9000)
+        self.assertLess(time.monotonic() - started, 3.0, "a long poll learns of it at once")
+        self.assertEqual(len(pairs(answer["revoke"])), 50)
 
     def test_groups_static_member_takes_its_place_back(self):
         before = self.member("static", instance="one", session_ms=20000)
@@ -311,6 +335,31 @@ class GroupsTest(unittest.TestCase):
         self.nodes.wait_healthy()
         settle(members)
         self.assertEqual([member.lost for member in members], [[], [], []])
+
+    def test_groups_z_new_coordinator_gives_the_whole_time_to_release_again(self):
+        stuck = self.member("again", rebalance_ms=3000, session_ms=10000)
+        had = set(stuck.owned)
+        other = self.member("again", session_ms=10000)
+        stuck.beat()
+        time.sleep(2)
+        stuck.owned = had
+        victim = self.coordinator("again")
+        victim.kill()
+        started = time.monotonic()
+        stuck.beat()  # as soon as there is another one
+
+        def released():
+            stuck.owned = had
+            stuck.beat()
+            other.beat()
+            return len(other.owned) == 50
+
+        cluster.wait_for("the other has its half", released, 8)
+        took = time.monotonic() - started
+        print(f"taken away {took:.1f} s after the failure", end=" ", flush=True)
+        self.assertGreater(took, 2.5, "not the rest of the time")
+        victim.start()
+        self.nodes.wait_healthy()
 
     def test_groups_zz_everything_survives_a_full_restart(self):
         members = [self.member("restart", session_ms=20000) for _ in range(3)]
