@@ -40,15 +40,25 @@ bool sp_group_in_part(const struct sp_consumer_share *share,
     return false;
 }
 
+/* Does the member say that it reads a partition that it got after all it has seen? Then it reads on
+ * from before: it had lost the partition meanwhile, and has not noticed. */
+static bool is_left_over(const struct sp_group_call *call, const struct sp_consumer_share *share)
+{
+    return call->generation >= 0 && share->granted > call->generation &&
+           sp_group_set_has(&call->owned, share->topic_id, share->partition);
+}
+
 /* What the member reads, as it says, but must not. */
-static bool is_stray(const struct sp_consumer_group *group,
+static bool is_stray(const struct sp_group_call *call,
+                     const struct sp_consumer_group *group,
                      const struct sp_consumer_member *member,
                      const struct sp_consumer_place *place)
 {
     const struct sp_consumer_share *share =
         sp_consumer_group_share(group, place->topic_id, place->partition);
 
-    return share == NULL || share->owner != member;
+    return share == NULL || share->owner != member ||
+           (share->target == member && is_left_over(call, share));
 }
 
 /* The places of one part, in order; those revoked with what the member reads without right. */
@@ -64,12 +74,13 @@ static unsigned gather(const struct sp_group_call *call,
     for (unsigned i = 0; i < group->share_count; i++) {
         const struct sp_consumer_share *share = &group->shares[i];
         struct sp_consumer_place place = { share->topic_id, share->partition };
-        if (sp_group_in_part(share, member, part)) {
+        if (sp_group_in_part(share, member, part) &&
+            (part != SP_GROUP_ASSIGNED || !is_left_over(call, share))) {
             places[count++] = place;
         }
     }
     for (unsigned i = 0; part == SP_GROUP_REVOKED && i < call->owned.count; i++) {
-        if (is_stray(group, member, &call->owned.places[i])) {
+        if (is_stray(call, group, member, &call->owned.places[i])) {
             stray += 1;
             places[count++] = call->owned.places[i];
         }

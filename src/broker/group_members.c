@@ -119,6 +119,7 @@ static void start_join(struct sp_coordinator *coordinator,
         (void)snprintf(call->member, sizeof call->member, "%016" PRIx64, sp_loop_random(loop));
     }
     call->joining = true;
+    call->generation = join->generation;
     call->deadline_ms = sp_loop_now_ms(loop) + JOIN_WAIT_MS;
     rv = sp_group_set_read(coordinator->broker, join->owned, &call->owned, &error);
     if (rv != 0) {

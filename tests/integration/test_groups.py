@@ -7,7 +7,7 @@ import unittest
 
 import cluster
 import rpc
-from members import Member, pairs, settle
+from members import Member, pairs, parts, settle
 
 TOPIC = "t"
 
@@ -115,6 +115,36 @@ class GroupsTest(unittest.TestCase):
         thread.join(5)
         self.assertLess(time.monotonic() - started, 1.0)
         self.assertEqual(len(pairs(got[0]["revoke"])), 50)
+
+    def test_groups_partition_lost_and_regained_unnoticed_is_begun_anew(self):
+        slow = self.member("regain", rebalance_ms=1000, session_ms=20000)
+        had = set(slow.owned)
+        other = self.member("regain", session_ms=20000)
+        revoked = pairs(slow.beat()["revoke"])
+
+        def released():
+            other.beat()
+            return other.owned == revoked
+
+        cluster.wait_for("the other has what was revoked", released, 5)
+        other.commit(9)
+        other.leave()
+
+        def regained():
+            group = self.calls.call("group.describe", group="regain")
+            return pairs(group["members"][0]["owned"]) == had
+
+        cluster.wait_for("all is back at the first", regained, 5)
+        seen = {"member": slow.id, "generation": slow.generation, "owned": parts(had)}
+        again = {"group": "regain", "topics": [TOPIC], "rebalance_ms": 1000, "session_ms": 20000}
+        for method, fields in (("group.heartbeat", {"group": "regain"}), ("group.join", again)):
+            answer = self.calls.call(method, **fields, **seen)
+            self.assertEqual(pairs(answer["revoke"]), revoked, "it would go on where it was")
+            self.assertEqual(pairs(answer["assigned"]), had - revoked)
+        slow.generation, slow.owned = answer["generation"], had - revoked
+        slow.beat()
+        self.assertEqual(slow.owned, had)
+        slow.commit(10)
 
     def test_groups_member_that_leaves_frees_its_partitions(self):
         members = [self.member("leave") for _ in range(2)]
