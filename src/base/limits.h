@@ -83,6 +83,6 @@
 #define SP_CONSUMER_SESSION_MS_MAX (30 * 60 * 1000)
 #define SP_CONSUMER_SESSION_MS_DEFAULT 10000
 #define SP_CONSUMER_REBALANCE_MS_DEFAULT 30000
-#define SP_CONSUMER_RETENTION_MS (INT64_C(7) * 24 * 3600 * 1000) /* of a group nobody uses */
+#define SP_CONSUMER_EMPTY_MS (60 * 1000) /* a group with neither members nor offsets goes then */
 
 #endif /* SP_BASE_LIMITS_H */

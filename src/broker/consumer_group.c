@@ -260,6 +260,16 @@ bool sp_consumer_group_has_room(const struct sp_consumer_groups *groups,
     return more == 0 || !sp_consumer_groups_full(groups, more * SP_CONSUMER_SHARE_BYTES);
 }
 
+int64_t sp_consumer_group_kept_until_ms(const struct sp_consumer_group *group, int64_t retention_ms)
+{
+    int64_t kept_ms = group->offset_count == 0 ? SP_CONSUMER_EMPTY_MS : retention_ms;
+
+    if (group->member_count > 0 || kept_ms == 0 || group->changed_ms > INT64_MAX - kept_ms) {
+        return INT64_MAX;
+    }
+    return group->changed_ms + kept_ms;
+}
+
 bool sp_consumer_group_name_valid(struct sp_bytes name)
 {
     if (name.size == 0 || name.size > SP_CONSUMER_GROUP_NAME_SIZE_MAX || !sp_utf8_valid(name)) {
@@ -353,6 +363,7 @@ void sp_consumer_shares_settle(struct sp_consumer_group *group)
             share.owner = share.target;
             share.granted = group->generation;
             share.revoke_ms = 0;
+            share.still_ms = 0;
             share.owner->unseen = true;
         }
         if (share.owner != NULL) {

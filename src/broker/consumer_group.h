@@ -57,6 +57,9 @@ struct sp_consumer_share {
     int64_t granted;                   /* generation in which the owner got it */
     bool marked;                       /* false but for the time of one step of apply */
     uint64_t revoke_ms;                /* leader's own: since when it is revoked; 0: it is not */
+    uint64_t still_ms;                 /* leader's own: since when the group reads no further, */
+    int64_t still_position;            /* and how far it is; 0: it progresses, or is at the end */
+    bool stall_traced;                 /* leader's own: it has been reported */
 };
 
 struct sp_consumer_offset {
@@ -85,6 +88,8 @@ struct sp_consumer_group {
     bool assigning;         /* an ASSIGN is on its way */
     bool topics_changed;    /* topics came or went since the last assignment was made */
     uint64_t revoke_due_ms; /* when the first revoked partition is taken away; 0: none is revoked */
+    uint64_t stall_due_ms;  /* when it is looked for stalls again */
+    unsigned stalled_count; /* partitions found stalled then */
 };
 
 struct sp_consumer_groups *sp_consumer_groups_new(void);
@@ -122,6 +127,24 @@ bool sp_consumer_member_revoking(const struct sp_consumer_group *group,
 bool sp_consumer_group_has_room(const struct sp_consumer_groups *groups,
                                 const struct sp_consumer_group *group,
                                 unsigned target_count);
+
+/* Append time up to which a group is kept. INT64_MAX: it is not going; it has members, or its
+ * offsets are kept for ever (`retention_ms` 0). Without members and offsets there is little to
+ * keep. */
+int64_t sp_consumer_group_kept_until_ms(const struct sp_consumer_group *group,
+                                        int64_t retention_ms);
+
+/* ---- stalls: the leader's own, consumer_stall.c ---------------------------------------------- */
+
+/* Notes how far the group has read a partition (`position`: next offset to read) that ends at
+ * `end`, as seen at `now_ms`. */
+void sp_consumer_share_look(struct sp_consumer_share *share,
+                            int64_t position,
+                            int64_t end,
+                            uint64_t now_ms);
+
+/* For how long its owner has not progressed although there is something to read; 0: it does. */
+uint64_t sp_consumer_share_still_ms(const struct sp_consumer_share *share, uint64_t now_ms);
 
 /* ---- commands: encoders used by the leader --------------------------------------------------- */
 

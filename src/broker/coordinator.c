@@ -95,6 +95,7 @@ static void start_leading(struct sp_coordinator *coordinator)
             group->shares[i].revoke_ms = 0;
         }
     }
+    sp_coordinator_stall_start(coordinator);
     touch_all(coordinator);
     SP_TRACE_INFO("groups",
                   "coordinator leads",
@@ -110,6 +111,7 @@ static void stop_leading(struct sp_coordinator *coordinator)
 
     coordinator->leading = false;
     sp_timer_stop(&coordinator->timer);
+    sp_timer_stop(&coordinator->stall_timer);
     while ((group = sp_consumer_groups_next(coordinator->groups, &cursor)) != NULL) {
         sp_group_waiters_abort(coordinator, group);
         sp_list_remove(&group->touched);
@@ -180,7 +182,8 @@ static void on_submitted(struct sp_submit *submit, int status)
     } else if (group != NULL && job->changes_members && group->submitted > 0) {
         group->submitted -= 1; /* 0: the group is a new one of that name */
     }
-    if (group != NULL && coordinator->leading && (job->assigns || job->changes_members)) {
+    if (group != NULL && coordinator->leading &&
+        (job->assigns || job->changes_members || group->member_count == 0)) { /* 0: it may end */
         sp_coordinator_touch(coordinator, group);
     }
     job->done(job, status);
@@ -252,6 +255,7 @@ static void advance(struct sp_deferred *deferred)
         struct sp_consumer_group *group =
             SP_LIST_ENTRY(coordinator->touched.next, struct sp_consumer_group, touched);
         sp_list_remove(&group->touched);
+        sp_coordinator_stall_watch(coordinator);
         sp_coordinator_note(coordinator, group);
         if (sp_coordinator_wants_assignment(group)) {
             sp_coordinator_assign(coordinator, group);
@@ -304,6 +308,7 @@ int sp_coordinator_new(struct sp_broker *broker,
     sp_list_init(&coordinator->touched);
     sp_deferred_init(&coordinator->advance, advance);
     sp_timer_init(&coordinator->timer, broker->options.loop, on_timer);
+    sp_coordinator_stall_init(coordinator);
     *out_coordinator = coordinator;
     return 0;
 }
@@ -313,6 +318,7 @@ void sp_coordinator_free(struct sp_coordinator *coordinator)
     SP_ASSERT(sp_list_empty(&coordinator->jobs));
     SP_ASSERT(!coordinator->leading);
     sp_timer_stop(&coordinator->timer);
+    sp_timer_stop(&coordinator->stall_timer);
     sp_deferred_cancel(&coordinator->advance);
     sp_consumer_groups_free(coordinator->groups);
     sp_mem_free(coordinator);

@@ -2,7 +2,8 @@
  *
  *   coordinator.c           the machine, who leads, commands on their way, what is looked at when
  *   coordinator_assign.c    makes assignments
- *   coordinator_session.c   what time does to a group: members, revoked partitions, its end */
+ *   coordinator_session.c   what time does to a group: members, revoked partitions, its end
+ *   coordinator_stall.c     who owns and does not progress */
 #ifndef SP_BROKER_COORDINATOR_PARTS_H
 #define SP_BROKER_COORDINATOR_PARTS_H
 
@@ -23,5 +24,14 @@ void sp_coordinator_scan(struct sp_coordinator *coordinator, struct sp_consumer_
 /* When the group must be scanned again, as loop time. */
 uint64_t sp_coordinator_due_ms(const struct sp_coordinator *coordinator,
                                const struct sp_consumer_group *group);
+
+void sp_coordinator_stall_init(struct sp_coordinator *coordinator);
+
+/* It leads now: nothing has been seen yet. */
+void sp_coordinator_stall_start(struct sp_coordinator *coordinator);
+
+/* There are groups to look at, for as long as there are; whoever ends its leading stops the timer.
+ */
+void sp_coordinator_stall_watch(struct sp_coordinator *coordinator);
 
 #endif /* SP_BROKER_COORDINATOR_PARTS_H */

@@ -218,6 +218,17 @@ bool sp_coordinator_wants_assignment(const struct sp_consumer_group *group)
            (group->topics_changed || group->version != group->assigned);
 }
 
+/* For how long the group is kept still, if nothing happens. */
+static uint64_t kept_for_ms(const struct sp_coordinator *coordinator,
+                            const struct sp_consumer_group *group)
+{
+    int64_t until_ms =
+        sp_consumer_group_kept_until_ms(group, coordinator->broker->options.group_retention_ms);
+    int64_t now = sp_raft_group_append_time_ms(coordinator->group);
+
+    return until_ms <= now ? 0 : (uint64_t)until_ms - (uint64_t)now;
+}
+
 uint64_t sp_coordinator_due_ms(const struct sp_coordinator *coordinator,
                                const struct sp_consumer_group *group)
 {
@@ -229,6 +240,10 @@ uint64_t sp_coordinator_due_ms(const struct sp_coordinator *coordinator,
         const struct sp_consumer_member *member = group->members[i];
         uint64_t silent_ms = member->heard_ms + member->session_ms;
         due_ms = silent_ms < due_ms ? silent_ms : due_ms;
+    }
+    if (kept_for_ms(coordinator, group) < RETENTION_SCAN_MS) {
+        uint64_t end_ms = now_ms(coordinator) + kept_for_ms(coordinator, group);
+        due_ms = end_ms < due_ms ? end_ms : due_ms;
     }
     return group->revoke_due_ms != 0 && group->revoke_due_ms < due_ms ? group->revoke_due_ms
                                                                       : due_ms;
@@ -245,9 +260,7 @@ void sp_coordinator_scan(struct sp_coordinator *coordinator, struct sp_consumer_
         }
     }
     take_away_late(coordinator, group);
-    if (group->member_count == 0 && group->submitted == 0 &&
-        sp_raft_group_append_time_ms(coordinator->group) - group->changed_ms >=
-            SP_CONSUMER_RETENTION_MS) {
+    if (group->submitted == 0 && kept_for_ms(coordinator, group) == 0) {
         expire_group(coordinator, group);
     }
 }
