@@ -3,8 +3,8 @@
  *   down              a registered node without a link to this one
  *   leaderless        no node is known to lead the partition
  *   under-replicated  its leader says which members lack committed records (or a member is down)
- *   stalled           a consumer group, coordinated here, with members that do not progress; no fault
- *                     of the cluster, which stays healthy */
+ *   stalled           a consumer group, coordinated here, with members that do not progress; no
+ *                     fault of the cluster, which stays healthy */
 #include "broker/coordinator.h"
 #include "broker/methods.h"
 
