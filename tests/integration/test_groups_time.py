@@ -81,6 +81,9 @@ class TimeTest(unittest.TestCase):
         health = self.ask(node, "cluster.health")
         self.assertEqual(health["stalled"], [{"group": "slow", "partitions": 1}])
         self.assertTrue(health["healthy"])
+        told = self.nodes.run("cluster", "health", "--servers", node.address)
+        self.assertEqual(told.returncode, 0)
+        self.assertIn(b"consumer group does not progress: slow, 1 partitions", told.stdout)
         time.sleep(2 * STALLED_MS / 1000)
         lines = [line for line in node.trace().splitlines() if "does not progress" in line]
         self.assertEqual(len(lines), 1, lines)
