@@ -363,6 +363,7 @@ void sp_consumer_shares_settle(struct sp_consumer_group *group)
             share.owner = share.target;
             share.granted = group->generation;
             share.revoke_ms = 0;
+            share.left_over = false;
             share.still_ms = 0;
             share.owner->unseen = true;
         }

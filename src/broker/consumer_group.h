@@ -57,6 +57,8 @@ struct sp_consumer_share {
     int64_t granted;                   /* generation in which the owner got it */
     bool marked;                       /* false but for the time of one step of apply */
     uint64_t revoke_ms;                /* leader's own: since when it is revoked; 0: it is not */
+    bool left_over;                    /* leader's own: lost and regained, the owner reads on as if
+                                          nothing had been; until it gives it up once */
     uint64_t still_ms;                 /* leader's own: since when the group reads no further, */
     int64_t still_position;            /* and how far it is; 0: it progresses, or is at the end */
     bool stall_traced;                 /* leader's own: it has been reported */

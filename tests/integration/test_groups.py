@@ -150,7 +150,13 @@ class GroupsTest(unittest.TestCase):
             answer = self.calls.call(method, **fields, **seen)
             self.assertEqual(pairs(answer["revoke"]), revoked, "it would go on where it was")
             self.assertEqual(pairs(answer["assigned"]), had - revoked)
-        slow.generation, slow.owned = answer["generation"], had - revoked
+        slow.generation = answer["generation"]
+        seen["generation"] = slow.generation
+        answer = self.calls.call("group.heartbeat", group="regain", **seen)
+        self.assertEqual(pairs(answer["revoke"]), revoked, "until it has given it up, once")
+        self.refused("GROUP_FENCED", slow.commit, 5, sorted(revoked)[:1])
+        slow.commit(5, sorted(had - revoked))
+        slow.owned = had - revoked
         slow.beat()
         self.assertEqual(slow.owned, had)
         slow.commit(10)
