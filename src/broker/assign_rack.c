@@ -12,6 +12,7 @@
  * may be had in exchange; what is no longer one is dropped when it is met. */
 #include <stddef.h>
 
+#include "base/assert.h"
 #include "base/mem.h"
 #include "broker/assign_parts.h"
 #include "spate/error.h"
@@ -70,6 +71,9 @@ int sp_assign_racks_new(struct sp_assign_work *work, struct sp_assign_racks **ou
     for (unsigned i = 0; i < work->topic_count; i++) {
         count += work->topics[i].partition_count;
     }
+    for (unsigned i = 0; i < work->member_count; i++) {
+        SP_ASSERT(work->racks[i] < (int32_t)work->member_count);
+    }
     racks->work = work;
     racks->place_count = (uint32_t)count;
     racks->topics = sp_mem_calloc(count + 1, sizeof *racks->topics);
@@ -108,8 +112,10 @@ static int32_t holder_of(const struct sp_assign_racks *racks, uint32_t place)
 static int32_t rack_of(const struct sp_assign_racks *racks, uint32_t place)
 {
     const struct sp_assign_topic *topic = topic_of(racks, place);
+    int32_t rack =
+        topic->racks == NULL ? SP_ASSIGN_NO_RACK : topic->racks[partition_of(racks, place)];
 
-    return topic->racks == NULL ? SP_ASSIGN_NO_RACK : topic->racks[partition_of(racks, place)];
+    return rack < (int32_t)racks->work->member_count ? rack : SP_ASSIGN_NO_RACK; /* nobody's */
 }
 
 static bool is_miss(const struct sp_assign_racks *racks, uint32_t place)

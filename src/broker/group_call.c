@@ -40,8 +40,8 @@ bool sp_group_in_part(const struct sp_consumer_share *share,
     return false;
 }
 
-/* A member that says it reads a partition that it got after all it has seen reads on from before: it
- * had lost the partition meanwhile, and has not noticed. It must give it up once. */
+/* A member that says it reads a partition that it got after all it has seen reads on from before:
+ * it had lost the partition meanwhile, and has not noticed. It must give it up once. */
 static void note_left_over(const struct sp_group_call *call,
                            struct sp_consumer_group *group,
                            const struct sp_consumer_member *member)
