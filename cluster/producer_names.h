@@ -5,8 +5,8 @@
  *
  * A name belongs to one layout: a text by which its owner says how it cuts its records onto
  * partitions. Another one is refused, since what is stored could not be compared with it. Bounded;
- * a name that was not taken for SP_PRODUCER_NAME_EXPIRY_MS (by append times, never by a clock) makes
- * room for a new one. Pure: the same calls give the same names and bytes on every node. */
+ * a name that was not taken for SP_PRODUCER_NAME_EXPIRY_MS (by append times, never by a clock)
+ * makes room for a new one. Pure: the same calls give the same names and bytes on every node. */
 #ifndef SP_CLUSTER_PRODUCER_NAMES_H
 #define SP_CLUSTER_PRODUCER_NAMES_H
 

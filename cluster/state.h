@@ -88,8 +88,8 @@ int sp_state_command_producer_name(const char *name, const char *layout, struct 
 /* ---- machine --------------------------------------------------------------------------------- */
 
 /* Applies one command. 0; a negative code that is this command's answer on every node (EXISTS,
- * UNKNOWN_TOPIC, INVALID, BUSY); SPATE_ERR_CORRUPT or SPATE_ERR_NOMEM: the replica must stop. `changed`
- * (may be NULL) is called once when something changed. */
+ * UNKNOWN_TOPIC, INVALID, BUSY); SPATE_ERR_CORRUPT or SPATE_ERR_NOMEM: the replica must stop.
+ * `changed` (may be NULL) is called once when something changed. */
 int sp_state_apply(struct sp_state *state,
                    const uint8_t *command,
                    size_t size,

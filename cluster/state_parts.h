@@ -1,4 +1,5 @@
-/* Inside of the controller's state, for cluster/state, state_producers and state_checkpoint alone. */
+/* Inside of the controller's state, for cluster/state, state_producers and state_checkpoint alone.
+ * */
 #ifndef SP_CLUSTER_STATE_PARTS_H
 #define SP_CLUSTER_STATE_PARTS_H
 
