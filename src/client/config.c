@@ -1,4 +1,4 @@
-/* Settings from text: one table of whole numbers, and the three keys that are something else. */
+/* Settings from text: one table of whole numbers, and the keys that are something else. */
 #include "client/config.h"
 
 #include <stdlib.h>
@@ -172,6 +172,23 @@ static int set_client_name(struct spate_config *config, const char *value)
     return 0;
 }
 
+/* Text without control characters, as the servers take it. */
+static int set_plain_text(const char *value, size_t size_min, size_t size_max, char *out)
+{
+    size_t size = strlen(value);
+
+    if (size < size_min || size > size_max || !sp_utf8_valid(sp_bytes_of(value, size))) {
+        return SPATE_ERR_INVALID;
+    }
+    for (size_t i = 0; i < size; i++) {
+        if ((unsigned char)value[i] < 0x20 || value[i] == 0x7f) {
+            return SPATE_ERR_INVALID;
+        }
+    }
+    memcpy(out, value, size + 1);
+    return 0;
+}
+
 static int set_compression(struct spate_config *config, const char *value)
 {
     if (strcmp(value, "none") == 0) {
@@ -214,6 +231,12 @@ int spate_config_set(struct spate_config *config, const char *key, const char *v
     }
     if (strcmp(key, "client.name") == 0) {
         return set_client_name(config, value);
+    }
+    if (strcmp(key, "producer.name") == 0) {
+        return set_plain_text(value, 1, SP_PRODUCER_NAME_SIZE_MAX, config->producer_name);
+    }
+    if (strcmp(key, "producer.layout") == 0) {
+        return set_plain_text(value, 0, SP_PRODUCER_LAYOUT_SIZE_MAX, config->producer_layout);
     }
     if (strcmp(key, "compression") == 0) {
         return set_compression(config, value);
