@@ -8,9 +8,9 @@
 
 struct sp_producers {
     struct sp_map *by_id;
-    struct sp_list by_age;        /* struct sp_producer, the longest silent first */
-    struct sp_list fenced_by_age; /* likewise, those that were fenced */
-    int64_t forgotten_id;         /* highest id of a fenced one that made room; -1: none did */
+    struct sp_list by_age;       /* struct sp_producer, the longest silent first */
+    struct sp_list named_by_age; /* likewise, those that may come back, see may_come_back */
+    int64_t forgotten_id;        /* highest id of one of them that made room; -1: none did */
 };
 
 struct sp_producers *sp_producers_new(void)
@@ -21,7 +21,7 @@ struct sp_producers *sp_producers_new(void)
         return NULL;
     }
     sp_list_init(&producers->by_age);
-    sp_list_init(&producers->fenced_by_age);
+    sp_list_init(&producers->named_by_age);
     producers->forgotten_id = -1;
     producers->by_id = sp_map_new();
     if (producers->by_id == NULL) {
@@ -48,8 +48,8 @@ static void clear(struct sp_producers *producers)
     while (!sp_list_empty(&producers->by_age)) {
         drop(producers, first_of(&producers->by_age));
     }
-    while (!sp_list_empty(&producers->fenced_by_age)) {
-        drop(producers, first_of(&producers->fenced_by_age));
+    while (!sp_list_empty(&producers->named_by_age)) {
+        drop(producers, first_of(&producers->named_by_age));
     }
     producers->forgotten_id = -1;
 }
@@ -70,9 +70,16 @@ const struct sp_producer *sp_producers_find(const struct sp_producers *producers
     return sp_map_get_u64(producers->by_id, (uint64_t)producer_id);
 }
 
+/* It has a name, and something here that its next life will ask for. */
+static bool may_come_back(const struct sp_producer *producer)
+{
+    return producer->fenced && producer->records != 0;
+}
+
 bool sp_producer_expired(const struct sp_producer *producer, int64_t append_time_ms)
 {
-    int64_t expiry_ms = producer->fenced ? SP_PRODUCER_RESUMED_EXPIRY_MS : SP_PRODUCER_EXPIRY_MS;
+    int64_t expiry_ms =
+        may_come_back(producer) ? SP_PRODUCER_NAMED_EXPIRY_MS : SP_PRODUCER_EXPIRY_MS;
 
     return producer->last_append_ms <= append_time_ms - expiry_ms;
 }
@@ -103,7 +110,7 @@ bool sp_producers_full(const struct sp_producers *producers,
     }
     size_t lacking = wanted - SP_PRODUCERS_PER_PARTITION_MAX;
     size_t expired = count_expired(&producers->by_age, lacking, append_time_ms);
-    expired += count_expired(&producers->fenced_by_age, lacking - expired, append_time_ms);
+    expired += count_expired(&producers->named_by_age, lacking - expired, append_time_ms);
     return expired < lacking;
 }
 
@@ -154,10 +161,10 @@ static void make_room(struct sp_producers *producers, int64_t append_time_ms)
         victim = first_of(&producers->by_age);
     }
     if (victim == NULL || (!sp_producer_expired(victim, append_time_ms) &&
-                           !sp_list_empty(&producers->fenced_by_age))) {
-        victim = first_of(&producers->fenced_by_age);
+                           !sp_list_empty(&producers->named_by_age))) {
+        victim = first_of(&producers->named_by_age);
     }
-    if (victim->fenced && victim->producer_id > producers->forgotten_id) {
+    if (may_come_back(victim) && victim->producer_id > producers->forgotten_id) {
         producers->forgotten_id = victim->producer_id;
     }
     drop(producers, victim);
@@ -166,7 +173,7 @@ static void make_room(struct sp_producers *producers, int64_t append_time_ms)
 static void move_to_young_end(struct sp_producers *producers, struct sp_producer *producer)
 {
     sp_list_remove(&producer->node);
-    sp_list_append(producer->fenced ? &producers->fenced_by_age : &producers->by_age,
+    sp_list_append(may_come_back(producer) ? &producers->named_by_age : &producers->by_age,
                    &producer->node);
 }
 
@@ -182,7 +189,6 @@ touch(struct sp_producers *producers, int64_t producer_id, int64_t append_time_m
     }
     if (producer != NULL) {
         producer->last_append_ms = append_time_ms;
-        move_to_young_end(producers, producer);
     }
     return producer;
 }
@@ -215,6 +221,7 @@ int sp_producers_apply(struct sp_producers *producers,
     }
     producer->last_offset = facts->base_offset + facts->record_count - 1;
     push_batch(producer, &batch);
+    move_to_young_end(producers, producer);
     return 0;
 }
 
@@ -272,7 +279,7 @@ void sp_producers_encode(const struct sp_producers *producers, struct sp_pack *p
     sp_pack_int(pack, producers->forgotten_id);
     sp_pack_array(pack, sp_map_count(producers->by_id));
     encode_list(&producers->by_age, pack);
-    encode_list(&producers->fenced_by_age, pack);
+    encode_list(&producers->named_by_age, pack);
 }
 
 static void decode_counts(struct sp_producer *producer, struct sp_cursor *cursor)

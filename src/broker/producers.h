@@ -6,9 +6,9 @@
  *
  * Part of the partition's machine state: changed by applied frames only, equal on every replica.
  * Bounded; a producer that has been silent for long (by append times, never by a clock) makes room
- * for a new one: SP_PRODUCER_EXPIRY_MS, or SP_PRODUCER_RESUMED_EXPIRY_MS for one that was fenced
- * and so may come back. What was forgotten of the latter is never taken for nothing: see
- * `records`. */
+ * for a new one: SP_PRODUCER_EXPIRY_MS, or SP_PRODUCER_NAMED_EXPIRY_MS for one that was fenced and
+ * has records here, so that it may come back for them. What was forgotten of the latter is never
+ * taken for nothing: see `records`. */
 #ifndef SP_BROKER_PRODUCERS_H
 #define SP_BROKER_PRODUCERS_H
 
@@ -22,7 +22,7 @@
 #include "wire/pack.h"
 
 #define SP_PRODUCER_EXPIRY_MS (24 * 3600 * 1000)
-#define SP_PRODUCER_RESUMED_EXPIRY_MS (INT64_C(30) * 24 * 3600 * 1000)
+#define SP_PRODUCER_NAMED_EXPIRY_MS (INT64_C(30) * 24 * 3600 * 1000)
 
 struct sp_producers;
 

@@ -58,6 +58,8 @@ int resume_begin(struct resume *resume,
              "`%s` goes on: %" PRIu64 " records are stored already and will be skipped",
              resume->name,
              total);
+    } else {
+        note(cli, "`%s` begins: nothing is stored under this name yet", resume->name);
     }
     return 0;
 }

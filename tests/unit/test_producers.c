@@ -198,7 +198,7 @@ static void test_producers_fenced_one_stays_longer_and_is_not_taken_for_new(void
 {
     struct sp_producers *producers = sp_producers_new();
     int64_t soon_ms = SP_PRODUCER_EXPIRY_MS;
-    int64_t late_ms = SP_PRODUCER_RESUMED_EXPIRY_MS;
+    int64_t late_ms = SP_PRODUCER_NAMED_EXPIRY_MS;
 
     (void)state;
     assert_int_equal(apply(producers, facts(50, 0, 3), 0), 0);
@@ -222,6 +222,24 @@ static void test_producers_fenced_one_stays_longer_and_is_not_taken_for_new(void
     assert_int_equal(sp_producers_find(producers, 50)->records, -1);
     assert_int_equal(sp_producers_fence(producers, 51, 0, late_ms + soon_ms), 0);
     assert_int_equal(sp_producers_find(producers, 51)->records, 0);
+    sp_producers_free(producers);
+}
+
+/* Else anybody could keep the table full for a month by fencing ids that store nothing. */
+static void test_producers_fenced_one_without_records_goes_as_any_other(void **state)
+{
+    struct sp_producers *producers = sp_producers_new();
+    int64_t soon_ms = SP_PRODUCER_EXPIRY_MS;
+
+    (void)state;
+    assert_int_equal(sp_producers_fence(producers, 50, 1, 0), 0);
+    fill(producers, 1000, 1);
+    assert_true(sp_producers_full(producers, 0, soon_ms - 1));
+    assert_false(sp_producers_full(producers, 0, soon_ms));
+    assert_int_equal(apply(producers, facts(60, 0, 1), soon_ms), 0);
+    assert_null(sp_producers_find(producers, 50));
+    assert_int_equal(sp_producers_fence(producers, 50, 2, 1 + soon_ms), 0);
+    assert_int_equal(sp_producers_find(producers, 50)->records, 0); /* nothing was forgotten */
     sp_producers_free(producers);
 }
 
@@ -301,6 +319,7 @@ int main(void)
         cmocka_unit_test(test_producers_fence_ends_older_epochs_and_keeps_the_count),
         cmocka_unit_test(test_producers_fence_of_a_stranger_makes_it_known),
         cmocka_unit_test(test_producers_fenced_one_stays_longer_and_is_not_taken_for_new),
+        cmocka_unit_test(test_producers_fenced_one_without_records_goes_as_any_other),
         cmocka_unit_test(test_producers_version_1_is_still_read),
         cmocka_unit_test(test_producers_checkpoint_has_golden_bytes),
         cmocka_unit_test(test_producers_failing_allocation_is_reported),
