@@ -7,6 +7,7 @@
 #include "sim_cluster.h"
 #include "sim_fiber.h"
 #include "sim_model.h"
+#include "sim_named.h"
 #include "spate/spate.h"
 #include "wire/client_api.h"
 
@@ -17,9 +18,14 @@ static struct sim_client *self(void)
     return sim.current->owner;
 }
 
-static uint64_t draw(uint64_t low, uint64_t high)
+uint64_t sim_clients_draw(uint64_t low, uint64_t high)
 {
     return sim_between(&self()->rand, low, high);
+}
+
+static uint64_t draw(uint64_t low, uint64_t high)
+{
+    return sim_clients_draw(low, high);
 }
 
 static void set(struct spate_config *config, const char *key, uint64_t value)
@@ -31,7 +37,7 @@ static void set(struct spate_config *config, const char *key, uint64_t value)
     SP_ASSERT(rv == 0);
 }
 
-static struct spate_client *connect_client(void)
+struct spate_client *sim_clients_connect(const char *producer_name)
 {
     struct spate_config *config = spate_config_new();
     struct spate_client *client = NULL;
@@ -49,10 +55,19 @@ static struct spate_client *connect_client(void)
         rv = spate_config_set(config, "compression", "lz4");
         SP_ASSERT(rv == 0);
     }
+    if (producer_name != NULL) {
+        rv = spate_config_set(config, "producer.name", producer_name);
+        SP_ASSERT(rv == 0);
+    }
     rv = spate_client_new(config, &client);
     SP_ASSERT(rv == 0);
     spate_config_free(config);
     return client;
+}
+
+static struct spate_client *connect_client(void)
+{
+    return sim_clients_connect(NULL);
 }
 
 /* ---- making topics --------------------------------------------------------------------------- */
@@ -345,7 +360,7 @@ static void churner_main(void *arg)
 static void start(struct sim_client *client)
 {
     static void (*const mains[])(
-        void *arg) = { admin_main, producer_main, consumer_main, churner_main };
+        void *arg) = { admin_main, producer_main, consumer_main, churner_main, sim_named_main };
 
     client->done = false;
     client->lives += 1;
@@ -426,6 +441,11 @@ void sim_clients_init(const struct sim_clients_shape *shape)
     for (unsigned i = 0; i < shape->churners; i++) {
         (void)snprintf(name, sizeof name, "t%u", i + 1);
         add(SIM_CLIENT_CHURNER, name);
+    }
+    for (unsigned i = 0; i < shape->streams * shape->programs_per_stream; i++) {
+        (void)snprintf(name, sizeof name, "s%u", i + 1);
+        add(SIM_CLIENT_NAMED, name);
+        sim_clients.clients[sim_clients.count - 1].stream = i / shape->programs_per_stream;
     }
 }
 
