@@ -5,7 +5,7 @@
 #include "base/mem.h"
 
 enum {
-    PARAMS_BYTES_MAX = 1024, /* a topic's name and a few numbers */
+    PARAMS_BYTES_MAX = 1024, /* a topic's name and a few numbers; a producer's name and layout */
 };
 
 /* ---- reports --------------------------------------------------------------------------------- */
@@ -156,6 +156,7 @@ int spate_producer_new(struct spate_client *client,
     sp_list_init(&producer->finished);
     sp_rand_init(&producer->rand, sp_loop_random(client->loop));
     sp_buf_init(&producer->params, PARAMS_BYTES_MAX);
+    sp_buf_init(&producer->identity_params, PARAMS_BYTES_MAX);
     sp_list_append(&client->dispatchers, &producer->dispatcher.node);
     sp_metadata_observe(client->metadata, &producer->observer);
     *out_producer = producer;
@@ -195,5 +196,6 @@ void spate_producer_free(struct spate_producer *producer)
     }
     sp_map_free(producer->topics);
     sp_buf_deinit(&producer->params);
+    sp_buf_deinit(&producer->identity_params);
     sp_mem_free(producer);
 }
