@@ -346,6 +346,14 @@ int sp_raft_group_submit(struct sp_raft_group *group,
     return 0;
 }
 
+unsigned sp_raft_group_fill_percent(const struct sp_raft_group *group)
+{
+    uint64_t of_bytes = group->submitted_bytes * 100 / SP_GROUP_PENDING_BYTES_MAX;
+    uint64_t of_entries = (uint64_t)group->submit_count * 100 / SP_GROUP_PENDING_ENTRIES_MAX;
+
+    return (unsigned)(of_bytes > of_entries ? of_bytes : of_entries);
+}
+
 /* ---- looking --------------------------------------------------------------------------------- */
 
 static void count_voters(const struct sp_raft_group *group, struct sp_raft_group_status *status)

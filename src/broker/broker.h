@@ -25,6 +25,7 @@ struct sp_broker_options {
     uint32_t node_id;
     const char *listen;       /* address of the client port */
     uint32_t connections_max; /* 0: SP_CONNECTIONS_MAX */
+    size_t client_bytes_max;  /* that all clients together make the node hold; 0: the default */
 };
 
 /* Opens the client port. Errors as sp_server_new. */

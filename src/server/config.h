@@ -25,6 +25,7 @@ struct sp_config {
     uint32_t heartbeat_ms;
     uint32_t segment_bytes;
     uint32_t connections_max;
+    uint32_t client_bytes_max;
 };
 
 /* A text for the operator; empty when there is nothing to say. */

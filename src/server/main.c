@@ -143,15 +143,33 @@ static void on_terminate(void *arg)
     }
 }
 
-static int run(const struct sp_config *config, const struct sp_transport_options *transport)
+/* Each log that is written to and each connection holds a descriptor; 1024 is a common default. A
+ * log that finds none would end the node, so connections leave some over. */
+static uint64_t provide_files(struct sp_config *config)
+{
+    uint64_t files_max = sp_file_raise_limit();
+    uint64_t kept = files_max > 2 * SP_FILES_KEPT ? SP_FILES_KEPT : files_max / 2;
+
+    if (config->connections_max > files_max - kept) {
+        config->connections_max = files_max - kept == 0 ? 1 : (uint32_t)(files_max - kept);
+        SP_TRACE_WARN("node",
+                      "fewer connections than limits.connections: raise the hard limit of open "
+                      "files (ulimit -Hn, LimitNOFILE)",
+                      "connections_max=%u files_max=%llu",
+                      config->connections_max,
+                      (unsigned long long)files_max);
+    }
+    return files_max;
+}
+
+static int run(struct sp_config *config, const struct sp_transport_options *transport)
 {
     static const struct sp_node_handler handler = { on_failed, on_stopped };
     struct program program = { .failed = false };
     char text[512];
     int rv = sp_loop_new(SP_WORKERS_PER_SHARD, &program.loop);
 
-    /* Each log that is written to and each connection holds one; 1024 is a common default. */
-    uint64_t files_max = sp_file_raise_limit();
+    uint64_t files_max = provide_files(config);
     if (rv == 0) {
         rv = sp_loop_on_terminate(program.loop, on_terminate, &program);
     }

@@ -200,7 +200,8 @@ static int open_broker(struct sp_node *node, char *text, size_t text_size)
                                          .controller = node->controller,
                                          .node_id = node->config->node_id,
                                          .listen = node->config->listen_client,
-                                         .connections_max = node->config->connections_max };
+                                         .connections_max = node->config->connections_max,
+                                         .client_bytes_max = node->config->client_bytes_max };
     int rv = sp_broker_new(&options, &node->broker);
 
     if (rv != 0) {
