@@ -41,7 +41,7 @@
  *   + limits.connections * SP_CONNECTION_BYTES_MAX
  *   + SP_MESSAGE_BYTES_MAX                      one message that is let through beyond it
  *   + (nodes - 1) * (SP_PEER_QUEUE_BYTES_MAX + SP_PEER_MESSAGE_BYTES_MAX)
- *   + logs * (SP_TAIL_CACHE_BYTES + SP_FOLLOWER_PENDING_BYTES_MAX)
+ *   + logs * (SP_TAIL_CACHE_BYTES + 4 * SP_WINDOW_BYTES)   stored, and on the way there
  *   + replicas * 32 KiB
  *   + SP_COORDINATOR_COUNT * 2 * SP_COORDINATOR_BYTES_MAX, as far as consumer groups exist */
 #define SP_CLIENT_BYTES_DEFAULT (256 * 1024 * 1024) /* limits.client.bytes */
@@ -59,6 +59,9 @@
 /* Replication. */
 #define SP_APPEND_BYTES_MAX (1024 * 1024 + 128 * 1024) /* of frames in one AppendEntries */
 #define SP_APPEND_FRAMES_MAX 256
+#define SP_WINDOW_FRAMES_MAX 512 /* sent to one follower and not stored there yet */
+#define SP_WINDOW_FRAMES_MIN 4
+#define SP_WINDOW_BYTES (8 * 1024 * 1024)             /* the same: others of the link wait for it */
 #define SP_INSTALL_CHUNK_BYTES (256 * 1024)           /* little of a link's queue, few messages */
 #define SP_GROUP_PENDING_BYTES_MAX (32 * 1024 * 1024) /* submitted, not committed */
 #define SP_GROUP_PENDING_ENTRIES_MAX 4096

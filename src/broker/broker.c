@@ -270,16 +270,12 @@ const struct sp_reconcile_handler sp_broker_reconcile_handler = {
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 /* Every second while clients hold much: whoever does not take what it asked for makes room for
- * those who wait; and when little is held again, the system gets its memory back. */
+ * those who wait. */
 static void on_look_after(struct sp_timer *timer)
 {
     struct sp_broker *broker = SP_CONTAINER_OF(timer, struct sp_broker, look_after);
 
-    if (broker->server == NULL) {
-        return;
-    }
-    if (sp_budget_is_small(&broker->budget)) {
-        sp_mem_trim();
+    if (broker->server == NULL || sp_budget_is_small(&broker->budget)) {
         return;
     }
     if (broker->budget.full) {

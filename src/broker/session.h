@@ -2,9 +2,9 @@
  *
  * A request is counted, with its bytes, from its arrival to its answer; the socket is not read
  * while too many are open, too many bytes wait to be sent, or its share of what clients may hold is
- * used up (D14, net/budget.h). Answers come in order of completion. When the connection goes, requests
- * that only wait end at once; the session stays until its last request is answered, and answers go
- * nowhere. */
+ * used up (D14, net/budget.h). Answers come in order of completion. When the connection goes,
+ * requests that only wait end at once; the session stays until its last request is answered, and
+ * answers go nowhere. */
 #ifndef SP_BROKER_SESSION_H
 #define SP_BROKER_SESSION_H
 

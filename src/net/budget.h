@@ -7,9 +7,10 @@
  *                                         a share may hold up to a quarter of what is free, and
  *                                         SP_SHARE_BYTES_MIN always
  *
- * The more shares are large, the less each may have: n shares at their bound hold n/(n + 4) of it
- * all and leave the rest to the others. What is held is a fact and always counted; the bound is
- * asked before more is taken: before a socket is read, before a log is read for an answer.
+ * The more is held, the less a share may have: whoever comes first leaves something to the next,
+ * down to the least share, with which small requests always pass. What is held is a fact and always
+ * counted; the bound is asked before more is taken: before a socket is read, before a log is read
+ * for an answer.
  *
  * A share that was refused waits and is asked again when bytes are given back, some at a time, in
  * turns. Messages that have arrived in part must not wait for each other for ever: one share at a
