@@ -15,6 +15,7 @@ _Static_assert(SPATE_AT_END == SP_OFFSETS_AT_LATEST, "one meaning in both header
 enum {
     PARAMS_BYTES_MAX = 2048,
     ATTEMPT_MS = 2000, /* a server that takes longer for a question is passed over */
+    PING_MS = 1000,    /* the same for one that is asked whether it is alive */
 };
 
 /* ---- raw calls ------------------------------------------------------------------------------- */
@@ -29,6 +30,24 @@ static uint32_t attempt_ms(const struct spate_client *client, const char *method
         return client->config.timeout_ms / 2 + 1;
     }
     return ATTEMPT_MS;
+}
+
+/* What must not be sent twice goes to a server that has just answered: one that hangs would keep it
+ * until the deadline, and nobody could ask another one then. */
+static int find_alive(struct spate_client *client, uint64_t deadline_ms)
+{
+    static const uint8_t no_fields[] = { 0x80 };
+    struct sp_request request = {
+        .client = client,
+        .method = "ping",
+        .params = sp_bytes_of(no_fields, sizeof no_fields),
+        .deadline_ms = deadline_ms,
+        .attempt_ms = PING_MS,
+        .unreachable_ms = SP_CLIENT_UNREACHABLE_MS,
+        .repeatable = true,
+    };
+
+    return client->server_count < 2 ? 0 : sp_request_wait(&request, NULL, NULL);
 }
 
 int spate_call(struct spate_client *client,
@@ -50,8 +69,9 @@ int spate_call(struct spate_client *client,
         .unreachable_ms = SP_CLIENT_UNREACHABLE_MS,
         .repeatable = sp_request_method_repeatable(method),
     };
+    int rv = request.repeatable ? 0 : find_alive(client, request.deadline_ms);
 
-    return sp_request_wait(&request, out_result, out_result_size);
+    return rv != 0 ? rv : sp_request_wait(&request, out_result, out_result_size);
 }
 
 /* One try at the leader as known now. */
@@ -145,7 +165,10 @@ static int change_topic(struct spate_client *client,
             .deadline_ms = deadline_ms,
             .unreachable_ms = SP_CLIENT_UNREACHABLE_MS,
         };
-        int rv = sp_request_wait(&request, NULL, NULL);
+        int rv = find_alive(client, deadline_ms);
+        if (rv == 0) {
+            rv = sp_request_wait(&request, NULL, NULL);
+        }
         if (lost && rv == done_before) {
             return 0;
         }

@@ -50,7 +50,8 @@ struct spate_client {
     struct sp_map *connections;           /* address -> struct sp_connection */
     char (*servers)[SP_ADDRESS_SIZE_MAX]; /* configured first, then learnt from metadata */
     uint32_t server_count;
-    uint32_t server_turn; /* where the next request begins */
+    uint32_t server_turn;  /* where the next request begins */
+    uint32_t server_alive; /* index + 1 of the one that answered last; 0: none yet */
     struct sp_metadata_cache *metadata;
     struct sp_list dispatchers;
     struct sp_timer tick;
