@@ -32,6 +32,22 @@ static uint32_t attempt_ms(const struct spate_client *client, const char *method
     return ATTEMPT_MS;
 }
 
+static int
+check_call(struct spate_client *client, const char *method, const void *params, size_t params_size)
+{
+    int rv = sp_client_need(client, method, "method");
+
+    if (rv == 0) {
+        rv = sp_client_need(client, params, "params");
+    }
+    if (rv == 0 && (method[0] == '\0' || params_size == 0)) {
+        rv = sp_client_fail(client,
+                            SPATE_ERR_INVALID,
+                            "method and params must not be empty (an empty map is 0x80)");
+    }
+    return rv;
+}
+
 /* What must not be sent twice goes to a server that has just answered: one that hangs would keep it
  * until the deadline, and nobody could ask another one then. */
 static int find_alive(struct spate_client *client, uint64_t deadline_ms)
@@ -57,8 +73,10 @@ int spate_call(struct spate_client *client,
                void **out_result,
                size_t *out_result_size)
 {
-    if (client == NULL || method == NULL || params == NULL) {
-        return SPATE_ERR_INVALID;
+    int checked = check_call(client, method, params, params_size);
+
+    if (checked != 0) {
+        return checked;
     }
     struct sp_request request = {
         .client = client,
@@ -118,6 +136,14 @@ int spate_call_leader(struct spate_client *client,
                       size_t *out_result_size)
 {
     struct sp_topic_view *view = NULL;
+    int rv = check_call(client, method, params, params_size);
+
+    if (rv == 0) {
+        rv = sp_client_need(client, topic, "topic");
+    }
+    if (rv != 0) {
+        return rv;
+    }
     struct sp_request model = {
         .client = client,
         .method = method,
@@ -125,8 +151,7 @@ int spate_call_leader(struct spate_client *client,
         .deadline_ms = sp_client_deadline(client, client->config.timeout_ms),
         .repeatable = sp_request_method_repeatable(method),
     };
-    int rv = sp_metadata_topic(client->metadata, topic, &view);
-
+    rv = sp_metadata_topic(client->metadata, topic, &view);
     if (rv != 0) {
         return sp_client_fail(client, rv, "%.100s: no topic can have this name", topic);
     }
@@ -213,6 +238,9 @@ int spate_topic_create(struct spate_client *client,
     struct sp_pack pack;
     struct sp_buf params;
 
+    if (sp_client_need(client, topic, "topic") != 0) {
+        return SPATE_ERR_INVALID;
+    }
     if (partitions > SP_PARTITIONS_PER_TOPIC_MAX || replicas > SP_REPLICAS_MAX) {
         return sp_client_fail(client,
                               SPATE_ERR_INVALID,
@@ -239,10 +267,14 @@ int spate_topic_create(struct spate_client *client,
 
 int spate_topic_delete(struct spate_client *client, const char *topic)
 {
-    struct sp_topic_request request = { .name = sp_bytes_text(topic) };
+    struct sp_topic_request request;
     struct sp_pack pack;
     struct sp_buf params;
 
+    if (sp_client_need(client, topic, "topic") != 0) {
+        return SPATE_ERR_INVALID;
+    }
+    request = (struct sp_topic_request){ .name = sp_bytes_text(topic) };
     sp_buf_init(&params, PARAMS_BYTES_MAX);
     sp_pack_init(&pack, &params);
     sp_topic_request_encode(&pack, &request);
@@ -259,8 +291,12 @@ int spate_topic_delete(struct spate_client *client, const char *topic)
 int spate_topic_partitions(struct spate_client *client, const char *topic, uint32_t *out_partitions)
 {
     struct sp_topic_view *view = NULL;
-    int rv = sp_metadata_topic(client->metadata, topic, &view);
 
+    if (sp_client_need(client, topic, "topic") != 0 ||
+        sp_client_need(client, out_partitions, "out_partitions") != 0) {
+        return SPATE_ERR_INVALID;
+    }
+    int rv = sp_metadata_topic(client->metadata, topic, &view);
     if (rv != 0) {
         return sp_client_fail(client, rv, "%.100s: no topic can have this name", topic);
     }
@@ -301,6 +337,10 @@ int spate_offsets(struct spate_client *client,
     void *result = NULL;
     size_t size = 0;
 
+    if (sp_client_need(client, topic, "topic") != 0 ||
+        sp_client_need(client, out_offset, "out_offset") != 0) {
+        return SPATE_ERR_INVALID;
+    }
     if (partition >= SP_PARTITIONS_PER_TOPIC_MAX || at < SPATE_AT_START) {
         return sp_client_fail(client, SPATE_ERR_INVALID, "no such partition, or no such time");
     }

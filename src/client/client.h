@@ -63,6 +63,9 @@ struct spate_client {
 /* Sets the text of spate_client_error and returns `code`. */
 int sp_client_fail(struct spate_client *client, int code, const char *format, ...) SP_PRINTF(3, 4);
 
+/* For the doors of the public API: 0, or SPATE_ERR_INVALID with a text when an argument is NULL. */
+int sp_client_need(struct spate_client *client, const void *argument, const char *what);
+
 /* Turns the loop until client->woken is set or the time has come (sp_loop_now_ms; UINT64_MAX:
  * never). At least one turn. */
 void sp_client_run(struct spate_client *client, uint64_t deadline_ms);
