@@ -7,9 +7,6 @@
 #include "cluster/raft_group_internal.h"
 #include "spate/error.h"
 
-/* Unacknowledged frames on the way to one follower; bytes are bounded by the group's budget. */
-#define WINDOW_ENTRIES 512
-
 uint64_t sp_raft_now_ms(const struct sp_raft_group *group)
 {
     return sp_loop_now_ms(group->context->loop);
@@ -204,7 +201,7 @@ static int init_guard(struct sp_raft_group *group, const struct sp_raft_group_op
             options->election_timeout_ms == 0 ? 300 : options->election_timeout_ms,
         .heartbeat_ms = options->heartbeat_timeout_ms == 0 ? 50 : options->heartbeat_timeout_ms,
         .install_timeout_ms = SP_RAFT_INSTALL_TIMEOUT_MS,
-        .window_entries = WINDOW_ENTRIES,
+        .window_entries = SP_WINDOW_FRAMES_MIN,
         .pre_vote = true,
         .host = { .arg = group, .update = sp_raft_host_update, .send = sp_raft_host_send },
     };
@@ -282,6 +279,27 @@ void sp_raft_group_meta_durable(struct sp_raft_group *group, uint64_t sequence)
     }
 }
 
+/* ---- the window to followers ----------------------------------------------------------------- */
+
+/* The size that counts grows at once and shrinks slowly: a few small frames between large ones must
+ * not open the window for more of these. */
+void sp_raft_note_frame_size(struct sp_raft_group *group, size_t size)
+{
+    if (size >= group->frame_bytes) {
+        group->frame_bytes = size;
+    } else {
+        group->frame_bytes -= (group->frame_bytes - size) / 32;
+    }
+    size_t frames = SP_WINDOW_BYTES / (group->frame_bytes + 1);
+    if (frames > SP_WINDOW_FRAMES_MAX) {
+        frames = SP_WINDOW_FRAMES_MAX;
+    }
+    if (frames < SP_WINDOW_FRAMES_MIN) {
+        frames = SP_WINDOW_FRAMES_MIN;
+    }
+    sp_raft_guard_set_window(&group->guard, (unsigned)frames);
+}
+
 /* ---- submitting ------------------------------------------------------------------------------ */
 
 static int check_submit(const struct sp_raft_group *group, uint64_t size)
@@ -322,6 +340,7 @@ int sp_raft_group_submit(struct sp_raft_group *group,
     if (rv != 0) {
         return rv;
     }
+    sp_raft_note_frame_size(group, size);
     group->submit_kind = kind;
     group->submit_pieces = pieces;
     group->submit_piece_count = count;
@@ -344,6 +363,14 @@ int sp_raft_group_submit(struct sp_raft_group *group,
         rearm(group);
     }
     return 0;
+}
+
+unsigned sp_raft_group_fill_percent(const struct sp_raft_group *group)
+{
+    uint64_t of_bytes = group->submitted_bytes * 100 / SP_GROUP_PENDING_BYTES_MAX;
+    uint64_t of_entries = (uint64_t)group->submit_count * 100 / SP_GROUP_PENDING_ENTRIES_MAX;
+
+    return (unsigned)(of_bytes > of_entries ? of_bytes : of_entries);
 }
 
 /* ---- looking --------------------------------------------------------------------------------- */

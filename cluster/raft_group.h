@@ -118,6 +118,9 @@ int sp_raft_group_submit(struct sp_raft_group *group,
                          unsigned count,
                          struct sp_submit *submit);
 
+/* How much of SP_GROUP_PENDING_*_MAX is submitted and not committed; 100: the next gets BUSY. */
+unsigned sp_raft_group_fill_percent(const struct sp_raft_group *group);
+
 /* A frame of its log could not be read for somebody else (SPATE_ERR_CORRUPT, SPATE_ERR_IO): the
  * replica stops itself, so that a whole one may lead. */
 void sp_raft_group_read_failed(struct sp_raft_group *group, int status);

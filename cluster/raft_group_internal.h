@@ -56,6 +56,7 @@ struct sp_raft_group {
     struct sp_raft_starting starting;
     struct sp_timer timer;
 
+    size_t frame_bytes;         /* of a frame as lately seen; gives the window to followers */
     struct sp_list meta_node;   /* in context->meta_waiters while something waits for meta */
     uint64_t meta_issued;       /* last meta sequence asked for by this group */
     uint64_t persisted_waiting; /* persisted by the log, not yet told to raft (I2); 0: none */
@@ -170,5 +171,8 @@ static inline int sp_raft_state(const struct sp_raft_group *group)
     return raft_state((struct raft *)(uintptr_t)&group->guard.raft);
 }
 uint64_t sp_raft_now_ms(const struct sp_raft_group *group);
+
+/* raft_group.c: a frame of so many bytes was submitted, or read for a follower. */
+void sp_raft_note_frame_size(struct sp_raft_group *group, size_t size);
 
 #endif /* SP_CLUSTER_RAFT_GROUP_INTERNAL_H */

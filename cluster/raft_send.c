@@ -54,6 +54,9 @@ send_part(struct sp_raft_group *group, struct sp_raft_outgoing *out, const struc
         read->frames[read->count - 1].bytes, read->frames[read->count - 1].size, &last);
 
     SP_ASSERT(rv == 0);
+    for (unsigned i = 0; i < read->count; i++) {
+        sp_raft_note_frame_size(group, read->frames[i].size);
+    }
     message.u.raft.frame_count = read->count;
     if (message.u.raft.commit > last.index) {
         message.u.raft.commit = last.index; /* the follower must not commit beyond this part */

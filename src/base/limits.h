@@ -25,11 +25,31 @@
 
 /* Connections. */
 #define SP_CONNECTIONS_MAX 10000
-#define SP_REQUESTS_PER_CONNECTION_MAX 256 /* then the socket is not read */
-#define SP_REQUEST_BYTES_PER_CONNECTION_MAX (8 * 1024 * 1024 + SP_MESSAGE_BYTES_MAX)
+#define SP_REQUESTS_PER_CONNECTION_MAX 256                    /* then the socket is not read */
+#define SP_REQUEST_BYTES_PER_CONNECTION_MAX (8 * 1024 * 1024) /* and the one that goes beyond */
+#define SP_REQUEST_OVERHEAD_BYTES 512 /* what an open request holds besides its own bytes */
 #define SP_WRITE_QUEUE_BYTES_MAX (16 * 1024 * 1024) /* then requests of that peer wait */
 #define SP_MESSAGE_TIMEOUT_MS 30000                 /* a started message must be complete */
 #define SP_READ_CHUNK_BYTES (64 * 1024)
+
+/* What clients make a node hold, all together (net/budget.h): messages that arrive, requests that
+ * wait for the disk, answers that are not taken. Above it sockets are not read. The resident memory
+ * of a node that leads and follows `logs` busy partitions stays below
+ *
+ *     64 MiB                                    program, metadata, one large answer being built
+ *   + limits.client.bytes                       this budget, and per connection, budget or not:
+ *   + limits.connections * SP_CONNECTION_BYTES_MAX
+ *   + SP_MESSAGE_BYTES_MAX                      one message that is let through beyond it
+ *   + (nodes - 1) * (SP_PEER_QUEUE_BYTES_MAX + SP_PEER_MESSAGE_BYTES_MAX)
+ *   + logs * (SP_TAIL_CACHE_BYTES + 4 * SP_WINDOW_BYTES)   stored, and on the way there
+ *   + replicas * 32 KiB
+ *   + SP_COORDINATOR_COUNT * 2 * SP_COORDINATOR_BYTES_MAX, as far as consumer groups exist */
+#define SP_CLIENT_BYTES_DEFAULT (256 * 1024 * 1024) /* limits.client.bytes */
+#define SP_CLIENT_BYTES_MIN (64 * 1024 * 1024)      /* a quarter takes any message */
+#define SP_SHARE_BYTES_MIN (16 * 1024)      /* of a connection: small requests always pass */
+#define SP_CONNECTION_BYTES_MAX (64 * 1024) /* its structs, its least share, one read above it */
+#define SP_STALLED_MS 10000 /* a peer that takes nothing for so long goes, if others need room */
+#define SP_FILES_KEPT 256   /* descriptors that connections may not use up: logs need them */
 
 /* Fetch. */
 #define SP_FETCH_BYTES_DEFAULT (1024 * 1024)
@@ -39,6 +59,9 @@
 /* Replication. */
 #define SP_APPEND_BYTES_MAX (1024 * 1024 + 128 * 1024) /* of frames in one AppendEntries */
 #define SP_APPEND_FRAMES_MAX 256
+#define SP_WINDOW_FRAMES_MAX 512 /* sent to one follower and not stored there yet */
+#define SP_WINDOW_FRAMES_MIN 4
+#define SP_WINDOW_BYTES (8 * 1024 * 1024)             /* the same: others of the link wait for it */
 #define SP_INSTALL_CHUNK_BYTES (256 * 1024)           /* little of a link's queue, few messages */
 #define SP_GROUP_PENDING_BYTES_MAX (32 * 1024 * 1024) /* submitted, not committed */
 #define SP_GROUP_PENDING_ENTRIES_MAX 4096

@@ -98,6 +98,11 @@ void sp_mem_free(void *pointer)
     free(pointer);
 }
 
+void sp_mem_trim(void)
+{
+    (void)malloc_trim(0); /* nothing to give back is fine */
+}
+
 uint64_t sp_mem_live_count(void)
 {
     return atomic_load_explicit(&live_count, memory_order_relaxed);

@@ -26,6 +26,10 @@ void *sp_mem_dup(const void *bytes, size_t size);
 /* Gives memory back; NULL is fine. */
 void sp_mem_free(void *pointer);
 
+/* Gives the system back what is free, which the allocator keeps otherwise. Takes milliseconds after
+ * much was freed. */
+void sp_mem_trim(void);
+
 /* How many pieces are alive now. */
 uint64_t sp_mem_live_count(void);
 

@@ -9,6 +9,10 @@
 #include "broker/methods.h"
 #include "spate/error.h"
 
+enum {
+    LOOK_AFTER_MS = 1000,
+};
+
 static const sp_method_handler handlers[SP_METHOD_COUNT] = {
     [SP_METHOD_HELLO] = sp_method_hello,
     [SP_METHOD_PING] = sp_method_ping,
@@ -264,6 +268,47 @@ const struct sp_reconcile_handler sp_broker_reconcile_handler = {
     acquire, opened, closing, release
 };
 
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+/* Every second while clients hold much: whoever does not take what it asked for makes room for
+ * those who wait. */
+static void on_look_after(struct sp_timer *timer)
+{
+    struct sp_broker *broker = SP_CONTAINER_OF(timer, struct sp_broker, look_after);
+
+    if (broker->server == NULL || sp_budget_is_small(&broker->budget)) {
+        return;
+    }
+    if (broker->budget.full) {
+        sp_server_close_stalled(broker->server, SP_STALLED_MS);
+    }
+    /* Without memory for it the next growth starts it. */
+    (void)sp_timer_start(timer, sp_loop_now_ms(broker->options.loop) + LOOK_AFTER_MS);
+}
+
+static void on_grown(void *arg)
+{
+    struct sp_broker *broker = arg;
+
+    if (!sp_timer_active(&broker->look_after)) {
+        /* Without memory for it the next growth starts it. */
+        (void)sp_timer_start(&broker->look_after,
+                             sp_loop_now_ms(broker->options.loop) + LOOK_AFTER_MS);
+    }
+}
+
+static void init_budget(struct sp_broker *broker)
+{
+    const struct sp_budget_handler handler = { on_grown, broker };
+    size_t bytes_max = broker->options.client_bytes_max;
+
+    sp_budget_init(&broker->budget,
+                   broker->options.loop,
+                   bytes_max == 0 ? SP_CLIENT_BYTES_DEFAULT : bytes_max,
+                   &handler);
+    sp_timer_init(&broker->look_after, broker->options.loop, on_look_after);
+}
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 int sp_broker_new(const struct sp_broker_options *options, struct sp_broker **out_broker)
@@ -275,6 +320,7 @@ int sp_broker_new(const struct sp_broker_options *options, struct sp_broker **ou
         return rv;
     }
     broker->options = *options;
+    init_budget(broker);
     sp_list_init(&broker->producer_waiters);
     broker->partitions = sp_map_new();
     broker->coordinators = sp_map_new();
@@ -330,11 +376,13 @@ void sp_broker_close_port(struct sp_broker *broker, void (*closed)(void *arg), v
 {
     broker->closed = closed;
     broker->closed_arg = arg;
+    sp_timer_stop(&broker->look_after);
     sp_server_close(broker->server, on_server_closed, broker);
 }
 
 void sp_broker_free(struct sp_broker *broker)
 {
+    sp_budget_deinit(&broker->budget);
     sp_map_free(broker->partitions);
     sp_map_free(broker->coordinators);
     sp_mem_free(broker);

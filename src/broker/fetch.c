@@ -1,8 +1,10 @@
 /* fetch: committed batches from an offset on, as the bytes that the producer made.
  *
- *   CHECK -> enough there? -> READ (memory, else disk) -> answer
- *              `- no: WAIT in partition->fetches until records are applied or max_wait_ms is
- *              over */
+ *   CHECK -> enough there? -> room for it? -> READ (memory, else disk) -> answer
+ *              |                `- no: WAIT in partition->crowded until there is (D14)
+ *              `- no: WAIT in partition->fetches until records are applied or max_wait_ms is over
+ *
+ * One that waits costs a few hundred bytes, and ends when its connection does. */
 #include "broker/methods.h"
 
 #include <stdio.h>
@@ -15,9 +17,6 @@
 /* A leader that nobody answers steps down within two election timeouts. A process that was stopped
  * for a while loses one round at most: its timers are due at once when it goes on. */
 #define DOUBT_ROUNDS 4
-
-/* How soon a fetch looks again whether its peer has taken earlier answers. */
-#define ROOM_PAUSE_MS 20
 
 #define NOT_LED_TEXT "the partition is no longer led here: look it up"
 
@@ -33,7 +32,14 @@ struct fetch {
     bool last_call;    /* answer whatever there is */
     unsigned doubts;   /* rounds waited with an offset above the end */
     uint64_t doubt_ms; /* when this round ends; 0: none has begun */
+    struct sp_request_wait patience;
+    struct reading *reading; /* NULL: it has read nothing */
+};
+
+/* A read on its way, or its result: 6 KiB that those who wait do not need. */
+struct reading {
     struct sp_log_read read;
+    struct fetch *fetch;
 };
 
 static void advance(struct fetch *fetch);
@@ -42,6 +48,8 @@ static void finish(struct fetch *fetch)
 {
     sp_timer_stop(&fetch->timer);
     sp_list_remove(&fetch->node);
+    sp_request_end_wait(&fetch->patience);
+    sp_mem_free(fetch->reading);
     sp_mem_free(fetch);
 }
 
@@ -53,13 +61,20 @@ static void fail(struct fetch *fetch, int code, const char *text)
 
 /* ---- answering ------------------------------------------------------------------------------- */
 
+static unsigned frame_count(const struct fetch *fetch)
+{
+    return fetch->reading == NULL ? 0 : fetch->reading->read.count;
+}
+
 static void fill_response(const struct sp_partition *partition,
-                          const struct sp_log_read *read,
+                          const struct fetch *fetch,
                           struct sp_fetch_response *response)
 {
+    const struct sp_log_read *read = fetch->reading == NULL ? NULL : &fetch->reading->read;
+    unsigned count = frame_count(fetch);
     size_t size = 0;
 
-    for (unsigned i = 0; i < read->count; i++) {
+    for (unsigned i = 0; i < count; i++) {
         struct sp_log_frame frame;
         if (sp_log_frame_decode(read->frames[i].bytes, read->frames[i].size, &frame) == 0) {
             size += frame.length;
@@ -70,38 +85,39 @@ static void fill_response(const struct sp_partition *partition,
     response->log_start = partition->log_start;
     response->end_offset = sp_log_end_offset(sp_raft_group_log(partition->group));
     /* the batches lie in several frames: only the size of this view is used */
-    response->records.batch = sp_bytes_of(read->count == 0 ? NULL : read->frames[0].bytes, size);
+    response->records.batch = sp_bytes_of(count == 0 ? NULL : read->frames[0].bytes, size);
 }
 
 /* The batches inside the frames, without a copy. */
 static void answer_batches(struct fetch *fetch, const struct sp_fetch_response *response)
 {
     struct sp_slice tail[SP_APPEND_FRAMES_MAX];
+    unsigned count = frame_count(fetch);
     struct sp_buf buf;
     struct sp_pack pack;
 
-    for (unsigned i = 0; i < fetch->read.count; i++) {
+    for (unsigned i = 0; i < count; i++) {
+        const struct sp_slice *bytes = &fetch->reading->read.frames[i];
         struct sp_log_frame frame = { .length = 0 };
-        (void)sp_log_frame_decode(
-            fetch->read.frames[i].bytes, fetch->read.frames[i].size, &frame); /* it was verified */
-        tail[i] = (struct sp_slice){ fetch->read.frames[i].blob,
-                                     sp_log_frame_payload(fetch->read.frames[i].bytes),
-                                     frame.length };
+
+        (void)sp_log_frame_decode(bytes->bytes, bytes->size, &frame); /* it was verified */
+        tail[i] =
+            (struct sp_slice){ bytes->blob, sp_log_frame_payload(bytes->bytes), frame.length };
     }
     sp_request_begin(&fetch->request, &buf, &pack);
     sp_fetch_response_encode_head(&pack, response);
-    sp_request_finish(&fetch->request, &buf, &pack, tail, fetch->read.count);
+    sp_request_finish(&fetch->request, &buf, &pack, tail, count);
 }
 
 static int copy_batches(const struct fetch *fetch, struct sp_buf *out)
 {
-    for (unsigned i = 0; i < fetch->read.count; i++) {
+    for (unsigned i = 0; i < frame_count(fetch); i++) {
+        const struct sp_slice *bytes = &fetch->reading->read.frames[i];
         struct sp_log_frame frame = { .length = 0 };
-        int rv =
-            sp_log_frame_decode(fetch->read.frames[i].bytes, fetch->read.frames[i].size, &frame);
+        int rv = sp_log_frame_decode(bytes->bytes, bytes->size, &frame);
+
         if (rv == 0) {
-            rv =
-                sp_buf_append(out, sp_log_frame_payload(fetch->read.frames[i].bytes), frame.length);
+            rv = sp_buf_append(out, sp_log_frame_payload(bytes->bytes), frame.length);
         }
         if (rv != 0) {
             return rv;
@@ -147,13 +163,15 @@ static void answer(struct fetch *fetch, struct sp_partition *partition)
 {
     struct sp_fetch_response response;
 
-    fill_response(partition, &fetch->read, &response);
+    fill_response(partition, fetch, &response);
     if (fetch->asked.format == SP_FETCH_FORMAT_RECORDS) {
         answer_records(fetch, &response);
     } else {
         answer_batches(fetch, &response);
     }
-    sp_log_read_release(&fetch->read);
+    if (fetch->reading != NULL) {
+        sp_log_read_release(&fetch->reading->read);
+    }
     finish(fetch);
 }
 
@@ -175,6 +193,27 @@ static void wait(struct fetch *fetch, struct sp_partition *partition)
         return;
     }
     sp_list_append(&partition->fetches, &fetch->node);
+    sp_request_begin_wait(&fetch->request, &fetch->patience, false);
+}
+
+static void on_room(struct sp_request_wait *patience)
+{
+    struct fetch *fetch = SP_CONTAINER_OF(patience, struct fetch, patience);
+
+    sp_list_remove(&fetch->node);
+    advance(fetch);
+}
+
+static void on_gone(struct sp_request_wait *patience)
+{
+    fail(SP_CONTAINER_OF(patience, struct fetch, patience), SPATE_ERR_CLOSED, NULL);
+}
+
+/* A peer that asks for more than it takes costs no more memory than its share (D14). */
+static void wait_for_room(struct fetch *fetch, struct sp_partition *partition)
+{
+    sp_list_append(&partition->crowded, &fetch->node);
+    sp_request_begin_wait(&fetch->request, &fetch->patience, true);
 }
 
 /* Those who wait look again once this turn's commits are all applied. */
@@ -199,6 +238,7 @@ void sp_fetch_wake(struct sp_partition *partition)
 
 void sp_fetch_abort(struct sp_partition *partition)
 {
+    sp_list_move(&partition->fetches, &partition->crowded);
     while (!sp_list_empty(&partition->fetches)) {
         struct fetch *fetch = SP_LIST_ENTRY(partition->fetches.next, struct fetch, node);
         sp_broker_not_leader(partition->broker,
@@ -228,12 +268,11 @@ static void out_of_range(struct fetch *fetch, const struct sp_partition *partiti
 }
 
 /* The offset behind the last batch that was read. */
-static int64_t read_end(const struct fetch *fetch)
+static int64_t read_end(const struct sp_log_read *read)
 {
     struct sp_batch_facts facts;
 
-    sp_batch_facts_read(sp_log_frame_payload(fetch->read.frames[fetch->read.count - 1].bytes),
-                        &facts);
+    sp_batch_facts_read(sp_log_frame_payload(read->frames[read->count - 1].bytes), &facts);
     return facts.base_offset + facts.record_count;
 }
 
@@ -241,23 +280,28 @@ static int64_t read_end(const struct fetch *fetch)
  * read. Nobody would wake a fetch that waited for what is there already. */
 static bool enough(const struct fetch *fetch, const struct sp_partition *partition)
 {
+    const struct sp_log_read *read = &fetch->reading->read;
     size_t size = 0;
 
-    for (unsigned i = 0; i < fetch->read.count; i++) {
-        size += fetch->read.frames[i].size;
+    for (unsigned i = 0; i < read->count; i++) {
+        size += read->frames[i].size;
     }
     return fetch->last_call || size >= (size_t)fetch->asked.min_bytes ||
-           (fetch->read.count > 0 && read_end(fetch) < partition->next_offset);
+           (read->count > 0 && read_end(read) < partition->next_offset);
 }
 
 static void on_read(struct sp_log_read *read, int status)
 {
-    struct fetch *fetch = SP_CONTAINER_OF(read, struct fetch, read);
+    struct fetch *fetch = SP_CONTAINER_OF(read, struct reading, read)->fetch;
     struct sp_partition *partition = sp_map_get_u64(fetch->broker->partitions, fetch->group_id);
 
     if (status == 0 && (partition == NULL || partition->group == NULL)) {
         sp_log_read_release(read);
         status = SPATE_ERR_LEADER_UNKNOWN;
+    }
+    if (status == 0 && !sp_request_alive(&fetch->request)) {
+        sp_log_read_release(read);
+        status = SPATE_ERR_CLOSED;
     }
     if ((status == SPATE_ERR_CORRUPT || status == SPATE_ERR_IO) && partition != NULL &&
         partition->group != NULL) {
@@ -274,6 +318,8 @@ static void on_read(struct sp_log_read *read, int status)
     }
     if (!enough(fetch, partition)) {
         sp_log_read_release(read);
+        sp_mem_free(fetch->reading);
+        fetch->reading = NULL;
         sp_request_unreserve(&fetch->request);
         if (sp_partition_serves(partition)) {
             wait(fetch, partition);
@@ -285,41 +331,47 @@ static void on_read(struct sp_log_read *read, int status)
     answer(fetch, partition);
 }
 
-/* A peer that asks for more than it takes costs no more memory than its share (D14). */
-static void wait_for_room(struct fetch *fetch, struct sp_partition *partition)
+/* What an answer may come to: one batch is always whole. */
+static size_t answer_bytes_max(const struct fetch *fetch, const struct sp_partition *partition)
 {
-    uint64_t now_ms = sp_loop_now_ms(fetch->broker->options.loop);
+    size_t batch_max = partition->message_bytes_max;
 
-    if (sp_timer_start(&fetch->timer, now_ms + ROOM_PAUSE_MS) != 0) {
-        fail(fetch, SPATE_ERR_NOMEM, NULL);
-        return;
-    }
-    sp_list_append(&partition->fetches, &fetch->node);
+    return (size_t)fetch->asked.max_bytes > batch_max ? (size_t)fetch->asked.max_bytes : batch_max;
 }
 
 static void read_batches(struct fetch *fetch, struct sp_partition *partition)
 {
     struct sp_log *log = sp_raft_group_log(partition->group);
     struct sp_raft_group_status status;
+    struct sp_log_read *read;
     int rv;
 
-    if (!sp_request_reserve(&fetch->request, (size_t)fetch->asked.max_bytes)) {
+    if (!sp_request_reserve(&fetch->request, answer_bytes_max(fetch, partition))) {
         wait_for_room(fetch, partition);
         return;
     }
-    sp_raft_group_status(partition->group, &status);
-    fetch->read.by = SP_LOG_READ_OFFSET;
-    fetch->read.start = fetch->offset;
-    fetch->read.index_max = status.applied_index;
-    fetch->read.bytes_max = (uint32_t)fetch->asked.max_bytes;
-    fetch->read.frames_max = SP_APPEND_FRAMES_MAX;
-    fetch->read.count = 0;
-    fetch->read.cb = on_read;
-    if (sp_log_read_cached(log, &fetch->read)) {
-        on_read(&fetch->read, 0);
+    if (fetch->reading == NULL) {
+        fetch->reading = sp_mem_alloc(sizeof *fetch->reading);
+    }
+    if (fetch->reading == NULL) {
+        fail(fetch, SPATE_ERR_NOMEM, NULL);
         return;
     }
-    rv = sp_log_read_start(log, &fetch->read);
+    fetch->reading->fetch = fetch;
+    read = &fetch->reading->read;
+    sp_raft_group_status(partition->group, &status);
+    read->by = SP_LOG_READ_OFFSET;
+    read->start = fetch->offset;
+    read->index_max = status.applied_index;
+    read->bytes_max = (uint32_t)fetch->asked.max_bytes;
+    read->frames_max = SP_APPEND_FRAMES_MAX;
+    read->count = 0;
+    read->cb = on_read;
+    if (sp_log_read_cached(log, read)) {
+        on_read(read, 0);
+        return;
+    }
+    rv = sp_log_read_start(log, read);
     if (rv != 0) {
         fail(fetch, rv, NULL);
     }
@@ -349,6 +401,7 @@ static void doubt(struct fetch *fetch, struct sp_partition *partition)
         return;
     }
     sp_list_append(&partition->fetches, &fetch->node);
+    sp_request_begin_wait(&fetch->request, &fetch->patience, false);
 }
 
 static void advance(struct fetch *fetch)
@@ -356,6 +409,7 @@ static void advance(struct fetch *fetch)
     struct sp_partition *partition = sp_map_get_u64(fetch->broker->partitions, fetch->group_id);
 
     sp_timer_stop(&fetch->timer);
+    sp_request_end_wait(&fetch->patience);
     if (partition == NULL || !sp_partition_serves(partition)) {
         fail(fetch, SPATE_ERR_LEADER_CHANGED, NOT_LED_TEXT);
         return;
@@ -380,7 +434,6 @@ static void advance(struct fetch *fetch)
         wait(fetch, partition);
         return;
     }
-    fetch->read.count = 0;
     answer(fetch, partition);
 }
 
@@ -424,13 +477,11 @@ void sp_method_fetch(struct sp_broker *broker,
     if (partition == NULL) {
         return;
     }
-    fetch = sp_mem_alloc(sizeof *fetch);
+    fetch = sp_mem_calloc(1, sizeof *fetch);
     if (fetch == NULL) {
         sp_request_fail(&request, SPATE_ERR_NOMEM, NULL);
         return;
     }
-    memset(fetch, 0, offsetof(struct fetch, read)); /* the read's 6 KiB are set when it reads */
-    fetch->read.count = 0;
     fetch->broker = broker;
     fetch->request = request;
     fetch->group_id = partition->group_id;
@@ -444,5 +495,6 @@ void sp_method_fetch(struct sp_broker *broker,
     fetch->last_call = wait_ms == 0;
     sp_list_init(&fetch->node);
     sp_timer_init(&fetch->timer, broker->options.loop, on_timer);
+    sp_request_init_wait(&fetch->patience, on_room, on_gone);
     advance(fetch);
 }

@@ -12,6 +12,8 @@
 struct sp_broker {
     struct sp_broker_options options;
     struct sp_server *server;
+    struct sp_budget budget;     /* of all that clients make this node hold */
+    struct sp_timer look_after;  /* runs while they hold much */
     struct sp_map *partitions;   /* group id -> struct sp_partition */
     struct sp_map *coordinators; /* group id -> struct sp_coordinator */
     const struct sp_reconcile *reconcile;

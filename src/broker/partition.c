@@ -210,6 +210,8 @@ int sp_partition_new(struct sp_broker *broker,
     (void)snprintf(partition->topic, sizeof partition->topic, "%s", topic->name);
     sp_list_init(&partition->flights);
     sp_list_init(&partition->fetches);
+    sp_list_init(&partition->crowded);
+    sp_list_init(&partition->held);
     *out_partition = partition;
     return 0;
 }
@@ -218,6 +220,8 @@ void sp_partition_free(struct sp_partition *partition)
 {
     SP_ASSERT(sp_list_empty(&partition->flights));
     SP_ASSERT(sp_list_empty(&partition->fetches));
+    SP_ASSERT(sp_list_empty(&partition->crowded));
+    SP_ASSERT(sp_list_empty(&partition->held));
     sp_producers_free(partition->producers);
     sp_mem_free(partition->epochs);
     sp_mem_free(partition);

@@ -41,6 +41,8 @@ struct sp_partition {
 
     struct sp_list flights; /* struct sp_flight in order of index: batches and fences */
     struct sp_list fetches; /* fetches that wait for records */
+    struct sp_list crowded; /* fetches that wait for room for their answer */
+    struct sp_list held;    /* sessions that are not read while too much waits to be stored */
 };
 
 int sp_partition_new(struct sp_broker *broker,

@@ -12,12 +12,18 @@
 #include "spate/error.h"
 #include "wire/records.h"
 
+/* Connections that send to a partition are not read while more than so much of what it may have
+ * waiting is used: BUSY is for those who come when others have filled it. */
+#define STOP_READING_PERCENT 50
+#define READ_ON_PERCENT 25
+
 /* A batch on its way through Raft. */
 struct append {
     struct sp_submit submit;
     struct sp_flight flight; /* in partition->flights */
     struct sp_list repeats;  /* struct repeat */
     struct sp_request request;
+    struct sp_partition *partition;
 };
 
 /* The same batch, sent again while the first one was in flight. */
@@ -64,8 +70,13 @@ static void answer(struct append *append, struct sp_request *request, int status
 static void on_submitted(struct sp_submit *submit, int status)
 {
     struct append *append = SP_CONTAINER_OF(submit, struct append, submit);
+    struct sp_partition *partition = append->partition;
 
     sp_list_remove(&append->flight.node);
+    if (partition->group == NULL ||
+        sp_raft_group_fill_percent(partition->group) <= READ_ON_PERCENT) {
+        sp_session_release(&partition->held);
+    }
     answer(append, &append->request, status);
     SP_LIST_EACH_SAFE (node, &append->repeats) {
         struct repeat *repeat = SP_LIST_ENTRY(node, struct repeat, node);
@@ -137,6 +148,7 @@ static void append_batch(struct sp_partition *partition,
     }
     append->submit.cb = on_submitted;
     append->request = request;
+    append->partition = partition;
     append->flight.producer_id = header->producer_id;
     append->flight.producer_epoch = header->producer_epoch;
     append->flight.batch.base_sequence = header->base_sequence;
@@ -164,6 +176,9 @@ static void append_batch(struct sp_partition *partition,
     }
     append->flight.batch.base_offset = append->submit.base_offset;
     append->flight.batch.term = (int64_t)append->submit.term;
+    if (sp_raft_group_fill_percent(partition->group) > STOP_READING_PERCENT) {
+        sp_request_hold_session(&append->request, &partition->held);
+    }
 }
 
 static void wait_for_first(struct append *append, struct sp_request request)

@@ -10,8 +10,16 @@ struct sp_session {
     struct sp_broker *broker;
     struct sp_conn *conn; /* NULL once the connection is gone */
     unsigned open_requests;
+    size_t request_bytes;  /* of open requests */
     size_t reserved_bytes; /* for answers that are being read from disk */
     bool paused;
+    struct sp_share share; /* of all that this connection makes the node hold */
+    struct sp_list held;   /* in the list of a full place that it sends to */
+    struct sp_list waits;  /* struct sp_request_wait */
+    struct sp_list rooms;  /* those of them that wait for room */
+    bool refused;          /* the last reservation */
+    struct sp_share_waiter waiter;
+    struct sp_deferred pump; /* gives room to those who wait for it */
 };
 
 /* Answers of plain-record fetches and of metadata are built in one buffer. */
@@ -20,14 +28,19 @@ struct sp_session {
 static void release(struct sp_session *session)
 {
     if (session->conn == NULL && session->open_requests == 0) {
+        SP_ASSERT(session->share.used_bytes == 0);
+        SP_ASSERT(sp_list_empty(&session->waits));
+        sp_deferred_cancel(&session->pump);
         sp_mem_free(session);
     }
 }
 
-/* Reads on or pauses, by what is open and what waits to be sent (D14). */
+/* Reads on or pauses, by what is open and where it goes (D14). */
 static void balance(struct sp_session *session)
 {
-    bool full = session->open_requests >= SP_REQUESTS_PER_CONNECTION_MAX;
+    bool full = session->open_requests >= SP_REQUESTS_PER_CONNECTION_MAX ||
+                session->request_bytes >= SP_REQUEST_BYTES_PER_CONNECTION_MAX ||
+                !sp_list_empty(&session->held);
 
     if (session->conn == NULL || full == session->paused) {
         return;
@@ -40,6 +53,28 @@ static void balance(struct sp_session *session)
     }
 }
 
+void sp_request_hold_session(struct sp_request *request, struct sp_list *held)
+{
+    struct sp_session *session = request->session;
+
+    if (session->conn != NULL && sp_list_empty(&session->held)) {
+        sp_list_append(held, &session->held);
+        balance(session);
+    }
+}
+
+void sp_session_release(struct sp_list *held)
+{
+    while (!sp_list_empty(held)) {
+        struct sp_session *session = SP_LIST_ENTRY(held->next, struct sp_session, held);
+
+        sp_list_remove(&session->held);
+        balance(session);
+    }
+}
+
+/* ---- room for answers ------------------------------------------------------------------------ */
+
 bool sp_request_reserve(struct sp_request *request, size_t size)
 {
     struct sp_session *session = request->session;
@@ -49,20 +84,88 @@ bool sp_request_reserve(struct sp_request *request, size_t size)
     if (session->conn != NULL) {
         owed += sp_conn_queued_bytes(session->conn);
     }
-    if (owed > 0 && owed + size > SP_WRITE_QUEUE_BYTES_MAX) {
+    session->refused = (owed > 0 && owed + size > SP_WRITE_QUEUE_BYTES_MAX) ||
+                       !sp_share_allows(&session->share, size);
+    if (session->refused) {
         return false;
     }
     session->reserved_bytes += size;
     request->reserved_bytes = size;
+    sp_share_take(&session->share, size);
     return true;
+}
+
+/* There may be room again. */
+static void wake(struct sp_session *session)
+{
+    if (!sp_list_empty(&session->rooms)) {
+        sp_loop_defer(session->broker->options.loop, &session->pump);
+    }
 }
 
 void sp_request_unreserve(struct sp_request *request)
 {
-    SP_ASSERT(request->session->reserved_bytes >= request->reserved_bytes);
-    request->session->reserved_bytes -= request->reserved_bytes;
+    struct sp_session *session = request->session;
+
+    SP_ASSERT(session->reserved_bytes >= request->reserved_bytes);
+    session->reserved_bytes -= request->reserved_bytes;
+    sp_share_give(&session->share, request->reserved_bytes);
     request->reserved_bytes = 0;
+    wake(session);
 }
+
+/* Lets them try in order, until one finds no room: its wait has begun again then. */
+static void on_pump(struct sp_deferred *deferred)
+{
+    struct sp_session *session = SP_CONTAINER_OF(deferred, struct sp_session, pump);
+
+    for (unsigned i = 0; i < SP_REQUESTS_PER_CONNECTION_MAX && !sp_list_empty(&session->rooms);
+         i++) {
+        struct sp_request_wait *wait =
+            SP_LIST_ENTRY(session->rooms.next, struct sp_request_wait, room_node);
+
+        session->refused = false;
+        sp_request_end_wait(wait);
+        wait->room(wait);
+        if (session->refused) {
+            break;
+        }
+    }
+}
+
+static void on_share_again(struct sp_share_waiter *waiter)
+{
+    wake(SP_CONTAINER_OF(waiter, struct sp_session, waiter));
+}
+
+void sp_request_init_wait(struct sp_request_wait *wait,
+                          void (*room)(struct sp_request_wait *wait),
+                          void (*gone)(struct sp_request_wait *wait))
+{
+    sp_list_init(&wait->node);
+    sp_list_init(&wait->room_node);
+    wait->room = room;
+    wait->gone = gone;
+}
+
+void sp_request_begin_wait(struct sp_request *request, struct sp_request_wait *wait, bool for_room)
+{
+    struct sp_session *session = request->session;
+
+    sp_list_append(&session->waits, &wait->node);
+    if (for_room) {
+        sp_list_append(&session->rooms, &wait->room_node);
+        sp_share_wait(&session->share, &session->waiter, false);
+    }
+}
+
+void sp_request_end_wait(struct sp_request_wait *wait)
+{
+    sp_list_remove(&wait->node);
+    sp_list_remove(&wait->room_node);
+}
+
+/* ---- answers --------------------------------------------------------------------------------- */
 
 static void done(struct sp_request *request)
 {
@@ -70,7 +173,10 @@ static void done(struct sp_request *request)
 
     sp_request_unreserve(request);
     SP_ASSERT(session->open_requests > 0);
+    SP_ASSERT(session->request_bytes >= request->cost_bytes);
     session->open_requests -= 1;
+    session->request_bytes -= request->cost_bytes;
+    sp_share_give(&session->share, request->cost_bytes);
     balance(session);
     release(session);
 }
@@ -200,7 +306,10 @@ on_message(void *arg, struct sp_conn *conn, struct sp_blob *blob, size_t positio
     }
     request.msgid = message.msgid;
     request.silent = message.type == SP_MESSAGE_NOTIFICATION;
+    request.cost_bytes = size + SP_REQUEST_OVERHEAD_BYTES;
     session->open_requests += 1;
+    session->request_bytes += request.cost_bytes;
+    sp_share_take(&session->share, request.cost_bytes);
     balance(session);
     sp_broker_dispatch(session->broker, request, &message);
 }
@@ -221,10 +330,27 @@ static void on_closed(void *arg, struct sp_conn *conn, int status)
                       spate_error_name(status));
     }
     session->conn = NULL;
+    sp_list_remove(&session->held);
+    sp_share_wait_cancel(&session->waiter);
+    session->open_requests += 1; /* it must not go while its requests end */
+    while (!sp_list_empty(&session->waits)) {
+        struct sp_request_wait *wait =
+            SP_LIST_ENTRY(session->waits.next, struct sp_request_wait, node);
+
+        sp_request_end_wait(wait);
+        wait->gone(wait);
+    }
+    session->open_requests -= 1;
     release(session);
 }
 
-static const struct sp_conn_handler conn_handler = { on_message, on_closed };
+static void on_drained(void *arg, struct sp_conn *conn)
+{
+    (void)conn; /* the session's own */
+    wake(arg);
+}
+
+static const struct sp_conn_handler conn_handler = { on_message, on_closed, on_drained };
 
 static int
 on_accept(void *arg, const char *peer, const struct sp_conn_handler **out_handler, void **out_arg)
@@ -236,6 +362,12 @@ on_accept(void *arg, const char *peer, const struct sp_conn_handler **out_handle
         return SPATE_ERR_NOMEM;
     }
     session->broker = arg;
+    session->share.budget = &session->broker->budget;
+    sp_list_init(&session->held);
+    sp_list_init(&session->waits);
+    sp_list_init(&session->rooms);
+    sp_share_waiter_init(&session->waiter, on_share_again);
+    sp_deferred_init(&session->pump, on_pump);
     *out_handler = &conn_handler;
     *out_arg = session;
     return 0;
@@ -247,6 +379,7 @@ static void on_opened(void *arg, void *conn_arg, struct sp_conn *conn)
 
     (void)arg; /* the session knows its broker */
     session->conn = conn;
+    sp_conn_set_share(conn, &session->share);
 }
 
 const struct sp_server_handler sp_session_server_handler = { on_accept, on_opened };

@@ -1,8 +1,10 @@
 /* One client connection: takes requests apart, starts them in order, sends their answers.
  *
- * A request is counted from its arrival to its answer; the socket is not read while too many are
- * open or too many bytes wait to be sent (D14). Answers come in order of completion. When the
- * connection goes, the session stays until its last request is answered, and answers go nowhere. */
+ * A request is counted, with its bytes, from its arrival to its answer; the socket is not read
+ * while too many are open, too many bytes wait to be sent, or its share of what clients may hold is
+ * used up (D14, net/budget.h). Answers come in order of completion. When the connection goes,
+ * requests that only wait end at once; the session stays until its last request is answered, and
+ * answers go nowhere. */
 #ifndef SP_BROKER_SESSION_H
 #define SP_BROKER_SESSION_H
 
@@ -20,8 +22,17 @@ struct sp_session;
 struct sp_request {
     struct sp_session *session;
     uint32_t msgid;
-    bool silent; /* a notification: no answer is sent */
-    size_t reserved_bytes;
+    bool silent;           /* a notification: no answer is sent */
+    size_t cost_bytes;     /* of the request itself, counted until it is answered */
+    size_t reserved_bytes; /* for its answer */
+};
+
+/* A request that waits for something which may never come; open for embedding only. */
+struct sp_request_wait {
+    struct sp_list node;                        /* among those of its session */
+    struct sp_list room_node;                   /* among those of them that wait for room */
+    void (*room)(struct sp_request_wait *wait); /* try to reserve again */
+    void (*gone)(struct sp_request_wait *wait); /* nobody waits for the answer any more: end it */
 };
 
 /* Answers `text` under `code`; text NULL: the code's own. */
@@ -49,10 +60,24 @@ void sp_request_finish(struct sp_request *request,
 void sp_request_ok(struct sp_request *request);
 
 /* Sets room for an answer of `size` bytes aside until the request is answered, or until it is given
- * back. False: with what waits to be sent to this peer already it would be too much, try again a
- * little later. The first answer always has room. */
+ * back. False: with what this peer has not taken yet, or what all hold, it would be too much: wait
+ * for room. */
 bool sp_request_reserve(struct sp_request *request, size_t size);
 void sp_request_unreserve(struct sp_request *request);
+
+void sp_request_init_wait(struct sp_request_wait *wait,
+                          void (*room)(struct sp_request_wait *wait),
+                          void (*gone)(struct sp_request_wait *wait));
+
+/* From now on `gone` is called, once, when the connection goes; and, if `for_room`, `room` in a
+ * later turn when there may be some, once. Each ends the wait before it is called. */
+void sp_request_begin_wait(struct sp_request *request, struct sp_request_wait *wait, bool for_room);
+void sp_request_end_wait(struct sp_request_wait *wait);
+
+/* The connection is not read until sp_session_release, since what it sends goes to a full place;
+ * `held` is that place's list of such sessions. */
+void sp_request_hold_session(struct sp_request *request, struct sp_list *held);
+void sp_session_release(struct sp_list *held);
 
 /* True while somebody still waits for the answer. */
 bool sp_request_alive(const struct sp_request *request);

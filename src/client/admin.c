@@ -15,6 +15,7 @@ _Static_assert(SPATE_AT_END == SP_OFFSETS_AT_LATEST, "one meaning in both header
 enum {
     PARAMS_BYTES_MAX = 2048,
     ATTEMPT_MS = 2000, /* a server that takes longer for a question is passed over */
+    PING_MS = 1000,    /* the same for one that is asked whether it is alive */
 };
 
 /* ---- raw calls ------------------------------------------------------------------------------- */
@@ -31,6 +32,40 @@ static uint32_t attempt_ms(const struct spate_client *client, const char *method
     return ATTEMPT_MS;
 }
 
+static int
+check_call(struct spate_client *client, const char *method, const void *params, size_t params_size)
+{
+    int rv = sp_client_need(client, method, "method");
+
+    if (rv == 0) {
+        rv = sp_client_need(client, params, "params");
+    }
+    if (rv == 0 && (method[0] == '\0' || params_size == 0)) {
+        rv = sp_client_fail(client,
+                            SPATE_ERR_INVALID,
+                            "method and params must not be empty (an empty map is 0x80)");
+    }
+    return rv;
+}
+
+/* What must not be sent twice goes to a server that has just answered: one that hangs would keep it
+ * until the deadline, and nobody could ask another one then. */
+static int find_alive(struct spate_client *client, uint64_t deadline_ms)
+{
+    static const uint8_t no_fields[] = { 0x80 };
+    struct sp_request request = {
+        .client = client,
+        .method = "ping",
+        .params = sp_bytes_of(no_fields, sizeof no_fields),
+        .deadline_ms = deadline_ms,
+        .attempt_ms = PING_MS,
+        .unreachable_ms = SP_CLIENT_UNREACHABLE_MS,
+        .repeatable = true,
+    };
+
+    return client->server_count < 2 ? 0 : sp_request_wait(&request, NULL, NULL);
+}
+
 int spate_call(struct spate_client *client,
                const char *method,
                const void *params,
@@ -38,8 +73,10 @@ int spate_call(struct spate_client *client,
                void **out_result,
                size_t *out_result_size)
 {
-    if (client == NULL || method == NULL || params == NULL) {
-        return SPATE_ERR_INVALID;
+    int checked = check_call(client, method, params, params_size);
+
+    if (checked != 0) {
+        return checked;
     }
     struct sp_request request = {
         .client = client,
@@ -50,8 +87,9 @@ int spate_call(struct spate_client *client,
         .unreachable_ms = SP_CLIENT_UNREACHABLE_MS,
         .repeatable = sp_request_method_repeatable(method),
     };
+    int rv = request.repeatable ? 0 : find_alive(client, request.deadline_ms);
 
-    return sp_request_wait(&request, out_result, out_result_size);
+    return rv != 0 ? rv : sp_request_wait(&request, out_result, out_result_size);
 }
 
 /* One try at the leader as known now. */
@@ -98,6 +136,14 @@ int spate_call_leader(struct spate_client *client,
                       size_t *out_result_size)
 {
     struct sp_topic_view *view = NULL;
+    int rv = check_call(client, method, params, params_size);
+
+    if (rv == 0) {
+        rv = sp_client_need(client, topic, "topic");
+    }
+    if (rv != 0) {
+        return rv;
+    }
     struct sp_request model = {
         .client = client,
         .method = method,
@@ -105,8 +151,7 @@ int spate_call_leader(struct spate_client *client,
         .deadline_ms = sp_client_deadline(client, client->config.timeout_ms),
         .repeatable = sp_request_method_repeatable(method),
     };
-    int rv = sp_metadata_topic(client->metadata, topic, &view);
-
+    rv = sp_metadata_topic(client->metadata, topic, &view);
     if (rv != 0) {
         return sp_client_fail(client, rv, "%.100s: no topic can have this name", topic);
     }
@@ -145,7 +190,10 @@ static int change_topic(struct spate_client *client,
             .deadline_ms = deadline_ms,
             .unreachable_ms = SP_CLIENT_UNREACHABLE_MS,
         };
-        int rv = sp_request_wait(&request, NULL, NULL);
+        int rv = find_alive(client, deadline_ms);
+        if (rv == 0) {
+            rv = sp_request_wait(&request, NULL, NULL);
+        }
         if (lost && rv == done_before) {
             return 0;
         }
@@ -190,6 +238,9 @@ int spate_topic_create(struct spate_client *client,
     struct sp_pack pack;
     struct sp_buf params;
 
+    if (sp_client_need(client, topic, "topic") != 0) {
+        return SPATE_ERR_INVALID;
+    }
     if (partitions > SP_PARTITIONS_PER_TOPIC_MAX || replicas > SP_REPLICAS_MAX) {
         return sp_client_fail(client,
                               SPATE_ERR_INVALID,
@@ -216,10 +267,14 @@ int spate_topic_create(struct spate_client *client,
 
 int spate_topic_delete(struct spate_client *client, const char *topic)
 {
-    struct sp_topic_request request = { .name = sp_bytes_text(topic) };
+    struct sp_topic_request request;
     struct sp_pack pack;
     struct sp_buf params;
 
+    if (sp_client_need(client, topic, "topic") != 0) {
+        return SPATE_ERR_INVALID;
+    }
+    request = (struct sp_topic_request){ .name = sp_bytes_text(topic) };
     sp_buf_init(&params, PARAMS_BYTES_MAX);
     sp_pack_init(&pack, &params);
     sp_topic_request_encode(&pack, &request);
@@ -236,8 +291,12 @@ int spate_topic_delete(struct spate_client *client, const char *topic)
 int spate_topic_partitions(struct spate_client *client, const char *topic, uint32_t *out_partitions)
 {
     struct sp_topic_view *view = NULL;
-    int rv = sp_metadata_topic(client->metadata, topic, &view);
 
+    if (sp_client_need(client, topic, "topic") != 0 ||
+        sp_client_need(client, out_partitions, "out_partitions") != 0) {
+        return SPATE_ERR_INVALID;
+    }
+    int rv = sp_metadata_topic(client->metadata, topic, &view);
     if (rv != 0) {
         return sp_client_fail(client, rv, "%.100s: no topic can have this name", topic);
     }
@@ -278,6 +337,10 @@ int spate_offsets(struct spate_client *client,
     void *result = NULL;
     size_t size = 0;
 
+    if (sp_client_need(client, topic, "topic") != 0 ||
+        sp_client_need(client, out_offset, "out_offset") != 0) {
+        return SPATE_ERR_INVALID;
+    }
     if (partition >= SP_PARTITIONS_PER_TOPIC_MAX || at < SPATE_AT_START) {
         return sp_client_fail(client, SPATE_ERR_INVALID, "no such partition, or no such time");
     }

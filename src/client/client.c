@@ -45,6 +45,16 @@ int sp_client_fail(struct spate_client *client, int code, const char *format, ..
     return code;
 }
 
+int sp_client_need(struct spate_client *client, const void *argument, const char *what)
+{
+    if (client == NULL) {
+        return SPATE_ERR_INVALID;
+    }
+    return argument != NULL
+               ? 0
+               : sp_client_fail(client, SPATE_ERR_INVALID, "argument `%s` must not be NULL", what);
+}
+
 bool sp_client_status_moves(int status)
 {
     return status != SPATE_ERR_AGAIN && spate_error_retriable(status) != 0;
@@ -285,6 +295,9 @@ static int set_up(struct spate_client *client)
 
 int spate_client_new(const struct spate_config *config, struct spate_client **out_client)
 {
+    if (out_client == NULL) {
+        return SPATE_ERR_INVALID;
+    }
     struct spate_config *defaults = config == NULL ? spate_config_new() : NULL;
     struct spate_client *client = sp_mem_calloc(1, sizeof *client);
     int rv = SPATE_ERR_NOMEM;

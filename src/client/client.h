@@ -50,7 +50,8 @@ struct spate_client {
     struct sp_map *connections;           /* address -> struct sp_connection */
     char (*servers)[SP_ADDRESS_SIZE_MAX]; /* configured first, then learnt from metadata */
     uint32_t server_count;
-    uint32_t server_turn; /* where the next request begins */
+    uint32_t server_turn;  /* where the next request begins */
+    uint32_t server_alive; /* index + 1 of the one that answered last; 0: none yet */
     struct sp_metadata_cache *metadata;
     struct sp_list dispatchers;
     struct sp_timer tick;
@@ -61,6 +62,9 @@ struct spate_client {
 
 /* Sets the text of spate_client_error and returns `code`. */
 int sp_client_fail(struct spate_client *client, int code, const char *format, ...) SP_PRINTF(3, 4);
+
+/* For the doors of the public API: 0, or SPATE_ERR_INVALID with a text when an argument is NULL. */
+int sp_client_need(struct spate_client *client, const void *argument, const char *what);
 
 /* Turns the loop until client->woken is set or the time has come (sp_loop_now_ms; UINT64_MAX:
  * never). At least one turn. */

@@ -93,6 +93,9 @@ static void on_metadata(struct sp_metadata_observer *observer)
 
 int spate_producer_flush(struct spate_producer *producer, int timeout_ms)
 {
+    if (producer == NULL) {
+        return SPATE_ERR_INVALID;
+    }
     struct spate_client *client = producer->client;
     uint64_t deadline_ms = sp_client_deadline(client, timeout_ms);
 
@@ -118,17 +121,17 @@ int spate_producer_flush(struct spate_producer *producer, int timeout_ms)
 
 size_t spate_producer_pending(const struct spate_producer *producer)
 {
-    return producer->pending_count;
+    return producer == NULL ? 0 : producer->pending_count;
 }
 
 size_t spate_producer_in_flight(const struct spate_producer *producer)
 {
-    return producer->in_flight_count;
+    return producer == NULL ? 0 : producer->in_flight_count;
 }
 
 uint64_t spate_producer_retries(const struct spate_producer *producer)
 {
-    return producer->retry_count;
+    return producer == NULL ? 0 : producer->retry_count;
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -138,6 +141,9 @@ int spate_producer_new(struct spate_client *client,
                        void *arg,
                        struct spate_producer **out_producer)
 {
+    if (sp_client_need(client, out_producer, "out_producer") != 0) {
+        return SPATE_ERR_INVALID;
+    }
     struct spate_producer *producer = sp_mem_calloc(1, sizeof *producer);
 
     if (producer != NULL) {

@@ -241,6 +241,7 @@ static int check_record(struct spate_producer *producer, const struct spate_reco
 
     if (record == NULL || record->topic == NULL || record->partition < SPATE_PARTITION_ANY ||
         record->header_count > SP_RECORD_HEADERS_MAX ||
+        (record->headers == NULL && record->header_count > 0) ||
         (record->key == NULL && record->key_size > 0) ||
         (record->value == NULL && record->value_size > 0)) {
         return sp_client_fail(client,
@@ -249,8 +250,17 @@ static int check_record(struct spate_producer *producer, const struct spate_reco
                               "at most %d headers, and bytes where it has a size",
                               SP_RECORD_HEADERS_MAX);
     }
+    if (record->key_size > SP_BATCH_BYTES_MAX || record->value_size > SP_BATCH_BYTES_MAX) {
+        return sp_client_fail(client,
+                              SPATE_ERR_TOO_LARGE,
+                              "no key or value may be larger than %d bytes",
+                              SP_BATCH_BYTES_MAX); /* and sums of sizes cannot overflow */
+    }
     for (size_t i = 0; i < record->header_count; i++) {
         const struct spate_header *header = &record->headers[i];
+        if (header->value_size > SP_BATCH_BYTES_MAX) {
+            return sp_client_fail(client, SPATE_ERR_TOO_LARGE, "header %zu is too large", i);
+        }
         if (header->name == NULL || (header->value == NULL && header->value_size > 0)) {
             return sp_client_fail(
                 client, SPATE_ERR_INVALID, "header %zu has no name, or a size without a value", i);
@@ -326,6 +336,12 @@ int spate_produce(struct spate_producer *producer, const struct spate_record *re
     struct sp_producer_partition *partition = NULL;
     bool sealed = false;
 
+    if (producer == NULL) {
+        return SPATE_ERR_INVALID;
+    }
+    if (sp_client_need(producer->client, record, "record") != 0) {
+        return SPATE_ERR_INVALID;
+    }
     sp_producer_report(producer);
     int rv = check_record(producer, record);
     if (rv == 0) {

@@ -71,10 +71,13 @@ static void give_up(struct sp_request *request)
 
 /* A connected server if there is one, else the next in turn: a server that hangs is asked first by
  * one request in n only. */
-static uint32_t choose_first(struct spate_client *client)
+static uint32_t choose_first(struct spate_client *client, bool repeatable)
 {
     uint32_t count = client->server_count;
 
+    if (!repeatable && client->server_alive > 0) {
+        return client->server_alive - 1; /* there is no second try: no turns */
+    }
     for (uint32_t i = 0; i < count; i++) {
         uint32_t index = (client->server_turn + i) % count;
         const char *address = client->servers[index];
@@ -100,7 +103,7 @@ static const char *choose(struct sp_request *request)
         return request->hint;
     }
     if (request->attempts == 0) {
-        request->first = choose_first(client);
+        request->first = choose_first(client, request->repeatable);
     }
     return client->servers[(request->first + request->attempts) % client->server_count];
 }
@@ -146,12 +149,25 @@ static bool lost(int status)
            status == SPATE_ERR_UNREACHABLE;
 }
 
+static void finish_uncertain(struct sp_request *request, int status, const char *text)
+{
+    char longer[SP_CLIENT_ERROR_SIZE];
+
+    (void)snprintf(longer,
+                   sizeof longer,
+                   "%s was sent and not answered (%.300s): it may be done or not; look before you "
+                   "try again, and check that a spated serves this address",
+                   request->method,
+                   text);
+    finish(request, status, sp_bytes_null(), longer);
+}
+
 static void on_failure(struct sp_request *request, int status, const char *text, bool sent)
 {
     bool uncertain = sent && sp_client_status_uncertain(status);
 
     if (uncertain && !request->repeatable) {
-        finish(request, status, sp_bytes_null(), text);
+        finish_uncertain(request, status, text);
         return;
     }
     if (request->address != NULL && sp_client_status_moves(status) && sent) {
@@ -171,6 +187,23 @@ static void on_failure(struct sp_request *request, int status, const char *text,
     move_on(request, false);
 }
 
+/* Remembers which of the servers answers. */
+static void note_alive(struct sp_request *request, int status)
+{
+    struct spate_client *client = request->client;
+    uint32_t index;
+
+    if (request->address != NULL || request->hint[0] != '\0') {
+        return;
+    }
+    index = (request->first + request->attempts) % client->server_count;
+    if (!lost(status)) {
+        client->server_alive = index + 1;
+    } else if (client->server_alive == index + 1) {
+        client->server_alive = 0;
+    }
+}
+
 static void on_answer(
     struct sp_rpc_call *call, int status, const uint8_t *result, size_t size, const char *text)
 {
@@ -179,6 +212,7 @@ static void on_answer(
 
     sp_timer_stop(&request->timer);
     request->reached = request->reached || sent;
+    note_alive(request, status);
     if (status == 0) {
         finish(request, 0, sp_bytes_of(result, size), "");
         return;

@@ -7,6 +7,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "base/trace.h"
 #include "io/address.h"
 #include "io/stream_body.h"
 #include "spate/error.h"
@@ -26,6 +27,7 @@ struct sp_listener {
     sp_accept_cb cb;
     void *arg;
     bool closing;
+    struct sp_trace_limit pause_limit;
 };
 
 static void on_ready(uv_poll_t *poll, int status, int events);
@@ -40,10 +42,18 @@ static void on_pause_over(struct sp_timer *timer)
     listen_on(SP_CONTAINER_OF(timer, struct sp_listener, pause));
 }
 
-static void pause_listening(struct sp_listener *listener)
+static void pause_listening(struct sp_listener *listener, int number)
 {
-    uint64_t due_ms = sp_loop_now_ms(listener->loop) + PAUSE_MS;
+    uint64_t now_ms = sp_loop_now_ms(listener->loop);
+    uint64_t due_ms = now_ms + PAUSE_MS;
 
+    if (sp_trace_allowed(&listener->pause_limit, now_ms, 1, NULL)) {
+        SP_TRACE_WARN("io",
+                      "connections wait: the system gives this process no more of them",
+                      "port=%u reason=\"%s\"",
+                      listener->port,
+                      strerror(number));
+    }
     if (sp_timer_start(&listener->pause, due_ms) == 0) {
         (void)uv_poll_stop(&listener->poll); /* cannot fail */
     }
@@ -88,7 +98,7 @@ static bool accept_one(struct sp_listener *listener)
     case ENFILE:
     case ENOBUFS:
     case ENOMEM:
-        pause_listening(listener);
+        pause_listening(listener, errno);
         return false;
     default:
         return false;
@@ -101,7 +111,7 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 
     (void)events;
     if (status < 0) {
-        pause_listening(listener); /* libuv has stopped waiting */
+        pause_listening(listener, EIO); /* libuv has stopped waiting */
         return;
     }
     for (unsigned i = 0; i < ACCEPTS_PER_TURN && !listener->closing; i++) {

@@ -38,10 +38,50 @@ struct sp_conn {
     struct sp_output *pending; /* queued in this turn; NULL: nothing */
     uint64_t handed_over;      /* bytes given to the stream so far */
     struct sp_deferred work;
-    struct sp_timer timer; /* OPEN: message timeout; DRAINING: DRAIN_MS */
-    uint64_t begun_ms;     /* the message in progress began not before */
+    struct sp_timer timer;     /* OPEN: message timeout; DRAINING: DRAIN_MS */
+    uint64_t begun_ms;         /* the message in progress began not before */
+    struct sp_share own_share; /* without a bound, until it is given another */
+    struct sp_share *share;
+    struct sp_share_waiter waiter; /* for a share that allows to read */
+    size_t counted_bytes;          /* in the share */
+    size_t output_bytes;           /* of all that is queued, until its write is done */
     uint32_t message_timeout_ms;
 };
+
+/* ---- counting -------------------------------------------------------------------------------- */
+
+/* Brings the share up to date with what the connection holds. */
+static void count(struct sp_conn *conn)
+{
+    size_t held = sp_input_held_bytes(&conn->input) + conn->output_bytes;
+
+    if (conn->pending != NULL) {
+        held += conn->pending->size + sizeof *conn->pending;
+    }
+    if (held > conn->counted_bytes) {
+        sp_share_take(conn->share, held - conn->counted_bytes);
+    } else {
+        sp_share_give(conn->share, conn->counted_bytes - held);
+    }
+    conn->counted_bytes = held;
+}
+
+static void uncount(struct sp_conn *conn)
+{
+    sp_share_unfavour(conn->share);
+    sp_share_wait_cancel(&conn->waiter);
+    sp_share_give(conn->share, conn->counted_bytes);
+    conn->counted_bytes = 0;
+    conn->share = &conn->own_share;
+}
+
+/* A share that was used up may have room again. */
+static void on_share_again(struct sp_share_waiter *waiter)
+{
+    struct sp_conn *conn = SP_CONTAINER_OF(waiter, struct sp_conn, waiter);
+
+    sp_loop_defer(conn->loop, &conn->work);
+}
 
 /* ---- ending ---------------------------------------------------------------------------------- */
 
@@ -56,6 +96,7 @@ static void on_stream_closed(void *arg)
 {
     struct sp_conn *conn = arg;
 
+    uncount(conn);
     conn->handler->closed(conn->arg, conn, conn->status);
     conn_free(conn);
 }
@@ -73,6 +114,8 @@ static void finish(struct sp_conn *conn, int status)
     conn->reading = false;
     sp_timer_stop(&conn->timer);
     sp_deferred_cancel(&conn->work);
+    sp_share_unfavour(conn->share);
+    sp_share_wait_cancel(&conn->waiter);
     sp_stream_close(conn->stream, on_stream_closed, conn);
 }
 
@@ -96,10 +139,22 @@ void sp_conn_close(struct sp_conn *conn, bool flush)
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-static bool may_deliver(const struct sp_conn *conn)
+static bool wants_to_read(const struct sp_conn *conn)
 {
     return conn->state == CONN_OPEN && !conn->paused &&
            sp_conn_queued_bytes(conn) <= SP_WRITE_QUEUE_BYTES_MAX;
+}
+
+/* What has arrived is no reason to keep it: it goes when it is handed out. */
+static bool may_deliver(const struct sp_conn *conn)
+{
+    return wants_to_read(conn) &&
+           sp_share_allows_without(conn->share, sp_input_held_bytes(&conn->input));
+}
+
+static bool may_read(const struct sp_conn *conn)
+{
+    return wants_to_read(conn) && sp_share_allows(conn->share, 0);
 }
 
 /* The timer is not moved with every message: when it fires it looks how long the message in
@@ -143,6 +198,7 @@ static void deliver(struct sp_conn *conn)
             return;
         }
         conn->begun_ms = sp_loop_now_ms(conn->loop);
+        sp_share_unfavour(conn->share);
         conn->handler->message(conn->arg, conn, blob, position, size);
     }
 }
@@ -151,11 +207,14 @@ static void on_room(void *arg, uint8_t **out_bytes, size_t *out_size)
 {
     struct sp_conn *conn = arg;
 
-    if (!may_deliver(conn)) {
+    if (!may_read(conn)) {
         conn->reading = false;
         *out_size = 0;
         sp_loop_defer(conn->loop, &conn->work);
         return;
+    }
+    if (conn->share->budget != NULL && conn->share->budget->full) {
+        sp_input_save(&conn->input);
     }
     int rv = sp_input_room(&conn->input, out_bytes, out_size);
     if (rv != 0) {
@@ -163,6 +222,7 @@ static void on_room(void *arg, uint8_t **out_bytes, size_t *out_size)
         finish(conn, rv);
         return;
     }
+    count(conn);
     sp_loop_defer(conn->loop, &conn->work);
 }
 
@@ -191,7 +251,7 @@ static const struct sp_stream_reader conn_reader = {
 /* Reads or does not read, as the state wants. */
 static void update_reading(struct sp_conn *conn)
 {
-    bool wanted = may_deliver(conn);
+    bool wanted = may_read(conn);
 
     if (wanted && !conn->reading) {
         conn->begun_ms = sp_loop_now_ms(conn->loop);
@@ -203,6 +263,14 @@ static void update_reading(struct sp_conn *conn)
         conn->reading = false;
         sp_stream_read_stop(conn->stream);
     }
+    if (!wanted || !sp_input_partial(&conn->input)) {
+        sp_share_unfavour(conn->share); /* it waits for something else, or has what it needed */
+    }
+    if (!wanted && wants_to_read(conn)) {
+        sp_share_wait(conn->share, &conn->waiter, sp_input_partial(&conn->input));
+    } else {
+        sp_share_wait_cancel(&conn->waiter);
+    }
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
@@ -212,14 +280,19 @@ static void on_written(struct sp_stream_write *write, int status)
     struct sp_output *output = SP_CONTAINER_OF(write, struct sp_output, write);
     struct sp_conn *conn = output->owner;
 
+    conn->output_bytes -= output->size + sizeof *output;
     sp_output_free(output);
+    count(conn);
     if (conn->state == CONN_CLOSING) {
         return;
     }
     if (status != 0) {
         finish(conn, status);
-    } else {
-        sp_loop_defer(conn->loop, &conn->work);
+        return;
+    }
+    sp_loop_defer(conn->loop, &conn->work);
+    if (conn->handler->drained != NULL) {
+        conn->handler->drained(conn->arg, conn);
     }
 }
 
@@ -232,9 +305,11 @@ static void write_pending(struct sp_conn *conn)
     }
     conn->pending = NULL;
     conn->handed_over += output->size;
+    conn->output_bytes += output->size + sizeof *output;
     int rv =
         sp_stream_write(conn->stream, &output->write, output->pieces, output->count, on_written);
     if (rv != 0) {
+        conn->output_bytes -= output->size + sizeof *output;
         sp_output_free(output);
         finish(conn, rv);
     }
@@ -256,18 +331,26 @@ static int need_pending(struct sp_conn *conn)
     return 0;
 }
 
-int sp_conn_send(struct sp_conn *conn, const struct sp_slice *pieces, unsigned count)
+int sp_conn_send(struct sp_conn *conn, const struct sp_slice *pieces, unsigned piece_count)
 {
     int rv = need_pending(conn);
 
-    return rv != 0 ? rv : sp_output_add(conn->pending, pieces, count);
+    if (rv == 0) {
+        rv = sp_output_add(conn->pending, pieces, piece_count);
+        count(conn);
+    }
+    return rv;
 }
 
 int sp_conn_send_copy(struct sp_conn *conn, const void *bytes, size_t size)
 {
     int rv = need_pending(conn);
 
-    return rv != 0 ? rv : sp_output_add_copy(conn->pending, bytes, size);
+    if (rv == 0) {
+        rv = sp_output_add_copy(conn->pending, bytes, size);
+        count(conn);
+    }
+    return rv;
 }
 
 size_t sp_conn_queued_bytes(const struct sp_conn *conn)
@@ -292,6 +375,7 @@ static void on_work(struct sp_deferred *deferred)
 
     deliver(conn);
     sp_input_trim(&conn->input);
+    count(conn);
     if (conn->state != CONN_CLOSING) {
         write_pending(conn);
     }
@@ -328,11 +412,21 @@ int sp_conn_new(struct sp_loop *loop,
     conn->arg = arg;
     conn->state = CONN_OPEN;
     conn->message_timeout_ms = SP_MESSAGE_TIMEOUT_MS;
+    conn->share = &conn->own_share;
+    sp_share_waiter_init(&conn->waiter, on_share_again);
     sp_deferred_init(&conn->work, on_work);
     sp_timer_init(&conn->timer, loop, on_timer);
     sp_loop_defer(loop, &conn->work);
     *out_conn = conn;
     return 0;
+}
+
+void sp_conn_set_share(struct sp_conn *conn, struct sp_share *share)
+{
+    SP_ASSERT(conn->share == &conn->own_share);
+    conn->share = share;
+    conn->counted_bytes = 0;
+    count(conn);
 }
 
 void sp_conn_set_message_timeout(struct sp_conn *conn, uint32_t timeout_ms)

@@ -5,9 +5,10 @@
  *   sp_conn_send -> queue -> one vectored write per turn
  *
  * A message lands in a blob of its own that is sized once its length is known and grows no faster
- * than bytes arrive; small messages share a read buffer. While `paused`, or while the write queue
- * stands above its bound, the socket is not read. A message that was begun must be complete within
- * SP_MESSAGE_TIMEOUT_MS. All calls on the loop thread. */
+ * than bytes arrive; small messages share a read buffer. While `paused`, while the write queue
+ * stands above its bound, or while the connection's share of a budget is used up, the socket is not
+ * read. A message that was begun must be complete within SP_MESSAGE_TIMEOUT_MS. All calls on the
+ * loop thread. */
 #ifndef SP_NET_CONN_H
 #define SP_NET_CONN_H
 
@@ -17,6 +18,7 @@
 
 #include "base/buf.h"
 #include "io/stream.h"
+#include "net/budget.h"
 
 struct sp_conn;
 
@@ -47,6 +49,8 @@ struct sp_conn_handler {
      * ...); called once, also after sp_conn_close by its owner (SPATE_ERR_CANCELED). Nothing is
      * called afterwards; the conn frees itself. */
     void (*closed)(void *arg, struct sp_conn *conn, int status);
+    /* A write is done: fewer bytes are queued than before. May be NULL. */
+    void (*drained)(void *arg, struct sp_conn *conn);
 };
 
 /* Takes `stream` (also on failure, which closes it) and begins reading in a later turn. */
@@ -59,7 +63,7 @@ int sp_conn_new(struct sp_loop *loop,
 
 /* Queues pieces as one unit; references are taken. Written at the end of this turn.
  * SPATE_ERR_CLOSED after closing has begun; SPATE_ERR_NOMEM: nothing was queued. */
-int sp_conn_send(struct sp_conn *conn, const struct sp_slice *pieces, unsigned count);
+int sp_conn_send(struct sp_conn *conn, const struct sp_slice *pieces, unsigned piece_count);
 
 /* Queues a copy of `bytes`. */
 int sp_conn_send_copy(struct sp_conn *conn, const void *bytes, size_t size);
@@ -69,6 +73,10 @@ size_t sp_conn_queued_bytes(const struct sp_conn *conn);
 
 /* Bytes that the kernel has taken so far: grows while a slow peer still reads. */
 uint64_t sp_conn_written_bytes(const struct sp_conn *conn);
+
+/* What arrives and what is queued is counted in `share` from now on, and its bound asked before the
+ * socket is read. The share outlives the connection: `closed` finds nothing of it there. */
+void sp_conn_set_share(struct sp_conn *conn, struct sp_share *share);
 
 /* Changes the time that a begun message may take, from SP_MESSAGE_TIMEOUT_MS. Time in which the
  * socket is not read does not count. */

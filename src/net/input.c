@@ -203,3 +203,13 @@ void sp_input_trim(struct sp_input *input)
         drop_blob(input);
     }
 }
+
+size_t sp_input_held_bytes(const struct sp_input *input)
+{
+    return input->blob == NULL ? 0 : input->blob->size;
+}
+
+void sp_input_save(struct sp_input *input)
+{
+    input->chunk_size = CHUNK_BYTES_MIN;
+}

@@ -55,6 +55,12 @@ bool sp_input_partial(const struct sp_input *input);
 /* True while bytes have arrived that sp_input_next has not looked at. */
 bool sp_input_waiting(const struct sp_input *input);
 
+/* Bytes of memory held for what has arrived, and room for more. */
+size_t sp_input_held_bytes(const struct sp_input *input);
+
+/* The next chunk shall be small: memory is short. */
+void sp_input_save(struct sp_input *input);
+
 /* Gives the chunk back if nothing is in it; to be called once per turn. */
 void sp_input_trim(struct sp_input *input);
 

@@ -10,6 +10,7 @@
 
 enum {
     TRACES_PER_SECOND_MAX = 5, /* peers trigger them */
+    LOOKS_APART_MS = 3000,     /* looks further apart do not belong together */
 };
 
 struct sp_server {
@@ -36,6 +37,9 @@ struct entry {
     struct sp_conn *conn;
     const struct sp_conn_handler *handler; /* NULL: nobody wanted it */
     void *arg;
+    uint64_t looked_ms;     /* when it was last looked at; 0: never */
+    uint64_t moving_ms;     /* when its peer was last seen to have taken something */
+    uint64_t written_bytes; /* then */
 };
 
 /* ---- connections ----------------------------------------------------------------------------- */
@@ -87,10 +91,58 @@ static void on_closed(void *arg, struct sp_conn *conn, int status)
     }
 }
 
+static void on_drained(void *arg, struct sp_conn *conn)
+{
+    struct entry *entry = arg;
+
+    if (entry->handler != NULL && entry->handler->drained != NULL) {
+        entry->handler->drained(entry->arg, conn);
+    }
+}
+
 static const struct sp_conn_handler entry_handler = {
     .message = on_message,
     .closed = on_closed,
+    .drained = on_drained,
 };
+
+/* ---- peers that take nothing ----------------------------------------------------------------- */
+
+static bool has_stalled(struct entry *entry, uint64_t now_ms, uint32_t stalled_ms)
+{
+    uint64_t written = sp_conn_written_bytes(entry->conn);
+    bool watched = entry->looked_ms != 0 && now_ms - entry->looked_ms <= LOOKS_APART_MS;
+
+    entry->looked_ms = now_ms;
+    if (!watched || written != entry->written_bytes || sp_conn_queued_bytes(entry->conn) == 0) {
+        entry->written_bytes = written;
+        entry->moving_ms = now_ms;
+    }
+    return now_ms - entry->moving_ms >= stalled_ms;
+}
+
+void sp_server_close_stalled(struct sp_server *server, uint32_t stalled_ms)
+{
+    uint64_t now_ms = sp_loop_now_ms(server->loop);
+
+    SP_LIST_EACH (node, &server->entries) {
+        struct entry *entry = SP_LIST_ENTRY(node, struct entry, node);
+        uint64_t dropped = 0;
+
+        if (!has_stalled(entry, now_ms, stalled_ms)) {
+            continue;
+        }
+        if (sp_trace_allowed(&server->closed_limit, now_ms, TRACES_PER_SECOND_MAX, &dropped)) {
+            SP_TRACE_WARN("net",
+                          "connection closed: it takes no answers, and others need the memory",
+                          "peer=%s queued_bytes=%zu dropped_traces=%llu",
+                          sp_conn_peer(entry->conn),
+                          sp_conn_queued_bytes(entry->conn),
+                          (unsigned long long)dropped);
+        }
+        sp_conn_close(entry->conn, false); /* its end comes later: the list stays */
+    }
+}
 
 /* ---- accepting ------------------------------------------------------------------------------- */
 

@@ -92,6 +92,12 @@ static const struct sp_config_key keys[] = {
            86400000,
            "A member of a consumer group that owns a partition, has something to read and commits "
            "nothing for so long is reported."),
+    NUMBER("limits.client.bytes",
+           client_bytes_max,
+           "268435456",
+           SP_CLIENT_BYTES_MIN,
+           2147483648,
+           "Memory for all that clients have sent or not yet taken; then their sockets wait."),
     { "trace.level",
       SP_CONFIG_CHOICE,
       offsetof(struct sp_config, trace_level),

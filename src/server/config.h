@@ -27,6 +27,7 @@ struct sp_config {
     uint32_t connections_max;
     uint32_t group_retention_ms;
     uint32_t group_stalled_ms;
+    uint32_t client_bytes_max;
 };
 
 /* A text for the operator; empty when there is nothing to say. */

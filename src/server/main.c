@@ -6,6 +6,7 @@
 
 #include "base/attr.h"
 #include "base/limits.h"
+#include "base/mem.h"
 #include "base/trace.h"
 #include "io/file.h"
 #include "server/config.h"
@@ -105,11 +106,36 @@ static int read_config(const struct arguments *arguments,
 
 /* ---- running --------------------------------------------------------------------------------- */
 
+enum {
+    MEMORY_LOOK_MS = 1000,
+    MEMORY_KEPT_BYTES = 16 * 1024 * 1024, /* so little more than is used is not worth the work */
+};
+
 struct program {
     struct sp_loop *loop;
     struct sp_node *node;
     bool failed;
+    struct sp_timer memory_timer;
+    uint64_t memory_peak; /* bytes, since some were given back */
 };
+
+/* After a burst the allocator keeps what was freed: the system gets it back once no more than half
+ * of the peak is in use. */
+static void on_memory_timer(struct sp_timer *timer)
+{
+    struct program *program = SP_CONTAINER_OF(timer, struct program, memory_timer);
+    uint64_t used = sp_mem_live_bytes();
+
+    if (used > program->memory_peak) {
+        program->memory_peak = used;
+    }
+    if (used < program->memory_peak / 2 && program->memory_peak - used > MEMORY_KEPT_BYTES) {
+        sp_mem_trim();
+        program->memory_peak = used;
+    }
+    /* Without memory for it nothing is given back: the node has other worries then. */
+    (void)sp_timer_start(timer, sp_loop_now_ms(program->loop) + MEMORY_LOOK_MS);
+}
 
 static void on_failed(void *arg, int status, const char *text)
 {
@@ -130,6 +156,7 @@ static void on_stopped(void *arg)
     struct program *program = arg;
 
     program->node = NULL;
+    sp_timer_stop(&program->memory_timer);
     sp_loop_stop(program->loop);
 }
 
@@ -143,15 +170,33 @@ static void on_terminate(void *arg)
     }
 }
 
-static int run(const struct sp_config *config, const struct sp_transport_options *transport)
+/* Each log that is written to and each connection holds a descriptor; 1024 is a common default. A
+ * log that finds none would end the node, so connections leave some over. */
+static uint64_t provide_files(struct sp_config *config)
+{
+    uint64_t files_max = sp_file_raise_limit();
+    uint64_t kept = files_max > 2 * SP_FILES_KEPT ? SP_FILES_KEPT : files_max / 2;
+
+    if (config->connections_max > files_max - kept) {
+        config->connections_max = files_max - kept == 0 ? 1 : (uint32_t)(files_max - kept);
+        SP_TRACE_WARN("node",
+                      "fewer connections than limits.connections: raise the hard limit of open "
+                      "files (ulimit -Hn, LimitNOFILE)",
+                      "connections_max=%u files_max=%llu",
+                      config->connections_max,
+                      (unsigned long long)files_max);
+    }
+    return files_max;
+}
+
+static int run(struct sp_config *config, const struct sp_transport_options *transport)
 {
     static const struct sp_node_handler handler = { on_failed, on_stopped };
     struct program program = { .failed = false };
     char text[512];
     int rv = sp_loop_new(SP_WORKERS_PER_SHARD, &program.loop);
 
-    /* Each log that is written to and each connection holds one; 1024 is a common default. */
-    uint64_t files_max = sp_file_raise_limit();
+    uint64_t files_max = provide_files(config);
     if (rv == 0) {
         rv = sp_loop_on_terminate(program.loop, on_terminate, &program);
     }
@@ -177,6 +222,8 @@ static int run(const struct sp_config *config, const struct sp_transport_options
                   config->listen_peer,
                   config->data_dir,
                   (unsigned long long)files_max);
+    sp_timer_init(&program.memory_timer, program.loop, on_memory_timer);
+    on_memory_timer(&program.memory_timer);
     sp_loop_run(program.loop);
     if (program.failed) {
         return EXIT_RUNTIME; /* nothing is flushed or closed: the disk is not to be trusted */

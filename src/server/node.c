@@ -202,7 +202,8 @@ static int open_broker(struct sp_node *node, char *text, size_t text_size)
                                          .listen = node->config->listen_client,
                                          .connections_max = node->config->connections_max,
                                          .group_retention_ms = node->config->group_retention_ms,
-                                         .group_stalled_ms = node->config->group_stalled_ms };
+                                         .group_stalled_ms = node->config->group_stalled_ms,
+                                         .client_bytes_max = node->config->client_bytes_max };
     int rv = sp_broker_new(&options, &node->broker);
 
     if (rv != 0) {

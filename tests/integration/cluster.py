@@ -84,6 +84,7 @@ class Node:
         self.address = f"127.0.0.1:{self.client_port}"
         self.process = None
         self.settings = []
+        self.environment = {}
 
     def write_config(self, seeds):
         os.makedirs(self.directory, exist_ok=True)
@@ -110,6 +111,7 @@ class Node:
                 stdout=log,
                 stderr=log,
                 preexec_fn=lambda: _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
+                env={**os.environ, **self.environment},
                 **options,
             )
 

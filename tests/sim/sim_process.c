@@ -121,6 +121,11 @@ void sp_mem_free(void *pointer)
     free(block);
 }
 
+void sp_mem_trim(void)
+{
+    /* a simulated node keeps nothing */
+}
+
 uint64_t sp_mem_live_count(void)
 {
     return sim.current == NULL ? 0 : sim.current->memory_count;

@@ -3,3 +3,4 @@ spate_unit_test(client test_producer USES spate_net spate_wire spate_io spate_ba
 spate_unit_test(client test_producer_named USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_consumer USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_consumer_member USES spate_net spate_wire spate_io spate_base)
+spate_unit_test(client test_misuse USES spate_net spate_wire spate_io spate_base)

@@ -1,0 +1,171 @@
+/* Wrong arguments of the public API: an error that says what is wrong, never a crash. Nobody listens
+ * at the client's address: what is refused needs no server. */
+#include "spate/spate.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/limits.h"
+
+static struct spate_client *client;
+
+static int set_up(void **state)
+{
+    struct spate_config *config = spate_config_new();
+
+    (void)state;
+    assert_non_null(config);
+    assert_int_equal(spate_config_set(config, "servers", "127.0.0.1:1"), 0);
+    assert_int_equal(spate_config_set(config, "timeout.ms", "200"), 0);
+    assert_int_equal(spate_client_new(config, &client), 0);
+    spate_config_free(config);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    spate_client_free(client);
+    return 0;
+}
+
+/* Refused, with a text of some use. */
+static void check_refused(int rv)
+{
+    assert_int_equal(rv, SPATE_ERR_INVALID);
+    assert_true(strlen(spate_client_error(client)) > 10);
+}
+
+static void test_misuse_of_config(void **state)
+{
+    static char huge[100000];
+    struct spate_config *config = spate_config_new();
+
+    (void)state;
+    assert_non_null(config);
+    memset(huge, 'x', sizeof huge - 1);
+    assert_int_not_equal(spate_config_set(NULL, "servers", "a"), 0);
+    assert_int_not_equal(spate_config_set(config, NULL, "a"), 0);
+    assert_int_not_equal(spate_config_set(config, "servers", NULL), 0);
+    assert_int_not_equal(spate_config_set(config, "", ""), 0);
+    assert_int_not_equal(spate_config_set(config, "servers", ""), 0);
+    assert_int_not_equal(spate_config_set(config, "servers", huge), 0);
+    assert_int_not_equal(spate_config_set(config, "servers", "host:port"), 0);
+    assert_int_not_equal(spate_config_set(config, "servers", "host:70000"), 0);
+    assert_int_not_equal(spate_config_set(config, "timeout.ms", ""), 0);
+    assert_int_not_equal(spate_config_set(config, "timeout.ms", "-1"), 0);
+    assert_int_not_equal(spate_config_set(config, "timeout.ms", "99999999999999999999"), 0);
+    assert_int_not_equal(spate_config_set(config, "client.name", huge), 0);
+    assert_int_not_equal(spate_config_set(config, huge, huge), 0);
+    spate_config_free(config);
+    spate_config_free(NULL);
+}
+
+static void test_misuse_of_client(void **state)
+{
+    static const uint8_t map[] = { 0x80 };
+    void *result = NULL;
+    size_t size = 0;
+
+    (void)state;
+    assert_int_equal(spate_client_new(NULL, NULL), SPATE_ERR_INVALID);
+    assert_int_equal(spate_poll(NULL, 0), SPATE_ERR_INVALID);
+    assert_non_null(spate_client_error(NULL));
+    spate_client_free(NULL);
+    spate_free(NULL);
+    assert_int_equal(spate_call(NULL, "ping", map, 1, &result, &size), SPATE_ERR_INVALID);
+    check_refused(spate_call(client, NULL, map, 1, &result, &size));
+    check_refused(spate_call(client, "ping", NULL, 1, &result, &size));
+    check_refused(spate_call(client, "ping", map, 0, &result, &size));
+    check_refused(spate_call(client, "", map, 1, &result, &size));
+    assert_int_equal(spate_call_leader(NULL, "t", 0, "fetch", map, 1, &result, &size),
+                     SPATE_ERR_INVALID);
+    check_refused(spate_call_leader(client, NULL, 0, "fetch", map, 1, &result, &size));
+    check_refused(spate_call_leader(client, "", 0, "fetch", map, 1, &result, &size));
+    check_refused(spate_call_leader(client, "t", 0, NULL, map, 1, &result, &size));
+    check_refused(spate_call_leader(client, "t", 0, "fetch", NULL, 1, &result, &size));
+    assert_null(result);
+}
+
+static void test_misuse_of_admin(void **state)
+{
+    static char huge[1000];
+    uint32_t count = 0;
+    int64_t offset = 0;
+
+    (void)state;
+    memset(huge, 'x', sizeof huge - 1);
+    assert_int_equal(spate_topic_create(NULL, "t", 1, 1), SPATE_ERR_INVALID);
+    check_refused(spate_topic_create(client, NULL, 1, 1));
+    assert_int_not_equal(spate_topic_create(client, "", 1, 1), 0);
+    assert_int_not_equal(spate_topic_create(client, huge, 1, 1), 0);
+    assert_int_not_equal(spate_topic_create(client, "a b", 1, 1), 0);
+    check_refused(spate_topic_create(client, "t", UINT32_MAX, 1));
+    check_refused(spate_topic_create(client, "t", 1, UINT32_MAX));
+    assert_int_equal(spate_topic_delete(NULL, "t"), SPATE_ERR_INVALID);
+    check_refused(spate_topic_delete(client, NULL));
+    assert_int_not_equal(spate_topic_delete(client, ""), 0);
+    assert_int_equal(spate_topic_partitions(NULL, "t", &count), SPATE_ERR_INVALID);
+    check_refused(spate_topic_partitions(client, NULL, &count));
+    check_refused(spate_topic_partitions(client, "t", NULL));
+    check_refused(spate_topic_partitions(client, huge, &count));
+    assert_int_equal(spate_offsets(NULL, "t", 0, 0, &offset), SPATE_ERR_INVALID);
+    check_refused(spate_offsets(client, NULL, 0, 0, &offset));
+    check_refused(spate_offsets(client, "t", 0, 0, NULL));
+    check_refused(spate_offsets(client, "t", 0, INT64_MIN, &offset));
+}
+
+static void test_misuse_of_producer(void **state)
+{
+    struct spate_record record = { .topic = "t", .partition = 0 };
+    struct spate_producer *producer = NULL;
+
+    (void)state;
+    assert_int_equal(spate_producer_new(NULL, NULL, NULL, &producer), SPATE_ERR_INVALID);
+    assert_int_equal(spate_producer_new(client, NULL, NULL, NULL), SPATE_ERR_INVALID);
+    assert_int_equal(spate_producer_new(client, NULL, NULL, &producer), 0);
+    assert_int_equal(spate_produce(NULL, &record, NULL), SPATE_ERR_INVALID);
+    check_refused(spate_produce(producer, NULL, NULL));
+    record.topic = NULL;
+    check_refused(spate_produce(producer, &record, NULL));
+    record.topic = "";
+    check_refused(spate_produce(producer, &record, NULL));
+    record.topic = "t";
+    record.partition = -2;
+    check_refused(spate_produce(producer, &record, NULL));
+    record.partition = 0;
+    record.key_size = 1; /* of a key that is NULL */
+    check_refused(spate_produce(producer, &record, NULL));
+    record.key_size = 0;
+    record.header_count = 1; /* of headers that are NULL */
+    check_refused(spate_produce(producer, &record, NULL));
+    record.header_count = 0;
+    record.value = "";
+    record.value_size = SIZE_MAX;
+    int rv = spate_produce(producer, &record, NULL);
+    assert_true(rv == SPATE_ERR_TOO_LARGE || rv == SPATE_ERR_INVALID);
+    assert_int_equal(spate_producer_flush(NULL, 0), SPATE_ERR_INVALID);
+    assert_int_equal(spate_producer_retries(NULL), 0);
+    assert_int_equal(spate_producer_pending(NULL), 0);
+    assert_int_equal(spate_producer_in_flight(NULL), 0);
+    assert_int_equal(spate_producer_flush(producer, INT32_MIN), 0);
+    spate_producer_free(producer);
+    spate_producer_free(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_misuse_of_config, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_misuse_of_client, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_misuse_of_admin, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_misuse_of_producer, set_up, tear_down),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
