@@ -76,6 +76,10 @@ int command_topic_create(struct cli *cli, int argc, char **argv);
 int command_topic_list(struct cli *cli, int argc, char **argv);
 int command_topic_describe(struct cli *cli, int argc, char **argv);
 int command_topic_delete(struct cli *cli, int argc, char **argv);
+int command_group_list(struct cli *cli, int argc, char **argv);
+int command_group_describe(struct cli *cli, int argc, char **argv);
+int command_group_seek(struct cli *cli, int argc, char **argv);
+int command_group_delete(struct cli *cli, int argc, char **argv);
 int command_cluster_info(struct cli *cli, int argc, char **argv);
 int command_cluster_health(struct cli *cli, int argc, char **argv);
 
@@ -122,6 +126,9 @@ void configure(struct cli *cli, const char *key, const char *value);
 /* Calls a method with a JSON object as parameters (taken; NULL: an empty one). Returns 0 and the
  * result as JSON (owned by the caller), or a SPATE_ERR_* code, untold. */
 int call_json(struct cli *cli, const char *method, json_t *params, json_t **out_result);
+
+/* The same without parameters on one node, with a client of its own so that no other can answer. */
+int call_node(struct cli *cli, const char *address, const char *method, json_t **out_result);
 
 /* Tells a failed library call and returns its exit code. `what` may be NULL. */
 int tell_failure(const struct cli *cli, int code, const char *what);

@@ -43,6 +43,19 @@ static const struct command_option offsets_options[] = {
     { 0 },
 };
 
+static const struct command_option describe_group_options[] = {
+    { 'l', "lag", NULL, "each partition: committed, end, lag, owner; and sums" },
+    { 'w', "watch", NULL, "keep looking, tell changes, until ^C" },
+    { 0 },
+};
+
+static const struct command_option seek_options[] = {
+    { 0, "to", "WHERE", "start, end, @TIME (ms, @-1h, @2026-01-31) or an offset" },
+    { 't', "topic", "TOPIC[:P]", "only these, again for more (all that the group has read)" },
+    { 'n', "dry-run", NULL, "show what would change, change nothing" },
+    { 0 },
+};
+
 static const struct command_option health_options[] = {
     { 'w', "watch", NULL, "keep looking, tell changes" },
     { 0, "exit-when-healthy", NULL, "look until it is healthy, or --timeout" },
@@ -75,7 +88,7 @@ const struct command commands[] = {
     { "topic",
       "describe",
       "desc",
-      "NAME",
+      "TOPIC",
       "Shows a topic's partitions: leader, replicas, offsets.",
       NULL,
       "  spate topic describe orders\n  spate topic desc orders --json\n",
@@ -83,7 +96,7 @@ const struct command commands[] = {
     { "topic",
       "delete",
       "rm",
-      "NAME... [--yes]",
+      "TOPIC... [--yes]",
       "Deletes topics with all their records.",
       delete_options,
       "  spate topic delete orders\n  spate topic rm a b --yes\n",
@@ -119,6 +132,41 @@ const struct command commands[] = {
       offsets_options,
       "  spate offsets orders\n  spate offsets orders -p 0 --at @-1h\n",
       command_offsets },
+    { "group",
+      "list",
+      "ls",
+      "",
+      "Lists the consumer groups.",
+      NULL,
+      "  spate group ls\n  spate group list --json\n",
+      command_group_list },
+    { "group",
+      "describe",
+      "desc",
+      "GROUP [--lag] [--watch]",
+      "Shows the members of a consumer group and what they read, or how far each partition is.",
+      describe_group_options,
+      "  spate group describe billing\n"
+      "  spate group desc billing --lag --watch\n",
+      command_group_describe },
+    { "group",
+      "seek",
+      NULL,
+      "GROUP --to start|end|@TIME|N [-t TOPIC[:P]]... [--dry-run]",
+      "Moves the committed offsets of a consumer group whose members are stopped.",
+      seek_options,
+      "  spate group seek billing --to start --dry-run\n"
+      "  spate group seek billing --to @-1h -t orders\n"
+      "  spate group seek billing --to 4711 -t orders:0\n",
+      command_group_seek },
+    { "group",
+      "delete",
+      "rm",
+      "GROUP... [--yes]",
+      "Deletes consumer groups without members, and their committed offsets.",
+      delete_options,
+      "  spate group delete billing\n  spate group rm a b --yes\n",
+      command_group_delete },
     { "cluster",
       "info",
       NULL,

@@ -2,6 +2,7 @@
 #include "cli/output.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +70,15 @@ void out_text(const char *text)
 bool out_is_terminal(void)
 {
     return isatty(STDOUT_FILENO) == 1;
+}
+
+void out_wait(int timeout_ms)
+{
+    struct pollfd reader = { .fd = STDOUT_FILENO, .events = 0 };
+
+    if (poll(&reader, 1, timeout_ms) > 0) {
+        _exit((reader.revents & POLLNVAL) != 0 ? EXIT_FAILED : EXIT_OK);
+    }
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
@@ -236,5 +246,65 @@ void table_print(struct table *table)
         print_row(table, row, aligned ? widths : NULL);
     }
     table_free(table);
+    out_flush();
+}
+
+/* ---- changes of tables ----------------------------------------------------------------------- */
+
+static bool
+same_cells(const struct table *a, size_t row_a, const struct table *b, size_t row_b, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(a->cells[row_a * a->columns + i], b->cells[row_b * b->columns + i]) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static size_t row_count(const struct table *table)
+{
+    return table->columns == 0 ? 0 : table->cell_count / table->columns;
+}
+
+/* The row of `in` that is like row `row` of `table`, or SIZE_MAX. Rows mostly keep their places, so
+ * that is where the search begins. */
+static size_t
+find_row(const struct table *in, const struct table *table, size_t row, size_t key_columns)
+{
+    size_t count = row_count(in);
+
+    for (size_t i = 0; i < count; i++) {
+        size_t at = (row + i) % count;
+        if (same_cells(in, at, table, row, key_columns)) {
+            return at;
+        }
+    }
+    return SIZE_MAX;
+}
+
+static void print_cells(const struct table *table, size_t row, size_t count)
+{
+    for (size_t i = 0; i < table->columns; i++) {
+        out_text(i == 0 ? "" : "\t");
+        out_text(i < count ? table->cells[row * table->columns + i] : "gone");
+    }
+    out_text("\n");
+}
+
+void table_print_changes(const struct table *table, const struct table *before, size_t key_columns)
+{
+    for (size_t row = 0; row < row_count(table); row++) {
+        size_t old = find_row(before, table, row, key_columns);
+        if (old == SIZE_MAX || before->columns != table->columns ||
+            !same_cells(table, row, before, old, table->columns)) {
+            print_cells(table, row, table->columns);
+        }
+    }
+    for (size_t row = 0; row < row_count(before); row++) {
+        if (find_row(table, before, row, key_columns) == SIZE_MAX) {
+            print_cells(before, row, key_columns);
+        }
+    }
     out_flush();
 }

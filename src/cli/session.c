@@ -170,6 +170,21 @@ int call_json(struct cli *cli, const char *method, json_t *params, json_t **out_
     return rv != 0 ? rv : read_result(cli, result, size, out_result);
 }
 
+int call_node(struct cli *cli, const char *address, const char *method, json_t **out_result)
+{
+    struct spate_client *client = cli->client;
+    const char *servers = cli->servers;
+
+    cli->client = NULL;
+    cli->servers = address;
+    int rv =
+        connect_client(cli) == 0 ? call_json(cli, method, NULL, out_result) : SPATE_ERR_INVALID;
+    spate_client_free(cli->client);
+    cli->client = client;
+    cli->servers = servers;
+    return rv;
+}
+
 /* ---- ^C -------------------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t interrupt_seen;
