@@ -24,7 +24,7 @@ enum {
     EXIT_NOT_FOUND = 3,
     EXIT_UNREACHABLE = 4,
     EXIT_UNHEALTHY = 5,
-    EXIT_TIMEOUT = 6,
+    EXIT_TIMEOUT = 6, /* also: a partition had no leader for that long */
     EXIT_PARTIAL = 7,
     EXIT_INTERRUPTED = 130,
 };
@@ -103,6 +103,9 @@ struct option_parser {
 int next_option(struct cli *cli, struct option_parser *parser, int argc, char **argv);
 
 #define OPTION_LONG(place) (256 + (place))
+
+/* True when what next_option returned is the running command's option of this long name. */
+bool option_is(const struct cli *cli, int option, const char *name);
 
 /* Takes the global options at the front of argv; the command begins at `optind`. -1 after a
  * message.

@@ -22,7 +22,9 @@ static const struct command_option produce_options[] = {
     { 'f', "format", "FORMAT", "how the input is cut into records ('%v\\n')" },
     { 'F', "file", "FILE", "read this instead of standard input" },
     { 'r', "rate", "N/s", "at most N records a second" },
-    { 'P', "progress", NULL, "counters on stderr while it runs" },
+    { 'P', "progress", NULL, "counters on stderr even where that is no terminal" },
+    { 0, "tombstone", NULL, "one record of the key -k without a value; reads no input" },
+    { 'Z', "empty-as-nil", NULL, "empty values are sent as no value" },
     { 'S', "stats", "FILE", "figures as JSON into FILE, fresh all the time" },
     { 'j', "stats-json", "FILE", "the same" },
     { 0 },
@@ -33,7 +35,10 @@ static const struct command_option consume_options[] = {
     { 'o', "offset", "FROM", "start, end, N, -N (the last N), @TIME; with -e start, else end" },
     { 'n', "count", "N", "stop after N records" },
     { 'e', "exit", NULL, "stop at the end" },
+    { 0, "until", "WHERE", "stop at end, before offset N, or before @TIME" },
+    { 'r', "regex", NULL, "topics are regular expressions (POSIX extended)" },
     { 'f', "format", "FORMAT", "how records are printed ('%v\\n')" },
+    { 0, "meta-only", NULL, "topic, partition, offset, timestamp, sizes: no values" },
     { 0 },
 };
 
@@ -64,8 +69,9 @@ static const struct command_option health_options[] = {
 
 #define FORMAT_TEXT                                                                                \
     "\n\nFORMAT: %t topic %p partition %o offset %k key %v value %K %V their lengths\n"            \
-    "%T timestamp in ms %h headers %% percent; \\n \\t \\xNN; %V{big32}%v with a binary length,\n" \
-    "which keeps any bytes apart."
+    "%T timestamp in ms %h headers (a=1,b=2) %% percent; \\n \\t \\xNN; %v{hex} {base64} "         \
+    "{json};\n"                                                                                    \
+    "%V{big32}%v with a binary length, which keeps any bytes apart"
 
 const struct command commands[] = {
     { "topic",
@@ -104,25 +110,31 @@ const struct command commands[] = {
     { NULL,
       "produce",
       NULL,
-      "TOPIC [-p N] [-k KEY] [-K DELIM] [-H NAME:VALUE]... [-z lz4] [-f FORMAT] [-F FILE]",
-      "Sends records, one per line of standard input or FILE, each stored exactly "
-      "once." FORMAT_TEXT,
+      "TOPIC [-p N] [-k KEY] [--tombstone] [-K DELIM] [-H NAME:VALUE]... [-z lz4] [-f FORMAT] [-F "
+      "FILE]",
+      "Sends records, one per line of standard input or FILE, each stored exactly once.\n"
+      "With --json a line for each record: where it is, or why not." FORMAT_TEXT ".",
       produce_options,
       "  spate produce orders < lines.txt\n"
       "  echo 'k1:hello' | spate produce orders -K :\n"
       "  spate produce orders -z lz4 --progress -F big.log\n"
+      "  spate produce users -k anna --tombstone\n"
+      "  spate produce -f '%t %v\\n' < lines-that-name-their-topics.txt\n"
       "  spate produce blobs -f '%K{big32}%k%V{big32}%v' < framed.bin\n",
       command_produce },
     { NULL,
       "consume",
       NULL,
-      "TOPIC [-p 0,1] [-o FROM] [-n COUNT] [-e] [-f FORMAT] [-J]",
-      "Prints records: new ones as they come, or from where -o says." FORMAT_TEXT,
+      "TOPIC... [-p 0,1] [-o FROM] [-n COUNT] [-e] [--until WHERE] [-r] [-f FORMAT] [-J]",
+      "Prints records: new ones as they come, or from where -o says." FORMAT_TEXT ";\n"
+      "%d date %d{%F %T} strftime %e leader epoch %i number of the record.",
       consume_options,
       "  spate consume orders                     follow new records\n"
       "  spate consume orders -o start -e         all there is, then stop\n"
       "  spate consume orders -o -10 -n 10 -J     the last ten as JSON lines\n"
-      "  spate consume orders -o @-1h -f '%p:%o %k=%v\\n'\n",
+      "  spate consume orders -o @-1h -f '%p:%o %k=%v\\n'\n"
+      "  spate consume -r '^orders' -e -f '%t %d %v\\n'\n"
+      "  spate consume orders -o @-2h --until @-1h\n",
       command_consume },
     { NULL,
       "offsets",

@@ -194,6 +194,18 @@ static bool command_has(const struct command *command, int letter)
     return false;
 }
 
+bool option_is(const struct cli *cli, int option, const char *name)
+{
+    const struct command_option *options = cli->command->options;
+
+    for (int i = 0; options != NULL && options[i].name != NULL; i++) {
+        if (strcmp(options[i].name, name) == 0) {
+            return option == (options[i].letter != 0 ? options[i].letter : OPTION_LONG(i));
+        }
+    }
+    return false;
+}
+
 /* A letter of the command hides the global one, as -p or -n may mean something else somewhere. */
 static void build_options(const struct cli *cli, struct option_parser *parser)
 {

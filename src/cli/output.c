@@ -9,8 +9,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "cli/value.h"
-#include "wire/bytes.h"
+#include "cli/json_text.h"
 
 enum {
     BLOCK_BYTES = 256 * 1024,
@@ -112,62 +111,9 @@ void out_json_line(json_t *value)
     dump_json(value, JSON_COMPACT);
 }
 
-/* The escape of a character that JSON does not allow as it is, or NULL. */
-static const char *json_escape(unsigned char character, char room[8])
-{
-    switch (character) {
-    case '"':
-        return "\\\"";
-    case '\\':
-        return "\\\\";
-    case '\n':
-        return "\\n";
-    case '\t':
-        return "\\t";
-    case '\r':
-        return "\\r";
-    default:
-        if (character >= 0x20) {
-            return NULL;
-        }
-        (void)snprintf(room, 8, "\\u%04x", character);
-        return room;
-    }
-}
-
-static void out_json_text(const char *text, size_t size)
-{
-    size_t begin = 0;
-    char room[8];
-
-    out_text("\"");
-    for (size_t i = 0; i < size; i++) {
-        const char *escape = json_escape((unsigned char)text[i], room);
-        if (escape != NULL) {
-            out_write(text + begin, i - begin);
-            out_text(escape);
-            begin = i + 1;
-        }
-    }
-    out_write(text + begin, size - begin);
-    out_text("\"");
-}
-
 void out_json_bytes(const void *bytes, size_t size)
 {
-    if (bytes == NULL) {
-        out_text("null");
-        return;
-    }
-    if (sp_utf8_valid(sp_bytes_of(bytes, size))) {
-        out_json_text(bytes, size);
-        return;
-    }
-    char *text = base64_encode(bytes, size);
-    out_text("{\"$bin\":\"");
-    out_text(text);
-    out_text("\"}");
-    free(text);
+    json_print_bytes(bytes, size, out_write);
 }
 
 /* ---- tables ---------------------------------------------------------------------------------- */

@@ -3,9 +3,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/input.h"
+#include "cli/output.h"
+#include "cli/produce_report.h"
 #include "cli/progress.h"
 #include "cli/when.h"
 
@@ -15,6 +18,7 @@ enum {
     IDLE_MS = 100,      /* for input otherwise; a ^C is seen at once all the same */
     BUSY_MS = 20,       /* for room in the producer */
     TICK_RECORDS = 256, /* how often the clock is looked at */
+    TOPIC_SIZE = 256,   /* more than a name can have, with NUL */
     FAILURES_SHOWN = 5,
 };
 
@@ -23,10 +27,13 @@ struct produce {
     struct spate_producer *producer;
     struct input_reader *input;
     struct progress progress;
-    const char *topic;
+    const char *topic; /* NULL: each record names its own */
+    char named_topic[TOPIC_SIZE];
     int32_t partition;
     const char *key;
-    struct spate_header headers[HEADERS_MAX];
+    bool tombstone;    /* one record: the key without a value */
+    bool empty_is_nil; /* empty values are sent as none */
+    struct spate_header headers[HEADERS_MAX + FORMAT_HEADERS_MAX]; /* those of -H first */
     size_t header_count;
     struct format format;
     bool format_set;
@@ -84,21 +91,6 @@ static int take_delimiter(struct produce *produce, const char *text)
     return 0;
 }
 
-static int take_rate(struct produce *produce, const char *text)
-{
-    char number[24];
-    size_t size = strcspn(text, "/");
-
-    if (size < sizeof number && (text[size] == '\0' || strcmp(text + size, "/s") == 0)) {
-        memcpy(number, text, size);
-        number[size] = '\0';
-        if (parse_number(number, 1, 1000000000, &produce->rate)) {
-            return 0;
-        }
-    }
-    return usage_error(produce->cli, "--rate %s: records a second, for instance 5000", text);
-}
-
 static int take_partition(struct produce *produce, const char *text)
 {
     int64_t number = 0;
@@ -131,17 +123,43 @@ static int take_option(struct produce *produce, int option)
         produce->file = optarg;
         return 0;
     case 'r':
-        return take_rate(produce, optarg);
+        return parse_rate(optarg, &produce->rate)
+                   ? 0
+                   : usage_error(
+                         produce->cli, "-r %s: records a second, as 5000 or 5000/s", optarg);
     case 'P':
         produce->show_progress = true;
+        return 0;
+    case 'Z':
+        produce->empty_is_nil = true;
         return 0;
     case 'S':
     case 'j':
         produce->stats_path = optarg;
         return 0;
     default:
-        return EXIT_USAGE;
+        produce->tombstone = option_is(produce->cli, option, "tombstone");
+        return produce->tombstone ? 0 : EXIT_USAGE;
     }
+}
+
+/* What goes together. */
+static int check_options(const struct produce *produce)
+{
+    const struct cli *cli = produce->cli;
+
+    if (produce->format_set && produce->delimiter != NULL) {
+        return usage_error(cli, "-f and -K exclude each other");
+    }
+    if (produce->tombstone && (produce->key == NULL || produce->file != NULL ||
+                               produce->format_set || produce->delimiter != NULL)) {
+        return usage_error(cli, "--tombstone needs -k KEY and reads no input: no -f, -F, -K");
+    }
+    if (produce->compression != NULL && strcmp(produce->compression, "lz4") != 0 &&
+        strcmp(produce->compression, "none") != 0) {
+        return usage_error(cli, "-z %s: there are lz4 and none", produce->compression);
+    }
+    return 0;
 }
 
 static int take_options(struct produce *produce, int argc, char **argv)
@@ -155,18 +173,15 @@ static int take_options(struct produce *produce, int argc, char **argv)
             return code;
         }
     }
-    if (optind + 1 != argc) {
-        return usage_error(produce->cli, "one topic is needed");
+    bool named = produce->format_set && format_has(&produce->format, 't');
+    if (optind + (named ? 0 : 1) != argc) {
+        return usage_error(produce->cli,
+                           named ? "%%t in -f names the topic of each record: no other is needed"
+                                 : "one topic is needed");
     }
-    produce->topic = argv[optind];
-    if (produce->format_set && produce->delimiter != NULL) {
-        return usage_error(produce->cli, "-f and -K exclude each other");
-    }
-    if (produce->compression != NULL && strcmp(produce->compression, "lz4") != 0 &&
-        strcmp(produce->compression, "none") != 0) {
-        return usage_error(produce->cli, "-z %s: there are lz4 and none", produce->compression);
-    }
-    return produce->format_set ? 0 : take_format(produce, "%v\\n");
+    produce->topic = named ? NULL : argv[optind];
+    int code = check_options(produce);
+    return code != 0 || produce->format_set ? code : take_format(produce, "%v\\n");
 }
 
 /* ---- deliveries ------------------------------------------------------------------------------ */
@@ -176,6 +191,9 @@ static void on_delivery(void *arg, const struct spate_delivery *delivery)
     struct produce *produce = arg;
     struct progress *progress = &produce->progress;
 
+    if (produce->cli->json) {
+        report_delivery(delivery);
+    }
     if (delivery->status == 0) {
         progress->acked += 1;
         progress->bytes += (uintptr_t)delivery->opaque;
@@ -212,24 +230,49 @@ static void work(struct produce *produce, int timeout_ms)
     if (produce->progress.acked != before) {
         progress_answered(&produce->progress);
     }
+    out_flush();
     refresh(produce);
 }
 
 /* ---- records --------------------------------------------------------------------------------- */
 
+/* The topic of a record: the command's, or its own. */
+static const char *topic_of(struct produce *produce, const struct format_record *input)
+{
+    if (input->topic == NULL) {
+        return produce->topic;
+    }
+    (void)snprintf(produce->named_topic,
+                   sizeof produce->named_topic,
+                   "%.*s",
+                   input->topic_size < TOPIC_SIZE ? (int)input->topic_size : TOPIC_SIZE,
+                   (const char *)input->topic);
+    return produce->named_topic;
+}
+
+/* Puts the headers of a record behind those of -H; how many there are in all. */
+static size_t join_headers(struct produce *produce, const struct format_record *input)
+{
+    for (size_t i = 0; i < input->header_count; i++) {
+        produce->headers[produce->header_count + i] = input->headers[i];
+    }
+    return produce->header_count + input->header_count;
+}
+
 static int hand_over(struct produce *produce, const struct format_record *input)
 {
     const char *key = produce->key;
+    bool nil = produce->empty_is_nil && input->value_size == 0;
     struct spate_record record = {
-        .topic = produce->topic,
+        .topic = topic_of(produce, input),
         .partition = input->partition >= 0 ? input->partition : produce->partition,
         .timestamp_ms = input->timestamp_ms,
         .key = key != NULL ? (const void *)key : input->key,
         .key_size = key != NULL ? strlen(key) : input->key_size,
-        .value = input->value,
+        .value = nil ? NULL : input->value,
         .value_size = input->value_size,
         .headers = produce->headers,
-        .header_count = produce->header_count,
+        .header_count = join_headers(produce, input),
     };
     uintptr_t size = record.key_size + record.value_size;
     uint64_t acked = produce->progress.acked;
@@ -289,8 +332,11 @@ static bool goes_on(struct produce *produce, int rv)
 /* False when the command has to end with an error. */
 static bool stream(struct produce *produce)
 {
-    struct format_record record;
+    struct format_record record = { .partition = -1 };
 
+    if (produce->tombstone) {
+        return goes_on(produce, hand_over(produce, &record));
+    }
     while (!interrupted()) {
         switch (input_next(produce->input, &record)) {
         case INPUT_RECORD:
@@ -325,6 +371,7 @@ static void drain(struct produce *produce)
     while (spate_producer_pending(produce->producer) > 0 && !interrupted()) {
         uint64_t before = produce->progress.acked;
         (void)spate_producer_flush(produce->producer, 50); /* a timeout means: go round again */
+        out_flush();
         if (produce->progress.acked != before) {
             progress_answered(&produce->progress);
         }
@@ -355,15 +402,15 @@ static int outcome(struct produce *produce, bool streamed)
     return progress->acked > 0 ? EXIT_PARTIAL : exit_code_of(produce->failure);
 }
 
-static int run(struct produce *produce)
+/* Is there such a topic and partition? An exit code, told. */
+static int check_topic(struct produce *produce)
 {
-    struct spate_client *client = produce->cli->client;
     uint32_t partitions = 0;
-    int rv = spate_topic_partitions(client, produce->topic, &partitions);
 
-    if (rv == 0) {
-        rv = spate_producer_new(client, on_delivery, produce, &produce->producer);
+    if (produce->topic == NULL) {
+        return 0; /* each record will tell */
     }
+    int rv = spate_topic_partitions(produce->cli->client, produce->topic, &partitions);
     if (rv != 0) {
         return tell_failure(produce->cli, rv, NULL);
     }
@@ -371,18 +418,45 @@ static int run(struct produce *produce)
         tell("topic %s has %u partitions, numbered from 0", produce->topic, partitions);
         return EXIT_NOT_FOUND;
     }
-    produce->input =
-        input_open(produce->file, &produce->format, produce->delimiter, produce->delimiter_size);
-    if (produce->input == NULL) {
+    return 0;
+}
+
+/* On a terminal the counters show unless the records are typed there or --quiet; -P wants them
+ * everywhere. */
+static bool shows_progress(const struct produce *produce)
+{
+    bool typed = produce->file == NULL && isatty(STDIN_FILENO) == 1;
+    bool mixed = produce->cli->json && out_is_terminal();
+
+    return produce->show_progress || (isatty(STDERR_FILENO) == 1 && !typed && !mixed &&
+                                      !produce->tombstone && !produce->cli->quiet);
+}
+
+static int run(struct produce *produce)
+{
+    int code = check_topic(produce);
+
+    if (code != 0) {
+        return code;
+    }
+    int rv = spate_producer_new(produce->cli->client, on_delivery, produce, &produce->producer);
+    if (rv != 0) {
+        return tell_failure(produce->cli, rv, NULL);
+    }
+    if (!produce->tombstone) {
+        produce->input = input_open(
+            produce->file, &produce->format, produce->delimiter, produce->delimiter_size);
+    }
+    if (produce->input == NULL && !produce->tombstone) {
         return EXIT_FAILED;
     }
     catch_interrupt();
-    progress_begin(&produce->progress, produce->show_progress, produce->stats_path);
+    progress_begin(&produce->progress, shows_progress(produce), produce->stats_path);
     bool streamed = stream(produce);
     drain(produce);
     refresh(produce);
     bool saved = progress_end(&produce->progress);
-    int code = outcome(produce, streamed);
+    code = outcome(produce, streamed);
     return code == EXIT_OK && !saved ? EXIT_FAILED : code;
 }
 

@@ -56,6 +56,7 @@ int exit_code_of(int code)
     case SPATE_ERR_UNREACHABLE:
         return EXIT_UNREACHABLE;
     case SPATE_ERR_TIMEOUT:
+    case SPATE_ERR_LEADER_UNKNOWN: /* waited for, as long as a call may take */
         return EXIT_TIMEOUT;
     case SPATE_ERR_CANCELED:
         return EXIT_INTERRUPTED;

@@ -239,6 +239,7 @@ static int fill_message(struct sp_consumer_partition *partition,
         .headers = consumer->headers,
         .header_count = record->header_count,
         .high_watermark = partition->high_watermark,
+        .epoch = partition->reader.header.leader_epoch,
     };
     return 0;
 }
