@@ -15,6 +15,7 @@
 #include <jansson.h>
 
 #include "base/attr.h"
+#include "cli/settings.h"
 #include "spate/spate.h"
 
 enum {
@@ -30,7 +31,8 @@ enum {
 };
 
 struct cli {
-    const char *servers; /* NULL: from the environment, or the default */
+    struct setting_value settings[SETTING_COUNT];
+    const char *servers; /* from here to color: what the settings come to; NULL: the default */
     int64_t timeout_ms;  /* -1: not given */
     bool json;
     bool quiet;
@@ -64,6 +66,7 @@ struct command {
 
 extern const struct command commands[];
 extern const size_t command_count;
+extern const struct command_option global_table[]; /* options of every command, of options.c */
 
 int command_ping(struct cli *cli, int argc, char **argv);
 int command_version(struct cli *cli, int argc, char **argv);
@@ -80,10 +83,25 @@ int command_group_list(struct cli *cli, int argc, char **argv);
 int command_group_describe(struct cli *cli, int argc, char **argv);
 int command_group_seek(struct cli *cli, int argc, char **argv);
 int command_group_delete(struct cli *cli, int argc, char **argv);
+int command_context_create(struct cli *cli, int argc, char **argv);
+int command_context_list(struct cli *cli, int argc, char **argv);
+int command_context_use(struct cli *cli, int argc, char **argv);
+int command_context_show(struct cli *cli, int argc, char **argv);
+int command_context_edit(struct cli *cli, int argc, char **argv);
+int command_context_remove(struct cli *cli, int argc, char **argv);
+int command_generate_completion(struct cli *cli, int argc, char **argv);
+int command_generate_candidates(struct cli *cli, int argc, char **argv);
+int command_generate_man(struct cli *cli, int argc, char **argv);
 int command_cluster_info(struct cli *cli, int argc, char **argv);
 int command_cluster_health(struct cli *cli, int argc, char **argv);
 
 /* ---- dispatch.c ---- */
+
+/* The command of these words (noun NULL: it is one word; the verb may be an alias), or NULL. */
+const struct command *find_command(const char *noun, const char *verb);
+
+/* True when commands of two words begin with it. */
+bool is_noun(const char *word);
 
 /* Runs the command that argv begins with; its exit code. */
 int run_command(struct cli *cli, int argc, char **argv);
@@ -99,7 +117,7 @@ struct option_parser {
 
 /* The next option of the running command: its letter, or 256 + its place in the command's table for
  * one without a letter; its argument is in `optarg`. -1: no more, arguments begin at `optind`.
- * Global options are taken on the way. EXIT_USAGE is signalled as '?', after a message. */
+ * Global options are taken on the way, and settings worked out at the end. '?' after a message. */
 int next_option(struct cli *cli, struct option_parser *parser, int argc, char **argv);
 
 #define OPTION_LONG(place) (256 + (place))
@@ -111,6 +129,8 @@ bool option_is(const struct cli *cli, int option, const char *name);
  * message.
  */
 int global_options(struct cli *cli, int argc, char **argv);
+
+/* ---- help.c ---- */
 
 /* Prints the help of the running command, or of everything when there is none. */
 void print_help(const struct cli *cli);

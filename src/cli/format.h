@@ -11,11 +11,11 @@
  *   %d{%F %T}    strftime in UTC; without braces as 2026-01-31T12:00:00.123Z
  *
  * Reading: a key or value whose length stands before it is read by that length, so it may hold any
- * bytes: `%V{big32}%v`. Without a length it ends before the literal that follows it: `%k\t%v\n`. At
- * the end of the input the literal that ends the format may be missing. An offset that is read has
- * no meaning.
+ * bytes: `%V{big32}%v`. Without a length it ends before the literal that follows it: `%k\t%v\n`.
+ * At the end of the input the literal that ends the format may be missing. An offset that is read
+ * has no meaning.
  *
- *   bytes -> format_read (views as they stand there) -> format_decode (hex, base64, json, headers) */
+ *   bytes -> format_read: views as they stand there -> format_decode: hex, base64, json, headers */
 #ifndef SPATE_CLI_FORMAT_H
 #define SPATE_CLI_FORMAT_H
 
@@ -109,8 +109,9 @@ int format_read(const struct format *format,
                 struct format_record *out_record,
                 size_t *out_used);
 
-/* Replaces what is coded in `record` by what it means; valid until the next call with this scratch.
- * SPATE_ERR_MALFORMED: it is no hex, base64 or JSON string, or too many headers; SPATE_ERR_NOMEM. */
+/* Replaces what is coded in `record` by what it means; valid until the next call with this
+ * scratch. SPATE_ERR_MALFORMED: it is no hex, base64 or JSON string, or too many headers;
+ * SPATE_ERR_NOMEM. */
 int format_decode(const struct format *format,
                   struct format_scratch *scratch,
                   struct format_record *record);

@@ -1,5 +1,5 @@
-/* How long consume -e waits for records that must come: as long as a call may take (--timeout). Then
- * it says which partitions have no leader. */
+/* How long consume -e waits for records that must come: as long as a call may take (--timeout).
+ * Then it says which partitions have no leader. */
 #ifndef SPATE_CLI_PATIENCE_H
 #define SPATE_CLI_PATIENCE_H
 

@@ -102,6 +102,7 @@ static int make_config(struct cli *cli)
         tell("out of memory");
         return EXIT_FAILED;
     }
+    settings_configure(cli, cli->config);
     return 0;
 }
 
@@ -126,7 +127,6 @@ int connect_client(struct cli *cli)
     if (cli->servers != NULL && spate_config_set(cli->config, "servers", cli->servers) != 0) {
         return usage_error(cli, "-s %s: servers are host:port,host:port", cli->servers);
     }
-    configure(cli, "client.name", "spate");
     if (cli->timeout_ms > 0) {
         (void)snprintf(timeout, sizeof timeout, "%lld", (long long)cli->timeout_ms);
         if (spate_config_set(cli->config, "timeout.ms", timeout) != 0) {

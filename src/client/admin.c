@@ -127,14 +127,14 @@ int spate_call_leader(struct spate_client *client,
 
 /* ---- topics ---------------------------------------------------------------------------------- */
 
-/* Creates or deletes. After a lost answer it asks once more, and `done_before` then means success:
- * it was this very call that did it, as far as anybody can tell. */
+/* Creates or deletes, until `deadline_ms`. After a lost answer it asks once more, and `done_before`
+ * then means success: it was this very call that did it, as far as anybody can tell. */
 static int change_topic(struct spate_client *client,
                         const char *method,
                         const struct sp_buf *params,
-                        int done_before)
+                        int done_before,
+                        uint64_t deadline_ms)
 {
-    uint64_t deadline_ms = sp_client_deadline(client, client->config.timeout_ms);
     bool lost = false;
 
     for (;;) {
@@ -156,9 +156,11 @@ static int change_topic(struct spate_client *client,
     }
 }
 
-static int wait_for_leaders(struct spate_client *client, const char *name, uint32_t partitions)
+static int wait_for_leaders(struct spate_client *client,
+                            const char *name,
+                            uint32_t partitions,
+                            uint64_t deadline_ms)
 {
-    uint64_t deadline_ms = sp_client_deadline(client, client->config.timeout_ms);
     struct sp_topic_view *view = NULL;
     int rv = sp_metadata_topic(client->metadata, name, &view);
 
@@ -186,6 +188,7 @@ int spate_topic_create(struct spate_client *client,
                        uint32_t partitions,
                        uint32_t replicas)
 {
+    uint64_t deadline_ms = sp_client_deadline(client, client->config.timeout_ms);
     struct sp_topic_create_request request;
     struct sp_pack pack;
     struct sp_buf params;
@@ -206,12 +209,12 @@ int spate_topic_create(struct spate_client *client,
     sp_topic_create_request_encode(&pack, &request);
     int rv = sp_pack_status(&pack);
     if (rv == 0) {
-        rv = change_topic(client, "topic.create", &params, SPATE_ERR_EXISTS);
+        rv = change_topic(client, "topic.create", &params, SPATE_ERR_EXISTS, deadline_ms);
     } else {
         (void)sp_client_fail(client, rv, "%s", spate_strerror(rv));
     }
     sp_buf_deinit(&params);
-    return rv == 0 ? wait_for_leaders(client, topic, partitions) : rv;
+    return rv == 0 ? wait_for_leaders(client, topic, partitions, deadline_ms) : rv;
 }
 
 int spate_topic_delete(struct spate_client *client, const char *topic)
@@ -225,7 +228,8 @@ int spate_topic_delete(struct spate_client *client, const char *topic)
     sp_topic_request_encode(&pack, &request);
     int rv = sp_pack_status(&pack);
     if (rv == 0) {
-        rv = change_topic(client, "topic.delete", &params, SPATE_ERR_UNKNOWN_TOPIC);
+        uint64_t deadline_ms = sp_client_deadline(client, client->config.timeout_ms);
+        rv = change_topic(client, "topic.delete", &params, SPATE_ERR_UNKNOWN_TOPIC, deadline_ms);
     } else {
         (void)sp_client_fail(client, rv, "%s", spate_strerror(rv));
     }
