@@ -4,6 +4,7 @@ page, and servers that are not what they should be."""
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -221,6 +222,20 @@ class AloneTest(unittest.TestCase):
             if shutil.which(shell):
                 subprocess.run([shell, "-n"], input=script, check=True, text=True)
         self.run_spate(2, "generate", "completion", "tcsh")
+
+    def test_document_names_every_command_option_and_variable(self):
+        path = os.path.join(os.path.dirname(__file__), "../../docs/cli.md")
+        with open(path, encoding="utf-8") as handle:
+            document = handle.read()
+        answer = self.json("help")
+        for entry in answer["commands"]:
+            self.assertIn(f"`spate {entry['name']}", document)
+            for option in entry["options"] + answer["global_options"]:
+                self.assertIn(f"--{option['name']}", document, entry["name"])
+        for code in answer["exit_codes"]:
+            self.assertIn(f"\n| {code['code']} | ", document)
+        variables = set(re.findall(r"SPATE_[A-Z_]+[A-Z]", self.run_spate(0, "generate", "man")[0]))
+        self.assertEqual(variables - set(re.findall(r"SPATE_[A-Z_]+[A-Z]", document)), set())
 
     def test_manual_is_valid_and_complete(self):
         page, _ = self.run_spate(0, "generate", "man")
