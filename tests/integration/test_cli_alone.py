@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
 import threading
@@ -16,18 +17,21 @@ import unittest
 import msgpack
 
 import cluster
+import rpc
 
 TOPICS = 10000
 
 
 class FakeServer:
-    """Listens, and answers `answers[method]`; what it does not know it never answers."""
+    """Listens, and answers `answers[method]`, a value or a function of the request's fields; what it
+    does not know it never answers."""
 
     def __init__(self, answers):
         self.answers = answers
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
         self.open = []
+        self.sending = threading.Lock()
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
@@ -44,10 +48,18 @@ class FakeServer:
         try:
             while data := connection.recv(65536):
                 requests.feed(data)
-                for _, msgid, method, _ in requests:
-                    if method in self.answers:
-                        answer = [1, msgid, None, self.answers[method]]
-                        connection.sendall(msgpack.packb(answer))
+                for _, msgid, method, params in requests:
+                    arguments = (connection, msgid, self.answers.get(method), params)
+                    threading.Thread(target=self.answer, args=arguments, daemon=True).start()
+        except OSError:
+            pass
+
+    def answer(self, connection, msgid, answer, params):
+        try:
+            answer = answer(params[0]) if callable(answer) else answer
+            if answer is not None:
+                with self.sending:
+                    connection.sendall(msgpack.packb([1, msgid, None, answer]))
         except OSError:
             pass
 
@@ -252,6 +264,41 @@ class AloneTest(unittest.TestCase):
         self.assertIn("SPATE_FETCH_WAIT_MS", done.stdout)
 
     # ---- servers --------------------------------------------------------------------------------
+
+    def test_consume_until_leaves_a_partition_at_its_bound(self):
+        """Partition 0 is endless, partition 1 has no record before the reader has waited."""
+        fetched = {0: 0, 1: 0}
+        more = threading.Event()
+
+        def fetch(fields):
+            partition, offset = fields["partition"], fields["offset"]
+            fetched[partition] += 1
+            batch = bytearray(rpc.encode_batch([b"x"]))
+            struct.pack_into(">q", batch, 0, offset)  # outside of the batch's checksum
+            struct.pack_into(">i", batch, 12, 1)
+            if partition == 1 and not more.wait(0.5):
+                batch = b""
+            answer = {"high_watermark": offset + 9, "log_start": 0, "end_offset": offset + 9}
+            return {**answer, "records": bytes(batch)}
+
+        server = FakeServer({"fetch": fetch, "offsets": {"offset": 0}})
+        self.addCleanup(server.close)
+        partitions = [
+            {"partition": p, "leader": 1, "leader_address": server.address, "epoch": 1}
+            for p in (0, 1)
+        ]
+        topic = {"name": "t", "id": 7, "partitions": [{**p, "replicas": [1]} for p in partitions]}
+        nodes = [{"id": 1, "address": server.address}]
+        server.answers["metadata"] = {"controller": 1, "nodes": nodes, "topics": [topic]}
+        reader = subprocess.Popen(
+            [cluster.SPATE, "consume", "t", "-s", server.address, "--until", "3", "-f", r"%p\n"],
+            stdout=subprocess.PIPE, env={"HOME": self.home},
+        )
+        self.assertEqual([reader.stdout.readline() for _ in range(3)], [b"0\n"] * 3)
+        cluster.wait_for("two more looks at partition 1", lambda: fetched[1] > 2)
+        more.set()
+        self.assertEqual(reader.communicate(timeout=10)[0], b"1\n" * 3)
+        self.assertLess(fetched[0], 20, "read on behind its bound")
 
     def test_ten_thousand_topics_are_listed_quickly(self):
         topics = [

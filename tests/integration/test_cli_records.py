@@ -5,7 +5,6 @@ JSON lines, and what happens when something is missing."""
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import time
@@ -135,20 +134,6 @@ class CliRecordsTest(unittest.TestCase):
         self.assertEqual(self.consume("--until", "2", "-o", "2"), b"")
         self.assertEqual(len(self.consume("--until", "end").split()), 200003)
         self.run_spate(2, "consume", self.topic, "--until", "soon")
-
-    def test_until_does_not_read_on_behind_a_bound(self):
-        blob = len(bytes(MIB)).to_bytes(4, "big") + random.randbytes(MIB)
-        self.produce(blob * 24, "-p", "0", "-f", "%V{big32}%v")
-        reader = self.nodes.popen(
-            "consume", self.topic, "--until", "1", "-f", r"%p\n", stdout=subprocess.PIPE
-        )
-        self.assertEqual(reader.stdout.readline(), b"0\n")
-        time.sleep(1)  # time in which nothing may happen
-        with open(f"/proc/{reader.pid}/io", encoding="ascii") as handle:
-            read = int(re.search(r"rchar: (\d+)", handle.read())[1])
-        self.produce(b"x", "-p", "1")
-        self.assertEqual(reader.communicate(timeout=10)[0], b"1\n")
-        self.assertLess(read, 12 * MIB)
 
     def test_until_an_offset_waits_for_it(self):
         reader = self.nodes.popen(
