@@ -175,7 +175,7 @@ static void offer(struct completion *completion, const char *word, const char *w
     }
     if (completion->list != NULL) {
         (void)json_array_append_new(
-            completion->list, json_pack("{sssO}", "word", word, "help", json_stringn(what, size)));
+            completion->list, json_pack("{ssso}", "word", word, "help", json_stringn(what, size)));
         return;
     }
     out_text(word);
