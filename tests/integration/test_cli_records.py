@@ -151,14 +151,14 @@ class CliRecordsTest(unittest.TestCase):
         self.produce(b"1000 a\n2000 b\n3000 c\n", "-p", "0", "-f", r"%T %v\n")
         self.assertEqual(self.consume("--until", "@2000", "-f", "%v"), b"a")
         self.assertEqual(self.consume("--until", "@-1h", "-f", "%v"), b"abc")
-        soon = int(time.time() * 1000) + 1500
+        soon = int(time.time() * 1000) + 3000
         started = time.monotonic()
         reader = self.nodes.popen(
             "consume", self.topic, "--until", f"@{soon}", "-f", "%v", stdout=subprocess.PIPE
         )
         self.produce(b"d\n", "-p", "1")
-        self.assertEqual(reader.communicate(timeout=10)[0], b"abcd")
-        self.assertGreater(time.monotonic() - started, 1.0)
+        self.assertEqual(sorted(reader.communicate(timeout=10)[0]), sorted(b"abcd"))
+        self.assertGreater(time.monotonic() - started, 2.0)
 
     def test_several_topics_by_name_or_pattern(self):
         names = [f"{self.topic}-{i}" for i in range(3)]
@@ -188,7 +188,7 @@ class CliRecordsTest(unittest.TestCase):
         self.run_spate(2, "produce", self.topic, "--rate", "fast")
 
     def test_closed_pipes_end_consume_silently(self):
-        self.produce(b"x\n" * 50000)
+        self.produce(b"x\n" * 50000, "-p", "0")
         for options in (["-o", "start"], ["-o", "-1"]):  # more to write, and nothing more
             reader = self.nodes.popen(
                 "consume", self.topic, "-p", "0", *options,
