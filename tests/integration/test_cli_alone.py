@@ -23,8 +23,8 @@ TOPICS = 10000
 
 
 class FakeServer:
-    """Listens, and answers `answers[method]`, a value or a function of the request's fields; what it
-    does not know it never answers."""
+    """Listens, and answers `answers[method]`, a value or a function of the request's fields; what
+    it does not know it never answers."""
 
     def __init__(self, answers):
         self.answers = answers
