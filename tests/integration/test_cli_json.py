@@ -142,6 +142,8 @@ class CliJsonTest(unittest.TestCase):
         with cluster.Cluster(3) as nodes:
             for command, arguments, data, fields in CASES:
                 options = {"input": data} if data else {}
+                if command == "group list":  # the node that is asked hears of it a moment later
+                    cluster.wait_for("g", lambda: nodes.spate_json("group", "list")["groups"], 5)
                 done = nodes.run(*command.split(), "-Jq", *arguments, **options)
                 self.assertEqual(done.returncode, 0, (command, done.stderr))
                 lines = done.stdout.decode().splitlines()
