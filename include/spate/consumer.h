@@ -43,6 +43,7 @@ struct spate_message {
     const struct spate_header *headers;
     size_t header_count;
     int64_t high_watermark; /* offset behind the newest committed record, as of the last answer */
+    int32_t epoch;          /* of the leader that stored it */
 };
 
 /* A place in a partition. */

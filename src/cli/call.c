@@ -112,8 +112,7 @@ int command_ping(struct cli *cli, int argc, char **argv)
     if (next_option(cli, &parser, argc, argv) != -1) {
         return EXIT_USAGE;
     }
-    at = cli->servers != NULL ? cli->servers : getenv("SPATE_SERVERS");
-    at = at == NULL || *at == '\0' ? "127.0.0.1:7700" : at;
+    at = setting_text(cli, SETTING_SERVERS);
     json_t *list = json_array();
     while (*at != '\0') {
         char server[300];

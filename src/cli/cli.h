@@ -15,6 +15,7 @@
 #include <jansson.h>
 
 #include "base/attr.h"
+#include "cli/settings.h"
 #include "spate/spate.h"
 
 enum {
@@ -24,13 +25,14 @@ enum {
     EXIT_NOT_FOUND = 3,
     EXIT_UNREACHABLE = 4,
     EXIT_UNHEALTHY = 5,
-    EXIT_TIMEOUT = 6,
+    EXIT_TIMEOUT = 6, /* also: a partition had no leader for that long */
     EXIT_PARTIAL = 7,
     EXIT_INTERRUPTED = 130,
 };
 
 struct cli {
-    const char *servers; /* NULL: from the environment, or the default */
+    struct setting_value settings[SETTING_COUNT];
+    const char *servers; /* from here to color: what the settings come to; NULL: the default */
     int64_t timeout_ms;  /* -1: not given */
     bool json;
     bool quiet;
@@ -64,6 +66,7 @@ struct command {
 
 extern const struct command commands[];
 extern const size_t command_count;
+extern const struct command_option global_table[]; /* options of every command, of options.c */
 
 int command_ping(struct cli *cli, int argc, char **argv);
 int command_version(struct cli *cli, int argc, char **argv);
@@ -76,10 +79,29 @@ int command_topic_create(struct cli *cli, int argc, char **argv);
 int command_topic_list(struct cli *cli, int argc, char **argv);
 int command_topic_describe(struct cli *cli, int argc, char **argv);
 int command_topic_delete(struct cli *cli, int argc, char **argv);
+int command_group_list(struct cli *cli, int argc, char **argv);
+int command_group_describe(struct cli *cli, int argc, char **argv);
+int command_group_seek(struct cli *cli, int argc, char **argv);
+int command_group_delete(struct cli *cli, int argc, char **argv);
+int command_context_create(struct cli *cli, int argc, char **argv);
+int command_context_list(struct cli *cli, int argc, char **argv);
+int command_context_use(struct cli *cli, int argc, char **argv);
+int command_context_show(struct cli *cli, int argc, char **argv);
+int command_context_edit(struct cli *cli, int argc, char **argv);
+int command_context_remove(struct cli *cli, int argc, char **argv);
+int command_generate_completion(struct cli *cli, int argc, char **argv);
+int command_generate_candidates(struct cli *cli, int argc, char **argv);
+int command_generate_man(struct cli *cli, int argc, char **argv);
 int command_cluster_info(struct cli *cli, int argc, char **argv);
 int command_cluster_health(struct cli *cli, int argc, char **argv);
 
 /* ---- dispatch.c ---- */
+
+/* The command of these words (noun NULL: it is one word; the verb may be an alias), or NULL. */
+const struct command *find_command(const char *noun, const char *verb);
+
+/* True when commands of two words begin with it. */
+bool is_noun(const char *word);
 
 /* Runs the command that argv begins with; its exit code. */
 int run_command(struct cli *cli, int argc, char **argv);
@@ -95,15 +117,20 @@ struct option_parser {
 
 /* The next option of the running command: its letter, or 256 + its place in the command's table for
  * one without a letter; its argument is in `optarg`. -1: no more, arguments begin at `optind`.
- * Global options are taken on the way. EXIT_USAGE is signalled as '?', after a message. */
+ * Global options are taken on the way, and settings worked out at the end. '?' after a message. */
 int next_option(struct cli *cli, struct option_parser *parser, int argc, char **argv);
 
 #define OPTION_LONG(place) (256 + (place))
+
+/* True when what next_option returned is the running command's option of this long name. */
+bool option_is(const struct cli *cli, int option, const char *name);
 
 /* Takes the global options at the front of argv; the command begins at `optind`. -1 after a
  * message.
  */
 int global_options(struct cli *cli, int argc, char **argv);
+
+/* ---- help.c ---- */
 
 /* Prints the help of the running command, or of everything when there is none. */
 void print_help(const struct cli *cli);
@@ -122,6 +149,9 @@ void configure(struct cli *cli, const char *key, const char *value);
 /* Calls a method with a JSON object as parameters (taken; NULL: an empty one). Returns 0 and the
  * result as JSON (owned by the caller), or a SPATE_ERR_* code, untold. */
 int call_json(struct cli *cli, const char *method, json_t *params, json_t **out_result);
+
+/* The same without parameters on one node, with a client of its own so that no other can answer. */
+int call_node(struct cli *cli, const char *address, const char *method, json_t **out_result);
 
 /* Tells a failed library call and returns its exit code. `what` may be NULL. */
 int tell_failure(const struct cli *cli, int code, const char *what);

@@ -23,7 +23,9 @@ static const struct command_option produce_options[] = {
     { 'F', "file", "FILE", "read this instead of standard input" },
     { 'N', "name", "NAME", "go on where an earlier run of this name stopped" },
     { 'r', "rate", "N/s", "at most N records a second" },
-    { 'P', "progress", NULL, "counters on stderr while it runs" },
+    { 'P', "progress", NULL, "counters on stderr even where that is no terminal" },
+    { 0, "tombstone", NULL, "one record of the key -k without a value; reads no input" },
+    { 'Z', "empty-as-nil", NULL, "empty values are sent as no value" },
     { 'S', "stats", "FILE", "figures as JSON into FILE, fresh all the time" },
     { 'j', "stats-json", "FILE", "the same" },
     { 0 },
@@ -34,13 +36,39 @@ static const struct command_option consume_options[] = {
     { 'o', "offset", "FROM", "start, end, N, -N (the last N), @TIME; with -e start, else end" },
     { 'n', "count", "N", "stop after N records" },
     { 'e', "exit", NULL, "stop at the end" },
+    { 0, "until", "WHERE", "stop at end, before offset N, or before @TIME" },
+    { 'r', "regex", NULL, "topics are regular expressions (POSIX extended)" },
     { 'f', "format", "FORMAT", "how records are printed ('%v\\n')" },
+    { 0, "meta-only", NULL, "topic, partition, offset, timestamp, sizes: no values" },
     { 0 },
 };
 
 static const struct command_option offsets_options[] = {
     { 'p', "partition", "N", "only this partition (all)" },
     { 'a', "at", "WHERE", "start, end or @TIME (ms, @-1h, @2026-01-31); both ends" },
+    { 0 },
+};
+
+static const struct command_option describe_group_options[] = {
+    { 'l', "lag", NULL, "each partition: committed, end, lag, owner; and sums" },
+    { 'w', "watch", NULL, "keep looking, tell changes, until ^C" },
+    { 0 },
+};
+
+static const struct command_option seek_options[] = {
+    { 0, "to", "WHERE", "start, end, @TIME (ms, @-1h, @2026-01-31) or an offset" },
+    { 't', "topic", "TOPIC[:P]", "only these, again for more (all that the group has read)" },
+    { 'n', "dry-run", NULL, "show what would change, change nothing" },
+    { 0 },
+};
+
+static const struct command_option context_create_options[] = {
+    { 0, "replace", NULL, "if there is one of this name" },
+    { 0 },
+};
+
+static const struct command_option context_show_options[] = {
+    { 'r', "resolved", NULL, "all values in effect and where each comes from" },
     { 0 },
 };
 
@@ -52,8 +80,9 @@ static const struct command_option health_options[] = {
 
 #define FORMAT_TEXT                                                                                \
     "\n\nFORMAT: %t topic %p partition %o offset %k key %v value %K %V their lengths\n"            \
-    "%T timestamp in ms %h headers %% percent; \\n \\t \\xNN; %V{big32}%v with a binary length,\n" \
-    "which keeps any bytes apart."
+    "%T timestamp in ms %h headers (a=1,b=2) %% percent; \\n \\t \\xNN; %v{hex} {base64} "         \
+    "{json};\n"                                                                                    \
+    "%V{big32}%v with a binary length, which keeps any bytes apart"
 
 const struct command commands[] = {
     { "topic",
@@ -76,7 +105,7 @@ const struct command commands[] = {
     { "topic",
       "describe",
       "desc",
-      "NAME",
+      "TOPIC",
       "Shows a topic's partitions: leader, replicas, offsets.",
       NULL,
       "  spate topic describe orders\n  spate topic desc orders --json\n",
@@ -84,7 +113,7 @@ const struct command commands[] = {
     { "topic",
       "delete",
       "rm",
-      "NAME... [--yes]",
+      "TOPIC... [--yes]",
       "Deletes topics with all their records.",
       delete_options,
       "  spate topic delete orders\n  spate topic rm a b --yes\n",
@@ -92,27 +121,32 @@ const struct command commands[] = {
     { NULL,
       "produce",
       NULL,
-      "TOPIC [-p N] [-k KEY] [-K DELIM] [-H NAME:VALUE]... [-z lz4] [-f FORMAT] [-F FILE]\n"
-      "              [-N NAME]",
-      "Sends records, one per line of standard input or FILE, each stored exactly "
-      "once." FORMAT_TEXT,
+      "TOPIC [-p N] [-k KEY] [--tombstone] [-K DELIM] [-H NAME:VALUE]... [-z lz4] [-f FORMAT] [-F "
+      "FILE] [-N NAME]",
+      "Sends records, one per line of standard input or FILE, each stored exactly once.\n"
+      "With --json a line for each record: where it is, or why not." FORMAT_TEXT ".",
       produce_options,
       "  spate produce orders < lines.txt\n"
       "  echo 'k1:hello' | spate produce orders -K :\n"
       "  spate produce orders -z lz4 --progress -F big.log\n"
       "  spate produce orders --name load-7 -F big.log    killed? run it again: it goes on\n"
+      "  spate produce users -k anna --tombstone\n"
+      "  spate produce -f '%t %v\\n' < lines-that-name-their-topics.txt\n"
       "  spate produce blobs -f '%K{big32}%k%V{big32}%v' < framed.bin\n",
       command_produce },
     { NULL,
       "consume",
       NULL,
-      "TOPIC [-p 0,1] [-o FROM] [-n COUNT] [-e] [-f FORMAT] [-J]",
-      "Prints records: new ones as they come, or from where -o says." FORMAT_TEXT,
+      "TOPIC... [-p 0,1] [-o FROM] [-n COUNT] [-e] [--until WHERE] [-r] [-f FORMAT] [-J]",
+      "Prints records: new ones as they come, or from where -o says." FORMAT_TEXT ";\n"
+      "%d date %d{%F %T} strftime %e leader epoch %i number of the record.",
       consume_options,
       "  spate consume orders                     follow new records\n"
       "  spate consume orders -o start -e         all there is, then stop\n"
       "  spate consume orders -o -10 -n 10 -J     the last ten as JSON lines\n"
-      "  spate consume orders -o @-1h -f '%p:%o %k=%v\\n'\n",
+      "  spate consume orders -o @-1h -f '%p:%o %k=%v\\n'\n"
+      "  spate consume -r '^orders' -e -f '%t %d %v\\n'\n"
+      "  spate consume orders -o @-2h --until @-1h\n",
       command_consume },
     { NULL,
       "offsets",
@@ -122,6 +156,41 @@ const struct command commands[] = {
       offsets_options,
       "  spate offsets orders\n  spate offsets orders -p 0 --at @-1h\n",
       command_offsets },
+    { "group",
+      "list",
+      "ls",
+      "",
+      "Lists the consumer groups.",
+      NULL,
+      "  spate group ls\n  spate group list --json\n",
+      command_group_list },
+    { "group",
+      "describe",
+      "desc",
+      "GROUP [--lag] [--watch]",
+      "Shows the members of a consumer group and what they read, or how far each partition is.",
+      describe_group_options,
+      "  spate group describe billing\n"
+      "  spate group desc billing --lag --watch\n",
+      command_group_describe },
+    { "group",
+      "seek",
+      NULL,
+      "GROUP --to start|end|@TIME|N [-t TOPIC[:P]]... [--dry-run]",
+      "Moves the committed offsets of a consumer group whose members are stopped.",
+      seek_options,
+      "  spate group seek billing --to start --dry-run\n"
+      "  spate group seek billing --to @-1h -t orders\n"
+      "  spate group seek billing --to 4711 -t orders:0\n",
+      command_group_seek },
+    { "group",
+      "delete",
+      "rm",
+      "GROUP... [--yes]",
+      "Deletes consumer groups without members, and their committed offsets.",
+      delete_options,
+      "  spate group delete billing\n  spate group rm a b --yes\n",
+      command_group_delete },
     { "cluster",
       "info",
       NULL,
@@ -140,6 +209,55 @@ const struct command commands[] = {
       "  spate cluster health\n"
       "  spate cluster health -w --exit-when-healthy --timeout 30s\n",
       command_cluster_health },
+    { "context",
+      "create",
+      NULL,
+      "NAME [-s SERVERS] [--timeout TIME] [-X KEY=VALUE]... [--replace]",
+      "Keeps servers and settings under a name; the first context is in use at once.",
+      context_create_options,
+      "  spate context create dev -s 127.0.0.1:7700,127.0.0.1:7800\n"
+      "  spate context create far -s db.example:7700 --timeout 2m -X compression=lz4\n",
+      command_context_create },
+    { "context",
+      "list",
+      "ls",
+      "",
+      "Lists the contexts.",
+      NULL,
+      "  spate context ls\n",
+      command_context_list },
+    { "context",
+      "use",
+      NULL,
+      "CONTEXT",
+      "Makes a context the one in use.",
+      NULL,
+      "  spate context use far\n",
+      command_context_use },
+    { "context",
+      "show",
+      NULL,
+      "[CONTEXT | --resolved]",
+      "Shows what a context holds, or every value in effect and where it comes from.",
+      context_show_options,
+      "  spate context show dev\n  spate context show --resolved --context far\n",
+      command_context_show },
+    { "context",
+      "edit",
+      NULL,
+      "",
+      "Opens the file of contexts in VISUAL or EDITOR, and checks it.",
+      NULL,
+      "  EDITOR=nano spate context edit\n",
+      command_context_edit },
+    { "context",
+      "delete",
+      "rm",
+      "CONTEXT...",
+      "Forgets contexts.",
+      NULL,
+      "  spate context rm dev\n",
+      command_context_remove },
     { NULL,
       "call",
       NULL,
@@ -158,6 +276,32 @@ const struct command commands[] = {
       NULL,
       "  spate ping -s 127.0.0.1:7700,127.0.0.1:7800\n",
       command_ping },
+    { "generate",
+      "completion",
+      NULL,
+      "bash|zsh|fish",
+      "Prints a script that completes commands, options, topics and groups in a shell.",
+      NULL,
+      "  source <(spate generate completion bash)\n"
+      "  spate generate completion zsh > ~/.zfunc/_spate\n"
+      "  spate generate completion fish > ~/.config/fish/completions/spate.fish\n",
+      command_generate_completion },
+    { "generate",
+      "man",
+      NULL,
+      "",
+      "Prints the manual page spate(1).",
+      NULL,
+      "  spate generate man > spate.1 && man -l spate.1\n",
+      command_generate_man },
+    { "generate",
+      "candidates",
+      NULL,
+      "-- WORD...",
+      "Prints what may stand in place of the last word; the scripts of completion call it.",
+      NULL,
+      "  spate generate candidates -- topic describe ''\n",
+      command_generate_candidates },
     { NULL, "version", NULL, "", "Prints the version.", NULL, NULL, command_version },
     { NULL,
       "help",

@@ -1,12 +1,18 @@
-/* spate consume: records of a topic to standard output. */
+/* spate consume: records of topics to standard output.
+ *
+ *   names or patterns -> topics -> partitions, where to begin, bounds -> records -> printer
+ *   nothing comes although the end is wanted: who has no leader? */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/bounds.h"
 #include "cli/cli.h"
-#include "cli/format.h"
+#include "cli/consume_print.h"
 #include "cli/output.h"
+#include "cli/patience.h"
+#include "cli/topic_list.h"
 #include "cli/when.h"
 
 enum {
@@ -18,26 +24,60 @@ enum {
 struct consume {
     struct cli *cli;
     struct spate_consumer *consumer;
-    const char *topic;
+    struct topic_list topics;
+    bool regex;
+    const char *topic;      /* the one that is being assigned */
     const char *partitions; /* "0,1"; NULL: all */
     const char *from;       /* NULL: by what -e says */
     int64_t count_max;      /* -1: no bound */
     bool until_end;
-    struct format format;
-    bool format_set;
+    int64_t until_offset; /* of --until N */
+    struct bounds bounds;
+    struct consume_printer printer;
 };
 
 /* ---- options --------------------------------------------------------------------------------- */
 
 static int take_format(struct consume *consume, const char *text)
 {
+    struct consume_printer *printer = &consume->printer;
     const char *error = NULL;
 
-    if (consume->format_set) {
-        format_deinit(&consume->format);
+    if (printer->format_set) {
+        format_deinit(&printer->format);
     }
-    consume->format_set = format_parse(text, &consume->format, &error) == 0;
-    return consume->format_set ? 0 : usage_error(consume->cli, "-f %s: %s", text, error);
+    printer->format_set = format_parse(text, &printer->format, &error) == 0;
+    return printer->format_set ? 0 : usage_error(consume->cli, "-f %s: %s", text, error);
+}
+
+static int take_until(struct consume *consume, const char *text)
+{
+    struct bounds *bounds = &consume->bounds;
+
+    bounds->at_ms = -1;
+    bounds->set = strcmp(text, "end") != 0;
+    if (!bounds->set) {
+        consume->until_end = true;
+        return 0;
+    }
+    if (*text == '@' ? parse_time(text + 1, &bounds->at_ms)
+                     : parse_number(text, 0, INT64_MAX / 2, &consume->until_offset)) {
+        return 0;
+    }
+    return usage_error(
+        consume->cli, "--until %s: end, an offset, or @TIME (ms, @-1h, @2026-01-31)", text);
+}
+
+static int take_long_option(struct consume *consume, int option)
+{
+    if (option_is(consume->cli, option, "until")) {
+        return take_until(consume, optarg);
+    }
+    if (option_is(consume->cli, option, "meta-only")) {
+        consume->printer.meta_only = true;
+        return 0;
+    }
+    return EXIT_USAGE;
 }
 
 static int take_option(struct consume *consume, int option)
@@ -59,14 +99,18 @@ static int take_option(struct consume *consume, int option)
         return 0;
     case 'f':
         return take_format(consume, optarg);
+    case 'r':
+        consume->regex = true;
+        return 0;
     default:
-        return EXIT_USAGE;
+        return take_long_option(consume, option);
     }
 }
 
 static int take_options(struct consume *consume, int argc, char **argv)
 {
     struct option_parser parser = { 0 };
+    struct consume_printer *printer = &consume->printer;
     int option;
 
     while ((option = next_option(consume->cli, &parser, argc, argv)) != -1) {
@@ -75,14 +119,20 @@ static int take_options(struct consume *consume, int argc, char **argv)
             return code;
         }
     }
-    if (optind + 1 != argc) {
-        return usage_error(consume->cli, "one topic is needed");
+    if (optind == argc) {
+        return usage_error(consume->cli, "a topic is needed");
     }
-    consume->topic = argv[optind];
+    if (printer->meta_only && printer->format_set) {
+        return usage_error(consume->cli, "-f says itself what is printed: no --meta-only");
+    }
+    printer->json = consume->cli->json;
     if (consume->from == NULL) {
-        consume->from = consume->until_end ? "start" : "end";
+        consume->from = consume->until_end || consume->bounds.set ? "start" : "end";
     }
-    return consume->format_set ? 0 : take_format(consume, "%v\\n");
+    if (printer->format_set) {
+        return 0;
+    }
+    return take_format(consume, printer->meta_only ? "%t\\t%p\\t%o\\t%T\\t%K\\t%V\\n" : "%v\\n");
 }
 
 /* ---- where to begin -------------------------------------------------------------------------- */
@@ -135,12 +185,45 @@ static int begin_offset(struct consume *consume, uint32_t partition, int64_t *ou
         from);
 }
 
+/* With --until: the offset itself instead of start or end, and a bound. An exit code; *out_wanted
+ * is false when the bound is reached before the first record. */
+static int add_bound(struct consume *consume, uint32_t partition, int64_t *offset, bool *out_wanted)
+{
+    struct bounds *bounds = &consume->bounds;
+    struct spate_client *client = consume->cli->client;
+    struct bound bound = { .topic = consume->topic, .partition = (int32_t)partition };
+    int rv = 0;
+
+    bound.stop = bounds->at_ms < 0 ? consume->until_offset : BOUND_UNKNOWN;
+    if (*offset < 0) {
+        int64_t at = *offset == SPATE_OFFSET_START ? SPATE_AT_START : SPATE_AT_END;
+        rv = spate_offsets(client, consume->topic, partition, at, offset);
+    }
+    if (rv == 0 && bounds->at_ms >= 0 && bounds->at_ms <= wall_ms()) {
+        rv = spate_offsets(client, consume->topic, partition, bounds->at_ms, &bound.stop);
+    }
+    if (rv != 0) {
+        return tell_failure(consume->cli, rv, NULL);
+    }
+    bound.next = *offset;
+    *out_wanted = bound.next < bound.stop;
+    if (!bounds_add(bounds, &bound)) {
+        tell("out of memory");
+        return EXIT_FAILED;
+    }
+    return 0;
+}
+
 static int assign(struct consume *consume, uint32_t partition)
 {
     int64_t offset = 0;
+    bool wanted = true;
     int code = begin_offset(consume, partition, &offset);
 
-    if (code != 0) {
+    if (code == 0 && consume->bounds.set) {
+        code = add_bound(consume, partition, &offset, &wanted);
+    }
+    if (code != 0 || !wanted) {
         return code;
     }
     int rv = spate_consumer_assign(consume->consumer, consume->topic, (int32_t)partition, offset);
@@ -174,7 +257,7 @@ static int assign_listed(struct consume *consume, uint32_t count)
     }
 }
 
-static int assign_all(struct consume *consume)
+static int assign_topic(struct consume *consume)
 {
     uint32_t count = 0;
     int rv = spate_topic_partitions(consume->cli->client, consume->topic, &count);
@@ -194,93 +277,146 @@ static int assign_all(struct consume *consume)
     return 0;
 }
 
+static int assign_all(struct consume *consume)
+{
+    int code = 0;
+
+    for (size_t i = 0; code == 0 && i < consume->topics.count; i++) {
+        consume->topic = consume->topics.names[i];
+        code = assign_topic(consume);
+    }
+    return code;
+}
+
+/* ---- bounds ---------------------------------------------------------------------------------- */
+
+/* Once the moment of --until has come: the offsets that it means. An exit code. */
+static int settle_bounds(struct consume *consume)
+{
+    struct bounds *bounds = &consume->bounds;
+
+    if (bounds->at_ms < 0 || wall_ms() < bounds->at_ms) {
+        return 0;
+    }
+    for (size_t i = 0; i < bounds->count; i++) {
+        struct bound *bound = &bounds->list[i];
+        int64_t stop = 0;
+        if (!bound->open || bound->stop != BOUND_UNKNOWN) {
+            continue;
+        }
+        int rv = spate_offsets(
+            consume->cli->client, bound->topic, (uint32_t)bound->partition, bounds->at_ms, &stop);
+        if (rv != 0) {
+            return tell_failure(consume->cli, rv, NULL);
+        }
+        bounds_stop_at(bounds, bound, stop);
+    }
+    return 0;
+}
+
+/* Begins anew with the partitions whose bounds are open, so that the others are read no more. */
+static int drop_closed(struct consume *consume)
+{
+    struct bounds *bounds = &consume->bounds;
+
+    spate_consumer_free(consume->consumer);
+    consume->consumer = NULL;
+    bounds->surplus = false;
+    int rv = spate_consumer_new(consume->cli->client, &consume->consumer);
+    for (size_t i = 0; rv == 0 && i < bounds->count; i++) {
+        const struct bound *bound = &bounds->list[i];
+        if (bound->open) {
+            rv = spate_consumer_assign(
+                consume->consumer, bound->topic, bound->partition, bound->next);
+        }
+    }
+    return rv == 0 ? 0 : tell_failure(consume->cli, rv, NULL);
+}
+
 /* ---- records --------------------------------------------------------------------------------- */
-
-static void print_json(const struct spate_message *message)
-{
-    char numbers[160];
-
-    out_text("{\"topic\":");
-    out_json_bytes(message->topic, strlen(message->topic));
-    (void)snprintf(numbers,
-                   sizeof numbers,
-                   ",\"partition\":%d,\"offset\":%" PRId64 ",\"timestamp\":%" PRId64 ",\"key\":",
-                   message->partition,
-                   message->offset,
-                   message->timestamp_ms);
-    out_text(numbers);
-    out_json_bytes(message->key, message->key_size);
-    out_text(",\"value\":");
-    out_json_bytes(message->value, message->value_size);
-    out_text(",\"headers\":[");
-    for (size_t i = 0; i < message->header_count; i++) {
-        out_text(i == 0 ? "[" : ",[");
-        out_json_bytes(message->headers[i].name, message->headers[i].name_size);
-        out_text(",");
-        out_json_bytes(message->headers[i].value, message->headers[i].value_size);
-        out_text("]");
-    }
-    out_text("]}\n");
-}
-
-static void print(struct consume *consume, const struct spate_message *message)
-{
-    if (consume->cli->json) {
-        print_json(message);
-    } else {
-        format_print(&consume->format, message, out_write);
-    }
-}
 
 static bool at_end(const struct consume *consume)
 {
-    return consume->until_end && spate_consumer_at_end(consume->consumer) == 1;
+    return bounds_reached(&consume->bounds) ||
+           (consume->until_end && spate_consumer_at_end(consume->consumer) == 1);
+}
+
+/* One record was read. True: it was printed. */
+static bool take(struct consume *consume, const struct spate_message *message)
+{
+    if (consume->bounds.set && !bounds_take(&consume->bounds, message)) {
+        return false;
+    }
+    consume_print(&consume->printer, message);
+    return true;
+}
+
+/* True when what is still to come is there already: silence is trouble then. */
+static bool expects_end(const struct consume *consume)
+{
+    const struct bounds *bounds = &consume->bounds;
+
+    return consume->until_end || (bounds->at_ms >= 0 && bounds->at_ms <= wall_ms());
+}
+
+/* Nothing came for a while. An exit code when that is to be the end, else 0. */
+static int idle(struct consume *consume, struct patience *patience)
+{
+    out_flush();
+    out_wait(0); /* perhaps the reader has gone */
+    int code = settle_bounds(consume);
+    if (code != 0 || !expects_end(consume)) {
+        return code;
+    }
+    return patience_check(patience, consume->cli, &consume->topics);
 }
 
 /* Reads on until enough was read. What has been printed leaves whenever nothing more is there. */
 static int stream(struct consume *consume)
 {
     struct spate_message message;
+    struct patience patience;
     int64_t left = consume->count_max;
     uint64_t count = 0;
     int wait_ms = 0;
+    int code = 0;
 
-    if (at_end(consume)) {
-        return EXIT_OK; /* nothing is assigned; also tells the library that the end is wanted */
-    }
-    while (left != 0 && !interrupted()) {
+    patience_begin(&patience, consume->cli);
+    while (code == 0 && left != 0 && !interrupted()) {
+        if (count % END_CHECK_RECORDS == 0 && at_end(consume)) {
+            break; /* more keeps coming, but what was there at first is read */
+        }
         int rv = spate_consumer_next(consume->consumer, wait_ms, &message);
         if (rv == 0) {
-            print(consume, &message);
-            left -= left > 0 ? 1 : 0;
+            left -= take(consume, &message) && left > 0 ? 1 : 0;
             wait_ms = 0;
             count += 1;
-            if (count % END_CHECK_RECORDS == 0 && at_end(consume)) {
-                break; /* more keeps coming, but what was there at first is read */
-            }
-            continue;
-        }
-        if (rv != SPATE_ERR_AGAIN) {
+            patience_renew(&patience);
+            code = consume->bounds.surplus ? drop_closed(consume) : 0;
+        } else if (rv != SPATE_ERR_AGAIN) {
             out_flush();
             return tell_failure(consume->cli, rv, NULL);
-        }
-        if (at_end(consume)) {
+        } else if (at_end(consume)) {
             break;
+        } else {
+            code = idle(consume, &patience);
+            wait_ms = consume->until_end ? END_WAIT_MS : WAIT_MS;
         }
-        out_flush();
-        wait_ms = consume->until_end ? END_WAIT_MS : WAIT_MS;
     }
     out_flush();
-    return interrupted() ? EXIT_INTERRUPTED : EXIT_OK;
+    return code != 0 ? code : interrupted() ? EXIT_INTERRUPTED : EXIT_OK;
 }
 
 int command_consume(struct cli *cli, int argc, char **argv)
 {
-    struct consume consume = { .cli = cli, .count_max = -1 };
+    struct consume consume = { .cli = cli, .count_max = -1, .bounds = { .at_ms = -1 } };
     int code = take_options(&consume, argc, argv);
 
     if (code == 0) {
         code = connect_client(cli);
+    }
+    if (code == 0) {
+        code = topic_list_fill(cli, consume.regex, argc - optind, argv + optind, &consume.topics);
     }
     if (code == 0) {
         int rv = spate_consumer_new(cli->client, &consume.consumer);
@@ -294,8 +430,10 @@ int command_consume(struct cli *cli, int argc, char **argv)
         code = stream(&consume);
     }
     spate_consumer_free(consume.consumer);
-    if (consume.format_set) {
-        format_deinit(&consume.format);
+    bounds_free(&consume.bounds);
+    topic_list_free(&consume.topics);
+    if (consume.printer.format_set) {
+        format_deinit(&consume.printer.format);
     }
     return code;
 }

@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/help.h"
+#include "cli/output.h"
 
 static bool is_command(const struct command *command, const char *noun, const char *verb)
 {
@@ -14,7 +16,7 @@ static bool is_command(const struct command *command, const char *noun, const ch
             (command->alias != NULL && strcmp(command->alias, verb) == 0));
 }
 
-static const struct command *find_command(const char *noun, const char *verb)
+const struct command *find_command(const char *noun, const char *verb)
 {
     for (size_t i = 0; i < command_count; i++) {
         if (is_command(&commands[i], noun, verb)) {
@@ -24,7 +26,7 @@ static const struct command *find_command(const char *noun, const char *verb)
     return NULL;
 }
 
-static bool is_noun(const char *word)
+bool is_noun(const char *word)
 {
     for (size_t i = 0; i < command_count; i++) {
         if (commands[i].noun != NULL && strcmp(commands[i].noun, word) == 0) {
@@ -111,6 +113,10 @@ int command_help(struct cli *cli, int argc, char **argv)
         return EXIT_USAGE;
     }
     cli->command = NULL;
+    if (optind == argc && cli->json) {
+        out_json(help_json(NULL));
+        return EXIT_OK;
+    }
     if (optind == argc) {
         print_help(cli);
         return EXIT_OK;
@@ -124,6 +130,10 @@ int command_help(struct cli *cli, int argc, char **argv)
     if (cli->command == NULL) {
         return unknown_command(two ? first : NULL, two ? argv[optind + 1] : first);
     }
-    print_help(cli);
+    if (cli->json) {
+        out_json(help_json(cli->command));
+    } else {
+        print_help(cli);
+    }
     return EXIT_OK;
 }

@@ -113,11 +113,45 @@ static const struct {
     { "little8", FORMAT_LITTLE, 1, true },  { "little16", FORMAT_LITTLE, 2, true },
     { "little32", FORMAT_LITTLE, 4, true }, { "little64", FORMAT_LITTLE, 8, true },
     { "hex", FORMAT_HEX, 0, false },        { "base64", FORMAT_BASE64, 0, false },
+    { "json", FORMAT_JSON, 0, false },
 };
 
 static bool is_number(char field)
 {
-    return strchr("poKVT", field) != NULL;
+    return strchr("poKVTei", field) != NULL;
+}
+
+static bool is_content(char field)
+{
+    return field == 'k' || field == 'v';
+}
+
+/* Takes the strftime format of %d: "{%F %T}", or "{strftime[%F %T]}" as rpk writes it. */
+static size_t parse_date(struct parser *parser, struct format_item *item, const char *text)
+{
+    static const char rpk[] = "strftime[";
+    const char *end = *text == '{' ? strchr(text, '}') : NULL;
+    const char *begin = text + 1;
+    const char *stop = end;
+
+    if (*text != '{') {
+        return 0;
+    }
+    if (end != NULL && strncmp(begin, rpk, sizeof rpk - 1) == 0 && end[-1] == ']') {
+        begin += sizeof rpk - 1;
+        stop = end - 1;
+    }
+    if (end == NULL || begin >= stop) {
+        parser->error = "%d takes a date format in braces: %d{%F %T}";
+        return 0;
+    }
+    size_t size = (size_t)(stop - begin);
+    char *to = parser->format->text + parser->text_size;
+    memcpy(to, begin, size);
+    to[size] = '\0';
+    item->literal = to;
+    parser->text_size += size + 1;
+    return (size_t)(end - text) + 1;
 }
 
 /* Takes "{coding}" behind a field, if there is one; how many characters. */
@@ -131,7 +165,7 @@ static size_t parse_coding(struct parser *parser, struct format_item *item, cons
     for (size_t i = 0; end != NULL && i < sizeof codings / sizeof codings[0]; i++) {
         size_t size = (size_t)(end - text) - 1;
         if (strlen(codings[i].name) == size && strncmp(text + 1, codings[i].name, size) == 0 &&
-            codings[i].of_number == is_number(item->field)) {
+            (codings[i].of_number ? is_number(item->field) : is_content(item->field))) {
             item->coding = codings[i].coding;
             item->width = codings[i].width;
             return size + 2;
@@ -139,15 +173,15 @@ static size_t parse_coding(struct parser *parser, struct format_item *item, cons
     }
     parser->error =
         "in braces: ascii byte big16 big32 big64 little16 little32 little64 for numbers, "
-        "hex base64 for keys and values";
+        "hex base64 json for keys and values";
     return 0;
 }
 
 /* Takes what follows a percent sign; how many characters. */
 static size_t parse_field(struct parser *parser, const char *text)
 {
-    static const char names[] = "tpokvsKVSTh";
-    static const char fields[] = "tpokvvKVVTh";
+    static const char names[] = "tpokvsKVSThdei";
+    static const char fields[] = "tpokvvKVVThdei";
     const char *found = *text == '\0' ? NULL : strchr(names, *text);
 
     if (*text == '%') {
@@ -155,7 +189,7 @@ static size_t parse_field(struct parser *parser, const char *text)
         return 1;
     }
     if (found == NULL) {
-        parser->error = "unknown field: there are %t %p %o %k %v %s %K %V %S %T %h and %%";
+        parser->error = "unknown field: there are %t %p %o %k %v %s %K %V %S %T %h %d %e %i and %%";
         return 0;
     }
     struct format_item *item = add_item(parser);
@@ -163,6 +197,9 @@ static size_t parse_field(struct parser *parser, const char *text)
         return 0;
     }
     item->field = fields[found - names];
+    if (item->field == 'd') {
+        return 1 + parse_date(parser, item, text + 1);
+    }
     return 1 + parse_coding(parser, item, text + 1);
 }
 
@@ -198,6 +235,16 @@ int format_parse(const char *text, struct format *out_format, const char **out_e
     }
     *out_format = format;
     return 0;
+}
+
+bool format_has(const struct format *format, char field)
+{
+    for (size_t i = 0; i < format->count; i++) {
+        if (format->items[i].field == field) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void format_deinit(struct format *format)

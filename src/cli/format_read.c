@@ -24,13 +24,14 @@ static const char *item_readable(const struct format *format, size_t place)
     bool last = place + 1 == format->count;
     bool delimited = last || format->items[place + 1].field == 0;
 
-    if (item->field == 't' || item->field == 'h') {
-        return "%t and %h can be printed but not read";
+    if (strchr("dei", item->field) != NULL) {
+        return "%d, %e and %i can be printed but not read";
     }
-    if (item->coding == FORMAT_HEX || item->coding == FORMAT_BASE64) {
-        return "{hex} and {base64} can be printed but not read";
+    if (strchr("th", item->field) != NULL && !delimited) {
+        return "%t and %h need a delimiter behind them";
     }
-    if ((item->field == 'k' || item->field == 'v') && !delimited && !length_before(format, place)) {
+    if (strchr("kv", item->field) != NULL && !delimited &&
+        (item->coding != FORMAT_ASCII || !length_before(format, place))) {
         return "%k and %v need their length before them, or a delimiter behind them";
     }
     return NULL;
@@ -121,11 +122,15 @@ static const uint8_t *find_literal(const struct input *input, const struct forma
     return memmem(from, left, literal->literal, literal->literal_size);
 }
 
-/* Reads a key or value: by its length, or up to `behind` (NULL: to the end of the input). */
+/* Where a content ends: behind `length` bytes, or (-1) before `behind`, NULL: with the input. */
+struct end {
+    int64_t length;
+    const struct format_item *behind;
+    bool behind_is_last;
+};
+
 static int read_content(struct input *input,
-                        int64_t length,
-                        const struct format_item *behind,
-                        bool behind_is_last,
+                        const struct end *end,
                         const uint8_t **out_bytes,
                         size_t *out_size)
 {
@@ -133,18 +138,18 @@ static int read_content(struct input *input,
     size_t left = input->size - input->position;
     size_t size = left;
 
-    if (length >= 0) {
-        if ((uint64_t)length > left) {
+    if (end->length >= 0) {
+        if ((uint64_t)end->length > left) {
             return SPATE_ERR_AGAIN;
         }
-        size = (size_t)length;
-    } else if (behind == NULL) {
+        size = (size_t)end->length;
+    } else if (end->behind == NULL) {
         if (!input->at_end) {
             return SPATE_ERR_AGAIN;
         }
     } else {
-        const uint8_t *found = find_literal(input, behind);
-        if (found == NULL && !(input->at_end && behind_is_last)) {
+        const uint8_t *found = find_literal(input, end->behind);
+        if (found == NULL && !(input->at_end && end->behind_is_last)) {
             return SPATE_ERR_AGAIN;
         }
         size = found == NULL ? left : (size_t)(found - from);
@@ -210,15 +215,22 @@ static int read_item(const struct format *format,
     if (item->field == 0) {
         return read_literal(input, item, place + 1 == format->count);
     }
-    if (item->field == 'k') {
-        return read_content(
-            input, input->key_size, behind, behind_is_last, &record->key, &record->key_size);
+    bool plain = item->coding == FORMAT_ASCII; /* lengths are those of what a coding stands for */
+    struct end end = { .behind = behind, .behind_is_last = behind_is_last, .length = -1 };
+    switch (item->field) {
+    case 'k':
+        end.length = plain ? input->key_size : -1;
+        return read_content(input, &end, &record->key, &record->key_size);
+    case 'v':
+        end.length = plain ? input->value_size : -1;
+        return read_content(input, &end, &record->value, &record->value_size);
+    case 't':
+        return read_content(input, &end, &record->topic, &record->topic_size);
+    case 'h':
+        return read_content(input, &end, &record->headers_text, &record->headers_text_size);
+    default:
+        return read_number_field(input, item, record);
     }
-    if (item->field == 'v') {
-        return read_content(
-            input, input->value_size, behind, behind_is_last, &record->value, &record->value_size);
-    }
-    return read_number_field(input, item, record);
 }
 
 int format_read(const struct format *format,

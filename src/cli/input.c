@@ -28,6 +28,7 @@ struct input_reader {
     size_t scanned; /* bytes behind `begin` that hold no newline; lines only */
     bool at_end;
     uint64_t records;
+    struct format_scratch scratch;
 };
 
 struct input_reader *input_open(const char *path,
@@ -47,6 +48,7 @@ struct input_reader *input_open(const char *path,
         return NULL;
     }
     reader->capacity = FIRST_BYTES;
+    format_scratch_init(&reader->scratch);
     reader->format = format;
     reader->delimiter = delimiter;
     reader->delimiter_size = delimiter_size;
@@ -68,6 +70,7 @@ void input_close(struct input_reader *reader)
     if (reader->descriptor > STDIN_FILENO) {
         (void)close(reader->descriptor); /* it was only read */
     }
+    format_scratch_deinit(&reader->scratch);
     free(reader->bytes);
     free(reader);
 }
@@ -182,12 +185,13 @@ read_record(struct input_reader *reader, struct format_record *out_record, size_
     if (reader->delimiter != NULL) {
         return read_line(reader, out_record, out_used);
     }
-    return format_read(reader->format,
-                       reader->bytes + reader->begin,
-                       reader->end - reader->begin,
-                       reader->at_end,
-                       out_record,
-                       out_used);
+    int rv = format_read(reader->format,
+                         reader->bytes + reader->begin,
+                         reader->end - reader->begin,
+                         reader->at_end,
+                         out_record,
+                         out_used);
+    return rv != 0 ? rv : format_decode(reader->format, &reader->scratch, out_record);
 }
 
 enum input_state input_next(struct input_reader *reader, struct format_record *out_record)

@@ -1,21 +1,21 @@
 /* Options by getopt_long: those of the command and the global ones, in any order. */
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli/cli.h"
-#include "cli/when.h"
 
 enum {
     GLOBAL_TIMEOUT = 512,
     GLOBAL_NO_COLOR,
+    GLOBAL_CONTEXT,
 };
 
 static const struct option global_longs[] = {
     { "servers", required_argument, NULL, 's' },
     { "timeout", required_argument, NULL, GLOBAL_TIMEOUT },
+    { "context", required_argument, NULL, GLOBAL_CONTEXT },
+    { "set", required_argument, NULL, 'X' },
     { "json", no_argument, NULL, 'J' },
     { "quiet", no_argument, NULL, 'q' },
     { "verbose", no_argument, NULL, 'v' },
@@ -24,149 +24,120 @@ static const struct option global_longs[] = {
 };
 
 #define GLOBAL_COUNT (sizeof global_longs / sizeof global_longs[0])
-#define GLOBAL_LETTERS "s:Jqvh"
+#define GLOBAL_LETTERS "s:X:Jqvh"
 
-static const char global_help[] =
-    "Options of every command:\n"
-    "  -s, --servers LIST     host:port,... to ask first (SPATE_SERVERS; 127.0.0.1:7700)\n"
-    "      --timeout TIME     30s, 500ms, 2m: how long a call may take (SPATE_TIMEOUT; 30s)\n"
-    "  -J, --json             results as JSON\n"
-    "  -q, --quiet            no notes on stderr\n"
-    "  -v, --verbose          what the library does, on stderr\n"
-    "      --no-color         plain text on a terminal too (NO_COLOR)\n"
-    "  -h, --help             this help\n";
-
-/* ---- help ------------------------------------------------------------------------------------ */
-
-static void print_command_name(const struct command *command)
-{
-    printf("spate %s%s%s",
-           command->noun != NULL ? command->noun : "",
-           command->noun != NULL ? " " : "",
-           command->verb);
-}
-
-static void print_option(const struct command_option *option)
-{
-    char left[64];
-
-    (void)snprintf(left,
-                   sizeof left,
-                   "%c%c%s --%s%s%s",
-                   option->letter != 0 ? '-' : ' ',
-                   option->letter != 0 ? option->letter : ' ',
-                   option->letter != 0 ? "," : " ",
-                   option->name,
-                   option->value != NULL ? " " : "",
-                   option->value != NULL ? option->value : "");
-    printf("  %-28s %s\n", left, option->help);
-}
-
-static void print_command_help(const struct command *command)
-{
-    printf("Usage: ");
-    print_command_name(command);
-    printf(" %s\n\n%s\n", command->arguments, command->summary);
-    if (command->alias != NULL) {
-        printf("Short: spate %s %s\n", command->noun != NULL ? command->noun : "", command->alias);
-    }
-    if (command->options != NULL) {
-        printf("\nOptions:\n");
-        for (const struct command_option *o = command->options; o->name != NULL; o++) {
-            print_option(o);
-        }
-    }
-    if (command->examples != NULL) {
-        printf("\nExamples:\n%s", command->examples);
-    }
-    printf("\n%s", global_help);
-}
-
-static void print_overview(void)
-{
-    printf("Usage: spate COMMAND [OPTIONS]\n\nThe command line of Spate, a replicated log.\n\n"
-           "Commands:\n");
-    for (size_t i = 0; i < command_count; i++) {
-        char name[40];
-        (void)snprintf(name,
-                       sizeof name,
-                       "%s%s%s",
-                       commands[i].noun != NULL ? commands[i].noun : "",
-                       commands[i].noun != NULL ? " " : "",
-                       commands[i].verb);
-        printf(
-            "  %-18s %.*s\n", name, (int)strcspn(commands[i].summary, "\n"), commands[i].summary);
-    }
-    printf("\n%s\n"
-           "Exit codes: 0 done, 1 refused, 2 wrong usage, 3 not found, 4 no server reached,\n"
-           "            5 cluster unhealthy, 6 timeout, 7 partly failed, 130 interrupted\n\n"
-           "spate help COMMAND shows options and examples of a command.\n",
-           global_help);
-}
-
-void print_help(const struct cli *cli)
-{
-    if (cli->command == NULL) {
-        print_overview();
-    } else {
-        print_command_help(cli->command);
-    }
-}
-
-int usage_error(const struct cli *cli, const char *format, ...)
-{
-    va_list arguments;
-
-    fprintf(stderr, "spate: ");
-    va_start(arguments, format);
-    (void)vfprintf(stderr, format, arguments);
-    va_end(arguments);
-    fprintf(stderr, "\n");
-    if (cli->command != NULL) {
-        fprintf(stderr,
-                "usage: spate %s%s%s %s   (-h for more)\n",
-                cli->command->noun != NULL ? cli->command->noun : "",
-                cli->command->noun != NULL ? " " : "",
-                cli->command->verb,
-                cli->command->arguments);
-    }
-    return EXIT_USAGE;
-}
+const struct command_option global_table[] = {
+    { 's', "servers", "LIST", "host:port,... to ask first (SPATE_SERVERS; 127.0.0.1:7700)" },
+    { 0, "timeout", "TIME", "30s, 500ms, 2m: how long a call may take (SPATE_TIMEOUT; 30s)" },
+    { 0, "context", "CONTEXT", "values kept under this name (SPATE_CONTEXT)" },
+    { 'X', "set", "KEY=VALUE", "a setting, as linger.ms=0 (SPATE_LINGER_MS)" },
+    { 'J', "json", NULL, "results as JSON (SPATE_JSON=yes)" },
+    { 'q', "quiet", NULL, "no notes on stderr (SPATE_QUIET=yes)" },
+    { 'v', "verbose", NULL, "what the library does, on stderr (SPATE_VERBOSE=yes)" },
+    { 0, "no-color", NULL, "plain text on a terminal too (SPATE_COLOR=never, NO_COLOR)" },
+    { 'h', "help", NULL, "this help" },
+    { 0 },
+};
 
 /* ---- parsing --------------------------------------------------------------------------------- */
 
 /* True when the option was a global one; *out_failed after a message. */
 static bool take_global(struct cli *cli, int option, bool *out_failed)
 {
-    switch (option) {
-    case 's':
-        cli->servers = optarg;
-        return true;
-    case GLOBAL_TIMEOUT:
-        if (!parse_duration(optarg, &cli->timeout_ms)) {
-            (void)usage_error(cli, "--timeout %s: say for instance 30s, 500ms or 2m", optarg);
-            *out_failed = true;
-        }
-        return true;
-    case 'J':
-        cli->json = true;
-        return true;
-    case 'q':
-        cli->quiet = true;
-        return true;
-    case 'v':
-        cli->verbose = true;
-        return true;
-    case GLOBAL_NO_COLOR:
-        cli->color = false;
-        return true;
-    case 'h':
+    static const struct {
+        int option;
+        enum setting_place place;
+        const char *text; /* NULL: the argument */
+        const char *name;
+    } globals[] = {
+        { 's', SETTING_SERVERS, NULL, "--servers" },
+        { GLOBAL_TIMEOUT, SETTING_TIMEOUT, NULL, "--timeout" },
+        { GLOBAL_CONTEXT, SETTING_CONTEXT, NULL, "--context" },
+        { 'J', SETTING_JSON, "yes", "--json" },
+        { 'q', SETTING_QUIET, "yes", "--quiet" },
+        { 'v', SETTING_VERBOSE, "yes", "--verbose" },
+        { GLOBAL_NO_COLOR, SETTING_COLOR, "never", "--no-color" },
+    };
+
+    if (option == 'h') {
         print_help(cli);
-        (void)fflush(stdout);
+        (void)fflush(stdout); /* a reader that has enough is none of our concern */
         exit(EXIT_OK);
-    default:
-        return false;
     }
+    if (option == 'X') {
+        *out_failed = setting_set_pair(cli, optarg) != 0;
+        return true;
+    }
+    for (size_t i = 0; i < sizeof globals / sizeof globals[0]; i++) {
+        if (globals[i].option == option) {
+            const char *text = globals[i].text != NULL ? globals[i].text : optarg;
+            *out_failed =
+                setting_set(cli, globals[i].place, text, SETTING_FROM_FLAG, globals[i].name) != 0;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- wrong options --------------------------------------------------------------------------- */
+
+/* Says what is wrong with the long option `word`, without its dashes: it is none, or several
+ * begin with it. */
+static void tell_long(const struct option *longs, const char *word)
+{
+    const char *names[64];
+    const char *first = NULL;
+    size_t count = 0;
+    char name[64];
+    size_t size = strcspn(word, "=");
+
+    (void)snprintf(name, sizeof name, "%.*s", (int)size, word);
+    for (; longs->name != NULL && count < sizeof names / sizeof names[0]; longs++) {
+        names[count++] = longs->name;
+        if (size > 0 && strncmp(longs->name, name, size) == 0) {
+            if (first != NULL) {
+                tell("--%s may mean --%s or --%s", name, first, longs->name);
+                return;
+            }
+            first = longs->name;
+        }
+    }
+    const char *near = nearest(name, names, count);
+    if (near != NULL) {
+        tell("no option '--%s': did you mean '--%s'?", name, near);
+    } else {
+        tell("no option '--%s'", name);
+    }
+}
+
+static bool takes_no_value(const struct option *longs, int option)
+{
+    for (; option != 0 && longs->name != NULL; longs++) {
+        if (longs->val == option) {
+            return longs->has_arg == no_argument;
+        }
+    }
+    return false;
+}
+
+/* After '?' or ':' of getopt_long. */
+static void tell_option(const struct option *longs, int result, char **argv)
+{
+    const char *word = argv[optind - 1];
+    bool is_long = strncmp(word, "--", 2) == 0;
+
+    if (result == ':' && is_long) {
+        tell("%s needs a value", word);
+    } else if (result == ':') {
+        tell("-%c needs a value", optopt);
+    } else if (is_long && takes_no_value(longs, optopt)) {
+        tell("%.*s takes no value", (int)strcspn(word, "="), word);
+    } else if (optopt != 0) {
+        tell("no option '-%c'", optopt);
+    } else {
+        tell_long(longs, word + 2);
+    }
+    fprintf(stderr, "spate: -h shows the options of this command\n");
 }
 
 int global_options(struct cli *cli, int argc, char **argv)
@@ -175,8 +146,13 @@ int global_options(struct cli *cli, int argc, char **argv)
     bool failed = false;
     struct option longs[GLOBAL_COUNT + 1] = { 0 };
 
+    opterr = 0;
     memcpy(longs, global_longs, sizeof global_longs);
-    while ((option = getopt_long(argc, argv, "+" GLOBAL_LETTERS, longs, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "+:" GLOBAL_LETTERS, longs, NULL)) != -1) {
+        if (option == '?' || option == ':') {
+            tell_option(longs, option, argv);
+            return -1;
+        }
         if (!take_global(cli, option, &failed) || failed) {
             return -1;
         }
@@ -194,6 +170,18 @@ static bool command_has(const struct command *command, int letter)
     return false;
 }
 
+bool option_is(const struct cli *cli, int option, const char *name)
+{
+    const struct command_option *options = cli->command->options;
+
+    for (int i = 0; options != NULL && options[i].name != NULL; i++) {
+        if (strcmp(options[i].name, name) == 0) {
+            return option == (options[i].letter != 0 ? options[i].letter : OPTION_LONG(i));
+        }
+    }
+    return false;
+}
+
 /* A letter of the command hides the global one, as -p or -n may mean something else somewhere. */
 static void build_options(const struct cli *cli, struct option_parser *parser)
 {
@@ -201,6 +189,7 @@ static void build_options(const struct cli *cli, struct option_parser *parser)
     size_t count = 0;
     char *letter = parser->letters;
 
+    *letter++ = ':'; /* a missing argument is told from a wrong option */
     for (int i = 0; options != NULL && options[i].name != NULL; i++) {
         bool has_value = options[i].value != NULL;
         parser->longs[count++] = (struct option){
@@ -227,6 +216,15 @@ static void build_options(const struct cli *cli, struct option_parser *parser)
     }
 }
 
+/* Commands that must work whatever the file of contexts holds. */
+static bool does_without_context(const struct command *command)
+{
+    const char *word = command->noun != NULL ? command->noun : command->verb;
+
+    return strcmp(word, "context") == 0 || strcmp(word, "help") == 0 ||
+           strcmp(word, "version") == 0 || strcmp(word, "generate") == 0;
+}
+
 int next_option(struct cli *cli, struct option_parser *parser, int argc, char **argv)
 {
     bool failed = false;
@@ -238,12 +236,14 @@ int next_option(struct cli *cli, struct option_parser *parser, int argc, char **
     }
     for (;;) {
         int option = getopt_long(argc, argv, parser->letters, parser->longs, NULL);
-        if (option == '?') {
-            fprintf(stderr, "spate: -h shows the options of this command\n");
+        if (option == '?' || option == ':') {
+            tell_option(parser->longs, option, argv);
             return '?';
         }
-        if (option == -1 || command_has(cli->command, option) ||
-            !take_global(cli, option, &failed)) {
+        if (option == -1) {
+            return settings_resolve(cli, !does_without_context(cli->command)) == 0 ? -1 : '?';
+        }
+        if (command_has(cli->command, option) || !take_global(cli, option, &failed)) {
             return option;
         }
         if (failed) {

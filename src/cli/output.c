@@ -2,14 +2,14 @@
 #include "cli/output.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "cli/value.h"
-#include "wire/bytes.h"
+#include "cli/json_text.h"
 
 enum {
     BLOCK_BYTES = 256 * 1024,
@@ -71,6 +71,15 @@ bool out_is_terminal(void)
     return isatty(STDOUT_FILENO) == 1;
 }
 
+void out_wait(int timeout_ms)
+{
+    struct pollfd reader = { .fd = STDOUT_FILENO, .events = 0 };
+
+    if (poll(&reader, 1, timeout_ms) > 0) {
+        _exit((reader.revents & POLLNVAL) != 0 ? EXIT_FAILED : EXIT_OK);
+    }
+}
+
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
 static int write_json(const char *bytes, size_t size, void *arg)
@@ -102,62 +111,9 @@ void out_json_line(json_t *value)
     dump_json(value, JSON_COMPACT);
 }
 
-/* The escape of a character that JSON does not allow as it is, or NULL. */
-static const char *json_escape(unsigned char character, char room[8])
-{
-    switch (character) {
-    case '"':
-        return "\\\"";
-    case '\\':
-        return "\\\\";
-    case '\n':
-        return "\\n";
-    case '\t':
-        return "\\t";
-    case '\r':
-        return "\\r";
-    default:
-        if (character >= 0x20) {
-            return NULL;
-        }
-        (void)snprintf(room, 8, "\\u%04x", character);
-        return room;
-    }
-}
-
-static void out_json_text(const char *text, size_t size)
-{
-    size_t begin = 0;
-    char room[8];
-
-    out_text("\"");
-    for (size_t i = 0; i < size; i++) {
-        const char *escape = json_escape((unsigned char)text[i], room);
-        if (escape != NULL) {
-            out_write(text + begin, i - begin);
-            out_text(escape);
-            begin = i + 1;
-        }
-    }
-    out_write(text + begin, size - begin);
-    out_text("\"");
-}
-
 void out_json_bytes(const void *bytes, size_t size)
 {
-    if (bytes == NULL) {
-        out_text("null");
-        return;
-    }
-    if (sp_utf8_valid(sp_bytes_of(bytes, size))) {
-        out_json_text(bytes, size);
-        return;
-    }
-    char *text = base64_encode(bytes, size);
-    out_text("{\"$bin\":\"");
-    out_text(text);
-    out_text("\"}");
-    free(text);
+    json_print_bytes(bytes, size, out_write);
 }
 
 /* ---- tables ---------------------------------------------------------------------------------- */
@@ -236,5 +192,65 @@ void table_print(struct table *table)
         print_row(table, row, aligned ? widths : NULL);
     }
     table_free(table);
+    out_flush();
+}
+
+/* ---- changes of tables ----------------------------------------------------------------------- */
+
+static bool
+same_cells(const struct table *a, size_t row_a, const struct table *b, size_t row_b, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(a->cells[row_a * a->columns + i], b->cells[row_b * b->columns + i]) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static size_t row_count(const struct table *table)
+{
+    return table->columns == 0 ? 0 : table->cell_count / table->columns;
+}
+
+/* The row of `in` that is like row `row` of `table`, or SIZE_MAX. Rows mostly keep their places, so
+ * that is where the search begins. */
+static size_t
+find_row(const struct table *in, const struct table *table, size_t row, size_t key_columns)
+{
+    size_t count = row_count(in);
+
+    for (size_t i = 0; i < count; i++) {
+        size_t at = (row + i) % count;
+        if (same_cells(in, at, table, row, key_columns)) {
+            return at;
+        }
+    }
+    return SIZE_MAX;
+}
+
+static void print_cells(const struct table *table, size_t row, size_t count)
+{
+    for (size_t i = 0; i < table->columns; i++) {
+        out_text(i == 0 ? "" : "\t");
+        out_text(i < count ? table->cells[row * table->columns + i] : "gone");
+    }
+    out_text("\n");
+}
+
+void table_print_changes(const struct table *table, const struct table *before, size_t key_columns)
+{
+    for (size_t row = 0; row < row_count(table); row++) {
+        size_t old = find_row(before, table, row, key_columns);
+        if (old == SIZE_MAX || before->columns != table->columns ||
+            !same_cells(table, row, before, old, table->columns)) {
+            print_cells(table, row, table->columns);
+        }
+    }
+    for (size_t row = 0; row < row_count(before); row++) {
+        if (find_row(table, before, row, key_columns) == SIZE_MAX) {
+            print_cells(before, row, key_columns);
+        }
+    }
     out_flush();
 }

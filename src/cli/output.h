@@ -31,6 +31,10 @@ void out_json_bytes(const void *bytes, size_t size);
 
 bool out_is_terminal(void);
 
+/* Sleeps up to `timeout_ms`; a signal ends it, and so does a reader that goes away, with the whole
+ * program as above. What is waiting must have been flushed. */
+void out_wait(int timeout_ms);
+
 /* ---- tables ---- */
 
 #define TABLE_COLUMNS_MAX 10
@@ -51,6 +55,11 @@ void table_number(struct table *table, int64_t number);
 
 /* Prints and frees the cells. */
 void table_print(struct table *table);
+
+/* Prints the rows that are not in `before`, and the first `key_columns` cells of those rows of
+ * `before` whose like is gone, with "gone" in each other column. Rows are alike when those cells
+ * are. Both keep their cells. */
+void table_print_changes(const struct table *table, const struct table *before, size_t key_columns);
 
 /* Frees the cells without printing. */
 void table_free(struct table *table);

@@ -1,197 +1,23 @@
 /* spate produce: records from a file or standard input into a topic. */
+#include "cli/produce.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "cli/cli.h"
-#include "cli/input.h"
-#include "cli/progress.h"
-#include "cli/resume.h"
+#include "cli/output.h"
+#include "cli/produce_report.h"
 #include "cli/when.h"
 
 enum {
-    HEADERS_MAX = 64,
     WAIT_MS = 5,        /* for input while answers are due */
     IDLE_MS = 100,      /* for input otherwise; a ^C is seen at once all the same */
     BUSY_MS = 20,       /* for room in the producer */
     TICK_RECORDS = 256, /* how often the clock is looked at */
     FAILURES_SHOWN = 5,
 };
-
-struct produce {
-    struct cli *cli;
-    struct spate_producer *producer;
-    struct input_reader *input;
-    struct progress progress;
-    const char *topic;
-    int32_t partition;
-    const char *key;
-    struct spate_header headers[HEADERS_MAX];
-    size_t header_count;
-    struct format format;
-    bool format_set;
-    char *delimiter;
-    size_t delimiter_size;
-    const char *file;
-    const char *split;    /* -f or -K as given */
-    struct resume resume; /* its name NULL: nothing is skipped */
-    const char *compression;
-    int64_t rate; /* records a second; 0: as fast as it goes */
-    bool show_progress;
-    const char *stats_path;
-    int failure; /* the last code that a record failed with */
-};
-
-/* ---- options --------------------------------------------------------------------------------- */
-
-static int take_header(struct produce *produce, const char *text)
-{
-    const char *colon = strchr(text, ':');
-
-    if (colon == NULL || colon == text || produce->header_count == HEADERS_MAX) {
-        return usage_error(
-            produce->cli, "-H %s: a header is name:value, at most %d of them", text, HEADERS_MAX);
-    }
-    produce->headers[produce->header_count++] = (struct spate_header){
-        .name = text,
-        .name_size = (size_t)(colon - text),
-        .value = colon + 1,
-        .value_size = strlen(colon + 1),
-    };
-    return 0;
-}
-
-static int take_format(struct produce *produce, const char *text)
-{
-    const char *error = NULL;
-
-    if (produce->format_set) {
-        format_deinit(&produce->format);
-    }
-    produce->split = text;
-    produce->format_set = format_parse(text, &produce->format, &error) == 0;
-    if (produce->format_set) {
-        error = format_readable(&produce->format);
-    }
-    return error == NULL ? 0 : usage_error(produce->cli, "-f %s: %s", text, error);
-}
-
-static int take_delimiter(struct produce *produce, const char *text)
-{
-    free(produce->delimiter);
-    produce->delimiter = NULL;
-    produce->split = text;
-    if (format_unescape(text, &produce->delimiter, &produce->delimiter_size) != 0 ||
-        produce->delimiter_size == 0) {
-        return usage_error(produce->cli, "-K %s: a delimiter is some text, \\t, or \\xNN", text);
-    }
-    return 0;
-}
-
-static int take_rate(struct produce *produce, const char *text)
-{
-    char number[24];
-    size_t size = strcspn(text, "/");
-
-    if (size < sizeof number && (text[size] == '\0' || strcmp(text + size, "/s") == 0)) {
-        memcpy(number, text, size);
-        number[size] = '\0';
-        if (parse_number(number, 1, 1000000000, &produce->rate)) {
-            return 0;
-        }
-    }
-    return usage_error(produce->cli, "--rate %s: records a second, for instance 5000", text);
-}
-
-static int take_partition(struct produce *produce, const char *text)
-{
-    int64_t number = 0;
-
-    if (!parse_number(text, 0, INT32_MAX, &number)) {
-        return usage_error(produce->cli, "-p %s: a partition is a number from 0", text);
-    }
-    produce->partition = (int32_t)number;
-    return 0;
-}
-
-static int take_name(struct produce *produce, const char *text)
-{
-    size_t size = strlen(text);
-
-    if (size == 0 || size > 249) {
-        return usage_error(produce->cli, "-N %s: a name has 1 to 249 bytes", text);
-    }
-    produce->resume.name = text;
-    return 0;
-}
-
-static int take_option(struct produce *produce, int option)
-{
-    switch (option) {
-    case 'p':
-        return take_partition(produce, optarg);
-    case 'k':
-        produce->key = optarg;
-        return 0;
-    case 'K':
-        return take_delimiter(produce, optarg);
-    case 'H':
-        return take_header(produce, optarg);
-    case 'z':
-        produce->compression = optarg;
-        return 0;
-    case 'f':
-        return take_format(produce, optarg);
-    case 'F':
-        produce->file = optarg;
-        return 0;
-    case 'N':
-        return take_name(produce, optarg);
-    case 'r':
-        return take_rate(produce, optarg);
-    case 'P':
-        produce->show_progress = true;
-        return 0;
-    case 'S':
-    case 'j':
-        produce->stats_path = optarg;
-        return 0;
-    default:
-        return EXIT_USAGE;
-    }
-}
-
-static int take_options(struct produce *produce, int argc, char **argv)
-{
-    struct option_parser parser = { 0 };
-    int option;
-
-    while ((option = next_option(produce->cli, &parser, argc, argv)) != -1) {
-        int code = take_option(produce, option);
-        if (code != 0) {
-            return code;
-        }
-    }
-    if (optind + 1 != argc) {
-        return usage_error(produce->cli, "one topic is needed");
-    }
-    produce->topic = argv[optind];
-    if (produce->format_set && produce->delimiter != NULL) {
-        return usage_error(produce->cli, "-f and -K exclude each other");
-    }
-    if (produce->compression != NULL && strcmp(produce->compression, "lz4") != 0 &&
-        strcmp(produce->compression, "none") != 0) {
-        return usage_error(produce->cli, "-z %s: there are lz4 and none", produce->compression);
-    }
-    if (!produce->format_set) {
-        const char *split = produce->split;
-        int code = take_format(produce, "%v\\n");
-        produce->split = split != NULL ? split : produce->split;
-        return code;
-    }
-    return 0;
-}
 
 /* ---- deliveries ------------------------------------------------------------------------------ */
 
@@ -200,6 +26,9 @@ static void on_delivery(void *arg, const struct spate_delivery *delivery)
     struct produce *produce = arg;
     struct progress *progress = &produce->progress;
 
+    if (produce->cli->json) {
+        report_delivery(delivery);
+    }
     if (delivery->status == 0) {
         progress->acked += 1;
         progress->bytes += (uintptr_t)delivery->opaque;
@@ -236,24 +65,49 @@ static void work(struct produce *produce, int timeout_ms)
     if (produce->progress.acked != before) {
         progress_answered(&produce->progress);
     }
+    out_flush();
     refresh(produce);
 }
 
 /* ---- records --------------------------------------------------------------------------------- */
 
+/* The topic of a record: the command's, or its own. */
+static const char *topic_of(struct produce *produce, const struct format_record *input)
+{
+    if (input->topic == NULL) {
+        return produce->topic;
+    }
+    (void)snprintf(produce->named_topic,
+                   sizeof produce->named_topic,
+                   "%.*s",
+                   input->topic_size < TOPIC_SIZE ? (int)input->topic_size : TOPIC_SIZE,
+                   (const char *)input->topic);
+    return produce->named_topic;
+}
+
+/* Puts the headers of a record behind those of -H; how many there are in all. */
+static size_t join_headers(struct produce *produce, const struct format_record *input)
+{
+    for (size_t i = 0; i < input->header_count; i++) {
+        produce->headers[produce->header_count + i] = input->headers[i];
+    }
+    return produce->header_count + input->header_count;
+}
+
 static int hand_over(struct produce *produce, const struct format_record *input)
 {
     const char *key = produce->key;
+    bool nil = produce->empty_is_nil && input->value_size == 0;
     struct spate_record record = {
-        .topic = produce->topic,
+        .topic = topic_of(produce, input),
         .partition = input->partition >= 0 ? input->partition : produce->partition,
         .timestamp_ms = input->timestamp_ms,
         .key = key != NULL ? (const void *)key : input->key,
         .key_size = key != NULL ? strlen(key) : input->key_size,
-        .value = input->value,
+        .value = nil ? NULL : input->value,
         .value_size = input->value_size,
         .headers = produce->headers,
-        .header_count = produce->header_count,
+        .header_count = join_headers(produce, input),
     };
     if (produce->resume.name != NULL && resume_skips(&produce->resume, &record)) {
         return 0;
@@ -310,7 +164,6 @@ static bool goes_on(struct produce *produce, int rv)
     tell("record %" PRIu64 ": %s",
          produce->progress.produced + produce->progress.failed,
          spate_client_error(produce->cli->client));
-    /* Under a name nothing may follow a record that is not stored: the count would not tell. */
     return rv == SPATE_ERR_TOO_LARGE && produce->resume.name == NULL;
 }
 
@@ -323,8 +176,11 @@ static bool has_stopped(const struct produce *produce)
 /* False when the command has to end with an error. */
 static bool stream(struct produce *produce)
 {
-    struct format_record record;
+    struct format_record record = { .partition = -1 };
 
+    if (produce->tombstone) {
+        return goes_on(produce, hand_over(produce, &record));
+    }
     while (!interrupted() && !has_stopped(produce)) {
         switch (input_next(produce->input, &record)) {
         case INPUT_RECORD:
@@ -350,7 +206,7 @@ static bool stream(struct produce *produce)
             return false;
         }
     }
-    return !has_stopped(produce);
+    return true;
 }
 
 /* Waits until the last record is reported; a second ^C is not needed: deadlines end it. */
@@ -359,6 +215,7 @@ static void drain(struct produce *produce)
     while (spate_producer_pending(produce->producer) > 0 && !interrupted()) {
         uint64_t before = produce->progress.acked;
         (void)spate_producer_flush(produce->producer, 50); /* a timeout means: go round again */
+        out_flush();
         if (produce->progress.acked != before) {
             progress_answered(&produce->progress);
         }
@@ -398,6 +255,26 @@ static int outcome(struct produce *produce, bool streamed)
     return progress->acked > 0 ? EXIT_PARTIAL : exit_code_of(produce->failure);
 }
 
+/* Is there such a topic and partition? An exit code, told. */
+static int check_topic(struct produce *produce)
+{
+    uint32_t partitions = 0;
+
+    if (produce->topic == NULL) {
+        return 0; /* each record will tell */
+    }
+    int rv = spate_topic_partitions(produce->cli->client, produce->topic, &partitions);
+    if (rv != 0) {
+        return tell_failure(produce->cli, rv, NULL);
+    }
+    if (produce->partition >= 0 && (uint32_t)produce->partition >= partitions) {
+        tell("topic %s has %u partitions, numbered from 0", produce->topic, partitions);
+        return EXIT_NOT_FOUND;
+    }
+    produce->resume.partitions = partitions;
+    return 0;
+}
+
 /* The client again, now that the number of partitions is known, for producers with the name. */
 static int take_the_name(struct produce *produce)
 {
@@ -426,32 +303,36 @@ static int32_t only_partition(const struct produce *produce)
     return produce->partition;
 }
 
+/* On a terminal the counters show unless the records are typed there or --quiet; -P wants them
+ * everywhere. */
+static bool shows_progress(const struct produce *produce)
+{
+    bool typed = produce->file == NULL && isatty(STDIN_FILENO) == 1;
+    bool mixed = produce->cli->json && out_is_terminal();
+
+    return produce->show_progress || (isatty(STDERR_FILENO) == 1 && !typed && !mixed &&
+                                      !produce->tombstone && !produce->cli->quiet);
+}
+
 static int run(struct produce *produce)
 {
-    uint32_t partitions = 0;
-    int code = 0;
-    int rv = spate_topic_partitions(produce->cli->client, produce->topic, &partitions);
+    int code = check_topic(produce);
 
-    produce->resume.partitions = partitions;
-    if (rv == 0 && produce->resume.name != NULL) {
+    if (code == 0 && produce->resume.name != NULL) {
         code = take_the_name(produce);
-        if (code != 0) {
-            return code;
-        }
     }
-    if (rv == 0) {
-        rv = spate_producer_new(produce->cli->client, on_delivery, produce, &produce->producer);
+    if (code != 0) {
+        return code;
     }
+    int rv = spate_producer_new(produce->cli->client, on_delivery, produce, &produce->producer);
     if (rv != 0) {
         return tell_failure(produce->cli, rv, NULL);
     }
-    if (produce->partition >= 0 && (uint32_t)produce->partition >= partitions) {
-        tell("topic %s has %u partitions, numbered from 0", produce->topic, partitions);
-        return EXIT_NOT_FOUND;
+    if (!produce->tombstone) {
+        produce->input = input_open(
+            produce->file, &produce->format, produce->delimiter, produce->delimiter_size);
     }
-    produce->input =
-        input_open(produce->file, &produce->format, produce->delimiter, produce->delimiter_size);
-    if (produce->input == NULL) {
+    if (produce->input == NULL && !produce->tombstone) {
         return EXIT_FAILED;
     }
     if (produce->resume.name != NULL) {
@@ -465,7 +346,7 @@ static int run(struct produce *produce)
         }
     }
     catch_interrupt();
-    progress_begin(&produce->progress, produce->show_progress, produce->stats_path);
+    progress_begin(&produce->progress, shows_progress(produce), produce->stats_path);
     bool streamed = stream(produce);
     drain(produce);
     refresh(produce);
@@ -477,7 +358,7 @@ static int run(struct produce *produce)
 int command_produce(struct cli *cli, int argc, char **argv)
 {
     struct produce produce = { .cli = cli, .partition = SPATE_PARTITION_ANY };
-    int code = take_options(&produce, argc, argv);
+    int code = produce_options(&produce, argc, argv);
 
     if (code == 0 && produce.compression != NULL) {
         configure(cli, "compression", produce.compression);

@@ -56,6 +56,7 @@ int exit_code_of(int code)
     case SPATE_ERR_UNREACHABLE:
         return EXIT_UNREACHABLE;
     case SPATE_ERR_TIMEOUT:
+    case SPATE_ERR_LEADER_UNKNOWN: /* waited for, as long as a call may take */
         return EXIT_TIMEOUT;
     case SPATE_ERR_CANCELED:
         return EXIT_INTERRUPTED;
@@ -101,6 +102,7 @@ static int make_config(struct cli *cli)
         tell("out of memory");
         return EXIT_FAILED;
     }
+    settings_configure(cli, cli->config);
     return 0;
 }
 
@@ -125,7 +127,6 @@ int connect_client(struct cli *cli)
     if (cli->servers != NULL && spate_config_set(cli->config, "servers", cli->servers) != 0) {
         return usage_error(cli, "-s %s: servers are host:port,host:port", cli->servers);
     }
-    configure(cli, "client.name", "spate");
     if (cli->timeout_ms > 0) {
         (void)snprintf(timeout, sizeof timeout, "%lld", (long long)cli->timeout_ms);
         if (spate_config_set(cli->config, "timeout.ms", timeout) != 0) {
@@ -168,6 +169,21 @@ int call_json(struct cli *cli, const char *method, json_t *params, json_t **out_
     }
     sp_buf_deinit(&buf);
     return rv != 0 ? rv : read_result(cli, result, size, out_result);
+}
+
+int call_node(struct cli *cli, const char *address, const char *method, json_t **out_result)
+{
+    struct spate_client *client = cli->client;
+    const char *servers = cli->servers;
+
+    cli->client = NULL;
+    cli->servers = address;
+    int rv =
+        connect_client(cli) == 0 ? call_json(cli, method, NULL, out_result) : SPATE_ERR_INVALID;
+    spate_client_free(cli->client);
+    cli->client = client;
+    cli->servers = servers;
+    return rv;
 }
 
 /* ---- ^C -------------------------------------------------------------------------------------- */

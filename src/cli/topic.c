@@ -2,48 +2,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/output.h"
+#include "cli/several.h"
+#include "cli/value.h"
 #include "cli/when.h"
-
-/* ---- several names in one command ------------------------------------------------------------ */
-
-/* What became of each name, for the exit code and for --json. */
-struct tally {
-    json_t *results;
-    int done;
-    int failed;
-    int last_code;
-};
-
-static void tally_add(struct cli *cli, struct tally *tally, const char *name, int code)
-{
-    json_t *entry = json_pack("{ss}", "name", name);
-
-    if (code == 0) {
-        tally->done += 1;
-    } else {
-        tally->failed += 1;
-        tally->last_code = tell_failure(cli, code, name);
-        (void)json_object_set_new(entry, "error", json_string(spate_error_name(code)));
-    }
-    (void)json_array_append_new(tally->results, entry);
-}
-
-static int tally_end(struct cli *cli, struct tally *tally)
-{
-    if (cli->json) {
-        out_json(json_pack("{so}", "topics", tally->results));
-    } else {
-        json_decref(tally->results);
-    }
-    if (tally->failed == 0) {
-        return EXIT_OK;
-    }
-    return tally->done > 0 ? EXIT_PARTIAL : tally->last_code;
-}
 
 /* ---- create ---------------------------------------------------------------------------------- */
 
@@ -91,7 +55,7 @@ int command_topic_create(struct cli *cli, int argc, char **argv)
     if (code != 0) {
         return code;
     }
-    struct tally tally = { .results = json_array() };
+    struct tally tally = { 0 };
     for (int i = optind; i < argc; i++) {
         int rv = spate_topic_create(
             cli->client, argv[i], (uint32_t)create.partitions, (uint32_t)create.replicas);
@@ -103,30 +67,10 @@ int command_topic_create(struct cli *cli, int argc, char **argv)
         }
         tally_add(cli, &tally, argv[i], rv);
     }
-    return tally_end(cli, &tally);
+    return tally_end(cli, &tally, "topics");
 }
 
 /* ---- delete ---------------------------------------------------------------------------------- */
-
-/* Asks on the terminal; without one, --yes is the only way. */
-static int confirm(struct cli *cli, int count, char **names)
-{
-    char answer[8] = "";
-
-    if (isatty(STDIN_FILENO) != 1) {
-        return usage_error(cli, "this deletes all records: add --yes");
-    }
-    fprintf(stderr, "Delete");
-    for (int i = 0; i < count; i++) {
-        fprintf(stderr, " %s", names[i]);
-    }
-    fprintf(stderr, " with all records? [y/N] ");
-    if (fgets(answer, sizeof answer, stdin) == NULL || (answer[0] != 'y' && answer[0] != 'Y')) {
-        note(cli, "nothing was deleted");
-        return EXIT_FAILED;
-    }
-    return 0;
-}
 
 int command_topic_delete(struct cli *cli, int argc, char **argv)
 {
@@ -145,7 +89,7 @@ int command_topic_delete(struct cli *cli, int argc, char **argv)
         return usage_error(cli, "a name is needed");
     }
     if (!yes) {
-        code = confirm(cli, argc - optind, argv + optind);
+        code = confirm_deletion(cli, "all records", argc - optind, argv + optind);
     }
     if (code == 0) {
         code = connect_client(cli);
@@ -153,7 +97,7 @@ int command_topic_delete(struct cli *cli, int argc, char **argv)
     if (code != 0) {
         return code;
     }
-    struct tally tally = { .results = json_array() };
+    struct tally tally = { 0 };
     for (int i = optind; i < argc; i++) {
         int rv = spate_topic_delete(cli->client, argv[i]);
         if (rv == 0) {
@@ -161,22 +105,10 @@ int command_topic_delete(struct cli *cli, int argc, char **argv)
         }
         tally_add(cli, &tally, argv[i], rv);
     }
-    return tally_end(cli, &tally);
+    return tally_end(cli, &tally, "topics");
 }
 
 /* ---- list ------------------------------------------------------------------------------------ */
-
-static int64_t number_of(const json_t *object, const char *key)
-{
-    return json_integer_value(json_object_get(object, key));
-}
-
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-
-    return text != NULL ? text : "-";
-}
 
 static void print_topics(const json_t *result)
 {
@@ -185,10 +117,10 @@ static void print_topics(const json_t *result)
 
     for (size_t i = 0; i < json_array_size(topics); i++) {
         const json_t *topic = json_array_get(topics, i);
-        table_text(&table, text_of(topic, "name"));
-        table_number(&table, number_of(topic, "partitions"));
-        table_number(&table, number_of(topic, "replicas"));
-        table_number(&table, number_of(topic, "id"));
+        table_text(&table, value_text(topic, "name"));
+        table_number(&table, value_number(topic, "partitions"));
+        table_number(&table, value_number(topic, "replicas"));
+        table_number(&table, value_number(topic, "id"));
     }
     table_print(&table);
 }
@@ -241,8 +173,8 @@ static void replicas_text(const json_t *replicas, char *text, size_t size)
 static void print_leader(struct table *table, const json_t *partition)
 {
     if (json_is_integer(json_object_get(partition, "leader")) &&
-        number_of(partition, "leader") >= 0) {
-        table_number(table, number_of(partition, "leader"));
+        value_number(partition, "leader") >= 0) {
+        table_number(table, value_number(partition, "leader"));
     } else {
         table_text(table, "none");
     }
@@ -259,14 +191,14 @@ static void print_partitions(const json_t *result)
     for (size_t i = 0; i < json_array_size(partitions); i++) {
         const json_t *partition = json_array_get(partitions, i);
         char replicas[128];
-        table_number(&table, number_of(partition, "partition"));
+        table_number(&table, value_number(partition, "partition"));
         print_leader(&table, partition);
-        table_text(&table, text_of(partition, "leader_address"));
-        table_number(&table, number_of(partition, "epoch"));
+        table_text(&table, value_text(partition, "leader_address"));
+        table_number(&table, value_number(partition, "epoch"));
         replicas_text(json_object_get(partition, "replicas"), replicas, sizeof replicas);
         table_text(&table, replicas);
-        table_number(&table, number_of(partition, "log_start"));
-        table_number(&table, number_of(partition, "high_watermark"));
+        table_number(&table, value_number(partition, "log_start"));
+        table_number(&table, value_number(partition, "high_watermark"));
     }
     table_print(&table);
 }

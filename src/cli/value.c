@@ -288,3 +288,17 @@ json_t *value_read(struct sp_cursor *cursor)
     }
     return value;
 }
+
+/* ---- members --------------------------------------------------------------------------------- */
+
+int64_t value_number(const json_t *object, const char *key)
+{
+    return json_integer_value(json_object_get(object, key));
+}
+
+const char *value_text(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text != NULL && *text != '\0' ? text : "-";
+}

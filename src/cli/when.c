@@ -71,6 +71,19 @@ bool parse_duration(const char *text, int64_t *out_ms)
     return false;
 }
 
+bool parse_rate(const char *text, int64_t *out_rate)
+{
+    char number[24];
+    size_t size = strcspn(text, "/");
+
+    if (size >= sizeof number || (text[size] != '\0' && strcmp(text + size, "/s") != 0)) {
+        return false;
+    }
+    memcpy(number, text, size);
+    number[size] = '\0';
+    return parse_number(number, 1, 1000000000, out_rate);
+}
+
 static bool parse_date(const char *text, int64_t *out_ms)
 {
     static const char *const forms[] = { "%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ" };

@@ -15,6 +15,9 @@ bool parse_time(const char *text, int64_t *out_ms);
 /* A whole number within [min, max], decimal. */
 bool parse_number(const char *text, int64_t min, int64_t max, int64_t *out_number);
 
+/* "5000" or "5000/s": so many a second, at least one. */
+bool parse_rate(const char *text, int64_t *out_rate);
+
 /* Milliseconds since 1970-01-01 UTC. */
 int64_t wall_ms(void);
 

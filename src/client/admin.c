@@ -172,14 +172,14 @@ int spate_call_leader(struct spate_client *client,
 
 /* ---- topics ---------------------------------------------------------------------------------- */
 
-/* Creates or deletes. After a lost answer it asks once more, and `done_before` then means success:
- * it was this very call that did it, as far as anybody can tell. */
+/* Creates or deletes, until `deadline_ms`. After a lost answer it asks once more, and `done_before`
+ * then means success: it was this very call that did it, as far as anybody can tell. */
 static int change_topic(struct spate_client *client,
                         const char *method,
                         const struct sp_buf *params,
-                        int done_before)
+                        int done_before,
+                        uint64_t deadline_ms)
 {
-    uint64_t deadline_ms = sp_client_deadline(client, client->config.timeout_ms);
     bool lost = false;
 
     for (;;) {
@@ -204,9 +204,11 @@ static int change_topic(struct spate_client *client,
     }
 }
 
-static int wait_for_leaders(struct spate_client *client, const char *name, uint32_t partitions)
+static int wait_for_leaders(struct spate_client *client,
+                            const char *name,
+                            uint32_t partitions,
+                            uint64_t deadline_ms)
 {
-    uint64_t deadline_ms = sp_client_deadline(client, client->config.timeout_ms);
     struct sp_topic_view *view = NULL;
     int rv = sp_metadata_topic(client->metadata, name, &view);
 
@@ -241,6 +243,7 @@ int spate_topic_create(struct spate_client *client,
     if (sp_client_need(client, topic, "topic") != 0) {
         return SPATE_ERR_INVALID;
     }
+    uint64_t deadline_ms = sp_client_deadline(client, client->config.timeout_ms);
     if (partitions > SP_PARTITIONS_PER_TOPIC_MAX || replicas > SP_REPLICAS_MAX) {
         return sp_client_fail(client,
                               SPATE_ERR_INVALID,
@@ -257,12 +260,12 @@ int spate_topic_create(struct spate_client *client,
     sp_topic_create_request_encode(&pack, &request);
     int rv = sp_pack_status(&pack);
     if (rv == 0) {
-        rv = change_topic(client, "topic.create", &params, SPATE_ERR_EXISTS);
+        rv = change_topic(client, "topic.create", &params, SPATE_ERR_EXISTS, deadline_ms);
     } else {
         (void)sp_client_fail(client, rv, "%s", spate_strerror(rv));
     }
     sp_buf_deinit(&params);
-    return rv == 0 ? wait_for_leaders(client, topic, partitions) : rv;
+    return rv == 0 ? wait_for_leaders(client, topic, partitions, deadline_ms) : rv;
 }
 
 int spate_topic_delete(struct spate_client *client, const char *topic)
@@ -280,7 +283,8 @@ int spate_topic_delete(struct spate_client *client, const char *topic)
     sp_topic_request_encode(&pack, &request);
     int rv = sp_pack_status(&pack);
     if (rv == 0) {
-        rv = change_topic(client, "topic.delete", &params, SPATE_ERR_UNKNOWN_TOPIC);
+        uint64_t deadline_ms = sp_client_deadline(client, client->config.timeout_ms);
+        rv = change_topic(client, "topic.delete", &params, SPATE_ERR_UNKNOWN_TOPIC, deadline_ms);
     } else {
         (void)sp_client_fail(client, rv, "%s", spate_strerror(rv));
     }

@@ -149,6 +149,7 @@ static void fill_message(const struct sp_consumer_partition *partition,
         .value_size = record->value.size,
         .header_count = record->header_count,
         .high_watermark = partition->high_watermark,
+        .epoch = partition->reader.header.leader_epoch,
     };
 }
 

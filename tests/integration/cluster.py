@@ -255,7 +255,9 @@ class Cluster:
     # ---- the command line -----------------------------------------------------------------------
 
     def environment(self):
-        return {**os.environ, "SPATE_SERVERS": self.servers, "LC_ALL": "C.UTF-8"}
+        own = {name: value for name, value in os.environ.items() if not name.startswith("SPATE_")}
+        home = {"XDG_CONFIG_HOME": os.path.join(self.directory, "config")}
+        return {**own, **home, "SPATE_SERVERS": self.servers, "LC_ALL": "C.UTF-8"}
 
     def popen(self, *arguments, **options):
         return subprocess.Popen(

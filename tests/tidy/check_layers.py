@@ -36,7 +36,7 @@ HOMES = {
     "raft.h": ["cluster"],
     "msgpack.h": ["src/wire"],
     "lz4frame.h": ["src/wire"],
-    "yaml.h": ["src/server"],
+    "yaml.h": ["src/server", "src/cli/contexts_file.c"],
     "jansson.h": ["src/cli", "src/client", "src/server"],
     "uthash.h": ["src/base/map.c"],
     "microhttpd.h": ["src/server"],

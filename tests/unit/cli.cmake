@@ -1,3 +1,5 @@
 spate_unit_test(cli test_format USES spate_wire spate_base PkgConfig::JANSSON)
 spate_unit_test(cli test_cli
     USES spate_client spate_net spate_wire spate_io spate_base PkgConfig::JANSSON)
+spate_unit_test(cli test_cli_settings
+    USES spate_client spate_net spate_wire spate_io spate_base PkgConfig::JANSSON)

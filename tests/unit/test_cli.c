@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "cli/bounds.h"
 #include "cli/input.h"
 #include "cli/resume.h"
 #include "cli/when.h"
@@ -107,6 +108,20 @@ static void test_when_points_in_time(void **state)
     assert_false(parse_time("", &ms));
 }
 
+static void test_when_rates(void **state)
+{
+    int64_t rate = 0;
+
+    (void)state;
+    assert_true(parse_rate("5000", &rate));
+    assert_int_equal(rate, 5000);
+    assert_true(parse_rate("7/s", &rate));
+    assert_int_equal(rate, 7);
+    assert_false(parse_rate("0", &rate));
+    assert_false(parse_rate("7/m", &rate));
+    assert_false(parse_rate("", &rate));
+}
+
 static void test_nearest_finds_slips_only(void **state)
 {
     static const char *const words[] = { "topic", "produce", "consume", "cluster" };
@@ -137,6 +152,57 @@ static void test_exit_codes_tell_kinds_of_failure(void **state)
     assert_int_equal(exit_code_of(SPATE_ERR_UNKNOWN_TOPIC), 3);
     assert_int_equal(exit_code_of(SPATE_ERR_UNREACHABLE), 4);
     assert_int_equal(exit_code_of(SPATE_ERR_TIMEOUT), 6);
+}
+
+/* ---- bounds ---------------------------------------------------------------------------------- */
+
+static bool
+take(struct bounds *bounds, const char *topic, int32_t partition, int64_t offset, int64_t time_ms)
+{
+    struct spate_message message = {
+        .topic = topic, .partition = partition, .offset = offset, .timestamp_ms = time_ms
+    };
+
+    return bounds_take(bounds, &message);
+}
+
+static void test_bounds_of_offsets_close_one_by_one(void **state)
+{
+    struct bounds bounds = { .at_ms = -1, .set = true };
+
+    (void)state;
+    assert_true(bounds_add(&bounds, &(struct bound){ "a", 0, 5, 7, false }));
+    assert_true(bounds_add(&bounds, &(struct bound){ "b", 0, 6, 7, false }));
+    assert_true(bounds_add(&bounds, &(struct bound){ "b", 1, 7, 7, false }));
+    assert_int_equal(bounds.open, 2); /* the last has nothing to read */
+    assert_true(take(&bounds, "a", 0, 5, 0));
+    assert_true(take(&bounds, "b", 0, 6, 0));
+    assert_false(bounds.surplus);
+    assert_false(bounds_reached(&bounds));
+    assert_false(take(&bounds, "b", 0, 7, 0));
+    assert_true(bounds.surplus);
+    assert_true(take(&bounds, "a", 0, 6, 0));
+    assert_true(bounds_reached(&bounds));
+    assert_false(take(&bounds, "a", 0, 7, 0));
+    bounds_free(&bounds);
+}
+
+static void test_bounds_of_a_moment_close_at_its_first_record(void **state)
+{
+    struct bounds bounds = { .at_ms = 1000, .set = true };
+
+    (void)state;
+    assert_true(bounds_add(&bounds, &(struct bound){ "a", 0, 0, BOUND_UNKNOWN, false }));
+    assert_true(bounds_add(&bounds, &(struct bound){ "a", 1, 3, BOUND_UNKNOWN, false }));
+    assert_true(take(&bounds, "a", 0, 0, 999));
+    assert_false(take(&bounds, "a", 0, 1, 1000));
+    assert_false(take(&bounds, "a", 0, 2, 998)); /* behind the first of that moment */
+    assert_int_equal(bounds.open, 1);
+    bounds_stop_at(&bounds, &bounds.list[1], 4);
+    assert_false(bounds_reached(&bounds));
+    assert_true(take(&bounds, "a", 1, 3, 5));
+    assert_true(bounds_reached(&bounds));
+    bounds_free(&bounds);
 }
 
 /* ---- input ----------------------------------------------------------------------------------- */
@@ -243,6 +309,9 @@ int main(void)
         cmocka_unit_test(test_resume_layout_names_what_decides_and_is_plain),
         cmocka_unit_test(test_when_durations),
         cmocka_unit_test(test_when_points_in_time),
+        cmocka_unit_test(test_when_rates),
+        cmocka_unit_test(test_bounds_of_offsets_close_one_by_one),
+        cmocka_unit_test(test_bounds_of_a_moment_close_at_its_first_record),
         cmocka_unit_test(test_nearest_finds_slips_only),
         cmocka_unit_test(test_commands_are_complete),
         cmocka_unit_test(test_exit_codes_tell_kinds_of_failure),

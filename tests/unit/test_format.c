@@ -39,7 +39,7 @@ static void print_one(const char *text, const struct spate_message *message, con
     struct format format = parse(text);
 
     sp_buf_init(&printed, 1024);
-    format_print(&format, message, collect);
+    format_print(&format, message, 7, collect);
     assert_int_equal(printed.size, strlen(expected));
     if (printed.size > 0) {
         assert_memory_equal(printed.bytes, expected, printed.size);
@@ -65,6 +65,7 @@ static void test_format_prints_every_field(void **state)
         .value_size = 5,
         .headers = headers,
         .header_count = 2,
+        .epoch = 9,
     };
 
     (void)state;
@@ -73,13 +74,31 @@ static void test_format_prints_every_field(void **state)
     print_one("%k{hex} %v{base64}", &message, "6b01 aGVsbG8=");
     print_one("%V{big16}", &(struct spate_message){ .value_size = 0x4142 }, "AB");
     print_one("%V{little32}", &(struct spate_message){ .value_size = 0x44434241 }, "ABCD");
+    print_one("%e %i", &message, "9 7");
+    print_one("%k{json} %v{json}", &message, "\"k\\u0001\" \"hello\"");
+    print_one("%v{json}%k{json}",
+              &(struct spate_message){ .value = "\xff", .value_size = 1 },
+              "{\"$bin\":\"/w==\"}null");
     print_one("", &message, "");
+}
+
+static void test_format_dates_are_utc(void **state)
+{
+    static const struct spate_message message = { .timestamp_ms = 1700000000123 };
+
+    (void)state;
+    print_one("%d", &message, "2023-11-14T22:13:20.123Z");
+    print_one("%d{%F}|%d{strftime[%H:%M]}", &message, "2023-11-14|22:13");
+    print_one("%d", &(struct spate_message){ .timestamp_ms = -1 }, "1969-12-31T23:59:59.999Z");
 }
 
 static void test_format_illegal_text_is_refused(void **state)
 {
-    static const char *const bad[] = { "%",         "%x",      "\\",   "\\q",      "\\x4",   "%v{",
-                                       "%v{big32}", "%V{hex}", "%V{}", "%V{big32", "%p{utf}" };
+    static const char *const bad[] = {
+        "%",       "%x",       "\\",       "\\q",     "\\x4", "%v{",  "%v{big32}",
+        "%V{hex}", "%V{}",     "%V{big32", "%p{utf}", "%d{",  "%d{}", "%d{strftime[]}",
+        "%t{hex}", "%h{json}", "%V{json}"
+    };
 
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -92,10 +111,25 @@ static void test_format_illegal_text_is_refused(void **state)
 
 static void test_format_unreadable_is_named(void **state)
 {
-    static const char *const bad[] = { "%t%v\\n",    "%h",  "%k%v", "%v%k\\n",
-                                       "%v{hex}\\n", "\\n", "%o",   "%v %v\\n" };
-    static const char *const good[] = { "%v",          "%v\\n",      "%k\\t%v\\n",
-                                        "%V{big32}%v", "%K %k%V %v", "%p %T %K{byte}%k%v\\n" };
+    static const char *const bad[] = { "%t%v\\n",
+                                       "%h",
+                                       "%k%v",
+                                       "%v%k\\n",
+                                       "%d %v\\n",
+                                       "\\n",
+                                       "%o",
+                                       "%v %v\\n",
+                                       "%e %v",
+                                       "%i:%v",
+                                       "%V{big32}%v{hex}%k\\n" };
+    static const char *const good[] = { "%v",
+                                        "%v\\n",
+                                        "%k\\t%v\\n",
+                                        "%V{big32}%v",
+                                        "%K %k%V %v",
+                                        "%p %T %K{byte}%k%v\\n",
+                                        "%t %h %v{hex}\\n",
+                                        "%k{json}:%v{base64}\\n" };
 
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -179,7 +213,7 @@ static void round_trip(const char *text, bool separable)
             .value_size = samples[i].value_size,
             .timestamp_ms = 77,
         };
-        format_print(&format, &message, collect);
+        format_print(&format, &message, i + 1, collect);
     }
     for (size_t step = 1; step < 70; step += 17) {
         read_back(&format, samples, step);
@@ -239,6 +273,86 @@ static void test_format_bad_numbers_are_malformed(void **state)
     assert_int_equal(read_text("%p|%v\\n", "7|abc\n", false, &record), 0);
     assert_int_equal(record.partition, 7);
     assert_int_equal(read_text("[%v]", "(abc]", false, &record), SPATE_ERR_MALFORMED);
+}
+
+/* ---- codings --------------------------------------------------------------------------------- */
+
+static int decode_text(const char *text,
+                       const char *input,
+                       struct format_scratch *scratch,
+                       struct format_record *record)
+{
+    struct format format = parse(text);
+    size_t used = 0;
+    int rv = format_read(&format, (const uint8_t *)input, strlen(input), true, record, &used);
+
+    if (rv == 0) {
+        rv = format_decode(&format, scratch, record);
+    }
+    format_deinit(&format);
+    return rv;
+}
+
+static void test_format_codings_are_read(void **state)
+{
+    struct format_scratch scratch;
+    struct format_record record;
+
+    (void)state;
+    format_scratch_init(&scratch);
+    assert_int_equal(decode_text("%k{hex} %v{base64}\\n", "00fF aGVsbG8=\n", &scratch, &record), 0);
+    assert_int_equal(record.key_size, 2);
+    assert_memory_equal(record.key, "\x00\xff", 2);
+    assert_int_equal(record.value_size, 5);
+    assert_memory_equal(record.value, "hello", 5);
+    assert_int_equal(
+        decode_text("%k{json}:%v{json}\\n", "null:\"a\\nb\\u0000\"\n", &scratch, &record), 0);
+    assert_null(record.key);
+    assert_int_equal(record.value_size, 4);
+    assert_memory_equal(record.value, "a\nb\0", 4);
+    assert_int_equal(decode_text("%v{json}", "{\"$bin\":\"/w==\"}", &scratch, &record), 0);
+    assert_memory_equal(record.value, "\xff", 1);
+    assert_int_equal(decode_text("%k %v{hex}\\n", "a \n", &scratch, &record), 0);
+    assert_non_null(record.value); /* empty, which is not none */
+    assert_int_equal(record.value_size, 0);
+    format_scratch_deinit(&scratch);
+}
+
+static void test_format_wrong_codings_are_malformed(void **state)
+{
+    static const char *const bad[][2] = { { "%v{hex}", "abc" },   { "%v{hex}", "0g" },
+                                          { "%v{base64}", "a" },  { "%v{json}", "\"a" },
+                                          { "%v{json}", "1" },    { "%v{json}", "{\"a\":1}" },
+                                          { "%h|%v", "plain|v" }, { "%h|%v", "=1|v" } };
+    struct format_scratch scratch;
+    struct format_record record;
+
+    (void)state;
+    format_scratch_init(&scratch);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_int_equal(decode_text(bad[i][0], bad[i][1], &scratch, &record), SPATE_ERR_MALFORMED);
+    }
+    format_scratch_deinit(&scratch);
+}
+
+static void test_format_topics_and_headers_are_read(void **state)
+{
+    struct format_scratch scratch;
+    struct format_record record;
+
+    (void)state;
+    format_scratch_init(&scratch);
+    assert_int_equal(decode_text("%t|%h|%v\\n", "orders|a=1,b=x=y,c=|hi\n", &scratch, &record), 0);
+    assert_int_equal(record.topic_size, 6);
+    assert_memory_equal(record.topic, "orders", 6);
+    assert_int_equal(record.header_count, 3);
+    assert_int_equal(record.headers[1].name_size, 1);
+    assert_int_equal(record.headers[1].value_size, 3);
+    assert_memory_equal(record.headers[1].value, "x=y", 3);
+    assert_int_equal(record.headers[2].value_size, 0);
+    assert_int_equal(decode_text("%h|%v\\n", "|hi\n", &scratch, &record), 0);
+    assert_int_equal(record.header_count, 0);
+    format_scratch_deinit(&scratch);
 }
 
 /* ---- values of call -------------------------------------------------------------------------- */
@@ -321,6 +435,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_format_prints_every_field),
+        cmocka_unit_test(test_format_dates_are_utc),
+        cmocka_unit_test(test_format_codings_are_read),
+        cmocka_unit_test(test_format_wrong_codings_are_malformed),
+        cmocka_unit_test(test_format_topics_and_headers_are_read),
         cmocka_unit_test(test_format_illegal_text_is_refused),
         cmocka_unit_test(test_format_unreadable_is_named),
         cmocka_unit_test(test_format_round_trip_keeps_any_bytes),

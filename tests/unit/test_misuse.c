@@ -1,5 +1,5 @@
-/* Wrong arguments of the public API: an error that says what is wrong, never a crash. Nobody listens
- * at the client's address: what is refused needs no server. */
+/* Wrong arguments of the public API: an error that says what is wrong, never a crash. Nobody
+ * listens at the client's address: what is refused needs no server. */
 #include "spate/spate.h"
 
 #include <setjmp.h>

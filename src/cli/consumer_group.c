@@ -1,0 +1,184 @@
+/* spate group: list, delete. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/output.h"
+#include "cli/several.h"
+#include "cli/value.h"
+
+/* ---- list ------------------------------------------------------------------------------------ */
+
+static bool holds(const json_t *numbers, int64_t number)
+{
+    for (size_t i = 0; i < json_array_size(numbers); i++) {
+        if (json_integer_value(json_array_get(numbers, i)) == number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Adds what another node's answer (taken) knows of the coordinators that are missing so far. */
+static void merge(json_t *result, json_t *answer)
+{
+    const json_t *missing = json_object_get(result, "missing");
+    const json_t *missing_there = json_object_get(answer, "missing");
+    const json_t *groups = json_object_get(answer, "groups");
+    json_t *still = json_array();
+
+    for (size_t i = 0; i < json_array_size(groups); i++) {
+        json_t *entry = json_array_get(groups, i);
+        if (holds(missing, value_number(entry, "coordinator"))) {
+            (void)json_array_append(json_object_get(result, "groups"), entry);
+        }
+    }
+    for (size_t i = 0; i < json_array_size(missing); i++) {
+        json_t *number = json_array_get(missing, i);
+        if (holds(missing_there, json_integer_value(number))) {
+            (void)json_array_append(still, number);
+        }
+    }
+    (void)json_object_set_new(result, "missing", still);
+    json_decref(answer);
+}
+
+/* Asks the other nodes for the groups of coordinators that the first one has no replica of. */
+static void ask_others(struct cli *cli, json_t *result)
+{
+    json_t *info = NULL;
+
+    if (json_array_size(json_object_get(result, "missing")) == 0 ||
+        call_json(cli, "cluster.info", NULL, &info) != 0) {
+        return;
+    }
+    const json_t *nodes = json_object_get(info, "nodes");
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        const json_t *node = json_array_get(nodes, i);
+        const char *address = json_string_value(json_object_get(node, "address"));
+        json_t *answer = NULL;
+        if (json_array_size(json_object_get(result, "missing")) > 0 && address != NULL &&
+            !json_is_false(json_object_get(node, "alive")) &&
+            call_node(cli, address, "group.list", &answer) == 0) {
+            merge(result, answer);
+        }
+    }
+    json_decref(info);
+}
+
+static int by_name(const void *left, const void *right)
+{
+    return strcmp(value_text(*(json_t *const *)left, "group"),
+                  value_text(*(json_t *const *)right, "group"));
+}
+
+/* The groups in order of their names, whichever nodes they came from. */
+static json_t *sorted(const json_t *groups)
+{
+    size_t count = json_array_size(groups);
+    json_t **entries = calloc(count + 1, sizeof(json_t *));
+    json_t *result = json_array();
+
+    for (size_t i = 0; entries != NULL && i < count; i++) {
+        entries[i] = json_array_get(groups, i);
+    }
+    if (entries != NULL) {
+        qsort(entries, count, sizeof(json_t *), by_name);
+    }
+    for (size_t i = 0; entries != NULL && i < count; i++) {
+        (void)json_array_append(result, entries[i]);
+    }
+    free(entries);
+    return result;
+}
+
+static void print_groups(const json_t *groups)
+{
+    struct table table = {
+        .columns = 5, .headings = { "GROUP", "STATE", "MEMBERS", "GENERATION", "COORDINATOR" }
+    };
+
+    for (size_t i = 0; i < json_array_size(groups); i++) {
+        const json_t *entry = json_array_get(groups, i);
+        table_text(&table, value_text(entry, "group"));
+        table_text(&table, value_text(entry, "state"));
+        table_number(&table, value_number(entry, "members"));
+        table_number(&table, value_number(entry, "generation"));
+        table_number(&table, value_number(entry, "coordinator"));
+    }
+    table_print(&table);
+}
+
+int command_group_list(struct cli *cli, int argc, char **argv)
+{
+    struct option_parser parser = { 0 };
+    json_t *result = NULL;
+
+    if (next_option(cli, &parser, argc, argv) != -1) {
+        return EXIT_USAGE;
+    }
+    if (optind != argc) {
+        return usage_error(cli, "no arguments are needed");
+    }
+    int code = connect_client(cli);
+    if (code != 0) {
+        return code;
+    }
+    int rv = call_json(cli, "group.list", NULL, &result);
+    if (rv != 0) {
+        return tell_failure(cli, rv, NULL);
+    }
+    ask_others(cli, result);
+    size_t missing = json_array_size(json_object_get(result, "missing"));
+    (void)json_object_set_new(result, "groups", sorted(json_object_get(result, "groups")));
+    if (cli->json) {
+        out_json(json_incref(result));
+    } else {
+        print_groups(json_object_get(result, "groups"));
+    }
+    json_decref(result);
+    if (missing > 0) {
+        tell("%zu coordinators could not be asked: the groups of these are not listed", missing);
+    }
+    return missing > 0 ? EXIT_PARTIAL : EXIT_OK;
+}
+
+/* ---- delete ---------------------------------------------------------------------------------- */
+
+int command_group_delete(struct cli *cli, int argc, char **argv)
+{
+    struct option_parser parser = { 0 };
+    struct tally tally = { 0 };
+    bool yes = false;
+    int option;
+    int code = 0;
+
+    while ((option = next_option(cli, &parser, argc, argv)) != -1) {
+        if (option != 'y') {
+            return EXIT_USAGE;
+        }
+        yes = true;
+    }
+    if (optind == argc) {
+        return usage_error(cli, "a name is needed");
+    }
+    if (!yes) {
+        code = confirm_deletion(cli, "all committed offsets", argc - optind, argv + optind);
+    }
+    if (code == 0) {
+        code = connect_client(cli);
+    }
+    if (code != 0) {
+        return code;
+    }
+    for (int i = optind; i < argc; i++) {
+        json_t *result = NULL;
+        int rv = call_json(cli, "group.delete", json_pack("{ss}", "group", argv[i]), &result);
+        if (rv == 0) {
+            note(cli, "group %s deleted", argv[i]);
+        }
+        tally_add(cli, &tally, argv[i], rv);
+        json_decref(result);
+    }
+    return tally_end(cli, &tally, "groups");
+}

@@ -1,0 +1,24 @@
+/* How long consume -e waits for records that must come: as long as a call may take (--timeout).
+ * Then it says which partitions have no leader. */
+#ifndef SPATE_CLI_PATIENCE_H
+#define SPATE_CLI_PATIENCE_H
+
+#include "cli/topic_list.h"
+
+struct patience {
+    uint64_t since_us; /* the last record */
+    int64_t wait_ms;   /* silence that is borne; what is left of --timeout is for the question */
+    int64_t ask_ms;
+};
+
+void patience_begin(struct patience *patience, const struct cli *cli);
+
+/* A record came. */
+void patience_renew(struct patience *patience);
+
+/* 0 while there is hope, else EXIT_TIMEOUT after a message. */
+int patience_check(const struct patience *patience,
+                   struct cli *cli,
+                   const struct topic_list *topics);
+
+#endif /* SPATE_CLI_PATIENCE_H */

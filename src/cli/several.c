@@ -1,0 +1,56 @@
+/* Several names in one command. */
+#include "cli/several.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "cli/output.h"
+
+void tally_add(struct cli *cli, struct tally *tally, const char *name, int code)
+{
+    json_t *entry = json_pack("{ss}", "name", name);
+
+    if (tally->results == NULL) {
+        tally->results = json_array();
+    }
+    if (code == 0) {
+        tally->done += 1;
+    } else {
+        tally->failed += 1;
+        tally->last_code = tell_failure(cli, code, name);
+        (void)json_object_set_new(entry, "error", json_string(spate_error_name(code)));
+    }
+    (void)json_array_append_new(tally->results, entry);
+}
+
+int tally_end(struct cli *cli, struct tally *tally, const char *key)
+{
+    if (cli->json) {
+        out_json(json_pack("{sO}", key, tally->results));
+    }
+    json_decref(tally->results);
+    tally->results = NULL;
+    if (tally->failed == 0) {
+        return EXIT_OK;
+    }
+    return tally->done > 0 ? EXIT_PARTIAL : tally->last_code;
+}
+
+int confirm_deletion(struct cli *cli, const char *consequence, int count, char **names)
+{
+    char answer[8] = "";
+
+    if (isatty(STDIN_FILENO) != 1) {
+        return usage_error(cli, "this deletes %s: add --yes", consequence);
+    }
+    fprintf(stderr, "Delete");
+    for (int i = 0; i < count; i++) {
+        fprintf(stderr, " %s", names[i]);
+    }
+    fprintf(stderr, " with %s? [y/N] ", consequence);
+    if (fgets(answer, sizeof answer, stdin) == NULL || (answer[0] != 'y' && answer[0] != 'Y')) {
+        note(cli, "nothing was deleted");
+        return EXIT_FAILED;
+    }
+    return 0;
+}

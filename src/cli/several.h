@@ -1,0 +1,28 @@
+/* Several names in one command: asked about before, counted after. */
+#ifndef SPATE_CLI_SEVERAL_H
+#define SPATE_CLI_SEVERAL_H
+
+#include <jansson.h>
+
+#include "cli/cli.h"
+
+/* What became of each name, for the exit code and for --json. Zero-initialise. */
+struct tally {
+    json_t *results;
+    int done;
+    int failed;
+    int last_code;
+};
+
+/* Notes the outcome for one name; a failure is told. */
+void tally_add(struct cli *cli, struct tally *tally, const char *name, int code);
+
+/* With --json prints {KEY: [{"name", "error" if it failed}]}. The exit code: 0 all, 7 some, else
+ * that of the last failure. Gives the results back. */
+int tally_end(struct cli *cli, struct tally *tally, const char *key);
+
+/* Asks on the terminal "Delete NAME... with CONSEQUENCE?"; without a terminal --yes is the only
+ * way. 0, or an exit code after a message. */
+int confirm_deletion(struct cli *cli, const char *consequence, int count, char **names);
+
+#endif /* SPATE_CLI_SEVERAL_H */

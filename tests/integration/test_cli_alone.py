@@ -1,0 +1,387 @@
+#!/usr/bin/env python3
+"""`spate` without a cluster: contexts, settings, words that are nearly right, shells, the manual
+page, and servers that are not what they should be."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+import msgpack
+
+import cluster
+import rpc
+
+TOPICS = 10000
+
+
+class FakeServer:
+    """Listens, and answers `answers[method]`, a value or a function of the request's fields; what
+    it does not know it never answers."""
+
+    def __init__(self, answers):
+        self.answers = answers
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        self.open = []
+        self.sending = threading.Lock()
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.open.append(connection)
+            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def serve(self, connection):
+        requests = msgpack.Unpacker(raw=False)
+        try:
+            while data := connection.recv(65536):
+                requests.feed(data)
+                for _, msgid, method, params in requests:
+                    arguments = (connection, msgid, self.answers.get(method), params)
+                    threading.Thread(target=self.answer, args=arguments, daemon=True).start()
+        except OSError:
+            pass
+
+    def answer(self, connection, msgid, answer, params):
+        try:
+            answer = answer(params[0]) if callable(answer) else answer
+            if answer is not None:
+                with self.sending:
+                    connection.sendall(msgpack.packb([1, msgid, None, answer]))
+        except OSError:
+            pass
+
+    def close(self):
+        self.listener.close()
+        for connection in self.open:
+            connection.close()
+
+
+class AloneTest(unittest.TestCase):
+    def setUp(self):
+        self.home = tempfile.mkdtemp(prefix="spate-test-")
+        self.addCleanup(shutil.rmtree, self.home)
+
+    def run_spate(self, code, *arguments, **variables):
+        own = {name: value for name, value in os.environ.items() if not name.startswith("SPATE_")}
+        own.pop("XDG_CONFIG_HOME", None)
+        own.pop("NO_COLOR", None)
+        done = subprocess.run(
+            [cluster.SPATE, *arguments],
+            env={**own, "HOME": self.home, "LC_ALL": "C.UTF-8", **variables},
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False, text=True,
+        )
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        return done.stdout, done.stderr
+
+    def json(self, *arguments, **variables):
+        return json.loads(self.run_spate(0, *arguments, "--json", **variables)[0])
+
+    # ---- contexts -------------------------------------------------------------------------------
+
+    def resolved(self, *arguments, **variables):
+        out, _ = self.run_spate(0, "context", "show", "--resolved", *arguments, **variables)
+        return {row[0]: tuple(row[1:]) for row in map(lambda l: l.split("\t"), out.splitlines())}
+
+    def test_contexts_are_made_used_and_forgotten(self):
+        self.run_spate(0, "context", "create", "dev", "-s", "h:1", "--timeout", "5s")
+        self.run_spate(0, "context", "create", "far", "-s", "f:2", "-X", "linger.ms=0")
+        path = os.path.join(self.home, ".config/spate/config.yaml")
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
+        self.assertEqual(
+            self.run_spate(0, "context", "ls")[0], "dev\tyes\th:1\nfar\tno\tf:2\n"
+        )
+        self.run_spate(0, "context", "use", "far")
+        self.assertEqual(self.run_spate(0, "context", "show")[0], "servers\tf:2\nlinger.ms\t0\n")
+        self.run_spate(1, "context", "create", "far")
+        self.run_spate(0, "context", "create", "far", "--replace", "-s", "g:3")
+        self.assertEqual(
+            self.json("context", "show", "far"),
+            {"name": "far", "current": True, "settings": {"servers": "g:3"}},
+        )
+        out, _ = self.run_spate(7, "context", "rm", "far", "none", "--json")
+        self.assertEqual(json.loads(out)["contexts"][1]["error"], "NOT_FOUND")
+        self.assertEqual([c["name"] for c in self.json("context", "list")["contexts"]], ["dev"])
+        self.run_spate(3, "context", "use", "far")
+        self.run_spate(3, "context", "show")
+
+    def test_flag_beats_environment_beats_context_beats_default(self):
+        self.run_spate(0, "context", "create", "dev", "-s", "c:1", "--timeout", "5s")
+        values = self.resolved()
+        self.assertEqual(values["servers"], ("c:1", "context dev"))
+        self.assertEqual(values["context"], ("dev", "current in the file"))
+        self.assertEqual(values["quiet"], ("no", "default"))
+        values = self.resolved(SPATE_SERVERS="e:1", SPATE_CONTEXT="dev", NO_COLOR="1")
+        self.assertEqual(values["servers"], ("e:1", "environment SPATE_SERVERS"))
+        self.assertEqual(values["timeout"], ("5s", "context dev"))
+        self.assertEqual(values["color"], ("never", "environment NO_COLOR"))
+        values = self.resolved("-s", "f:1", SPATE_SERVERS="e:1")
+        self.assertEqual(values["servers"], ("f:1", "flag"))
+        elsewhere = os.path.join(self.home, "elsewhere")
+        self.assertEqual(self.resolved(XDG_CONFIG_HOME=elsewhere)["servers"][1], "default")
+
+    def test_what_is_resolved_is_what_is_used(self):
+        server = FakeServer({"topic.list": {"topics": []}})
+        self.addCleanup(server.close)
+        self.run_spate(0, "context", "create", "fake", "-s", server.address, "-X", "json=yes")
+        self.assertEqual(self.run_spate(0, "topic", "list")[0], '{"topics":[]}\n')
+        self.assertEqual(self.run_spate(0, "topic", "list", SPATE_JSON="no")[0], "")
+        _, errors = self.run_spate(4, "topic", "list", SPATE_SERVERS="127.0.0.1:1")
+        self.assertIn("127.0.0.1:1", errors)
+        self.run_spate(0, "topic", "list", "-s", server.address, SPATE_SERVERS="127.0.0.1:1")
+
+    def test_wrong_files_and_names_are_told_and_do_not_stop_repair(self):
+        path = os.path.join(self.home, "c.yaml")
+        with open(path, "w", encoding="utf-8") as handle:
+            handle.write("contexts:\n  dev:\n    server: h:1\n")
+        _, errors = self.run_spate(2, "topic", "list", SPATE_CONFIG=path)
+        self.assertIn("c.yaml:3: there is no setting server: did you mean 'servers'?", errors)
+        self.run_spate(0, "version", SPATE_CONFIG=path)
+        self.run_spate(
+            0, "context", "edit", SPATE_CONFIG=path, EDITOR="sed -i s/server:/servers:/"
+        )
+        self.assertIn("h:1", self.run_spate(0, "context", "ls", SPATE_CONFIG=path)[0])
+        self.run_spate(1, "context", "edit", SPATE_CONFIG=path, EDITOR="false")
+        _, errors = self.run_spate(2, "topic", "list", "--context", "dav", SPATE_CONFIG=path)
+        self.assertIn("did you mean 'dev'?", errors)
+
+    # ---- words ----------------------------------------------------------------------------------
+
+    def test_slips_are_named(self):
+        for arguments, answer in (
+            (["tpic"], "did you mean 'topic'?"),
+            (["topic", "creat"], "did you mean 'topic create'?"),
+            (["consume", "t", "--formt=x"], "did you mean '--format'?"),
+            (["topic", "list", "--srvers", "x"], "did you mean '--servers'?"),
+            (["-X", "linger.m=1", "topic", "list"], "did you mean 'linger.ms'?"),
+            (["--jsn", "topic", "list"], "did you mean '--json'?"),
+            (["produce", "t", "--f"], "--f may mean"),
+            (["produce", "-p"], "-p needs a value"),
+            (["produce", "--json=x"], "--json takes no value"),
+            (["produce", "--set=linger.ms=1", "-y"], "no option '-y'"),
+            (["topic"], "topic what?"),
+        ):
+            out, errors = self.run_spate(2, *arguments)
+            self.assertEqual(out, "")
+            self.assertIn(answer, errors)
+
+    # ---- shells and the manual ------------------------------------------------------------------
+
+    def candidates(self, *words):
+        out, errors = self.run_spate(0, "generate", "candidates", "--", *words)
+        self.assertEqual(errors, "")
+        return [line.split("\t")[0] for line in out.splitlines()]
+
+    def test_candidates_come_from_the_table(self):
+        self.run_spate(0, "context", "create", "dev")
+        for words, expected in (
+            (["clu"], ["cluster"]),
+            (["group", "d"], ["describe", "delete"]),
+            (["-q", "group", "de"], ["describe", "delete"]),
+            (["consume", "t", "--un"], ["--until"]),
+            (["consume", "--until", ""], ["start", "end"]),
+            (["consume", "--", "--un"], []),
+            (["produce", "-z", "l"], ["lz4"]),
+            (["topic", "list", "--context", ""], ["dev"]),
+            (["context", "use", "d"], ["dev"]),
+            (["context", "use", "dev", ""], []),
+            (["-X", "fetch.w"], ["fetch.wait.ms="]),
+            (["generate", "completion", ""], ["bash", "zsh", "fish"]),
+            (["help", "to"], ["topic"]),
+            (["topic", "list", "x", ""], []),
+        ):
+            self.assertEqual(self.candidates(*words), expected, words)
+        self.assertIn("--yes", self.candidates("topic", "rm", "--"))
+        self.assertIn("--servers", self.candidates("--"))
+
+    def test_candidates_do_not_wait_for_a_server_that_hangs(self):
+        server = FakeServer({})
+        self.addCleanup(server.close)
+        started = time.monotonic()
+        self.assertEqual(self.candidates("-s", server.address, "consume", ""), [])
+        self.assertLess(time.monotonic() - started, 2)
+
+    def test_bash_completes_with_names_from_the_cluster(self):
+        server = FakeServer({"topic.list": {"topics": [{"name": "orders"}, {"name": "lines"}]}})
+        self.addCleanup(server.close)
+        words = f"{cluster.SPATE} -s {server.address} consume o"
+        script = (
+            f"source <({cluster.SPATE} generate completion bash)\n"
+            f"COMP_WORDS=({words}); COMP_CWORD=4; _spate; echo \"${{COMPREPLY[*]}}\"\n"
+        )
+        done = subprocess.run(
+            ["bash", "-c", script], capture_output=True, check=True, text=True,
+            env={"PATH": os.environ["PATH"], "HOME": self.home},
+        )
+        self.assertEqual((done.stdout, done.stderr), ("orders\n", ""))
+
+    def test_scripts_are_valid_where_the_shell_is_there(self):
+        for shell in ("bash", "zsh", "fish"):
+            script, _ = self.run_spate(0, "generate", "completion", shell)
+            self.assertIn("generate candidates", script)
+            if shutil.which(shell):
+                subprocess.run([shell, "-n"], input=script, check=True, text=True)
+        self.run_spate(2, "generate", "completion", "tcsh")
+
+    def test_document_names_every_command_option_and_variable(self):
+        path = os.path.join(os.path.dirname(__file__), "../../docs/cli.md")
+        with open(path, encoding="utf-8") as handle:
+            document = handle.read()
+        answer = self.json("help")
+        for entry in answer["commands"]:
+            self.assertIn(f"`spate {entry['name']}", document)
+            for option in entry["options"] + answer["global_options"]:
+                self.assertIn(f"--{option['name']}", document, entry["name"])
+        for code in answer["exit_codes"]:
+            self.assertIn(f"\n| {code['code']} | ", document)
+        variables = set(re.findall(r"SPATE_[A-Z_]+[A-Z]", self.run_spate(0, "generate", "man")[0]))
+        self.assertEqual(variables - set(re.findall(r"SPATE_[A-Z_]+[A-Z]", document)), set())
+
+    def test_manual_is_valid_and_complete(self):
+        page, _ = self.run_spate(0, "generate", "man")
+        for entry in self.json("help")["commands"]:
+            self.assertIn(f".SS spate {entry['name']}\n", page)
+        if shutil.which("groff") is None:
+            cluster.missing("groff")
+        done = subprocess.run(
+            ["groff", "-man", "-ww", "-Tutf8", "-P-cbou"], input=page, capture_output=True,
+            check=True, text=True,
+        )
+        self.assertEqual(done.stderr, "")
+        self.assertIn(r"spate consume orders -o @-1h -f '%p:%o %k=%v\n'", done.stdout)
+        self.assertIn("SPATE_FETCH_WAIT_MS", done.stdout)
+
+    # ---- servers --------------------------------------------------------------------------------
+
+    def test_consume_until_leaves_a_partition_at_its_bound(self):
+        """Partition 0 is endless, partition 1 has no record before the reader has waited."""
+        fetched = {0: 0, 1: 0}
+        more = threading.Event()
+
+        def fetch(fields):
+            partition, offset = fields["partition"], fields["offset"]
+            fetched[partition] += 1
+            batch = bytearray(rpc.encode_batch([b"x"]))
+            struct.pack_into(">q", batch, 0, offset)  # outside of the batch's checksum
+            struct.pack_into(">i", batch, 12, 1)
+            if partition == 1 and not more.wait(0.5):
+                batch = b""
+            answer = {"high_watermark": offset + 9, "log_start": 0, "end_offset": offset + 9}
+            return {**answer, "records": bytes(batch)}
+
+        server = FakeServer({"fetch": fetch, "offsets": {"offset": 0}})
+        self.addCleanup(server.close)
+        partitions = [
+            {"partition": p, "leader": 1, "leader_address": server.address, "epoch": 1}
+            for p in (0, 1)
+        ]
+        topic = {"name": "t", "id": 7, "partitions": [{**p, "replicas": [1]} for p in partitions]}
+        nodes = [{"id": 1, "address": server.address}]
+        server.answers["metadata"] = {"controller": 1, "nodes": nodes, "topics": [topic]}
+        reader = subprocess.Popen(
+            [cluster.SPATE, "consume", "t", "-s", server.address, "--until", "3", "-f", r"%p\n"],
+            stdout=subprocess.PIPE, env={"HOME": self.home},
+        )
+        self.assertEqual([reader.stdout.readline() for _ in range(3)], [b"0\n"] * 3)
+        cluster.wait_for("two more looks at partition 1", lambda: fetched[1] > 2)
+        more.set()
+        self.assertEqual(reader.communicate(timeout=10)[0], b"1\n" * 3)
+        self.assertLess(fetched[0], 20, "read on behind its bound")
+
+    def test_ten_thousand_topics_are_listed_quickly(self):
+        topics = [
+            {"name": f"topic-{i:05}", "id": i, "partitions": 1, "replicas": 3}
+            for i in range(TOPICS)
+        ]
+        server = FakeServer({"topic.list": {"topics": topics}})
+        self.addCleanup(server.close)
+        for options in ([], ["--json"]):
+            started = time.monotonic()
+            out, _ = self.run_spate(0, "topic", "list", "-s", server.address, *options)
+            self.assertLess(time.monotonic() - started, 2)
+            self.assertEqual(out.count("topic-"), TOPICS)
+
+    def test_commands_end_in_time_though_a_server_hangs(self):
+        server = FakeServer({})
+        self.addCleanup(server.close)
+        for command in (
+            ["topic", "create", "t"],
+            ["topic", "rm", "t", "-y"],
+            ["topic", "list"],
+            ["consume", "t", "-e"],
+            ["produce", "t"],
+            ["offsets", "t"],
+            ["group", "list"],
+            ["group", "seek", "g", "--to", "end"],
+            ["cluster", "health"],
+            ["ping"],
+        ):
+            started = time.monotonic()
+            out, errors = self.run_spate(6, *command, "-s", server.address, "--timeout", "1s")
+            self.assertLess(time.monotonic() - started, 2.5, command)
+            if command != ["ping"]:
+                self.assertEqual(out, "")
+                self.assertIn("TIMEOUT", errors)
+
+    def test_topic_create_without_leaders_ends_within_the_timeout(self):
+        topic = {"name": "t", "id": 7, "partitions": [{"partition": 0, "leader": -1}]}
+        server = FakeServer(
+            {"topic.create": {"name": "t", "id": 7}, "metadata": {"nodes": [], "topics": [topic]}}
+        )
+        self.addCleanup(server.close)
+        started = time.monotonic()
+        self.run_spate(6, "topic", "create", "t", "-s", server.address, "--timeout", "1500ms")
+        self.assertLess(time.monotonic() - started, 2.5)
+
+    def test_wrong_addresses_say_what_to_do(self):
+        for address, code, words in (
+            ("127.0.0.1:1", 4, "is spated running there, and is the address right?"),
+            ("no-such-host.invalid:7700", 4, "is the address right?"),
+            ("a b", 2, "host:port,host:port"),
+            ("h:99999", 2, "host:port,host:port"),
+        ):
+            out, errors = self.run_spate(code, "topic", "list", "-s", address)
+            self.assertEqual(out, "")
+            self.assertIn(words, errors)
+            self.assertIn(address, errors)
+
+    def test_colour_is_for_terminals_that_want_it(self):
+        for variables, coloured in (
+            ({}, True), ({"NO_COLOR": "1"}, False), ({"SPATE_COLOR": "never"}, False),
+        ):
+            master, slave = os.openpty()
+            environment = {"PATH": os.environ["PATH"], "HOME": self.home, **variables}
+            subprocess.run(
+                [cluster.SPATE, "topic", "list", "-s", "127.0.0.1:1", "--timeout", "100ms"],
+                env=environment, stderr=slave, check=False,
+            )
+            text = os.read(master, 65536)
+            os.close(master)
+            os.close(slave)
+            self.assertEqual(b"\x1b[31m" in text, coloured, text)
+
+    def test_help_goes_to_a_closed_pipe_silently(self):
+        reader, writer = os.pipe()
+        os.close(reader)
+        for command in (["help"], ["generate", "man"], ["consume", "-h"]):
+            done = subprocess.run(
+                [cluster.SPATE, *command], stdout=writer, stderr=subprocess.PIPE, check=False
+            )
+            self.assertEqual((done.returncode, done.stderr), (0, b""))
+        os.close(writer)
+
+
+if __name__ == "__main__":
+    cluster.main()

@@ -1,0 +1,255 @@
+#!/usr/bin/env python3
+"""`spate group` against four real nodes, of which none has a replica of every coordinator."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+import unittest
+
+import cluster
+import rpc
+
+TOPIC = "orders"
+RECORDS = 10
+
+
+class CliGroupsTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.nodes = cluster.Cluster(4)
+        cls.nodes.__enter__()
+        cls.calls = rpc.Leaders([node.address for node in cls.nodes.nodes])
+        for topic in (TOPIC, "lines"):
+            cls.nodes.spate("topic", "create", topic, "-p", "2", "-r", "3")
+        for partition in ("0", "1"):
+            lines = "".join(f"line {i}\n" for i in range(RECORDS)).encode()
+            cls.nodes.spate("produce", TOPIC, "-p", partition, input=lines)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.calls.close()
+        cls.nodes.__exit__(None, None, None)
+
+    # ---- helpers --------------------------------------------------------------------------------
+
+    def run_spate(self, code, *arguments, **options):
+        done = self.nodes.run(*arguments, **options)
+        self.assertEqual(done.returncode, code, done.stderr.decode())
+        return done.stdout.decode(), done.stderr.decode()
+
+    def rows(self, *arguments):
+        return [line.split("\t") for line in self.nodes.spate(*arguments).decode().splitlines()]
+
+    def commit(self, group, offset, topic=TOPIC, partitions=(0, 1), **fields):
+        offsets = [{"topic": topic, "partition": p, "offset": offset} for p in partitions]
+        self.calls.call("group.commit", group=group, offsets=offsets, **fields)
+
+    def committed(self, group):
+        offsets = self.calls.call("group.committed", group=group)["offsets"]
+        return {(row["topic"], row["partition"]): row["offset"] for row in offsets}
+
+    def join(self, group):
+        """A member that owns all of the topic."""
+        fields = {"group": group, "topics": [TOPIC], "client": "till", "session_ms": 10000}
+        return self.calls.call("group.join", **fields)
+
+    # ---- list -----------------------------------------------------------------------------------
+
+    def test_list_names_the_groups_of_every_coordinator(self):
+        names = [f"listed-{i:02}" for i in range(40)]
+        for name in names:
+            self.commit(name, 1)
+        for node in self.nodes.nodes:
+            with rpc.Client(node.address) as client:
+                missing = client.call("group.list")["missing"]
+            if missing:
+                break
+        self.assertTrue(missing, "a node that knows all groups tests nothing")
+
+        def listed():
+            answer = self.nodes.spate_json("group", "list", "-s", node.address)
+            self.assertEqual(answer["missing"], [])
+            found = [entry["group"] for entry in answer["groups"]]
+            return [name for name in found if name in names]
+
+        # A replica that does not lead hears of the newest groups a heartbeat later.
+        cluster.wait_for("all groups in order", lambda: listed() == names, 5)
+        rows = self.rows("group", "ls", "-s", node.address)
+        self.assertIn(["listed-00", "empty", "0", "0"], [row[:4] for row in rows])
+
+    # ---- describe -------------------------------------------------------------------------------
+
+    def test_describe_shows_members_and_what_they_own(self):
+        member = self.join("described")["member"]
+        self.assertEqual(
+            self.rows("group", "describe", "described"), [[member, "till", "-", "orders:0,1"]]
+        )
+        answer = self.nodes.spate_json("group", "desc", "described")
+        self.assertEqual(answer["members"][0]["client"], "till")
+        self.assertNotIn("total_lag", answer)
+        self.calls.call("group.leave", group="described", member=member)
+
+    def test_describe_lag_knows_every_end_and_sums(self):
+        groups = [f"lag-{i}" for i in range(8)]  # on several coordinators
+        for group in groups:
+            self.commit(group, 3, partitions=(0,))
+            self.commit(group, 4, partitions=(1,))
+            self.commit(group, 0, topic="lines", partitions=(1,))
+            self.assertEqual(
+                self.rows("group", "describe", group, "--lag"),
+                [
+                    [TOPIC, "0", "3", "10", "7", "-"],
+                    [TOPIC, "1", "4", "10", "6", "-"],
+                    [TOPIC, "all", "7", "20", "13", "-"],
+                    ["lines", "1", "0", "0", "0", "-"],
+                    ["lines", "all", "0", "0", "0", "-"],
+                    ["all", "all", "7", "20", "13", "-"],
+                ],
+            )
+        self.assertEqual(self.nodes.spate_json("group", "desc", "lag-0", "--lag")["total_lag"], 13)
+
+    def test_describe_of_nothing_is_not_found(self):
+        out, errors = self.run_spate(3, "group", "describe", "nobody", "--json")
+        self.assertEqual(out, "")
+        self.assertIn("NOT_FOUND", errors)
+        self.run_spate(3, "group", "describe", "nobody", "--watch")
+
+    def watch(self, *arguments):
+        return self.nodes.popen(
+            "group", "describe", *arguments, "--watch",
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+
+    def test_watch_tells_changes_only(self):
+        self.commit("watched", 2)
+        watcher = self.watch("watched", "--lag")
+        first = [watcher.stdout.readline().split(b"\t") for _ in range(3)]
+        self.assertEqual([row[2] for row in first], [b"2", b"2", b"4"])
+        self.commit("watched", 5, partitions=(1,))
+        changed = [watcher.stdout.readline().split(b"\t") for _ in range(2)]
+        self.assertEqual([row[1:3] for row in changed], [[b"1", b"5"], [b"all", b"7"]])
+        watcher.send_signal(signal.SIGINT)
+        rest, errors = watcher.communicate(timeout=10)
+        self.assertEqual((watcher.returncode, rest), (130, b""), errors)
+
+    def test_watch_json_is_one_line_per_change(self):
+        self.commit("watched-json", 2)
+        watcher = self.watch("watched-json", "--lag", "--json")
+        self.assertEqual(json.loads(watcher.stdout.readline())["total_lag"], 16)
+        self.commit("watched-json", 10)
+        self.assertEqual(json.loads(watcher.stdout.readline())["total_lag"], 0)
+        watcher.send_signal(signal.SIGTERM)
+        self.assertEqual(watcher.communicate(timeout=10)[0], b"")
+
+    def test_watch_ends_when_its_reader_goes(self):
+        self.commit("watched-piped", 2)
+        watcher = self.watch("watched-piped", "--lag")
+        watcher.stdout.readline()
+        watcher.stdout.close()
+        self.assertEqual(watcher.wait(10), 0)
+        self.assertEqual(watcher.stderr.read().count(b"\n"), 1)
+        watcher.stderr.close()
+
+    def test_watch_redraws_on_a_terminal(self):
+        self.commit("watched-terminal", 2)
+        master, slave = os.openpty()
+        watcher = self.nodes.popen(
+            "group", "desc", "watched-terminal", "-lw", stdout=slave, stderr=subprocess.DEVNULL
+        )
+        os.close(slave)
+        text = b""
+        deadline = time.monotonic() + 10
+        while text.count(b"\x1b[H\x1b[J") < 2 and time.monotonic() < deadline:
+            text += os.read(master, 65536)
+        watcher.send_signal(signal.SIGINT)
+        self.assertEqual(watcher.wait(10), 130)
+        os.close(master)
+        self.assertGreaterEqual(text.count(b"\x1b[H\x1b[J"), 2)
+        self.assertIn(b"COMMITTED", text)
+
+    # ---- seek -----------------------------------------------------------------------------------
+
+    def seek(self, group, *arguments):
+        rows = self.rows("group", "seek", group, *arguments)
+        return {(row[0], int(row[1])): (row[2], row[3]) for row in rows}
+
+    def test_seek_moves_what_the_group_has(self):
+        self.commit("sought", 4)
+        self.assertEqual(
+            self.seek("sought", "--to", "start"),
+            {(TOPIC, 0): ("4", "0"), (TOPIC, 1): ("4", "0")},
+        )
+        self.assertEqual(self.committed("sought"), {(TOPIC, 0): 0, (TOPIC, 1): 0})
+        self.seek("sought", "--to", "end", "-t", f"{TOPIC}:1")
+        self.assertEqual(self.committed("sought"), {(TOPIC, 0): 0, (TOPIC, 1): 10})
+        self.seek("sought", "--to", "7", "-t", TOPIC)
+        self.assertEqual(self.committed("sought"), {(TOPIC, 0): 7, (TOPIC, 1): 7})
+        self.seek("sought", "--to", "99", "-t", f"{TOPIC}:0")
+        self.assertEqual(self.committed("sought")[(TOPIC, 0)], 10, "no further than the end")
+        self.seek("sought", "--to", "@-1h")
+        self.assertEqual(self.committed("sought"), {(TOPIC, 0): 0, (TOPIC, 1): 0})
+
+    def test_seek_dry_run_changes_nothing(self):
+        self.commit("dry", 4)
+        answer = self.nodes.spate_json("group", "seek", "dry", "--to", "end", "--dry-run")
+        self.assertEqual(
+            answer,
+            {
+                "group": "dry",
+                "dry_run": True,
+                "offsets": [
+                    {"topic": TOPIC, "partition": p, "before": 4, "after": 10} for p in (0, 1)
+                ],
+            },
+        )
+        self.assertEqual(self.committed("dry"), {(TOPIC, 0): 4, (TOPIC, 1): 4})
+
+    def test_seek_of_a_new_group_needs_a_topic(self):
+        self.run_spate(3, "group", "seek", "fresh", "--to", "start")
+        self.assertEqual(
+            self.seek("fresh", "--to", "end", "-t", f"{TOPIC}:0"), {(TOPIC, 0): ("-", "10")}
+        )
+        self.assertEqual(self.committed("fresh"), {(TOPIC, 0): 10})
+
+    def test_seek_under_a_member_is_refused(self):
+        member = self.join("busy")["member"]
+        out, errors = self.run_spate(1, "group", "seek", "busy", "--to", "end")
+        self.assertEqual(out, "")
+        self.assertIn("stop its members first", errors)
+        self.assertEqual(self.committed("busy"), {})
+        self.calls.call("group.leave", group="busy", member=member)
+
+    def test_seek_says_what_it_does_not_understand(self):
+        self.run_spate(2, "group", "seek", "g")
+        self.run_spate(2, "group", "seek", "g", "--to", "yesterday")
+        self.run_spate(2, "group", "seek", "g", "--to", "start", "-t", "orders:x")
+        self.run_spate(3, "group", "seek", "g", "--to", "start", "-t", "orders:7")
+        self.run_spate(3, "group", "seek", "g", "--to", "start", "-t", "nothing")
+
+    # ---- delete ---------------------------------------------------------------------------------
+
+    def test_delete_asks_and_counts(self):
+        self.commit("gone-1", 1)
+        self.commit("gone-2", 1)
+        self.run_spate(2, "group", "rm", "gone-1")
+        self.assertEqual(len(self.committed("gone-1")), 2)
+        self.run_spate(0, "group", "delete", "gone-1", "--yes")
+        self.assertEqual(self.committed("gone-1"), {})
+        out, _ = self.run_spate(7, "group", "rm", "gone-1", "gone-2", "-y", "--json")
+        self.assertEqual(
+            json.loads(out),
+            {"groups": [{"name": "gone-1", "error": "NOT_FOUND"}, {"name": "gone-2"}]},
+        )
+        self.run_spate(3, "group", "rm", "gone-1", "-y")
+
+    def test_delete_of_a_group_with_members_is_refused(self):
+        member = self.join("alive")["member"]
+        _, errors = self.run_spate(1, "group", "rm", "alive", "-y")
+        self.assertIn("members", errors)
+        self.calls.call("group.leave", group="alive", member=member)
+
+
+if __name__ == "__main__":
+    cluster.main()

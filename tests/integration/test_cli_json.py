@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""--json of every command against three real nodes: the fields that docs/cli.md promises are there,
+with their types, and no command is without a line here or there."""
+
+import json
+import os
+import re
+import unittest
+
+import cluster
+
+DOCUMENT = os.path.join(os.path.dirname(__file__), "../../docs/cli.md")
+NUMBER, TEXT, LIST, TRUTH, OBJECT = int, str, list, bool, dict
+NO_JSON = {"generate man"}  # roff is for one reader only
+
+TOPIC = {"name": TEXT, "partitions": NUMBER, "replicas": NUMBER, "id": NUMBER}
+ROW = {
+    "topic": TEXT, "partition": NUMBER, "committed": NUMBER, "committed_ms": NUMBER,
+    "end_offset": NUMBER, "lag": NUMBER,
+}
+CONTEXT = {"name": TEXT, "current": TRUTH, "settings": OBJECT}
+HEALTH = {
+    "healthy": TRUTH, "controller": TRUTH, "groups": TRUTH, "nodes_down": LIST,
+    "leaderless": LIST, "under_replicated": LIST, "replicas_opening": NUMBER,
+}
+
+# In order: each may build on what those before it did. Command, arguments, input, fields; a list
+# holds the fields of its elements, of which there must be one.
+CASES = (
+    ("topic create", ["t", "-p", "2"], None, {"topics": [{"name": TEXT}]}),
+    ("topic list", [], None, {"topics": [TOPIC]}),
+    (
+        "topic describe", ["t"], None,
+        {
+            "name": TEXT, "id": NUMBER,
+            "partitions": [
+                {
+                    "partition": NUMBER, "leader": NUMBER, "leader_address": TEXT,
+                    "epoch": NUMBER, "replicas": LIST, "log_start": NUMBER,
+                    "high_watermark": NUMBER,
+                }
+            ],
+        },
+    ),
+    ("produce", ["t", "-p", "0"], b"a\n", {"topic": TEXT, "partition": NUMBER, "offset": NUMBER}),
+    (
+        "consume", ["t", "-p", "0", "-e"], None,
+        {
+            "topic": TEXT, "partition": NUMBER, "offset": NUMBER, "timestamp": NUMBER,
+            "key": type(None), "value": TEXT, "headers": LIST,
+        },
+    ),
+    (
+        "offsets", ["t"], None,
+        {"topic": TEXT, "partitions": [{"partition": NUMBER, "start": NUMBER, "end": NUMBER}]},
+    ),
+    (
+        "offsets", ["t", "--at", "end"], None,
+        {"topic": TEXT, "partitions": [{"partition": NUMBER, "offset": NUMBER}]},
+    ),
+    (
+        "group seek", ["g", "--to", "end", "-t", "t:0"], None,
+        {
+            "group": TEXT, "dry_run": TRUTH,
+            "offsets": [
+                {"topic": TEXT, "partition": NUMBER, "before": type(None), "after": NUMBER}
+            ],
+        },
+    ),
+    (
+        "group list", [], None,
+        {
+            "groups": [
+                {
+                    "group": TEXT, "state": TEXT, "generation": NUMBER, "members": NUMBER,
+                    "coordinator": NUMBER,
+                }
+            ],
+            "missing": LIST,
+        },
+    ),
+    (
+        "group describe", ["g", "--lag"], None,
+        {
+            "group": TEXT, "state": TEXT, "generation": NUMBER, "members": LIST,
+            "partitions": [ROW], "total_lag": NUMBER,
+        },
+    ),
+    ("group delete", ["g", "--yes"], None, {"groups": [{"name": TEXT}]}),
+    ("topic delete", ["t", "--yes"], None, {"topics": [{"name": TEXT}]}),
+    (
+        "cluster info", [], None,
+        {
+            "cluster_id": TEXT, "controller": NUMBER,
+            "nodes": [{"id": NUMBER, "address": TEXT, "alive": TRUTH}],
+        },
+    ),
+    ("cluster health", [], None, HEALTH),
+    ("context create", ["c", "-s", "h:1"], None, CONTEXT),
+    ("context list", [], None, {"file": TEXT, "contexts": [CONTEXT]}),
+    ("context use", ["c"], None, {"current": TEXT}),
+    ("context show", ["c"], None, CONTEXT),
+    (
+        "context show", ["--resolved"], None,
+        {"settings": [{"key": TEXT, "value": TEXT, "origin": TEXT}]},
+    ),
+    ("context edit", [], None, {"file": TEXT, "contexts": NUMBER}),
+    ("context delete", ["c"], None, {"contexts": [{"name": TEXT}]}),
+    ("call", ["ping"], None, {}),
+    ("ping", [], None, {"servers": [{"server": TEXT, "ms": float}]}),
+    ("version", [], None, {"version": TEXT}),
+    (
+        "help", ["topic", "create"], None,
+        {
+            "commands": [
+                {"name": TEXT, "arguments": TEXT, "summary": TEXT, "options": LIST}
+            ],
+            "global_options": LIST, "exit_codes": LIST,
+        },
+    ),
+    ("generate completion", ["bash"], None, {"shell": TEXT, "script": TEXT}),
+    ("generate candidates", ["--", "to"], None, {"candidates": [{"word": TEXT, "help": TEXT}]}),
+)
+
+
+class CliJsonTest(unittest.TestCase):
+    def setUp(self):
+        os.environ["EDITOR"] = "true"
+
+    def check(self, value, fields, where):
+        self.assertIsInstance(value, dict, where)
+        for name, kind in fields.items():
+            self.assertIn(name, value, where)
+            if isinstance(kind, list):
+                self.assertTrue(value[name], f"{where}.{name} is empty")
+                for element in value[name]:
+                    self.check(element, kind[0], f"{where}.{name}")
+            else:
+                self.assertIs(type(value[name]), kind, f"{where}.{name}")
+
+    def test_every_command_has_its_fields(self):
+        with cluster.Cluster(3) as nodes:
+            for command, arguments, data, fields in CASES:
+                options = {"input": data} if data else {}
+                if command == "group list":  # the node that is asked hears of it a moment later
+                    cluster.wait_for("g", lambda: nodes.spate_json("group", "list")["groups"], 5)
+                done = nodes.run(*command.split(), "-Jq", *arguments, **options)
+                self.assertEqual(done.returncode, 0, (command, done.stderr))
+                lines = done.stdout.decode().splitlines()
+                self.assertEqual(len(lines), 1, command)
+                self.check(json.loads(lines[0]), fields, command)
+                self.assertEqual(done.stderr, b"", command)
+            listed = {entry["name"] for entry in nodes.spate_json("help")["commands"]}
+        self.assertEqual({case[0] for case in CASES} | NO_JSON, listed)
+
+    def test_errors_stay_text_on_stderr(self):
+        with cluster.Cluster(1) as nodes:
+            for command, code in (
+                (["topic", "describe", "none"], 3), (["consume", "none", "-e"], 3),
+                (["offsets", "none"], 3), (["group", "describe", "none"], 3),
+                (["call", "nothing"], 1), (["topic", "list", "--nothing"], 2),
+            ):
+                with_json, without = (nodes.run(*command, *more) for more in (["--json"], []))
+                self.assertEqual((with_json.returncode, without.returncode), (code, code), command)
+                self.assertEqual(with_json.stdout, b"")
+                self.assertEqual(with_json.stderr, without.stderr)
+                self.assertTrue(with_json.stderr.startswith(b"spate: "), with_json.stderr)
+
+    def test_document_names_every_field(self):
+        """docs/cli.md, section JSON: | `command` | `{"field": ..., ...}` |"""
+        with open(DOCUMENT, encoding="utf-8") as handle:
+            section = re.search(r"\n## JSON\n(.*?)\n## ", handle.read(), re.S)[1]
+        documented = {}
+        for command, text in re.findall(r"^\| `([a-z ]+)[^`|]*` \| (.*) \|$", section, re.M):
+            documented.setdefault(command.strip(), set()).update(re.findall(r'"(\w+)"', text))
+        for command, _, _, fields in CASES:
+            self.assertIn(command, documented)
+            missing = names_of(fields) - documented[command]
+            self.assertFalse(missing, f"{command}: docs/cli.md says nothing of {missing}")
+
+
+def names_of(fields):
+    names = set(fields)
+    for kind in fields.values():
+        if isinstance(kind, list):
+            names |= names_of(kind[0])
+    return names
+
+
+if __name__ == "__main__":
+    cluster.main()

@@ -1,0 +1,244 @@
+#!/usr/bin/env python3
+"""`spate produce` and `spate consume` against three real nodes: formats, bounds, several topics,
+JSON lines, and what happens when something is missing."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+import unittest
+
+import cluster
+
+MIB = 1024 * 1024
+
+
+class CliRecordsTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.nodes = cluster.Cluster(3)
+        cls.nodes.__enter__()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.nodes.__exit__(None, None, None)
+
+    def setUp(self):
+        self.topic = self.id().rsplit(".", 1)[-1].replace("test_", "")
+        self.nodes.spate("topic", "create", self.topic, "-p", "2", "-r", "3")
+
+    def run_spate(self, code, *arguments, **options):
+        done = self.nodes.run(*arguments, **options)
+        self.assertEqual(done.returncode, code, done.stderr.decode())
+        return done.stdout, done.stderr.decode()
+
+    def produce(self, data, *arguments, topic=None):
+        return self.nodes.spate("produce", topic or self.topic, *arguments, input=data)
+
+    def consume(self, *arguments, topic=None):
+        return self.nodes.spate("consume", topic or self.topic, *arguments)
+
+    # ---- formats --------------------------------------------------------------------------------
+
+    def test_escapes_of_one_record(self):
+        self.produce(b"hello", "-p", "1", "-k", "k\x01", "-H", "a:1", "-f", "%v")
+        self.assertEqual(
+            self.consume("-e", "-f", r"%t %p %o %K %V|%k|%s|%h|%i %%\x41\n"),
+            f"{self.topic} 1 0 2 5|k\x01|hello|a=1|1 %A\n".encode(),
+        )
+        self.assertGreater(int(self.consume("-e", "-f", "%e")), 0)
+        self.assertEqual(
+            self.consume("-e", "-f", r"%k{hex} %v{base64} %v{json}"), b'6b01 aGVsbG8= "hello"'
+        )
+        year, stamp = self.consume("-e", "-f", "%d{%Y} %d").split()
+        self.assertEqual(year, time.strftime("%Y", time.gmtime()).encode())
+        self.assertRegex(stamp.decode(), r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
+
+    def test_json_strings_keep_any_bytes(self):
+        values = [b"", b"a\nb", b"\xff\x00\xfe", "ä".encode(), b'"\\', random.randbytes(1000)]
+        framed = b"".join(len(v).to_bytes(4, "big") + v for v in values)
+        self.produce(framed, "-p", "0", "-f", "%V{big32}%v")
+        lines = self.consume("-e", "-f", r"%v{json}\n")
+        self.assertEqual(len(lines.splitlines()), len(values))
+        self.produce(lines, "-p", "1", "-f", r"%v{json}\n")
+        self.assertEqual(self.consume("-e", "-p", "1", "-f", "%V{big32}%v"), framed)
+        hexed = self.consume("-e", "-p", "1", "-f", r"%v{hex}\n")
+        self.assertEqual(hexed.split(b"\n")[:-1], [value.hex().encode() for value in values])
+
+    def test_headers_and_topics_come_from_the_input(self):
+        other = self.topic + "-2"
+        self.nodes.spate("topic", "create", other, "-p", "1")
+        lines = f"{self.topic} 1 7000 a=1,b=2 one\n{other} 0 8000  two\n"
+        self.nodes.spate("produce", "-f", r"%t %p %T %h %v\n", "-H", "c:3", input=lines.encode())
+        self.assertEqual(self.consume("-e", "-f", "%p %T %h %v"), b"1 7000 c=3,a=1,b=2 one")
+        self.assertEqual(self.consume("-e", "-f", "%p %T %h %v", topic=other), b"0 8000 c=3 two")
+        self.run_spate(2, "produce", self.topic, "-f", r"%t %v\n")
+        _, errors = self.run_spate(3, "produce", "-f", r"%t %v\n", input=b"nothing x\n")
+        self.assertIn("nothing", errors)
+
+    def test_tombstones_have_no_value(self):
+        self.nodes.spate("produce", self.topic, "-p", "0", "-k", "anna", "--tombstone")
+        self.produce(b"a:\nb:x\n", "-p", "0", "-K", ":", "-Z")
+        self.produce(b"c:\n", "-p", "0", "-K", ":")
+        records = [json.loads(line) for line in self.consume("-e", "-J").splitlines()]
+        self.assertEqual(
+            [(record["key"], record["value"]) for record in records],
+            [("anna", None), ("a", None), ("b", "x"), ("c", "")],
+        )
+        self.run_spate(2, "produce", self.topic, "--tombstone")
+        self.run_spate(2, "produce", self.topic, "--tombstone", "-k", "a", "-F", "x")
+
+    def test_wrong_input_names_the_record(self):
+        _, errors = self.run_spate(
+            1, "produce", self.topic, "-f", r"%v{hex}\n", input=b"00\nxyz\n"
+        )
+        self.assertIn("record 2 does not follow the format", errors)
+
+    # ---- JSON -----------------------------------------------------------------------------------
+
+    def test_produce_json_tells_where_each_record_is(self):
+        lines = self.produce(b"a\nb\n", "-p", "1", "--json").splitlines()
+        self.assertEqual(
+            [json.loads(line) for line in lines],
+            [{"topic": self.topic, "partition": 1, "offset": offset} for offset in (0, 1)],
+        )
+        out, errors = self.run_spate(3, "produce", "nothing", "--json", input=b"a\n")
+        self.assertEqual(out, b"")
+        self.assertIn("UNKNOWN_TOPIC", errors)
+
+    def test_consume_json_and_meta_only(self):
+        self.produce(b"\xff", "-p", "0", "-H", "h:1", "-f", "%v")
+        record = json.loads(self.consume("-e", "-J"))
+        self.assertEqual(record.pop("timestamp") // 100000, int(time.time()) // 100)
+        expected = {
+            "topic": self.topic, "partition": 0, "offset": 0, "key": None,
+            "value": {"$bin": "/w=="}, "headers": [["h", "1"]],
+        }
+        self.assertEqual(record, expected)
+        record = json.loads(self.consume("-e", "-J", "--meta-only"))
+        self.assertEqual(record["value_size"], 1)
+        self.assertNotIn("value", record)
+        columns = self.consume("-e", "--meta-only").decode().rstrip("\n").split("\t")
+        self.assertEqual(columns[:3] + columns[4:], [self.topic, "0", "0", "0", "1"])
+        self.run_spate(2, "consume", self.topic, "--meta-only", "-f", "%v")
+
+    # ---- bounds and topics ----------------------------------------------------------------------
+
+    def test_until_an_offset_on_every_partition(self):
+        self.produce(b"%d\n" * 200000 % tuple(range(200000)), "-p", "0")
+        self.produce(b"a\nb\nc\n", "-p", "1")
+        out = self.consume("--until", "2", "-f", r"%p:%v\n").split()
+        self.assertEqual(sorted(out), [b"0:0", b"0:1", b"1:a", b"1:b"])
+        self.assertEqual(self.consume("--until", "2", "-o", "2"), b"")
+        self.assertEqual(len(self.consume("--until", "end").split()), 200003)
+        self.run_spate(2, "consume", self.topic, "--until", "soon")
+
+    def test_until_an_offset_waits_for_it(self):
+        reader = self.nodes.popen(
+            "consume", self.topic, "-p", "0", "--until", "3", "-f", "%v", stdout=subprocess.PIPE
+        )
+        for value in (b"a", b"b"):
+            self.produce(value, "-p", "0")
+        time.sleep(0.5)
+        self.assertIsNone(reader.poll())
+        self.produce(b"c\nd\n", "-p", "0")
+        self.assertEqual(reader.communicate(timeout=10)[0], b"abc")
+        self.assertEqual(reader.returncode, 0)
+
+    def test_until_a_moment_past_or_to_come(self):
+        self.produce(b"1000 a\n2000 b\n3000 c\n", "-p", "0", "-f", r"%T %v\n")
+        self.assertEqual(self.consume("--until", "@2000", "-f", "%v"), b"a")
+        self.assertEqual(self.consume("--until", "@-1h", "-f", "%v"), b"abc")
+        soon = int(time.time() * 1000) + 3000
+        started = time.monotonic()
+        reader = self.nodes.popen(
+            "consume", self.topic, "--until", f"@{soon}", "-f", "%v", stdout=subprocess.PIPE
+        )
+        self.produce(b"d\n", "-p", "1")
+        self.assertEqual(sorted(reader.communicate(timeout=10)[0]), sorted(b"abcd"))
+        self.assertGreater(time.monotonic() - started, 2.0)
+
+    def test_several_topics_by_name_or_pattern(self):
+        names = [f"{self.topic}-{i}" for i in range(3)]
+        self.nodes.spate("topic", "create", *names, "-p", "1")
+        for name in names:
+            self.produce(b"x\n", topic=name)
+        out = self.nodes.spate("consume", *names[:2], names[0], "-e", "-f", r"%t=%v\n").split()
+        self.assertEqual(sorted(out), [f"{name}=x".encode() for name in names[:2]])
+        out = self.nodes.spate("consume", "-r", f"{self.topic}-[12]$", "-e", "-f", r"%t\n")
+        self.assertEqual(sorted(out.split()), [name.encode() for name in names[1:]])
+        self.run_spate(3, "consume", "-r", "^nothing$", "-e")
+        self.run_spate(2, "consume", "-r", "(", "-e")
+
+    # ---- behaviour ------------------------------------------------------------------------------
+
+    def test_large_records_and_no_records(self):
+        value = random.randbytes(MIB)
+        self.produce(value, "-p", "0", "-f", "%v")
+        self.assertEqual(self.consume("-e", "-f", "%v"), value)
+        self.assertEqual(self.nodes.spate("produce", self.topic), b"")
+        self.assertEqual(self.consume("-p", "1", "-e"), b"")
+
+    def test_rate_is_kept(self):
+        started = time.monotonic()
+        self.produce(b"x\n" * 30, "--rate", "20/s")
+        self.assertGreater(time.monotonic() - started, 1.3)
+        self.run_spate(2, "produce", self.topic, "--rate", "fast")
+
+    def test_closed_pipes_end_consume_silently(self):
+        self.produce(b"x\n" * 50000, "-p", "0")
+        for options in (["-o", "start"], ["-o", "-1"]):  # more to write, and nothing more
+            reader = self.nodes.popen(
+                "consume", self.topic, "-p", "0", *options,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )
+            self.assertEqual(reader.stdout.readline(), b"x\n")
+            reader.stdout.close()
+            self.assertEqual(reader.wait(10), 0)
+            self.assertEqual(reader.stderr.read(), b"")
+            reader.stderr.close()
+
+    def test_interrupt_ends_consume_with_130(self):
+        self.produce(b"x\n", "-p", "0")
+        reader = self.nodes.popen(
+            "consume", self.topic, "-o", "start", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        self.assertEqual(reader.stdout.readline(), b"x\n")
+        reader.send_signal(signal.SIGINT)
+        self.assertEqual(reader.communicate(timeout=10), (b"", b""))
+        self.assertEqual(reader.returncode, 130)
+
+    def test_progress_shows_on_a_terminal_only(self):
+        _, errors = self.run_spate(0, "produce", self.topic, input=b"x\n")
+        self.assertEqual(errors, "")
+        master, slave = os.openpty()
+        self.nodes.spate("produce", self.topic, input=b"x\n", stderr=slave)
+        self.assertIn(b"acked=1", os.read(master, 65536))
+        self.nodes.spate("produce", self.topic, "-q", input=b"x\n", stderr=slave)
+        os.write(slave, b"nothing else")
+        self.assertEqual(os.read(master, 65536), b"nothing else")
+        os.close(master)
+        os.close(slave)
+
+
+class CliLeaderlessTest(unittest.TestCase):
+    def test_consume_to_the_end_without_a_leader_times_out(self):
+        with cluster.Cluster(3) as nodes:
+            nodes.spate("topic", "create", "t", "-p", "2", "-r", "3")
+            nodes.spate("produce", "t", input=b"x\n")
+            nodes.nodes[0].kill()
+            nodes.nodes[1].kill()
+            for arguments in (["-e"], ["--until", "end", "-o", "end"], ["-o", "@-1h", "-e"]):
+                started = time.monotonic()
+                done = nodes.run("consume", "t", *arguments, "--timeout", "4s")
+                taken = time.monotonic() - started
+                self.assertEqual(done.returncode, 6, done.stderr)
+                self.assertRegex(done.stderr.decode(), r"t/0.*(no|without a) leader|leader: t/0")
+                self.assertLess(taken, 5.0)
+                self.assertGreater(taken, 2.0)
+
+
+if __name__ == "__main__":
+    cluster.main()
