@@ -23,7 +23,7 @@ extern "C" {
 struct spate_config;
 struct spate_client;
 
-/* "0.1.0" */
+/* The version of the library: "0.1.0". */
 SPATE_API const char *spate_version(void);
 
 /* Defaults, then SPATE_SERVERS from the environment when it is set. NULL: out of memory. */
@@ -43,6 +43,7 @@ SPATE_API struct spate_config *spate_config_new(void);
  * SPATE_ERR_NOT_FOUND: no such key; SPATE_ERR_INVALID: not a value of it; SPATE_ERR_NOMEM. */
 SPATE_API int spate_config_set(struct spate_config *config, const char *key, const char *value);
 
+/* Frees a configuration; clients made with it keep their copies. NULL is fine. */
 SPATE_API void spate_config_free(struct spate_config *config);
 
 /* A client with a copy of `config` (NULL: defaults). Connects at the first need. */
@@ -72,7 +73,7 @@ SPATE_API int spate_call(struct spate_client *client,
                          void **out_result,
                          size_t *out_result_size);
 
-/* The same on the node that leads `partition` of `topic`. */
+/* As spate_call, on the node that leads `partition` of `topic`. */
 SPATE_API int spate_call_leader(struct spate_client *client,
                                 const char *topic,
                                 uint32_t partition,

@@ -28,6 +28,7 @@ struct spate_message {
     int64_t high_watermark; /* offset behind the newest committed record, as of the last answer */
 };
 
+/* A consumer without partitions; the caller frees it with spate_consumer_free. SPATE_ERR_NOMEM. */
 SPATE_API int spate_consumer_new(struct spate_client *client, struct spate_consumer **out_consumer);
 
 /* Adds a partition, beginning at `offset` (or SPATE_OFFSET_START / _END). SPATE_ERR_EXISTS. */
@@ -51,6 +52,7 @@ SPATE_API int spate_consumer_at_end(const struct spate_consumer *consumer);
 /* Records behind: sum over partitions of high watermark minus position. */
 SPATE_API int64_t spate_consumer_lag(const struct spate_consumer *consumer);
 
+/* Stops fetching and forgets the consumer. NULL is fine. */
 SPATE_API void spate_consumer_free(struct spate_consumer *consumer);
 
 #ifdef __cplusplus
