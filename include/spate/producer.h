@@ -65,8 +65,9 @@ spate_produce(struct spate_producer *producer, const struct spate_record *record
 /* Batches that were sent a second time or more: a measure of trouble, not of loss. */
 SPATE_API uint64_t spate_producer_retries(const struct spate_producer *producer);
 
-/* Sends all and waits until every record is reported, or `timeout_ms` (-1: their own deadlines).
- * SPATE_ERR_TIMEOUT: some are still waiting. */
+/* Sends all and waits until every record is reported, those that other threads add meanwhile too,
+ * or `timeout_ms` (-1: their own deadlines). SPATE_ERR_TIMEOUT: some are still waiting;
+ * SPATE_ERR_CANCELED: the client closes. */
 SPATE_API int spate_producer_flush(struct spate_producer *producer, int timeout_ms);
 
 /* Records taken and not yet reported; of these, records of batches that were sent and have no

@@ -41,6 +41,7 @@ int spate_call(struct spate_client *client,
     if (client == NULL || method == NULL || params == NULL) {
         return SPATE_ERR_INVALID;
     }
+    SP_CLIENT_HOLD(client);
     struct sp_request request = {
         .client = client,
         .method = method,
@@ -77,14 +78,15 @@ static void learn_leader(struct spate_client *client,
 {
     char hint[SP_ADDRESS_SIZE_MAX];
 
-    if (status == SPATE_ERR_NOT_LEADER && sp_client_leader_hint(client->error, hint)) {
+    if (status == SPATE_ERR_NOT_LEADER &&
+        sp_client_leader_hint(sp_client_error_text(client), hint)) {
         sp_metadata_note_leader(client->metadata, topic, partition, hint);
         return;
     }
     uint64_t number = sp_metadata_want(client->metadata);
     while (sp_metadata_completed(client->metadata) < number &&
-           sp_loop_now_ms(client->loop) < deadline_ms) {
-        sp_client_run(client, deadline_ms);
+           sp_loop_now_ms(client->loop) < deadline_ms && sp_client_run(client, deadline_ms) == 0) {
+        /* Again. */
     }
 }
 
@@ -97,6 +99,7 @@ int spate_call_leader(struct spate_client *client,
                       void **out_result,
                       size_t *out_result_size)
 {
+    SP_CLIENT_HOLD(client);
     struct sp_topic_view *view = NULL;
     struct sp_request model = {
         .client = client,
@@ -186,6 +189,7 @@ int spate_topic_create(struct spate_client *client,
                        uint32_t partitions,
                        uint32_t replicas)
 {
+    SP_CLIENT_HOLD(client);
     struct sp_topic_create_request request;
     struct sp_pack pack;
     struct sp_buf params;
@@ -216,6 +220,7 @@ int spate_topic_create(struct spate_client *client,
 
 int spate_topic_delete(struct spate_client *client, const char *topic)
 {
+    SP_CLIENT_HOLD(client);
     struct sp_topic_request request = { .name = sp_bytes_text(topic) };
     struct sp_pack pack;
     struct sp_buf params;
@@ -235,6 +240,7 @@ int spate_topic_delete(struct spate_client *client, const char *topic)
 
 int spate_topic_partitions(struct spate_client *client, const char *topic, uint32_t *out_partitions)
 {
+    SP_CLIENT_HOLD(client);
     struct sp_topic_view *view = NULL;
     int rv = sp_metadata_topic(client->metadata, topic, &view);
 
@@ -272,6 +278,7 @@ int spate_offsets(struct spate_client *client,
                   int64_t at,
                   int64_t *out_offset)
 {
+    SP_CLIENT_HOLD(client);
     struct sp_offsets_request request;
     struct sp_pack pack;
     struct sp_buf params;

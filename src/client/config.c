@@ -184,6 +184,17 @@ static int set_compression(struct spate_config *config, const char *value)
     return 0;
 }
 
+static int set_io_thread(struct spate_config *config, const char *value)
+{
+    bool on = strcmp(value, "on") == 0;
+
+    if (!on && strcmp(value, "off") != 0) {
+        return SPATE_ERR_INVALID;
+    }
+    config->io_thread = on;
+    return 0;
+}
+
 static int parse_number(const struct number_key *key, const char *value, uint32_t *out_number)
 {
     uint64_t number = 0;
@@ -218,6 +229,9 @@ int spate_config_set(struct spate_config *config, const char *key, const char *v
     if (strcmp(key, "compression") == 0) {
         return set_compression(config, value);
     }
+    if (strcmp(key, "io.thread") == 0) {
+        return set_io_thread(config, value);
+    }
     for (size_t i = 0; i < NUMBER_KEY_COUNT; i++) {
         if (strcmp(key, number_keys[i].key) == 0) {
             uint32_t number = 0;
@@ -240,6 +254,7 @@ struct spate_config *spate_config_new(void)
         return NULL;
     }
     (void)set_client_name(config, "libspate"); /* a constant that is valid */
+    config->io_thread = true;
     for (size_t i = 0; i < NUMBER_KEY_COUNT; i++) {
         set_number(config, &number_keys[i], number_keys[i].initial);
     }

@@ -20,6 +20,7 @@ struct spate_config {
     uint32_t buffer_bytes;
     uint32_t fetch_bytes;
     uint32_t fetch_wait_ms;
+    bool io_thread; /* the client turns its loop on a thread of its own */
 };
 
 /* Makes *out a copy of `config`; sp_config_deinit gives it back. SPATE_ERR_NOMEM. */

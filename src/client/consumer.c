@@ -74,6 +74,7 @@ int spate_consumer_assign(struct spate_consumer *consumer,
                           int64_t offset)
 {
     struct spate_client *client = consumer->client;
+    SP_CLIENT_HOLD(client);
     struct sp_topic_view *view = NULL;
 
     if (topic == NULL || partition < 0 || partition >= SP_PARTITIONS_PER_TOPIC_MAX ||
@@ -282,6 +283,7 @@ int spate_consumer_next(struct spate_consumer *consumer,
                         struct spate_message *out_message)
 {
     struct spate_client *client = consumer->client;
+    SP_CLIENT_HOLD(client);
     uint64_t deadline_ms = sp_client_deadline(client, timeout_ms);
 
     for (bool last = false;; last = sp_loop_now_ms(client->loop) >= deadline_ms) {
@@ -300,7 +302,10 @@ int spate_consumer_next(struct spate_consumer *consumer,
         for (uint32_t i = 0; i < consumer->partition_count; i++) {
             sp_fetcher_advance(consumer->partitions[i]);
         }
-        sp_client_run(client, deadline_ms);
+        rv = sp_client_run(client, deadline_ms);
+        if (rv != 0) {
+            return rv;
+        }
     }
 }
 
@@ -308,6 +313,7 @@ int spate_consumer_next(struct spate_consumer *consumer,
 
 int spate_consumer_at_end(const struct spate_consumer *consumer)
 {
+    SP_CLIENT_HOLD(consumer->client);
     consumer->end->asked = true;
     for (uint32_t i = 0; i < consumer->partition_count; i++) {
         const struct sp_consumer_partition *partition = consumer->partitions[i];
@@ -321,6 +327,7 @@ int spate_consumer_at_end(const struct spate_consumer *consumer)
 
 int64_t spate_consumer_lag(const struct spate_consumer *consumer)
 {
+    SP_CLIENT_HOLD(consumer->client);
     int64_t lag = 0;
 
     for (uint32_t i = 0; i < consumer->partition_count; i++) {
@@ -343,10 +350,33 @@ static void on_metadata(struct sp_metadata_observer *observer)
     }
 }
 
+static bool part_ready(struct sp_client_part *part)
+{
+    const struct spate_consumer *consumer = SP_CONTAINER_OF(part, struct spate_consumer, part);
+
+    for (uint32_t i = 0; i < consumer->partition_count; i++) {
+        const struct sp_consumer_partition *partition = consumer->partitions[i];
+        if (partition->fetched_count > 0 || (partition->error != 0 && !partition->error_told)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void part_free(struct sp_client_part *part)
+{
+    spate_consumer_free(SP_CONTAINER_OF(part, struct spate_consumer, part));
+}
+
 int spate_consumer_new(struct spate_client *client, struct spate_consumer **out_consumer)
 {
-    struct spate_consumer *consumer = sp_mem_calloc(1, sizeof *consumer);
+    SP_CLIENT_HOLD(client);
+    int rv = sp_client_check_open(client);
 
+    if (rv != 0) {
+        return rv;
+    }
+    struct spate_consumer *consumer = sp_mem_calloc(1, sizeof *consumer);
     if (consumer != NULL) {
         consumer->end = sp_mem_calloc(1, sizeof *consumer->end);
     }
@@ -355,6 +385,9 @@ int spate_consumer_new(struct spate_client *client, struct spate_consumer **out_
         return sp_client_fail(client, SPATE_ERR_NOMEM, "out of memory");
     }
     consumer->client = client;
+    consumer->part.ready = part_ready;
+    consumer->part.free = part_free;
+    sp_list_append(&client->parts, &consumer->part.node);
     consumer->observer.changed = on_metadata;
     sp_buf_init(&consumer->params, PARAMS_BYTES_MAX);
     sp_metadata_observe(client->metadata, &consumer->observer);
@@ -380,6 +413,8 @@ void spate_consumer_free(struct spate_consumer *consumer)
     if (consumer == NULL) {
         return;
     }
+    SP_CLIENT_HOLD(consumer->client);
+    sp_list_remove(&consumer->part.node);
     sp_list_remove(&consumer->observer.node);
     for (uint32_t i = 0; i < consumer->partition_count; i++) {
         free_partition(consumer->partitions[i]);

@@ -73,6 +73,7 @@ struct sp_consumer_end {
 
 struct spate_consumer {
     struct spate_client *client;
+    struct sp_client_part part;
     struct sp_metadata_observer observer;
     struct sp_consumer_partition **partitions;
     uint32_t partition_count;

@@ -370,7 +370,10 @@ int sp_metadata_wait_topic(struct sp_metadata_cache *cache,
             return fail_topic(cache, topic, unreached ? SPATE_ERR_AGAIN : topic->status);
         }
         (void)sp_metadata_want(cache);
-        sp_client_run(cache->client, deadline_ms);
+        int rv = sp_client_run(cache->client, deadline_ms);
+        if (rv != 0) {
+            return rv;
+        }
     }
     return 0;
 }
@@ -405,7 +408,7 @@ int sp_metadata_wait_leader(struct sp_metadata_cache *cache,
                 partition);
         }
         (void)sp_metadata_want(cache);
-        sp_client_run(cache->client, deadline_ms);
+        rv = sp_client_run(cache->client, deadline_ms);
     }
     if (rv == 0 && partition >= topic->partition_count) {
         return fail_partition(cache, topic, partition);

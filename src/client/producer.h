@@ -94,6 +94,7 @@ struct sp_producer_topic {
 
 struct spate_producer {
     struct spate_client *client;
+    struct sp_client_part part;
     spate_delivery_cb cb;
     void *arg;
     struct sp_dispatcher dispatcher;
@@ -108,12 +109,14 @@ struct spate_producer {
     uint64_t identity_retry_ms;
     int identity_status;
     char identity_text[SP_CLIENT_ERROR_SIZE];
-    size_t pending_count;   /* records taken and not reported */
+    uint64_t taken_count;                 /* records taken */
+    atomic_uint_least64_t reported_count; /* of these; written by the one thread that dispatches */
     size_t in_flight_count; /* records of batches that were sent and are not finished */
     size_t buffered_bytes;
     uint64_t retry_count; /* batches that were sent again */
-    bool flushing;
+    uint32_t flushing;    /* calls of spate_producer_flush */
     bool dispatching;
+    uint64_t dispatching_thread; /* sp_client_thread of it */
 };
 
 /* ---- producer.c ---- */
