@@ -14,8 +14,8 @@
  *
  * After fork() only the parent may use a client; the child may do no more than exit or exec.
  *
- * Functions return 0 or a negative SPATE_ERR_* code; spate_client_error then says in a sentence what
- * happened and what to do. */
+ * Functions return 0 or a negative SPATE_ERR_* code; spate_client_error then says in a sentence
+ * what happened and what to do. */
 #ifndef SPATE_CLIENT_H
 #define SPATE_CLIENT_H
 
@@ -36,6 +36,9 @@ struct spate_client;
 /* The version of the library: "0.1.0". */
 SPATE_API const char *spate_version(void);
 
+/* The same as a number that grows with it: major * 1000000 + minor * 1000 + patch. */
+SPATE_API uint32_t spate_version_number(void);
+
 /* Defaults, then SPATE_SERVERS from the environment when it is set. NULL: out of memory. */
 SPATE_API struct spate_config *spate_config_new(void);
 
@@ -54,12 +57,40 @@ SPATE_API struct spate_config *spate_config_new(void);
  * SPATE_ERR_NOT_FOUND: no such key; SPATE_ERR_INVALID: not a value of it; SPATE_ERR_NOMEM. */
 SPATE_API int spate_config_set(struct spate_config *config, const char *key, const char *value);
 
+/* The value of a key as text, with its NUL in `out`. SPATE_ERR_NOT_FOUND: no such key;
+ * SPATE_ERR_TOO_LARGE: it needs more than `out_size`, which is never so with 64 bytes, but for
+ * servers. */
+SPATE_API int
+spate_config_get(const struct spate_config *config, const char *key, char *out, size_t out_size);
+
+#define SPATE_LOG_ERROR 0 /* records or partitions are given up */
+#define SPATE_LOG_WARN 1  /* something is tried again */
+#define SPATE_LOG_INFO 2  /* leaders change */
+
+/* A line for the program's log, without newline, valid until return. */
+typedef void (*spate_log_cb)(void *arg, int level, const char *text);
+
+/* Where a client tells what it meets on its way (NULL: nowhere, the default). `cb` runs on any
+ * thread, the client's own too, while the client is locked: it must not call the library. At most
+ * 20 lines per second. */
+SPATE_API void spate_config_set_log(struct spate_config *config, spate_log_cb cb, void *arg);
+
 /* Frees a configuration; clients made with it keep their copies. NULL is fine. */
 SPATE_API void spate_config_free(struct spate_config *config);
 
 /* A client with a copy of `config` (NULL: defaults). Connects at the first need. SPATE_ERR_NOMEM,
  * SPATE_ERR_BUSY: no descriptor is left; SPATE_ERR_INTERNAL: the system gives no thread. */
 SPATE_API int spate_client_new(const struct spate_config *config, struct spate_client **out_client);
+
+/* Waits until a server has described the cluster, at most `timeout_ms` (-1: timeout.ms): for
+ * programs that want to know at their start. SPATE_ERR_UNREACHABLE, SPATE_ERR_TIMEOUT,
+ * SPATE_ERR_CANCELED. */
+SPATE_API int spate_client_connect(struct spate_client *client, int timeout_ms);
+
+/* Figures as JSON text in *out_json, freed by the caller with spate_free: connections, what each
+ * producer has taken, reported, holds and sent again, what each consumer has assigned and how far
+ * behind it is. Keys may be added, not taken away. SPATE_ERR_NOMEM. */
+SPATE_API int spate_client_stats(struct spate_client *client, char **out_json);
 
 /* Closes everything without waiting for deliveries. Producers and consumers of it must have been
  * freed, and no other thread may be in a call on it. NULL is fine. */

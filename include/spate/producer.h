@@ -62,6 +62,13 @@ SPATE_API int spate_producer_new(struct spate_client *client,
 SPATE_API int
 spate_produce(struct spate_producer *producer, const struct spate_record *record, void *opaque);
 
+/* Sends one record at once and waits until its outcome is known, at most timeout.ms: 0 with its
+ * offset in *out_offset (NULL: not wanted), or the code that its delivery would have had, or one of
+ * spate_produce. The delivery callback does not run for it; it may run for others. */
+SPATE_API int spate_produce_wait(struct spate_producer *producer,
+                                 const struct spate_record *record,
+                                 int64_t *out_offset);
+
 /* Batches that were sent a second time or more: a measure of trouble, not of loss. */
 SPATE_API uint64_t spate_producer_retries(const struct spate_producer *producer);
 

@@ -4,8 +4,8 @@
  *               -> producer, consumer (leaders)      ->
  *                    ^ leaders from metadata, which asks by a request of its own
  *
- * The loop turns inside calls of the API, or on the client's own thread (driver.h). Callbacks of rpc
- * and timers record facts and start further calls; callbacks of the user wait in queues and run
+ * The loop turns inside calls of the API, or on the client's own thread (driver.h). Callbacks of
+ * rpc and timers record facts and start further calls; callbacks of the user wait in queues and run
  * between turns, from spate_poll and the producer's calls. All of src/client is used by one thread
  * at a time: every public function begins with SP_CLIENT_HOLD. Whatever waits (sp_client_run) lets
  * others in, and has to look anew at what it knew before. */
@@ -17,6 +17,7 @@
 #include "base/attr.h"
 #include "base/list.h"
 #include "base/map.h"
+#include "base/trace.h"
 #include "client/config.h"
 #include "client/driver.h"
 #include "io/loop.h"
@@ -28,6 +29,7 @@
 #define SP_CLIENT_PAUSE_MIN_MS 10     /* between tries: short, as elections are */
 #define SP_CLIENT_PAUSE_MAX_MS 100
 
+struct sp_json;
 struct sp_metadata_cache;
 
 /* One address, connected at the first call. */
@@ -57,6 +59,9 @@ struct sp_client_part {
     /* The client closes: whatever waits has ended. NULL: nothing waits. */
     void (*cancel)(struct sp_client_part *part);
     void (*free)(struct sp_client_part *part);
+    /* Its line in spate_client_stats, in the list of its kind. */
+    const char *kind;
+    void (*tell)(struct sp_client_part *part, struct sp_json *json);
 };
 
 struct spate_client {
@@ -74,6 +79,7 @@ struct spate_client {
     struct sp_wakeup ready; /* raised while something waits for the user; open once asked for */
     bool ready_raised;
     uint64_t ready_wakes; /* the driver's count when it was looked at last */
+    struct sp_trace_limit log_limit;
     struct sp_timer tick;
     bool ticked;
     bool woken; /* ends the current run of the loop; set by whatever a blocked call waits for */
@@ -103,6 +109,15 @@ int sp_client_check_open(struct spate_client *client);
 /* Around a callback of the user: others may call meanwhile. Returns what sp_client_resume needs. */
 unsigned sp_client_suspend(struct spate_client *client);
 void sp_client_resume(struct spate_client *client, unsigned depth);
+
+/* The client's `tick`. */
+void sp_client_on_tick(struct sp_timer *timer);
+
+/* The driver's: after each turn and each call. */
+void sp_client_before_leave(void *arg);
+
+/* Tells the program's log, if there is one; a few lines per second. */
+void sp_client_log(struct spate_client *client, int level, const char *format, ...) SP_PRINTF(3, 4);
 
 /* A number of the calling thread; the same for all without a driver. */
 uint64_t sp_client_thread(const struct spate_client *client);

@@ -1,6 +1,7 @@
 /* Settings from text: one table of whole numbers, and the three keys that are something else. */
 #include "client/config.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -243,6 +244,56 @@ int spate_config_set(struct spate_config *config, const char *key, const char *v
         }
     }
     return SPATE_ERR_NOT_FOUND;
+}
+
+void spate_config_set_log(struct spate_config *config, spate_log_cb cb, void *arg)
+{
+    config->log_cb = cb;
+    config->log_arg = arg;
+}
+
+/* The value of a key that is not a number, or NULL. */
+static const char *text_of(const struct spate_config *config, const char *key)
+{
+    if (strcmp(key, "servers") == 0) {
+        return config->servers;
+    }
+    if (strcmp(key, "client.name") == 0) {
+        return config->client_name;
+    }
+    if (strcmp(key, "compression") == 0) {
+        return config->compression == SP_COMPRESSION_LZ4 ? "lz4" : "none";
+    }
+    if (strcmp(key, "io.thread") == 0) {
+        return config->io_thread ? "on" : "off";
+    }
+    return NULL;
+}
+
+int spate_config_get(const struct spate_config *config, const char *key, char *out, size_t out_size)
+{
+    char number_text[16];
+
+    if (config == NULL || key == NULL || out == NULL) {
+        return SPATE_ERR_INVALID;
+    }
+    const char *text = text_of(config, key);
+    for (size_t i = 0; i < NUMBER_KEY_COUNT && text == NULL; i++) {
+        if (strcmp(key, number_keys[i].key) == 0) {
+            uint32_t number = 0;
+            memcpy(&number, (const char *)config + number_keys[i].position, sizeof number);
+            (void)snprintf(number_text, sizeof number_text, "%u", number);
+            text = number_text;
+        }
+    }
+    if (text == NULL) {
+        return SPATE_ERR_NOT_FOUND;
+    }
+    if (strlen(text) >= out_size) {
+        return SPATE_ERR_TOO_LARGE;
+    }
+    memcpy(out, text, strlen(text) + 1);
+    return 0;
 }
 
 struct spate_config *spate_config_new(void)

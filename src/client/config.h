@@ -20,6 +20,8 @@ struct spate_config {
     uint32_t buffer_bytes;
     uint32_t fetch_bytes;
     uint32_t fetch_wait_ms;
+    spate_log_cb log_cb; /* NULL: nobody listens */
+    void *log_arg;
     bool io_thread; /* the client turns its loop on a thread of its own */
 };
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "client/json.h"
 
 enum {
     PARAMS_BYTES_MAX = 1024,
@@ -363,6 +364,14 @@ static bool part_ready(struct sp_client_part *part)
     return false;
 }
 
+static void part_tell(struct sp_client_part *part, struct sp_json *json)
+{
+    const struct spate_consumer *consumer = SP_CONTAINER_OF(part, struct spate_consumer, part);
+
+    sp_json_number(json, "partitions", consumer->partition_count);
+    sp_json_number(json, "lag", spate_consumer_lag(consumer));
+}
+
 static void part_free(struct sp_client_part *part)
 {
     spate_consumer_free(SP_CONTAINER_OF(part, struct spate_consumer, part));
@@ -385,6 +394,8 @@ int spate_consumer_new(struct spate_client *client, struct spate_consumer **out_
         return sp_client_fail(client, SPATE_ERR_NOMEM, "out of memory");
     }
     consumer->client = client;
+    consumer->part.kind = "consumers";
+    consumer->part.tell = part_tell;
     consumer->part.ready = part_ready;
     consumer->part.free = part_free;
     sp_list_append(&client->parts, &consumer->part.node);

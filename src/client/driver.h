@@ -1,7 +1,7 @@
 /* Who turns the loop of a client: with io.thread=on a thread of its own, in turns with all that
  * call; with off the calls themselves, one thread at a time, and then there is no driver (NULL).
  *
- *   public call -- hold --> [ monitor ] -- release --> the thread is woken if something waits for it
+ *   public call -- hold --> [ monitor ] -- release --> the thread is woken if there is work
  *                              |  ^
  *     what it waits for        v  | sp_client_wake
  *                        sp_driver_wait

@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "client/json.h"
 
 enum {
     PARAMS_BYTES_MAX = 1024, /* a topic's name and a few numbers */
@@ -42,7 +43,7 @@ static void report(struct spate_producer *producer, const struct sp_producer_bat
         delivery.offset = batch->status == 0 ? batch->offset + i : -1;
         delivery.opaque = batch->opaques == NULL ? NULL : batch->opaques[i];
         count_reported(producer);
-        if (producer->cb != NULL) {
+        if (producer->cb != NULL && delivery.opaque != &producer->waits) {
             producer->cb(producer->arg, &delivery);
         }
     }
@@ -196,7 +197,20 @@ static void part_free(struct sp_client_part *part)
     spate_producer_free(of_part(part));
 }
 
+static void part_tell(struct sp_client_part *part, struct sp_json *json)
+{
+    const struct spate_producer *producer = of_part(part);
+
+    sp_json_number(json, "taken", (int64_t)producer->taken_count);
+    sp_json_number(json, "pending", (int64_t)pending_of(producer));
+    sp_json_number(json, "in_flight", (int64_t)producer->in_flight_count);
+    sp_json_number(json, "buffered_bytes", (int64_t)producer->buffered_bytes);
+    sp_json_number(json, "retries", (int64_t)producer->retry_count);
+}
+
 static const struct sp_client_part part_model = {
+    .kind = "producers",
+    .tell = part_tell,
     .ready = part_ready,
     .busy = part_busy,
     .flush = part_flush,
@@ -232,6 +246,7 @@ int spate_producer_new(struct spate_client *client,
     producer->dispatcher.dispatch = run_reports;
     producer->observer.changed = on_metadata;
     sp_list_init(&producer->finished);
+    sp_list_init(&producer->waits);
     sp_rand_init(&producer->rand, sp_loop_random(client->loop));
     sp_buf_init(&producer->params, PARAMS_BYTES_MAX);
     sp_list_append(&client->dispatchers, &producer->dispatcher.node);

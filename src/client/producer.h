@@ -92,6 +92,15 @@ struct sp_producer_topic {
     bool sticky_chosen;
 };
 
+/* A call of spate_produce_wait, on its stack; its address is the record's opaque. */
+struct sp_producer_wait {
+    struct sp_list node;
+    bool done;
+    int status;
+    int64_t offset;
+    char text[SP_CLIENT_ERROR_SIZE];
+};
+
 struct spate_producer {
     struct spate_client *client;
     struct sp_client_part part;
@@ -101,6 +110,7 @@ struct spate_producer {
     struct sp_metadata_observer observer;
     struct sp_map *topics; /* name -> struct sp_producer_topic */
     struct sp_list finished;
+    struct sp_list waits; /* of spate_produce_wait; its address marks records that have been told */
     struct sp_rand rand;
     struct sp_buf params;                 /* of the call being made */
     struct sp_producer_identity identity; /* the newest */
@@ -123,6 +133,19 @@ struct spate_producer {
 
 /* Runs the user's callback for what is finished, unless it is running. */
 void sp_producer_report(struct spate_producer *producer);
+
+/* ---- producer_record.c ---- */
+
+/* spate_produce; `hurry`: does not wait for more records. */
+int sp_producer_take(struct spate_producer *producer,
+                     const struct spate_record *record,
+                     void *opaque,
+                     bool hurry);
+
+/* ---- producer_wait.c ---- */
+
+/* Tells the waiting calls whose records are in this finished batch. */
+void sp_producer_tell_waits(struct sp_producer_batch *batch);
 
 /* ---- producer_batch.c ---- */
 

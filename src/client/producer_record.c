@@ -326,12 +326,14 @@ static int take(struct sp_producer_partition *partition,
     return rv;
 }
 
-int spate_produce(struct spate_producer *producer, const struct spate_record *record, void *opaque)
+int sp_producer_take(struct spate_producer *producer,
+                     const struct spate_record *record,
+                     void *opaque,
+                     bool hurry)
 {
     struct sp_producer_topic *topic = NULL;
     struct sp_producer_partition *partition = NULL;
     bool sealed = false;
-    SP_CLIENT_HOLD(producer->client);
 
     sp_producer_report(producer);
     int rv = sp_client_check_open(producer->client);
@@ -353,11 +355,20 @@ int spate_produce(struct spate_producer *producer, const struct spate_record *re
         producer->taken_count += 1;
         producer->buffered_bytes += charge_of(record);
     }
-    if (sealed || !was_open) {
+    if (hurry) {
+        partition->open_due_ms = sp_producer_now_ms(partition);
+    }
+    if (sealed || !was_open || hurry) {
         sp_producer_advance(partition);
     }
     if (sealed) {
         sp_client_turn(producer->client); /* lets the bytes leave while more records come */
     }
     return rv == 0 ? 0 : explain(producer, record, rv);
+}
+
+int spate_produce(struct spate_producer *producer, const struct spate_record *record, void *opaque)
+{
+    SP_CLIENT_HOLD(producer->client);
+    return sp_producer_take(producer, record, opaque, false);
 }
