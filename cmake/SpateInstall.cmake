@@ -108,4 +108,4 @@ install(EXPORT SpateTargets NAMESPACE Spate:: DESTINATION ${config_directory})
 install(FILES ${CMAKE_BINARY_DIR}/SpateConfig.cmake ${CMAKE_BINARY_DIR}/SpateConfigVersion.cmake
     DESTINATION ${config_directory})
 install(FILES ${CMAKE_BINARY_DIR}/spate.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
-install(DIRECTORY ${CMAKE_SOURCE_DIR}/docs/examples DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
+install(DIRECTORY ${CMAKE_SOURCE_DIR}/docs/examples DESTINATION ${CMAKE_INSTALL_DOCDIR})
