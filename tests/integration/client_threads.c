@@ -7,6 +7,7 @@
  * Prints "half" when half of the records are written. Ends with 0 if each record was reported once,
  * every stored one was read once and no other one more than once. */
 #include <inttypes.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -235,6 +236,43 @@ static void *wait_for_ever(void *arg)
     return NULL;
 }
 
+static void on_one(void *arg, const struct spate_delivery *delivery)
+{
+    *(int *)arg = delivery->status == 0 ? 1 : -1;
+}
+
+/* Everything of a record's way happens without a call, and the descriptor tells of its end. */
+static void check_descriptor(void)
+{
+    struct spate_producer *producer = NULL;
+    struct pollfd watched = { .fd = spate_client_fd(all.client), .events = POLLIN };
+    char topic[64];
+    int told = 0;
+
+    (void)snprintf(topic, sizeof topic, "%s-fd", all.topic);
+    struct spate_record record = { .topic = topic, .value = "x", .value_size = 1 };
+    int rv = spate_topic_create(all.client, topic, 1, 3);
+    if (rv == 0) {
+        rv = spate_producer_new(all.client, on_one, &told, &producer);
+    }
+    for (int i = 0; rv == 0 && i < 3; i++) {
+        told = 0;
+        struct timespec pause = { .tv_nsec = 300 * 1000 * 1000 };
+        (void)nanosleep(&pause, NULL); /* so that the client's thread sleeps without a limit */
+        rv = spate_produce(producer, &record, NULL);
+        if (rv != 0 || poll(&watched, 1, 10000) != 1 || told != 0) {
+            problem("the descriptor says nothing", rv);
+        }
+        if (spate_poll(all.client, 0) != 1 || told != 1 || poll(&watched, 1, 0) != 0) {
+            problem("the descriptor says too much", rv);
+        }
+    }
+    if (rv != 0) {
+        problem("descriptor", rv);
+    }
+    spate_producer_free(producer);
+}
+
 /* ---- the whole ------------------------------------------------------------------------------- */
 
 static bool wait_until_read(void)
@@ -324,6 +362,7 @@ int main(int argc, char **argv)
     all.topic = argv[2];
     all.records = (unsigned)strtoul(argv[3], NULL, 10);
     set_up(argv[1]);
+    check_descriptor();
     start(&waiting, wait_for_ever, &waited);
     for (uintptr_t i = 0; i < READERS; i++) {
         start(&others[i], read_records, (void *)i);
