@@ -54,11 +54,20 @@ SPATE_API struct spate_config *spate_config_new(void);
  *   fetch.bytes        bytes asked for per fetch (1048576)
  *   fetch.wait.ms      how long a server may hold an empty fetch (500)
  *   io.thread          on | off: the client works between calls, on a thread of its own (on)
+ *   prefetch.bytes     records that wait in a consumer in all; one batch of each partition always
+ *                      finds room (16777216)
+ *   stall.ms           a partition that gives nothing for so long is told as STALLED (60000; 0: no)
+ *   group.id           the consumer group of this client's consumers ("")
+ *   group.instance     name of this process in the group, the same after a restart ("": a new one)
+ *   session.ms         a member that is not heard of for so long is out (10000)
+ *   rebalance.ms       so long may giving up a partition take (30000)
+ *   commit.interval.ms how often what is processed is committed by itself (5000; 0: never)
+ *   offset.reset       start | end | none: where to begin without a committed offset (start)
  * SPATE_ERR_NOT_FOUND: no such key; SPATE_ERR_INVALID: not a value of it; SPATE_ERR_NOMEM. */
 SPATE_API int spate_config_set(struct spate_config *config, const char *key, const char *value);
 
 /* The value of a key as text, with its NUL in `out`. SPATE_ERR_NOT_FOUND: no such key;
- * SPATE_ERR_TOO_LARGE: it needs more than `out_size`, which is never so with 64 bytes, but for
+ * SPATE_ERR_TOO_LARGE: it needs more than `out_size`, which is never so with 256 bytes, but for
  * servers. */
 SPATE_API int
 spate_config_get(const struct spate_config *config, const char *key, char *out, size_t out_size);
@@ -97,11 +106,13 @@ SPATE_API int spate_client_stats(struct spate_client *client, char **out_json);
 SPATE_API void spate_client_free(struct spate_client *client);
 
 /* The end of a client in order: waits until every record of its producers is reported, at most
- * `timeout_ms` (-1: their own deadlines); ends calls that other threads wait in, with
+ * `timeout_ms` (-1: their own deadlines), and closes its consumers as spate_consumer_close does in
+ * what is left of that time; ends calls that other threads wait in, with
  * SPATE_ERR_CANCELED; reports records that are left with the same code; then frees the producers,
  * the consumers and the client. Callbacks run inside. Calls that begin on other threads meanwhile
  * are refused with SPATE_ERR_CANCELED; none may begin once this has returned, and it must not be
- * called from a callback. Returns 0, or SPATE_ERR_TIMEOUT when records were left. NULL is fine. */
+ * called from a callback. Returns 0, SPATE_ERR_TIMEOUT when records were left, or what closing a
+ * consumer returned (see spate_consumer_close). NULL is fine. */
 SPATE_API int spate_client_close(struct spate_client *client, int timeout_ms);
 
 /* Lets the client work for up to `timeout_ms` (0: what is ready now) and returns as soon as a

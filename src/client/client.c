@@ -100,6 +100,7 @@ bool sp_client_leader_hint(const char *text, char out_address[SP_ADDRESS_SIZE_MA
 /* ---- connections ----------------------------------------------------------------------------- */
 
 static int connection_new(struct spate_client *client,
+                          const char *key,
                           const char *address,
                           struct sp_connection **out_connection)
 {
@@ -111,7 +112,7 @@ static int connection_new(struct spate_client *client,
     connection->client = client;
     int rv = sp_rpc_new(client->loop, address, &connection->rpc);
     if (rv == 0) {
-        rv = sp_map_put(client->connections, address, strlen(address), connection);
+        rv = sp_map_put(client->connections, key, strlen(key), connection);
         if (rv != 0) {
             sp_rpc_close(connection->rpc);
         }
@@ -124,11 +125,13 @@ static int connection_new(struct spate_client *client,
     return 0;
 }
 
-int sp_client_connection(struct spate_client *client,
+/* The connection that the map knows under `key`. */
+static int connection_of(struct spate_client *client,
+                         const char *key,
                          const char *address,
                          struct sp_connection **out_connection)
 {
-    struct sp_connection *connection = sp_map_get(client->connections, address, strlen(address));
+    struct sp_connection *connection = sp_map_get(client->connections, key, strlen(key));
 
     if (connection != NULL) {
         *out_connection = connection;
@@ -137,7 +140,24 @@ int sp_client_connection(struct spate_client *client,
     if (sp_map_count(client->connections) >= SP_CLIENT_CONNECTIONS_MAX) {
         return SPATE_ERR_BUSY;
     }
-    return connection_new(client, address, out_connection);
+    return connection_new(client, key, address, out_connection);
+}
+
+int sp_client_connection(struct spate_client *client,
+                         const char *address,
+                         struct sp_connection **out_connection)
+{
+    return connection_of(client, address, address, out_connection);
+}
+
+int sp_client_connection_apart(struct spate_client *client,
+                               const char *address,
+                               struct sp_connection **out_connection)
+{
+    char key[SP_ADDRESS_SIZE_MAX + 1];
+
+    (void)snprintf(key, sizeof key, "%s+", address);
+    return connection_of(client, key, address, out_connection);
 }
 
 static void

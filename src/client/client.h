@@ -130,6 +130,11 @@ int sp_client_connection(struct spate_client *client,
                          const char *address,
                          struct sp_connection **out_connection);
 
+/* The same, but a second connection to that address, for what must not wait behind fetches. */
+int sp_client_connection_apart(struct spate_client *client,
+                               const char *address,
+                               struct sp_connection **out_connection);
+
 /* sp_rpc_call on that connection; the first one is preceded by a hello. */
 int sp_connection_call(struct sp_connection *connection,
                        struct sp_rpc_call *call,

@@ -1,4 +1,4 @@
-/* Settings from text: one table of whole numbers, and the three keys that are something else. */
+/* Settings from text: a table of whole numbers, one of names, and the keys that are neither. */
 #include "client/config.h"
 
 #include <stdio.h>
@@ -42,6 +42,23 @@ static const struct number_key number_keys[] = {
       1,
       SP_FETCH_BYTES_MAX },
     { "fetch.wait.ms", offsetof(struct spate_config, fetch_wait_ms), 500, 0, SP_FETCH_WAIT_MS_MAX },
+    { "prefetch.bytes",
+      offsetof(struct spate_config, prefetch_bytes),
+      16 * 1024 * 1024,
+      64 * 1024,
+      1024 * 1024 * 1024 },
+    { "stall.ms", offsetof(struct spate_config, stall_ms), 60000, 0, 86400000 },
+    { "session.ms",
+      offsetof(struct spate_config, session_ms),
+      SP_CONSUMER_SESSION_MS_DEFAULT,
+      SP_CONSUMER_SESSION_MS_MIN,
+      SP_CONSUMER_SESSION_MS_MAX },
+    { "rebalance.ms",
+      offsetof(struct spate_config, rebalance_ms),
+      SP_CONSUMER_REBALANCE_MS_DEFAULT,
+      SP_CONSUMER_SESSION_MS_MIN,
+      SP_CONSUMER_SESSION_MS_MAX },
+    { "commit.interval.ms", offsetof(struct spate_config, commit_interval_ms), 5000, 0, 86400000 },
 };
 
 #define NUMBER_KEY_COUNT (sizeof number_keys / sizeof number_keys[0])
@@ -162,15 +179,51 @@ static int set_servers(struct spate_config *config, const char *value)
 
 /* ---- the other keys -------------------------------------------------------------------------- */
 
-static int set_client_name(struct spate_config *config, const char *value)
+struct name_key {
+    const char *key;
+    size_t position; /* of the text in struct spate_config */
+    size_t size_max;
+    const char *initial;
+};
+
+static const struct name_key name_keys[] = {
+    { "client.name",
+      offsetof(struct spate_config, client_name),
+      SP_CLIENT_NAME_SIZE_MAX,
+      "libspate" },
+    { "group.id", offsetof(struct spate_config, group_id), SP_CONSUMER_GROUP_NAME_SIZE_MAX, "" },
+    { "group.instance",
+      offsetof(struct spate_config, group_instance),
+      SP_CLIENT_NAME_SIZE_MAX,
+      "" },
+};
+
+#define NAME_KEY_COUNT (sizeof name_keys / sizeof name_keys[0])
+
+static int set_name(struct spate_config *config, const struct name_key *key, const char *value)
 {
     size_t size = strlen(value);
 
-    if (size > SP_CLIENT_NAME_SIZE_MAX || !sp_utf8_valid(sp_bytes_of(value, size))) {
+    if (size > key->size_max || !sp_utf8_valid(sp_bytes_of(value, size))) {
         return SPATE_ERR_INVALID;
     }
-    memcpy(config->client_name, value, size + 1);
+    memcpy((char *)config + key->position, value, size + 1);
     return 0;
+}
+
+static const char *const offset_resets[] = { [SP_OFFSET_RESET_START] = "start",
+                                             [SP_OFFSET_RESET_END] = "end",
+                                             [SP_OFFSET_RESET_NONE] = "none" };
+
+static int set_offset_reset(struct spate_config *config, const char *value)
+{
+    for (unsigned i = 0; i < sizeof offset_resets / sizeof offset_resets[0]; i++) {
+        if (strcmp(value, offset_resets[i]) == 0) {
+            config->offset_reset = (enum sp_offset_reset)i;
+            return 0;
+        }
+    }
+    return SPATE_ERR_INVALID;
 }
 
 static int set_compression(struct spate_config *config, const char *value)
@@ -224,8 +277,13 @@ int spate_config_set(struct spate_config *config, const char *key, const char *v
     if (strcmp(key, "servers") == 0) {
         return set_servers(config, value);
     }
-    if (strcmp(key, "client.name") == 0) {
-        return set_client_name(config, value);
+    for (size_t i = 0; i < NAME_KEY_COUNT; i++) {
+        if (strcmp(key, name_keys[i].key) == 0) {
+            return set_name(config, &name_keys[i], value);
+        }
+    }
+    if (strcmp(key, "offset.reset") == 0) {
+        return set_offset_reset(config, value);
     }
     if (strcmp(key, "compression") == 0) {
         return set_compression(config, value);
@@ -258,8 +316,13 @@ static const char *text_of(const struct spate_config *config, const char *key)
     if (strcmp(key, "servers") == 0) {
         return config->servers;
     }
-    if (strcmp(key, "client.name") == 0) {
-        return config->client_name;
+    for (size_t i = 0; i < NAME_KEY_COUNT; i++) {
+        if (strcmp(key, name_keys[i].key) == 0) {
+            return (const char *)config + name_keys[i].position;
+        }
+    }
+    if (strcmp(key, "offset.reset") == 0) {
+        return offset_resets[config->offset_reset];
     }
     if (strcmp(key, "compression") == 0) {
         return config->compression == SP_COMPRESSION_LZ4 ? "lz4" : "none";
@@ -304,7 +367,9 @@ struct spate_config *spate_config_new(void)
     if (config == NULL) {
         return NULL;
     }
-    (void)set_client_name(config, "libspate"); /* a constant that is valid */
+    for (size_t i = 0; i < NAME_KEY_COUNT; i++) {
+        (void)set_name(config, &name_keys[i], name_keys[i].initial); /* a constant that is valid */
+    }
     config->io_thread = true;
     for (size_t i = 0; i < NUMBER_KEY_COUNT; i++) {
         set_number(config, &number_keys[i], number_keys[i].initial);

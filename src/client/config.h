@@ -9,6 +9,13 @@
 #define SP_CLIENT_SERVERS_MAX SP_NODES_MAX /* more seeds than a cluster has nodes help nobody */
 #define SP_CLIENT_PORT_DEFAULT "7700"
 
+/* Where a consumer group begins that has not committed an offset. */
+enum sp_offset_reset {
+    SP_OFFSET_RESET_START,
+    SP_OFFSET_RESET_END,
+    SP_OFFSET_RESET_NONE, /* it is an error */
+};
+
 struct spate_config {
     char *servers; /* normalised: "host:port,host:port", owned */
     char client_name[SP_CLIENT_NAME_SIZE_MAX + 1];
@@ -20,6 +27,14 @@ struct spate_config {
     uint32_t buffer_bytes;
     uint32_t fetch_bytes;
     uint32_t fetch_wait_ms;
+    uint32_t prefetch_bytes;
+    uint32_t stall_ms;                                  /* 0: never told */
+    char group_id[SP_CONSUMER_GROUP_NAME_SIZE_MAX + 1]; /* "": none */
+    char group_instance[SP_CLIENT_NAME_SIZE_MAX + 1];   /* "": one made up for each consumer */
+    uint32_t session_ms;
+    uint32_t rebalance_ms;
+    uint32_t commit_interval_ms; /* 0: by hand */
+    enum sp_offset_reset offset_reset;
     spate_log_cb log_cb; /* NULL: nobody listens */
     void *log_arg;
     bool io_thread; /* the client turns its loop on a thread of its own */

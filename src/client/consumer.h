@@ -4,20 +4,40 @@
  *                ^             |                   (checked: no gap, no step back)
  *                '-- refused, lost: pause, look for the leader, the same offset again
  *
+ * A partition of a subscription (enum sp_ownership):
+ *
+ *   ASSIGNED --stored offset known, told--> OWNED --revoke--> REVOKED --told--> RELEASING
+ *      |                                      |                  |                 |committed
+ *      '-- not ours --> gone                  '--- not ours -----'--> LOST         v
+ *                                                                      '--told--> gone
+ *
  * Invariants:
  *  I1  Offsets leave in order without a gap: each record's offset is `position`, which then grows
  *      by one (control records of a transaction are passed over and counted).
  *  I2  fetch_offset is behind the last batch that was fetched; nothing is fetched twice.
- *  I3  At most FETCHED_MAX answers wait per partition: a slow reader stops the fetching. */
+ *  I3  At most FETCHED_MAX answers wait per partition, and an answer's size is chosen so that those
+ *      of all partitions stay below prefetch_bytes: a slow reader stops the fetching.
+ *  I4  A partition is freed only at the start of a call of the user that ends the life of the
+ *  record
+ *      delivered last, or before anything of it was delivered.
+ *  I5  A partition counts as owned towards the coordinator from ASSIGNED to RELEASING: it is given
+ *      up only when its last commit has an outcome. */
 #ifndef SP_CLIENT_CONSUMER_H
 #define SP_CLIENT_CONSUMER_H
 
 #include "client/client.h"
 #include "client/metadata.h"
+#include "client/request.h"
 #include "spate/consumer.h"
 #include "wire/batch.h"
 
 #define SP_CONSUMER_FETCHED_MAX 2
+
+/* What is sent to a coordinator at once: below what a node takes, some 50,000 offsets. */
+#define SP_GROUP_PARAMS_BYTES_MAX (8 * 1024 * 1024)
+
+/* How long a coordinator may take for what it answers at once if it lives. */
+#define SP_GROUP_QUESTION_MS 3000
 
 /* The batches of one answer. */
 struct sp_fetched {
@@ -27,17 +47,30 @@ struct sp_fetched {
     uint8_t bytes[];
 };
 
+enum sp_ownership {
+    SP_OWNERSHIP_ASSIGNED,  /* the user was not told yet */
+    SP_OWNERSHIP_OWNED,     /* read; those that the user has assigned are always here */
+    SP_OWNERSHIP_REVOKED,   /* to be given up, the user was not told yet */
+    SP_OWNERSHIP_RELEASING, /* the last commit is on its way */
+    SP_OWNERSHIP_LOST,      /* another's by now, the user was not told yet */
+};
+
 struct sp_consumer_partition {
     struct spate_consumer *consumer;
     struct sp_topic_view *topic;
     uint32_t index;
     int64_t topic_id;
+    enum sp_ownership ownership;
+    bool seen;          /* by the answer of the coordinator that is being applied */
+    bool stored_wanted; /* begins at the group's committed offset, not known yet */
+    bool stored_asked;  /* the question that is out is about it, too */
 
     bool resolved; /* `fetch_offset` is a true offset */
     int64_t start; /* as assigned: an offset or SPATE_OFFSET_* */
     int64_t fetch_offset;
     int64_t position;
     int32_t epoch; /* of the last batch fetched; -1: none */
+    bool paused;   /* by the user */
 
     struct sp_rpc_call call;
     bool running;
@@ -55,6 +88,15 @@ struct sp_consumer_partition {
     int64_t high_watermark; /* -1: not known yet */
     int64_t end_offset;     /* that counts as the end, see spate_consumer_at_end; -1: not known */
 
+    int64_t processed;     /* behind the last record that the user is done with; -1: none */
+    int64_t commit_wanted; /* -1: nothing */
+    int64_t commit_sent;   /* in the commit numbered commit_number */
+    int64_t committed;     /* -1: nothing by this consumer */
+    uint64_t commit_number;
+
+    uint64_t progress_ms; /* since when nothing was delivered although there is more */
+    bool stall_told;
+
     int error; /* the partition is paused */
     bool error_told;
     char text[SP_CLIENT_ERROR_SIZE];
@@ -71,18 +113,176 @@ struct sp_consumer_end {
     bool asked;
 };
 
+enum sp_member_state {
+    SP_MEMBER_OUT,     /* not subscribed, or for good */
+    SP_MEMBER_JOINING, /* with `id` if it is not "", else as a new one */
+    SP_MEMBER_IN,
+};
+
+/* The place in the consumer group. */
+struct sp_member {
+    enum sp_member_state state;
+    char instance[SP_CLIENT_NAME_SIZE_MAX + 1];
+    char id[SP_CONSUMER_MEMBER_ID_SIZE_MAX + 1];
+    int64_t generation;
+    uint32_t heartbeat_ms;
+    struct sp_buf topics; /* an encoded array of names */
+    struct sp_buf params;
+    struct sp_request request; /* join or heartbeat */
+    bool running;
+    bool joining;      /* the request that runs is a join */
+    uint64_t begun_ms; /* of that request */
+    uint64_t heard_ms; /* the last one that was answered began then */
+    uint64_t retry_ms;
+    struct sp_timer timer;
+    char coordinator[SP_ADDRESS_SIZE_MAX]; /* where to ask first; "": not known */
+    int error;                             /* told once by spate_consumer_next */
+    char text[SP_CLIENT_ERROR_SIZE];
+};
+
+/* Commits and questions for committed offsets, one of each kind at a time. */
+struct sp_commits {
+    struct sp_request request;
+    struct sp_buf params;
+    bool running;
+    uint64_t number;                 /* of the newest request */
+    int status;                      /* of the newest that has ended */
+    char text[SP_CLIENT_ERROR_SIZE]; /* of that status, told by the thread that waits */
+    uint64_t retry_ms;               /* after a failure */
+    uint64_t due_ms;                 /* of the next one by itself */
+    struct sp_timer timer;
+    struct sp_request stored_request;
+    struct sp_buf stored_params;
+    bool stored_running;
+    uint64_t stored_retry_ms;
+};
+
 struct spate_consumer {
     struct spate_client *client;
     struct sp_client_part part;
     struct sp_metadata_observer observer;
     struct sp_consumer_partition **partitions;
     uint32_t partition_count;
-    uint32_t turn; /* whose batch is read now */
+    struct sp_map *places;                   /* topic number and index -> partition */
+    uint32_t turn;                           /* whose batch is read now */
+    struct sp_consumer_partition *delivered; /* whose records the user has now; NULL: none's */
     struct sp_buf params;
     struct spate_header *headers;
     size_t header_capacity;
     struct sp_consumer_end *end; /* owned */
+    struct sp_member member;
+    struct sp_commits commits;
+    spate_consumer_event_cb event_cb;
+    void *event_arg;
+    bool telling; /* an event callback runs: no partition may go */
 };
+
+static inline uint64_t sp_consumer_now_ms(const struct spate_consumer *consumer)
+{
+    return sp_loop_now_ms(consumer->client->loop);
+}
+
+static inline bool sp_consumer_subscribed(const struct spate_consumer *consumer)
+{
+    return consumer->member.topics.size > 0;
+}
+
+/* ---- consumer.c ---- */
+
+struct sp_consumer_partition *sp_consumer_find(const struct spate_consumer *consumer,
+                                               const struct sp_topic_view *topic,
+                                               int32_t partition);
+
+/* Adds it; *out_partition begins at `offset`. SPATE_ERR_BUSY: too many; SPATE_ERR_NOMEM. */
+int sp_consumer_add(struct spate_consumer *consumer,
+                    struct sp_topic_view *topic,
+                    int32_t index,
+                    int64_t offset,
+                    struct sp_consumer_partition **out_partition);
+
+/* Takes it out and frees it (I4). */
+void sp_consumer_remove(struct sp_consumer_partition *partition);
+
+/* Begins anew at an offset or SPATE_OFFSET_*. What was fetched is dropped (I4). */
+void sp_consumer_begin_at(struct sp_consumer_partition *partition, int64_t offset);
+
+/* ---- consumer_record.c ---- */
+
+/* Drops what was fetched and not delivered, and stops fetching. */
+void sp_consumer_drop_fetched(struct sp_consumer_partition *partition);
+
+/* ---- consumer_member.c ---- */
+
+void sp_member_init(struct spate_consumer *consumer);
+void sp_member_deinit(struct spate_consumer *consumer);
+
+/* Decides what the member asks for next, and sets its timer. */
+void sp_member_advance(struct spate_consumer *consumer);
+
+/* What the member owns has changed: a heartbeat says so at once. */
+void sp_member_tell(struct spate_consumer *consumer);
+
+/* The group does not know this member any more: everything is lost, it joins again. */
+void sp_member_lost(struct spate_consumer *consumer);
+
+/* Stops asking; what is owned stays as it is. */
+void sp_member_stop(struct spate_consumer *consumer);
+
+/* Ends the membership unless group.instance is set, and the subscription. Waits for the answer. */
+int sp_member_leave(struct spate_consumer *consumer, uint64_t deadline_ms);
+
+/* A request to the coordinator of the group, to be started by the caller. */
+struct sp_request sp_member_request(struct spate_consumer *consumer, const char *method);
+
+/* After an answer: the server that gave it is asked first from now on. */
+void sp_member_learn(struct spate_consumer *consumer, struct sp_request *request);
+
+/* ---- consumer_assigned.c ---- */
+
+/* Packs what this member owns, topic by topic (I5). */
+void sp_consumer_pack_owned(const struct spate_consumer *consumer, struct sp_pack *pack);
+
+/* Makes the partitions match the answer. SPATE_ERR_MALFORMED, SPATE_ERR_NOMEM, SPATE_ERR_BUSY: the
+ * next answer has it all again. */
+int sp_consumer_apply(struct spate_consumer *consumer,
+                      struct sp_bytes assigned,
+                      struct sp_bytes revoke);
+
+/* All that the coordinator gave is another's. */
+void sp_consumer_lose_all(struct spate_consumer *consumer);
+
+/* ---- consumer_commit.c ---- */
+
+void sp_commits_init(struct spate_consumer *consumer);
+void sp_commits_deinit(struct spate_consumer *consumer);
+
+/* Starts what is due: a commit, a question for stored offsets; sets the timer. */
+void sp_commits_advance(struct spate_consumer *consumer);
+
+/* What the user is done with is to be committed, unless that is left to him. */
+void sp_commits_want_processed(struct sp_consumer_partition *partition);
+
+/* Gives up what is released and has nothing left to commit. */
+void sp_commits_release(struct spate_consumer *consumer);
+
+/* Turns the loop until nothing wanted is open. 0, or what became of the commit;
+ * SPATE_ERR_TIMEOUT. */
+int sp_commits_wait(struct spate_consumer *consumer, uint64_t deadline_ms);
+
+/* ---- consumer_stored.c ---- */
+
+/* Asks where partitions begin if it is not known; lowers *due_ms to when it must be called
+ * again. */
+void sp_stored_advance(struct spate_consumer *consumer, uint64_t *due_ms);
+
+/* ---- consumer_event.c ---- */
+
+/* At the start of a call that ends the life of the last record: notes what is processed, tells
+ * events, frees what is gone. */
+void sp_consumer_serve(struct spate_consumer *consumer);
+
+/* When a partition may have to be told as stalled; UINT64_MAX: never. */
+uint64_t sp_consumer_stall_due(const struct spate_consumer *consumer);
 
 /* ---- fetcher.c ---- */
 
@@ -95,7 +295,7 @@ void sp_fetcher_on_metadata(struct sp_consumer_partition *partition);
 /* Withdraws the call that is out. */
 void sp_fetcher_stop(struct sp_consumer_partition *partition);
 
-/* Pauses the partition for good with an error for the user. */
+/* Pauses the partition with an error for the user. */
 void sp_fetcher_fail(struct sp_consumer_partition *partition, int status, const char *text);
 
 void sp_fetcher_init(struct sp_consumer_partition *partition);

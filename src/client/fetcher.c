@@ -13,6 +13,7 @@ enum {
     WATCH_MS = 300,         /* beyond the server's own wait: perhaps somebody else leads by now */
     UNKNOWN_MS = 500,    /* nodes learn of a new topic one after the other: so long it may take */
     EMPTY_PAUSE_MS = 10, /* when a server answers "nothing" without having waited */
+    FETCH_BYTES_MIN = 4096,
 };
 
 static uint64_t now_of(const struct sp_consumer_partition *partition)
@@ -55,6 +56,12 @@ static void look_for_leader(struct sp_consumer_partition *partition)
 static void retry(struct sp_consumer_partition *partition, int status, const char *text)
 {
     char hint[SP_ADDRESS_SIZE_MAX];
+
+    (void)snprintf(partition->text, /* what a stall is put down to */
+                   sizeof partition->text,
+                   "%s: %.400s",
+                   spate_error_name(status),
+                   text != NULL && text[0] != '\0' ? text : spate_strerror(status));
 
     partition->retry_ms = now_of(partition) + partition->pause_ms;
     partition->pause_ms = partition->pause_ms * 2 < SP_CLIENT_PAUSE_MAX_MS ? partition->pause_ms * 2
@@ -188,6 +195,11 @@ static int take_fetch(struct sp_consumer_partition *partition, const uint8_t *re
         return rv;
     }
     partition->high_watermark = response.high_watermark;
+    partition->text[0] = '\0';
+    if (partition->position >= response.high_watermark) { /* it has caught up: no stall */
+        partition->progress_ms = now_of(partition);
+        partition->stall_told = false;
+    }
     if (partition->call_for_end && partition->end_offset < 0) {
         partition->end_offset = response.high_watermark;
         sp_client_wake(partition->consumer->client);
@@ -240,9 +252,18 @@ static void pack_offsets(struct sp_consumer_partition *partition, struct sp_pack
     sp_offsets_request_encode(pack, &request);
 }
 
+/* So much that the answers of all partitions fit (I3). */
+static uint32_t fetch_bytes(const struct spate_consumer *consumer)
+{
+    const struct spate_config *config = &consumer->client->config;
+    uint32_t share = config->prefetch_bytes / SP_CONSUMER_FETCHED_MAX / consumer->partition_count;
+
+    share = share < FETCH_BYTES_MIN ? FETCH_BYTES_MIN : share;
+    return share < config->fetch_bytes ? share : config->fetch_bytes;
+}
+
 static void pack_fetch(struct sp_consumer_partition *partition, struct sp_pack *pack)
 {
-    const struct spate_config *config = &partition->consumer->client->config;
     struct sp_fetch_request request;
 
     sp_fetch_request_init(&request);
@@ -250,7 +271,7 @@ static void pack_fetch(struct sp_consumer_partition *partition, struct sp_pack *
     request.topic_id = partition->topic_id;
     request.partition = (int32_t)partition->index;
     request.offset = partition->fetch_offset;
-    request.max_bytes = (int32_t)config->fetch_bytes;
+    request.max_bytes = (int32_t)fetch_bytes(partition->consumer);
     request.min_bytes = 1;
     request.max_wait_ms = (int32_t)partition->wait_ms;
     request.format = SP_FETCH_FORMAT_BATCH;
@@ -362,9 +383,15 @@ static void set_timer(struct sp_consumer_partition *partition)
     (void)sp_timer_start(&partition->timer, due_ms); /* out of memory: the next answer advances */
 }
 
+static bool is_read(const struct sp_consumer_partition *partition)
+{
+    return partition->error == 0 && !partition->stored_wanted &&
+           partition->ownership == SP_OWNERSHIP_OWNED;
+}
+
 void sp_fetcher_advance(struct sp_consumer_partition *partition)
 {
-    if (partition->error != 0) {
+    if (!is_read(partition)) {
         sp_timer_stop(&partition->timer);
         return;
     }

@@ -238,8 +238,7 @@ on_answer(struct sp_request *request, int status, struct sp_bytes result, const 
     if (cache->status == 0) {
         cache->completed = cache->started;
     } else {
-        sp_client_log(
-            cache->client, SPATE_LOG_WARN, "no description of the topics: %.400s", cache->text);
+        sp_client_log(cache->client, SPATE_LOG_WARN, "topics not described: %.400s", cache->text);
     }
     if (cache->status != 0 && cache->wanted <= cache->started) {
         cache->wanted = cache->started + 1; /* what was wanted has not come yet */
@@ -254,9 +253,7 @@ static void start(struct sp_metadata_cache *cache)
     uint64_t now_ms = sp_loop_now_ms(cache->client->loop);
 
     cache->started_ms = now_ms;
-    if (pack_topics(cache) != 0) {
-        return; /* waiting calls end at their deadlines */
-    }
+    int rv = pack_topics(cache);
     cache->request = (struct sp_request){
         .client = cache->client,
         .method = "metadata",
@@ -267,9 +264,12 @@ static void start(struct sp_metadata_cache *cache)
         .repeatable = true,
         .cb = on_answer,
     };
-    if (sp_request_start(&cache->request) == 0) {
+    rv = rv != 0 ? rv : sp_request_start(&cache->request);
+    if (rv == 0) {
         cache->running = true;
         cache->started += 1;
+    } else { /* out of memory: a little later; waiting calls end at their deadlines */
+        (void)sp_timer_start(&cache->timer, now_ms + SP_CLIENT_PAUSE_MAX_MS);
     }
 }
 
@@ -306,6 +306,7 @@ int sp_metadata_topic(struct sp_metadata_cache *cache,
     }
     topic->name = sp_mem_strdup(name);
     topic->id = -1;
+    topic->number = (uint32_t)sp_map_count(cache->topics);
     topic->status = SPATE_ERR_AGAIN;
     if (topic->name == NULL || sp_map_put(cache->topics, name, strlen(name), topic) != 0) {
         sp_mem_free(topic->name);
@@ -314,6 +315,11 @@ int sp_metadata_topic(struct sp_metadata_cache *cache,
     }
     *out_topic = topic;
     return 0;
+}
+
+struct sp_topic_view *sp_metadata_find(const struct sp_metadata_cache *cache, struct sp_bytes name)
+{
+    return sp_map_get(cache->topics, name.bytes, name.size);
 }
 
 void sp_metadata_observe(struct sp_metadata_cache *cache, struct sp_metadata_observer *observer)

@@ -18,6 +18,7 @@ struct sp_partition_view {
 
 struct sp_topic_view {
     char *name;
+    uint32_t number; /* among the views of this client */
     int64_t id;
     int status; /* 0; SPATE_ERR_AGAIN: never described; SPATE_ERR_UNKNOWN_TOPIC or another error */
     uint32_t partition_count;
@@ -39,6 +40,9 @@ void sp_metadata_cache_free(struct sp_metadata_cache *cache);
 int sp_metadata_topic(struct sp_metadata_cache *cache,
                       const char *name,
                       struct sp_topic_view **out_topic);
+
+/* The view of a topic that is known here, or NULL. */
+struct sp_topic_view *sp_metadata_find(const struct sp_metadata_cache *cache, struct sp_bytes name);
 
 /* Asks for a description that begins after this call; returns the number that
  * sp_metadata_completed reaches with it. */

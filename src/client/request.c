@@ -105,6 +105,11 @@ static const char *choose(struct sp_request *request)
     return client->servers[(request->first + request->attempts) % client->server_count];
 }
 
+const char *sp_request_server(struct sp_request *request)
+{
+    return choose(request);
+}
+
 static uint32_t round_of(const struct sp_request *request)
 {
     uint32_t count = request->address != NULL ? 1 : request->client->server_count;
@@ -236,7 +241,8 @@ static void attempt(struct sp_request *request)
         give_up(request);
         return;
     }
-    int rv = sp_client_connection(client, choose(request), &connection);
+    int rv = request->apart ? sp_client_connection_apart(client, choose(request), &connection)
+                            : sp_client_connection(client, choose(request), &connection);
     if (rv == 0) {
         request->call = (struct sp_rpc_call){
             .method = request->method,

@@ -33,6 +33,7 @@ struct sp_request {
     uint32_t attempt_ms;     /* how long one server may take; 0: all the time there is */
     uint32_t unreachable_ms; /* gives up so long after the start while no server was reached */
     bool repeatable;         /* doing it twice does no harm */
+    bool apart;              /* on connections of its own, beside the fetches */
     sp_request_cb cb;
 
     struct sp_rpc_call call;
@@ -49,6 +50,9 @@ struct sp_request {
 
 /* Starts; everything goes on in later turns. SPATE_ERR_NOMEM. */
 int sp_request_start(struct sp_request *request);
+
+/* The server of the last attempt, valid until the request is started again. */
+const char *sp_request_server(struct sp_request *request);
 
 /* Ends it without a callback; fine when it is not running. */
 void sp_request_cancel(struct sp_request *request);

@@ -124,7 +124,7 @@ static void checkpoint_done(struct sp_job *job)
 
 void sp_log_checkpoint_start(struct sp_log *log)
 {
-    if (log->checkpoint_running || log->trim_wanted || log->trimming || sp_log_files_change(log) ||
+    if (log->checkpoint_running || log->trimming || sp_log_files_change(log) ||
         sp_list_empty(&log->checkpoints)) {
         return;
     }

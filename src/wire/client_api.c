@@ -254,6 +254,15 @@ static const struct sp_field group_heartbeat_request_fields[] = {
 };
 SHAPE(group_heartbeat_request, "group.heartbeat");
 
+static const struct sp_field group_member_response_fields[] = {
+    MEMBER_FIELD(group_member_response, false),
+    { "generation", SP_FIELD_I64, AT(group_member_response, generation), WHOLE },
+    { "assigned", SP_FIELD_VALUE, AT(group_member_response, assigned) },
+    { "revoke", SP_FIELD_VALUE, AT(group_member_response, revoke) },
+    { "heartbeat_ms", SP_FIELD_I32, AT(group_member_response, heartbeat_ms), I32_COUNT },
+};
+SHAPE(group_member_response, "group.heartbeat");
+
 static const struct sp_field group_leave_request_fields[] = {
     GROUP_FIELD(group_leave_request),
     MEMBER_FIELD(group_leave_request, false),
@@ -318,6 +327,11 @@ static const struct sp_field group_committed_request_fields[] = {
 };
 SHAPE(group_committed_request, "group.committed");
 
+static const struct sp_field group_committed_response_fields[] = {
+    { "offsets", SP_FIELD_VALUE, AT(group_committed_response, offsets) },
+};
+SHAPE(group_committed_response, "group.committed");
+
 static const struct sp_field group_seek_request_fields[] = {
     GROUP_FIELD(group_seek_request),
     { "topic", SP_FIELD_TEXT, AT(group_seek_request, topic), TOPIC_NAME },
@@ -368,9 +382,11 @@ DEFINE(group_request, sp_shape_decode_params)
 DEFINE(group_find_response, sp_shape_decode)
 DEFINE(group_join_request, sp_shape_decode_params)
 DEFINE(group_heartbeat_request, sp_shape_decode_params)
+DEFINE(group_member_response, sp_shape_decode)
 DEFINE(group_leave_request, sp_shape_decode_params)
 DEFINE(group_commit_request, sp_shape_decode_params)
 DEFINE(group_committed_request, sp_shape_decode_params)
+DEFINE(group_committed_response, sp_shape_decode)
 DEFINE(group_seek_request, sp_shape_decode_params)
 
 void sp_produce_request_encode_head(struct sp_pack *pack, const struct sp_produce_request *value)

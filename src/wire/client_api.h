@@ -239,6 +239,16 @@ struct sp_group_heartbeat_request {
     int32_t max_wait_ms;   /* optional, 0: answer at once */
 };
 
+/* group.join and group.heartbeat -> { member, generation, state, assigned, revoke, pending,
+ * heartbeat_ms }; state and pending are for people and not decoded. */
+struct sp_group_member_response {
+    struct sp_bytes member; /* text */
+    int64_t generation;
+    struct sp_bytes assigned; /* encoded set of partitions */
+    struct sp_bytes revoke;   /* encoded set of partitions */
+    int32_t heartbeat_ms;
+};
+
 /* group.leave { group, member } */
 struct sp_group_leave_request {
     struct sp_bytes group;  /* text */
@@ -266,6 +276,12 @@ struct sp_group_offset {
 struct sp_group_committed_request {
     struct sp_bytes group;  /* text */
     struct sp_bytes topics; /* encoded array of texts; optional */
+};
+
+/* -> { offsets: [ { topic, partition, offset, committed_ms, metadata } ] }, each to be read with
+ * sp_group_offset_read. */
+struct sp_group_committed_response {
+    struct sp_bytes offsets; /* encoded array */
 };
 
 /* group.seek { group, topic, partition, to } */
@@ -312,9 +328,11 @@ int sp_group_offset_read(struct sp_cursor *cursor,
     X(group_find_response)                                                                         \
     X(group_join_request)                                                                          \
     X(group_heartbeat_request)                                                                     \
+    X(group_member_response)                                                                       \
     X(group_leave_request)                                                                         \
     X(group_commit_request)                                                                        \
     X(group_committed_request)                                                                     \
+    X(group_committed_response)                                                                    \
     X(group_seek_request)
 
 #define SP_API_DECLARE(name)                                                                       \

@@ -1,7 +1,7 @@
 /* Many threads on one client against real nodes, one of which dies meanwhile; called by
  * test_threads.py as `client_threads SERVERS TOPIC RECORDS`.
  *
- *   4 writers (two share a producer) -> topic -> 2 readers        all on one client,
+ *   4 writers (two share a producer) -> topic -> 2 readers, a group of 2    all on one client,
  *   1 that polls, 1 with admin calls, 1 with errors, 1 waiting    which is closed at the end
  *
  * Prints "half" when half of the records are written. Ends with 0 if each record was reported once,
@@ -21,6 +21,7 @@
 enum {
     WRITERS = 4,
     READERS = 2,
+    MEMBERS = 2,
     PARTITIONS = 4,
     VALUE_SIZE = 100,
     END_SECONDS = 90, /* a run that takes longer has failed */
@@ -30,6 +31,7 @@ struct record_fate {
     atomic_uint reports;
     atomic_int status;
     atomic_uint reads;
+    atomic_uint shared; /* times read by the members of the group */
 };
 
 static struct {
@@ -40,6 +42,7 @@ static struct {
     struct record_fate *fates;
     atomic_uint written;
     atomic_uint read;
+    atomic_uint shared;
     atomic_uint reported;
     atomic_uint stored;
     atomic_bool stop;
@@ -157,6 +160,51 @@ static void *read_records(void *arg)
     }
     spate_consumer_free(consumer);
     return NULL;
+}
+
+/* A member of a group, whose callback calls the library while other threads do. */
+static void on_event(void *arg, const struct spate_consumer_event *event)
+{
+    if (event->kind == SPATE_CONSUMER_REVOKED) {
+        int rv = spate_consumer_commit(arg, NULL, 5000);
+        if (rv != 0) {
+            problem("commit", rv);
+        }
+    }
+}
+
+static void *share_records(void *arg)
+{
+    struct spate_consumer *consumer = NULL;
+    struct spate_message message;
+    int rv = spate_consumer_new(all.client, &consumer);
+
+    (void)arg;
+    if (rv == 0) {
+        rv = spate_consumer_on_event(consumer, on_event, consumer);
+    }
+    if (rv == 0) {
+        rv = spate_consumer_subscribe(consumer, &all.topic, 1);
+    }
+    while (rv == 0 && !atomic_load(&all.stop)) {
+        rv = spate_consumer_next(consumer, 100, &message);
+        if (rv == 0) {
+            unsigned long number = strtoul(message.value, NULL, 10);
+            if (number < WRITERS * all.records) {
+                bool fresh = atomic_fetch_add(&all.fates[number].shared, 1) == 0;
+                atomic_fetch_add(&all.shared, fresh ? 1 : 0);
+            }
+            if (number % 100 == 0) {
+                rv = spate_consumer_commit(consumer, &message, 0);
+                rv = rv == SPATE_ERR_GROUP_FENCED ? 0 : rv; /* an event will tell */
+            }
+        }
+        rv = rv == SPATE_ERR_AGAIN ? 0 : rv;
+    }
+    if (rv != 0) {
+        problem("share", rv);
+    }
+    return NULL; /* the client's end closes it */
 }
 
 /* ---- the others ------------------------------------------------------------------------------ */
@@ -279,7 +327,8 @@ static bool wait_until_read(void)
 {
     for (unsigned i = 0; i < END_SECONDS * 100; i++) {
         if (atomic_load(&all.reported) == WRITERS * all.records &&
-            atomic_load(&all.read) >= atomic_load(&all.stored)) {
+            atomic_load(&all.read) >= atomic_load(&all.stored) &&
+            atomic_load(&all.shared) >= atomic_load(&all.stored)) {
             return true;
         }
         struct timespec pause = { .tv_nsec = 10 * 1000 * 1000 };
@@ -296,15 +345,18 @@ static unsigned check_fates(void)
         unsigned reports = atomic_load(&all.fates[i].reports);
         unsigned reads = atomic_load(&all.fates[i].reads);
         int status = atomic_load(&all.fates[i].status);
-        bool good =
-            reports == 1 && (status == 0 ? reads == 1 : status == SPATE_ERR_TIMEOUT && reads <= 1);
+        /* A group delivers at least once: twice when a commit was lost with the node. */
+        unsigned shared = atomic_load(&all.fates[i].shared);
+        bool stored = status == 0 && reads == 1 && shared >= 1;
+        bool good = reports == 1 && (stored || (status == SPATE_ERR_TIMEOUT && reads <= 1));
         if (!good && bad++ < 5) {
             fprintf(stderr,
-                    "record %u: %u reports, the last %s, read %u times\n",
+                    "record %u: %u reports, the last %s, read %u times, by the group %u times\n",
                     i,
                     reports,
                     spate_error_name(status),
-                    reads);
+                    reads,
+                    shared);
         }
     }
     return bad;
@@ -325,6 +377,12 @@ static void set_up(const char *servers)
 
     if (rv == 0) {
         rv = spate_config_set(config, "io.thread", "on");
+    }
+    if (rv == 0) {
+        rv = spate_config_set(config, "group.id", all.topic);
+    }
+    if (rv == 0) { /* the readers by assignment have nothing to commit beside the group's members */
+        rv = spate_config_set(config, "commit.interval.ms", "0");
     }
     if (rv == 0) {
         rv = spate_client_new(config, &all.client);
@@ -351,7 +409,7 @@ static void set_up(const char *servers)
 int main(int argc, char **argv)
 {
     pthread_t writers[WRITERS];
-    pthread_t others[READERS + 4];
+    pthread_t others[READERS + 4 + MEMBERS];
     pthread_t waiting;
     int waited = 0;
 
@@ -371,6 +429,9 @@ int main(int argc, char **argv)
     start(&others[READERS + 1], make_topics, NULL);
     start(&others[READERS + 2], make_errors, (void *)1);
     start(&others[READERS + 3], make_errors, (void *)2);
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        start(&others[READERS + 4 + i], share_records, NULL);
+    }
     for (uintptr_t i = 0; i < WRITERS; i++) {
         start(&writers[i], write_records, (void *)i);
     }
@@ -379,7 +440,7 @@ int main(int argc, char **argv)
     }
     bool complete = wait_until_read();
     atomic_store(&all.stop, true);
-    for (unsigned i = 0; i < READERS + 4; i++) {
+    for (unsigned i = 0; i < READERS + 4 + MEMBERS; i++) {
         (void)pthread_join(others[i], NULL);
     }
     int closed = spate_client_close(all.client, 5000);

@@ -13,7 +13,7 @@ import unittest
 import cluster
 
 BUILD = os.environ["SPATE_BUILD"]
-EXAMPLES = ("producer", "consumer", "admin")
+EXAMPLES = ("producer", "consumer", "group_consumer", "admin")
 WARNINGS = ("-Wall", "-Wextra", "-pedantic", "-Werror")
 LINES = 500
 
@@ -92,7 +92,7 @@ class ExamplesTest(unittest.TestCase):
         return target
 
     def run_examples(self, folder, topic):
-        """All three together, as their comments say; `folder` holds the programs."""
+        """All of them together, as their comments say; `folder` holds the programs."""
         servers = self.cluster.servers
 
         def example(name, *arguments, **options):
@@ -115,6 +115,10 @@ class ExamplesTest(unittest.TestCase):
             os.close(theirs)
         want = sorted(f"{p} {o} line {number}" for number, (p, o) in places.items())
         self.assertEqual(sorted(read), want)
+        shared = example("group_consumer", f"group-{topic}", topic, timeout=60).splitlines()
+        self.assertEqual(sorted(shared), [f"{topic} {line}" for line in want])
+        again = example("group_consumer", f"group-{topic}", topic, timeout=60)
+        self.assertEqual(again, "", "what was committed came again")
         described = example("admin", "describe", topic)
         self.assertEqual(described.count('"leader": 1'), 3, described)
 

@@ -216,13 +216,16 @@ static void print_counts(const struct sim_counts *c)
                  (unsigned long long)c->bit_flips,
                  (unsigned long long)c->deaths_in_call);
     (void)printf("  frames=%llu records=%llu acknowledged=%llu unknown=%llu refused=%llu read=%llu "
-                 "node_peak_kib=%llu\n",
+                 "group_read=%llu group_read_again=%llu rebalances=%llu node_peak_kib=%llu\n",
                  (unsigned long long)c->committed_frames,
                  (unsigned long long)c->committed_records,
                  (unsigned long long)c->acknowledged,
                  (unsigned long long)c->unknown,
                  (unsigned long long)c->refused,
                  (unsigned long long)c->read,
+                 (unsigned long long)c->processed,
+                 (unsigned long long)c->processed_twice,
+                 (unsigned long long)c->rebalances,
                  (unsigned long long)(c->memory_peak_bytes / 1024));
 }
 
@@ -299,7 +302,7 @@ static bool reached(const struct sim_counts *c)
         { "partition", c->partitions },   { "duplicate", c->duplicates },
         { "checkpoint", c->checkpoints }, { "disk error", c->disk_errors },
         { "bit flip", c->bit_flips },     { "pause", c->pauses },
-        { "transfer", c->transfers },
+        { "transfer", c->transfers },     { "rebalance", c->rebalances },
     };
     bool all = true;
 

@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "sim_cluster.h"
 #include "sim_fiber.h"
+#include "sim_members.h"
 #include "sim_model.h"
 #include "spate/spate.h"
 #include "wire/client_api.h"
@@ -31,7 +32,7 @@ static void set(struct spate_config *config, const char *key, uint64_t value)
     SP_ASSERT(rv == 0);
 }
 
-static struct spate_client *connect_client(void)
+struct spate_client *sim_clients_connect(const char *const *keys)
 {
     struct spate_config *config = spate_config_new();
     struct spate_client *client = NULL;
@@ -51,6 +52,10 @@ static struct spate_client *connect_client(void)
         rv = spate_config_set(config, "compression", "lz4");
         SP_ASSERT(rv == 0);
     }
+    for (; keys != NULL && *keys != NULL; keys += 2) {
+        rv = spate_config_set(config, keys[0], keys[1]);
+        SP_ASSERT(rv == 0);
+    }
     rv = spate_client_new(config, &client);
     SP_ASSERT(rv == 0);
     spate_config_free(config);
@@ -62,7 +67,7 @@ static struct spate_client *connect_client(void)
 static void admin_main(void *arg)
 {
     struct sim_client *own = arg;
-    struct spate_client *client = connect_client();
+    struct spate_client *client = sim_clients_connect(NULL);
 
     for (unsigned i = 0; i < sim_clients.topic_count; i++) {
         int rv;
@@ -158,7 +163,7 @@ static void send_one(struct spate_producer *producer, struct sim_client *own, ui
 static void producer_main(void *arg)
 {
     struct sim_client *own = arg;
-    struct spate_client *client = connect_client();
+    struct spate_client *client = sim_clients_connect(NULL);
     struct spate_producer *producer = NULL;
     uint32_t numbers[SIM_PARTITIONS_MAX] = { 0 };
 
@@ -195,7 +200,7 @@ struct reading {
     int64_t high_watermark[SIM_PARTITIONS_MAX];
 };
 
-static uint32_t place_of(const char *topic, int32_t partition)
+uint32_t sim_clients_place(const char *topic, int32_t partition)
 {
     for (uint32_t i = 0; i < sim_model.place_count; i++) {
         if (sim_model.places[i].partition == partition &&
@@ -208,7 +213,7 @@ static uint32_t place_of(const char *topic, int32_t partition)
 
 static void take_message(struct reading *reading, const struct spate_message *message)
 {
-    uint32_t place = place_of(message->topic, message->partition);
+    uint32_t place = sim_clients_place(message->topic, message->partition);
 
     SP_ASSERT(place != UINT32_MAX);
     sim_model_read(place,
@@ -241,7 +246,7 @@ static bool read_all(const struct reading *reading)
 static void consumer_main(void *arg)
 {
     struct sim_client *own = arg;
-    struct spate_client *client = connect_client();
+    struct spate_client *client = sim_clients_connect(NULL);
     struct spate_consumer *consumer = NULL;
     struct reading *reading = sim_alloc(sizeof *reading);
 
@@ -326,7 +331,7 @@ static void churn_one(struct spate_client *client, const char *name)
 static void churner_main(void *arg)
 {
     struct sim_client *own = arg;
-    struct spate_client *client = connect_client();
+    struct spate_client *client = sim_clients_connect(NULL);
 
     while (!sim_clients_topics_created()) {
         sim_fiber_sleep(100 * SIM_MS);
@@ -347,7 +352,7 @@ static void churner_main(void *arg)
 static void start(struct sim_client *client)
 {
     static void (*const mains[])(
-        void *arg) = { admin_main, producer_main, consumer_main, churner_main };
+        void *arg) = { admin_main, producer_main, consumer_main, churner_main, sim_member_main };
 
     client->done = false;
     client->lives += 1;
@@ -405,6 +410,7 @@ void sim_clients_init(const struct sim_clients_shape *shape)
     char name[16];
 
     memset(&sim_clients, 0, sizeof sim_clients);
+    sim_members_init();
     sim_cluster_addresses(sim_clients.servers, sizeof sim_clients.servers);
     sim_clients.replicas = shape->replicas;
     sim_clients.topic_count = shape->topics;
@@ -424,6 +430,10 @@ void sim_clients_init(const struct sim_clients_shape *shape)
     for (unsigned i = 0; i < shape->consumers; i++) {
         (void)snprintf(name, sizeof name, "c%u", i + 1);
         add(SIM_CLIENT_CONSUMER, name);
+    }
+    for (unsigned i = 0; i < shape->members; i++) {
+        (void)snprintf(name, sizeof name, "m%u", i + 1);
+        add(SIM_CLIENT_MEMBER, name);
     }
     for (unsigned i = 0; i < shape->churners; i++) {
         (void)snprintf(name, sizeof name, "t%u", i + 1);

@@ -15,6 +15,7 @@ enum sim_client_kind {
     SIM_CLIENT_PRODUCER,
     SIM_CLIENT_CONSUMER,
     SIM_CLIENT_CHURNER, /* creates and deletes topics that nobody uses */
+    SIM_CLIENT_MEMBER,  /* of the consumer group that reads all topics */
 };
 
 struct sim_client {
@@ -25,6 +26,8 @@ struct sim_client {
     struct sp_rand rand;
     uint64_t lives;
 };
+
+struct spate_client;
 
 struct sim_clients {
     struct sim_client clients[SIM_CLIENTS_MAX];
@@ -55,6 +58,7 @@ struct sim_clients_shape {
     uint32_t partitions;
     uint32_t replicas;
     unsigned churners;
+    unsigned members;
 };
 
 void sim_clients_init(const struct sim_clients_shape *shape);
@@ -69,6 +73,13 @@ void sim_clients_kill(struct sim_client *client);
 void sim_clients_read_again(void);
 
 bool sim_clients_topics_created(void);
+
+/* A client of the cluster with settings drawn for the program that runs, and `keys`: pairs that end
+ * with NULL, or NULL. */
+struct spate_client *sim_clients_connect(const char *const *keys);
+
+/* The place of a partition; UINT32_MAX: none. */
+uint32_t sim_clients_place(const char *topic, int32_t partition);
 
 /* True when every client has delivered and read all; else *out_why says who has not. */
 bool sim_clients_done(char *out_why, unsigned size);

@@ -128,6 +128,9 @@ struct sim_counts {
     uint64_t bit_flips;
     uint64_t deaths_in_call;
     uint64_t client_deaths;
+    uint64_t processed; /* records, by members of the consumer group */
+    uint64_t processed_twice;
+    uint64_t rebalances; /* as members are told of */
 };
 
 struct sim_model {

@@ -37,6 +37,7 @@ static void draw_shape(const struct sim_run_options *options, struct shape *out)
     out->cluster.install_chunk_bytes = 100u << sp_rand_below(rand, 8);
     out->clients.producers = (unsigned)sim_between(rand, 1, 3);
     out->clients.consumers = (unsigned)sim_between(rand, 1, 2);
+    out->clients.members = sim_one_in(rand, 2) ? (unsigned)sim_between(rand, 1, 3) : 0;
     out->clients.topics = (unsigned)sim_between(rand, 1, 2);
     out->clients.partitions = (uint32_t)sim_between(rand, 1, 2);
     out->clients.replicas = out->cluster.node_count >= 3 ? 3 : 1;
@@ -65,13 +66,14 @@ static void draw_shape(const struct sim_run_options *options, struct shape *out)
 static void note_shape(const struct shape *shape)
 {
     sim_note("shape: nodes=%u segment=%u election=%u latency_us=%llu producers=%u consumers=%u "
-             "topics=%u partitions=%u fault_ms=%llu at_once=%d",
+             "members=%u topics=%u partitions=%u fault_ms=%llu at_once=%d",
              shape->cluster.node_count,
              shape->cluster.segment_bytes,
              shape->cluster.election_timeout_ms,
              (unsigned long long)shape->latency_us,
              shape->clients.producers,
              shape->clients.consumers,
+             shape->clients.members,
              shape->clients.topics,
              shape->clients.partitions,
              (unsigned long long)(shape->fault_us / SIM_MS),

@@ -49,8 +49,9 @@ static struct spate_record record_of(const char *value)
 static void test_config_get_returns_what_was_set(void **state)
 {
     static const char *const pairs[][2] = {
-        { "servers", "a:7700,b:1" }, { "client.name", "me" }, { "compression", "lz4" },
-        { "io.thread", "off" },      { "linger.ms", "7" },    { "buffer.bytes", "1073741824" },
+        { "servers", "a:7700,b:1" }, { "client.name", "me" },   { "compression", "lz4" },
+        { "io.thread", "off" },      { "linger.ms", "7" },      { "buffer.bytes", "1073741824" },
+        { "group.id", "g" },         { "offset.reset", "end" },
     };
     struct spate_config *config = spate_config_new();
     char text[64];

@@ -1,0 +1,329 @@
+/* Committing offsets of the consumer group, in rounds.
+ *
+ *   wanted (by the user, by the clock, by a release) -> one request with all that is wanted
+ *     -> stored: committed                 -> what was released is given up
+ *     -> refused: not wanted any more      -> the same; the next heartbeat tells who owns what
+ *     -> unknown: after a pause again, with whatever is newer by then */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "client/consumer.h"
+#include "wire/client_api.h"
+
+enum {
+    OFFSETS_PER_COMMIT_MAX = 10000,
+};
+
+/* ---- what is wanted -------------------------------------------------------------------------- */
+
+static bool wants(const struct sp_consumer_partition *partition)
+{
+    return partition->commit_wanted >= 0 && partition->ownership != SP_OWNERSHIP_LOST;
+}
+
+static bool any_wanted(const struct spate_consumer *consumer)
+{
+    for (uint32_t i = 0; i < consumer->partition_count; i++) {
+        if (wants(consumer->partitions[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void want(struct sp_consumer_partition *partition, int64_t offset)
+{
+    if (offset >= 0 && (offset != partition->committed || partition->commit_wanted >= 0)) {
+        partition->commit_wanted = offset;
+    }
+}
+
+void sp_commits_want_processed(struct sp_consumer_partition *partition)
+{
+    const struct spate_config *config = &partition->consumer->client->config;
+
+    if (config->commit_interval_ms > 0 && config->group_id[0] != '\0') {
+        want(partition, partition->processed);
+    }
+}
+
+static bool is_under_way(const struct sp_consumer_partition *partition)
+{
+    const struct sp_commits *commits = &partition->consumer->commits;
+
+    return commits->running && partition->commit_number == commits->number;
+}
+
+void sp_commits_release(struct spate_consumer *consumer)
+{
+    bool released = false;
+
+    if (consumer->telling) {
+        return;
+    }
+    for (uint32_t i = consumer->partition_count; i > 0; i--) {
+        struct sp_consumer_partition *partition = consumer->partitions[i - 1];
+        if (partition->ownership == SP_OWNERSHIP_RELEASING && !wants(partition) &&
+            !is_under_way(partition)) {
+            sp_consumer_remove(partition);
+            released = true;
+        }
+    }
+    if (released) {
+        sp_member_tell(consumer);
+    }
+}
+
+/* ---- committing ------------------------------------------------------------------------------ */
+
+static int pack_commit(struct spate_consumer *consumer)
+{
+    const struct sp_member *member = &consumer->member;
+    struct sp_commits *commits = &consumer->commits;
+    struct sp_group_commit_request request;
+    struct sp_pack pack;
+    struct sp_buf offsets;
+    size_t count = 0;
+
+    for (uint32_t i = 0; i < consumer->partition_count; i++) {
+        count += wants(consumer->partitions[i]) ? 1 : 0;
+    }
+    count = count < OFFSETS_PER_COMMIT_MAX ? count : OFFSETS_PER_COMMIT_MAX;
+    sp_buf_init(&offsets, SP_GROUP_PARAMS_BYTES_MAX);
+    sp_pack_init(&pack, &offsets);
+    sp_pack_array(&pack, count);
+    for (uint32_t i = 0; i < consumer->partition_count && count > 0; i++) {
+        struct sp_consumer_partition *partition = consumer->partitions[i];
+        if (wants(partition)) {
+            sp_pack_map(&pack, 3);
+            sp_pack_text(&pack, "topic");
+            sp_pack_text(&pack, partition->topic->name);
+            sp_pack_text(&pack, "partition");
+            sp_pack_uint(&pack, partition->index);
+            sp_pack_text(&pack, "offset");
+            sp_pack_int(&pack, partition->commit_wanted);
+            partition->commit_sent = partition->commit_wanted;
+            partition->commit_number = commits->number + 1;
+            count -= 1;
+        }
+    }
+    sp_group_commit_request_init(&request);
+    request.group = sp_bytes_text(consumer->client->config.group_id);
+    if (member->id[0] != '\0') {
+        request.member = sp_bytes_text(member->id);
+        request.generation = member->generation;
+    }
+    request.offsets = sp_bytes_of(offsets.bytes, offsets.size);
+    int rv = sp_pack_status(&pack);
+    sp_buf_clear(&commits->params);
+    sp_pack_init(&pack, &commits->params);
+    sp_group_commit_request_encode(&pack, &request);
+    rv = rv != 0 ? rv : sp_pack_status(&pack);
+    sp_buf_deinit(&offsets);
+    return rv;
+}
+
+/* What became of the offsets of the commit that has ended. */
+static void settle(struct sp_consumer_partition *partition, int status, bool again)
+{
+    if (status == 0) {
+        partition->committed = partition->commit_sent;
+    }
+    if (!again && partition->commit_wanted == partition->commit_sent) {
+        partition->commit_wanted = -1;
+    }
+}
+
+static void
+on_commit(struct sp_request *request, int status, struct sp_bytes result, const char *text)
+{
+    struct sp_commits *commits = SP_CONTAINER_OF(request, struct sp_commits, request);
+    struct spate_consumer *consumer = SP_CONTAINER_OF(commits, struct spate_consumer, commits);
+    bool again = status != 0 && sp_client_status_moves(status);
+
+    (void)result;
+    commits->running = false;
+    if (status == 0) {
+        sp_member_learn(consumer, request);
+    } else if (again) {
+        commits->retry_ms = sp_consumer_now_ms(consumer) + SP_CLIENT_PAUSE_MAX_MS;
+    } else {
+        commits->status = status;
+        (void)snprintf(commits->text, sizeof commits->text, "%s", text);
+    }
+    for (uint32_t i = 0; i < consumer->partition_count; i++) {
+        if (consumer->partitions[i]->commit_number == commits->number) {
+            settle(consumer->partitions[i], status, again);
+        }
+    }
+    if (status == SPATE_ERR_UNKNOWN_MEMBER) {
+        sp_member_lost(consumer);
+    } else if (status == SPATE_ERR_GROUP_FENCED) {
+        sp_member_tell(consumer);
+    }
+    sp_commits_release(consumer);
+    sp_commits_advance(consumer);
+    sp_client_wake(consumer->client);
+}
+
+static void start_commit(struct spate_consumer *consumer)
+{
+    struct sp_commits *commits = &consumer->commits;
+    int rv = pack_commit(consumer);
+
+    if (rv == 0) {
+        commits->request = sp_member_request(consumer, "group.commit");
+        commits->request.params = sp_bytes_of(commits->params.bytes, commits->params.size);
+        commits->request.attempt_ms = SP_GROUP_QUESTION_MS;
+        commits->request.cb = on_commit;
+        rv = sp_request_start(&commits->request);
+    }
+    if (rv != 0) {
+        commits->retry_ms = sp_consumer_now_ms(consumer) + SP_CLIENT_PAUSE_MAX_MS;
+        return;
+    }
+    commits->number += 1;
+    commits->running = true;
+}
+
+/* ---- advancing ------------------------------------------------------------------------------- */
+
+/* Commits by the clock. */
+static void look_at_clock(struct spate_consumer *consumer)
+{
+    struct sp_commits *commits = &consumer->commits;
+    uint64_t now_ms = sp_consumer_now_ms(consumer);
+
+    if (now_ms < commits->due_ms) {
+        return;
+    }
+    commits->due_ms = now_ms + consumer->client->config.commit_interval_ms;
+    for (uint32_t i = 0; i < consumer->partition_count; i++) {
+        if (consumer->partitions[i]->ownership == SP_OWNERSHIP_OWNED) {
+            sp_commits_want_processed(consumer->partitions[i]);
+        }
+    }
+}
+
+void sp_commits_advance(struct spate_consumer *consumer)
+{
+    struct sp_commits *commits = &consumer->commits;
+    uint64_t now_ms = sp_consumer_now_ms(consumer);
+    uint64_t due_ms = UINT64_MAX;
+
+    if (consumer->client->config.group_id[0] == '\0') {
+        return;
+    }
+    if (consumer->client->config.commit_interval_ms > 0 && consumer->partition_count > 0) {
+        look_at_clock(consumer);
+        due_ms = commits->due_ms;
+    }
+    if (!commits->running && any_wanted(consumer)) {
+        if (now_ms >= commits->retry_ms) {
+            start_commit(consumer);
+        }
+        due_ms = commits->running || due_ms < commits->retry_ms ? due_ms : commits->retry_ms;
+    }
+    sp_stored_advance(consumer, &due_ms);
+    if (due_ms == UINT64_MAX) {
+        sp_timer_stop(&commits->timer);
+    } else {
+        (void)sp_timer_start(&commits->timer, due_ms); /* out of memory: the next call advances */
+    }
+}
+
+static void on_timer(struct sp_timer *timer)
+{
+    struct sp_commits *commits = SP_CONTAINER_OF(timer, struct sp_commits, timer);
+
+    sp_commits_advance(SP_CONTAINER_OF(commits, struct spate_consumer, commits));
+}
+
+/* ---- the user -------------------------------------------------------------------------------- */
+
+int sp_commits_wait(struct spate_consumer *consumer, uint64_t deadline_ms)
+{
+    struct sp_commits *commits = &consumer->commits;
+
+    sp_commits_advance(consumer);
+    while ((commits->running || any_wanted(consumer)) && commits->status == 0) {
+        if (sp_consumer_now_ms(consumer) >= deadline_ms) {
+            return sp_client_fail(consumer->client,
+                                  SPATE_ERR_TIMEOUT,
+                                  "no answer to the commit within the time given; %s",
+                                  commits->request.text);
+        }
+        int rv = sp_client_run(consumer->client, deadline_ms);
+        if (rv != 0) {
+            return rv;
+        }
+    }
+    int rv = commits->status;
+    commits->status = 0;
+    return rv == 0 ? 0 : sp_client_fail(consumer->client, rv, "%s", commits->text);
+}
+
+int spate_consumer_commit(struct spate_consumer *consumer,
+                          const struct spate_message *message,
+                          int timeout_ms)
+{
+    if (consumer == NULL) {
+        return SPATE_ERR_INVALID;
+    }
+    struct spate_client *client = consumer->client;
+    SP_CLIENT_HOLD(client);
+    bool found = message == NULL;
+    if (client->config.group_id[0] == '\0') {
+        return sp_client_fail(client, SPATE_ERR_INVALID, "a commit needs group.id");
+    }
+    if (consumer->delivered != NULL) {
+        consumer->delivered->processed = consumer->delivered->position;
+    }
+    for (uint32_t i = 0; i < consumer->partition_count; i++) {
+        struct sp_consumer_partition *partition = consumer->partitions[i];
+        if (partition->ownership == SP_OWNERSHIP_LOST) {
+            continue;
+        }
+        if (message == NULL) {
+            want(partition, partition->processed);
+        } else if (message->topic != NULL && partition->index == (uint32_t)message->partition &&
+                   strcmp(partition->topic->name, message->topic) == 0) {
+            want(partition, message->offset + 1);
+            found = true;
+        }
+    }
+    if (!found) {
+        return sp_client_fail(client,
+                              SPATE_ERR_GROUP_FENCED,
+                              "the partition is not read by this consumer (any more)");
+    }
+    if (timeout_ms == 0) {
+        sp_commits_advance(consumer);
+        return 0;
+    }
+    return sp_commits_wait(consumer, sp_client_deadline(client, timeout_ms));
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+void sp_commits_init(struct spate_consumer *consumer)
+{
+    struct sp_commits *commits = &consumer->commits;
+
+    sp_timer_init(&commits->timer, consumer->client->loop, on_timer);
+    sp_buf_init(&commits->params, SP_GROUP_PARAMS_BYTES_MAX);
+    sp_buf_init(&commits->stored_params, SP_GROUP_PARAMS_BYTES_MAX);
+    commits->due_ms = sp_consumer_now_ms(consumer) + consumer->client->config.commit_interval_ms;
+}
+
+void sp_commits_deinit(struct spate_consumer *consumer)
+{
+    struct sp_commits *commits = &consumer->commits;
+
+    sp_timer_stop(&commits->timer);
+    sp_request_cancel(&commits->request);
+    sp_request_cancel(&commits->stored_request);
+    sp_buf_deinit(&commits->params);
+    sp_buf_deinit(&commits->stored_params);
+}

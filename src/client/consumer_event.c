@@ -1,0 +1,201 @@
+/* What the user is told between records, and the end of a consumer. */
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "client/consumer.h"
+
+/* ---- stalls ---------------------------------------------------------------------------------- */
+
+static bool may_stall(const struct sp_consumer_partition *partition)
+{
+    return partition->consumer->client->config.stall_ms > 0 && !partition->stall_told &&
+           partition->ownership == SP_OWNERSHIP_OWNED && !partition->paused &&
+           partition->error == 0;
+}
+
+static uint64_t stall_due(const struct sp_consumer_partition *partition)
+{
+    return partition->progress_ms + partition->consumer->client->config.stall_ms;
+}
+
+uint64_t sp_consumer_stall_due(const struct spate_consumer *consumer)
+{
+    uint64_t due_ms = UINT64_MAX;
+
+    for (uint32_t i = 0; i < consumer->partition_count; i++) {
+        const struct sp_consumer_partition *partition = consumer->partitions[i];
+        if (may_stall(partition) && stall_due(partition) < due_ms) {
+            due_ms = stall_due(partition);
+        }
+    }
+    return due_ms;
+}
+
+static bool is_stalled(const struct sp_consumer_partition *partition)
+{
+    return may_stall(partition) && stall_due(partition) <= sp_consumer_now_ms(partition->consumer);
+}
+
+/* ---- telling --------------------------------------------------------------------------------- */
+
+static bool concerns(const struct sp_consumer_partition *partition, int kind)
+{
+    switch (kind) {
+    case SPATE_CONSUMER_ASSIGNED:
+        return partition->ownership == SP_OWNERSHIP_ASSIGNED && !partition->stored_wanted;
+    case SPATE_CONSUMER_REVOKED:
+        return partition->ownership == SP_OWNERSHIP_REVOKED;
+    case SPATE_CONSUMER_LOST:
+        return partition->ownership == SP_OWNERSHIP_LOST;
+    default:
+        return is_stalled(partition);
+    }
+}
+
+/* Just before the user is told: what he does then counts already. */
+static void move_on(struct sp_consumer_partition *partition, int kind)
+{
+    if (kind == SPATE_CONSUMER_ASSIGNED) {
+        partition->ownership = SP_OWNERSHIP_OWNED;
+        partition->progress_ms = sp_consumer_now_ms(partition->consumer);
+    } else if (kind == SPATE_CONSUMER_REVOKED) {
+        partition->ownership = SP_OWNERSHIP_RELEASING;
+    } else if (kind == SPATE_CONSUMER_STALLED) {
+        partition->stall_told = true;
+    }
+}
+
+/* When the user has been told. */
+static void conclude(struct sp_consumer_partition *partition, int kind)
+{
+    if (kind == SPATE_CONSUMER_LOST) {
+        sp_consumer_remove(partition);
+    } else if (kind == SPATE_CONSUMER_REVOKED) {
+        sp_commits_want_processed(partition);
+    }
+}
+
+static const char *stall_text(const struct sp_consumer_partition *partition)
+{
+    if (partition->fetched_count > 0) {
+        return "records are here, but the program did not ask for them";
+    }
+    return partition->text[0] != '\0' ? partition->text : "no answer from the partition's leader";
+}
+
+/* One event about all partitions that it concerns. Out of memory: at the next call. */
+static void tell(struct spate_consumer *consumer, int kind)
+{
+    struct spate_consumer_event event = { .kind = kind, .text = "" };
+    struct sp_consumer_partition **concerned;
+    struct spate_partition *places;
+    size_t count = 0;
+
+    for (uint32_t i = 0; i < consumer->partition_count; i++) {
+        count += concerns(consumer->partitions[i], kind) ? 1 : 0;
+    }
+    if (count == 0) {
+        return;
+    }
+    concerned = sp_mem_calloc(count, sizeof *concerned);
+    places = sp_mem_calloc(count, sizeof *places);
+    if (concerned != NULL && places != NULL) {
+        for (uint32_t i = 0; i < consumer->partition_count && event.count < count; i++) {
+            struct sp_consumer_partition *partition = consumer->partitions[i];
+            if (concerns(partition, kind)) {
+                concerned[event.count] = partition;
+                places[event.count++] = (struct spate_partition){ partition->topic->name,
+                                                                  (int32_t)partition->index,
+                                                                  partition->position };
+            }
+        }
+        event.partitions = places;
+        event.text = kind == SPATE_CONSUMER_STALLED ? stall_text(concerned[0]) : "";
+        for (size_t i = 0; i < count; i++) {
+            move_on(concerned[i], kind);
+        }
+        consumer->telling = true;
+        if (consumer->event_cb != NULL) {
+            unsigned depth = sp_client_suspend(consumer->client);
+            consumer->event_cb(consumer->event_arg, &event);
+            sp_client_resume(consumer->client, depth);
+        }
+        consumer->telling = false;
+        for (size_t i = 0; i < count; i++) {
+            conclude(concerned[i], kind);
+        }
+    }
+    sp_mem_free(concerned);
+    sp_mem_free(places);
+}
+
+void sp_consumer_serve(struct spate_consumer *consumer)
+{
+    if (consumer->delivered != NULL) {
+        consumer->delivered->processed = consumer->delivered->position;
+        consumer->delivered = NULL;
+    }
+    tell(consumer, SPATE_CONSUMER_LOST);
+    tell(consumer, SPATE_CONSUMER_REVOKED);
+    tell(consumer, SPATE_CONSUMER_ASSIGNED);
+    tell(consumer, SPATE_CONSUMER_STALLED);
+    sp_commits_release(consumer);
+}
+
+int spate_consumer_on_event(struct spate_consumer *consumer, spate_consumer_event_cb cb, void *arg)
+{
+    if (consumer == NULL) {
+        return SPATE_ERR_INVALID;
+    }
+    SP_CLIENT_HOLD(consumer->client);
+    consumer->event_cb = cb;
+    consumer->event_arg = arg;
+    return 0;
+}
+
+/* ---- the end --------------------------------------------------------------------------------- */
+
+/* Takes everything away from the user, as if the coordinator had. */
+static void revoke_all(struct spate_consumer *consumer)
+{
+    for (uint32_t i = consumer->partition_count; i > 0; i--) {
+        struct sp_consumer_partition *partition = consumer->partitions[i - 1];
+        if (partition->ownership == SP_OWNERSHIP_ASSIGNED) {
+            sp_consumer_remove(partition);
+        } else if (partition->ownership == SP_OWNERSHIP_OWNED) {
+            partition->ownership = SP_OWNERSHIP_REVOKED;
+        }
+    }
+}
+
+int spate_consumer_close(struct spate_consumer *consumer, int timeout_ms)
+{
+    if (consumer == NULL) {
+        return SPATE_ERR_INVALID;
+    }
+    struct spate_client *client = consumer->client;
+    SP_CLIENT_HOLD(client);
+    if (consumer->telling) {
+        return sp_client_fail(client, SPATE_ERR_INVALID, "not inside an event of this consumer");
+    }
+    uint64_t deadline_ms = sp_client_deadline(client, timeout_ms);
+    bool subscribed = sp_consumer_subscribed(consumer);
+
+    sp_member_stop(consumer); /* what is owned stays as it is now */
+    sp_consumer_serve(consumer);
+    if (subscribed) {
+        revoke_all(consumer);
+        sp_consumer_serve(consumer);
+    } else {
+        for (uint32_t i = 0; i < consumer->partition_count; i++) {
+            sp_commits_want_processed(consumer->partitions[i]);
+        }
+    }
+    int rv = sp_commits_wait(consumer, deadline_ms);
+    int left = subscribed ? sp_member_leave(consumer, deadline_ms) : 0;
+    while (consumer->partition_count > 0) {
+        sp_consumer_remove(consumer->partitions[consumer->partition_count - 1]);
+    }
+    return rv != 0 ? rv : left;
+}
