@@ -11,8 +11,9 @@
  *
  * A record counts as processed when the program asks for the next one; only what is processed is
  * committed by itself. So each record is delivered at least once, and twice only to those who go on
- * after a member that died or was cut off. With io.thread=off a member is heard of while the program
- * is inside calls of this API, and one that stays away for longer than session.ms is replaced. */
+ * after a member that died or was cut off. With io.thread=off a member is heard of while the
+ * program is inside calls of this API, and one that stays away for longer than session.ms is
+ * replaced. */
 #ifndef SPATE_CONSUMER_H
 #define SPATE_CONSUMER_H
 
