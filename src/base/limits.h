@@ -73,6 +73,7 @@
 #define SP_CONSUMER_GROUP_NAME_SIZE_MAX 249         /* as a topic's */
 #define SP_CONSUMER_MEMBERS_MAX 1000                /* at all bounds 80 to 190 ms to assign */
 #define SP_CONSUMER_MEMBER_ID_SIZE_MAX 64           /* the server's own take 16 */
+#define SP_CONSUMER_RACK_SIZE_MAX 64                /* a node's has 63 at the most */
 #define SP_CONSUMER_TOPICS_MAX 256                  /* per member */
 #define SP_CONSUMER_GROUP_TOPICS_MAX 1024           /* per group: 5 MiB while assigning */
 #define SP_CONSUMER_PARTITIONS_MAX 20000            /* per group, twice a topic's most */
@@ -82,6 +83,6 @@
 #define SP_CONSUMER_SESSION_MS_MAX (30 * 60 * 1000)
 #define SP_CONSUMER_SESSION_MS_DEFAULT 10000
 #define SP_CONSUMER_REBALANCE_MS_DEFAULT 30000
-#define SP_CONSUMER_RETENTION_MS (INT64_C(7) * 24 * 3600 * 1000) /* of a group nobody uses */
+#define SP_CONSUMER_EMPTY_MS (60 * 1000) /* a group with neither members nor offsets goes then */
 
 #endif /* SP_BASE_LIMITS_H */

@@ -1,4 +1,4 @@
-#include "broker/assign.h"
+#include "broker/assign_parts.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -6,34 +6,25 @@
 #include "base/mem.h"
 #include "spate/error.h"
 
-struct work {
-    struct sp_assign_topic *topics;
-    unsigned topic_count;
-    unsigned member_count;
-    uint32_t *loads;  /* by member: partitions in all */
-    uint32_t *shares; /* by topic and member: partitions of that topic */
-    bool *stuck;      /* by member: nobody could take a partition from it */
-};
-
-static uint32_t *share_of(const struct work *work, unsigned topic, unsigned member)
+uint32_t *sp_assign_share(const struct sp_assign_work *work, unsigned topic, unsigned member)
 {
     return &work->shares[(size_t)topic * work->member_count + member];
 }
 
-static void give(struct work *work, unsigned topic, uint32_t partition, int32_t member)
+void sp_assign_give(struct sp_assign_work *work, unsigned topic, uint32_t partition, int32_t to)
 {
     int32_t *place = &work->topics[topic].members[partition];
 
     if (*place != SP_ASSIGN_NOBODY) {
         work->loads[*place] -= 1;
-        *share_of(work, topic, (unsigned)*place) -= 1;
+        *sp_assign_share(work, topic, (unsigned)*place) -= 1;
     }
-    *place = member;
-    work->loads[member] += 1;
-    *share_of(work, topic, (unsigned)member) += 1;
+    *place = to;
+    work->loads[to] += 1;
+    *sp_assign_share(work, topic, (unsigned)to) += 1;
 }
 
-static void keep(struct work *work, unsigned topic)
+static void keep(struct sp_assign_work *work, unsigned topic)
 {
     struct sp_assign_topic *asked = &work->topics[topic];
 
@@ -41,14 +32,14 @@ static void keep(struct work *work, unsigned topic)
         int32_t member = asked->members[i];
         asked->members[i] = SP_ASSIGN_NOBODY;
         if (member != SP_ASSIGN_NOBODY && asked->wanted[member]) {
-            give(work, topic, i, member);
+            sp_assign_give(work, topic, i, member);
         }
     }
 }
 
 /* The subscriber with the fewest partitions, of equals the one with the fewest of this topic, of
  * equals the first; NOBODY when there is none. */
-static int32_t neediest(const struct work *work, unsigned topic)
+static int32_t neediest(const struct sp_assign_work *work, unsigned topic)
 {
     int32_t best = SP_ASSIGN_NOBODY;
 
@@ -58,14 +49,14 @@ static int32_t neediest(const struct work *work, unsigned topic)
         }
         if (best == SP_ASSIGN_NOBODY || work->loads[i] < work->loads[best] ||
             (work->loads[i] == work->loads[best] &&
-             *share_of(work, topic, i) < *share_of(work, topic, (unsigned)best))) {
+             *sp_assign_share(work, topic, i) < *sp_assign_share(work, topic, (unsigned)best))) {
             best = (int32_t)i;
         }
     }
     return best;
 }
 
-static void give_free(struct work *work, unsigned topic)
+static void give_free(struct sp_assign_work *work, unsigned topic)
 {
     struct sp_assign_topic *asked = &work->topics[topic];
 
@@ -75,27 +66,29 @@ static void give_free(struct work *work, unsigned topic)
             if (member == SP_ASSIGN_NOBODY) {
                 return;
             }
-            give(work, topic, i, member);
+            sp_assign_give(work, topic, i, member);
         }
     }
 }
 
 /* Where one partition may go from `from`: the taker with the fewest, and the topic of which `from`
  * has the most compared with it. False: nobody with two fewer could take any. */
-static bool
-find_taker(const struct work *work, unsigned from, unsigned *out_topic, unsigned *out_member)
+static bool find_taker(const struct sp_assign_work *work,
+                       unsigned from,
+                       unsigned *out_topic,
+                       unsigned *out_member)
 {
     int64_t gain_best = 0;
     bool found = false;
 
     for (unsigned topic = 0; topic < work->topic_count; topic++) {
-        uint32_t has = *share_of(work, topic, from);
+        uint32_t has = *sp_assign_share(work, topic, from);
         int32_t member = has > 0 ? neediest(work, topic) : SP_ASSIGN_NOBODY;
         if (member == SP_ASSIGN_NOBODY || work->loads[member] + 1 >= work->loads[from]) {
             continue;
         }
         int64_t gain = ((int64_t)(work->loads[from] - work->loads[member]) << 32) + (int64_t)has -
-                       (int64_t)*share_of(work, topic, (unsigned)member);
+                       (int64_t)*sp_assign_share(work, topic, (unsigned)member);
         if (!found || gain > gain_best) {
             gain_best = gain;
             *out_topic = topic;
@@ -107,20 +100,20 @@ find_taker(const struct work *work, unsigned from, unsigned *out_topic, unsigned
 }
 
 /* Moves the last partition of `topic` that `from` has. */
-static void move_one(struct work *work, unsigned topic, unsigned from, unsigned to)
+static void move_one(struct sp_assign_work *work, unsigned topic, unsigned from, unsigned to)
 {
     const struct sp_assign_topic *asked = &work->topics[topic];
 
     for (uint32_t i = asked->partition_count; i > 0; i--) {
         if (asked->members[i - 1] == (int32_t)from) {
-            give(work, topic, i - 1, (int32_t)to);
+            sp_assign_give(work, topic, i - 1, (int32_t)to);
             return;
         }
     }
 }
 
 /* The member with the most partitions of those not yet found to be stuck, or NOBODY. */
-static int32_t richest(const struct work *work)
+static int32_t richest(const struct sp_assign_work *work)
 {
     int32_t best = SP_ASSIGN_NOBODY;
 
@@ -133,7 +126,7 @@ static int32_t richest(const struct work *work)
 }
 
 /* Each move lowers the sum of the squares of all loads, so this ends. */
-static void level(struct work *work)
+static void level(struct sp_assign_work *work)
 {
     int32_t from;
 
@@ -149,23 +142,44 @@ static void level(struct work *work)
     }
 }
 
-int sp_assign(struct sp_assign_topic *topics, unsigned topic_count, unsigned member_count)
+static void work_free(struct sp_assign_work *work)
 {
-    struct work work = { .topics = topics,
-                         .topic_count = topic_count,
-                         .member_count = member_count };
-    size_t share_count = (size_t)topic_count * member_count;
+    sp_mem_free(work->stuck);
+    sp_mem_free(work->loads);
+    sp_mem_free(work->shares);
+}
 
-    if (share_count == 0) {
+static int work_init(struct sp_assign_work *work)
+{
+    work->loads = sp_mem_calloc(work->member_count, sizeof *work->loads);
+    work->shares =
+        sp_mem_calloc((size_t)work->topic_count * work->member_count, sizeof *work->shares);
+    work->stuck = sp_mem_calloc(work->member_count, sizeof *work->stuck);
+    if (work->loads == NULL || work->shares == NULL || work->stuck == NULL) {
+        work_free(work);
+        return SPATE_ERR_NOMEM;
+    }
+    return 0;
+}
+
+int sp_assign(struct sp_assign_topic *topics,
+              unsigned topic_count,
+              const int32_t *racks,
+              unsigned member_count)
+{
+    struct sp_assign_work work = {
+        .topics = topics, .topic_count = topic_count, .racks = racks, .member_count = member_count
+    };
+    struct sp_assign_racks *exchange = NULL;
+
+    if (topic_count == 0 || member_count == 0) {
         return 0;
     }
-    work.loads = sp_mem_calloc(member_count, sizeof *work.loads);
-    work.shares = sp_mem_calloc(share_count, sizeof *work.shares);
-    work.stuck = sp_mem_calloc(member_count, sizeof *work.stuck);
-    if (work.loads == NULL || work.shares == NULL || work.stuck == NULL) {
-        sp_mem_free(work.stuck);
-        sp_mem_free(work.loads);
-        sp_mem_free(work.shares);
+    if (work_init(&work) != 0) {
+        return SPATE_ERR_NOMEM;
+    }
+    if (racks != NULL && sp_assign_racks_new(&work, &exchange) != 0) {
+        work_free(&work);
         return SPATE_ERR_NOMEM;
     }
     for (unsigned i = 0; i < topic_count; i++) {
@@ -175,8 +189,10 @@ int sp_assign(struct sp_assign_topic *topics, unsigned topic_count, unsigned mem
         give_free(&work, i);
     }
     level(&work);
-    sp_mem_free(work.stuck);
-    sp_mem_free(work.loads);
-    sp_mem_free(work.shares);
+    if (exchange != NULL) {
+        sp_assign_racks_exchange(exchange);
+        sp_assign_racks_free(exchange);
+    }
+    work_free(&work);
     return 0;
 }

@@ -23,8 +23,10 @@ struct sp_broker_options {
     struct sp_transport *transport;
     struct sp_controller *controller;
     uint32_t node_id;
-    const char *listen;       /* address of the client port */
-    uint32_t connections_max; /* 0: SP_CONNECTIONS_MAX */
+    const char *listen;          /* address of the client port */
+    uint32_t connections_max;    /* 0: SP_CONNECTIONS_MAX */
+    uint32_t group_retention_ms; /* of offsets of consumer groups without members; 0: for ever */
+    uint32_t group_stalled_ms;   /* an owner that does not progress for so long is reported */
 };
 
 /* Opens the client port. Errors as sp_server_new. */

@@ -8,6 +8,8 @@
 
 #define PLACES_MAX (2 * SP_CONSUMER_PARTITIONS_MAX) /* those to come, and those still owned */
 
+#define JOIN_FIELDS 11 /* one less without a rack */
+
 /* One command as it is read. */
 struct reading {
     struct sp_consumer_groups *groups;
@@ -67,7 +69,7 @@ static void settle(struct sp_consumer_groups *groups, struct sp_consumer_group *
     unsigned before = group->share_count;
 
     sp_consumer_shares_settle(group);
-    groups->bytes -= (before - group->share_count) * sizeof group->shares[0];
+    groups->bytes -= (size_t)(before - group->share_count) * SP_CONSUMER_SHARE_BYTES;
 }
 
 /* The places that follow, checked. */
@@ -103,6 +105,9 @@ static int read_join(struct reading *reading, struct joining *joining)
     values->rebalance_ms = (uint32_t)sp_cursor_uint(cursor, SP_CONSUMER_SESSION_MS_MAX);
     joining->topics = sp_consumer_topics_read(cursor);
     joining->owned = read_places(reading);
+    if (reading->fields == JOIN_FIELDS) {
+        sp_consumer_text_read(cursor, values->rack, sizeof values->rack);
+    }
     return values->id[0] == '\0' ? SPATE_ERR_CORRUPT : status_of(reading);
 }
 
@@ -158,6 +163,7 @@ static int apply_join(struct reading *reading, struct sp_consumer_group **out_gr
     memcpy(member->id, joining.values.id, sizeof member->id);
     memcpy(member->instance, joining.values.instance, sizeof member->instance);
     memcpy(member->client, joining.values.client, sizeof member->client);
+    memcpy(member->rack, joining.values.rack, sizeof member->rack);
     member->session_ms = joining.values.session_ms;
     member->rebalance_ms = joining.values.rebalance_ms;
     free_shares(group, member, joining.owned, false);
@@ -205,6 +211,9 @@ static int apply_assign(struct reading *reading, struct sp_consumer_group *group
     }
     if (version != group->version) {
         return SPATE_ERR_AGAIN;
+    }
+    if (!sp_consumer_group_has_room(reading->groups, group, target_count)) {
+        return SPATE_ERR_BUSY;
     }
     rv = sp_consumer_targets_apply(reading->groups, group, targets, target_count);
     if (rv != 0) {
@@ -286,7 +295,7 @@ static int check_commits(struct sp_cursor *cursor,
         struct sp_consumer_commit commit;
         read_commit(cursor, &commit);
         allowed = allowed && may_commit(group, member, generation, &commit.place);
-        *out_size += sizeof(struct sp_consumer_offset) + commit.metadata.size;
+        *out_size += SP_CONSUMER_OFFSET_BYTES + commit.metadata.size;
     }
     return allowed ? 0 : SPATE_ERR_GROUP_FENCED;
 }
@@ -354,7 +363,9 @@ static int apply_type(struct reading *reading, int64_t type, struct sp_consumer_
 {
     switch (type) {
     case SP_CONSUMER_JOIN:
-        return reading->fields == 10 ? apply_join(reading, group) : SPATE_ERR_CORRUPT;
+        return reading->fields == JOIN_FIELDS || reading->fields == JOIN_FIELDS - 1
+                   ? apply_join(reading, group)
+                   : SPATE_ERR_CORRUPT;
     case SP_CONSUMER_LEAVE:
         return reading->fields == 4 ? apply_leave(reading, *group) : SPATE_ERR_CORRUPT;
     case SP_CONSUMER_ASSIGN:

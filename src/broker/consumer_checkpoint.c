@@ -1,11 +1,13 @@
 /* The whole state to bytes and back.
  *
- *   [version = 1, [group, ...]]                    in order of creation
+ *   [version = 2, [group, ...]]                    in order of creation
  *   group:  [name, generation, version, assigned, changed_ms, [member, ...], [share, ...],
  *            [offset, ...]]
- *   member: [id, instance, client, session_ms, rebalance_ms, [topic, ...]]
+ *   member: [id, instance, client, session_ms, rebalance_ms, [topic, ...], rack]
  *   share:  [topic id, partition, owner, target or -1, granted]       members by position
  *   offset: [topic id, partition, offset, commit_ms, metadata or nil]
+ *
+ * In version 1 members had no rack; it is read still.
  *
  * The bytes come from a disk or a peer, so nothing in them is believed. */
 #include <string.h>
@@ -15,19 +17,22 @@
 #include "spate/error.h"
 #include "wire/pack.h"
 
-#define CHECKPOINT_VERSION 1
+#define CHECKPOINT_VERSION 2
+#define CHECKPOINT_VERSION_MIN 1
+#define MEMBER_FIELDS 7 /* one less in version 1 */
 
 /* ---- packing --------------------------------------------------------------------------------- */
 
 static void pack_member(struct sp_pack *pack, const struct sp_consumer_member *member)
 {
-    sp_pack_array(pack, 6);
+    sp_pack_array(pack, MEMBER_FIELDS);
     sp_pack_text(pack, member->id);
     sp_pack_text(pack, member->instance);
     sp_pack_text(pack, member->client);
     sp_pack_uint(pack, member->session_ms);
     sp_pack_uint(pack, member->rebalance_ms);
     sp_pack_raw(pack, sp_bytes_of(member->topics, member->topics_size));
+    sp_pack_text(pack, member->rack);
 }
 
 static int64_t position_of(const struct sp_consumer_group *group,
@@ -113,7 +118,10 @@ static int restore_member(struct sp_consumer_groups *groups,
     values.session_ms = (uint32_t)sp_cursor_uint(cursor, SP_CONSUMER_SESSION_MS_MAX);
     values.rebalance_ms = (uint32_t)sp_cursor_uint(cursor, SP_CONSUMER_SESSION_MS_MAX);
     struct sp_bytes topics = sp_consumer_topics_read(cursor);
-    if (fields != 6 || status_of(cursor) != 0 ||
+    if (fields == MEMBER_FIELDS) {
+        sp_consumer_text_read(cursor, values.rack, sizeof values.rack);
+    }
+    if ((fields != MEMBER_FIELDS && fields != MEMBER_FIELDS - 1) || status_of(cursor) != 0 ||
         sp_consumer_group_member(group, sp_bytes_text(values.id)) != NULL ||
         sp_consumer_group_instance(group, sp_bytes_text(values.instance)) != NULL) {
         return SPATE_ERR_CORRUPT;
@@ -253,13 +261,15 @@ int sp_consumer_groups_restore(struct sp_consumer_groups *groups, const uint8_t 
     }
     sp_cursor_init(&cursor, bytes, size);
     if (sp_cursor_array(&cursor) != 2 ||
-        sp_cursor_int(&cursor, 0, INT64_MAX) != CHECKPOINT_VERSION) {
+        sp_cursor_int(&cursor, CHECKPOINT_VERSION_MIN, CHECKPOINT_VERSION) == 0) {
         return SPATE_ERR_CORRUPT;
     }
     uint32_t count = sp_cursor_array(&cursor);
+    groups->restoring = true;
     for (uint32_t i = 0; i < count && rv == 0; i++) {
         rv = restore_group(groups, &cursor);
     }
+    groups->restoring = false;
     if (rv == 0 && sp_cursor_finish(&cursor) != 0) {
         rv = SPATE_ERR_CORRUPT;
     }

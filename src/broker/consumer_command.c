@@ -29,12 +29,13 @@ pack_places(struct sp_pack *pack, const struct sp_consumer_place *places, unsign
     }
 }
 
-/* [1, JOIN, group, member, instance, client, session, rebalance, topics, owned] */
+/* [1, JOIN, group, member, instance, client, session, rebalance, topics, owned, rack]; without the
+ * rack when there is none, as nodes that know of no racks have it. */
 int sp_consumer_command_join(const struct sp_consumer_join *join, struct sp_buf *out)
 {
     struct sp_pack pack;
 
-    begin(&pack, out, SP_CONSUMER_JOIN, join->group, 7);
+    begin(&pack, out, SP_CONSUMER_JOIN, join->group, join->rack.size == 0 ? 7 : 8);
     sp_pack_str(&pack, join->member);
     sp_pack_str(&pack, sp_bytes_of(join->instance.bytes, join->instance.size)); /* never nil */
     sp_pack_str(&pack, sp_bytes_of(join->client.bytes, join->client.size));
@@ -42,6 +43,9 @@ int sp_consumer_command_join(const struct sp_consumer_join *join, struct sp_buf 
     sp_pack_uint(&pack, join->rebalance_ms);
     sp_pack_raw(&pack, join->topics);
     pack_places(&pack, join->owned, join->owned_count);
+    if (join->rack.size > 0) {
+        sp_pack_str(&pack, join->rack);
+    }
     return sp_pack_status(&pack);
 }
 

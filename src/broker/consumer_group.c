@@ -5,12 +5,6 @@
 #include "broker/consumer_parts.h"
 #include "spate/error.h"
 
-/* Weights, about what each takes in memory and, at the most, in a checkpoint. */
-#define GROUP_BYTES (sizeof(struct sp_consumer_group) + 64)
-#define MEMBER_BYTES (sizeof(struct sp_consumer_member) + 16)
-#define SHARE_BYTES sizeof(struct sp_consumer_share)
-#define OFFSET_BYTES sizeof(struct sp_consumer_offset)
-
 /* ---- groups ---------------------------------------------------------------------------------- */
 
 struct sp_consumer_groups *sp_consumer_groups_new(void)
@@ -74,7 +68,7 @@ void sp_consumer_groups_free(struct sp_consumer_groups *groups)
 
 bool sp_consumer_groups_full(const struct sp_consumer_groups *groups, size_t size)
 {
-    return groups->bytes + size > SP_COORDINATOR_BYTES_MAX;
+    return !groups->restoring && groups->bytes + size > SP_COORDINATOR_BYTES_MAX;
 }
 
 struct sp_consumer_group *
@@ -88,7 +82,7 @@ sp_consumer_groups_get(struct sp_consumer_groups *groups, struct sp_bytes name, 
     }
     *out_code = SPATE_ERR_BUSY;
     if (sp_map_count(groups->by_name) >= SP_CONSUMER_GROUPS_MAX ||
-        sp_consumer_groups_full(groups, GROUP_BYTES)) {
+        sp_consumer_groups_full(groups, SP_CONSUMER_GROUP_BYTES)) {
         return NULL;
     }
     *out_code = SPATE_ERR_NOMEM;
@@ -103,7 +97,7 @@ sp_consumer_groups_get(struct sp_consumer_groups *groups, struct sp_bytes name, 
         group_free(group);
         return NULL;
     }
-    groups->bytes += GROUP_BYTES;
+    groups->bytes += SP_CONSUMER_GROUP_BYTES;
     *out_code = 0;
     return group;
 }
@@ -113,9 +107,9 @@ void sp_consumer_groups_remove(struct sp_consumer_groups *groups, struct sp_cons
     SP_ASSERT(group->member_count == 0);
     for (unsigned i = 0; i < group->offset_count; i++) {
         const char *metadata = group->offsets[i].metadata;
-        groups->bytes -= OFFSET_BYTES + (metadata == NULL ? 0 : strlen(metadata));
+        groups->bytes -= SP_CONSUMER_OFFSET_BYTES + (metadata == NULL ? 0 : strlen(metadata));
     }
-    groups->bytes -= GROUP_BYTES + group->share_count * SHARE_BYTES;
+    groups->bytes -= SP_CONSUMER_GROUP_BYTES + group->share_count * SP_CONSUMER_SHARE_BYTES;
     (void)sp_map_remove(groups->by_name, group->name, strlen(group->name)); /* this group */
     group_free(group);
 }
@@ -257,6 +251,25 @@ bool sp_consumer_member_revoking(const struct sp_consumer_group *group,
     return false;
 }
 
+bool sp_consumer_group_has_room(const struct sp_consumer_groups *groups,
+                                const struct sp_consumer_group *group,
+                                unsigned target_count)
+{
+    size_t more = target_count > group->share_count ? target_count - group->share_count : 0;
+
+    return more == 0 || !sp_consumer_groups_full(groups, more * SP_CONSUMER_SHARE_BYTES);
+}
+
+int64_t sp_consumer_group_kept_until_ms(const struct sp_consumer_group *group, int64_t retention_ms)
+{
+    int64_t kept_ms = group->offset_count == 0 ? SP_CONSUMER_EMPTY_MS : retention_ms;
+
+    if (group->member_count > 0 || kept_ms == 0 || group->changed_ms > INT64_MAX - kept_ms) {
+        return INT64_MAX;
+    }
+    return group->changed_ms + kept_ms;
+}
+
 bool sp_consumer_group_name_valid(struct sp_bytes name)
 {
     if (name.size == 0 || name.size > SP_CONSUMER_GROUP_NAME_SIZE_MAX || !sp_utf8_valid(name)) {
@@ -297,7 +310,7 @@ int sp_consumer_member_add(struct sp_consumer_groups *groups,
     struct sp_consumer_member **grown;
 
     if (group->member_count >= SP_CONSUMER_MEMBERS_MAX ||
-        sp_consumer_groups_full(groups, MEMBER_BYTES + topics.size)) {
+        sp_consumer_groups_full(groups, SP_CONSUMER_MEMBER_BYTES + topics.size)) {
         return SPATE_ERR_BUSY;
     }
     member = sp_mem_calloc(1, sizeof *member);
@@ -311,7 +324,7 @@ int sp_consumer_member_add(struct sp_consumer_groups *groups,
         return SPATE_ERR_NOMEM;
     }
     group->members[group->member_count++] = member;
-    groups->bytes += MEMBER_BYTES;
+    groups->bytes += SP_CONSUMER_MEMBER_BYTES;
     *out_member = member;
     return 0;
 }
@@ -334,7 +347,7 @@ void sp_consumer_member_remove(struct sp_consumer_groups *groups,
         share->owner = share->owner == member ? NULL : share->owner;
         share->target = share->target == member ? NULL : share->target;
     }
-    groups->bytes -= MEMBER_BYTES + member->topics_size;
+    groups->bytes -= SP_CONSUMER_MEMBER_BYTES + member->topics_size;
     member_free(member);
 }
 
@@ -349,6 +362,9 @@ void sp_consumer_shares_settle(struct sp_consumer_group *group)
         if (share.owner == NULL && share.target != NULL) {
             share.owner = share.target;
             share.granted = group->generation;
+            share.revoke_ms = 0;
+            share.left_over = false;
+            share.still_ms = 0;
             share.owner->unseen = true;
         }
         if (share.owner != NULL) {
@@ -363,12 +379,12 @@ void sp_consumer_shares_replace(struct sp_consumer_groups *groups,
                                 struct sp_consumer_share *shares,
                                 unsigned count)
 {
-    groups->bytes -= group->share_count * SHARE_BYTES;
+    groups->bytes -= group->share_count * SP_CONSUMER_SHARE_BYTES;
     sp_mem_free(group->shares);
     group->shares = shares;
     group->share_count = count;
     sp_consumer_shares_settle(group);
-    groups->bytes += group->share_count * SHARE_BYTES;
+    groups->bytes += group->share_count * SP_CONSUMER_SHARE_BYTES;
 }
 
 void sp_consumer_topic_forget(struct sp_consumer_groups *groups,
@@ -382,7 +398,7 @@ void sp_consumer_topic_forget(struct sp_consumer_groups *groups,
             group->shares[kept++] = group->shares[i];
         }
     }
-    groups->bytes -= (group->share_count - kept) * SHARE_BYTES;
+    groups->bytes -= (group->share_count - kept) * SP_CONSUMER_SHARE_BYTES;
     group->share_count = kept;
     kept = 0;
     for (unsigned i = 0; i < group->offset_count; i++) {
@@ -391,7 +407,8 @@ void sp_consumer_topic_forget(struct sp_consumer_groups *groups,
             group->offsets[kept++] = *offset;
             continue;
         }
-        groups->bytes -= OFFSET_BYTES + (offset->metadata == NULL ? 0 : strlen(offset->metadata));
+        groups->bytes -=
+            SP_CONSUMER_OFFSET_BYTES + (offset->metadata == NULL ? 0 : strlen(offset->metadata));
         sp_mem_free(offset->metadata);
     }
     group->offset_count = kept;
@@ -438,7 +455,7 @@ int sp_consumer_offset_set(struct sp_consumer_groups *groups,
             sp_mem_free(metadata);
             return SPATE_ERR_NOMEM;
         }
-        groups->bytes += OFFSET_BYTES;
+        groups->bytes += SP_CONSUMER_OFFSET_BYTES;
     }
     struct sp_consumer_offset *offset = &group->offsets[slot];
     groups->bytes += commit->metadata.size;

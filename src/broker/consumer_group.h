@@ -38,15 +38,15 @@ struct sp_consumer_member {
     char id[SP_CONSUMER_MEMBER_ID_SIZE_MAX + 1];
     char instance[SP_CLIENT_NAME_SIZE_MAX + 1]; /* "": not static */
     char client[SP_CLIENT_NAME_SIZE_MAX + 1];   /* for people */
+    char rack[SP_CONSUMER_RACK_SIZE_MAX + 1];   /* where it runs; "": not said */
     uint32_t session_ms;
     uint32_t rebalance_ms;
     uint8_t *topics; /* what it subscribes to: an encoded array of texts */
     size_t topics_size;
-    uint64_t heard_ms;  /* leader's own: when it was heard of last */
-    uint64_t revoke_ms; /* leader's own: since when it has something to release; 0: it has not */
-    bool unseen;        /* leader's own: it got partitions that it may not know of */
-    bool revoking;      /* leader's own, for the time of one look */
-    unsigned position;  /* leader's own, for the time of one assignment: place in members */
+    uint64_t heard_ms; /* leader's own: when it was heard of last */
+    bool unseen;       /* leader's own: it got or lost partitions and may not know of it */
+    bool late;         /* leader's own, for the time of one scan: it holds back too long */
+    unsigned position; /* leader's own, for the time of one assignment: place in members */
 };
 
 struct sp_consumer_share {
@@ -56,6 +56,12 @@ struct sp_consumer_share {
     struct sp_consumer_member *target; /* NULL: nobody shall read it */
     int64_t granted;                   /* generation in which the owner got it */
     bool marked;                       /* false but for the time of one step of apply */
+    uint64_t revoke_ms;                /* leader's own: since when it is revoked; 0: it is not */
+    bool left_over;                    /* leader's own: lost and regained, the owner reads on as if
+                                          nothing had been; until it gives it up once */
+    uint64_t still_ms;                 /* leader's own: since when the group reads no further, */
+    int64_t still_position;            /* and how far it is; 0: it progresses, or is at the end */
+    bool stall_traced;                 /* leader's own: it has been reported */
 };
 
 struct sp_consumer_offset {
@@ -83,6 +89,9 @@ struct sp_consumer_group {
     unsigned submitted;     /* commands on their way that change members */
     bool assigning;         /* an ASSIGN is on its way */
     bool topics_changed;    /* topics came or went since the last assignment was made */
+    uint64_t revoke_due_ms; /* when the first revoked partition is taken away; 0: none is revoked */
+    uint64_t stall_due_ms;  /* when it is looked for stalls again */
+    unsigned stalled_count; /* partitions found stalled then */
 };
 
 struct sp_consumer_groups *sp_consumer_groups_new(void);
@@ -116,6 +125,29 @@ const char *sp_consumer_group_state(const struct sp_consumer_group *group);
 bool sp_consumer_member_revoking(const struct sp_consumer_group *group,
                                  const struct sp_consumer_member *member);
 
+/* True if there is room for a group with so many partitions assigned. */
+bool sp_consumer_group_has_room(const struct sp_consumer_groups *groups,
+                                const struct sp_consumer_group *group,
+                                unsigned target_count);
+
+/* Append time up to which a group is kept. INT64_MAX: it is not going; it has members, or its
+ * offsets are kept for ever (`retention_ms` 0). Without members and offsets there is little to
+ * keep. */
+int64_t sp_consumer_group_kept_until_ms(const struct sp_consumer_group *group,
+                                        int64_t retention_ms);
+
+/* ---- stalls: the leader's own, consumer_stall.c ---------------------------------------------- */
+
+/* Notes how far the group has read a partition (`position`: next offset to read) that ends at
+ * `end`, as seen at `now_ms`. */
+void sp_consumer_share_look(struct sp_consumer_share *share,
+                            int64_t position,
+                            int64_t end,
+                            uint64_t now_ms);
+
+/* For how long its owner has not progressed although there is something to read; 0: it does. */
+uint64_t sp_consumer_share_still_ms(const struct sp_consumer_share *share, uint64_t now_ms);
+
 /* ---- commands: encoders used by the leader --------------------------------------------------- */
 
 /* A partition in a command. */
@@ -129,6 +161,7 @@ struct sp_consumer_join {
     struct sp_bytes member;
     struct sp_bytes instance; /* a member with this instance gives its place to this one; "" none */
     struct sp_bytes client;
+    struct sp_bytes rack;
     uint32_t session_ms;
     uint32_t rebalance_ms;
     struct sp_bytes topics;                /* encoded array of texts */
@@ -156,7 +189,7 @@ int sp_consumer_command_join(const struct sp_consumer_join *join, struct sp_buf 
 int sp_consumer_command_leave(struct sp_bytes group, struct sp_bytes member, struct sp_buf *out);
 
 /* `gone`: ids of topics that were deleted: their shares and offsets go at once. Answers: AGAIN, the
- * members are no longer those of `version`; NOT_FOUND. */
+ * members are no longer those of `version`; NOT_FOUND; BUSY, no room. */
 int sp_consumer_command_assign(struct sp_bytes group,
                                uint64_t version,
                                const struct sp_consumer_target *targets,

@@ -22,9 +22,20 @@ enum sp_consumer_command {
     SP_CONSUMER_DELETE,
 };
 
+/* What each weighs, about what it takes in memory and, at the most, in a checkpoint. Numbers of
+ * their own, not sizes of structs: whether the state is full decides what commands come to, and
+ * must be the same in every build. */
+enum {
+    SP_CONSUMER_GROUP_BYTES = 440,
+    SP_CONSUMER_MEMBER_BYTES = 392, /* and its topics */
+    SP_CONSUMER_SHARE_BYTES = 48,
+    SP_CONSUMER_OFFSET_BYTES = 40 /* and its metadata */
+};
+
 struct sp_consumer_groups {
     struct sp_map *by_name; /* owned groups */
-    size_t bytes;           /* what all of them weigh, about: see SP_COORDINATOR_BYTES_MAX */
+    size_t bytes;           /* what all of them weigh: see SP_COORDINATOR_BYTES_MAX */
+    bool restoring;         /* what was accepted once is not refused: nothing is too much */
 };
 
 /* The group, made if it is not there; *out_code is 0, or BUSY or NOMEM with NULL. */

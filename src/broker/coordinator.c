@@ -1,4 +1,4 @@
-#include "broker/coordinator.h"
+#include "broker/coordinator_parts.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,9 +10,7 @@
 #include "broker/methods.h"
 #include "spate/error.h"
 
-#define SCAN_PAUSE_MS 50              /* sessions end so much late at the most */
-#define ASSIGN_RETRY_MS 200           /* after an assignment that could not be made */
-#define RETENTION_SCAN_MS (60 * 1000) /* how often groups are asked whether they are still used */
+#define SCAN_PAUSE_MS 50 /* sessions end so much late at the most */
 
 static struct sp_coordinator *of_machine(struct sp_machine *machine)
 {
@@ -91,10 +89,13 @@ static void start_leading(struct sp_coordinator *coordinator)
         group->assigning = false;
         for (unsigned i = 0; i < group->member_count; i++) {
             group->members[i]->heard_ms = now_ms(coordinator);
-            group->members[i]->revoke_ms = 0;
             group->members[i]->unseen = true;
         }
+        for (unsigned i = 0; i < group->share_count; i++) {
+            group->shares[i].revoke_ms = 0;
+        }
     }
+    sp_coordinator_stall_start(coordinator);
     touch_all(coordinator);
     SP_TRACE_INFO("groups",
                   "coordinator leads",
@@ -110,6 +111,7 @@ static void stop_leading(struct sp_coordinator *coordinator)
 
     coordinator->leading = false;
     sp_timer_stop(&coordinator->timer);
+    sp_timer_stop(&coordinator->stall_timer);
     while ((group = sp_consumer_groups_next(coordinator->groups, &cursor)) != NULL) {
         sp_group_waiters_abort(coordinator, group);
         sp_list_remove(&group->touched);
@@ -180,7 +182,8 @@ static void on_submitted(struct sp_submit *submit, int status)
     } else if (group != NULL && job->changes_members && group->submitted > 0) {
         group->submitted -= 1; /* 0: the group is a new one of that name */
     }
-    if (group != NULL && coordinator->leading && (job->assigns || job->changes_members)) {
+    if (group != NULL && coordinator->leading &&
+        (job->assigns || job->changes_members || group->member_count == 0)) { /* 0: it may end */
         sp_coordinator_touch(coordinator, group);
     }
     job->done(job, status);
@@ -217,109 +220,7 @@ int sp_coordinator_submit(struct sp_coordinator *coordinator,
     return 0;
 }
 
-/* ---- sessions -------------------------------------------------------------------------------- */
-
-static void on_own_done(struct sp_coordinator_job *job, int status)
-{
-    (void)status; /* what did not come to be is found again by the next scan */
-    sp_mem_free(job);
-}
-
-/* Submits a command that nobody asked for. */
-static void submit_own(struct sp_coordinator *coordinator,
-                       const struct sp_consumer_group *group,
-                       bool changes_members,
-                       int rv,
-                       struct sp_buf *command)
-{
-    struct sp_coordinator_job *job = sp_mem_calloc(1, sizeof *job);
-
-    if (job == NULL) {
-        sp_buf_deinit(command);
-        return;
-    }
-    job->done = on_own_done;
-    job->changes_members = changes_members;
-    if (sp_coordinator_submit(coordinator, job, group->name, rv, command) != 0) {
-        sp_mem_free(job);
-    }
-}
-
-static void expire(struct sp_coordinator *coordinator,
-                   const struct sp_consumer_group *group,
-                   struct sp_consumer_member *member,
-                   const char *reason)
-{
-    struct sp_buf command;
-    int rv;
-
-    SP_TRACE_INFO("groups",
-                  "member expired",
-                  "group=%s member=%s client=%s reason=\"%s\"",
-                  group->name,
-                  member->id,
-                  member->client,
-                  reason);
-    member->heard_ms = now_ms(coordinator); /* tried again after as long if this comes to nothing */
-    member->revoke_ms = member->revoke_ms == 0 ? 0 : now_ms(coordinator);
-    sp_buf_init(&command, SP_CONSUMER_COMMAND_BYTES_MAX);
-    rv = sp_consumer_command_leave(sp_bytes_text(group->name), sp_bytes_text(member->id), &command);
-    submit_own(coordinator, group, true, rv, &command);
-}
-
-static void expire_group(struct sp_coordinator *coordinator, const struct sp_consumer_group *group)
-{
-    struct sp_buf command;
-    int rv;
-
-    SP_TRACE_INFO("groups", "group deleted, not used for long", "group=%s", group->name);
-    sp_buf_init(&command, SP_CONSUMER_COMMAND_BYTES_MAX);
-    rv = sp_consumer_command_delete(sp_bytes_text(group->name), group->changed_ms, &command);
-    submit_own(coordinator, group, false, rv, &command);
-}
-
-/* Does it lack an assignment that is not on its way? */
-static bool wants_assignment(const struct sp_consumer_group *group)
-{
-    return !group->assigning && group->submitted == 0 &&
-           (group->topics_changed || group->version != group->assigned);
-}
-
-/* When the group must be looked at again. */
-static uint64_t next_due(const struct sp_coordinator *coordinator,
-                         const struct sp_consumer_group *group)
-{
-    uint64_t due_ms =
-        now_ms(coordinator) + (wants_assignment(group) ? ASSIGN_RETRY_MS : RETENTION_SCAN_MS);
-
-    for (unsigned i = 0; i < group->member_count; i++) {
-        const struct sp_consumer_member *member = group->members[i];
-        uint64_t silent_ms = member->heard_ms + member->session_ms;
-        uint64_t stuck_ms = member->revoke_ms + member->rebalance_ms;
-        due_ms = silent_ms < due_ms ? silent_ms : due_ms;
-        due_ms = member->revoke_ms != 0 && stuck_ms < due_ms ? stuck_ms : due_ms;
-    }
-    return due_ms;
-}
-
-static void scan_group(struct sp_coordinator *coordinator, struct sp_consumer_group *group)
-{
-    uint64_t now = now_ms(coordinator);
-
-    for (unsigned i = 0; i < group->member_count; i++) {
-        struct sp_consumer_member *member = group->members[i];
-        if (member->heard_ms + member->session_ms <= now) {
-            expire(coordinator, group, member, "no heartbeat within its session_ms");
-        } else if (member->revoke_ms != 0 && member->revoke_ms + member->rebalance_ms <= now) {
-            expire(coordinator, group, member, "revoked partitions not released in rebalance_ms");
-        }
-    }
-    if (group->member_count == 0 && group->submitted == 0 &&
-        sp_raft_group_append_time_ms(coordinator->group) - group->changed_ms >=
-            SP_CONSUMER_RETENTION_MS) {
-        expire_group(coordinator, group);
-    }
-}
+/* ---- advance --------------------------------------------------------------------------------- */
 
 static void wake_at(struct sp_coordinator *coordinator, uint64_t due_ms)
 {
@@ -338,35 +239,11 @@ static void on_timer(struct sp_timer *timer)
     struct sp_consumer_group *group;
 
     while ((group = sp_consumer_groups_next(coordinator->groups, &cursor)) != NULL) {
-        scan_group(coordinator, group);
-        if (wants_assignment(group)) {
+        sp_coordinator_scan(coordinator, group);
+        if (sp_coordinator_wants_assignment(group)) {
             sp_coordinator_touch(coordinator, group);
         }
-        wake_at(coordinator, next_due(coordinator, group));
-    }
-}
-
-/* ---- advance --------------------------------------------------------------------------------- */
-
-/* Since when each member has something to give up. */
-static void note_revoking(const struct sp_coordinator *coordinator, struct sp_consumer_group *group)
-{
-    for (unsigned i = 0; i < group->share_count; i++) {
-        if (group->shares[i].owner != group->shares[i].target) {
-            group->shares[i].owner->revoking = true;
-        }
-    }
-    for (unsigned i = 0; i < group->member_count; i++) {
-        struct sp_consumer_member *member = group->members[i];
-        if (!member->revoking) {
-            member->revoke_ms = 0;
-        } else if (member->revoke_ms == 0) {
-            member->revoke_ms = now_ms(coordinator);
-        }
-        member->revoking = false;
-        if (member->heard_ms == 0) {
-            member->heard_ms = now_ms(coordinator);
-        }
+        wake_at(coordinator, sp_coordinator_due_ms(coordinator, group));
     }
 }
 
@@ -378,12 +255,13 @@ static void advance(struct sp_deferred *deferred)
         struct sp_consumer_group *group =
             SP_LIST_ENTRY(coordinator->touched.next, struct sp_consumer_group, touched);
         sp_list_remove(&group->touched);
-        note_revoking(coordinator, group);
-        if (wants_assignment(group)) {
+        sp_coordinator_stall_watch(coordinator);
+        sp_coordinator_note(coordinator, group);
+        if (sp_coordinator_wants_assignment(group)) {
             sp_coordinator_assign(coordinator, group);
         }
         sp_group_waiters_look(coordinator, group);
-        wake_at(coordinator, next_due(coordinator, group));
+        wake_at(coordinator, sp_coordinator_due_ms(coordinator, group));
     }
 }
 
@@ -430,6 +308,7 @@ int sp_coordinator_new(struct sp_broker *broker,
     sp_list_init(&coordinator->touched);
     sp_deferred_init(&coordinator->advance, advance);
     sp_timer_init(&coordinator->timer, broker->options.loop, on_timer);
+    sp_coordinator_stall_init(coordinator);
     *out_coordinator = coordinator;
     return 0;
 }
@@ -439,6 +318,7 @@ void sp_coordinator_free(struct sp_coordinator *coordinator)
     SP_ASSERT(sp_list_empty(&coordinator->jobs));
     SP_ASSERT(!coordinator->leading);
     sp_timer_stop(&coordinator->timer);
+    sp_timer_stop(&coordinator->stall_timer);
     sp_deferred_cancel(&coordinator->advance);
     sp_consumer_groups_free(coordinator->groups);
     sp_mem_free(coordinator);

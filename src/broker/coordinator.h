@@ -3,6 +3,7 @@
  *
  *   request -> group_members.c, group_offsets.c -> submit -> Raft -> apply -> answer
  *   leader: a member is silent too long     -> LEAVE
+ *           it does not give up a partition -> RELEASE, as if it had
  *           members or topics have changed  -> coordinator_assign.c -> ASSIGN
  *           nobody has used a group for long -> DELETE
  *
@@ -11,6 +12,7 @@
 #ifndef SP_BROKER_COORDINATOR_H
 #define SP_BROKER_COORDINATOR_H
 
+#include "base/trace.h"
 #include "broker/consumer_group.h"
 #include "broker/session.h"
 #include "cluster/machine.h"
@@ -32,7 +34,9 @@ struct sp_coordinator {
     struct sp_list jobs;               /* struct sp_coordinator_job in order of index */
     struct sp_list touched;            /* groups to look at */
     struct sp_deferred advance;
-    struct sp_timer timer; /* when the next session may end */
+    struct sp_timer timer;       /* when the next session may end */
+    struct sp_timer stall_timer; /* when owners are looked at again */
+    struct sp_trace_limit stall_limit;
 };
 
 int sp_coordinator_new(struct sp_broker *broker,
@@ -75,8 +79,8 @@ int sp_coordinator_submit(struct sp_coordinator *coordinator,
 /* The group will be looked at: sessions, assignment, those who wait. */
 void sp_coordinator_touch(struct sp_coordinator *coordinator, struct sp_consumer_group *group);
 
-/* coordinator_assign.c: makes an assignment and submits it if it changes anything. */
-void sp_coordinator_assign(struct sp_coordinator *coordinator, struct sp_consumer_group *group);
+/* coordinator_stall.c: looks now which partitions of the group do not progress. Leader only. */
+void sp_coordinator_stall_look(struct sp_coordinator *coordinator, struct sp_consumer_group *group);
 
 /* group_call.c: those who wait look whether there is news; or are sent away. */
 void sp_group_waiters_look(struct sp_coordinator *coordinator, struct sp_consumer_group *group);

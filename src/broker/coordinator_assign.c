@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "base/trace.h"
 #include "broker/assign.h"
-#include "broker/coordinator.h"
+#include "broker/coordinator_parts.h"
 #include "broker/methods.h"
 #include "spate/error.h"
 
@@ -16,6 +16,7 @@ struct entry {
     const struct sp_state_topic *topic;
     bool *wanted;     /* by member */
     int32_t *members; /* by partition */
+    int32_t *racks;   /* by partition; NULL while no member has a rack */
 };
 
 struct plan {
@@ -24,6 +25,8 @@ struct plan {
     const struct sp_state *state;
     struct sp_map *by_id;   /* topic id -> struct entry, while they are gathered */
     struct entry **entries; /* in order of topic id */
+    struct sp_map *by_rack; /* rack -> its first member; NULL while no member has a rack */
+    int32_t *racks;         /* by member: number of its rack */
     unsigned entry_count;
     unsigned partition_count;
     uint64_t gone[GONE_MAX];
@@ -35,6 +38,7 @@ static void entry_free(struct entry *entry)
     if (entry != NULL) {
         sp_mem_free(entry->wanted);
         sp_mem_free(entry->members);
+        sp_mem_free(entry->racks);
         sp_mem_free(entry);
     }
 }
@@ -49,6 +53,8 @@ static void plan_free(struct plan *plan)
     }
     sp_map_free(plan->by_id);
     sp_mem_free(plan->entries);
+    sp_map_free(plan->by_rack);
+    sp_mem_free(plan->racks);
     sp_mem_free(plan);
 }
 
@@ -197,6 +203,81 @@ static bool note_shares(struct plan *plan)
     return true;
 }
 
+/* ---- racks ----------------------------------------------------------------------------------- */
+
+/* The number of a rack: the first member that is in it. */
+static int32_t rack_number(const struct plan *plan, const char *rack)
+{
+    const struct sp_consumer_member *first = sp_map_get(plan->by_rack, rack, strlen(rack));
+
+    return first == NULL ? SP_ASSIGN_NO_RACK : (int32_t)first->position;
+}
+
+/* The rack that a partition is read from: its leader's, or while none is known the one of its first
+ * replica, which leads when all is well. */
+static const char *rack_of(const struct plan *plan, const struct sp_state_partition *partition)
+{
+    uint32_t node_id =
+        sp_group_table_leader(plan->coordinator->broker->options.table, partition->group_id, NULL);
+    const struct sp_state_node *node;
+
+    if (node_id == 0 && partition->replica_count > 0) {
+        node_id = partition->replicas[0].node_id;
+    }
+    node = sp_state_node(plan->state, node_id);
+    return node == NULL ? "" : node->rack;
+}
+
+static int note_topic_racks(const struct plan *plan, struct entry *entry)
+{
+    entry->racks = sp_mem_calloc(entry->topic->partition_count, sizeof *entry->racks);
+    if (entry->racks == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    for (uint32_t i = 0; i < entry->topic->partition_count; i++) {
+        entry->racks[i] = rack_number(plan, rack_of(plan, &entry->topic->partitions[i]));
+    }
+    return 0;
+}
+
+static int note_member_racks(struct plan *plan)
+{
+    const struct sp_consumer_group *group = plan->group;
+
+    plan->by_rack = sp_map_new();
+    plan->racks = sp_mem_calloc(group->member_count, sizeof *plan->racks);
+    if (plan->by_rack == NULL || plan->racks == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    for (unsigned i = 0; i < group->member_count; i++) {
+        const char *rack = group->members[i]->rack;
+        if (rack[0] != '\0' && sp_map_get(plan->by_rack, rack, strlen(rack)) == NULL &&
+            sp_map_put(plan->by_rack, rack, strlen(rack), group->members[i]) != 0) {
+            return SPATE_ERR_NOMEM;
+        }
+        plan->racks[i] = rack_number(plan, rack);
+    }
+    return 0;
+}
+
+static int note_racks(struct plan *plan)
+{
+    bool any = false;
+    int rv;
+
+    for (unsigned i = 0; i < plan->group->member_count; i++) {
+        any = any || plan->group->members[i]->rack[0] != '\0';
+    }
+    if (!any) {
+        return 0;
+    }
+    rv = note_member_racks(plan);
+    for (unsigned i = 0; i < plan->entry_count && rv == 0; i++) {
+        rv = note_topic_racks(plan, plan->entries[i]);
+    }
+    return rv;
+}
+
 /* ---- proposing ------------------------------------------------------------------------------- */
 
 /* Is it other than what the group has? */
@@ -277,11 +358,15 @@ static int assign_and_propose(struct plan *plan)
     for (unsigned i = 0; i < plan->entry_count; i++) {
         topics[i] = (struct sp_assign_topic){ plan->entries[i]->topic->partition_count,
                                               plan->entries[i]->wanted,
-                                              plan->entries[i]->members };
+                                              plan->entries[i]->members,
+                                              plan->entries[i]->racks };
     }
-    rv = sp_assign(topics, plan->entry_count, plan->group->member_count);
+    rv = sp_assign(topics, plan->entry_count, plan->racks, plan->group->member_count);
     if (rv == 0 && differs(plan)) {
-        rv = propose(plan, topics);
+        rv = sp_consumer_group_has_room(
+                 plan->coordinator->groups, plan->group, plan->partition_count)
+                 ? propose(plan, topics)
+                 : SPATE_ERR_BUSY;
     }
     sp_mem_free(topics);
     return rv;
@@ -293,6 +378,9 @@ static int run(struct plan *plan)
 
     if (rv == 0) {
         rv = sort(plan);
+    }
+    if (rv == 0) {
+        rv = note_racks(plan);
     }
     if (rv == 0 && note_shares(plan)) {
         rv = assign_and_propose(plan);
@@ -314,7 +402,10 @@ void sp_coordinator_assign(struct sp_coordinator *coordinator, struct sp_consume
         plan_free(plan);
     }
     group->topics_changed = rv != 0;
-    if (rv != 0) {
+    if (rv != 0 && sp_trace_allowed(&coordinator->broker->trace_limit,
+                                    sp_loop_now_ms(coordinator->broker->options.loop),
+                                    10,
+                                    NULL)) {
         SP_TRACE_WARN("groups",
                       "assignment not made, tried again",
                       "group=%s error=%s",

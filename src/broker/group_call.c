@@ -40,6 +40,22 @@ bool sp_group_in_part(const struct sp_consumer_share *share,
     return false;
 }
 
+/* A member that says it reads a partition that it got after all it has seen reads on from before:
+ * it had lost the partition meanwhile, and has not noticed. It must give it up once. */
+static void note_left_over(const struct sp_group_call *call,
+                           struct sp_consumer_group *group,
+                           const struct sp_consumer_member *member)
+{
+    for (unsigned i = 0; (call->says_owned || call->joining) && i < group->share_count; i++) {
+        struct sp_consumer_share *share = &group->shares[i];
+        if (share->owner == member) {
+            bool unseen = call->generation >= 0 && share->granted > call->generation;
+            share->left_over = (unseen || share->left_over) &&
+                               sp_group_set_has(&call->owned, share->topic_id, share->partition);
+        }
+    }
+}
+
 /* What the member reads, as it says, but must not. */
 static bool is_stray(const struct sp_consumer_group *group,
                      const struct sp_consumer_member *member,
@@ -48,7 +64,7 @@ static bool is_stray(const struct sp_consumer_group *group,
     const struct sp_consumer_share *share =
         sp_consumer_group_share(group, place->topic_id, place->partition);
 
-    return share == NULL || share->owner != member;
+    return share == NULL || share->owner != member || (share->target == member && share->left_over);
 }
 
 /* The places of one part, in order; those revoked with what the member reads without right. */
@@ -64,7 +80,8 @@ static unsigned gather(const struct sp_group_call *call,
     for (unsigned i = 0; i < group->share_count; i++) {
         const struct sp_consumer_share *share = &group->shares[i];
         struct sp_consumer_place place = { share->topic_id, share->partition };
-        if (sp_group_in_part(share, member, part)) {
+        if (sp_group_in_part(share, member, part) &&
+            (part != SP_GROUP_ASSIGNED || !share->left_over)) {
             places[count++] = place;
         }
     }
@@ -81,7 +98,7 @@ static unsigned gather(const struct sp_group_call *call,
 }
 
 static void answer(struct sp_group_call *call,
-                   const struct sp_consumer_group *group,
+                   struct sp_consumer_group *group,
                    struct sp_consumer_member *member)
 {
     static const char *const names[] = { "assigned", "revoke", "pending" };
@@ -94,6 +111,7 @@ static void answer(struct sp_group_call *call,
         sp_group_call_fail(call, SPATE_ERR_NOMEM);
         return;
     }
+    note_left_over(call, group, member);
     sp_request_begin(&call->request, &buf, &pack);
     sp_pack_map(&pack, 7);
     sp_pack_text(&pack, "member");

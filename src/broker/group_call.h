@@ -20,7 +20,7 @@ struct sp_group_call {
     bool joining;
     bool says_owned;           /* `owned` was given */
     struct sp_group_set owned; /* what the member reads, as it says */
-    int64_t generation;        /* that the member has seen */
+    int64_t generation;        /* that the member has seen; -1: it does not say */
     uint64_t deadline_ms;
 };
 

@@ -46,7 +46,7 @@ static void pack_listed(struct sp_pack *pack,
                         const struct sp_coordinator *coordinator,
                         const struct sp_consumer_group *group)
 {
-    sp_pack_map(pack, 5);
+    sp_pack_map(pack, 6);
     sp_pack_text(pack, "group");
     sp_pack_text(pack, group->name);
     sp_pack_text(pack, "state");
@@ -55,6 +55,8 @@ static void pack_listed(struct sp_pack *pack,
     sp_pack_int(pack, group->generation);
     sp_pack_text(pack, "members");
     sp_pack_uint(pack, group->member_count);
+    sp_pack_text(pack, "stalled");
+    sp_pack_int(pack, coordinator->leading ? (int64_t)group->stalled_count : -1);
     sp_pack_text(pack, "coordinator");
     sp_pack_uint(pack, coordinator->partition);
 }
@@ -137,13 +139,15 @@ static void pack_member(const struct sp_broker *broker,
 {
     uint64_t now_ms = sp_loop_now_ms(broker->options.loop);
 
-    sp_pack_map(pack, 9);
+    sp_pack_map(pack, 10);
     sp_pack_text(pack, "member");
     sp_pack_text(pack, member->id);
     sp_pack_text(pack, "instance");
     sp_pack_text(pack, member->instance);
     sp_pack_text(pack, "client");
     sp_pack_text(pack, member->client);
+    sp_pack_text(pack, "rack");
+    sp_pack_text(pack, member->rack);
     sp_pack_text(pack, "session_ms");
     sp_pack_uint(pack, member->session_ms);
     sp_pack_text(pack, "rebalance_ms");
@@ -166,6 +170,13 @@ struct row {
     const struct sp_consumer_offset *offset;
 };
 
+static int64_t stalled_ms(const struct sp_broker *broker, const struct sp_consumer_share *share)
+{
+    uint64_t now_ms = sp_loop_now_ms(broker->options.loop);
+
+    return share == NULL ? 0 : (int64_t)sp_consumer_share_still_ms(share, now_ms);
+}
+
 static void pack_row(const struct sp_broker *broker, struct sp_pack *pack, const struct row *row)
 {
     const struct sp_partition *local =
@@ -175,7 +186,7 @@ static void pack_row(const struct sp_broker *broker, struct sp_pack *pack, const
     int64_t end = local == NULL ? -1 : local->next_offset;
     int64_t from = row->offset != NULL ? row->offset->offset : local == NULL ? 0 : local->log_start;
 
-    sp_pack_map(pack, 8);
+    sp_pack_map(pack, 9);
     sp_pack_text(pack, "topic");
     sp_pack_text(pack, row->topic->name);
     sp_pack_text(pack, "partition");
@@ -192,6 +203,8 @@ static void pack_row(const struct sp_broker *broker, struct sp_pack *pack, const
     sp_pack_int(pack, end);
     sp_pack_text(pack, "lag");
     sp_pack_int(pack, end < 0 ? -1 : end > from ? end - from : 0);
+    sp_pack_text(pack, "stalled_ms");
+    sp_pack_int(pack, end < 0 ? -1 : stalled_ms(broker, row->share));
 }
 
 /* Rows in order of topic id and partition, from shares and offsets, both of which are so; packed
@@ -255,7 +268,7 @@ void sp_method_group_describe(struct sp_broker *broker,
 {
     struct sp_group_request asked;
     struct sp_coordinator *coordinator;
-    const struct sp_consumer_group *group;
+    struct sp_consumer_group *group;
     struct sp_api_error error;
     struct sp_buf buf;
     struct sp_pack pack;
@@ -275,6 +288,7 @@ void sp_method_group_describe(struct sp_broker *broker,
         sp_group_fail(&request, SPATE_ERR_NOT_FOUND, name);
         return;
     }
+    sp_coordinator_stall_look(coordinator, group);
     sp_request_begin(&request, &buf, &pack);
     pack_group(broker, &pack, group);
     sp_request_finish(&request, &buf, &pack, NULL, 0);

@@ -6,6 +6,7 @@
  *   leave      -> LEAVE   -> applied -> answer */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "broker/group_call.h"
@@ -15,6 +16,26 @@
 #define JOIN_WAIT_MS 5000
 
 /* ---- join ------------------------------------------------------------------------------------ */
+
+/* The machine takes no text with a zero byte, and no name longer than a topic can have. */
+static bool texts_fit(const struct sp_group_join_request *join)
+{
+    const struct sp_bytes texts[] = { join->instance, join->client, join->rack };
+    struct sp_cursor cursor = sp_cursor_of(join->topics);
+    uint32_t count = sp_cursor_array(&cursor);
+
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        if (texts[i].size > 0 && memchr(texts[i].bytes, 0, texts[i].size) != NULL) {
+            return false;
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (sp_cursor_text(&cursor).size > SP_TOPIC_NAME_SIZE_MAX) {
+            return false;
+        }
+    }
+    return true;
+}
 
 /* What of a request to join is not allowed, or 0. */
 static int check_join(const struct sp_group_join_request *join,
@@ -31,6 +52,14 @@ static int check_join(const struct sp_group_join_request *join,
                        sizeof error->text,
                        "group.join: at most %d topics per member",
                        SP_CONSUMER_TOPICS_MAX);
+        return SPATE_ERR_INVALID;
+    }
+    if (!texts_fit(join)) {
+        (void)snprintf(error->text,
+                       sizeof error->text,
+                       "group.join: a zero byte in `instance`, `client` or `rack`, or a topic name "
+                       "of more than %d bytes",
+                       SP_TOPIC_NAME_SIZE_MAX);
         return SPATE_ERR_INVALID;
     }
     if (join->member.bytes == NULL || join->member.size == 0) {
@@ -52,6 +81,7 @@ static void submit_join(struct sp_group_call *call, const struct sp_group_join_r
         .member = sp_bytes_text(call->member),
         .instance = request->instance,
         .client = request->client,
+        .rack = request->rack,
         .session_ms = (uint32_t)request->session_ms,
         .rebalance_ms = (uint32_t)request->rebalance_ms,
         .topics = request->topics,
@@ -89,6 +119,7 @@ static void start_join(struct sp_coordinator *coordinator,
         (void)snprintf(call->member, sizeof call->member, "%016" PRIx64, sp_loop_random(loop));
     }
     call->joining = true;
+    call->generation = join->generation;
     call->deadline_ms = sp_loop_now_ms(loop) + JOIN_WAIT_MS;
     rv = sp_group_set_read(coordinator->broker, join->owned, &call->owned, &error);
     if (rv != 0) {

@@ -171,6 +171,25 @@ static int read_offsets(const struct sp_broker *broker,
     return 0;
 }
 
+/* Does the member commit what it must give up and begin anew first? */
+static bool is_left_over(const struct sp_coordinator *coordinator,
+                         const struct commit *commit,
+                         struct sp_bytes member)
+{
+    const struct sp_consumer_group *group =
+        sp_consumer_groups_find(coordinator->groups, sp_bytes_text(commit->group));
+
+    for (unsigned i = 0; group != NULL && member.bytes != NULL && i < commit->count; i++) {
+        const struct sp_consumer_place *place = &commit->commits[i].place;
+        const struct sp_consumer_share *share =
+            sp_consumer_group_share(group, place->topic_id, place->partition);
+        if (share != NULL && share->left_over && sp_bytes_equal_text(member, share->owner->id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void sp_method_group_commit(struct sp_broker *broker,
                             struct sp_request request,
                             const struct sp_message *message)
@@ -206,6 +225,10 @@ void sp_method_group_commit(struct sp_broker *broker,
     if (rv != 0) {
         sp_request_fail(&commit->request, rv, error.text);
         commit_free(commit);
+        return;
+    }
+    if (is_left_over(coordinator, commit, asked.member)) {
+        finish(commit, SPATE_ERR_GROUP_FENCED);
         return;
     }
     submit(coordinator, commit, asked.member, asked.generation);

@@ -2,7 +2,10 @@
  *
  *   down              a registered node without a link to this one
  *   leaderless        no node is known to lead the partition
- *   under-replicated  its leader says which members lack committed records (or a member is down) */
+ *   under-replicated  its leader says which members lack committed records (or a member is down)
+ *   stalled           a consumer group, coordinated here, with members that do not progress; no
+ *                     fault of the cluster, which stays healthy */
+#include "broker/coordinator.h"
 #include "broker/methods.h"
 
 #include "base/buf.h"
@@ -115,6 +118,32 @@ static uint32_t pack_under_replicated(const struct sp_broker *broker, struct sp_
     return count;
 }
 
+#define STALLED_MAX 1000 /* groups named: the answer stays small */
+
+static uint32_t pack_stalled(const struct sp_broker *broker, struct sp_pack *pack)
+{
+    struct sp_map_cursor cursor = { 0 };
+    const struct sp_coordinator *coordinator;
+    uint32_t count = 0;
+
+    while ((coordinator = sp_map_next(broker->coordinators, &cursor)) != NULL) {
+        struct sp_map_cursor inside = { 0 };
+        const struct sp_consumer_group *group;
+        while (coordinator->leading && count < STALLED_MAX &&
+               (group = sp_consumer_groups_next(coordinator->groups, &inside)) != NULL) {
+            if (group->stalled_count > 0) {
+                sp_pack_map(pack, 2);
+                sp_pack_text(pack, "group");
+                sp_pack_text(pack, group->name);
+                sp_pack_text(pack, "partitions");
+                sp_pack_uint(pack, group->stalled_count);
+                count += 1;
+            }
+        }
+    }
+    return count;
+}
+
 /* A counted array: its entries are packed aside, as their number is known only afterwards. */
 static uint32_t pack_section(const struct sp_broker *broker,
                              struct sp_pack *pack,
@@ -156,10 +185,11 @@ void sp_method_cluster_health(struct sp_broker *broker,
 
     (void)message; /* no fields */
     sp_request_begin(&request, &buf, &pack);
-    sp_pack_map(&pack, 7);
+    sp_pack_map(&pack, 8);
     faults += pack_section(broker, &pack, "nodes_down", pack_nodes_down);
     faults += pack_section(broker, &pack, "leaderless", pack_leaderless);
     faults += pack_section(broker, &pack, "under_replicated", pack_under_replicated);
+    (void)pack_section(broker, &pack, "stalled", pack_stalled); /* a warning */
     sp_pack_text(&pack, "controller");
     sp_pack_bool(&pack, ready);
     sp_pack_text(&pack, "groups");

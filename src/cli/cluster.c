@@ -132,6 +132,19 @@ static void describe_node(const json_t *result, char *text)
     }
 }
 
+/* Warnings: the cluster is healthy all the same. */
+static void add_stalled(char *text, const json_t *stalled)
+{
+    for (size_t i = 0; i < json_array_size(stalled); i++) {
+        const json_t *row = json_array_get(stalled, i);
+        const char *name = json_string_value(json_object_get(row, "group"));
+        add(text,
+            "consumer group does not progress: %s, %" JSON_INTEGER_FORMAT " partitions\n",
+            name != NULL ? name : "?",
+            json_integer_value(json_object_get(row, "partitions")));
+    }
+}
+
 static void describe(const json_t *result, char *text)
 {
     const json_t *down = json_object_get(result, "nodes_down");
@@ -146,6 +159,7 @@ static void describe(const json_t *result, char *text)
     add_partitions(text, "leaderless", json_object_get(result, "leaderless"));
     add_partitions(text, "under-replicated", json_object_get(result, "under_replicated"));
     describe_node(result, text);
+    add_stalled(text, json_object_get(result, "stalled"));
 }
 
 /* Prints what is new since the last look. */

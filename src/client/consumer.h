@@ -131,6 +131,7 @@ struct sp_member {
     struct sp_request request; /* join or heartbeat */
     bool running;
     bool joining;      /* the request that runs is a join */
+    bool renewing;     /* if it can join with its id it takes another one */
     uint64_t begun_ms; /* of that request */
     uint64_t heard_ms; /* the last one that was answered began then */
     uint64_t retry_ms;

@@ -8,7 +8,12 @@
  *    '-- fenced, refused -------'-- with its id first: fenced means that another process has come
  *
  * A member without group.instance makes one up, so that a join whose answer was lost takes the
- * place of the one before instead of leaving a member behind that nobody drives. */
+ * place of the one before instead of leaving a member behind that nobody drives.
+ *
+ * After a session without an answer the coordinator may know the member all the same. It then joins
+ * once with its id, which shows that no other process has its place, and once without, which gives
+ * it a new id: a commit of before that is still on its way must not come after the question where
+ * to go on. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -110,6 +115,11 @@ static int take_answer(struct spate_consumer *consumer, struct sp_bytes result, 
     if (rv != 0) {
         return rv;
     }
+    if (member->renewing) {
+        member->renewing = false;
+        member->id[0] = '\0';
+        return 0;
+    }
     *out_news = member->joining || member->generation != response.generation;
     memcpy(member->id, response.member.bytes, response.member.size);
     member->id[response.member.size] = '\0';
@@ -141,6 +151,7 @@ static void on_refusal(struct spate_consumer *consumer, int status, const char *
         sp_member_lost(consumer);
     } else if (status == SPATE_ERR_UNKNOWN_MEMBER && member->id[0] != '\0') {
         member->id[0] = '\0';
+        member->renewing = false;
     } else {
         fail(consumer, status, text);
     }
@@ -228,6 +239,7 @@ void sp_member_advance(struct spate_consumer *consumer)
     if (session_over(consumer)) {
         stop_request(member);
         sp_member_lost(consumer);
+        member->renewing = true;
     }
     if (member->state == SP_MEMBER_OUT) {
         sp_timer_stop(&member->timer);

@@ -25,6 +25,8 @@ struct sp_config {
     uint32_t heartbeat_ms;
     uint32_t segment_bytes;
     uint32_t connections_max;
+    uint32_t group_retention_ms;
+    uint32_t group_stalled_ms;
 };
 
 /* A text for the operator; empty when there is nothing to say. */

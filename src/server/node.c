@@ -200,7 +200,9 @@ static int open_broker(struct sp_node *node, char *text, size_t text_size)
                                          .controller = node->controller,
                                          .node_id = node->config->node_id,
                                          .listen = node->config->listen_client,
-                                         .connections_max = node->config->connections_max };
+                                         .connections_max = node->config->connections_max,
+                                         .group_retention_ms = node->config->group_retention_ms,
+                                         .group_stalled_ms = node->config->group_stalled_ms };
     int rv = sp_broker_new(&options, &node->broker);
 
     if (rv != 0) {

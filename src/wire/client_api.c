@@ -238,6 +238,12 @@ static const struct sp_field group_join_request_fields[] = {
       .absent = SP_CONSUMER_REBALANCE_MS_DEFAULT,
       RANGE(SP_CONSUMER_SESSION_MS_MIN, SP_CONSUMER_SESSION_MS_MAX) },
     { "owned", SP_FIELD_VALUE, .optional = true, AT(group_join_request, owned) },
+    { "generation", SP_FIELD_I64, AT(group_join_request, generation), ID_OPTIONAL },
+    { "rack",
+      SP_FIELD_TEXT,
+      .optional = true,
+      AT(group_join_request, rack),
+      .max = SP_CONSUMER_RACK_SIZE_MAX },
 };
 SHAPE(group_join_request, "group.join");
 

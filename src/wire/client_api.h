@@ -218,7 +218,8 @@ struct sp_group_find_response {
     struct sp_bytes leader_address; /* text; optional: absent while there is no leader */
 };
 
-/* group.join { group, member, instance, client, topics, session_ms, rebalance_ms, owned } */
+/* group.join { group, member, instance, client, topics, session_ms, rebalance_ms, owned,
+ *              generation, rack } */
 struct sp_group_join_request {
     struct sp_bytes group;    /* text */
     struct sp_bytes member;   /* text, optional: absent for a new member */
@@ -228,6 +229,8 @@ struct sp_group_join_request {
     int32_t session_ms;       /* optional, SP_CONSUMER_SESSION_MS_DEFAULT */
     int32_t rebalance_ms;     /* optional, SP_CONSUMER_REBALANCE_MS_DEFAULT */
     struct sp_bytes owned;    /* encoded set of partitions; optional */
+    int64_t generation;       /* optional, -1: that it has seen when it owned that */
+    struct sp_bytes rack;     /* text, optional: where the member runs */
 };
 
 /* group.heartbeat { group, member, generation, owned, max_wait_ms } */

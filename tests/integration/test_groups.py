@@ -7,77 +7,9 @@ import unittest
 
 import cluster
 import rpc
+from members import Member, pairs, parts, settle
 
 TOPIC = "t"
-
-
-def pairs(parts):
-    """{(topic, partition)} of an answer's [{topic, partitions}]."""
-    return {(part["topic"], number) for part in parts for number in part["partitions"]}
-
-
-def parts(owned):
-    topics = {}
-    for topic, number in sorted(owned):
-        topics.setdefault(topic, []).append(number)
-    return [{"topic": topic, "partitions": numbers} for topic, numbers in topics.items()]
-
-
-class Member:
-    """A consumer as docs/protocol.md tells one to be: it reads what is assigned, gives up what is
-    revoked, and says what it owns."""
-
-    def __init__(self, servers, group, topics=(TOPIC,), **fields):
-        self.calls = rpc.Leaders(servers)
-        self.group = group
-        self.fields = {"session_ms": 3000, "topics": list(topics), **fields}
-        self.id, self.owned, self.generation = None, set(), 0
-        self.lost = []  # what was ever taken away
-        self.take(self.calls.call("group.join", group=group, **self.fields))
-
-    def take(self, answer):
-        self.id, self.generation = answer["member"], answer["generation"]
-        assigned = pairs(answer["assigned"])
-        self.lost += sorted(self.owned - assigned)
-        self.owned, self.pending = assigned, pairs(answer["pending"])
-        self.state = answer["state"]
-        return answer
-
-    def beat(self, **fields):
-        return self.take(
-            self.calls.call(
-                "group.heartbeat",
-                group=self.group,
-                member=self.id,
-                generation=self.generation,
-                owned=parts(self.owned),
-                **fields,
-            )
-        )
-
-    def commit(self, offset, partitions=None, **fields):
-        fields = {"member": self.id, "generation": self.generation, **fields}
-        chosen = sorted(self.owned) if partitions is None else partitions
-        offsets = [{"topic": t, "partition": p, "offset": offset} for t, p in chosen]
-        return self.calls.call("group.commit", group=self.group, offsets=offsets, **fields)
-
-    def leave(self):
-        self.calls.call("group.leave", group=self.group, member=self.id)
-
-    def close(self):
-        self.calls.close()
-
-
-def settle(members, seconds=5.0):
-    """All heartbeat until nothing moves any more."""
-    deadline = time.monotonic() + seconds
-    while True:
-        for member in members:
-            member.beat()
-        generations = {member.generation for member in members}
-        if len(generations) == 1 and all(member.state == "stable" for member in members):
-            return
-        assert time.monotonic() < deadline, [(m.id, m.state, m.generation) for m in members]
 
 
 class GroupsTest(unittest.TestCase):
@@ -104,7 +36,7 @@ class GroupsTest(unittest.TestCase):
                 self.nodes.report()
 
     def member(self, group, **fields):
-        member = Member(self.servers, group, **fields)
+        member = Member(self.servers, group, **{"topics": [TOPIC], **fields})
         self.addCleanup(member.close)
         return member
 
@@ -128,23 +60,32 @@ class GroupsTest(unittest.TestCase):
 
     # ---- members --------------------------------------------------------------------------------
 
-    def test_groups_eleventh_member_moves_only_what_it_gets(self):
+    def test_groups_eleventh_member_pauses_only_what_it_gets(self):
         members = [self.member("ten") for _ in range(10)]
         settle(members)
         self.assert_shared_out(members, 100)
-        for member in members:
-            member.lost = []
-        started = time.monotonic()
-        members.append(self.member("ten"))
-        self.assertEqual(len(members[-1].owned), 0, "they are still owned by others")
-        self.assertEqual(len(members[-1].pending), 9)
-        settle(members)
-        took = time.monotonic() - started
-        moved = sum(len(member.lost) for member in members)
-        print(f"{moved} of 100 partitions moved in {took * 1000:.0f} ms", end=" ", flush=True)
-        self.assertEqual(moved, 9)
-        self.assertLess(took, 0.5)
-        self.assert_shared_out(members, 100)
+        times = []
+        for _ in range(5):
+            for member in members:
+                member.lost = []
+            before = {pair: member for member in members for pair in member.owned}
+            started = time.monotonic()
+            eleventh = self.member("ten")
+            self.assertEqual(len(eleventh.owned), 0, "they are still owned by others")
+            self.assertEqual(len(eleventh.pending), 9)
+            settle([*members, eleventh])
+            times.append(time.monotonic() - started)
+            moved = [pair for member in members for pair in member.lost]
+            self.assertEqual(set(moved), eleventh.owned, "nothing else was taken away")
+            self.assertEqual(len(moved), 9)
+            self.assert_shared_out([*members, eleventh], 100)
+            for pair, member in before.items():
+                self.assertTrue(pair in member.owned or pair in eleventh.owned)
+            eleventh.leave()
+            settle(members)
+        median = sorted(times)[2] * 1000
+        print(f"9 of 100 partitions paused for {median:.0f} ms", end=" ", flush=True)
+        self.assertLess(median, 500)
 
     def test_groups_partition_moves_only_when_it_is_released(self):
         first = self.member("two")
@@ -184,6 +125,42 @@ class GroupsTest(unittest.TestCase):
         self.assertLess(time.monotonic() - started, 1.0)
         self.assertEqual(len(pairs(got[0]["revoke"])), 50)
 
+    def test_groups_partition_lost_and_regained_unnoticed_is_begun_anew(self):
+        slow = self.member("regain", rebalance_ms=1000, session_ms=20000)
+        had = set(slow.owned)
+        other = self.member("regain", session_ms=20000)
+        revoked = pairs(slow.beat()["revoke"])
+
+        def released():
+            other.beat()
+            return other.owned == revoked
+
+        cluster.wait_for("the other has what was revoked", released, 5)
+        other.commit(9)
+        other.leave()
+
+        def regained():
+            group = self.calls.call("group.describe", group="regain")
+            return pairs(group["members"][0]["owned"]) == had
+
+        cluster.wait_for("all is back at the first", regained, 5)
+        seen = {"member": slow.id, "generation": slow.generation, "owned": parts(had)}
+        again = {"group": "regain", "topics": [TOPIC], "rebalance_ms": 1000, "session_ms": 20000}
+        for method, fields in (("group.heartbeat", {"group": "regain"}), ("group.join", again)):
+            answer = self.calls.call(method, **fields, **seen)
+            self.assertEqual(pairs(answer["revoke"]), revoked, "it would go on where it was")
+            self.assertEqual(pairs(answer["assigned"]), had - revoked)
+        slow.generation = answer["generation"]
+        seen["generation"] = slow.generation
+        answer = self.calls.call("group.heartbeat", group="regain", **seen)
+        self.assertEqual(pairs(answer["revoke"]), revoked, "until it has given it up, once")
+        self.refused("GROUP_FENCED", slow.commit, 5, sorted(revoked)[:1])
+        slow.commit(5, sorted(had - revoked))
+        slow.owned = had - revoked
+        slow.beat()
+        self.assertEqual(slow.owned, had)
+        slow.commit(10)
+
     def test_groups_member_that_leaves_frees_its_partitions(self):
         members = [self.member("leave") for _ in range(2)]
         settle(members)
@@ -208,21 +185,45 @@ class GroupsTest(unittest.TestCase):
         self.assertGreater(took, 0.5)
         self.refused("UNKNOWN_MEMBER", silent.beat)
 
-    def test_groups_member_that_does_not_release_is_expired(self):
+    def test_groups_member_that_does_not_release_loses_that_alone(self):
         stuck = self.member("stuck", rebalance_ms=1000)
-        other = self.member("stuck")
         had = set(stuck.owned)
+        third = self.member("stuck", topics=["none"])  # not concerned by any of it
+        other = self.member("stuck")
+        revoked = pairs(stuck.beat()["revoke"])
+        self.assertEqual(len(revoked), 50)
+        stuck.commit(3, sorted(had))
+        started = time.monotonic()
 
-        def alone():
-            try:
-                stuck.beat()
-                stuck.owned = had  # alive, but it goes on reading
-            except rpc.Refused as refused:
-                self.assertEqual(refused.code, "UNKNOWN_MEMBER")
+        def released():
+            stuck.owned = had  # alive, but it goes on reading
+            stuck.commit(4, sorted(had - revoked))
+            stuck.beat()
             other.beat()
-            return len(other.owned) == 100
+            return other.owned == revoked
 
-        cluster.wait_for("the other has everything", alone, 5)
+        cluster.wait_for("the other has what was revoked", released, 5)
+        took = time.monotonic() - started
+        self.assertGreater(took, 0.7)
+        self.assertLess(took, 2.0)
+        stuck.owned = had
+        answer = stuck.beat()
+        self.assertEqual(pairs(answer["revoke"]), revoked, "it is told what it must not read")
+        self.assertEqual(pairs(answer["assigned"]), had - revoked, "and keeps the rest")
+        self.refused("GROUP_FENCED", stuck.commit, 5, sorted(revoked)[:1])
+        stuck.commit(5)
+        other.commit(6)
+        third.beat()
+        self.assertEqual(third.generation, stuck.generation, "nobody was assigned anew for it")
+        waiting = self.member("stuck2", rebalance_ms=1000, session_ms=20000)
+        had = set(waiting.owned)
+        self.member("stuck2", session_ms=20000)
+        waiting.beat()
+        waiting.owned = had
+        started = time.monotonic()
+        answer = waiting.beat(max_wait_ms=9000)
+        self.assertLess(time.monotonic() - started, 3.0, "a long poll learns of it at once")
+        self.assertEqual(len(pairs(answer["revoke"])), 50)
 
     def test_groups_static_member_takes_its_place_back(self):
         before = self.member("static", instance="one", session_ms=20000)
@@ -342,14 +343,29 @@ class GroupsTest(unittest.TestCase):
             text = self.refused("NOT_LEADER", client.call, "group.describe", group="where")
         self.assertIn(leader.address, text)
 
+    def test_groups_join_that_no_machine_could_take_is_refused(self):
+        for fields in (
+            {"instance": "a\0b"},
+            {"client": "\0"},
+            {"rack": "a\0"},
+            {"rack": "r" * 65},
+            {"topics": [TOPIC, "t" * 250]},
+            {"topics": [TOPIC] * 257},
+        ):
+            fields = {"group": "hostile", "topics": [TOPIC], **fields}
+            self.refused("INVALID", self.calls.call, "group.join", **fields)
+        self.member("hostile", rack="r" * 64, topics=[TOPIC] * 256)
+
     # ---- failures -------------------------------------------------------------------------------
 
     def test_groups_z_coordinator_killed_moves_no_partition(self):
-        members = [self.member("failover", session_ms=6000) for _ in range(3)]
+        members = [self.member("failover", session_ms=6000) for _ in range(10)]
         settle(members)
+        self.assert_shared_out(members, 100)
         for member in members:
             member.lost = []
             member.commit(11)
+        had = [set(member.owned) for member in members]
         generation = members[0].generation
         victim = self.coordinator("failover")
         victim.kill()
@@ -357,15 +373,44 @@ class GroupsTest(unittest.TestCase):
         for member in members:
             member.beat()
         took = time.monotonic() - started
-        print(f"all heard again after {took * 1000:.0f} ms", end=" ", flush=True)
-        self.assertEqual({member.generation for member in members}, {generation})
-        self.assertEqual([member.lost for member in members], [[], [], []])
         for member in members:
             member.commit(12)
         victim.start()
         self.nodes.wait_healthy()
         settle(members)
-        self.assertEqual([member.lost for member in members], [[], [], []])
+        moves = sum(len(member.lost) for member in members)
+        print(f"{moves} moves, all heard again after {took * 1000:.0f} ms", end=" ", flush=True)
+        self.assertEqual(moves, 0)
+        self.assertEqual([member.owned for member in members], had)
+        self.assertEqual({member.generation for member in members}, {generation})
+        group = self.calls.call("group.describe", group="failover")
+        self.assertEqual((group["generation"], group["state"]), (generation, "stable"))
+        self.assertEqual({row["committed"] for row in group["partitions"]}, {12})
+
+    def test_groups_z_new_coordinator_gives_the_whole_time_to_release_again(self):
+        stuck = self.member("again", rebalance_ms=3000, session_ms=10000)
+        had = set(stuck.owned)
+        other = self.member("again", session_ms=10000)
+        stuck.beat()
+        time.sleep(2)
+        stuck.owned = had
+        victim = self.coordinator("again")
+        victim.kill()
+        started = time.monotonic()
+        stuck.beat()  # as soon as there is another one
+
+        def released():
+            stuck.owned = had
+            stuck.beat()
+            other.beat()
+            return len(other.owned) == 50
+
+        cluster.wait_for("the other has its half", released, 8)
+        took = time.monotonic() - started
+        print(f"taken away {took:.1f} s after the failure", end=" ", flush=True)
+        self.assertGreater(took, 2.5, "not the rest of the time")
+        victim.start()
+        self.nodes.wait_healthy()
 
     def test_groups_zz_everything_survives_a_full_restart(self):
         members = [self.member("restart", session_ms=20000) for _ in range(3)]

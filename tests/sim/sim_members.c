@@ -121,16 +121,17 @@ static void commit(struct member *member)
         return; /* unknown, or another has the partition by now */
     }
     for (uint32_t i = 0; i < sim_model.place_count; i++) {
+        int64_t before = group_places[i].committed; /* when the question leaves */
         int64_t offset = 0;
         rv = spate_consumer_committed(
             member->consumer, sim_model.places[i].topic, sim_model.places[i].partition, &offset);
-        if (rv == 0 && offset > group_places[i].committed) {
-            group_places[i].committed = offset;
-        } else if (rv == 0 && offset < group_places[i].committed) {
+        if (rv == 0 && offset < before) {
             sim_fail("place %u: the committed offset goes back from %lld to %lld",
                      i,
-                     (long long)group_places[i].committed,
+                     (long long)before,
                      (long long)offset);
+        } else if (rv == 0 && offset > group_places[i].committed) {
+            group_places[i].committed = offset;
         }
     }
 }

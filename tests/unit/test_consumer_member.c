@@ -18,6 +18,7 @@ static struct {
     bool silent; /* joins and heartbeats get no answer of use */
     unsigned join_count;
     unsigned join_with_id_count;
+    bool joined_with_id; /* the last time */
     unsigned leave_count;
     char instance[160];
     char trace[TRACE_SIZE]; /* what came in which order */
@@ -100,7 +101,8 @@ static int on_join(const struct sp_cursor *params, struct sp_pack *pack)
     assert_int_equal(sp_group_join_request_decode(params, &join, NULL), 0);
     note(world.trace, "J");
     world.join_count += 1;
-    world.join_with_id_count += join.member.size > 0 ? 1 : 0;
+    world.joined_with_id = join.member.size > 0;
+    world.join_with_id_count += world.joined_with_id ? 1 : 0;
     (void)snprintf(world.instance,
                    sizeof world.instance,
                    "%.*s",
@@ -496,7 +498,8 @@ static void test_member_fenced_is_told(void **state)
     end();
 }
 
-/* Nobody answers for a whole session: others may read the partition by now. */
+/* Nobody answers for a whole session: others may read the partition by now. The member comes back
+ * under a new id, so that a commit that was under way all the time is refused. */
 static void test_member_cut_off_stops_reading(void **state)
 {
     struct spate_message message;
@@ -512,6 +515,8 @@ static void test_member_cut_off_stops_reading(void **state)
     assert_int_equal(spate_consumer_next(world.consumer, 100, &message), SPATE_ERR_AGAIN);
     world.silent = false;
     read_records(20 - await_event("A1"));
+    assert_int_equal(world.join_with_id_count, 1);
+    assert_false(world.joined_with_id);
     end();
 }
 
