@@ -54,18 +54,19 @@ static void set_node(struct sp_controller *controller, const struct sp_state_nod
     }
 }
 
-/* What one command changed, and what it gave to whoever proposed it. */
-struct outcome {
+/* What one command gives to whoever proposed it. */
+struct applied {
     struct sp_controller *controller;
-    uint64_t producer_id_first;
+    struct sp_controller_outcome outcome;
 };
 
 static void on_change(void *arg, const struct sp_state_change *change)
 {
-    struct outcome *outcome = arg;
-    struct sp_controller *controller = outcome->controller;
+    struct applied *applied = arg;
+    struct sp_controller *controller = applied->controller;
 
-    outcome->producer_id_first = change->producer_id_first;
+    applied->outcome.producer_id_first = change->producer_id_first;
+    applied->outcome.producer_epoch = change->producer_epoch;
     if (change->kind == SP_STATE_NODE_CHANGED && controller->confirmed && !controller->stopped) {
         set_node(controller, change->node);
     }
@@ -78,16 +79,16 @@ static int
 apply(struct sp_machine *machine, const struct sp_log_frame *frame, const uint8_t *payload)
 {
     struct sp_controller *controller = of_machine(machine);
-    struct outcome outcome = { .controller = controller };
+    struct applied applied = { .controller = controller };
 
     if (frame->kind == SP_FRAME_COMMAND) {
         int answer = sp_state_apply(
-            controller->state, payload, frame->length, frame->append_time_ms, on_change, &outcome);
+            controller->state, payload, frame->length, frame->append_time_ms, on_change, &applied);
         if (answer == SPATE_ERR_CORRUPT || answer == SPATE_ERR_NOMEM) {
             return answer;
         }
-        sp_controller_job_applied(
-            controller, frame->index, frame->term, answer, outcome.producer_id_first);
+        applied.outcome.answer = answer;
+        sp_controller_job_applied(controller, frame->index, frame->term, &applied.outcome);
     }
     sp_controller_wake(controller);
     return 0;

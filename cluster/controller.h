@@ -82,6 +82,7 @@ enum sp_proposal_kind {
     SP_PROPOSAL_DELETE_TOPIC,
     SP_PROPOSAL_PRODUCER_BLOCK,
     SP_PROPOSAL_REGISTER_NODE,
+    SP_PROPOSAL_PRODUCER_NAME,
 };
 
 /* Where a proposal stands.
@@ -110,9 +111,12 @@ struct sp_proposal {
     uint32_t replicas;          /* CREATE_TOPIC; 0: 3, or as many as there are nodes if fewer */
     uint32_t message_bytes_max; /* CREATE_TOPIC; 0: default */
     struct sp_state_node self;  /* REGISTER_NODE */
-    uint32_t timeout_ms;        /* 0: 5000 */
+    char producer_name[SP_PRODUCER_NAME_SIZE_MAX + 1];     /* PRODUCER_NAME */
+    char producer_layout[SP_PRODUCER_LAYOUT_SIZE_MAX + 1]; /* PRODUCER_NAME */
+    uint32_t timeout_ms;                                   /* 0: 5000 */
     sp_proposal_cb cb;
-    uint64_t producer_id_first; /* result of PRODUCER_BLOCK */
+    uint64_t producer_id_first; /* result of PRODUCER_BLOCK; of PRODUCER_NAME: its id */
+    int16_t producer_epoch;     /* result of PRODUCER_NAME */
     struct sp_list node;        /* the rest belongs to the controller */
     struct sp_timer timer;      /* its deadline */
     struct sp_controller *controller;
@@ -129,7 +133,8 @@ struct sp_proposal {
 };
 
 /* Starts it; `cb` later, always. No leader at the moment: it waits within its deadline and is sent
- * again when a leader shows (safe, since proposals are idempotent by name). */
+ * again when a leader shows (safe, since proposals are idempotent by name; a producer's name that
+ * is taken twice skips an epoch, which nobody misses). */
 void sp_controller_propose(struct sp_controller *controller, struct sp_proposal *proposal);
 
 /* Takes a proposal back whose owner goes away: `cb` will not run. What was sent may still be done.

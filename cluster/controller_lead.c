@@ -45,9 +45,12 @@ static void job_free(struct sp_controller_job *job)
 /* What a submit that ended with `status` means for whoever asked. */
 static void job_reply(const struct sp_controller_job *job, int status, struct sp_node_reply *reply)
 {
-    *reply = (struct sp_node_reply){ .status = status == 0 ? job->answer : SPATE_ERR_LEADER_CHANGED,
-                                     .index = job->submit.index,
-                                     .producer_id_first = job->producer_id_first };
+    *reply = (struct sp_node_reply){
+        .status = status == 0 ? job->outcome.answer : SPATE_ERR_LEADER_CHANGED,
+        .index = job->submit.index,
+        .producer_id_first = job->outcome.producer_id_first,
+        .producer_epoch = job->outcome.producer_epoch,
+    };
     sp_proposal_explain(&job->request, reply->status, reply->text, sizeof reply->text);
 }
 
@@ -70,14 +73,12 @@ static void on_submit(struct sp_submit *submit, int status)
 void sp_controller_job_applied(struct sp_controller *controller,
                                uint64_t index,
                                uint64_t term,
-                               int answer,
-                               uint64_t producer_id_first)
+                               const struct sp_controller_outcome *outcome)
 {
     SP_LIST_EACH (node, &controller->jobs) {
         struct sp_controller_job *job = SP_LIST_ENTRY(node, struct sp_controller_job, node);
         if (job->submit.index == index && job->submit.term == term) {
-            job->answer = answer;
-            job->producer_id_first = producer_id_first;
+            job->outcome = *outcome;
             return;
         }
     }
@@ -107,6 +108,7 @@ static int build_command(struct sp_controller *controller,
     reply->index = status.applied_index;
     struct sp_proposal_view view = {
         .state = controller->state,
+        .append_time_ms = sp_raft_group_append_time_ms(controller->group),
         .voters = status.voters,
         .wait_for_voters = now_ms < controller->ready_since_ms + SP_CONTROLLER_GRACE_MS,
     };
@@ -119,7 +121,7 @@ static int submit_command(struct sp_controller *controller,
 {
     struct sp_iovec piece = { .bytes = command->bytes, .size = command->size };
 
-    job->answer = SPATE_ERR_INTERNAL;
+    job->outcome.answer = SPATE_ERR_INTERNAL;
     job->submit.cb = on_submit;
     return sp_raft_group_submit(controller->group, SP_FRAME_COMMAND, &piece, 1, &job->submit);
 }
@@ -135,6 +137,7 @@ static struct sp_controller_job *job_new(struct sp_controller *controller,
     job->controller = controller;
     job->request.kind = request->kind;
     memcpy(job->request.topic, request->topic, sizeof job->request.topic);
+    memcpy(job->request.producer_name, request->producer_name, sizeof job->request.producer_name);
     sp_list_append(&controller->jobs, &job->node);
     controller->job_count += 1;
     return job;

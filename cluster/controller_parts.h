@@ -22,6 +22,13 @@
 #define SP_CONTROLLER_GRACE_MS 3000 /* a new leader waits so long for all voters to register */
 #define SP_CONTROLLER_COMMAND_MAX (512 * 1024) /* 10,000 partitions x 7 replicas, 5 bytes each */
 
+/* What apply made of a command. */
+struct sp_controller_outcome {
+    int answer; /* INTERNAL until it is applied */
+    uint64_t producer_id_first;
+    int16_t producer_epoch;
+};
+
 /* A command that this node submitted as leader, for itself or for a caller. */
 struct sp_controller_job {
     struct sp_list node;
@@ -31,8 +38,7 @@ struct sp_controller_job {
     uint32_t from_node;           /* the caller; 0: nobody */
     uint64_t call_id;
     struct sp_proposal request; /* copy of the first part, for texts */
-    int answer;                 /* what apply said; INTERNAL until then */
-    uint64_t producer_id_first;
+    struct sp_controller_outcome outcome;
 };
 
 struct sp_controller {
@@ -113,7 +119,6 @@ void sp_controller_call(struct sp_controller *controller,
 void sp_controller_job_applied(struct sp_controller *controller,
                                uint64_t index,
                                uint64_t term,
-                               int answer,
-                               uint64_t producer_id_first);
+                               const struct sp_controller_outcome *outcome);
 
 #endif /* SP_CLUSTER_CONTROLLER_PARTS_H */

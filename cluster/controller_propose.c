@@ -193,9 +193,13 @@ void sp_controller_answered(struct sp_proposal *proposal, const struct sp_node_r
         return;
     default: /* every other number, also of a later version, is the outcome */
         set_text(proposal, reply->status, reply->text);
-        /* Nothing here depends on a block being applied: its ids can be used at once. */
-        proposal->index = proposal->kind == SP_PROPOSAL_PRODUCER_BLOCK ? 0 : reply->index;
+        /* Nothing here depends on ids being applied: they can be used at once. */
+        proposal->index = proposal->kind == SP_PROPOSAL_PRODUCER_BLOCK ||
+                                  proposal->kind == SP_PROPOSAL_PRODUCER_NAME
+                              ? 0
+                              : reply->index;
         proposal->producer_id_first = reply->producer_id_first;
+        proposal->producer_epoch = reply->producer_epoch;
         proposal->state = SP_PROPOSAL_ANSWERED;
         sp_controller_wake(proposal->controller);
         return;

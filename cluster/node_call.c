@@ -33,6 +33,12 @@ int sp_node_call_encode(const struct sp_proposal *proposal, struct sp_buf *out)
         sp_pack_uint(&pack, proposal->kind);
         sp_state_node_pack(&pack, &proposal->self);
         break;
+    case SP_PROPOSAL_PRODUCER_NAME:
+        sp_pack_array(&pack, 3);
+        sp_pack_uint(&pack, proposal->kind);
+        sp_pack_text(&pack, proposal->producer_name);
+        sp_pack_text(&pack, proposal->producer_layout);
+        break;
     }
     return sp_pack_status(&pack);
 }
@@ -45,7 +51,7 @@ int sp_node_call_decode(const uint8_t *bytes, size_t size, struct sp_proposal *o
     *out_proposal = (struct sp_proposal){ 0 };
     sp_cursor_init(&cursor, bytes, size);
     uint32_t count = sp_cursor_array(&cursor);
-    out_proposal->kind = (enum sp_proposal_kind)sp_cursor_uint(&cursor, SP_PROPOSAL_REGISTER_NODE);
+    out_proposal->kind = (enum sp_proposal_kind)sp_cursor_uint(&cursor, SP_PROPOSAL_PRODUCER_NAME);
     switch (out_proposal->kind) {
     case SP_PROPOSAL_CREATE_TOPIC:
         expected = 5;
@@ -65,6 +71,13 @@ int sp_node_call_decode(const uint8_t *bytes, size_t size, struct sp_proposal *o
         expected = 2;
         sp_state_node_read(&cursor, &out_proposal->self);
         break;
+    case SP_PROPOSAL_PRODUCER_NAME:
+        expected = 3;
+        sp_state_text_read(
+            &cursor, out_proposal->producer_name, sizeof out_proposal->producer_name);
+        sp_state_text_read(
+            &cursor, out_proposal->producer_layout, sizeof out_proposal->producer_layout);
+        break;
     }
     return sp_cursor_finish(&cursor) != 0 || count != expected ? SPATE_ERR_MALFORMED : 0;
 }
@@ -74,10 +87,13 @@ int sp_node_reply_encode(const struct sp_node_reply *reply, struct sp_buf *out)
     struct sp_pack pack;
 
     sp_pack_init(&pack, out);
-    sp_pack_array(&pack, 3);
+    sp_pack_array(&pack, reply->producer_epoch > 0 ? 4 : 3);
     sp_pack_text(&pack, reply->text);
     sp_pack_uint(&pack, reply->index);
     sp_pack_uint(&pack, reply->producer_id_first);
+    if (reply->producer_epoch > 0) {
+        sp_pack_int(&pack, reply->producer_epoch);
+    }
     return sp_pack_status(&pack);
 }
 
@@ -90,5 +106,6 @@ int sp_node_reply_decode(const uint8_t *bytes, size_t size, struct sp_node_reply
     sp_state_text_read(&cursor, out_reply->text, sizeof out_reply->text);
     out_reply->index = sp_cursor_uint(&cursor, UINT64_MAX);
     out_reply->producer_id_first = sp_cursor_uint(&cursor, UINT64_MAX);
-    return sp_cursor_finish(&cursor) != 0 || count != 3 ? SPATE_ERR_MALFORMED : 0;
+    out_reply->producer_epoch = count == 4 ? (int16_t)sp_cursor_int(&cursor, 0, INT16_MAX) : 0;
+    return sp_cursor_finish(&cursor) != 0 || (count != 3 && count != 4) ? SPATE_ERR_MALFORMED : 0;
 }

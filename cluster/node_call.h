@@ -4,7 +4,9 @@
  *                   [kind, topic]                                              delete a topic
  *                   [kind]                                                     producer block
  *                   [kind, node]                                               register a node
- *   REPLY           [text, index, producer_id_first]; the status is in the message's head
+ *                   [kind, name, layout]                                       producer name
+ *   REPLY           [text, index, producer_id_first], and producer_epoch unless it is 0;
+ *                   the status is in the message's head
  *
  * MessagePack; `kind` is enum sp_proposal_kind, `node` as in cluster/state_codec. `index` is what
  * the caller must have applied to see the outcome. */
@@ -22,6 +24,7 @@ struct sp_node_reply {
     char text[256];
     uint64_t index;
     uint64_t producer_id_first;
+    int16_t producer_epoch;
 };
 
 /* Append a body to `out`. SPATE_ERR_NOMEM, SPATE_ERR_TOO_LARGE. */

@@ -189,6 +189,36 @@ register_node(const struct sp_proposal *proposal, struct sp_buf *out, char *text
     return 0;
 }
 
+static int producer_name(const struct sp_proposal_view *view,
+                         const struct sp_proposal *proposal,
+                         struct sp_buf *out,
+                         char *text,
+                         size_t text_size)
+{
+    int rv = sp_producer_names_check(sp_state_producer_names(view->state),
+                                     proposal->producer_name,
+                                     proposal->producer_layout,
+                                     view->append_time_ms);
+
+    if (rv == SPATE_ERR_EXISTS) {
+        const struct sp_producer_name *taken =
+            sp_producer_names_find(sp_state_producer_names(view->state), proposal->producer_name);
+        return REFUSE(rv,
+                      text,
+                      text_size,
+                      "producer name `%.60s` was first used with the layout `%.60s`, not `%.60s`: "
+                      "use another name",
+                      proposal->producer_name,
+                      taken->layout,
+                      proposal->producer_layout);
+    }
+    if (rv != 0) {
+        sp_proposal_explain(proposal, rv, text, text_size);
+        return rv;
+    }
+    return sp_state_command_producer_name(proposal->producer_name, proposal->producer_layout, out);
+}
+
 int sp_proposal_command(const struct sp_proposal_view *view,
                         const struct sp_proposal *proposal,
                         struct sp_buf *out,
@@ -205,8 +235,24 @@ int sp_proposal_command(const struct sp_proposal_view *view,
         return sp_state_command_producer_block(out);
     case SP_PROPOSAL_REGISTER_NODE:
         return register_node(proposal, out, text, text_size);
+    case SP_PROPOSAL_PRODUCER_NAME:
+        return producer_name(view, proposal, out, text, text_size);
     }
     return SPATE_ERR_INTERNAL;
+}
+
+static void explain_name(const struct sp_proposal *proposal, int answer, char *text, size_t size)
+{
+    const char *reason = spate_strerror(answer);
+
+    if (answer == SPATE_ERR_EXISTS) {
+        reason = "was first used with another layout: use another name";
+    } else if (answer == SPATE_ERR_INVALID) {
+        reason = "was taken 32768 times, its epochs are used up: use another name";
+    } else if (answer == SPATE_ERR_BUSY) {
+        reason = "is one too many: so many names are not forgotten until they are unused for long";
+    }
+    (void)snprintf(text, size, "producer name `%.100s` %s", proposal->producer_name, reason);
 }
 
 void sp_proposal_explain(const struct sp_proposal *proposal,
@@ -215,7 +261,9 @@ void sp_proposal_explain(const struct sp_proposal *proposal,
                          size_t text_size)
 {
     text[0] = '\0';
-    if (answer == SPATE_ERR_EXISTS) {
+    if (answer != 0 && proposal->kind == SP_PROPOSAL_PRODUCER_NAME) {
+        explain_name(proposal, answer, text, text_size);
+    } else if (answer == SPATE_ERR_EXISTS) {
         (void)snprintf(text, text_size, "topic `%.200s` exists already", proposal->topic);
     } else if (answer == SPATE_ERR_UNKNOWN_TOPIC) {
         (void)snprintf(text,

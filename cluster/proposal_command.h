@@ -9,12 +9,14 @@
 
 struct sp_proposal_view {
     const struct sp_state *state;
-    unsigned voters;      /* of group 0: so many nodes will register */
-    bool wait_for_voters; /* the cluster has just been formed: rather wait than place unevenly */
+    int64_t append_time_ms; /* of a command that is made now */
+    unsigned voters;        /* of group 0: so many nodes will register */
+    bool wait_for_voters;   /* the cluster has just been formed: rather wait than place unevenly */
 };
 
 /* Appends the command to `out`. The proposal's first part is read.
  *   SPATE_ERR_INVALID, SPATE_ERR_EXISTS, SPATE_ERR_UNKNOWN_TOPIC   final; `text` says why
+ *   SPATE_ERR_BUSY        too many producers have names
  *   SPATE_ERR_NOT_READY   more nodes are about to register: try again soon
  *   SPATE_ERR_NOMEM, SPATE_ERR_TOO_LARGE */
 int sp_proposal_command(const struct sp_proposal_view *view,

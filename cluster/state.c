@@ -22,7 +22,9 @@ int sp_state_new(struct sp_state **out_state)
     state->nodes = sp_map_new();
     state->topics = sp_map_new();
     state->by_id = sp_map_new();
-    if (state->nodes == NULL || state->topics == NULL || state->by_id == NULL) {
+    state->producer_names = sp_producer_names_new();
+    if (state->nodes == NULL || state->topics == NULL || state->by_id == NULL ||
+        state->producer_names == NULL) {
         sp_state_free(state);
         return SPATE_ERR_NOMEM;
     }
@@ -46,6 +48,7 @@ void sp_state_deinit(struct sp_state *state)
     sp_map_free(state->nodes);
     sp_map_free(state->topics);
     sp_map_free(state->by_id);
+    sp_producer_names_free(state->producer_names);
 }
 
 void sp_state_free(struct sp_state *state)
@@ -357,25 +360,6 @@ apply_delete_topic(struct sp_state *state, struct sp_cursor *cursor, const struc
     return 0;
 }
 
-static int apply_producer_block(struct sp_state *state,
-                                struct sp_cursor *cursor,
-                                const struct change_sink *sink)
-{
-    uint64_t first = state->next_producer_id;
-
-    int rv = command_end(cursor);
-    if (rv != 0) {
-        return rv;
-    }
-    if (first > SP_STATE_ID_MAX - SP_PRODUCER_ID_BLOCK) {
-        return SPATE_ERR_INVALID;
-    }
-    state->next_producer_id += SP_PRODUCER_ID_BLOCK;
-    tell(sink,
-         &(struct sp_state_change){ .kind = SP_STATE_PRODUCER_BLOCK, .producer_id_first = first });
-    return 0;
-}
-
 int sp_state_apply(struct sp_state *state,
                    const uint8_t *command,
                    size_t size,
@@ -384,6 +368,7 @@ int sp_state_apply(struct sp_state *state,
                    void *arg)
 {
     struct change_sink sink = { changed, arg };
+    struct sp_state_change change = { .kind = SP_STATE_NOTHING };
     struct sp_cursor cursor;
 
     sp_cursor_init(&cursor, command, size);
@@ -401,10 +386,16 @@ int sp_state_apply(struct sp_state *state,
     if (kind == SP_STATE_DELETE_TOPIC && element_count == 2) {
         return apply_delete_topic(state, &cursor, &sink);
     }
+    int rv = SPATE_ERR_CORRUPT;
     if (kind == SP_STATE_TAKE_PRODUCER_BLOCK && element_count == 1) {
-        return apply_producer_block(state, &cursor, &sink);
+        rv = sp_state_take_producer_block(state, &cursor, &change);
+    } else if (kind == SP_STATE_TAKE_PRODUCER_NAME && element_count == 3) {
+        rv = sp_state_take_producer_name(state, &cursor, append_time_ms, &change);
     }
-    return SPATE_ERR_CORRUPT;
+    if (rv == 0) {
+        tell(&sink, &change);
+    }
+    return rv;
 }
 
 /* ---- looking --------------------------------------------------------------------------------- */

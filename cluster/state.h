@@ -15,6 +15,7 @@
 #include "base/buf.h"
 #include "base/limits.h"
 #include "base/map.h"
+#include "cluster/producer_names.h"
 #include "cluster/raft_group.h" /* struct sp_replica_place */
 
 /* Smallest max.message.bytes of a topic: a batch of one short record always fits. */
@@ -54,10 +55,13 @@ struct sp_state_change {
         SP_STATE_TOPIC_DELETED, /* `topic` is valid until apply's callback returns */
         SP_STATE_NODE_CHANGED,
         SP_STATE_PRODUCER_BLOCK,
+        SP_STATE_PRODUCER_NAMED,
     } kind;
     const struct sp_state_topic *topic;
     const struct sp_state_node *node;
-    uint64_t producer_id_first; /* PRODUCER_BLOCK: first of SP_PRODUCER_ID_BLOCK ids */
+    uint64_t producer_id_first; /* PRODUCER_BLOCK: first of SP_PRODUCER_ID_BLOCK ids;
+                                 * PRODUCER_NAMED: the id of the name */
+    int16_t producer_epoch;     /* PRODUCER_NAMED: the epoch that it was given */
 };
 
 /* Empty, as before the first command. Replica ids are given out from above SP_NODE_ID_MAX: those
@@ -79,12 +83,13 @@ int sp_state_command_create_topic(const char *name,
                                   struct sp_buf *out);
 int sp_state_command_delete_topic(const char *name, struct sp_buf *out);
 int sp_state_command_producer_block(struct sp_buf *out);
+int sp_state_command_producer_name(const char *name, const char *layout, struct sp_buf *out);
 
 /* ---- machine --------------------------------------------------------------------------------- */
 
 /* Applies one command. 0; a negative code that is this command's answer on every node (EXISTS,
- * UNKNOWN_TOPIC, INVALID); SPATE_ERR_CORRUPT or SPATE_ERR_NOMEM: the replica must stop. `changed`
- * (may be NULL) is called once when something changed. */
+ * UNKNOWN_TOPIC, INVALID, BUSY); SPATE_ERR_CORRUPT or SPATE_ERR_NOMEM: the replica must stop.
+ * `changed` (may be NULL) is called once when something changed. */
 int sp_state_apply(struct sp_state *state,
                    const uint8_t *command,
                    size_t size,
@@ -105,6 +110,9 @@ const struct sp_state_node *sp_state_node(const struct sp_state *state, uint32_t
 const struct sp_state_node *sp_state_node_next(const struct sp_state *state,
                                                struct sp_map_cursor *cursor);
 unsigned sp_state_node_count(const struct sp_state *state);
+
+/* The named producers. */
+const struct sp_producer_names *sp_state_producer_names(const struct sp_state *state);
 
 /* True if all fields are the same. */
 bool sp_state_same_node(const struct sp_state_node *left, const struct sp_state_node *right);

@@ -1,13 +1,16 @@
 /* The controller's state as bytes and back.
  *
- *   [version = 1, next_topic_id, next_group_id, next_replica_id, next_producer_id, [node, ...],
- *    [topic, ...]]                            nodes and topics as in state_codec.h, in order */
+ *   [version = 2, next_topic_id, next_group_id, next_replica_id, next_producer_id, [node, ...],
+ *    [topic, ...], [producer name, ...]]
+ *
+ * Nodes and topics as in state_codec.h, in order; producer names as in producer_names.c. Version 1
+ * had no names and is still read. */
 #include "base/mem.h"
 #include "cluster/state_codec.h"
 #include "cluster/state_parts.h"
 #include "spate/error.h"
 
-#define CHECKPOINT_VERSION 1
+#define CHECKPOINT_VERSION 2
 
 int sp_state_checkpoint(const struct sp_state *state, struct sp_buf *out)
 {
@@ -17,7 +20,7 @@ int sp_state_checkpoint(const struct sp_state *state, struct sp_buf *out)
     struct sp_pack pack;
 
     sp_pack_init(&pack, out);
-    sp_pack_array(&pack, 7);
+    sp_pack_array(&pack, 8);
     sp_pack_uint(&pack, CHECKPOINT_VERSION);
     sp_pack_uint(&pack, state->next_topic_id);
     sp_pack_uint(&pack, state->next_group_id);
@@ -32,6 +35,7 @@ int sp_state_checkpoint(const struct sp_state *state, struct sp_buf *out)
     while ((topic = sp_state_topic_next(state, &cursor)) != NULL) {
         sp_state_topic_pack(&pack, topic);
     }
+    sp_producer_names_encode(state->producer_names, &pack);
     return sp_pack_status(&pack);
 }
 
@@ -103,8 +107,9 @@ static int restore_all(struct sp_state *state, const uint8_t *bytes, size_t size
     struct sp_cursor cursor;
 
     sp_cursor_init(&cursor, bytes, size);
-    if (sp_cursor_array(&cursor) != 7 ||
-        sp_cursor_uint(&cursor, CHECKPOINT_VERSION) != CHECKPOINT_VERSION) {
+    uint32_t element_count = sp_cursor_array(&cursor);
+    uint64_t version = sp_cursor_uint(&cursor, CHECKPOINT_VERSION);
+    if (version < 1 || element_count != (version == 1 ? 7 : 8)) {
         return SPATE_ERR_CORRUPT;
     }
     state->next_topic_id = sp_cursor_uint(&cursor, SP_STATE_ID_MAX);
@@ -113,6 +118,9 @@ static int restore_all(struct sp_state *state, const uint8_t *bytes, size_t size
     state->next_producer_id = sp_cursor_uint(&cursor, SP_STATE_ID_MAX);
     restore_nodes(state, &cursor);
     restore_topics(state, &cursor);
+    if (version > 1) {
+        sp_producer_names_decode(state->producer_names, state->next_producer_id, &cursor);
+    }
     int rv = sp_cursor_finish(&cursor);
     if (rv == SPATE_ERR_NOMEM) {
         return rv;

@@ -215,3 +215,13 @@ int sp_state_command_producer_block(struct sp_buf *out)
     command_begin(&pack, out, SP_STATE_TAKE_PRODUCER_BLOCK, 0);
     return sp_pack_status(&pack);
 }
+
+int sp_state_command_producer_name(const char *name, const char *layout, struct sp_buf *out)
+{
+    struct sp_pack pack;
+
+    command_begin(&pack, out, SP_STATE_TAKE_PRODUCER_NAME, 2);
+    sp_pack_text(&pack, name);
+    sp_pack_text(&pack, layout);
+    return sp_pack_status(&pack);
+}

@@ -4,6 +4,7 @@
  *               [2, name, partitions, replicas, message_bytes_max, [node_id, ...]]   create a topic
  *               [3, name]                                            delete a topic
  *               [4]                                                  take a block of producer ids
+ *               [5, name, layout]                                    take a producer's name
  *   node        [node_id, incarnation, client_address, peer_address, rack]
  *   topic       [topic_id, name, created_ms, message_bytes_max, [partition, ...]]
  *   partition   [group_id, replica_id, node_id, replica_id, node_id, ...]
@@ -23,6 +24,7 @@ enum sp_state_command {
     SP_STATE_CREATE_TOPIC = 2,
     SP_STATE_DELETE_TOPIC = 3,
     SP_STATE_TAKE_PRODUCER_BLOCK = 4,
+    SP_STATE_TAKE_PRODUCER_NAME = 5,
 };
 
 /* Reads a text without control characters into `out` of `capacity` bytes, NUL included; a text that

@@ -1,7 +1,9 @@
-/* Inside of the controller's state, for cluster/state and cluster/state_checkpoint alone. */
+/* Inside of the controller's state, for cluster/state, state_producers and state_checkpoint alone.
+ * */
 #ifndef SP_CLUSTER_STATE_PARTS_H
 #define SP_CLUSTER_STATE_PARTS_H
 
+#include "cluster/producer_names.h"
 #include "cluster/state.h"
 
 /* First replica id given out: those below are left to the founding members of group 0, whose
@@ -24,6 +26,7 @@ struct sp_state {
     struct sp_map *nodes;  /* node id -> struct sp_state_node_entry, in order of registration */
     struct sp_map *topics; /* name -> struct sp_state_topic, owned, in order of creation */
     struct sp_map *by_id;  /* topic id -> the same */
+    struct sp_producer_names *producer_names; /* owned */
 };
 
 /* Frees what the state holds, not the struct itself. */
@@ -38,5 +41,16 @@ int sp_state_add_node(struct sp_state *state,
 /* Adds a topic that has all its ids; takes it on success only. SPATE_ERR_EXISTS: its name or id is
  * taken; SPATE_ERR_INVALID: bounds, or a partition's nodes; SPATE_ERR_NOMEM. */
 int sp_state_add_topic(struct sp_state *state, struct sp_state_topic *topic);
+
+/* ---- state_producers.c: the fields of two commands, behind their number ---------------------- */
+
+/* Errors as sp_state_apply; *out_change is set on success only. */
+int sp_state_take_producer_block(struct sp_state *state,
+                                 struct sp_cursor *cursor,
+                                 struct sp_state_change *out_change);
+int sp_state_take_producer_name(struct sp_state *state,
+                                struct sp_cursor *cursor,
+                                int64_t append_time_ms,
+                                struct sp_state_change *out_change);
 
 #endif /* SP_CLUSTER_STATE_PARTS_H */

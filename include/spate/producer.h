@@ -7,7 +7,16 @@
  * A record that gets no answer within timeout.ms is reported as SPATE_ERR_TIMEOUT: it may be stored
  * or not. Records of the same partition behind it that were sent too share its fate and are
  * reported with it; those not sent yet go on under a new producer id. Any other code means: not
- * stored, and those behind go on. A program should ignore SIGPIPE, as with every use of sockets. */
+ * stored, and those behind go on. A program should ignore SIGPIPE, as with every use of sockets.
+ *
+ * With a name (producer.name) a producer goes on in a new process where an earlier one stopped,
+ * killed or not: spate_producer_stored says how many records of the name a partition has. An
+ * earlier one that still runs ends there with SPATE_ERR_PRODUCER_FENCED. What is stored is always
+ * a beginning of what was produced for the partition: behind a record that failed nothing more is
+ * stored, its successors fail with it, and spate_produce refuses further ones; a new producer of
+ * the same name finds out what is stored, also of records whose outcome was unknown. For this a
+ * program must send the same records to the same partitions in the same order each time, so it
+ * chooses partitions by key or by number. */
 #ifndef SPATE_PRODUCER_H
 #define SPATE_PRODUCER_H
 
@@ -68,6 +77,23 @@ spate_produce(struct spate_producer *producer, const struct spate_record *record
 SPATE_API int spate_produce_wait(struct spate_producer *producer,
                                  const struct spate_record *record,
                                  int64_t *out_offset);
+
+/* How many records are stored in a partition under this producer's name, by all of its lives before
+ * this producer, and the offset of the last of them (-1: none). The first call takes the partition
+ * over and waits for the answer, at most timeout.ms; later ones give the same figures. Also
+ * SPATE_ERR_INVALID: the producer has no name; SPATE_ERR_EXISTS: the name was used with another
+ * producer.layout; SPATE_ERR_PRODUCER_FENCED: a later process has taken over; SPATE_ERR_TIMEOUT;
+ * SPATE_ERR_UNKNOWN_PRODUCER: the partition may have forgotten some of it, after 30 days of
+ * silence.
+ */
+SPATE_API int spate_producer_stored(struct spate_producer *producer,
+                                    const char *topic,
+                                    int32_t partition,
+                                    int64_t *out_records,
+                                    int64_t *out_offset);
+
+/* The partition to which a record with this key goes, of `partitions` (at least 1); any thread. */
+SPATE_API uint32_t spate_partition_of_key(const void *key, size_t key_size, uint32_t partitions);
 
 /* Batches that were sent a second time or more: a measure of trouble, not of loss. */
 SPATE_API uint64_t spate_producer_retries(const struct spate_producer *producer);

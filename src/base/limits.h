@@ -63,6 +63,10 @@
 #define SP_PRODUCERS_PER_PARTITION_MAX 10000
 #define SP_PRODUCER_BATCHES_KEPT 5
 #define SP_PRODUCER_ID_BLOCK 1000
+#define SP_PRODUCER_NAMES_MAX 10000   /* each at most 510 bytes of the controller's checkpoints */
+#define SP_PRODUCER_NAME_SIZE_MAX 249 /* as a consumer group's */
+#define SP_PRODUCER_LAYOUT_SIZE_MAX 249
+#define SP_PRODUCER_NAME_EXPIRY_MS (INT64_C(90) * 24 * 3600 * 1000) /* partitions forget sooner */
 
 /* Consumer groups (D11). What one coordinator holds is written whole into its checkpoints, so its
  * bytes are bounded as a whole; the counts keep the loop's turn short. */

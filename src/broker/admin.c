@@ -1,13 +1,10 @@
-/* Changes through the controller: topics come and go, producers get their ids. */
+/* Changes through the controller: topics come and go. */
 #include "broker/methods.h"
 
 #include <stdio.h>
 
 #include "base/mem.h"
 #include "spate/error.h"
-
-/* Clients that wait for a block of producer ids. */
-#define PRODUCER_WAITERS_MAX 4096
 
 struct change {
     struct sp_proposal proposal;
@@ -179,90 +176,5 @@ void sp_method_topic_delete(struct sp_broker *broker,
     change = new_change(broker, &request, SP_PROPOSAL_DELETE_TOPIC, named.name);
     if (change != NULL) {
         sp_controller_propose(broker->options.controller, &change->proposal);
-    }
-}
-
-/* ---- producer ids ---------------------------------------------------------------------------- */
-
-struct waiter {
-    struct sp_list node;
-    struct sp_request request;
-};
-
-static void answer_producer(struct sp_broker *broker, struct sp_request *request)
-{
-    struct sp_producer_init_response response;
-    struct sp_buf buf;
-    struct sp_pack pack;
-
-    sp_producer_init_response_init(&response);
-    response.producer_id = broker->producer_id_next;
-    response.producer_epoch = 0;
-    broker->producer_id_next += 1;
-    sp_request_begin(request, &buf, &pack);
-    sp_producer_init_response_encode(&pack, &response);
-    sp_request_finish(request, &buf, &pack, NULL, 0);
-}
-
-static void on_block(struct sp_proposal *proposal, int status, const char *text);
-
-static void ask_for_block(struct sp_broker *broker)
-{
-    broker->producer_asking = true;
-    broker->producer_proposal =
-        (struct sp_proposal){ .kind = SP_PROPOSAL_PRODUCER_BLOCK, .cb = on_block };
-    sp_controller_propose(broker->options.controller, &broker->producer_proposal);
-}
-
-static void on_block(struct sp_proposal *proposal, int status, const char *text)
-{
-    struct sp_broker *broker = SP_CONTAINER_OF(proposal, struct sp_broker, producer_proposal);
-
-    broker->producer_asking = false;
-    if (status == 0) {
-        broker->producer_id_next = (int64_t)proposal->producer_id_first;
-        broker->producer_id_end = broker->producer_id_next + SP_PRODUCER_ID_BLOCK;
-    }
-    while (!sp_list_empty(&broker->producer_waiters) &&
-           (status != 0 || broker->producer_id_next < broker->producer_id_end)) {
-        struct waiter *waiter = SP_LIST_ENTRY(broker->producer_waiters.next, struct waiter, node);
-        sp_list_remove(&waiter->node);
-        if (status == 0) {
-            answer_producer(broker, &waiter->request);
-        } else {
-            sp_request_fail(&waiter->request, status, text);
-        }
-        sp_mem_free(waiter);
-    }
-    if (!sp_list_empty(&broker->producer_waiters)) {
-        ask_for_block(broker);
-    }
-}
-
-void sp_method_producer_init(struct sp_broker *broker,
-                             struct sp_request request,
-                             const struct sp_message *message)
-{
-    struct waiter *waiter;
-    unsigned waiting = 0;
-
-    (void)message; /* no fields */
-    if (broker->producer_id_next < broker->producer_id_end) {
-        answer_producer(broker, &request);
-        return;
-    }
-    SP_LIST_EACH (node, &broker->producer_waiters) {
-        waiting += 1;
-    }
-    waiter = waiting < PRODUCER_WAITERS_MAX ? sp_mem_calloc(1, sizeof *waiter) : NULL;
-    if (waiter == NULL) {
-        sp_request_fail(
-            &request, SPATE_ERR_BUSY, "too many producers ask for an id at once: try again");
-        return;
-    }
-    waiter->request = request;
-    sp_list_append(&broker->producer_waiters, &waiter->node);
-    if (!broker->producer_asking) {
-        ask_for_block(broker);
     }
 }

@@ -37,6 +37,16 @@ static void keep(struct sp_assign_work *work, unsigned topic)
     }
 }
 
+/* Is a member in more need of a partition of that topic than `best`? */
+static bool
+needs_more(const struct sp_assign_work *work, unsigned topic, unsigned member, int32_t best)
+{
+    if (best == SP_ASSIGN_NOBODY || work->loads[member] != work->loads[best]) {
+        return best == SP_ASSIGN_NOBODY || work->loads[member] < work->loads[best];
+    }
+    return *sp_assign_share(work, topic, member) < *sp_assign_share(work, topic, (unsigned)best);
+}
+
 /* The subscriber with the fewest partitions, of equals the one with the fewest of this topic, of
  * equals the first; NOBODY when there is none. */
 static int32_t neediest(const struct sp_assign_work *work, unsigned topic)
@@ -44,16 +54,39 @@ static int32_t neediest(const struct sp_assign_work *work, unsigned topic)
     int32_t best = SP_ASSIGN_NOBODY;
 
     for (unsigned i = 0; i < work->member_count; i++) {
-        if (!work->topics[topic].wanted[i]) {
-            continue;
-        }
-        if (best == SP_ASSIGN_NOBODY || work->loads[i] < work->loads[best] ||
-            (work->loads[i] == work->loads[best] &&
-             *sp_assign_share(work, topic, i) < *sp_assign_share(work, topic, (unsigned)best))) {
+        if (work->topics[topic].wanted[i] && needs_more(work, topic, i, best)) {
             best = (int32_t)i;
         }
     }
     return best;
+}
+
+static void note_light(struct sp_assign_work *work)
+{
+    work->light_count = 0;
+    for (unsigned i = 0; i < work->member_count; i++) {
+        if (work->light_count > 0 && work->loads[i] > work->loads[work->light[0]]) {
+            continue;
+        }
+        if (work->light_count > 0 && work->loads[i] < work->loads[work->light[0]]) {
+            work->light_count = 0;
+        }
+        work->light[work->light_count++] = i;
+    }
+}
+
+/* The same, but sought among the lightest first: nobody else needs more than the best of these. */
+static int32_t neediest_light(const struct sp_assign_work *work, unsigned topic)
+{
+    int32_t best = SP_ASSIGN_NOBODY;
+
+    for (unsigned i = 0; i < work->light_count; i++) {
+        unsigned member = work->light[i];
+        if (work->topics[topic].wanted[member] && needs_more(work, topic, member, best)) {
+            best = (int32_t)member;
+        }
+    }
+    return best != SP_ASSIGN_NOBODY ? best : neediest(work, topic);
 }
 
 static void give_free(struct sp_assign_work *work, unsigned topic)
@@ -83,7 +116,7 @@ static bool find_taker(const struct sp_assign_work *work,
 
     for (unsigned topic = 0; topic < work->topic_count; topic++) {
         uint32_t has = *sp_assign_share(work, topic, from);
-        int32_t member = has > 0 ? neediest(work, topic) : SP_ASSIGN_NOBODY;
+        int32_t member = has > 0 ? neediest_light(work, topic) : SP_ASSIGN_NOBODY;
         if (member == SP_ASSIGN_NOBODY || work->loads[member] + 1 >= work->loads[from]) {
             continue;
         }
@@ -130,11 +163,13 @@ static void level(struct sp_assign_work *work)
 {
     int32_t from;
 
+    note_light(work);
     while ((from = richest(work)) != SP_ASSIGN_NOBODY) {
         unsigned topic;
         unsigned to;
         if (find_taker(work, (unsigned)from, &topic, &to)) {
             move_one(work, topic, (unsigned)from, to);
+            note_light(work);
             memset(work->stuck, 0, work->member_count); /* `from` may be a taker now */
         } else {
             work->stuck[from] = true;
@@ -145,6 +180,7 @@ static void level(struct sp_assign_work *work)
 static void work_free(struct sp_assign_work *work)
 {
     sp_mem_free(work->stuck);
+    sp_mem_free(work->light);
     sp_mem_free(work->loads);
     sp_mem_free(work->shares);
 }
@@ -155,7 +191,8 @@ static int work_init(struct sp_assign_work *work)
     work->shares =
         sp_mem_calloc((size_t)work->topic_count * work->member_count, sizeof *work->shares);
     work->stuck = sp_mem_calloc(work->member_count, sizeof *work->stuck);
-    if (work->loads == NULL || work->shares == NULL || work->stuck == NULL) {
+    work->light = sp_mem_calloc(work->member_count, sizeof *work->light);
+    if (work->loads == NULL || work->shares == NULL || work->stuck == NULL || work->light == NULL) {
         work_free(work);
         return SPATE_ERR_NOMEM;
     }

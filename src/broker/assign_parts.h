@@ -15,6 +15,8 @@ struct sp_assign_work {
     uint32_t *loads;  /* by member: partitions in all */
     uint32_t *shares; /* by topic and member: partitions of that topic */
     bool *stuck;      /* by member: nobody could take a partition from it */
+    unsigned *light;  /* the members with the fewest partitions, in order */
+    unsigned light_count;
 };
 
 uint32_t *sp_assign_share(const struct sp_assign_work *work, unsigned topic, unsigned member);

@@ -21,6 +21,7 @@ static const sp_method_handler handlers[SP_METHOD_COUNT] = {
     [SP_METHOD_FETCH] = sp_method_fetch,
     [SP_METHOD_OFFSETS] = sp_method_offsets,
     [SP_METHOD_PRODUCER_INIT] = sp_method_producer_init,
+    [SP_METHOD_PRODUCER_RESUME] = sp_method_producer_resume,
     [SP_METHOD_CLUSTER_INFO] = sp_method_cluster_info,
     [SP_METHOD_CLUSTER_HEALTH] = sp_method_cluster_health,
     [SP_METHOD_GROUP_FIND] = sp_method_group_find,

@@ -31,12 +31,13 @@ typedef void (*sp_method_handler)(struct sp_broker *broker,
                                   struct sp_request request,
                                   const struct sp_message *message);
 
-/* produce.c, fetch.c, offsets.c, admin.c, describe.c, health.c */
+/* produce.c, resume.c, fetch.c, offsets.c, admin.c, producer_ids.c, describe.c, health.c */
 void sp_method_produce(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_fetch(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_offsets(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_topic_create(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_topic_delete(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_producer_resume(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_producer_init(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_hello(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_ping(struct sp_broker *, struct sp_request, const struct sp_message *);
@@ -57,6 +58,10 @@ void sp_method_group_seek(struct sp_broker *, struct sp_request, const struct sp
 void sp_method_group_list(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_group_describe(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_group_delete(struct sp_broker *, struct sp_request, const struct sp_message *);
+
+/* Answers BUSY (no room in the partition's table) or PRODUCER_FENCED; produce.c. */
+void sp_refuse_producer(
+    struct sp_request *request, int code, int64_t producer_id, int16_t epoch, int16_t newest_epoch);
 
 /* Takes one message of a session to its method. */
 void sp_broker_dispatch(struct sp_broker *broker,

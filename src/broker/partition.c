@@ -7,9 +7,10 @@
 #include "base/mem.h"
 #include "base/trace.h"
 #include "broker/methods.h"
+#include "broker/partition_command.h"
 #include "spate/error.h"
 
-#define CHECKPOINT_VERSION 1
+#define CHECKPOINT_VERSION SP_PRODUCERS_VERSION /* 1: another producer table, still read */
 
 /* Elections that a partition may see before its oldest epochs are folded together. */
 #define EPOCHS_MAX 65536
@@ -45,16 +46,27 @@ static int note_epoch(struct sp_partition *partition, int64_t epoch, int64_t sta
     return 0;
 }
 
-static int
-apply(struct sp_machine *machine, const struct sp_log_frame *frame, const uint8_t *payload)
+static int apply_command(struct sp_partition *partition,
+                         const struct sp_log_frame *frame,
+                         const uint8_t *payload)
 {
-    struct sp_partition *partition = partition_of(machine);
+    struct sp_partition_command command;
+    int rv = sp_partition_command_decode(payload, frame->length, &command);
+
+    return rv != 0 ? rv
+                   : sp_producers_fence(partition->producers,
+                                        command.producer_id,
+                                        command.producer_epoch,
+                                        frame->append_time_ms);
+}
+
+static int apply_batch(struct sp_partition *partition,
+                       const struct sp_log_frame *frame,
+                       const uint8_t *payload)
+{
     struct sp_batch_facts facts;
     int rv;
 
-    if (frame->kind != SP_FRAME_BATCH) {
-        return 0; /* no-ops and memberships take an index but no offset (D4) */
-    }
     sp_batch_facts_read(payload, &facts);
     if (facts.base_offset != partition->next_offset) {
         return SPATE_ERR_CORRUPT; /* divergence cannot stay silent (D4) */
@@ -70,6 +82,18 @@ apply(struct sp_machine *machine, const struct sp_log_frame *frame, const uint8_
     partition->next_offset = facts.base_offset + facts.record_count;
     sp_fetch_wake(partition);
     return 0;
+}
+
+/* All but batches take an index but no offset (D4). */
+static int
+apply(struct sp_machine *machine, const struct sp_log_frame *frame, const uint8_t *payload)
+{
+    struct sp_partition *partition = partition_of(machine);
+
+    if (frame->kind == SP_FRAME_BATCH) {
+        return apply_batch(partition, frame, payload);
+    }
+    return frame->kind == SP_FRAME_COMMAND ? apply_command(partition, frame, payload) : 0;
 }
 
 /* [version, next offset, log start, [epoch, start, ...], producers] */
@@ -124,15 +148,16 @@ static int restore(struct sp_machine *machine, const uint8_t *bytes, size_t size
         return 0;
     }
     sp_cursor_init(&cursor, bytes, size);
-    if (sp_cursor_array(&cursor) != 5 ||
-        sp_cursor_int(&cursor, CHECKPOINT_VERSION, CHECKPOINT_VERSION) != CHECKPOINT_VERSION) {
+    uint32_t elements = sp_cursor_array(&cursor);
+    unsigned version = (unsigned)sp_cursor_int(&cursor, 1, CHECKPOINT_VERSION);
+    if (elements != 5 || version == 0) {
         return SPATE_ERR_CORRUPT;
     }
     partition->next_offset = sp_cursor_int(&cursor, 0, INT64_MAX);
     partition->log_start = sp_cursor_int(&cursor, 0, INT64_MAX);
     rv = restore_epochs(partition, &cursor);
     if (rv == 0) {
-        rv = sp_producers_decode(partition->producers, &cursor);
+        rv = sp_producers_decode(partition->producers, version, &cursor);
     }
     if (rv == 0 && sp_cursor_finish(&cursor) != 0) {
         rv = SPATE_ERR_CORRUPT;

@@ -39,7 +39,7 @@ struct sp_partition {
     struct sp_partition_epoch *epochs; /* machine state */
     unsigned epoch_count;
 
-    struct sp_list flights; /* struct sp_flight in order of index: produce in flight */
+    struct sp_list flights; /* struct sp_flight in order of index: batches and fences */
     struct sp_list fetches; /* fetches that wait for records */
 };
 

@@ -76,8 +76,8 @@ static void on_submitted(struct sp_submit *submit, int status)
     sp_mem_free(append);
 }
 
-static void
-refuse_sequence(struct sp_request *request, const struct sp_batch_header *header, int code)
+void sp_refuse_producer(
+    struct sp_request *request, int code, int64_t producer_id, int16_t epoch, int16_t newest_epoch)
 {
     char text[200];
 
@@ -86,6 +86,27 @@ refuse_sequence(struct sp_request *request, const struct sp_batch_header *header
                         code,
                         "this partition knows as many producers as it may: try again later, or use "
                         "fewer producers");
+        return;
+    }
+    (void)snprintf(text,
+                   sizeof text,
+                   "producer %lld epoch %d: epoch %d has taken over",
+                   (long long)producer_id,
+                   epoch,
+                   newest_epoch);
+    sp_request_fail(request, code, text);
+}
+
+static void refuse_sequence(struct sp_request *request,
+                            const struct sp_batch_header *header,
+                            const struct sp_judgement *judgement)
+{
+    int code = judgement->code;
+    char text[200];
+
+    if (code == SPATE_ERR_BUSY || code == SPATE_ERR_PRODUCER_FENCED) {
+        sp_refuse_producer(
+            request, code, header->producer_id, header->producer_epoch, judgement->newest_epoch);
         return;
     }
     (void)snprintf(text,
@@ -187,7 +208,7 @@ static void produce_batch(struct sp_partition *partition,
                       judgement.stored->record_count);
         return;
     case SP_VERDICT_REFUSED:
-        refuse_sequence(&request, header, judgement.code);
+        refuse_sequence(&request, header, &judgement);
         return;
     }
 }

@@ -46,6 +46,14 @@ static bool find_stored(const struct sp_producer *producer,
     return false;
 }
 
+/* A fence of a newer epoch ends the trail; one that came again changes nothing. */
+static void pass_fence(const struct sp_flight *fence, struct trail *trail)
+{
+    if (fence->producer_epoch != trail->epoch) {
+        *trail = (struct trail){ .epoch = fence->producer_epoch };
+    }
+}
+
 /* True if it is one of those in flight. */
 static bool find_flight(const struct sp_list *flights,
                         const struct sp_batch_header *header,
@@ -55,6 +63,10 @@ static bool find_flight(const struct sp_list *flights,
     SP_LIST_EACH (node, flights) {
         struct sp_flight *flight = SP_LIST_ENTRY(node, struct sp_flight, node);
         if (flight->producer_id != header->producer_id) {
+            continue;
+        }
+        if (flight->fence) {
+            pass_fence(flight, trail);
             continue;
         }
         trail->epoch = flight->producer_epoch;
@@ -84,8 +96,8 @@ static int refusal(const struct trail *trail, const struct sp_batch_header *head
                                                             : SPATE_ERR_OUT_OF_ORDER_SEQUENCE;
 }
 
-/* Batches in flight that may each need a place in the table when they are applied: of producers
- * that are not in it, or that may have lost theirs until then. */
+/* Batches and fences in flight that may each need a place in the table when they are applied: of
+ * producers that are not in it, or that may have lost theirs until then. */
 static unsigned count_coming(const struct sp_producers *producers,
                              const struct sp_list *flights,
                              int64_t append_time_ms)
@@ -117,8 +129,9 @@ void sp_sequences_judge(const struct sp_producers *producers,
         find_flight(flights, header, &trail, out_judgement)) {
         return;
     }
-    *out_judgement =
-        (struct sp_judgement){ .verdict = SP_VERDICT_APPEND, .code = refusal(&trail, header) };
+    *out_judgement = (struct sp_judgement){ .verdict = SP_VERDICT_APPEND,
+                                            .code = refusal(&trail, header),
+                                            .newest_epoch = trail.epoch };
     if (out_judgement->code == 0 && producer == NULL &&
         sp_producers_full(
             producers, count_coming(producers, flights, append_time_ms), append_time_ms)) {
@@ -127,4 +140,31 @@ void sp_sequences_judge(const struct sp_producers *producers,
     if (out_judgement->code != 0) {
         out_judgement->verdict = SP_VERDICT_REFUSED;
     }
+}
+
+int sp_sequences_judge_fence(const struct sp_producers *producers,
+                             const struct sp_list *flights,
+                             const struct sp_flight *fence,
+                             int64_t append_time_ms,
+                             int16_t *out_newest_epoch)
+{
+    const struct sp_producer *producer = sp_producers_find(producers, fence->producer_id);
+    int16_t newest_epoch = producer == NULL ? 0 : producer->epoch;
+
+    SP_LIST_EACH (node, flights) {
+        const struct sp_flight *flight = SP_LIST_ENTRY(node, struct sp_flight, node);
+        if (flight->producer_id == fence->producer_id) {
+            newest_epoch = flight->producer_epoch;
+        }
+    }
+    if (fence->producer_epoch < newest_epoch) {
+        *out_newest_epoch = newest_epoch;
+        return SPATE_ERR_PRODUCER_FENCED;
+    }
+    if (producer == NULL && sp_producers_full(producers,
+                                              count_coming(producers, flights, append_time_ms),
+                                              append_time_ms)) {
+        return SPATE_ERR_BUSY;
+    }
+    return 0;
 }

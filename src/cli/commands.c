@@ -21,6 +21,7 @@ static const struct command_option produce_options[] = {
     { 'z', "compression", "lz4|none", "of batches (none)" },
     { 'f', "format", "FORMAT", "how the input is cut into records ('%v\\n')" },
     { 'F', "file", "FILE", "read this instead of standard input" },
+    { 'N', "name", "NAME", "go on where an earlier run of this name stopped" },
     { 'r', "rate", "N/s", "at most N records a second" },
     { 'P', "progress", NULL, "counters on stderr while it runs" },
     { 'S', "stats", "FILE", "figures as JSON into FILE, fresh all the time" },
@@ -91,13 +92,15 @@ const struct command commands[] = {
     { NULL,
       "produce",
       NULL,
-      "TOPIC [-p N] [-k KEY] [-K DELIM] [-H NAME:VALUE]... [-z lz4] [-f FORMAT] [-F FILE]",
+      "TOPIC [-p N] [-k KEY] [-K DELIM] [-H NAME:VALUE]... [-z lz4] [-f FORMAT] [-F FILE]\n"
+      "              [-N NAME]",
       "Sends records, one per line of standard input or FILE, each stored exactly "
       "once." FORMAT_TEXT,
       produce_options,
       "  spate produce orders < lines.txt\n"
       "  echo 'k1:hello' | spate produce orders -K :\n"
       "  spate produce orders -z lz4 --progress -F big.log\n"
+      "  spate produce orders --name load-7 -F big.log    killed? run it again: it goes on\n"
       "  spate produce blobs -f '%K{big32}%k%V{big32}%v' < framed.bin\n",
       command_produce },
     { NULL,

@@ -7,6 +7,7 @@
 #include "cli/cli.h"
 #include "cli/input.h"
 #include "cli/progress.h"
+#include "cli/resume.h"
 #include "cli/when.h"
 
 enum {
@@ -33,6 +34,8 @@ struct produce {
     char *delimiter;
     size_t delimiter_size;
     const char *file;
+    const char *split;    /* -f or -K as given */
+    struct resume resume; /* its name NULL: nothing is skipped */
     const char *compression;
     int64_t rate; /* records a second; 0: as fast as it goes */
     bool show_progress;
@@ -66,6 +69,7 @@ static int take_format(struct produce *produce, const char *text)
     if (produce->format_set) {
         format_deinit(&produce->format);
     }
+    produce->split = text;
     produce->format_set = format_parse(text, &produce->format, &error) == 0;
     if (produce->format_set) {
         error = format_readable(&produce->format);
@@ -77,6 +81,7 @@ static int take_delimiter(struct produce *produce, const char *text)
 {
     free(produce->delimiter);
     produce->delimiter = NULL;
+    produce->split = text;
     if (format_unescape(text, &produce->delimiter, &produce->delimiter_size) != 0 ||
         produce->delimiter_size == 0) {
         return usage_error(produce->cli, "-K %s: a delimiter is some text, \\t, or \\xNN", text);
@@ -110,6 +115,17 @@ static int take_partition(struct produce *produce, const char *text)
     return 0;
 }
 
+static int take_name(struct produce *produce, const char *text)
+{
+    size_t size = strlen(text);
+
+    if (size == 0 || size > 249) {
+        return usage_error(produce->cli, "-N %s: a name has 1 to 249 bytes", text);
+    }
+    produce->resume.name = text;
+    return 0;
+}
+
 static int take_option(struct produce *produce, int option)
 {
     switch (option) {
@@ -130,6 +146,8 @@ static int take_option(struct produce *produce, int option)
     case 'F':
         produce->file = optarg;
         return 0;
+    case 'N':
+        return take_name(produce, optarg);
     case 'r':
         return take_rate(produce, optarg);
     case 'P':
@@ -166,7 +184,13 @@ static int take_options(struct produce *produce, int argc, char **argv)
         strcmp(produce->compression, "none") != 0) {
         return usage_error(produce->cli, "-z %s: there are lz4 and none", produce->compression);
     }
-    return produce->format_set ? 0 : take_format(produce, "%v\\n");
+    if (!produce->format_set) {
+        const char *split = produce->split;
+        int code = take_format(produce, "%v\\n");
+        produce->split = split != NULL ? split : produce->split;
+        return code;
+    }
+    return 0;
 }
 
 /* ---- deliveries ------------------------------------------------------------------------------ */
@@ -231,6 +255,9 @@ static int hand_over(struct produce *produce, const struct format_record *input)
         .headers = produce->headers,
         .header_count = produce->header_count,
     };
+    if (produce->resume.name != NULL && resume_skips(&produce->resume, &record)) {
+        return 0;
+    }
     uintptr_t size = record.key_size + record.value_size;
     uint64_t acked = produce->progress.acked;
     int rv;
@@ -283,7 +310,14 @@ static bool goes_on(struct produce *produce, int rv)
     tell("record %" PRIu64 ": %s",
          produce->progress.produced + produce->progress.failed,
          spate_client_error(produce->cli->client));
-    return rv == SPATE_ERR_TOO_LARGE;
+    /* Under a name nothing may follow a record that is not stored: the count would not tell. */
+    return rv == SPATE_ERR_TOO_LARGE && produce->resume.name == NULL;
+}
+
+/* Under a name the first failure ends it all: run again, it goes on there. */
+static bool has_stopped(const struct produce *produce)
+{
+    return produce->resume.name != NULL && produce->failure != 0;
 }
 
 /* False when the command has to end with an error. */
@@ -291,7 +325,7 @@ static bool stream(struct produce *produce)
 {
     struct format_record record;
 
-    while (!interrupted()) {
+    while (!interrupted() && !has_stopped(produce)) {
         switch (input_next(produce->input, &record)) {
         case INPUT_RECORD:
             pace(produce);
@@ -316,7 +350,7 @@ static bool stream(struct produce *produce)
             return false;
         }
     }
-    return true;
+    return !has_stopped(produce);
 }
 
 /* Waits until the last record is reported; a second ^C is not needed: deadlines end it. */
@@ -345,6 +379,15 @@ static int outcome(struct produce *produce, bool streamed)
              progress->pending);
         return EXIT_INTERRUPTED;
     }
+    if (produce->resume.name != NULL && produce->resume.skipped > 0) {
+        note(produce->cli,
+             "%" PRIu64 " records were stored already and skipped, %" PRIu64 " more are stored now",
+             produce->resume.skipped,
+             progress->acked);
+    }
+    if (progress->failed == 0 && streamed && produce->resume.name != NULL) {
+        return resume_end(&produce->resume);
+    }
     if (progress->failed == 0) {
         return streamed ? EXIT_OK : EXIT_FAILED;
     }
@@ -355,14 +398,49 @@ static int outcome(struct produce *produce, bool streamed)
     return progress->acked > 0 ? EXIT_PARTIAL : exit_code_of(produce->failure);
 }
 
+/* The client again, now that the number of partitions is known, for producers with the name. */
+static int take_the_name(struct produce *produce)
+{
+    struct cli *cli = produce->cli;
+    struct resume_rules rules = {
+        produce->topic, produce->resume.partitions, produce->partition, produce->key, produce->split
+    };
+    char layout[250];
+
+    resume_layout(layout, sizeof layout, &rules);
+    spate_client_free(cli->client);
+    cli->client = NULL;
+    configure(cli, "producer.name", produce->resume.name);
+    configure(cli, "producer.layout", layout);
+    return connect_client(cli);
+}
+
+/* The one partition that all records go to, or -1. */
+static int32_t only_partition(const struct produce *produce)
+{
+    for (size_t i = 0; i < produce->format.count; i++) {
+        if (produce->format.items[i].field == 'p') {
+            return -1;
+        }
+    }
+    return produce->partition;
+}
+
 static int run(struct produce *produce)
 {
-    struct spate_client *client = produce->cli->client;
     uint32_t partitions = 0;
-    int rv = spate_topic_partitions(client, produce->topic, &partitions);
+    int code = 0;
+    int rv = spate_topic_partitions(produce->cli->client, produce->topic, &partitions);
 
+    produce->resume.partitions = partitions;
+    if (rv == 0 && produce->resume.name != NULL) {
+        code = take_the_name(produce);
+        if (code != 0) {
+            return code;
+        }
+    }
     if (rv == 0) {
-        rv = spate_producer_new(client, on_delivery, produce, &produce->producer);
+        rv = spate_producer_new(produce->cli->client, on_delivery, produce, &produce->producer);
     }
     if (rv != 0) {
         return tell_failure(produce->cli, rv, NULL);
@@ -376,13 +454,23 @@ static int run(struct produce *produce)
     if (produce->input == NULL) {
         return EXIT_FAILED;
     }
+    if (produce->resume.name != NULL) {
+        code = resume_begin(&produce->resume,
+                            produce->cli,
+                            produce->producer,
+                            produce->topic,
+                            only_partition(produce));
+        if (code != 0) {
+            return code;
+        }
+    }
     catch_interrupt();
     progress_begin(&produce->progress, produce->show_progress, produce->stats_path);
     bool streamed = stream(produce);
     drain(produce);
     refresh(produce);
     bool saved = progress_end(&produce->progress);
-    int code = outcome(produce, streamed);
+    code = outcome(produce, streamed);
     return code == EXIT_OK && !saved ? EXIT_FAILED : code;
 }
 
@@ -405,6 +493,7 @@ int command_produce(struct cli *cli, int argc, char **argv)
     if (produce.format_set) {
         format_deinit(&produce.format);
     }
+    resume_deinit(&produce.resume);
     free(produce.delimiter);
     return code;
 }

@@ -182,6 +182,7 @@ static int set_servers(struct spate_config *config, const char *value)
 struct name_key {
     const char *key;
     size_t position; /* of the text in struct spate_config */
+    size_t size_min;
     size_t size_max;
     const char *initial;
 };
@@ -189,23 +190,41 @@ struct name_key {
 static const struct name_key name_keys[] = {
     { "client.name",
       offsetof(struct spate_config, client_name),
+      0,
       SP_CLIENT_NAME_SIZE_MAX,
       "libspate" },
-    { "group.id", offsetof(struct spate_config, group_id), SP_CONSUMER_GROUP_NAME_SIZE_MAX, "" },
+    { "group.id", offsetof(struct spate_config, group_id), 0, SP_CONSUMER_GROUP_NAME_SIZE_MAX, "" },
     { "group.instance",
       offsetof(struct spate_config, group_instance),
+      0,
       SP_CLIENT_NAME_SIZE_MAX,
+      "" },
+    { "producer.name",
+      offsetof(struct spate_config, producer_name),
+      1,
+      SP_PRODUCER_NAME_SIZE_MAX,
+      "" },
+    { "producer.layout",
+      offsetof(struct spate_config, producer_layout),
+      0,
+      SP_PRODUCER_LAYOUT_SIZE_MAX,
       "" },
 };
 
 #define NAME_KEY_COUNT (sizeof name_keys / sizeof name_keys[0])
 
+/* Text without control characters, as the servers take it. */
 static int set_name(struct spate_config *config, const struct name_key *key, const char *value)
 {
     size_t size = strlen(value);
 
-    if (size > key->size_max || !sp_utf8_valid(sp_bytes_of(value, size))) {
+    if (size < key->size_min || size > key->size_max || !sp_utf8_valid(sp_bytes_of(value, size))) {
         return SPATE_ERR_INVALID;
+    }
+    for (size_t i = 0; i < size; i++) {
+        if ((unsigned char)value[i] < 0x20 || value[i] == 0x7f) {
+            return SPATE_ERR_INVALID;
+        }
     }
     memcpy((char *)config + key->position, value, size + 1);
     return 0;

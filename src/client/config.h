@@ -19,6 +19,8 @@ enum sp_offset_reset {
 struct spate_config {
     char *servers; /* normalised: "host:port,host:port", owned */
     char client_name[SP_CLIENT_NAME_SIZE_MAX + 1];
+    char producer_name[SP_PRODUCER_NAME_SIZE_MAX + 1];     /* "": producers have no name */
+    char producer_layout[SP_PRODUCER_LAYOUT_SIZE_MAX + 1]; /* with a name only */
     uint32_t timeout_ms;
     uint32_t linger_ms;
     uint32_t batch_bytes;

@@ -6,7 +6,7 @@
 #include "client/json.h"
 
 enum {
-    PARAMS_BYTES_MAX = 1024, /* a topic's name and a few numbers */
+    PARAMS_BYTES_MAX = 1024, /* a topic's name and a few numbers; a producer's name and layout */
 };
 
 /* ---- reports --------------------------------------------------------------------------------- */
@@ -249,6 +249,7 @@ int spate_producer_new(struct spate_client *client,
     sp_list_init(&producer->waits);
     sp_rand_init(&producer->rand, sp_loop_random(client->loop));
     sp_buf_init(&producer->params, PARAMS_BYTES_MAX);
+    sp_buf_init(&producer->identity_params, PARAMS_BYTES_MAX);
     sp_list_append(&client->dispatchers, &producer->dispatcher.node);
     producer->part = part_model;
     sp_list_append(&client->parts, &producer->part.node);
@@ -295,5 +296,6 @@ void spate_producer_free(struct spate_producer *producer)
     }
     sp_map_free(producer->topics);
     sp_buf_deinit(&producer->params);
+    sp_buf_deinit(&producer->identity_params);
     sp_mem_free(producer);
 }

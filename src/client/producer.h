@@ -14,7 +14,11 @@
  *  I4  A batch is renumbered under a new identity only when it is certain that it was not stored
  *      under the old one. Otherwise it is reported as SPATE_ERR_TIMEOUT: outcome unknown.
  *  I5  Every record is reported exactly once: a batch leaves the list for `finished` once, and
- *      `finished` for the user's callback once. */
+ *      `finished` for the user's callback once.
+ *  I6  A producer with a name has one identity in its life. A partition gets nothing of it before
+ * its
+ *      takeover there is answered, and nothing after the first batch that failed: what is stored is
+ *      always a beginning of what was produced. */
 #ifndef SP_CLIENT_PRODUCER_H
 #define SP_CLIENT_PRODUCER_H
 
@@ -55,6 +59,17 @@ struct sp_producer_batch {
     char *text; /* owned; NULL: none */
 };
 
+/* The begin of a producer with a name in one partition. */
+struct sp_producer_takeover {
+    struct sp_producer_partition *partition;
+    struct sp_request request;
+    struct sp_buf params;
+    bool asked;
+    bool done;
+    int64_t records; /* stored under this name before */
+    int64_t offset;  /* of the last of them; -1: none */
+};
+
 struct sp_producer_partition {
     struct spate_producer *producer;
     struct sp_topic_view *topic;
@@ -76,6 +91,11 @@ struct sp_producer_partition {
     struct sp_producer_identity identity; /* number 0: to be taken */
     uint64_t identity_min;                /* the number it must have at least */
     int32_t next_sequence;
+
+    struct sp_producer_takeover *takeover; /* NULL: not begun, or there is no name */
+    bool takeover_wanted;                  /* although there is nothing to send yet */
+    int ended;        /* why a producer with a name ended here; 0: it has not */
+    char *ended_text; /* NULL: the code alone must do */
 
     uint64_t metadata_needed; /* sends again when this description has arrived */
     uint64_t retry_ms;        /* and not before this time */
@@ -115,6 +135,8 @@ struct spate_producer {
     struct sp_buf params;                 /* of the call being made */
     struct sp_producer_identity identity; /* the newest */
     struct sp_request identity_request;
+    struct sp_buf identity_params;
+    bool identity_refused; /* for good: the servers do not let this name in */
     bool identity_asked;
     uint64_t identity_retry_ms;
     int identity_status;
@@ -170,6 +192,17 @@ void sp_producer_withdraw(struct sp_producer_batch *batch);
  * when it has one. All partitions are advanced when the answer comes. */
 bool sp_producer_identify(struct sp_producer_partition *partition);
 
+/* ---- producer_takeover.c ---- */
+
+bool sp_producer_has_name(const struct spate_producer *producer);
+
+/* True when the partition may be sent to: at once without a name, else when it has been taken over.
+ * Asks for it otherwise; the partition is advanced when the answer comes. It must have an identity.
+ */
+bool sp_producer_take_over(struct sp_producer_partition *partition);
+
+void sp_producer_takeover_free(struct sp_producer_takeover *takeover);
+
 /* ---- producer_outcome.c ---- */
 
 uint64_t sp_producer_now_ms(const struct sp_producer_partition *partition);
@@ -192,8 +225,25 @@ bool sp_producer_unknown_for_long(struct sp_producer_partition *partition);
 /* Finishes batches whose time is over. */
 void sp_producer_expire(struct sp_producer_partition *partition);
 
+/* Nothing more of a producer with a name goes to this partition: finishes all batches, the open one
+ * too, with `status`, but those that may be stored already as SPATE_ERR_TIMEOUT; if `certain` none
+ * can be. */
+void sp_producer_end(struct sp_producer_partition *partition,
+                     int status,
+                     const char *text,
+                     bool certain);
+
 /* Finishes all batches, the open one too. */
 void sp_producer_fail_all(struct sp_producer_partition *partition, int status, const char *text);
+
+/* ---- producer_record.c ---- */
+
+/* Where `record` goes; made if it is new. Waits for the topic's description. Errors as
+ * spate_produce, with the client's error text. */
+int sp_producer_find_partition(struct spate_producer *producer,
+                               const struct spate_record *record,
+                               struct sp_producer_topic **out_topic,
+                               struct sp_producer_partition **out_partition);
 
 /* ---- producer_partition.c ---- */
 

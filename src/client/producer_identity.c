@@ -1,5 +1,5 @@
 /* Producer ids: asked for when the first record is about to be sent, and again whenever a partition
- * has to begin a new numbering (I4). */
+ * has to begin a new numbering (I4). With a name: asked for once (I6). */
 #include <stdio.h>
 #include <string.h>
 
@@ -10,8 +10,6 @@ enum {
     REQUEST_MS = 10000,
     ATTEMPT_MS = 2000,
 };
-
-static const uint8_t empty_map[] = { 0x80 };
 
 static int take_answer(struct spate_producer *producer, struct sp_bytes result)
 {
@@ -34,6 +32,8 @@ on_answer(struct sp_request *request, int status, struct sp_bytes result, const 
         SP_CONTAINER_OF(request, struct spate_producer, identity_request);
 
     producer->identity_asked = false;
+    producer->identity_refused = sp_producer_has_name(producer) && status != 0 &&
+                                 !sp_client_status_moves(status) && status != SPATE_ERR_NOMEM;
     producer->identity_status = status != 0 ? status : take_answer(producer, result);
     if (producer->identity_status != 0) {
         (void)snprintf(producer->identity_text,
@@ -46,20 +46,38 @@ on_answer(struct sp_request *request, int status, struct sp_bytes result, const 
     sp_producer_each(producer, sp_producer_advance);
 }
 
+static int encode_params(struct spate_producer *producer)
+{
+    const struct spate_config *config = &producer->client->config;
+    struct sp_producer_init_request init;
+    struct sp_pack pack;
+
+    sp_producer_init_request_init(&init);
+    if (sp_producer_has_name(producer)) {
+        init.name = sp_bytes_text(config->producer_name);
+        init.layout = sp_bytes_text(config->producer_layout);
+    }
+    sp_buf_clear(&producer->identity_params);
+    sp_pack_init(&pack, &producer->identity_params);
+    sp_producer_init_request_encode(&pack, &init);
+    return sp_pack_status(&pack);
+}
+
 static void ask(struct spate_producer *producer)
 {
     uint64_t now_ms = sp_loop_now_ms(producer->client->loop);
 
-    if (producer->identity_asked || now_ms < producer->identity_retry_ms) {
-        return;
+    if (producer->identity_asked || now_ms < producer->identity_retry_ms ||
+        encode_params(producer) != 0) {
+        return; /* without memory the timer tries again */
     }
     producer->identity_request = (struct sp_request){
         .client = producer->client,
         .method = "producer.init",
-        .params = sp_bytes_of(empty_map, sizeof empty_map),
+        .params = sp_bytes_of(producer->identity_params.bytes, producer->identity_params.size),
         .deadline_ms = now_ms + REQUEST_MS,
         .attempt_ms = ATTEMPT_MS,
-        .repeatable = true, /* an id that nobody uses costs nothing */
+        .repeatable = true, /* an id, or an epoch, that nobody uses costs nothing */
         .cb = on_answer,
     };
     producer->identity_asked = sp_request_start(&producer->identity_request) == 0;
@@ -71,6 +89,10 @@ bool sp_producer_identify(struct sp_producer_partition *partition)
 
     if (partition->identity.number != 0) {
         return true;
+    }
+    if (producer->identity_refused) {
+        sp_producer_end(partition, producer->identity_status, producer->identity_text, true);
+        return false;
     }
     if (producer->identity.number < partition->identity_min) {
         ask(producer);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/assert.h"
+#include "base/mem.h"
 #include "client/producer.h"
 #include "wire/client_api.h"
 
@@ -71,7 +72,7 @@ static void finish_uncertain(struct sp_producer_batch *batch, int status, const 
                    sizeof reason,
                    "the outcome is unknown: no answer to an earlier attempt; at last %s: %.300s",
                    spate_error_name(status),
-                   text[0] != '\0' ? text : spate_strerror(status));
+                   text != NULL && text[0] != '\0' ? text : spate_strerror(status));
     sp_producer_finish(batch, SPATE_ERR_TIMEOUT, reason);
 }
 
@@ -95,11 +96,60 @@ static void renumber_rest(struct sp_producer_partition *partition, bool gap_cert
     }
 }
 
+void sp_producer_end(struct sp_producer_partition *partition,
+                     int status,
+                     const char *text,
+                     bool certain)
+{
+    char reason[SP_CLIENT_ERROR_SIZE];
+
+    partition->takeover_wanted = false;
+    if (partition->ended == 0) {
+        (void)snprintf(
+            reason,
+            sizeof reason,
+            "producer `%.100s` ended here: %s%.300s",
+            partition->producer->client->config.producer_name,
+            status == SPATE_ERR_PRODUCER_FENCED ? "a process that began later took over: " : "",
+            text != NULL && text[0] != '\0' ? text : spate_strerror(status));
+        partition->ended = status;
+        partition->ended_text = sp_mem_strdup(reason);
+    }
+    sp_producer_withdraw_all(partition);
+    if (sp_batch_builder_count(&partition->builder) > 0) {
+        (void)sp_producer_seal(partition); /* out of memory: it expires, and is never sent */
+    }
+    while (sp_producer_oldest(partition) != NULL) {
+        struct sp_producer_batch *batch = sp_producer_oldest(partition);
+        if (batch->uncertain && !certain) {
+            finish_uncertain(batch, status, partition->ended_text);
+        } else {
+            sp_producer_finish(batch, status, partition->ended_text);
+        }
+    }
+    sp_client_wake(partition->producer->client); /* whoever waits for the takeover */
+}
+
+/* What becomes of those behind a batch that has just failed. */
+static void
+fail_rest(struct sp_producer_partition *partition, int status, const char *text, bool gap_certain)
+{
+    if (sp_producer_has_name(partition->producer)) {
+        sp_producer_end(partition, status, text, gap_certain);
+    } else {
+        renumber_rest(partition, gap_certain);
+    }
+}
+
 static void fail_oldest(struct sp_producer_partition *partition, int status, const char *text)
 {
     struct sp_producer_batch *batch = sp_producer_oldest(partition);
     bool certain = refused_always(status) || !batch->uncertain;
 
+    if (sp_producer_has_name(partition->producer)) {
+        sp_producer_end(partition, status, text, certain);
+        return;
+    }
     if (certain) {
         sp_producer_finish(batch, status, text);
     } else {
@@ -237,9 +287,9 @@ static void expire_oldest(struct sp_producer_partition *partition, struct sp_pro
 
     sp_producer_withdraw(batch);
     if (batch->uncertain) {
-        sp_producer_finish(
-            batch, SPATE_ERR_TIMEOUT, "no answer within timeout.ms: the outcome is unknown");
-        renumber_rest(partition, false);
+        const char *reason = "no answer within timeout.ms: the outcome is unknown";
+        sp_producer_finish(batch, SPATE_ERR_TIMEOUT, reason);
+        fail_rest(partition, SPATE_ERR_TIMEOUT, reason, false);
         return;
     }
     if (status == 0) {
@@ -251,7 +301,7 @@ static void expire_oldest(struct sp_producer_partition *partition, struct sp_pro
                    producer->identity_status != 0 ? producer->identity_text
                                                   : spate_strerror(status));
     sp_producer_finish(batch, status, text);
-    renumber_rest(partition, true);
+    fail_rest(partition, status, text, true);
 }
 
 void sp_producer_expire(struct sp_producer_partition *partition)

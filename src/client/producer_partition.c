@@ -145,7 +145,8 @@ static bool check_topic(struct sp_producer_partition *partition)
 
 static bool idle(const struct sp_producer_partition *partition)
 {
-    return sp_list_empty(&partition->batches) && sp_batch_builder_count(&partition->builder) == 0;
+    return sp_list_empty(&partition->batches) && sp_batch_builder_count(&partition->builder) == 0 &&
+           !partition->takeover_wanted;
 }
 
 static bool held(const struct sp_producer_partition *partition)
@@ -201,7 +202,7 @@ void sp_producer_advance(struct sp_producer_partition *partition)
 {
     sp_producer_expire(partition);
     if (!idle(partition) && !held(partition) && check_topic(partition) &&
-        sp_producer_identify(partition)) {
+        sp_producer_identify(partition) && sp_producer_take_over(partition)) {
         send_window(partition);
     }
     watch(partition);
@@ -257,6 +258,8 @@ void sp_producer_partition_free(struct sp_producer_partition *partition)
     sp_timer_stop(&partition->timer);
     sp_producer_withdraw_all(partition);
     sp_batch_builder_deinit(&partition->builder);
+    sp_producer_takeover_free(partition->takeover);
+    sp_mem_free(partition->ended_text);
     sp_mem_free(partition->opaques);
     sp_mem_free(partition);
 }

@@ -109,10 +109,10 @@ static uint32_t choose_partition(struct spate_producer *producer,
     return topic->sticky;
 }
 
-static int find_partition(struct spate_producer *producer,
-                          const struct spate_record *record,
-                          struct sp_producer_topic **out_topic,
-                          struct sp_producer_partition **out_partition)
+int sp_producer_find_partition(struct spate_producer *producer,
+                               const struct spate_record *record,
+                               struct sp_producer_topic **out_topic,
+                               struct sp_producer_partition **out_partition)
 {
     struct sp_producer_topic *topic = NULL;
     int rv = find_topic(producer, record->topic, &topic);
@@ -344,10 +344,17 @@ int sp_producer_take(struct spate_producer *producer,
         rv = check_budget(producer, charge_of(record));
     }
     if (rv == 0) {
-        rv = find_partition(producer, record, &topic, &partition);
+        rv = sp_producer_find_partition(producer, record, &topic, &partition);
     }
     if (rv != 0) {
         return rv;
+    }
+    if (partition->ended != 0) {
+        return sp_client_fail(producer->client,
+                              partition->ended,
+                              "%s",
+                              partition->ended_text == NULL ? spate_strerror(partition->ended)
+                                                            : partition->ended_text);
     }
     bool was_open = sp_batch_builder_count(&partition->builder) > 0;
     rv = take(partition, topic, record, opaque, &sealed);

@@ -173,6 +173,20 @@ static const struct sp_field offsets_response_fields[] = {
 };
 SHAPE(offsets_response, "offsets");
 
+static const struct sp_field producer_init_request_fields[] = {
+    { "name",
+      SP_FIELD_TEXT,
+      .optional = true,
+      AT(producer_init_request, name),
+      .max = SP_PRODUCER_NAME_SIZE_MAX },
+    { "layout",
+      SP_FIELD_TEXT,
+      .optional = true,
+      AT(producer_init_request, layout),
+      .max = SP_PRODUCER_LAYOUT_SIZE_MAX },
+};
+SHAPE(producer_init_request, "producer.init");
+
 static const struct sp_field producer_init_response_fields[] = {
     { "producer_id", SP_FIELD_I64, AT(producer_init_response, producer_id), WHOLE },
     { "producer_epoch",
@@ -181,6 +195,26 @@ static const struct sp_field producer_init_response_fields[] = {
       RANGE(0, INT16_MAX) },
 };
 SHAPE(producer_init_response, "producer.init");
+
+static const struct sp_field producer_resume_request_fields[] = {
+    { "topic", SP_FIELD_TEXT, AT(producer_resume_request, topic), TOPIC_NAME },
+    { "topic_id", SP_FIELD_I64, AT(producer_resume_request, topic_id), ID_OPTIONAL },
+    { "partition", SP_FIELD_I32, AT(producer_resume_request, partition), I32_COUNT },
+    { "producer_id", SP_FIELD_I64, AT(producer_resume_request, producer_id), WHOLE },
+    { "producer_epoch",
+      SP_FIELD_I16,
+      AT(producer_resume_request, producer_epoch),
+      RANGE(0, INT16_MAX) },
+};
+SHAPE(producer_resume_request, "producer.resume");
+
+static const struct sp_field producer_resume_response_fields[] = {
+    { "known", SP_FIELD_BOOL, AT(producer_resume_response, known) },
+    { "offset", SP_FIELD_I64, AT(producer_resume_response, offset), RANGE(-1, SP_API_WHOLE_MAX) },
+    { "sequence", SP_FIELD_I32, AT(producer_resume_response, sequence), I32_COUNT },
+    { "records", SP_FIELD_I64, AT(producer_resume_response, records), RANGE(-1, SP_API_WHOLE_MAX) },
+};
+SHAPE(producer_resume_response, "producer.resume");
 
 static const struct sp_field topic_list_request_fields[] = {
     { "internal", SP_FIELD_BOOL, .optional = true, AT(topic_list_request, internal) },
@@ -382,7 +416,10 @@ DEFINE(fetch_request, sp_shape_decode_params)
 DEFINE(fetch_response, sp_shape_decode)
 DEFINE(offsets_request, sp_shape_decode_params)
 DEFINE(offsets_response, sp_shape_decode)
+DEFINE(producer_init_request, sp_shape_decode_params)
 DEFINE(producer_init_response, sp_shape_decode)
+DEFINE(producer_resume_request, sp_shape_decode_params)
+DEFINE(producer_resume_response, sp_shape_decode)
 DEFINE(topic_list_request, sp_shape_decode_params)
 DEFINE(group_request, sp_shape_decode_params)
 DEFINE(group_find_response, sp_shape_decode)

@@ -37,6 +37,7 @@
     X(FETCH, "fetch")                                                                              \
     X(OFFSETS, "offsets")                                                                          \
     X(PRODUCER_INIT, "producer.init")                                                              \
+    X(PRODUCER_RESUME, "producer.resume")                                                          \
     X(CLUSTER_INFO, "cluster.info")                                                                \
     X(CLUSTER_HEALTH, "cluster.health")                                                            \
     X(GROUP_FIND, "group.find")                                                                    \
@@ -70,7 +71,7 @@ struct sp_api_error {
     char text[SP_API_ERROR_SIZE];
 };
 
-/* ---- requests without fields: ping, producer.init, cluster.info, cluster.health, group.list -- */
+/* ---- requests without fields: ping, cluster.info, cluster.health, group.list ----------------- */
 
 struct sp_empty_request {
     uint8_t unused;
@@ -196,10 +197,33 @@ struct sp_offsets_response {
     int64_t timestamp; /* ms, of that record; optional, -1 */
 };
 
-/* producer.init {} -> { producer_id, producer_epoch } */
+/* producer.init { name, layout } */
+struct sp_producer_init_request {
+    struct sp_bytes name;   /* text, optional: absent for a producer that does not resume */
+    struct sp_bytes layout; /* text, optional: how the producer cuts its records onto partitions */
+};
+
+/* -> { producer_id, producer_epoch } */
 struct sp_producer_init_response {
     int64_t producer_id;
     int16_t producer_epoch;
+};
+
+/* producer.resume { topic, topic_id, partition, producer_id, producer_epoch } */
+struct sp_producer_resume_request {
+    struct sp_bytes topic; /* text */
+    int64_t topic_id;      /* optional, -1 */
+    int32_t partition;
+    int64_t producer_id;
+    int16_t producer_epoch;
+};
+
+/* -> { known, offset, sequence, records } */
+struct sp_producer_resume_response {
+    bool known;       /* `offset` and `records` can be relied on */
+    int64_t offset;   /* of the producer's last record here; -1: none */
+    int32_t sequence; /* of the next batch in this epoch */
+    int64_t records;  /* of the producer here, in all epochs; -1: not known */
 };
 
 /* ---- consumer groups --------------------------------------------------------------------------
@@ -325,7 +349,10 @@ int sp_group_offset_read(struct sp_cursor *cursor,
     X(fetch_response)                                                                              \
     X(offsets_request)                                                                             \
     X(offsets_response)                                                                            \
+    X(producer_init_request)                                                                       \
     X(producer_init_response)                                                                      \
+    X(producer_resume_request)                                                                     \
+    X(producer_resume_response)                                                                    \
     X(topic_list_request)                                                                          \
     X(group_request)                                                                               \
     X(group_find_response)                                                                         \

@@ -63,12 +63,15 @@ TRIP(topic_request, PARAMS)
 TRIP(produce_request, PARAMS)
 TRIP(fetch_request, PARAMS)
 TRIP(offsets_request, PARAMS)
+TRIP(producer_init_request, PARAMS)
+TRIP(producer_resume_request, PARAMS)
 TRIP(hello_response, RESULT)
 TRIP(topic_create_response, RESULT)
 TRIP(produce_response, RESULT)
 TRIP(fetch_response, RESULT)
 TRIP(offsets_response, RESULT)
 TRIP(producer_init_response, RESULT)
+TRIP(producer_resume_response, RESULT)
 
 static void trip_metadata(const struct sp_cursor *cursor)
 {
@@ -121,6 +124,8 @@ static void take_call(const struct sp_cursor *params)
     trip_produce_request(params);
     trip_fetch_request(params);
     trip_offsets_request(params);
+    trip_producer_init_request(params);
+    trip_producer_resume_request(params);
     if (sp_produce_request_decode(params, &produce, NULL) == 0) {
         check((produce.records.batch.bytes == NULL) != (produce.records.array.bytes == NULL));
         if (produce.records.array.bytes != NULL) {
@@ -139,6 +144,7 @@ static void take_answer(const struct sp_message *message)
     trip_fetch_response(&message->result);
     trip_offsets_response(&message->result);
     trip_producer_init_response(&message->result);
+    trip_producer_resume_response(&message->result);
     trip_metadata(&message->result);
     if (message->error.bytes != NULL) {
         sp_error_parse(message->error, &parts);

@@ -201,7 +201,8 @@ static void print_counts(const struct sim_counts *c)
                  (unsigned long long)c->transfers);
     (void)printf("  kills=%llu power_cuts=%llu power_cuts_of_all=%llu stops=%llu pauses=%llu "
                  "partitions=%llu cuts=%llu disk_errors=%llu slow_disks=%llu clock_jumps=%llu "
-                 "client_deaths=%llu bit_flips=%llu deaths_in_call=%llu\n",
+                 "client_deaths=%llu bit_flips=%llu deaths_in_call=%llu takeovers=%llu "
+                 "fenced=%llu\n",
                  (unsigned long long)c->kills,
                  (unsigned long long)c->power_cuts,
                  (unsigned long long)c->power_cuts_all,
@@ -214,7 +215,9 @@ static void print_counts(const struct sim_counts *c)
                  (unsigned long long)c->clock_jumps,
                  (unsigned long long)c->client_deaths,
                  (unsigned long long)c->bit_flips,
-                 (unsigned long long)c->deaths_in_call);
+                 (unsigned long long)c->deaths_in_call,
+                 (unsigned long long)c->takeovers,
+                 (unsigned long long)c->fenced);
     (void)printf("  frames=%llu records=%llu acknowledged=%llu unknown=%llu refused=%llu read=%llu "
                  "group_read=%llu group_read_again=%llu rebalances=%llu node_peak_kib=%llu\n",
                  (unsigned long long)c->committed_frames,
@@ -303,6 +306,8 @@ static bool reached(const struct sim_counts *c)
         { "checkpoint", c->checkpoints }, { "disk error", c->disk_errors },
         { "bit flip", c->bit_flips },     { "pause", c->pauses },
         { "transfer", c->transfers },     { "rebalance", c->rebalances },
+        { "transfer", c->transfers },     { "takeover", c->takeovers },
+        { "fenced life", c->fenced },
     };
     bool all = true;
 

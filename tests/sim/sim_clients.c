@@ -8,6 +8,7 @@
 #include "sim_fiber.h"
 #include "sim_members.h"
 #include "sim_model.h"
+#include "sim_named.h"
 #include "spate/spate.h"
 #include "wire/client_api.h"
 
@@ -18,9 +19,14 @@ static struct sim_client *self(void)
     return sim.current->owner;
 }
 
-static uint64_t draw(uint64_t low, uint64_t high)
+uint64_t sim_clients_draw(uint64_t low, uint64_t high)
 {
     return sim_between(&self()->rand, low, high);
+}
+
+static uint64_t draw(uint64_t low, uint64_t high)
+{
+    return sim_clients_draw(low, high);
 }
 
 static void set(struct spate_config *config, const char *key, uint64_t value)
@@ -351,8 +357,8 @@ static void churner_main(void *arg)
 
 static void start(struct sim_client *client)
 {
-    static void (*const mains[])(
-        void *arg) = { admin_main, producer_main, consumer_main, churner_main, sim_member_main };
+    static void (*const mains[])(void *arg) = { admin_main,   producer_main,   consumer_main,
+                                                churner_main, sim_member_main, sim_named_main };
 
     client->done = false;
     client->lives += 1;
@@ -438,6 +444,11 @@ void sim_clients_init(const struct sim_clients_shape *shape)
     for (unsigned i = 0; i < shape->churners; i++) {
         (void)snprintf(name, sizeof name, "t%u", i + 1);
         add(SIM_CLIENT_CHURNER, name);
+    }
+    for (unsigned i = 0; i < shape->streams * shape->programs_per_stream; i++) {
+        (void)snprintf(name, sizeof name, "s%u", i + 1);
+        add(SIM_CLIENT_NAMED, name);
+        sim_clients.clients[sim_clients.count - 1].stream = i / shape->programs_per_stream;
     }
 }
 

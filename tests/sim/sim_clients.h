@@ -16,13 +16,17 @@ enum sim_client_kind {
     SIM_CLIENT_CONSUMER,
     SIM_CLIENT_CHURNER, /* creates and deletes topics that nobody uses */
     SIM_CLIENT_MEMBER,  /* of the consumer group that reads all topics */
+    SIM_CLIENT_NAMED,   /* a producer with a name, see sim_named.h */
 };
+
+struct spate_client;
 
 struct sim_client {
     struct sim_process *process;
     enum sim_client_kind kind;
     bool done;       /* has done all that was asked for since `finishing` */
     uint32_t writer; /* of this life */
+    unsigned stream; /* NAMED: which */
     struct sp_rand rand;
     uint64_t lives;
 };
@@ -59,12 +63,17 @@ struct sim_clients_shape {
     uint32_t replicas;
     unsigned churners;
     unsigned members;
+    unsigned streams;             /* of producers with names */
+    unsigned programs_per_stream; /* that carry each on */
 };
 
 void sim_clients_init(const struct sim_clients_shape *shape);
 
 /* Starts the first life of all. */
 void sim_clients_start(void);
+
+/* In a client's fiber: a number from `low` to `high`. */
+uint64_t sim_clients_draw(uint64_t low, uint64_t high);
 
 /* Kills a client and starts its next life soon. */
 void sim_clients_kill(struct sim_client *client);

@@ -5,57 +5,13 @@
 
 #include "base/assert.h"
 #include "base/crc32c.h"
+#include "broker/partition_command.h"
 #include "sim_images.h"
 #include "sim_world.h"
 #include "spate/error.h"
 #include "wire/batch.h"
 
 struct sim_model sim_model;
-
-/* ---- values ---------------------------------------------------------------------------------- */
-
-static uint64_t pattern(uint64_t id)
-{
-    id ^= id >> 31;
-    id *= 0xbf58476d1ce4e5b9u;
-    return id ^ id >> 29;
-}
-
-void sim_value_write(uint8_t *bytes, size_t size, uint32_t writer, uint32_t place, uint32_t number)
-{
-    uint32_t id[4] = { writer, place, number, (uint32_t)size };
-    uint64_t next = pattern((uint64_t)writer << 40 ^ (uint64_t)place << 32 ^ number);
-
-    SP_ASSERT(size >= SIM_VALUE_SIZE_MIN);
-    memcpy(bytes, id, sizeof id);
-    for (size_t i = sizeof id; i < size; i++) {
-        bytes[i] = (uint8_t)next;
-        next = i % 8 == 7 ? pattern(next + i) : next >> 8;
-    }
-}
-
-bool sim_value_read(const uint8_t *bytes,
-                    size_t size,
-                    uint32_t *out_writer,
-                    uint32_t *out_place,
-                    uint32_t *out_number)
-{
-    uint32_t id[4];
-    uint8_t again[4096];
-
-    if (size < SIM_VALUE_SIZE_MIN || size > sizeof again) {
-        return false;
-    }
-    memcpy(id, bytes, sizeof id);
-    sim_value_write(again, size, id[0], id[1], id[2]);
-    if (memcmp(again, bytes, size) != 0) {
-        return false;
-    }
-    *out_writer = id[0];
-    *out_place = id[1];
-    *out_number = id[2];
-    return *out_writer < SIM_WRITERS_MAX && *out_place < SIM_PARTITIONS_MAX;
-}
 
 /* ---- tables ---------------------------------------------------------------------------------- */
 
@@ -83,6 +39,12 @@ uint32_t sim_model_add_writer(void)
     SP_ASSERT(writer < SIM_WRITERS_MAX);
     sim_model.writer_count += 1;
     return writer;
+}
+
+void sim_model_stream(uint32_t writer)
+{
+    SP_ASSERT(writer < sim_model.writer_count);
+    sim_model.streams[writer] = true;
 }
 
 struct sim_group *sim_model_group(uint64_t group_id)
@@ -180,6 +142,15 @@ static void add_record(struct sim_group *group, const struct sp_record_view *vie
                  (long long)view->offset);
         return;
     }
+    if (sim_model.streams[writer] && number != group->next_number[writer]) {
+        sim_fail("place %u: stream %u's record %u comes at offset %lld, record %u is missing",
+                 place,
+                 writer,
+                 number,
+                 (long long)view->offset,
+                 group->next_number[writer]);
+        return;
+    }
     group->next_number[writer] = number + 1;
     if ((uint64_t)group->next_offset == group->record_capacity) {
         group->record_capacity = group->record_capacity == 0 ? 256 : 2 * group->record_capacity;
@@ -223,6 +194,23 @@ static void note_batch(struct sim_group *group, const uint8_t *payload, uint64_t
     producer->batches[producer->count].epoch = facts.producer_epoch;
     producer->batches[producer->count].index = index;
     producer->count += 1;
+}
+
+/* Behind a fence the batches of older epochs need not be recognised any more. */
+static void
+note_command(struct sim_group *group, const struct sp_log_frame *frame, const uint8_t *payload)
+{
+    struct sp_partition_command command;
+
+    if (sp_partition_command_decode(payload, frame->length, &command) != 0) {
+        return; /* of the controller, or of a coordinator */
+    }
+    for (size_t i = 0; i < group->producer_count; i++) {
+        struct sim_producer *producer = &group->producers[i];
+        bool older = producer->producer_id == command.producer_id && producer->count > 0 &&
+                     producer->batches[producer->count - 1].epoch < command.producer_epoch;
+        producer->count = older ? 0 : producer->count;
+    }
 }
 
 bool sim_model_has_batch(uint64_t group_id,
@@ -277,6 +265,9 @@ add_frame(struct sim_group *group, const struct sp_log_frame *frame, const uint8
     struct sp_batch_reader reader;
     struct sp_record_view view;
 
+    if (frame->kind == SP_FRAME_COMMAND) {
+        note_command(group, frame, payload);
+    }
     if (frame->kind != SP_FRAME_BATCH) {
         return;
     }
@@ -404,6 +395,25 @@ void sim_model_acknowledged(uint32_t writer, uint32_t place, uint32_t number, in
                  (long long)offset,
                  record->number,
                  record->writer);
+    }
+}
+
+void sim_model_resumed(uint32_t writer, uint32_t place, int64_t records, int64_t offset)
+{
+    const struct sim_record *last = record_at(place, offset);
+
+    sim_model.counts.takeovers += records > 0;
+    if (records > 0 && (last == NULL || last->writer != writer || last->number + 1 != records)) {
+        sim_fail("place %u: stream %u was told that it has %lld records, the last at offset %lld",
+                 place,
+                 writer,
+                 (long long)records,
+                 (long long)offset);
+    } else if (records == 0 && offset != -1) {
+        sim_fail("place %u: stream %u has no records, and the last at offset %lld",
+                 place,
+                 writer,
+                 (long long)offset);
     }
 }
 

@@ -4,6 +4,7 @@
  *                              '--> records of that partition, in order, each once
  *   delivery of a record  --> it stands in the reference log at that offset
  *   record read           --> the next one of the reference log
+ *   record of a stream    --> its number is the one behind the last of that stream there
  *
  * Every record carries a value id: which program life wrote it, to which partition, its number. */
 #ifndef SP_SIM_MODEL_H
@@ -131,6 +132,8 @@ struct sim_counts {
     uint64_t processed; /* records, by members of the consumer group */
     uint64_t processed_twice;
     uint64_t rebalances; /* as members are told of */
+    uint64_t takeovers;  /* of partitions that had records of the name */
+    uint64_t fenced;     /* lives that were told that another one has taken over */
 };
 
 struct sim_model {
@@ -139,6 +142,7 @@ struct sim_model {
     struct sim_place places[SIM_PARTITIONS_MAX];
     unsigned place_count;
     uint32_t writer_count;
+    bool streams[SIM_WRITERS_MAX]; /* writers that are streams */
     struct sim_counts counts;
 };
 
@@ -151,6 +155,9 @@ uint32_t sim_model_add_place(const char *topic, int32_t partition);
 
 /* A new life of a producer. */
 uint32_t sim_model_add_writer(void);
+
+/* This writer's records carry on from life to life: none may be missing. */
+void sim_model_stream(uint32_t writer);
 
 /* NULL when nothing of the group was ever committed. */
 struct sim_group *sim_model_group(uint64_t group_id);
@@ -184,6 +191,9 @@ void sim_model_completed(uint64_t group_id, uint64_t index, uint64_t term, unsig
 
 /* The producer was told that its record is stored at `offset`. */
 void sim_model_acknowledged(uint32_t writer, uint32_t place, uint32_t number, int64_t offset);
+
+/* A life of a stream was told that `records` of it are stored here, the last one at `offset`. */
+void sim_model_resumed(uint32_t writer, uint32_t place, int64_t records, int64_t offset);
 
 /* The producer was told that its record is not stored. */
 void sim_model_refused(uint32_t writer, uint32_t place, uint32_t number, int status);

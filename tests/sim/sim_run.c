@@ -8,6 +8,7 @@
 #include "sim_clients.h"
 #include "sim_cluster.h"
 #include "sim_disk.h"
+#include "sim_named.h"
 #include "sim_net.h"
 #include "sim_parts.h"
 #include "sim_world.h"
@@ -52,6 +53,7 @@ static void draw_shape(const struct sim_run_options *options, struct shape *out)
     sim_clients.value_size_max = (uint32_t)sim_between(rand, 40, 2500);
     sim_cluster.restart_min_us = 20 * SIM_MS;
     sim_cluster.restart_max_us = sim_between(rand, 100 * SIM_MS, 4 * SIM_SECOND);
+    sim_named_draw(options->seed, &out->clients.streams, &out->clients.programs_per_stream);
     sim_faults_draw(&out->mix);
     for (unsigned i = 0; i < SIM_FAULTS; i++) {
         if (options->calm || (options->without >> i & 1) != 0) {
@@ -66,7 +68,7 @@ static void draw_shape(const struct sim_run_options *options, struct shape *out)
 static void note_shape(const struct shape *shape)
 {
     sim_note("shape: nodes=%u segment=%u election=%u latency_us=%llu producers=%u consumers=%u "
-             "members=%u topics=%u partitions=%u fault_ms=%llu at_once=%d",
+             "members=%u streams=%ux%u topics=%u partitions=%u fault_ms=%llu at_once=%d",
              shape->cluster.node_count,
              shape->cluster.segment_bytes,
              shape->cluster.election_timeout_ms,
@@ -74,6 +76,8 @@ static void note_shape(const struct shape *shape)
              shape->clients.producers,
              shape->clients.consumers,
              shape->clients.members,
+             shape->clients.streams,
+             shape->clients.programs_per_stream,
              shape->clients.topics,
              shape->clients.partitions,
              (unsigned long long)(shape->fault_us / SIM_MS),

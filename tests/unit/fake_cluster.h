@@ -29,6 +29,7 @@ enum {
     FAKE_PRODUCERS_MAX = 64,
     FAKE_CONNS_MAX = 16,
     FAKE_PARTITIONS_MAX = 8,
+    FAKE_NAMED_ID = 5000,
     FAKE_REPLY_BYTES_MAX = 4 * 1024 * 1024,
 };
 
@@ -51,6 +52,9 @@ struct fake_batch {
 
 struct fake_producer {
     int64_t id;
+    int16_t epoch;
+    int64_t records;
+    int64_t last_offset;
     int32_t next_sequence;
     int32_t base_sequence[SP_PRODUCER_BATCHES_KEPT]; /* of the last batches, newest last */
     int64_t base_offset[SP_PRODUCER_BATCHES_KEPT];
@@ -78,13 +82,16 @@ struct fake_cluster {
     struct fake_producer producers[FAKE_PRODUCERS_MAX];
     unsigned producer_count;
     int64_t next_producer_id;
-    /* Asked for every produce, fetch and group.commit; NULL: all is served. `count` is the number
-     * of the call. */
+    /* Asked for every produce, fetch, group.commit and producer.resume; NULL: all is served.
+     * `count` is the number of the call. */
     enum fake_action (*script)(struct fake_cluster *cluster, const char *method, unsigned count);
     unsigned produce_count;
     unsigned fetch_count;
     unsigned metadata_count;
     unsigned commit_count;
+    int16_t name_epoch; /* of the one name that there is, with the id FAKE_NAMED_ID */
+    unsigned resume_count;
+    bool forgotten;           /* producer.resume knows nothing */
     unsigned duplicate_count; /* batches that came again */
     int refusal;
     const char *refusal_text;
@@ -142,7 +149,10 @@ fake_store(struct fake_cluster *cluster, const uint8_t *bytes, size_t size, int6
         }
         assert_true(cluster->producer_count < FAKE_PRODUCERS_MAX);
         producer = &cluster->producers[cluster->producer_count++];
-        *producer = (struct fake_producer){ .id = header.producer_id };
+        *producer = (struct fake_producer){ .id = header.producer_id, .last_offset = -1 };
+    }
+    if (header.producer_epoch < producer->epoch) {
+        return SPATE_ERR_PRODUCER_FENCED;
     }
     for (unsigned i = 0; i < producer->kept; i++) {
         if (producer->base_sequence[i] == header.base_sequence) {
@@ -164,6 +174,8 @@ fake_store(struct fake_cluster *cluster, const uint8_t *bytes, size_t size, int6
     producer->base_offset[producer->kept] = *out_offset;
     producer->kept += 1;
     producer->next_sequence += header.record_count;
+    producer->records += header.record_count;
+    producer->last_offset = *out_offset + header.record_count - 1;
     return 0;
 }
 
@@ -233,6 +245,56 @@ fake_produce(struct fake_cluster *cluster, const struct sp_cursor *params, struc
     return rv;
 }
 
+/* With a name: the same id, the next epoch. */
+static inline void
+fake_init(struct fake_cluster *cluster, const struct sp_cursor *params, struct sp_pack *pack)
+{
+    struct sp_producer_init_request request;
+    struct sp_producer_init_response identity = { .producer_id = cluster->next_producer_id };
+
+    assert_int_equal(sp_producer_init_request_decode(params, &request, NULL), 0);
+    if (request.name.bytes != NULL) {
+        assert_true(sp_bytes_equal_text(request.name, "loader"));
+        assert_true(sp_bytes_equal_text(request.layout, "one"));
+        identity.producer_id = FAKE_NAMED_ID;
+        identity.producer_epoch = cluster->name_epoch++;
+    } else {
+        cluster->next_producer_id += 1;
+    }
+    sp_producer_init_response_encode(pack, &identity);
+}
+
+static inline int
+fake_resume(struct fake_cluster *cluster, const struct sp_cursor *params, struct sp_pack *pack)
+{
+    struct sp_producer_resume_request request;
+
+    assert_int_equal(sp_producer_resume_request_decode(params, &request, NULL), 0);
+    assert_int_equal(request.topic_id, 7);
+    struct fake_producer *producer = fake_producer_find(cluster, request.producer_id);
+    if (producer == NULL) {
+        assert_true(cluster->producer_count < FAKE_PRODUCERS_MAX);
+        producer = &cluster->producers[cluster->producer_count++];
+        *producer = (struct fake_producer){ .id = request.producer_id, .last_offset = -1 };
+    }
+    if (request.producer_epoch < producer->epoch) {
+        return SPATE_ERR_PRODUCER_FENCED;
+    }
+    if (request.producer_epoch > producer->epoch) {
+        producer->epoch = request.producer_epoch;
+        producer->next_sequence = 0;
+        producer->kept = 0;
+    }
+    struct sp_producer_resume_response response = {
+        .known = !cluster->forgotten,
+        .offset = producer->last_offset,
+        .sequence = producer->next_sequence,
+        .records = cluster->forgotten ? -1 : producer->records,
+    };
+    sp_producer_resume_response_encode(pack, &response);
+    return 0;
+}
+
 static inline int
 fake_fetch(struct fake_cluster *cluster, const struct sp_cursor *params, struct sp_pack *pack)
 {
@@ -285,7 +347,6 @@ static inline int
 fake_method(struct fake_server *server, const struct sp_message *message, struct sp_pack *pack)
 {
     struct fake_cluster *cluster = server->cluster;
-    struct sp_producer_init_response identity = { .producer_id = cluster->next_producer_id };
     enum sp_method method = sp_method_find(message->method);
 
     if (method == SP_METHOD_METADATA) {
@@ -293,19 +354,22 @@ fake_method(struct fake_server *server, const struct sp_message *message, struct
         return 0;
     }
     if (method == SP_METHOD_PRODUCER_INIT) {
-        cluster->next_producer_id += 1;
-        sp_producer_init_response_encode(pack, &identity);
+        fake_init(cluster, &message->params, pack);
         return 0;
     }
     if (cluster->coordinator != NULL && method >= SP_METHOD_GROUP_FIND) {
         return cluster->coordinator(cluster, method, &message->params, pack);
     }
-    if (method != SP_METHOD_PRODUCE && method != SP_METHOD_FETCH && method != SP_METHOD_OFFSETS) {
+    if (method != SP_METHOD_PRODUCE && method != SP_METHOD_FETCH && method != SP_METHOD_OFFSETS &&
+        method != SP_METHOD_PRODUCER_RESUME) {
         sp_pack_map(pack, 0);
         return 0;
     }
     if (server != &cluster->servers[cluster->leader]) {
         return SPATE_ERR_NOT_LEADER;
+    }
+    if (method == SP_METHOD_PRODUCER_RESUME) {
+        return fake_resume(cluster, &message->params, pack);
     }
     if (method == SP_METHOD_OFFSETS) {
         fake_offsets(cluster, &message->params, pack);
@@ -320,23 +384,22 @@ fake_method(struct fake_server *server, const struct sp_message *message, struct
 static inline enum fake_action fake_ask_script(struct fake_cluster *cluster,
                                                const struct sp_message *message)
 {
-    bool produce = sp_bytes_equal_text(message->method, "produce");
-    bool fetch = sp_bytes_equal_text(message->method, "fetch");
-    bool commit = sp_bytes_equal_text(message->method, "group.commit");
+    static const char *const methods[] = { "produce", "fetch", "group.commit", "producer.resume" };
+    unsigned *const counts[] = {
+        &cluster->produce_count,
+        &cluster->fetch_count,
+        &cluster->commit_count,
+        &cluster->resume_count,
+    };
 
-    cluster->produce_count += produce ? 1 : 0;
-    cluster->fetch_count += fetch ? 1 : 0;
-    cluster->commit_count += commit ? 1 : 0;
-    if (cluster->script == NULL || (!produce && !fetch && !commit)) {
-        return FAKE_SERVE;
+    for (unsigned i = 0; i < sizeof methods / sizeof methods[0]; i++) {
+        if (sp_bytes_equal_text(message->method, methods[i])) {
+            *counts[i] += 1;
+            return cluster->script == NULL ? FAKE_SERVE
+                                           : cluster->script(cluster, methods[i], *counts[i]);
+        }
     }
-    return cluster->script(cluster,
-                           produce ? "produce"
-                           : fetch ? "fetch"
-                                   : "group.commit",
-                           produce ? cluster->produce_count
-                           : fetch ? cluster->fetch_count
-                                   : cluster->commit_count);
+    return FAKE_SERVE;
 }
 
 /* Packs the whole answer; false: out of memory. */

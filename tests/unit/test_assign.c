@@ -422,7 +422,7 @@ static void test_assign_failing_memory_changes_nothing(void **state)
     (void)state;
     init(&model, 2, 7, 3);
     before = model;
-    for (uint64_t n = 1; n <= 10; n++) {
+    for (uint64_t n = 1; n <= 11; n++) {
         sp_mem_fail_at(n);
         assert_int_equal(sp_assign(model.topics, 2, model.racks, 3), SPATE_ERR_NOMEM);
         assert_memory_equal(model.members, before.members, sizeof model.members);

@@ -12,7 +12,61 @@
 #include <cmocka.h>
 
 #include "cli/input.h"
+#include "cli/resume.h"
 #include "cli/when.h"
+
+/* ---- resuming -------------------------------------------------------------------------------- */
+
+static int32_t route(struct resume *resume, const char *key, int32_t partition, bool skips)
+{
+    struct spate_record record = { .partition = partition,
+                                   .key = key,
+                                   .key_size = key == NULL ? 0 : strlen(key) };
+
+    assert_int_equal(resume_skips(resume, &record), skips);
+    return record.partition;
+}
+
+static void test_resume_skips_what_each_partition_has(void **state)
+{
+    uint64_t stored[3] = { 2, 0, 1 };
+    uint64_t seen[3] = { 0 };
+    struct resume resume = { .name = "n", .partitions = 3, .stored = stored, .seen = seen };
+
+    (void)state;
+    assert_int_equal(route(&resume, NULL, SPATE_PARTITION_ANY, true), 0);
+    assert_int_equal(route(&resume, NULL, SPATE_PARTITION_ANY, false), 1);
+    assert_int_equal(resume_end(&resume), EXIT_FAILED); /* fewer records than are stored */
+    assert_int_equal(route(&resume, NULL, SPATE_PARTITION_ANY, true), 2);
+    assert_int_equal(route(&resume, NULL, 0, true), 0);
+    assert_int_equal(route(&resume, NULL, SPATE_PARTITION_ANY, false), 1); /* the fifth: 4 % 3 */
+    assert_int_equal(route(&resume, NULL, 0, false), 0);
+    assert_int_equal(route(&resume, "k", SPATE_PARTITION_ANY, false),
+                     spate_partition_of_key("k", 1, 3));
+    assert_int_equal(route(&resume, NULL, 7, false), 7); /* for the library to refuse */
+    assert_int_equal(resume.skipped, 3);
+    assert_int_equal(resume_end(&resume), 0);
+}
+
+static void test_resume_layout_names_what_decides_and_is_plain(void **state)
+{
+    struct resume_rules rules = { "orders", 6, -1, NULL, "%v\\n" };
+    struct resume_rules keyed = { "orders", 6, 2, "a\tb\xff", "," };
+    char layout[250];
+    char long_text[400];
+
+    (void)state;
+    resume_layout(layout, sizeof layout, &rules);
+    assert_string_equal(layout, "partitions=6 to=any key= split=%v\\n topic=orders");
+    resume_layout(layout, sizeof layout, &keyed);
+    assert_string_equal(layout, "partitions=6 to=2 key=a?b? split=, topic=orders");
+    memset(long_text, 'x', sizeof long_text);
+    long_text[sizeof long_text - 1] = '\0';
+    keyed = (struct resume_rules){ long_text, UINT32_MAX, INT32_MAX, long_text, long_text };
+    resume_layout(layout, sizeof layout, &keyed);
+    assert_non_null(strstr(layout, " topic=x")); /* nothing is cut off at the end */
+    assert_true(strlen(layout) < sizeof layout - 1);
+}
 
 /* ---- words ----------------------------------------------------------------------------------- */
 
@@ -185,6 +239,8 @@ static void test_input_cut_short_is_a_failure(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_resume_skips_what_each_partition_has),
+        cmocka_unit_test(test_resume_layout_names_what_decides_and_is_plain),
         cmocka_unit_test(test_when_durations),
         cmocka_unit_test(test_when_points_in_time),
         cmocka_unit_test(test_nearest_finds_slips_only),

@@ -297,6 +297,46 @@ static void test_client_api_admin_requests_round_trip(void **state)
     check_bytes(hello.version, "1");
 }
 
+static void test_client_api_named_producers_round_trip(void **state)
+{
+    struct sp_producer_init_request init = { sp_bytes_text("loader"), sp_bytes_text("p=3") };
+    struct sp_producer_resume_request resume = { sp_bytes_text("t"), 7, 2, 4711, 5 };
+    struct sp_producer_resume_response answer = { true, 99, 12, 5000000000 };
+    struct sp_pack pack = fresh();
+    struct sp_cursor cursor;
+
+    (void)state;
+    sp_pack_array(&pack, 1);
+    sp_producer_init_request_encode(&pack, &init);
+    cursor = packed();
+    sp_producer_init_request_init(&init);
+    check_null(init.name);
+    assert_int_equal(sp_producer_init_request_decode(&cursor, &init, NULL), 0);
+    check_bytes(init.name, "loader");
+    check_bytes(init.layout, "p=3");
+    pack = fresh();
+    sp_pack_array(&pack, 1);
+    sp_producer_resume_request_encode(&pack, &resume);
+    cursor = packed();
+    sp_producer_resume_request_init(&resume);
+    assert_int_equal(resume.topic_id, -1);
+    assert_int_equal(sp_producer_resume_request_decode(&cursor, &resume, NULL), 0);
+    check_bytes(resume.topic, "t");
+    assert_int_equal(resume.topic_id, 7);
+    assert_int_equal(resume.partition, 2);
+    assert_int_equal(resume.producer_id, 4711);
+    assert_int_equal(resume.producer_epoch, 5);
+    pack = fresh();
+    sp_producer_resume_response_encode(&pack, &answer);
+    cursor = packed();
+    sp_producer_resume_response_init(&answer);
+    assert_int_equal(sp_producer_resume_response_decode(&cursor, &answer, NULL), 0);
+    assert_true(answer.known);
+    assert_int_equal(answer.offset, 99);
+    assert_int_equal(answer.sequence, 12);
+    assert_true(answer.records == 5000000000);
+}
+
 static void test_client_api_empty_params_in_every_form(void **state)
 {
     static const char *const forms[] = { "\x90", "\x91\x80", "\x91\xc0", "\x91\x81\xa1x\x05" };
@@ -450,6 +490,7 @@ int main(void)
         cmocka_unit_test(test_client_api_offsets_at_forms),
         cmocka_unit_test(test_client_api_responses_round_trip),
         cmocka_unit_test(test_client_api_admin_requests_round_trip),
+        cmocka_unit_test(test_client_api_named_producers_round_trip),
         cmocka_unit_test(test_client_api_empty_params_in_every_form),
         cmocka_unit_test(test_client_api_faults_name_the_field),
         cmocka_unit_test(test_client_api_wrong_collections_refused),

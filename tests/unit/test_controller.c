@@ -73,6 +73,12 @@ void sp_raft_group_status(const struct sp_raft_group *group,
     *out_status = fake.status;
 }
 
+int64_t sp_raft_group_append_time_ms(const struct sp_raft_group *group)
+{
+    assert_ptr_equal(group, &fake_group);
+    return 0;
+}
+
 int sp_raft_group_submit(struct sp_raft_group *group,
                          enum sp_frame_kind kind,
                          const struct sp_iovec *pieces,
@@ -377,6 +383,68 @@ static void test_controller_leader_creates_topic_and_answers_after_apply(void **
     commit_submits();
     assert_int_equal(asked.status, 0);
     assert_int_equal(asked.proposal.producer_id_first, 1);
+    end();
+}
+
+static void ask_name(struct asked *asked, const char *name, const char *layout)
+{
+    struct sp_proposal *proposal = &asked->proposal;
+
+    *asked = (struct asked){ .proposal = { .kind = SP_PROPOSAL_PRODUCER_NAME, .cb = on_proposal } };
+    (void)snprintf(proposal->producer_name, sizeof proposal->producer_name, "%s", name);
+    (void)snprintf(proposal->producer_layout, sizeof proposal->producer_layout, "%s", layout);
+    sp_controller_propose(fake.controller, proposal);
+}
+
+static void test_controller_named_producer_gets_the_next_epoch(void **unused)
+{
+    struct asked asked;
+
+    (void)unused;
+    begin();
+    change_role(SP_ROLE_LEADER, true, SELF);
+    for (int16_t epoch = 0; epoch < 3; epoch++) {
+        ask_name(&asked, "loader", "p=4");
+        fake_turn();
+        commit_submits();
+        assert_int_equal(asked.status, 0);
+        assert_int_equal(asked.proposal.producer_id_first, 1);
+        assert_int_equal(asked.proposal.producer_epoch, epoch);
+    }
+    ask_name(&asked, "loader", "p=6");
+    fake_turn();
+    assert_int_equal(asked.status, SPATE_ERR_EXISTS);
+    assert_string_equal(asked.text,
+                        "producer name `loader` was first used with the layout `p=4`, not `p=6`: "
+                        "use another name");
+    end();
+}
+
+static void test_controller_named_producer_asks_the_leader_elsewhere(void **unused)
+{
+    struct asked asked;
+    struct sp_proposal sent;
+    struct sp_node_reply node_reply = { .producer_id_first = 9, .producer_epoch = 300 };
+    struct sp_node_reply read = { 0 };
+    struct sp_buf body;
+
+    (void)unused;
+    begin();
+    change_role(SP_ROLE_FOLLOWER, false, 2);
+    ask_name(&asked, "loader", "p=4");
+    fake_turn();
+    assert_int_equal(sp_node_call_decode(fake.sent[0].body, fake.sent[0].size, &sent), 0);
+    assert_int_equal(sent.kind, SP_PROPOSAL_PRODUCER_NAME);
+    assert_string_equal(sent.producer_name, "loader");
+    assert_string_equal(sent.producer_layout, "p=4");
+    reply(SPATE_ERR_BUSY, 0);
+    assert_int_equal(asked.status, SPATE_ERR_BUSY);
+    sp_buf_init(&body, 1024);
+    assert_int_equal(sp_node_reply_encode(&node_reply, &body), 0);
+    assert_int_equal(sp_node_reply_decode(body.bytes, body.size, &read), 0);
+    assert_int_equal(read.producer_id_first, 9);
+    assert_int_equal(read.producer_epoch, 300);
+    sp_buf_deinit(&body);
     end();
 }
 
@@ -801,6 +869,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_controller_leader_creates_topic_and_answers_after_apply),
+        cmocka_unit_test(test_controller_named_producer_gets_the_next_epoch),
+        cmocka_unit_test(test_controller_named_producer_asks_the_leader_elsewhere),
         cmocka_unit_test(test_controller_refusals_say_what_to_do),
         cmocka_unit_test(test_controller_second_create_in_flight_is_answered_exists),
         cmocka_unit_test(test_controller_new_cluster_waits_for_voters_to_register),

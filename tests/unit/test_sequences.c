@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "base/rand.h"
 #include "spate/error.h"
 
 #define PRODUCER 7
@@ -219,6 +220,141 @@ static void test_sequences_new_producers_in_flight_take_places(void **state)
     end(&fixture);
 }
 
+/* ---- fences ---------------------------------------------------------------------------------- */
+
+static struct sp_flight *fly_fence(struct fixture *fixture, int16_t epoch)
+{
+    struct sp_flight *flight = &fixture->slots[fixture->slot_count++];
+
+    *flight = (struct sp_flight){ .producer_id = PRODUCER, .producer_epoch = epoch, .fence = true };
+    sp_list_append(&fixture->flights, &flight->node);
+    return flight;
+}
+
+static int judge_fence(const struct fixture *fixture, int16_t epoch, int64_t time_ms)
+{
+    struct sp_flight fence = { .producer_id = PRODUCER, .producer_epoch = epoch, .fence = true };
+    int16_t newest_epoch = -1;
+    int rv = sp_sequences_judge_fence(
+        fixture->producers, &fixture->flights, &fence, time_ms, &newest_epoch);
+
+    assert_true(rv == SPATE_ERR_PRODUCER_FENCED ? newest_epoch > epoch : newest_epoch == -1);
+    return rv;
+}
+
+static void test_sequences_fence_in_flight_ends_older_epochs_behind_it(void **state)
+{
+    struct fixture fixture;
+    struct sp_flight *before;
+
+    (void)state;
+    begin(&fixture);
+    store(&fixture, PRODUCER, 0, 0, 10);
+    before = fly(&fixture, PRODUCER, 0, 10, 2);
+    assert_appends(&fixture, 0, 12);
+    (void)fly_fence(&fixture, 1);
+    assert_refused(&fixture, 0, 12, 1, SPATE_ERR_PRODUCER_FENCED);
+    assert_int_equal(judge(&fixture, 0, 12, 1).newest_epoch, 1);
+    /* what stands before the fence is told to be there */
+    assert_int_equal(judge(&fixture, 0, 0, 10).verdict, SP_VERDICT_STORED);
+    assert_ptr_equal(judge(&fixture, 0, 10, 2).flight, before);
+    assert_appends(&fixture, 1, 0);
+    assert_refused(&fixture, 1, 12, 1, SPATE_ERR_UNKNOWN_PRODUCER);
+    (void)fly(&fixture, PRODUCER, 1, 0, 4);
+    (void)fly_fence(&fixture, 1); /* asked again by the same: its batches go on */
+    assert_appends(&fixture, 1, 4);
+    assert_int_equal(judge(&fixture, 1, 0, 4).verdict, SP_VERDICT_IN_FLIGHT);
+    assert_int_equal(judge_fence(&fixture, 0, 1000), SPATE_ERR_PRODUCER_FENCED);
+    assert_int_equal(judge_fence(&fixture, 1, 1000), 0);
+    assert_int_equal(judge_fence(&fixture, 2, 1000), 0);
+    end(&fixture);
+}
+
+static void test_sequences_fence_of_a_stranger_needs_a_place(void **state)
+{
+    struct fixture fixture;
+
+    (void)state;
+    begin(&fixture);
+    for (int64_t i = 0; i < SP_PRODUCERS_PER_PARTITION_MAX - 1; i++) {
+        store(&fixture, 1000 + i, 0, 0, 1);
+    }
+    assert_int_equal(judge_fence(&fixture, 0, 1000), 0);
+    (void)fly(&fixture, 1, 0, 0, 1); /* takes the last one */
+    assert_int_equal(judge_fence(&fixture, 0, 1000), SPATE_ERR_BUSY);
+    assert_int_equal(judge_fence(&fixture, 0, 1000 + SP_PRODUCER_EXPIRY_MS), 0);
+    end(&fixture);
+}
+
+struct step {
+    bool fence;
+    int16_t epoch;
+    int32_t sequence;
+};
+
+/* The first `applied` of the steps are in the table, the others in flight. */
+static void
+arrange(struct fixture *fixture, const struct step *steps, unsigned count, unsigned applied)
+{
+    begin(fixture);
+    for (unsigned i = 0; i < count; i++) {
+        const struct step *step = &steps[i];
+        if (i < applied && step->fence) {
+            assert_int_equal(sp_producers_fence(fixture->producers, PRODUCER, step->epoch, 1000),
+                             0);
+        } else if (i < applied) {
+            store(fixture, PRODUCER, step->epoch, step->sequence, 1);
+        } else if (step->fence) {
+            (void)fly_fence(fixture, step->epoch);
+        } else {
+            (void)fly(fixture, PRODUCER, step->epoch, step->sequence, 1);
+        }
+    }
+}
+
+/* Whatever comes next is let in, or not, alike: how much of the log is applied makes no difference,
+ * so a leader that has just begun decides as the one before it. */
+static void compare_splits(const struct step *steps, unsigned count, int16_t fenced_epoch)
+{
+    bool lets_in[4][14];
+
+    for (unsigned applied = 0; applied <= count; applied++) {
+        struct fixture fixture;
+        arrange(&fixture, steps, count, applied);
+        for (int16_t epoch = 0; epoch < 4; epoch++) {
+            for (int32_t sequence = 0; sequence < 14; sequence++) {
+                bool in = judge(&fixture, epoch, sequence, 1).verdict == SP_VERDICT_APPEND;
+                assert_false(in && epoch < fenced_epoch);
+                assert_true(applied == 0 || in == lets_in[epoch][sequence]);
+                lets_in[epoch][sequence] = in;
+            }
+        }
+        end(&fixture);
+    }
+}
+
+static void test_sequences_fences_hold_wherever_the_table_ends(void **state)
+{
+    struct sp_rand rand;
+
+    (void)state;
+    sp_rand_init(&rand, 7);
+    for (unsigned round = 0; round < 300; round++) {
+        struct step steps[12];
+        int16_t epoch = 0;
+        int32_t sequence = 0;
+        unsigned count = 1 + (unsigned)sp_rand_below(&rand, 12);
+        for (unsigned i = 0; i < count; i++) {
+            bool fence = sp_rand_below(&rand, 3) == 0;
+            bool rises = fence && epoch < 3 && sp_rand_below(&rand, 3) > 0;
+            epoch = (int16_t)(epoch + (rises ? 1 : 0));
+            sequence = rises ? 0 : sequence;
+            steps[i] = (struct step){ fence, epoch, fence ? 0 : sequence++ };
+        }
+        compare_splits(steps, count, epoch);
+    }
+}
+
 /* ---- against a history ----------------------------------------------------------------------- */
 
 enum {
@@ -290,6 +426,9 @@ int main(void)
         cmocka_unit_test(test_sequences_newer_epoch_begins_again_and_fences),
         cmocka_unit_test(test_sequences_wrap_behind_two_to_31),
         cmocka_unit_test(test_sequences_new_producers_in_flight_take_places),
+        cmocka_unit_test(test_sequences_fence_in_flight_ends_older_epochs_behind_it),
+        cmocka_unit_test(test_sequences_fence_of_a_stranger_needs_a_place),
+        cmocka_unit_test(test_sequences_fences_hold_wherever_the_table_ends),
         cmocka_unit_test(test_sequences_every_place_of_every_history_is_judged_right),
     };
     return cmocka_run_group_tests_name("broker/sequences", tests, NULL, NULL);

@@ -23,6 +23,7 @@ struct seen {
     uint64_t group_id_first;
     uint32_t node_id;
     uint64_t producer_id_first;
+    int16_t producer_epoch;
 };
 
 static void changed(void *arg, const struct sp_state_change *change)
@@ -39,6 +40,7 @@ static void changed(void *arg, const struct sp_state_change *change)
         seen->node_id = change->node->node_id;
     }
     seen->producer_id_first = change->producer_id_first;
+    seen->producer_epoch = change->producer_epoch;
 }
 
 /* Applies the command in `buf` and frees it. */
@@ -270,14 +272,47 @@ static void test_state_producer_blocks_do_not_overlap(void **unused)
     sp_state_free(state);
 }
 
+static int producer_name(struct sp_state *state, const char *name, struct seen *seen)
+{
+    struct sp_buf buf;
+
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_producer_name(name, "p=4", &buf), 0);
+    return apply_at(state, &buf, 77, seen);
+}
+
+static void test_state_producer_names_share_the_ids_of_blocks(void **unused)
+{
+    struct sp_state *state = three_nodes();
+    struct seen seen = { 0 };
+
+    (void)unused;
+    assert_int_equal(producer_name(state, "a", &seen), 0);
+    assert_int_equal(seen.kind, SP_STATE_PRODUCER_NAMED);
+    assert_int_equal(seen.producer_id_first, 1);
+    assert_int_equal(seen.producer_epoch, 0);
+    assert_int_equal(producer_block(state, &seen), 0);
+    assert_int_equal(seen.producer_id_first, 2);
+    assert_int_equal(producer_name(state, "a", &seen), 0);
+    assert_int_equal(seen.producer_id_first, 1);
+    assert_int_equal(seen.producer_epoch, 1);
+    assert_int_equal(producer_name(state, "b", &seen), 0);
+    assert_int_equal(seen.producer_id_first, 2 + SP_PRODUCER_ID_BLOCK);
+    assert_int_equal(seen.producer_epoch, 0);
+    assert_int_equal(producer_name(state, "", &seen), SPATE_ERR_INVALID);
+    assert_int_equal(seen.count, 4);
+    sp_state_free(state);
+}
+
 /* A golden checkpoint: these bytes are on the disks of clusters. */
 static void test_state_checkpoint_has_golden_bytes(void **unused)
 {
     static const uint8_t golden[] = {
-        0x97, 1,    2, 3,    0xcd, 0x04, 0x03, 0xcd, 0x03, 0xe9,       /* version, counters */
-        0x91, 0x95, 7, 0xcd, 0x03, 0xef, 0xa1, 'c',  0xa1, 'p',  0xa0, /* nodes */
-        0x91, 0x95, 1, 0xa1, 't',  0x2a, 0xce, 0x00, 0x01, 0x00, 0x00, /* topic */
-        0x92, 0x93, 1, 0xcd, 0x04, 0x01, 7,    0x93, 2,    0xcd, 0x04, 0x02, 7,
+        0x98, 2,    2,    3,    0xcd, 0x04, 0x03, 0xcd, 0x03, 0xea,       /* version, counters */
+        0x91, 0x95, 7,    0xcd, 0x03, 0xef, 0xa1, 'c',  0xa1, 'p',  0xa0, /* nodes */
+        0x91, 0x95, 1,    0xa1, 't',  0x2a, 0xce, 0x00, 0x01, 0x00, 0x00, /* topic */
+        0x92, 0x93, 1,    0xcd, 0x04, 0x01, 7,    0x93, 2,    0xcd, 0x04, 0x02, 7,
+        0x91, 0x95, 0xa1, 'a',  0xa3, 'p',  '=',  '4',  0xcd, 0x03, 0xe9, 0,    77, /* names */
     };
     static const uint32_t placed[] = { 7, 7 };
     struct sp_state *state = NULL;
@@ -291,6 +326,7 @@ static void test_state_checkpoint_has_golden_bytes(void **unused)
     assert_int_equal(register_node(state, &node, NULL), 0);
     assert_int_equal(create_topic(state, "t", 2, 1, placed, 42, NULL), 0);
     assert_int_equal(producer_block(state, NULL), 0);
+    assert_int_equal(producer_name(state, "a", NULL), 0);
     sp_buf_init(&bytes, BYTES_MAX);
     assert_int_equal(sp_state_checkpoint(state, &bytes), 0);
     assert_int_equal(bytes.size, sizeof golden);
@@ -299,11 +335,33 @@ static void test_state_checkpoint_has_golden_bytes(void **unused)
     sp_state_free(state);
 }
 
+/* What clusters before named producers have on their disks. */
+static void test_state_checkpoint_of_version_1_is_still_read(void **unused)
+{
+    static const uint8_t older[] = {
+        0x97, 1,    2, 3,    0xcd, 0x04, 0x03, 0xcd, 0x03, 0xe9,       /* version, counters */
+        0x91, 0x95, 7, 0xcd, 0x03, 0xef, 0xa1, 'c',  0xa1, 'p',  0xa0, /* nodes */
+        0x91, 0x95, 1, 0xa1, 't',  0x2a, 0xce, 0x00, 0x01, 0x00, 0x00, /* topic */
+        0x92, 0x93, 1, 0xcd, 0x04, 0x01, 7,    0x93, 2,    0xcd, 0x04, 0x02, 7,
+    };
+    struct sp_state *state = NULL;
+    struct seen seen = { 0 };
+
+    (void)unused;
+    assert_int_equal(sp_state_new(&state), 0);
+    assert_int_equal(sp_state_restore(state, older, sizeof older), 0);
+    assert_non_null(sp_state_topic(state, "t"));
+    assert_int_equal(producer_name(state, "a", &seen), 0);
+    assert_int_equal(seen.producer_id_first, 1 + SP_PRODUCER_ID_BLOCK);
+    sp_state_free(state);
+}
+
 static void test_state_commands_have_golden_bytes(void **unused)
 {
     static const uint8_t create[] = { 0x96, 2, 0xa1, 't', 2, 1, 0xcd, 0x08, 0x00, 0x92, 7, 8 };
     static const uint8_t take[] = { 0x91, 4 };
     static const uint8_t drop[] = { 0x92, 3, 0xa1, 't' };
+    static const uint8_t name[] = { 0x93, 5, 0xa1, 'n', 0xa0 };
     static const uint32_t placed[] = { 7, 8 };
     struct sp_buf buf;
 
@@ -320,6 +378,10 @@ static void test_state_commands_have_golden_bytes(void **unused)
     assert_int_equal(sp_state_command_delete_topic("t", &buf), 0);
     assert_int_equal(buf.size, sizeof drop);
     assert_memory_equal(buf.bytes, drop, sizeof drop);
+    sp_buf_clear(&buf);
+    assert_int_equal(sp_state_command_producer_name("n", "", &buf), 0);
+    assert_int_equal(buf.size, sizeof name);
+    assert_memory_equal(buf.bytes, name, sizeof name);
     sp_buf_deinit(&buf);
 }
 
@@ -401,11 +463,12 @@ static void test_state_hostile_command_is_refused(void **unused)
         { 0x96, 2, 0xa1, 't', 2, 1, 0xcd, 8, 0, 0x92, 1, 0xa0 },    /* a node that is text */
         { 0x92, 3, 0xa1, 't', 0 },                                  /* bytes left over */
         { 0x92, 2, 0xa1, 't' },                                     /* fields missing */
-        { 0x91, 5 },                                                /* from a later version */
+        { 0x91, 5 },                                                /* without its fields */
+        { 0x91, 6 },                                                /* from a later version */
         { 0x80 },
         { 0xc1 },
     };
-    static const size_t sizes[] = { 12, 12, 5, 4, 2, 1, 1 };
+    static const size_t sizes[] = { 12, 12, 5, 4, 2, 2, 1, 1 };
     struct sp_state *state = three_nodes();
 
     (void)unused;
@@ -477,7 +540,9 @@ int main(void)
         cmocka_unit_test(test_state_refused_commands_change_nothing),
         cmocka_unit_test(test_state_register_node_tells_of_differences_only),
         cmocka_unit_test(test_state_producer_blocks_do_not_overlap),
+        cmocka_unit_test(test_state_producer_names_share_the_ids_of_blocks),
         cmocka_unit_test(test_state_checkpoint_has_golden_bytes),
+        cmocka_unit_test(test_state_checkpoint_of_version_1_is_still_read),
         cmocka_unit_test(test_state_commands_have_golden_bytes),
         cmocka_unit_test(test_state_restored_checkpoint_gives_same_bytes_and_future),
         cmocka_unit_test(test_state_hostile_checkpoint_is_refused_or_consistent),
