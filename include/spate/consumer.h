@@ -1,10 +1,9 @@
 /* Reading records in order, following leaders through failover: of partitions that the program
  * names, or of those that a consumer group gives it.
  *
- *   assign  a program reads the partitions that it says, from where it says
+ *   assign     a program reads the partitions that it says, from where it says
  *   subscribe  the members of the group (`group.id`) share the partitions of their topics; each
- *   goes
- *              on where the group's committed offset says
+ *              goes on where the group's committed offset says
  *
  *   subscribe -> ASSIGNED -> next, next, ... (committed every commit.interval.ms, or by hand)
  *                REVOKED  -> others read those partitions on; a last commit is possible
@@ -12,8 +11,9 @@
  *
  * A record counts as processed when the program asks for the next one; only what is processed is
  * committed by itself. So each record is delivered at least once, and twice only to those who go on
- * after a member that died or was cut off. A member is heard of while the program is inside calls
- * of this API; one that stays away for longer than session.ms is replaced. */
+ * after a member that died or was cut off. With io.thread=off a member is heard of while the
+ * program is inside calls of this API, and one that stays away for longer than session.ms is
+ * replaced. */
 #ifndef SPATE_CONSUMER_H
 #define SPATE_CONSUMER_H
 
@@ -69,6 +69,7 @@ struct spate_consumer_event {
 
 typedef void (*spate_consumer_event_cb)(void *arg, const struct spate_consumer_event *event);
 
+/* A consumer without partitions; the caller frees it with spate_consumer_free. SPATE_ERR_NOMEM. */
 SPATE_API int spate_consumer_new(struct spate_client *client, struct spate_consumer **out_consumer);
 
 /* `cb` (NULL: none) runs inside spate_consumer_next, _batch and _close of this consumer. It may

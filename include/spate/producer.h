@@ -71,6 +71,13 @@ SPATE_API int spate_producer_new(struct spate_client *client,
 SPATE_API int
 spate_produce(struct spate_producer *producer, const struct spate_record *record, void *opaque);
 
+/* Sends one record at once and waits until its outcome is known, at most timeout.ms: 0 with its
+ * offset in *out_offset (NULL: not wanted), or the code that its delivery would have had, or one of
+ * spate_produce. The delivery callback does not run for it; it may run for others. */
+SPATE_API int spate_produce_wait(struct spate_producer *producer,
+                                 const struct spate_record *record,
+                                 int64_t *out_offset);
+
 /* How many records are stored in a partition under this producer's name, by all of its lives before
  * this producer, and the offset of the last of them (-1: none). The first call takes the partition
  * over and waits for the answer, at most timeout.ms; later ones give the same figures. Also
@@ -91,8 +98,9 @@ SPATE_API uint32_t spate_partition_of_key(const void *key, size_t key_size, uint
 /* Batches that were sent a second time or more: a measure of trouble, not of loss. */
 SPATE_API uint64_t spate_producer_retries(const struct spate_producer *producer);
 
-/* Sends all and waits until every record is reported, or `timeout_ms` (-1: their own deadlines).
- * SPATE_ERR_TIMEOUT: some are still waiting. */
+/* Sends all and waits until every record is reported, those that other threads add meanwhile too,
+ * or `timeout_ms` (-1: their own deadlines). SPATE_ERR_TIMEOUT: some are still waiting;
+ * SPATE_ERR_CANCELED: the client closes. */
 SPATE_API int spate_producer_flush(struct spate_producer *producer, int timeout_ms);
 
 /* Records taken and not yet reported; of these, records of batches that were sent and have no

@@ -7,6 +7,7 @@
 #define SP_NORETURN __attribute__((noreturn))
 #define SP_UNUSED __attribute__((unused))
 #define SP_CHECK_RESULT __attribute__((warn_unused_result))
+#define SP_CLEANUP(function) __attribute__((cleanup(function)))
 #define SP_EXPORT __attribute__((visibility("default")))
 #define SP_TARGET(features) __attribute__((target(features)))
 

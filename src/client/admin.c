@@ -73,8 +73,11 @@ int spate_call(struct spate_client *client,
                void **out_result,
                size_t *out_result_size)
 {
+    if (client == NULL) {
+        return SPATE_ERR_INVALID;
+    }
+    SP_CLIENT_HOLD(client);
     int checked = check_call(client, method, params, params_size);
-
     if (checked != 0) {
         return checked;
     }
@@ -115,14 +118,15 @@ static void learn_leader(struct spate_client *client,
 {
     char hint[SP_ADDRESS_SIZE_MAX];
 
-    if (status == SPATE_ERR_NOT_LEADER && sp_client_leader_hint(client->error, hint)) {
+    if (status == SPATE_ERR_NOT_LEADER &&
+        sp_client_leader_hint(sp_client_error_text(client), hint)) {
         sp_metadata_note_leader(client->metadata, topic, partition, hint);
         return;
     }
     uint64_t number = sp_metadata_want(client->metadata);
     while (sp_metadata_completed(client->metadata) < number &&
-           sp_loop_now_ms(client->loop) < deadline_ms) {
-        sp_client_run(client, deadline_ms);
+           sp_loop_now_ms(client->loop) < deadline_ms && sp_client_run(client, deadline_ms) == 0) {
+        /* Again. */
     }
 }
 
@@ -135,6 +139,10 @@ int spate_call_leader(struct spate_client *client,
                       void **out_result,
                       size_t *out_result_size)
 {
+    if (client == NULL) {
+        return SPATE_ERR_INVALID;
+    }
+    SP_CLIENT_HOLD(client);
     struct sp_topic_view *view = NULL;
     int rv = check_call(client, method, params, params_size);
 
@@ -236,6 +244,10 @@ int spate_topic_create(struct spate_client *client,
                        uint32_t partitions,
                        uint32_t replicas)
 {
+    if (client == NULL) {
+        return SPATE_ERR_INVALID;
+    }
+    SP_CLIENT_HOLD(client);
     struct sp_topic_create_request request;
     struct sp_pack pack;
     struct sp_buf params;
@@ -270,6 +282,10 @@ int spate_topic_create(struct spate_client *client,
 
 int spate_topic_delete(struct spate_client *client, const char *topic)
 {
+    if (client == NULL) {
+        return SPATE_ERR_INVALID;
+    }
+    SP_CLIENT_HOLD(client);
     struct sp_topic_request request;
     struct sp_pack pack;
     struct sp_buf params;
@@ -294,6 +310,10 @@ int spate_topic_delete(struct spate_client *client, const char *topic)
 
 int spate_topic_partitions(struct spate_client *client, const char *topic, uint32_t *out_partitions)
 {
+    if (client == NULL) {
+        return SPATE_ERR_INVALID;
+    }
+    SP_CLIENT_HOLD(client);
     struct sp_topic_view *view = NULL;
 
     if (sp_client_need(client, topic, "topic") != 0 ||
@@ -335,6 +355,10 @@ int spate_offsets(struct spate_client *client,
                   int64_t at,
                   int64_t *out_offset)
 {
+    if (client == NULL) {
+        return SPATE_ERR_INVALID;
+    }
+    SP_CLIENT_HOLD(client);
     struct sp_offsets_request request;
     struct sp_pack pack;
     struct sp_buf params;

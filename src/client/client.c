@@ -1,8 +1,9 @@
-/* The client: its life, its turns, its connections and what it knows about servers. */
+/* The client: its life, its connections and what it knows about servers. */
 #include "client/client.h"
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -21,6 +22,19 @@ const char *spate_version(void)
     return SPATE_VERSION;
 }
 
+uint32_t spate_version_number(void)
+{
+    const char *text = SPATE_VERSION;
+    uint32_t number = 0;
+
+    for (unsigned part = 0; part < 3; part++) {
+        char *end = NULL;
+        number = number * 1000 + (uint32_t)strtoul(text, &end, 10);
+        text = *end == '.' ? end + 1 : end;
+    }
+    return number;
+}
+
 void spate_free(void *pointer)
 {
     sp_mem_free(pointer);
@@ -30,7 +44,16 @@ void spate_free(void *pointer)
 
 const char *spate_client_error(const struct spate_client *client)
 {
-    return client == NULL ? "" : client->error;
+    if (client == NULL) {
+        return "";
+    }
+    SP_CLIENT_HOLD(client);
+    return sp_client_error_text(client);
+}
+
+const char *sp_client_error_text(const struct spate_client *client)
+{
+    return client->driver == NULL ? client->error : sp_driver_error(client->driver);
 }
 
 int sp_client_fail(struct spate_client *client, int code, const char *format, ...)
@@ -41,7 +64,9 @@ int sp_client_fail(struct spate_client *client, int code, const char *format, ..
     va_start(arguments, format);
     (void)vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    memcpy(client->error, text, sizeof text);
+    memcpy(client->driver == NULL ? client->error : sp_driver_error_new(client->driver),
+           text,
+           sizeof text);
     return code;
 }
 
@@ -80,70 +105,6 @@ bool sp_client_leader_hint(const char *text, char out_address[SP_ADDRESS_SIZE_MA
     memcpy(out_address, parts.leader_address.bytes, parts.leader_address.size);
     out_address[parts.leader_address.size] = '\0';
     return true;
-}
-
-/* ---- turns ----------------------------------------------------------------------------------- */
-
-static void on_tick(struct sp_timer *timer)
-{
-    SP_CONTAINER_OF(timer, struct spate_client, tick)->ticked = true;
-}
-
-void sp_client_turn(struct spate_client *client)
-{
-    client->ticked = false;
-    if (sp_timer_start(&client->tick, sp_loop_now_ms(client->loop)) == 0) {
-        (void)sp_loop_run_until(client->loop, &client->ticked, UINT64_MAX);
-    }
-}
-
-void sp_client_run(struct spate_client *client, uint64_t deadline_ms)
-{
-    client->woken = false;
-    if (deadline_ms <= sp_loop_now_ms(client->loop)) {
-        sp_client_turn(client);
-        return;
-    }
-    (void)sp_loop_run_until(client->loop, &client->woken, deadline_ms);
-}
-
-void sp_client_wake(struct spate_client *client)
-{
-    client->woken = true;
-}
-
-uint64_t sp_client_deadline(const struct spate_client *client, int64_t timeout_ms)
-{
-    return timeout_ms < 0 ? UINT64_MAX : sp_loop_now_ms(client->loop) + (uint64_t)timeout_ms;
-}
-
-static unsigned dispatch(struct spate_client *client)
-{
-    unsigned count = 0;
-
-    SP_LIST_EACH (node, &client->dispatchers) {
-        struct sp_dispatcher *dispatcher = SP_LIST_ENTRY(node, struct sp_dispatcher, node);
-        if (dispatcher->ready(dispatcher)) {
-            count += dispatcher->dispatch(dispatcher);
-        }
-    }
-    return count;
-}
-
-int spate_poll(struct spate_client *client, int timeout_ms)
-{
-    if (client == NULL) {
-        return SPATE_ERR_INVALID;
-    }
-    uint64_t deadline_ms = sp_client_deadline(client, timeout_ms);
-
-    sp_client_turn(client);
-    unsigned count = dispatch(client);
-    while (count == 0 && sp_loop_now_ms(client->loop) < deadline_ms) {
-        sp_client_run(client, deadline_ms);
-        count = dispatch(client);
-    }
-    return (int)count;
 }
 
 /* ---- connections ----------------------------------------------------------------------------- */
@@ -281,7 +242,7 @@ static int set_up(struct spate_client *client)
     if (rv != 0) {
         return rv;
     }
-    sp_timer_init(&client->tick, client->loop, on_tick);
+    sp_timer_init(&client->tick, client->loop, sp_client_on_tick);
     client->connections = sp_map_new();
     client->servers = sp_mem_calloc(SP_CLIENT_SERVERS_KNOWN_MAX, sizeof client->servers[0]);
     if (client->connections == NULL || client->servers == NULL) {
@@ -290,7 +251,11 @@ static int set_up(struct spate_client *client)
     while (sp_config_next_server(&list, client->servers[client->server_count])) {
         client->server_count += 1;
     }
-    return sp_metadata_cache_new(client, &client->metadata);
+    rv = sp_metadata_cache_new(client, &client->metadata);
+    if (rv == 0 && client->config.io_thread) {
+        rv = sp_driver_new(client->loop, sp_client_before_leave, client, &client->driver);
+    }
+    return rv;
 }
 
 int spate_client_new(const struct spate_config *config, struct spate_client **out_client)
@@ -302,8 +267,12 @@ int spate_client_new(const struct spate_config *config, struct spate_client **ou
     struct spate_client *client = sp_mem_calloc(1, sizeof *client);
     int rv = SPATE_ERR_NOMEM;
 
+    if (client != NULL) {
+        client->ready.fd = -1;
+    }
     if (client != NULL && (config != NULL || defaults != NULL)) {
         sp_list_init(&client->dispatchers);
+        sp_list_init(&client->parts);
         rv = sp_config_copy(config != NULL ? config : defaults, &client->config);
         if (rv == 0) {
             rv = set_up(client);
@@ -338,6 +307,9 @@ void spate_client_free(struct spate_client *client)
     if (client == NULL) {
         return;
     }
+    sp_driver_free(client->driver);
+    client->driver = NULL; /* from here on this thread turns the loop */
+    sp_wakeup_close(&client->ready);
     sp_metadata_cache_free(client->metadata);
     if (client->loop != NULL) {
         sp_timer_stop(&client->tick);

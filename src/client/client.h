@@ -4,9 +4,11 @@
  *               -> producer, consumer (leaders)      ->
  *                    ^ leaders from metadata, which asks by a request of its own
  *
- * The loop turns only inside calls of the API. Callbacks of rpc and timers record facts and start
- * further calls; callbacks of the user wait in queues and run between turns, from spate_poll and
- * the producer's calls. All of src/client belongs to the thread of its client. */
+ * The loop turns inside calls of the API, or on the client's own thread (driver.h). Callbacks of
+ * rpc and timers record facts and start further calls; callbacks of the user wait in queues and run
+ * between turns, from spate_poll and the producer's calls. All of src/client is used by one thread
+ * at a time: every public function begins with SP_CLIENT_HOLD. Whatever waits (sp_client_run) lets
+ * others in, and has to look anew at what it knew before. */
 #ifndef SP_CLIENT_CLIENT_H
 #define SP_CLIENT_CLIENT_H
 
@@ -15,17 +17,19 @@
 #include "base/attr.h"
 #include "base/list.h"
 #include "base/map.h"
+#include "base/trace.h"
 #include "client/config.h"
+#include "client/driver.h"
 #include "io/loop.h"
 #include "net/rpc.h"
 #include "wire/pack.h"
 
-#define SP_CLIENT_ERROR_SIZE 600      /* one sentence with an address and a server's text */
 #define SP_CLIENT_CONNECTIONS_MAX 256 /* hints of a confused server must not fill memory */
 #define SP_CLIENT_UNREACHABLE_MS 3000 /* a first call gives up so soon when nobody listens */
 #define SP_CLIENT_PAUSE_MIN_MS 10     /* between tries: short, as elections are */
 #define SP_CLIENT_PAUSE_MAX_MS 100
 
+struct sp_json;
 struct sp_metadata_cache;
 
 /* One address, connected at the first call. */
@@ -44,8 +48,25 @@ struct sp_dispatcher {
     unsigned (*dispatch)(struct sp_dispatcher *dispatcher); /* returns how many callbacks ran */
 };
 
+/* A producer or a consumer, as far as its client is concerned. */
+struct sp_client_part {
+    struct sp_list node;
+    /* Something waits for the user. */
+    bool (*ready)(struct sp_client_part *part);
+    /* Something is on its way that closing the client shall wait for, by `flush`. NULL: never. */
+    bool (*busy)(struct sp_client_part *part);
+    int (*flush)(struct sp_client_part *part, int timeout_ms);
+    /* The client closes: whatever waits has ended. NULL: nothing waits. */
+    void (*cancel)(struct sp_client_part *part);
+    void (*free)(struct sp_client_part *part);
+    /* Its line in spate_client_stats, in the list of its kind. */
+    const char *kind;
+    void (*tell)(struct sp_client_part *part, struct sp_json *json);
+};
+
 struct spate_client {
     struct sp_loop *loop;
+    struct sp_driver *driver; /* NULL: whoever calls turns the loop */
     struct spate_config config;
     struct sp_map *connections;           /* address -> struct sp_connection */
     char (*servers)[SP_ADDRESS_SIZE_MAX]; /* configured first, then learnt from metadata */
@@ -54,27 +75,56 @@ struct spate_client {
     uint32_t server_alive; /* index + 1 of the one that answered last; 0: none yet */
     struct sp_metadata_cache *metadata;
     struct sp_list dispatchers;
+    struct sp_list parts;
+    bool closing;           /* in spate_client_close */
+    struct sp_wakeup ready; /* raised while something waits for the user; open once asked for */
+    bool ready_raised;
+    uint64_t ready_wakes; /* the driver's count when it was looked at last */
+    struct sp_trace_limit log_limit;
     struct sp_timer tick;
     bool ticked;
     bool woken; /* ends the current run of the loop; set by whatever a blocked call waits for */
-    char error[SP_CLIENT_ERROR_SIZE];
+    char error[SP_CLIENT_ERROR_SIZE]; /* without a driver */
 };
 
-/* Sets the text of spate_client_error and returns `code`. */
+/* Sets the calling thread's text of spate_client_error and returns `code`. */
 int sp_client_fail(struct spate_client *client, int code, const char *format, ...) SP_PRINTF(3, 4);
 
 /* For the doors of the public API: 0, or SPATE_ERR_INVALID with a text when an argument is NULL. */
 int sp_client_need(struct spate_client *client, const void *argument, const char *what);
 
-/* Turns the loop until client->woken is set or the time has come (sp_loop_now_ms; UINT64_MAX:
- * never). At least one turn. */
-void sp_client_run(struct spate_client *client, uint64_t deadline_ms);
+/* The calling thread's text. */
+const char *sp_client_error_text(const struct spate_client *client);
 
-/* Turns the loop once without sleeping. */
+/* Lets the client work until sp_client_wake or the time has come (sp_loop_now_ms; UINT64_MAX:
+ * never): at least one turn, or the client's thread works while others may call. Returns 0, or
+ * SPATE_ERR_CANCELED at once, with a text, when the client is being closed. */
+int sp_client_run(struct spate_client *client, uint64_t deadline_ms);
+
+/* Turns the loop once without sleeping, or sees to it that the client's thread does. */
 void sp_client_turn(struct spate_client *client);
 
-/* Ends the current run after this turn. */
+/* Ends the current run after this turn, of all threads. */
 void sp_client_wake(struct spate_client *client);
+
+/* SPATE_ERR_CANCELED with a text when the client is being closed, else 0. */
+int sp_client_check_open(struct spate_client *client);
+
+/* Around a callback of the user: others may call meanwhile. Returns what sp_client_resume needs. */
+unsigned sp_client_suspend(struct spate_client *client);
+void sp_client_resume(struct spate_client *client, unsigned depth);
+
+/* The client's `tick`. */
+void sp_client_on_tick(struct sp_timer *timer);
+
+/* The driver's: after each turn and each call. */
+void sp_client_before_leave(void *arg);
+
+/* Tells the program's log, if there is one; a few lines per second. */
+void sp_client_log(struct spate_client *client, int level, const char *format, ...) SP_PRINTF(3, 4);
+
+/* A number of the calling thread; the same for all without a driver. */
+uint64_t sp_client_thread(const struct spate_client *client);
 
 /* now + timeout_ms; UINT64_MAX for a negative timeout. */
 uint64_t sp_client_deadline(const struct spate_client *client, int64_t timeout_ms);

@@ -1,6 +1,7 @@
 /* Settings from text: a table of whole numbers, one of names, and the keys that are neither. */
 #include "client/config.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -229,14 +230,14 @@ static int set_name(struct spate_config *config, const struct name_key *key, con
     return 0;
 }
 
+static const char *const offset_resets[] = { [SP_OFFSET_RESET_START] = "start",
+                                             [SP_OFFSET_RESET_END] = "end",
+                                             [SP_OFFSET_RESET_NONE] = "none" };
+
 static int set_offset_reset(struct spate_config *config, const char *value)
 {
-    static const char *const names[] = { [SP_OFFSET_RESET_START] = "start",
-                                         [SP_OFFSET_RESET_END] = "end",
-                                         [SP_OFFSET_RESET_NONE] = "none" };
-
-    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (strcmp(value, names[i]) == 0) {
+    for (unsigned i = 0; i < sizeof offset_resets / sizeof offset_resets[0]; i++) {
+        if (strcmp(value, offset_resets[i]) == 0) {
             config->offset_reset = (enum sp_offset_reset)i;
             return 0;
         }
@@ -253,6 +254,17 @@ static int set_compression(struct spate_config *config, const char *value)
     } else {
         return SPATE_ERR_INVALID;
     }
+    return 0;
+}
+
+static int set_io_thread(struct spate_config *config, const char *value)
+{
+    bool on = strcmp(value, "on") == 0;
+
+    if (!on && strcmp(value, "off") != 0) {
+        return SPATE_ERR_INVALID;
+    }
+    config->io_thread = on;
     return 0;
 }
 
@@ -295,6 +307,9 @@ int spate_config_set(struct spate_config *config, const char *key, const char *v
     if (strcmp(key, "compression") == 0) {
         return set_compression(config, value);
     }
+    if (strcmp(key, "io.thread") == 0) {
+        return set_io_thread(config, value);
+    }
     for (size_t i = 0; i < NUMBER_KEY_COUNT; i++) {
         if (strcmp(key, number_keys[i].key) == 0) {
             uint32_t number = 0;
@@ -308,6 +323,61 @@ int spate_config_set(struct spate_config *config, const char *key, const char *v
     return SPATE_ERR_NOT_FOUND;
 }
 
+void spate_config_set_log(struct spate_config *config, spate_log_cb cb, void *arg)
+{
+    config->log_cb = cb;
+    config->log_arg = arg;
+}
+
+/* The value of a key that is not a number, or NULL. */
+static const char *text_of(const struct spate_config *config, const char *key)
+{
+    if (strcmp(key, "servers") == 0) {
+        return config->servers;
+    }
+    for (size_t i = 0; i < NAME_KEY_COUNT; i++) {
+        if (strcmp(key, name_keys[i].key) == 0) {
+            return (const char *)config + name_keys[i].position;
+        }
+    }
+    if (strcmp(key, "offset.reset") == 0) {
+        return offset_resets[config->offset_reset];
+    }
+    if (strcmp(key, "compression") == 0) {
+        return config->compression == SP_COMPRESSION_LZ4 ? "lz4" : "none";
+    }
+    if (strcmp(key, "io.thread") == 0) {
+        return config->io_thread ? "on" : "off";
+    }
+    return NULL;
+}
+
+int spate_config_get(const struct spate_config *config, const char *key, char *out, size_t out_size)
+{
+    char number_text[16];
+
+    if (config == NULL || key == NULL || out == NULL) {
+        return SPATE_ERR_INVALID;
+    }
+    const char *text = text_of(config, key);
+    for (size_t i = 0; i < NUMBER_KEY_COUNT && text == NULL; i++) {
+        if (strcmp(key, number_keys[i].key) == 0) {
+            uint32_t number = 0;
+            memcpy(&number, (const char *)config + number_keys[i].position, sizeof number);
+            (void)snprintf(number_text, sizeof number_text, "%u", number);
+            text = number_text;
+        }
+    }
+    if (text == NULL) {
+        return SPATE_ERR_NOT_FOUND;
+    }
+    if (strlen(text) >= out_size) {
+        return SPATE_ERR_TOO_LARGE;
+    }
+    memcpy(out, text, strlen(text) + 1);
+    return 0;
+}
+
 struct spate_config *spate_config_new(void)
 {
     struct spate_config *config = sp_mem_calloc(1, sizeof *config);
@@ -319,6 +389,7 @@ struct spate_config *spate_config_new(void)
     for (size_t i = 0; i < NAME_KEY_COUNT; i++) {
         (void)set_name(config, &name_keys[i], name_keys[i].initial); /* a constant that is valid */
     }
+    config->io_thread = true;
     for (size_t i = 0; i < NUMBER_KEY_COUNT; i++) {
         set_number(config, &number_keys[i], number_keys[i].initial);
     }

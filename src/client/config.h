@@ -37,6 +37,9 @@ struct spate_config {
     uint32_t rebalance_ms;
     uint32_t commit_interval_ms; /* 0: by hand */
     enum sp_offset_reset offset_reset;
+    spate_log_cb log_cb; /* NULL: nobody listens */
+    void *log_arg;
+    bool io_thread; /* the client turns its loop on a thread of its own */
 };
 
 /* Makes *out a copy of `config`; sp_config_deinit gives it back. SPATE_ERR_NOMEM. */

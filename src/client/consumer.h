@@ -146,10 +146,11 @@ struct sp_commits {
     struct sp_request request;
     struct sp_buf params;
     bool running;
-    uint64_t number;   /* of the newest request */
-    int status;        /* of the newest that has ended */
-    uint64_t retry_ms; /* after a failure */
-    uint64_t due_ms;   /* of the next one by itself */
+    uint64_t number;                 /* of the newest request */
+    int status;                      /* of the newest that has ended */
+    char text[SP_CLIENT_ERROR_SIZE]; /* of that status, told by the thread that waits */
+    uint64_t retry_ms;               /* after a failure */
+    uint64_t due_ms;                 /* of the next one by itself */
     struct sp_timer timer;
     struct sp_request stored_request;
     struct sp_buf stored_params;
@@ -159,6 +160,7 @@ struct sp_commits {
 
 struct spate_consumer {
     struct spate_client *client;
+    struct sp_client_part part;
     struct sp_metadata_observer observer;
     struct sp_consumer_partition **partitions;
     uint32_t partition_count;

@@ -4,6 +4,7 @@
  *     -> stored: committed                 -> what was released is given up
  *     -> refused: not wanted any more      -> the same; the next heartbeat tells who owns what
  *     -> unknown: after a pause again, with whatever is newer by then */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -148,7 +149,8 @@ on_commit(struct sp_request *request, int status, struct sp_bytes result, const 
     } else if (again) {
         commits->retry_ms = sp_consumer_now_ms(consumer) + SP_CLIENT_PAUSE_MAX_MS;
     } else {
-        commits->status = sp_client_fail(consumer->client, status, "%s", text);
+        commits->status = status;
+        (void)snprintf(commits->text, sizeof commits->text, "%s", text);
     }
     for (uint32_t i = 0; i < consumer->partition_count; i++) {
         if (consumer->partitions[i]->commit_number == commits->number) {
@@ -252,11 +254,14 @@ int sp_commits_wait(struct spate_consumer *consumer, uint64_t deadline_ms)
                                   "no answer to the commit within the time given; %s",
                                   commits->request.text);
         }
-        sp_client_run(consumer->client, deadline_ms);
+        int rv = sp_client_run(consumer->client, deadline_ms);
+        if (rv != 0) {
+            return rv;
+        }
     }
     int rv = commits->status;
     commits->status = 0;
-    return rv;
+    return rv == 0 ? 0 : sp_client_fail(consumer->client, rv, "%s", commits->text);
 }
 
 int spate_consumer_commit(struct spate_consumer *consumer,
@@ -267,6 +272,7 @@ int spate_consumer_commit(struct spate_consumer *consumer,
         return SPATE_ERR_INVALID;
     }
     struct spate_client *client = consumer->client;
+    SP_CLIENT_HOLD(client);
     bool found = message == NULL;
     if (client->config.group_id[0] == '\0') {
         return sp_client_fail(client, SPATE_ERR_INVALID, "a commit needs group.id");

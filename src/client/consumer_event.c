@@ -117,7 +117,9 @@ static void tell(struct spate_consumer *consumer, int kind)
         }
         consumer->telling = true;
         if (consumer->event_cb != NULL) {
+            unsigned depth = sp_client_suspend(consumer->client);
             consumer->event_cb(consumer->event_arg, &event);
+            sp_client_resume(consumer->client, depth);
         }
         consumer->telling = false;
         for (size_t i = 0; i < count; i++) {
@@ -146,6 +148,7 @@ int spate_consumer_on_event(struct spate_consumer *consumer, spate_consumer_even
     if (consumer == NULL) {
         return SPATE_ERR_INVALID;
     }
+    SP_CLIENT_HOLD(consumer->client);
     consumer->event_cb = cb;
     consumer->event_arg = arg;
     return 0;
@@ -172,6 +175,7 @@ int spate_consumer_close(struct spate_consumer *consumer, int timeout_ms)
         return SPATE_ERR_INVALID;
     }
     struct spate_client *client = consumer->client;
+    SP_CLIENT_HOLD(client);
     if (consumer->telling) {
         return sp_client_fail(client, SPATE_ERR_INVALID, "not inside an event of this consumer");
     }

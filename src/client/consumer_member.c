@@ -348,6 +348,7 @@ int spate_consumer_subscribe(struct spate_consumer *consumer,
         return SPATE_ERR_INVALID;
     }
     struct spate_client *client = consumer->client;
+    SP_CLIENT_HOLD(client);
     struct sp_member *member = &consumer->member;
     if (client->config.group_id[0] == '\0') {
         return sp_client_fail(client, SPATE_ERR_INVALID, "a subscription needs group.id");

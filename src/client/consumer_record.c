@@ -277,7 +277,7 @@ static bool anything_fetched(const struct spate_consumer *consumer)
 }
 
 /* Lets the loop work until something may have come. */
-static void wait(struct spate_consumer *consumer, uint64_t deadline_ms)
+static int wait(struct spate_consumer *consumer, uint64_t deadline_ms)
 {
     uint64_t stall_ms = sp_consumer_stall_due(consumer);
 
@@ -286,7 +286,7 @@ static void wait(struct spate_consumer *consumer, uint64_t deadline_ms)
     }
     sp_member_advance(consumer);
     sp_commits_advance(consumer);
-    sp_client_run(consumer->client, stall_ms < deadline_ms ? stall_ms : deadline_ms);
+    return sp_client_run(consumer->client, stall_ms < deadline_ms ? stall_ms : deadline_ms);
 }
 
 int spate_consumer_batch(struct spate_consumer *consumer,
@@ -298,6 +298,7 @@ int spate_consumer_batch(struct spate_consumer *consumer,
         return SPATE_ERR_INVALID;
     }
     struct spate_client *client = consumer->client;
+    SP_CLIENT_HOLD(client);
     if (consumer->telling) {
         return sp_client_fail(client, SPATE_ERR_INVALID, "not inside an event of this consumer");
     }
@@ -317,7 +318,10 @@ int spate_consumer_batch(struct spate_consumer *consumer,
         if (last) {
             return sp_client_fail(client, rv, "nothing came within the time given");
         }
-        wait(consumer, deadline_ms);
+        rv = wait(consumer, deadline_ms);
+        if (rv != 0) {
+            return rv;
+        }
     }
 }
 

@@ -212,6 +212,7 @@ int spate_consumer_committed(struct spate_consumer *consumer,
         return SPATE_ERR_INVALID;
     }
     struct spate_client *client = consumer->client;
+    SP_CLIENT_HOLD(client);
     if (client->config.group_id[0] == '\0') {
         return sp_client_fail(client, SPATE_ERR_INVALID, "committed offsets need group.id");
     }

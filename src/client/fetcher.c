@@ -30,6 +30,11 @@ void sp_fetcher_fail(struct sp_consumer_partition *partition, int status, const 
                    partition->topic->name,
                    partition->index,
                    text[0] != '\0' ? text : spate_strerror(status));
+    sp_client_log(partition->consumer->client,
+                  SPATE_LOG_ERROR,
+                  "reading stops: %s: %s",
+                  spate_error_name(status),
+                  partition->text);
     sp_client_wake(partition->consumer->client);
 }
 

@@ -165,6 +165,14 @@ static void take_partition(struct sp_metadata_cache *cache,
     }
     struct sp_connection *leader = leader_connection(cache, metadata, found);
     if (leader != NULL) {
+        if (view->leader != leader && view->leader != NULL) {
+            sp_client_log(cache->client,
+                          SPATE_LOG_INFO,
+                          "%s leads %s/%d now",
+                          sp_rpc_address(leader->rpc),
+                          topic->name,
+                          found->partition);
+        }
         view->leader = leader;
         view->epoch = found->epoch;
     }
@@ -229,7 +237,10 @@ on_answer(struct sp_request *request, int status, struct sp_bytes result, const 
                    status != 0 ? text : "the server's answer to metadata makes no sense");
     if (cache->status == 0) {
         cache->completed = cache->started;
-    } else if (cache->wanted <= cache->started) {
+    } else {
+        sp_client_log(cache->client, SPATE_LOG_WARN, "topics not described: %.400s", cache->text);
+    }
+    if (cache->status != 0 && cache->wanted <= cache->started) {
         cache->wanted = cache->started + 1; /* what was wanted has not come yet */
     }
     sp_client_wake(cache->client);
@@ -377,9 +388,34 @@ int sp_metadata_wait_topic(struct sp_metadata_cache *cache,
             return fail_topic(cache, topic, unreached ? SPATE_ERR_AGAIN : topic->status);
         }
         (void)sp_metadata_want(cache);
-        sp_client_run(cache->client, deadline_ms);
+        int rv = sp_client_run(cache->client, deadline_ms);
+        if (rv != 0) {
+            return rv;
+        }
     }
     return 0;
+}
+
+int sp_metadata_wait_first(struct sp_metadata_cache *cache, uint64_t deadline_ms)
+{
+    struct spate_client *client = cache->client;
+    uint64_t ended = cache->ended;
+    int rv = 0;
+
+    while (rv == 0 && cache->completed == 0) {
+        if (cache->ended > ended && cache->status == SPATE_ERR_UNREACHABLE) {
+            return sp_client_fail(client, cache->status, "%s", cache->text);
+        }
+        if (sp_loop_now_ms(client->loop) >= deadline_ms) {
+            return sp_client_fail(client,
+                                  SPATE_ERR_TIMEOUT,
+                                  "no server of %s described the cluster within the deadline",
+                                  client->config.servers);
+        }
+        (void)sp_metadata_want(cache);
+        rv = sp_client_run(client, deadline_ms);
+    }
+    return rv;
 }
 
 static int fail_partition(struct sp_metadata_cache *cache,
@@ -412,7 +448,7 @@ int sp_metadata_wait_leader(struct sp_metadata_cache *cache,
                 partition);
         }
         (void)sp_metadata_want(cache);
-        sp_client_run(cache->client, deadline_ms);
+        rv = sp_client_run(cache->client, deadline_ms);
     }
     if (rv == 0 && partition >= topic->partition_count) {
         return fail_partition(cache, topic, partition);

@@ -60,6 +60,10 @@ void sp_metadata_note_leader(struct sp_metadata_cache *cache,
                              uint32_t partition,
                              const char *address);
 
+/* Waits until any description has arrived, at most until `deadline_ms`. SPATE_ERR_UNREACHABLE,
+ * SPATE_ERR_TIMEOUT, SPATE_ERR_CANCELED, with the client's error text. */
+int sp_metadata_wait_first(struct sp_metadata_cache *cache, uint64_t deadline_ms);
+
 /* Turns the loop until the topic is described, at most until `deadline_ms`. Otherwise, with the
  * client's error text: SPATE_ERR_UNKNOWN_TOPIC, SPATE_ERR_UNREACHABLE, SPATE_ERR_TIMEOUT. A topic
  * that seems unknown is asked for twice more, as nodes learn of new topics one after the other. */

@@ -112,14 +112,25 @@ struct sp_producer_topic {
     bool sticky_chosen;
 };
 
+/* A call of spate_produce_wait, on its stack; its address is the record's opaque. */
+struct sp_producer_wait {
+    struct sp_list node;
+    bool done;
+    int status;
+    int64_t offset;
+    char text[SP_CLIENT_ERROR_SIZE];
+};
+
 struct spate_producer {
     struct spate_client *client;
+    struct sp_client_part part;
     spate_delivery_cb cb;
     void *arg;
     struct sp_dispatcher dispatcher;
     struct sp_metadata_observer observer;
     struct sp_map *topics; /* name -> struct sp_producer_topic */
     struct sp_list finished;
+    struct sp_list waits; /* of spate_produce_wait; its address marks records that have been told */
     struct sp_rand rand;
     struct sp_buf params;                 /* of the call being made */
     struct sp_producer_identity identity; /* the newest */
@@ -130,18 +141,33 @@ struct spate_producer {
     uint64_t identity_retry_ms;
     int identity_status;
     char identity_text[SP_CLIENT_ERROR_SIZE];
-    size_t pending_count;   /* records taken and not reported */
+    uint64_t taken_count;                 /* records taken */
+    atomic_uint_least64_t reported_count; /* of these; written by the one thread that dispatches */
     size_t in_flight_count; /* records of batches that were sent and are not finished */
     size_t buffered_bytes;
     uint64_t retry_count; /* batches that were sent again */
-    bool flushing;
+    uint32_t flushing;    /* calls of spate_producer_flush */
     bool dispatching;
+    uint64_t dispatching_thread; /* sp_client_thread of it */
 };
 
 /* ---- producer.c ---- */
 
 /* Runs the user's callback for what is finished, unless it is running. */
 void sp_producer_report(struct spate_producer *producer);
+
+/* ---- producer_record.c ---- */
+
+/* spate_produce; `hurry`: does not wait for more records. */
+int sp_producer_take(struct spate_producer *producer,
+                     const struct spate_record *record,
+                     void *opaque,
+                     bool hurry);
+
+/* ---- producer_wait.c ---- */
+
+/* Tells the waiting calls whose records are in this finished batch. */
+void sp_producer_tell_waits(struct sp_producer_batch *batch);
 
 /* ---- producer_batch.c ---- */
 

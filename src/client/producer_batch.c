@@ -156,6 +156,19 @@ void sp_producer_finish(struct sp_producer_batch *batch, int status, const char 
     sp_list_remove(&batch->node);
     partition->batch_count -= 1;
     sp_list_append(&producer->finished, &batch->node);
+    if (!sp_list_empty(&producer->waits)) {
+        sp_producer_tell_waits(batch);
+    }
+    if (status != 0) {
+        sp_client_log(producer->client,
+                      SPATE_LOG_ERROR,
+                      "%d records for %s/%u are given up: %s: %.300s",
+                      batch->count,
+                      partition->topic->name,
+                      partition->index,
+                      spate_error_name(status),
+                      text == NULL ? "" : text);
+    }
     sp_client_wake(producer->client);
 }
 

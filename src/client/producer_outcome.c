@@ -177,6 +177,13 @@ static void retry(struct sp_producer_partition *partition, int status, const cha
 {
     char hint[SP_ADDRESS_SIZE_MAX];
 
+    sp_client_log(partition->producer->client,
+                  SPATE_LOG_WARN,
+                  "records for %s/%u are sent again: %s: %.300s",
+                  partition->topic->name,
+                  partition->index,
+                  spate_error_name(status),
+                  text);
     sp_producer_withdraw_all(partition);
     partition->retry_ms = sp_producer_now_ms(partition) + partition->pause_ms;
     partition->pause_ms = partition->pause_ms * 2 < SP_CLIENT_PAUSE_MAX_MS ? partition->pause_ms * 2

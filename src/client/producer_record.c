@@ -17,6 +17,7 @@ new_topic(struct spate_producer *producer, const char *name, struct sp_producer_
 {
     struct spate_client *client = producer->client;
     struct sp_topic_view *view = NULL;
+    struct sp_producer_topic *topic;
     int rv = sp_metadata_topic(client->metadata, name, &view);
 
     if (rv != 0) {
@@ -33,7 +34,12 @@ new_topic(struct spate_producer *producer, const char *name, struct sp_producer_
     if (rv != 0) {
         return rv;
     }
-    struct sp_producer_topic *topic = sp_mem_calloc(1, sizeof *topic);
+    topic = sp_map_get(producer->topics, name, strlen(name));
+    if (topic != NULL) { /* another thread's first record was faster */
+        *out_topic = topic;
+        return 0;
+    }
+    topic = sp_mem_calloc(1, sizeof *topic);
     if (topic == NULL || sp_map_put(producer->topics, name, strlen(name), topic) != 0) {
         sp_mem_free(topic);
         return sp_client_fail(client, SPATE_ERR_NOMEM, "out of memory");
@@ -330,7 +336,10 @@ static int take(struct sp_producer_partition *partition,
     return rv;
 }
 
-int spate_produce(struct spate_producer *producer, const struct spate_record *record, void *opaque)
+int sp_producer_take(struct spate_producer *producer,
+                     const struct spate_record *record,
+                     void *opaque,
+                     bool hurry)
 {
     struct sp_producer_topic *topic = NULL;
     struct sp_producer_partition *partition = NULL;
@@ -343,7 +352,10 @@ int spate_produce(struct spate_producer *producer, const struct spate_record *re
         return SPATE_ERR_INVALID;
     }
     sp_producer_report(producer);
-    int rv = check_record(producer, record);
+    int rv = sp_client_check_open(producer->client);
+    if (rv == 0) {
+        rv = check_record(producer, record);
+    }
     if (rv == 0) {
         rv = check_budget(producer, charge_of(record));
     }
@@ -363,14 +375,26 @@ int spate_produce(struct spate_producer *producer, const struct spate_record *re
     bool was_open = sp_batch_builder_count(&partition->builder) > 0;
     rv = take(partition, topic, record, opaque, &sealed);
     if (rv == 0) {
-        producer->pending_count += 1;
+        producer->taken_count += 1;
         producer->buffered_bytes += charge_of(record);
     }
-    if (sealed || !was_open) {
+    if (hurry) {
+        partition->open_due_ms = sp_producer_now_ms(partition);
+    }
+    if (sealed || !was_open || hurry) {
         sp_producer_advance(partition);
     }
     if (sealed) {
         sp_client_turn(producer->client); /* lets the bytes leave while more records come */
     }
     return rv == 0 ? 0 : explain(producer, record, rv);
+}
+
+int spate_produce(struct spate_producer *producer, const struct spate_record *record, void *opaque)
+{
+    if (producer == NULL) {
+        return SPATE_ERR_INVALID;
+    }
+    SP_CLIENT_HOLD(producer->client);
+    return sp_producer_take(producer, record, opaque, false);
 }

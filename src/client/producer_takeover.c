@@ -166,9 +166,15 @@ static int wait_for_takeover(struct sp_producer_partition *partition, uint64_t d
     }
     partition->takeover_wanted = !takeover->done && partition->ended == 0;
     while (!takeover->done && partition->ended == 0 && sp_loop_now_ms(client->loop) < deadline_ms) {
+        partition->takeover_wanted = true; /* another thread's wait may have ended meanwhile */
         sp_producer_advance(partition);
-        if (!takeover->done && partition->ended == 0) {
-            sp_client_run(client, deadline_ms);
+        if (takeover->done || partition->ended != 0) {
+            break;
+        }
+        int rv = sp_client_run(client, deadline_ms);
+        if (rv != 0) {
+            partition->takeover_wanted = false;
+            return rv;
         }
     }
     partition->takeover_wanted = false;
@@ -199,6 +205,7 @@ int spate_producer_stored(struct spate_producer *producer,
     const struct spate_record record = { .topic = topic, .partition = index };
     struct sp_producer_topic *found = NULL;
     struct sp_producer_partition *partition = NULL;
+    SP_CLIENT_HOLD(client);
 
     if (!sp_producer_has_name(producer) || topic == NULL || index < 0) {
         return sp_client_fail(client,

@@ -327,6 +327,7 @@ struct waiting {
     size_t *out_size;
     int status;
     bool done;
+    char text[SP_CLIENT_ERROR_SIZE]; /* told by the waiting thread, whose failure it is */
 };
 
 /* The request of a blocked call is followed in memory by what the call waits for. */
@@ -343,11 +344,14 @@ on_done(struct sp_request *request, int status, struct sp_bytes result, const ch
     waiting->done = true;
     waiting->status = status;
     if (status != 0) {
-        (void)sp_client_fail(request->client, status, "%s", text);
+        (void)snprintf(waiting->text, sizeof waiting->text, "%s", text);
     } else if (waiting->out_result != NULL) {
         *waiting->out_result = sp_mem_dup(result.bytes, result.size);
         *waiting->out_size = result.size;
-        waiting->status = *waiting->out_result == NULL ? SPATE_ERR_NOMEM : 0;
+        if (*waiting->out_result == NULL) {
+            waiting->status = SPATE_ERR_NOMEM;
+            (void)snprintf(waiting->text, sizeof waiting->text, "out of memory");
+        }
     }
     sp_client_wake(request->client);
 }
@@ -363,9 +367,16 @@ int sp_request_wait(struct sp_request *request, void **out_result, size_t *out_s
         return sp_client_fail(request->client, rv, "%s", spate_strerror(rv));
     }
     while (!copy.waiting.done) {
-        sp_client_run(request->client, UINT64_MAX);
+        rv = sp_client_run(request->client, UINT64_MAX);
+        if (rv != 0 && !copy.waiting.done) {
+            sp_request_cancel(&copy.request);
+            return rv;
+        }
     }
-    return copy.waiting.status;
+    if (copy.waiting.status != 0) {
+        return sp_client_fail(request->client, copy.waiting.status, "%s", copy.waiting.text);
+    }
+    return 0;
 }
 
 bool sp_request_method_repeatable(const char *method)

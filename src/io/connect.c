@@ -145,6 +145,7 @@ void sp_stream_on_connected(struct sp_stream *stream)
     }
     stream->tried |= rv != 0 || !is_local(error);
     uv_close((uv_handle_t *)&stream->poll, on_attempt_closed);
+    sp_loop_unsettle(stream->loop);
     (void)close(stream->fd); /* nothing was sent */
     stream->fd = -1;
 }
@@ -170,6 +171,7 @@ static int resolve(struct sp_stream *stream, const struct sp_address *address)
 
     stream->state = STREAM_RESOLVING;
     stream->resolver.data = stream;
+    sp_loop_unsettle(stream->loop);
     int rv = uv_getaddrinfo(
         &stream->loop->uv, &stream->resolver, on_resolved, address->host, address->port, &hints);
     if (rv != 0) {

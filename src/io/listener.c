@@ -35,6 +35,7 @@ static void on_ready(uv_poll_t *poll, int status, int events);
 static void listen_on(struct sp_listener *listener)
 {
     (void)uv_poll_start(&listener->poll, UV_READABLE, on_ready); /* fails only while closing */
+    sp_loop_unsettle(listener->loop);
 }
 
 static void on_pause_over(struct sp_timer *timer)
@@ -254,5 +255,6 @@ void sp_listener_close(struct sp_listener *listener)
     listener->loop->open_count -= 1;
     sp_timer_stop(&listener->pause);
     uv_close((uv_handle_t *)&listener->poll, on_closed);
+    sp_loop_unsettle(listener->loop);
     (void)close(listener->fd); /* nothing was sent through it */
 }

@@ -107,6 +107,7 @@ static void on_prepare(uv_prepare_t *prepare)
     struct sp_loop *loop = prepare->data;
 
     end_turn(loop);
+    loop->unsettled = false; /* the poll that follows begins with what changed */
     if (loop->stopping || until_reached(loop)) {
         uv_stop(&loop->uv); /* this turn looks at the sockets once more but does not sleep */
     }
@@ -162,6 +163,41 @@ bool sp_loop_run_until(struct sp_loop *loop, const bool *flag, uint64_t deadline
     set_alarm(loop);
     loop->running = false;
     return *flag;
+}
+
+void sp_loop_turn_nowait(struct sp_loop *loop)
+{
+    begin_run(loop);
+    set_alarm(loop);
+    if (uv_loop_alive(&loop->uv)) {
+        (void)uv_run(&loop->uv, UV_RUN_NOWAIT); /* as in run_turn */
+    } else {
+        loop->unsettled = false; /* nothing is waited for */
+    }
+    end_turn(loop);
+    loop->running = false;
+}
+
+int sp_loop_fd(const struct sp_loop *loop)
+{
+    return uv_backend_fd(&loop->uv);
+}
+
+int sp_loop_wait_ms(struct sp_loop *loop)
+{
+    SP_ASSERT(!loop->running);
+    if (loop->unsettled || !sp_list_empty(&loop->deferred)) {
+        return 0;
+    }
+    uv_update_time(&loop->uv);
+    set_alarm(loop);
+    return uv_loop_alive(&loop->uv) ? uv_backend_timeout(&loop->uv) : -1;
+}
+
+bool sp_loop_due_before(const struct sp_loop *loop, uint64_t time_ms)
+{
+    return loop->unsettled || !sp_list_empty(&loop->deferred) ||
+           (loop->heap_count > 0 && loop->heap[0]->due_ms < time_ms);
 }
 
 void sp_loop_stop(struct sp_loop *loop)
@@ -301,6 +337,7 @@ int sp_loop_new(unsigned workers, struct sp_loop **out_loop)
     }
     loop->self = loop;
     loop->deadline_ms = UINT64_MAX;
+    loop->unsettled = true; /* libuv's own handles have not met the kernel yet */
     sp_list_init(&loop->deferred);
     sp_list_init(&loop->hooks);
     init_handles(loop);

@@ -34,6 +34,24 @@ bool sp_loop_run_until(struct sp_loop *loop, const bool *flag, uint64_t deadline
 /* Lets sp_loop_run return after this turn. */
 void sp_loop_stop(struct sp_loop *loop);
 
+/* ---- inside another loop ---- */
+
+/* One turn that does not sleep. The loop is then to be turned again when its descriptor is readable
+ * or sp_loop_wait_ms has passed, and after each call that starts something on it. */
+void sp_loop_turn_nowait(struct sp_loop *loop);
+
+/* A descriptor that is readable when a turn finds something. SPATE_ERR_UNSUPPORTED. */
+int sp_loop_fd(const struct sp_loop *loop);
+
+/* How long the loop may sleep from now on: 0: it must be turned now; -1: until its descriptor is
+ * readable. Between turns. */
+int sp_loop_wait_ms(struct sp_loop *loop);
+
+/* True when something waits for a turn that begins before `time_ms`. Between turns. */
+bool sp_loop_due_before(const struct sp_loop *loop, uint64_t time_ms);
+
+/* ---- time and chance ---- */
+
 /* Milliseconds of a clock that never goes back, read once per turn. */
 uint64_t sp_loop_now_ms(const struct sp_loop *loop);
 

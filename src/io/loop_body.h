@@ -38,6 +38,7 @@ struct sp_loop {
 
     bool running;
     bool stopping;
+    bool unsettled;       /* a handle changed what it waits for: libuv tells the kernel in a turn */
     const bool *until;    /* of sp_loop_run_until, or NULL */
     uint64_t deadline_ms; /* of sp_loop_run_until, or UINT64_MAX */
 
@@ -53,6 +54,12 @@ struct sp_loop {
     struct sp_workers *workers; /* NULL without worker threads */
     unsigned open_count;        /* streams and listeners that nobody has closed */
 };
+
+/* After starting or closing a handle: the loop must turn before it sleeps outside of uv_run. */
+static inline void sp_loop_unsettle(struct sp_loop *loop)
+{
+    loop->unsettled = true;
+}
 
 /* Runs the timers that are due; those they start wait for the next turn. */
 void sp_loop_fire_timers(struct sp_loop *loop);

@@ -79,6 +79,7 @@ void sp_stream_update_interest(struct sp_stream *stream)
         (void)uv_poll_stop(&stream->poll); /* cannot fail */
     } else {
         (void)uv_poll_start(&stream->poll, events, on_poll); /* fails only while closing */
+        sp_loop_unsettle(stream->loop);
     }
 }
 
@@ -215,6 +216,7 @@ void sp_stream_close(struct sp_stream *stream, void (*closed)(void *arg), void *
      * followed by the end of this stream. */
     if (stream->poll_open && !uv_is_closing((uv_handle_t *)&stream->poll)) {
         uv_close((uv_handle_t *)&stream->poll, on_poll_closed);
+        sp_loop_unsettle(stream->loop);
     }
     if (stream->fd >= 0) {
         (void)close(stream->fd); /* what the kernel holds is still sent */

@@ -46,6 +46,8 @@ struct spate_client *sim_clients_connect(const char *const *keys)
     SP_ASSERT(config != NULL);
     int rv = spate_config_set(config, "servers", sim_clients.servers);
     SP_ASSERT(rv == 0);
+    rv = spate_config_set(config, "io.thread", "off");
+    SP_ASSERT(rv == 0);
     set(config, "timeout.ms", draw(0, 3) == 0 ? draw(500, 3000) : 30000);
     set(config, "linger.ms", draw(0, 20));
     set(config, "batch.bytes", draw(2000, 60000));

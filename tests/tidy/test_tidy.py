@@ -11,6 +11,7 @@ import sys
 import tempfile
 import unittest
 
+import check_api
 import check_format
 import check_layers
 import check_protocol
@@ -173,6 +174,49 @@ class ProtocolTest(TidyTest):
     def test_protocol_lists_of_the_tree_are_read(self):
         self.assertIn("NOT_LEADER", check_protocol.errors_of_code(ROOT))
         self.assertIn("produce", check_protocol.methods_of_code(ROOT))
+
+
+class ApiTest(TidyTest):
+    HEADER = "/* One. */\nSPATE_API int spate_one(void);\n"
+    MAP = "SPATE_0 {\n    global:\n        spate_one;\n    local:\n        *;\n};\n"
+
+    def setUp(self):
+        super().setUp()
+        self.borrow("cmake/spate_headers.py")
+        self.plant("include/spate/one.h", self.HEADER)
+        self.plant(check_api.MAP, self.MAP)
+
+    def library(self, source):
+        file = self.plant("one.c", source)
+        library = os.path.join(self.root, "libspate.so")
+        version = f"-Wl,--version-script={os.path.join(self.root, check_api.MAP)}"
+        subprocess.run(["cc", "-shared", "-fPIC", version, file, "-o", library], check=True)
+        return library
+
+    def test_api_equal_lists_are_clean(self):
+        library = self.library("int spate_one(void) { return 1; } int sp_two(void) { return 2; }\n")
+        self.assert_clean(check_api.check(self.root, library))
+
+    def test_api_function_missing_in_the_map_is_found(self):
+        self.plant(check_api.MAP, self.MAP.replace("spate_one;", ""))
+        self.assert_finds(check_api.check(self.root), check_api.MAP, "spate_one of spate/one.h")
+
+    def test_api_invented_function_is_found(self):
+        self.plant(check_api.MAP, self.MAP.replace("one;", "one;\n        spate_gone;"))
+        self.assert_finds(check_api.check(self.root), check_api.MAP, "spate_gone is no function")
+
+    def test_api_function_without_comment_is_found(self):
+        self.plant("include/spate/one.h", "SPATE_API int spate_one(void);\n")
+        self.assert_finds(check_api.check(self.root), "include/spate/one.h", "has no comment")
+
+    def test_api_leaked_symbol_is_found(self):
+        self.plant(check_api.MAP, self.MAP.replace("one;", "one;\n        sp_two;"))
+        library = self.library("int spate_one(void) { return 1; } int sp_two(void) { return 2; }\n")
+        self.assert_finds(check_api.check(self.root, library), "libspate.so", "sp_two is exported")
+
+    def test_api_missing_symbol_is_found(self):
+        library = self.library("int sp_two(void) { return 2; }\n")
+        self.assert_finds(check_api.check(self.root, library), "libspate.so", "is not exported")
 
 
 class SymbolsTest(TidyTest):

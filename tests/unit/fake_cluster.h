@@ -515,6 +515,7 @@ static inline void fake_start(struct fake_cluster *cluster, const char *const *k
     cluster->live_before = sp_mem_live_count();
     config = spate_config_new();
     assert_non_null(config);
+    assert_int_equal(spate_config_set(config, "io.thread", "off"), 0); /* its loop is ours, too */
     for (; keys != NULL && *keys != NULL; keys += 2) {
         assert_int_equal(spate_config_set(config, keys[0], keys[1]), 0);
     }

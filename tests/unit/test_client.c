@@ -175,6 +175,7 @@ static void check_mute(const char *method, const char *timeout, uint64_t most_ms
     struct sp_server *server = NULL;
 
     assert_int_equal(spate_config_set(config, "timeout.ms", timeout), 0);
+    assert_int_equal(spate_config_set(config, "io.thread", "off"), 0); /* its loop is ours, too */
     assert_int_equal(spate_client_new(config, &client), 0);
     assert_int_equal(
         sp_server_new(
