@@ -32,6 +32,8 @@ static const struct command_option produce_options[] = {
 };
 
 static const struct command_option consume_options[] = {
+    { 'g', "group", "GROUP", "as a member of this consumer group, from where it has got to" },
+    { 0, "no-commit", NULL, "with -g: the group does not remember what was read" },
     { 'p', "partitions", "0,1", "only these partitions (all)" },
     { 'o', "offset", "FROM", "start, end, N, -N (the last N), @TIME; with -e start, else end" },
     { 'n', "count", "N", "stop after N records" },
@@ -137,13 +139,14 @@ const struct command commands[] = {
     { NULL,
       "consume",
       NULL,
-      "TOPIC... [-p 0,1] [-o FROM] [-n COUNT] [-e] [--until WHERE] [-r] [-f FORMAT] [-J]",
+      "TOPIC... [-g GROUP] [-p 0,1] [-o FROM] [-n COUNT] [-e] [--until WHERE] [-r] [-f FORMAT]",
       "Prints records: new ones as they come, or from where -o says." FORMAT_TEXT ";\n"
       "%d date %d{%F %T} strftime %e leader epoch %i number of the record.",
       consume_options,
       "  spate consume orders                     follow new records\n"
       "  spate consume orders -o start -e         all there is, then stop\n"
       "  spate consume orders -o -10 -n 10 -J     the last ten as JSON lines\n"
+      "  spate consume orders -g billing          share it with the other members of a group\n"
       "  spate consume orders -o @-1h -f '%p:%o %k=%v\\n'\n"
       "  spate consume -r '^orders' -e -f '%t %d %v\\n'\n"
       "  spate consume orders -o @-2h --until @-1h\n",

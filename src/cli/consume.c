@@ -9,6 +9,7 @@
 
 #include "cli/bounds.h"
 #include "cli/cli.h"
+#include "cli/consume_member.h"
 #include "cli/consume_print.h"
 #include "cli/output.h"
 #include "cli/patience.h"
@@ -34,6 +35,7 @@ struct consume {
     int64_t until_offset; /* of --until N */
     struct bounds bounds;
     struct consume_printer printer;
+    struct consume_member member;
 };
 
 /* ---- options --------------------------------------------------------------------------------- */
@@ -77,6 +79,10 @@ static int take_long_option(struct consume *consume, int option)
         consume->printer.meta_only = true;
         return 0;
     }
+    if (option_is(consume->cli, option, "no-commit")) {
+        consume->member.read_only = true;
+        return 0;
+    }
     return EXIT_USAGE;
 }
 
@@ -99,12 +105,34 @@ static int take_option(struct consume *consume, int option)
         return 0;
     case 'f':
         return take_format(consume, optarg);
+    case 'g':
+        consume->member.group = optarg;
+        return 0;
     case 'r':
         consume->regex = true;
         return 0;
     default:
         return take_long_option(consume, option);
     }
+}
+
+/* What goes together with -g. */
+static int take_group(struct consume *consume)
+{
+    const struct consume_member *member = &consume->member;
+
+    if (member->group == NULL) {
+        return member->read_only ? usage_error(consume->cli, "--no-commit goes with -g GROUP") : 0;
+    }
+    if (*member->group == '\0') {
+        return usage_error(consume->cli, "-g: the name of a consumer group");
+    }
+    if (consume->partitions != NULL || consume->bounds.set) {
+        return usage_error(
+            consume->cli,
+            "-g shares the partitions among its members: no -p, and --until end only");
+    }
+    return member_configure(&consume->member, consume->from);
 }
 
 static int take_options(struct consume *consume, int argc, char **argv)
@@ -126,6 +154,10 @@ static int take_options(struct consume *consume, int argc, char **argv)
         return usage_error(consume->cli, "-f says itself what is printed: no --meta-only");
     }
     printer->json = consume->cli->json;
+    int code = take_group(consume);
+    if (code != 0) {
+        return code;
+    }
     if (consume->from == NULL) {
         consume->from = consume->until_end || consume->bounds.set ? "start" : "end";
     }
@@ -337,8 +369,11 @@ static int drop_closed(struct consume *consume)
 
 static bool at_end(const struct consume *consume)
 {
-    return bounds_reached(&consume->bounds) ||
-           (consume->until_end && spate_consumer_at_end(consume->consumer) == 1);
+    if (!consume->until_end) {
+        return bounds_reached(&consume->bounds);
+    }
+    return consume->member.group != NULL ? member_at_end(&consume->member)
+                                         : spate_consumer_at_end(consume->consumer) == 1;
 }
 
 /* One record was read. True: it was printed. */
@@ -386,6 +421,9 @@ static int stream(struct consume *consume)
         if (count % END_CHECK_RECORDS == 0 && at_end(consume)) {
             break; /* more keeps coming, but what was there at first is read */
         }
+        if (consume->member.group != NULL) {
+            member_tick(&consume->member);
+        }
         int rv = spate_consumer_next(consume->consumer, wait_ms, &message);
         if (rv == 0) {
             left -= take(consume, &message) && left > 0 ? 1 : 0;
@@ -395,7 +433,7 @@ static int stream(struct consume *consume)
             code = consume->bounds.surplus ? drop_closed(consume) : 0;
         } else if (rv != SPATE_ERR_AGAIN) {
             out_flush();
-            return tell_failure(consume->cli, rv, NULL);
+            code = tell_failure(consume->cli, rv, NULL);
         } else if (at_end(consume)) {
             break;
         } else {
@@ -404,12 +442,18 @@ static int stream(struct consume *consume)
         }
     }
     out_flush();
+    if (consume->member.group != NULL) {
+        int ended = member_end(&consume->member);
+        code = code != 0 ? code : ended;
+    }
     return code != 0 ? code : interrupted() ? EXIT_INTERRUPTED : EXIT_OK;
 }
 
 int command_consume(struct cli *cli, int argc, char **argv)
 {
-    struct consume consume = { .cli = cli, .count_max = -1, .bounds = { .at_ms = -1 } };
+    struct consume consume = {
+        .cli = cli, .count_max = -1, .bounds = { .at_ms = -1 }, .member = { .cli = cli }
+    };
     int code = take_options(&consume, argc, argv);
 
     if (code == 0) {
@@ -423,7 +467,9 @@ int command_consume(struct cli *cli, int argc, char **argv)
         code = rv == 0 ? 0 : tell_failure(cli, rv, NULL);
     }
     if (code == 0) {
-        code = assign_all(&consume);
+        code = consume.member.group != NULL
+                   ? member_begin(&consume.member, consume.consumer, &consume.topics)
+                   : assign_all(&consume);
     }
     if (code == 0) {
         catch_interrupt();

@@ -250,6 +250,85 @@ class CliGroupsTest(unittest.TestCase):
         self.assertIn("members", errors)
         self.calls.call("group.leave", group="alive", member=member)
 
+    # ---- consume -g -----------------------------------------------------------------------------
+
+    def test_consume_reads_on_where_the_group_has_got_to(self):
+        """Exactly what was printed is committed: with -n, after ^C, and not with --no-commit."""
+        first, _ = self.run_spate(0, "consume", TOPIC, "-g", "reads-on", "-n", "7")
+        self.assertEqual(len(first.splitlines()), 7)
+        self.assertEqual(sum(self.committed("reads-on").values()), 7)
+        looked, _ = self.run_spate(0, "consume", TOPIC, "-g", "reads-on", "-e", "--no-commit")
+        self.assertEqual(sum(self.committed("reads-on").values()), 7)
+        reader = self.nodes.popen(
+            "consume", TOPIC, "-g", "reads-on", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        rest = [reader.stdout.readline().decode() for _ in range(2 * RECORDS - 7)]
+        reader.send_signal(signal.SIGINT)
+        more, errors = reader.communicate(timeout=10)
+        self.assertEqual((reader.returncode, more), (130, b""), errors)
+        self.assertEqual(sorted(looked.splitlines(True)), sorted(rest))
+        lines = [f"line {i}\n" for i in range(RECORDS)] * 2
+        self.assertEqual(sorted(first.splitlines(True) + rest), sorted(lines))
+        self.assertEqual(
+            self.committed("reads-on"), {(TOPIC, 0): RECORDS, (TOPIC, 1): RECORDS}
+        )
+        self.assertEqual(self.rows("consume", TOPIC, "-g", "reads-on", "-e"), [])
+
+    def test_consume_shares_with_other_members(self):
+        """Each record is read by one of two members, and one that leaves leaves nothing unread."""
+        self.nodes.spate("topic", "create", "shared", "-p", "4", "-r", "3")
+        readers = [
+            self.nodes.popen(
+                "consume", "shared", "-g", "sharers", "-v", "-f", "%p %v\\n",
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )
+            for _ in range(2)
+        ]
+        for reader in readers:  # both have two partitions
+            seen = set()
+            while len(seen) != 2:
+                word, place = reader.stderr.readline().decode().split()[-2:]
+                (seen.add if word == "assigned" else seen.discard)(place)
+        for partition in range(4):
+            self.nodes.spate("produce", "shared", "-p", str(partition), input=b"one\ntwo\n")
+        got = [[reader.stdout.readline().decode().split() for _ in range(4)] for reader in readers]
+        self.assertEqual(sorted(got[0] + got[1]), sorted(
+            [str(p), v] for p in range(4) for v in ("one", "two")
+        ))
+        readers[0].send_signal(signal.SIGTERM)
+        self.assertEqual(readers[0].wait(10), 130)
+        for partition in range(4):
+            self.nodes.spate("produce", "shared", "-p", str(partition), input=b"three\n")
+        rest = [readers[1].stdout.readline().decode().split() for _ in range(4)]
+        self.assertEqual(sorted(rest), [[str(p), "three"] for p in range(4)])
+        readers[1].send_signal(signal.SIGINT)
+        self.assertEqual(readers[1].wait(10), 130)
+        for reader in readers:
+            reader.stdout.close()
+            reader.stderr.close()
+
+    def test_consume_group_begins_where_it_is_told(self):
+        self.nodes.spate("topic", "create", "begins", "-p", "1", "-r", "3")
+        self.nodes.spate("produce", "begins", input=b"before\n")
+        reader = self.nodes.popen(
+            "consume", "begins", "-g", "late", "-o", "end", "-n", "1", "-v",
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        self.assertIn(b"assigned begins/0", reader.stderr.readline())
+        while self.calls.call("group.committed", group="late")["offsets"] == []:
+            self.nodes.spate("produce", "begins", input=b"after\n")
+            if reader.poll() is not None:
+                break
+        out, errors = reader.communicate(timeout=20)
+        self.assertEqual((reader.returncode, out), (0, b"after\n"), errors)
+
+    def test_consume_group_says_what_does_not_go_together(self):
+        for arguments in (("-p", "0"), ("--until", "5"), ("-o", "5"), ("-o", "@-1h")):
+            _, errors = self.run_spate(2, "consume", TOPIC, "-g", "none", *arguments)
+            self.assertIn("-g", errors)
+        self.run_spate(2, "consume", TOPIC, "--no-commit")
+        self.run_spate(2, "consume", TOPIC, "-g", "")
+
 
 if __name__ == "__main__":
     cluster.main()

@@ -1,0 +1,96 @@
+#include "cli/consume_member.h"
+
+#include <string.h>
+
+#include "cli/output.h"
+#include "cli/when.h"
+
+enum {
+    COMMIT_US = 1000000,
+    LAST_COMMIT_MS = 5000,
+};
+
+int member_configure(struct consume_member *member, const char *from)
+{
+    bool start = from == NULL || strcmp(from, "start") == 0 || strcmp(from, "beginning") == 0;
+
+    if (!start && strcmp(from, "end") != 0) {
+        return usage_error(member->cli,
+                           "-o %s: with -g start or end, for a group without committed offsets; "
+                           "spate group seek moves those of a group",
+                           from);
+    }
+    configure(member->cli, "group.id", member->group);
+    configure(member->cli, "commit.interval.ms", "0"); /* only what has left this program */
+    if (from != NULL) {
+        configure(member->cli, "offset.reset", start ? "start" : "end");
+    }
+    return 0;
+}
+
+/* Commits all that was printed. */
+static int commit(struct consume_member *member, int timeout_ms)
+{
+    out_flush();
+    return member->read_only ? 0 : spate_consumer_commit(member->consumer, NULL, timeout_ms);
+}
+
+static void on_event(void *arg, const struct spate_consumer_event *event)
+{
+    static const char *const names[] = { [SPATE_CONSUMER_ASSIGNED] = "assigned",
+                                         [SPATE_CONSUMER_REVOKED] = "revoked",
+                                         [SPATE_CONSUMER_LOST] = "lost" };
+    struct consume_member *member = arg;
+
+    for (size_t i = 0; i < event->count; i++) {
+        const struct spate_partition *place = &event->partitions[i];
+        if (event->kind == SPATE_CONSUMER_STALLED) {
+            tell("%s/%d is stalled: %s", place->topic, place->partition, event->text);
+        } else if (member->cli->verbose) {
+            tell("%s %s/%d", names[event->kind], place->topic, place->partition);
+        }
+    }
+    member->assigned = member->assigned || event->kind == SPATE_CONSUMER_ASSIGNED;
+    if (event->kind == SPATE_CONSUMER_REVOKED) {
+        (void)commit(member, LAST_COMMIT_MS); /* else the next owner reads a little twice */
+    }
+}
+
+int member_begin(struct consume_member *member,
+                 struct spate_consumer *consumer,
+                 const struct topic_list *topics)
+{
+    member->consumer = consumer;
+    member->due_us = clock_us() + COMMIT_US;
+    int rv = spate_consumer_on_event(consumer, on_event, member);
+    if (rv == 0) {
+        rv = spate_consumer_subscribe(consumer, (const char *const *)topics->names, topics->count);
+    }
+    return rv == 0 ? 0 : tell_failure(member->cli, rv, NULL);
+}
+
+void member_tick(struct consume_member *member)
+{
+    uint64_t now_us = clock_us();
+
+    if (now_us >= member->due_us) {
+        member->due_us = now_us + COMMIT_US;
+        (void)commit(member, 0); /* what fails is wanted again with the next one */
+    }
+}
+
+bool member_at_end(const struct consume_member *member)
+{
+    return member->assigned && spate_consumer_at_end(member->consumer) == 1;
+}
+
+int member_end(struct consume_member *member)
+{
+    int rv = commit(member, LAST_COMMIT_MS);
+    int left = spate_consumer_close(member->consumer, LAST_COMMIT_MS);
+
+    if (rv != 0) {
+        return tell_failure(member->cli, rv, "the last records were not committed");
+    }
+    return left == 0 ? 0 : tell_failure(member->cli, left, "the group was not left");
+}

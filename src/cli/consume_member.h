@@ -1,0 +1,38 @@
+/* consume -g: as a member of a consumer group, which shares the partitions among its members.
+ *
+ * What has been printed is committed every second, before a partition goes to another member, and
+ * at the end: never anything that still waits in the output buffer. */
+#ifndef SPATE_CLI_CONSUME_MEMBER_H
+#define SPATE_CLI_CONSUME_MEMBER_H
+
+#include "cli/topic_list.h"
+
+struct consume_member {
+    struct cli *cli;
+    struct spate_consumer *consumer;
+    const char *group; /* NULL: no member */
+    bool read_only;    /* commits nothing */
+    bool assigned;     /* partitions have been given to it once */
+    uint64_t due_us;   /* of the next commit */
+};
+
+/* Before the client connects: the group, and where it begins (`from`: start, end or NULL). 0, or
+ * the exit code of wrong usage. */
+int member_configure(struct consume_member *member, const char *from);
+
+/* Subscribes. 0, or the exit code of an error that has been told. */
+int member_begin(struct consume_member *member,
+                 struct spate_consumer *consumer,
+                 const struct topic_list *topics);
+
+/* Between records: commits if it is time. */
+void member_tick(struct consume_member *member);
+
+/* True when everything that it was given has been read to the end. */
+bool member_at_end(const struct consume_member *member);
+
+/* Commits what was printed and leaves the group. 0, or the exit code of an error that has been
+ * told. */
+int member_end(struct consume_member *member);
+
+#endif /* SPATE_CLI_CONSUME_MEMBER_H */
