@@ -74,7 +74,6 @@ static unsigned gather(const struct sp_group_call *call,
                        enum sp_group_part part,
                        struct sp_consumer_place *places)
 {
-    unsigned stray = 0;
     unsigned count = 0;
 
     for (unsigned i = 0; i < group->share_count; i++) {
@@ -87,11 +86,10 @@ static unsigned gather(const struct sp_group_call *call,
     }
     for (unsigned i = 0; part == SP_GROUP_REVOKED && i < call->owned.count; i++) {
         if (is_stray(group, member, &call->owned.places[i])) {
-            stray += 1;
             places[count++] = call->owned.places[i];
         }
     }
-    if (stray > 0) {
+    if (part == SP_GROUP_REVOKED) { /* the shares were in order */
         sp_group_places_sort(places, count);
     }
     return count;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "spate/error.h"
 
 #define INSTANT_EVENTS_MAX 20000 /* more events than this at one instant: a timer runs wild */
@@ -74,6 +75,7 @@ struct world *world_new(const struct world_options *options)
     struct world *world = calloc(1, sizeof *world);
     mask configuration = 0;
 
+    world->live_before = sp_mem_live_count();
     world->now_ms = 1000;
     world->random = options->seed * 0x9E3779B97F4A7C15ULL + 1;
     for (int i = 0; i < 8; i++) {
@@ -114,6 +116,12 @@ void world_free(struct world *world)
     }
     free(world->letters);
     check_deinit(world);
+    if (sp_mem_live_count() != world->live_before) {
+        (void)fprintf(stderr,
+                      "%lld allocations are left of a world that is gone\n",
+                      (long long)(sp_mem_live_count() - world->live_before));
+        abort();
+    }
     free(world);
 }
 

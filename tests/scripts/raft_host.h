@@ -139,6 +139,7 @@ enum observed {
 };
 
 struct world {
+    uint64_t live_before; /* allocations, see base/mem.h */
     uint64_t now_ms;
     uint64_t random;
     unsigned node_count;

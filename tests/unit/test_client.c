@@ -41,9 +41,9 @@ static void test_config_servers_are_normalised(void **state)
         { "a:1, b ,10.0.0.1:65535", "a:1,b:7700,10.0.0.1:65535" },
         { "[::1]:7800,[::2]", "[::1]:7800,[::2]:7700" },
     };
-    static const char *const bad[] = { "",        ",",      "a,",   "a:",   "a:0",
-                                       "a:65536", ":770",   "a:b",  "a b",  "[::1",
-                                       "::1",     "[::1]x", "a:1:", "a,,b", "[::1]:x" };
+    static const char *const bad[] = { "",         ",",    "a,",   "a:",     "a:0",  "a:65536",
+                                       "a:000080", ":770", "a:b",  "a b",    "[::1", "::1",
+                                       "[::1]x",   "a:1:", "a,,b", "[::1]:x" };
     struct spate_config *config = spate_config_new();
 
     (void)state;
