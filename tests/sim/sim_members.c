@@ -204,6 +204,8 @@ static bool step(struct member *member)
             mark_processed(member->place, member->offset);
             member->holds = false;
             commit(member);
+        } else if (sim_one_in(&member->own->rand, 10)) { /* works on the record in hand */
+            (void)spate_poll(member->client, (int)sim_between(&member->own->rand, 0, 40));
         }
         return true;
     }
