@@ -19,6 +19,7 @@ import unittest
 
 import cluster
 import rpc
+from members import Member
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "outside")
 BUILD = os.path.join(os.environ.get("SPATE_BUILD", "."), "outside-clients")
@@ -322,6 +323,58 @@ class OutsideGroupTest(unittest.TestCase):
         self.assertEqual(len(self.sent), RECORDS)
         self.assertEqual(self.calls.call("group.describe", group=group)["members"], [])
         self.check_read(readers, self.ends())
+
+    def feed(self):
+        """A record more in each partition."""
+        record = {"k": b"key-0", "v": b"value-0", "h": {"by": b"test"}}
+        for number in range(PARTITIONS):
+            self.calls.call("produce", topic=TOPIC, partition=number, records=[record])
+
+    def read_all(self, reader):
+        """Waits until all is read and committed; each record must have been printed once."""
+        ends = self.ends()
+        everything = [(number, offset) for number in ends for offset in range(ends[number])]
+
+        def read():
+            lines = [line.split() for line in reader.lines if line.startswith("read ")]
+            return sorted((int(line[1]), int(line[2])) for line in lines)
+
+        def done():
+            return self.committed(reader.group) == ends and len(read()) >= len(everything)
+
+        cluster.wait_for("all is committed", done, 10)
+        self.assertEqual(read(), everything)
+
+    def check_gives_up(self, reader):
+        """Half of its partitions go to another member, and come back unread."""
+        other = Member(reader.servers, reader.group, [TOPIC])
+        self.addCleanup(other.close)
+        cluster.wait_for("a half", lambda: other.beat() and len(other.owned) == PARTITIONS // 2, 5)
+        rest = set(range(PARTITIONS)) - {number for _, number in other.owned}
+        owns = " ".join(["owns", *map(str, sorted(rest))])
+        cluster.wait_for(owns, lambda: [one for one in reader.lines if "owns" in one][-1] == owns)
+        self.feed()
+        other.leave()
+        self.read_all(reader)
+
+    def test_outside_clients_give_up_and_join_again(self):
+        servers = [node.address for node in self.nodes.nodes]
+        for name in self.commands:
+            with self.subTest(name):
+                group = f"alone-{name}"
+                # One server alone: the others are those that NOT_LEADER names.
+                reader = self.start(name, servers[0], "consume", TOPIC, group)
+                reader.servers, reader.group = servers, group
+                self.feed()
+                self.read_all(reader)
+                self.check_gives_up(reader)
+                member = self.calls.call("group.describe", group=group)["members"][0]["member"]
+                self.calls.call("group.leave", group=group, member=member)
+                self.feed()  # it is told that it is unknown, and comes back
+                self.read_all(reader)
+                reader.process.terminate()
+                reader.wait(20)
+                self.assertEqual(reader.lines[-1], "left")
 
 
 if __name__ == "__main__":
