@@ -9,7 +9,8 @@ readonly packages_build="gcc|gcc libc6-dev ar|binutils cmake|cmake ninja|ninja-b
 pkg-config|pkg-config libuv1-dev liblz4-dev libmsgpack-dev libyaml-dev libjansson-dev uthash-dev"
 readonly packages_tests="libcmocka-dev clang|clang libclang-rt-14-dev clang-format|clang-format
 libisal-dev /usr/bin/python3|python3 python3-msgpack nm|binutils node|nodejs npm|npm go|golang-go
-golang-github-ugorji-go-codec-dev g++|g++ groff|groff-base valgrind|valgrind"
+golang-github-ugorji-go-codec-dev python3-pynvim ruby-msgpack g++|g++
+groff|groff-base valgrind|valgrind"
 
 say() {
     printf '%s\n' "$*"

@@ -34,6 +34,11 @@ _libc = ctypes.CDLL(None)
 _reserved = []  # sockets that hold the names of ports until this process ends
 
 
+def die_with_parent():
+    """For `preexec_fn`: a program dies with the test that started it."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def missing(what):
     """A tool is not there: that is a skip by hand, and a failure where nothing may be skipped."""
     if os.environ.get("CI") == "true":
@@ -110,7 +115,7 @@ class Node:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=lambda: _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
+                preexec_fn=die_with_parent,
                 env={**os.environ, **self.environment},
                 **options,
             )
@@ -263,7 +268,7 @@ class Cluster:
         return subprocess.Popen(
             [SPATE, *arguments],
             env=self.environment(),
-            preexec_fn=lambda: _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
+            preexec_fn=die_with_parent,
             **options,
         )
 

@@ -8,11 +8,13 @@ The document holds fenced blocks that say what they are:
     ```hex batch         the RecordBatch of the examples
     ```python example    a program, followed by   ```text output   what it prints (`...`: anything)
     ```python program    likewise
+    ```python service    likewise, but it runs until SIGTERM
 """
 
 import ast
 import os
 import re
+import signal
 import subprocess
 import sys
 import unittest
@@ -25,6 +27,7 @@ import rpc
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 DOCUMENT = os.path.join(ROOT, "docs", "protocol.md")
 FENCE = re.compile(r"^```(\w+) (\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CLIENT = re.compile(r"^\|.*\]\((\.\./tests/[\w/.-]+)\) \| (\d+) \|$", re.MULTILINE)
 METHODS = re.compile(r'X\([A-Z_]+, "([a-z.]+)"\)')
 
 
@@ -40,6 +43,7 @@ def unhex(text):
 class Section:
     def __init__(self, title, body):
         self.title = title
+        self.body = body
         self.blocks = [match.groups() for match in FENCE.finditer(body)]
 
     def of(self, language, kind):
@@ -50,11 +54,11 @@ class Section:
         assert len(literals) == len(bytes_), f"{self.title}: literals and bytes of {kind}"
         return [(ast.literal_eval(text), unhex(data)) for text, data in zip(literals, bytes_)]
 
-    def programs(self):
+    def programs(self, kinds=("example", "program")):
         """(program, what it prints)"""
         found = []
         for (language, kind, text), following in zip(self.blocks, self.blocks[1:]):
-            if language == "python" and kind in ("example", "program"):
+            if language == "python" and kind in kinds:
                 assert following[:2] == ("text", "output"), f"{self.title}: no output"
                 found.append((text, following[2]))
         return found
@@ -115,6 +119,14 @@ class BytesTest(unittest.TestCase):
                     self.assertEqual(msgpack.unpackb(data, raw=False), literal, section.title)
                     count += 1
         self.assertGreater(count, 28)
+
+    def test_protocol_doc_table_of_clients_is_right(self):
+        section = next(one for one in sections() if one.title == "Clients in other languages")
+        rows = CLIENT.findall(section.body)
+        self.assertGreaterEqual(len(rows), 4)
+        for path, lines in rows:
+            text = read(os.path.normpath(os.path.join(ROOT, "docs", path)))
+            self.assertEqual(len(text.splitlines()), int(lines), path)
 
     def test_protocol_doc_batch_is_a_sound_batch(self):
         texts = [text for section in sections() for text in section.of("hex", "batch")]
@@ -200,6 +212,88 @@ class LiveTest(unittest.TestCase):
                     self.run_program(section.title, program, expected, nodes.nodes[0].client_port)
                     ran += 1
             self.assertGreater(ran, 13)
+
+    def start_service(self, port):
+        """The group consumer. Its output comes line by line, and it dies with the test."""
+        (program, expected), *others = [
+            pair for section in sections() for pair in section.programs(("service",))
+        ]
+        self.assertEqual(others, [])
+        self.assertIn("7700", program)
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-c", program.replace("7700", str(port))],
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=cluster.die_with_parent,
+        )
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process, expected
+
+    def stop_service(self, process):
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.communicate(timeout=20)[0], "", "nothing is left to print")
+        self.assertEqual(process.returncode, 0)
+
+    def test_protocol_doc_group_consumer_shares_gives_up_and_comes_back(self):
+        with cluster.Cluster(1) as nodes, rpc.Client(nodes.nodes[0].address) as client:
+            port = nodes.nodes[0].client_port
+            self.fresh(client, with_topic=True)
+            first, expected = self.start_service(port)
+            self.assertEqual(first.stdout.readline(), expected)
+            self.stop_service(first)
+            self.assertEqual(client.call("group.describe", group="billing")["members"], [])
+
+            client.call("topic.delete", name="orders")
+            client.call("group.delete", group="billing")
+            client.call("topic.create", name="orders", partitions=2)
+            nodes.wait_healthy()
+            first, second = self.start_service(port)[0], None
+            self.owners(client, 1)
+            self.feed(client, 2, b"a")
+            read = [first.stdout.readline(), first.stdout.readline()]
+            self.assertEqual(sorted(read), ["orders 0 0 b'a'\n", "orders 1 0 b'a'\n"])
+
+            second = self.start_service(port)[0]
+            owners = self.owners(client, 2)
+            self.feed(client, 2, b"b")
+            read = [first.stdout.readline(), second.stdout.readline()]
+            self.assertEqual(sorted(read), ["orders 0 1 b'b'\n", "orders 1 1 b'b'\n"])
+
+            for member in owners:  # unknown now, so each joins again
+                client.call("group.leave", group="billing", member=member)
+            cluster.wait_for("new members", lambda: not owners & self.owners(client, 2))
+            self.feed(client, 2, b"c")
+            read = [first.stdout.readline(), second.stdout.readline()]
+            self.assertEqual(sorted(read), ["orders 0 2 b'c'\n", "orders 1 2 b'c'\n"])
+
+            self.stop_service(first)
+            self.owners(client, 1)
+            self.feed(client, 2, b"d")
+            read = [second.stdout.readline(), second.stdout.readline()]
+            self.assertEqual(sorted(read), ["orders 0 3 b'd'\n", "orders 1 3 b'd'\n"])
+            self.stop_service(second)
+
+    def feed(self, client, partitions, value):
+        for number in range(partitions):
+            where = {"topic": "orders", "partition": number}
+            client.call("produce", **where, records=[{"v": value}])
+
+    def owners(self, client, count):
+        """The members, once so many own the partitions."""
+
+        def settled():
+            try:
+                group = client.call("group.describe", group="billing")
+            except rpc.Refused:
+                return None
+            owners = {part["owner"] for part in group["partitions"]}
+            members = {member["member"] for member in group["members"] if member["owned"]}
+            stable = group["state"] == "stable" and owners == members
+            return owners if stable and len(owners) == count else None
+
+        return cluster.wait_for(f"{count} owners", settled)
 
     def run_program(self, title, program, expected, port):
         self.assertIn("7700", program)
