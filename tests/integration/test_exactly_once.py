@@ -1,0 +1,339 @@
+#!/usr/bin/env python3
+"""Exactly once, as a user would put it to the test: four producers, a consumer group of three, and
+three nodes that are killed one after the other, again and again, as are the members.
+
+    4 x once_producer -> 12 partitions, 3 replicas -> 3 x once_member -> a file for each life
+          `acks`               SIGKILL                  SIGKILL, SIGTERM
+
+Afterwards everything is read back by `spate consume` and compared with what producers were told,
+what members have processed, and what was seen of committed offsets meanwhile (once.py).
+
+SPATE_ONCE_RECORDS: how many records, 1,000,000 when it is not set; more take longer in proportion.
+"""
+
+import collections
+import json
+import os
+import struct
+import subprocess
+import threading
+import time
+import unittest
+
+import cluster
+import once
+import rpc
+
+PRODUCER = os.environ.get("SPATE_ONCE_PRODUCER", "")
+MEMBER = os.environ.get("SPATE_ONCE_MEMBER", "")
+TOPIC, GROUP, PARTITIONS = "once", "once", 12
+PRODUCERS = 4
+COUNT = max(int(os.environ.get("SPATE_ONCE_RECORDS", "1000000")) // PRODUCERS, 1000)
+TOTAL = COUNT * PRODUCERS
+SCALE = max(TOTAL / 1000000, 1.0)
+PRODUCE_SECONDS = 30 * SCALE  # the producers are held back to this
+RUN_SECONDS_MAX = 150 * SCALE
+NODE_KILLS_MIN = 6  # two rounds
+MEMBER_KILLS_MIN = 6
+CLOSE_EVERY = 4  # of so many members that end, one does in order
+STEP = TOTAL // 40  # records between one kill of a member and the next
+SESSION_MS = 5000
+QUESTION_SECONDS = 0.02  # between two questions for the committed offsets
+MEMBERS = [("one", "auto"), ("two", "hand"), ("-", "both")]  # group.instance and who commits
+
+
+def size_of(path):
+    try:
+        return os.path.getsize(path)
+    except FileNotFoundError:
+        return 0
+
+
+def content_of(path):
+    try:
+        with open(path, "rb") as handle:
+            return handle.read()
+    except FileNotFoundError:
+        return b""
+
+
+def start(*arguments, **options):
+    """Of the thread that lives longest: the process dies with the thread that started it."""
+    return subprocess.Popen(
+        arguments,
+        preexec_fn=lambda: cluster._libc.prctl(cluster.PR_SET_PDEATHSIG, 9),
+        **options,
+    )
+
+
+class Producer:
+    def __init__(self, nodes, number):
+        self.number = number
+        self.acks = os.path.join(nodes.directory, f"acks-{number}")
+        arguments = [nodes.servers, TOPIC, str(number), str(COUNT), self.acks]
+        self.process = start(PRODUCER, *arguments, stdin=subprocess.PIPE, bufsize=0)
+
+    def allow(self, count):
+        self.process.stdin.write(struct.pack("=Q", count))
+
+    @property
+    def told(self):
+        return size_of(self.acks) // once.ACK.size
+
+
+class Member:
+    """A place in the group, with one process after the other."""
+
+    def __init__(self, nodes, number):
+        self.nodes = nodes
+        self.number = number
+        self.lives = []  # (path of its rows, killed_ns)
+        self.past = 0  # rows of those before this one
+        self.begin()
+
+    def begin(self):
+        self.path = os.path.join(self.nodes.directory, f"rows-{self.number}-{len(self.lives)}")
+        instance, commits = MEMBERS[self.number]
+        self.process = start(
+            MEMBER, self.nodes.servers, TOPIC, GROUP, instance, commits, str(SESSION_MS), self.path
+        )
+
+    @property
+    def rows(self):
+        return size_of(self.path) // once.ROW.size
+
+    def end(self, killed_ns=None):
+        code = self.process.wait()
+        self.past += self.rows
+        self.lives.append((self.path, killed_ns))
+        return code
+
+    def kill(self):
+        killed_ns = time.monotonic_ns()
+        self.process.kill()
+        self.end(killed_ns)
+
+
+class Run:
+    """The cluster, its users, and what happens to them. Each `..._again` is a task: a generator
+    that yields while it waits, and is called again and again by `work`."""
+
+    def __init__(self, nodes):
+        self.nodes = nodes
+        self.report = once.Report()
+        self.watch = once.Watch(self.report)
+        self.producers = [Producer(nodes, number) for number in range(PRODUCERS)]
+        self.members = [Member(nodes, number) for number in range(len(MEMBERS))]
+        self.started = time.monotonic()
+        self.events = collections.Counter()
+        self.describing = None
+        self.ended = threading.Event()
+        self.questions = threading.Thread(target=self.ask_again)
+
+    def close(self):
+        self.ended.set()
+        processes = [user.process for user in self.producers + self.members]
+        for process in [*processes, *([self.describing] if self.describing else [])]:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        self.questions.join()
+
+    # ---- how far it is --------------------------------------------------------------------------
+
+    @property
+    def told(self):
+        return sum(producer.told for producer in self.producers)
+
+    @property
+    def allowed(self):
+        """What the producers may have written by now: the last of it when the kills are done."""
+        share = (time.monotonic() - self.started) / PRODUCE_SECONDS
+        if self.events["node kills"] < NODE_KILLS_MIN or self.killed < MEMBER_KILLS_MIN:
+            share = min(share, 0.95)
+        return int(COUNT * min(share, 1.0))
+
+    @property
+    def killed(self):
+        return self.events["member kills"]
+
+    @property
+    def in_flight(self):
+        told = self.told
+        return 0 < told < min(self.allowed * PRODUCERS, TOTAL)
+
+    @property
+    def rows(self):
+        return sum(member.past + member.rows for member in self.members)
+
+    # ---- tasks ----------------------------------------------------------------------------------
+
+    def until(self, what, condition, seconds=30.0):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {seconds} s: {what}")
+            yield
+
+    def kill_nodes_again(self):
+        while True:
+            for node in self.nodes.nodes:
+                before = self.told + TOTAL // 500
+                yield from self.until("records after a kill", lambda: self.told >= before)
+                yield from self.until("records in flight", lambda: self.in_flight)
+                before = self.told
+                node.kill()
+                node.start()
+                yield from self.until("health after a kill", self.nodes.is_healthy)
+                yield from self.until("records after a kill", lambda: self.told > before)
+                self.events["node kills"] += 1
+
+    def end_members_again(self):
+        for turn in range(10000):
+            member = self.members[turn % len(self.members)]
+            before = self.rows + STEP
+            yield from self.until("progress of the group", lambda: self.rows >= before)
+            yield from self.until("a record for the member", lambda: member.rows > 0)
+            if turn % CLOSE_EVERY == CLOSE_EVERY - 2:
+                member.process.terminate()
+                yield from self.until("its end", lambda: member.process.poll() is not None)
+                assert member.end() == 0, f"member {member.number} did not end in order"
+                self.events["member closes"] += 1
+            else:
+                member.kill()
+                self.events["member kills"] += 1
+            member.begin()
+
+    def describe_again(self):
+        """Looks at the committed offsets as a user does."""
+        while True:
+            known = self.watch.question()
+            self.describing = self.nodes.popen(
+                "group", "describe", GROUP, "--json",
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            )
+            yield from self.until("a description", lambda: self.describing.poll() is not None)
+            output = self.describing.stdout.read()
+            self.describing.stdout.close()
+            if self.describing.returncode == 0:
+                rows = json.loads(output)["partitions"]
+                self.watch.answer(known, {row["partition"]: row["committed"] for row in rows})
+                self.events["descriptions"] += 1
+            then = time.monotonic() + 25 * QUESTION_SECONDS
+            yield from self.until("a pause", lambda: time.monotonic() >= then)
+
+    def ask_again(self):
+        """A thread: asks for the committed offsets all the time."""
+        calls = rpc.Leaders([node.address for node in self.nodes.nodes])
+        while not self.ended.wait(QUESTION_SECONDS):
+            known = self.watch.question()
+            try:
+                self.watch.answer(known, self.committed(calls))
+            except AssertionError:
+                self.events["unanswered questions"] += 1
+        calls.close()
+
+    @staticmethod
+    def committed(calls):
+        offsets = calls.call("group.committed", group=GROUP)["offsets"]
+        return {row["partition"]: row["offset"] for row in offsets}
+
+    def work(self):
+        """Production under fire."""
+        tasks = [self.kill_nodes_again(), self.end_members_again(), self.describe_again()]
+        self.questions.start()
+        while any(producer.process.poll() is None for producer in self.producers):
+            assert time.monotonic() < self.started + RUN_SECONDS_MAX, f"{self.told} records told"
+            for producer in self.producers:
+                if producer.process.poll() is None and producer.told < COUNT:
+                    producer.allow(self.allowed)
+            for member in self.members:
+                assert member.process.poll() in (None, 0), f"member {member.number} has ended"
+            for task in tasks:
+                next(task)
+            time.sleep(0.01)
+        self.seconds_of_production = time.monotonic() - self.started
+
+
+@unittest.skipUnless(PRODUCER and MEMBER, "needs SPATE_ONCE_PRODUCER and SPATE_ONCE_MEMBER")
+class ExactlyOnceTest(unittest.TestCase):
+    maxDiff = None
+
+    def read_back(self, run):
+        """By a reader that has nothing to do with the group."""
+        arguments = ["consume", TOPIC, "-o", "start", "-e", "-f", "%p %o %k %v\\n"]
+        reader = run.nodes.popen(*arguments, stdout=subprocess.PIPE, text=True)
+        log = once.read_log(reader.stdout, run.report)
+        reader.stdout.close()
+        self.assertEqual(reader.wait(), 0, "spate consume")
+        return log
+
+    def end_members(self, run, ends):
+        """When all is processed and committed the members end in order, and nothing changes."""
+        cluster.wait_for("all is committed", lambda: run.watch.highest == ends, 60)
+        for member in run.members:
+            member.process.terminate()
+        for member in run.members:
+            self.assertEqual(member.end(), 0, f"member {member.number} ends in order")
+        calls = rpc.Leaders([node.address for node in run.nodes.nodes])
+        known = run.watch.question()
+        committed = run.committed(calls)
+        calls.close()
+        run.watch.answer(known, committed)
+        self.assertEqual(committed, ends, "committed offsets at the end")
+
+    def check_log(self, run, log):
+        seen = once.check_log(log, range(PRODUCERS), COUNT, run.report)
+        acknowledged = sum(
+            once.check_acks(
+                producer.number, content_of(producer.acks), log, seen[producer.number], run.report
+            )
+            for producer in run.producers
+        )
+        self.assertEqual((acknowledged, run.report.texts), (TOTAL, []), "acknowledged and stored")
+
+    def check_group(self, run, log):
+        lives = [
+            once.Life(f"life {turn} of member {member.number}", content_of(path), killed_ns)
+            for member in run.members
+            for turn, (path, killed_ns) in enumerate(member.lives)
+        ]
+        again, processed = once.check_lives(lives, log, run.report)
+        once.check_watch(run.watch, processed, run.report)
+        return again
+
+    def test_exactly_once_while_nodes_and_members_are_killed(self):
+        started = time.monotonic()
+        with cluster.Cluster(3) as nodes:
+            nodes.spate("topic", "create", TOPIC, "-p", str(PARTITIONS), "-r", "3")
+            nodes.wait_healthy()
+            run = Run(nodes)
+            self.addCleanup(run.close)
+            run.work()
+            self.assertEqual([producer.process.wait() for producer in run.producers], [0] * 4)
+            log = self.read_back(run)
+            self.end_members(run, {partition: len(rows) for partition, rows in log.items()})
+            run.close()
+            self.check_log(run, log)
+            again = self.check_group(run, log)
+            kills, count = run.events, run.report.count
+            print(
+                f"\n{TOTAL} records, {kills['node kills']} kills of nodes, "
+                f"{kills['member kills']} kills of members: lost {count('lost')}, "
+                f"duplicated {count('duplicated')}, read again {again}, "
+                f"offsets back {count('back')}, {time.monotonic() - started:.0f} s"
+            )
+            print(
+                f"{run.seconds_of_production:.0f} s of production, {kills['member closes']} members "
+                f"closed, {run.watch.answers} looks at the committed offsets, of these "
+                f"{kills['descriptions']} descriptions; {kills['unanswered questions']} unanswered"
+            )
+            self.assertEqual(run.report.counts, {}, "\n".join(run.report.texts))
+            self.assertGreaterEqual(kills["node kills"], NODE_KILLS_MIN)
+            self.assertGreaterEqual(kills["member kills"], MEMBER_KILLS_MIN)
+            self.assertGreaterEqual(kills["member closes"], 1)
+            self.assertGreaterEqual(kills["descriptions"], 1)
+
+
+if __name__ == "__main__":
+    cluster.main()
