@@ -96,12 +96,14 @@ static void read_batch(void)
     struct spate_message messages[BATCH_MAX];
     int count = spate_consumer_batch(all.consumer, WAIT_MS, messages, BATCH_MAX);
 
+    bool commits = all.by_hand && count > 0 && ++all.batches % COMMIT_EVERY == 0;
     for (int i = 0; i < count; i++) {
         process(&messages[i]);
+        if (commits && i == (all.waits ? count - 1 : count / 2)) {
+            commit(&messages[i]); /* those behind it are not processed yet */
+        }
     }
-    if (count > 0 && all.by_hand && ++all.batches % COMMIT_EVERY == 0) {
-        commit(&messages[count - 1]);
-    } else if (count == SPATE_ERR_AGAIN && all.by_hand) {
+    if (count == SPATE_ERR_AGAIN && all.by_hand) {
         commit(NULL);
     } else if (count < 0 && count != SPATE_ERR_AGAIN) {
         fail("read", count);

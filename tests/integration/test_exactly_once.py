@@ -324,8 +324,8 @@ class ExactlyOnceTest(unittest.TestCase):
                 f"offsets back {count('back')}, {time.monotonic() - started:.0f} s"
             )
             print(
-                f"{run.seconds_of_production:.0f} s of production, {kills['member closes']} members "
-                f"closed, {run.watch.answers} looks at the committed offsets, of these "
+                f"{run.seconds_of_production:.0f} s of production, {kills['member closes']} "
+                f"members closed, {run.watch.answers} looks at the committed offsets, of these "
                 f"{kills['descriptions']} descriptions; {kills['unanswered questions']} unanswered"
             )
             self.assertEqual(run.report.counts, {}, "\n".join(run.report.texts))
