@@ -132,6 +132,8 @@ class Run:
 
     def close(self):
         self.ended.set()
+        for producer in self.producers:
+            producer.process.stdin.close()
         processes = [user.process for user in self.producers + self.members]
         for process in [*processes, *([self.describing] if self.describing else [])]:
             if process.poll() is None:
@@ -253,6 +255,144 @@ class Run:
                 next(task)
             time.sleep(0.01)
         self.seconds_of_production = time.monotonic() - self.started
+
+
+class CheckerTest(unittest.TestCase):
+    """A small run that is right, and each way in which it could be wrong."""
+
+    COUNT, PARTITIONS = 40, 3
+
+    def setUp(self):
+        self.report = once.Report()
+        self.log = {partition: [] for partition in range(self.PARTITIONS)}
+        self.acks = {producer: [] for producer in range(2)}
+        self.lives = [once.Life("A", [], 1500), once.Life("B", [])]
+        for sequence in range(self.COUNT):
+            for producer in range(2):
+                self.write(producer, sequence)
+        self.watch = once.Watch(self.report)
+
+    def write(self, producer, sequence):
+        """Everything about a record: 20 of a partition are processed by A, all others by B."""
+        partition = sequence % self.PARTITIONS
+        offset = len(self.log[partition])
+        self.log[partition].append((producer, sequence))
+        self.acks[producer].append([sequence, 0, offset, partition, 0])
+        life = self.lives[offset >= 20]
+        time_ns = (1000 if offset < 20 else 2000) + offset
+        life.content.append([time_ns, offset, partition, producer, sequence, 0])
+
+    def check(self):
+        lines = [
+            f"{partition} {offset} {once.key_of(*row)} {once.value_of(*row)}\n"
+            for partition, rows in self.log.items()
+            for offset, row in enumerate(rows)
+        ]
+        return self.check_lines(lines)
+
+    def check_lines(self, lines):
+        log = once.read_log(lines, self.report)
+        seen = once.check_log(log, range(2), self.COUNT, self.report)
+        for producer, rows in self.acks.items():
+            content = b"".join(once.ACK.pack(*row) for row in rows)
+            once.check_acks(producer, content, log, seen[producer], self.report)
+        lives = [
+            once.Life(life.label, b"".join(once.ROW.pack(*row) for row in life.content),
+                      life.killed_ns)
+            for life in self.lives
+        ]
+        again, processed = once.check_lives(lives, log, self.report)
+        once.check_watch(self.watch, processed, self.report)
+        return again
+
+    def wrong(self, *kinds):
+        again = self.check()
+        self.assertEqual(sorted(self.report.counts), sorted(kinds), self.report.texts)
+        return again
+
+    def test_checker_finds_nothing_in_a_run_that_is_right(self):
+        self.watch.answer(self.watch.question(), {0: 0, 1: 20}, 1019)
+        self.watch.answer(self.watch.question(), {0: 20, 1: 20}, 1500)
+        self.watch.answer(self.watch.question(), {0: 28, 1: 26, 2: 26}, 2027)
+        self.assertEqual(self.wrong(), 0)
+
+    def test_checker_finds_a_record_twice_in_the_log(self):
+        self.log[1].append(self.log[1][3])
+        self.wrong("duplicated", "unprocessed")
+
+    def test_checker_finds_a_lost_record(self):
+        self.log[0].pop()
+        self.wrong("lost", "delivered wrongly")
+
+    def test_checker_finds_records_in_the_wrong_order(self):
+        rows = self.log[2]
+        rows[4], rows[6] = rows[6], rows[4]  # of the same producer
+        self.wrong("disordered", "acknowledged elsewhere", "delivered wrongly", "unprocessed")
+
+    def test_checker_finds_other_bytes(self):
+        lines = [
+            f"0 0 {once.key_of(0, 0)} {once.value_of(0, 0)[:-1]}x",
+            f"0 2 {once.key_of(0, 2)} {once.value_of(0, 1)}",
+        ]
+        self.acks, self.lives, self.COUNT = {}, [], 2
+        self.check_lines(lines)
+        self.assertEqual(self.report.count("altered"), 2)
+        self.assertEqual(self.report.count("gap"), 1)
+
+    def test_checker_finds_a_key_in_two_partitions(self):
+        self.COUNT = once.KEYS + 1
+        self.log[1].append((0, once.KEYS))  # its key is that of record 0, in partition 0
+        self.check()
+        self.assertEqual(self.report.count("scattered"), 1)
+
+    def test_checker_finds_wrong_acknowledgements(self):
+        self.acks[0][5][2] += 1
+        self.acks[0][6][1] = -5
+        self.acks[1].append(self.acks[1][7])
+        del self.acks[1][8]
+        kinds = ("acknowledged elsewhere", "failed", "acknowledged twice", "never reported")
+        self.wrong(*kinds)
+
+    def test_checker_finds_a_record_that_nobody_processed(self):
+        del self.lives[0].content[9]
+        self.wrong("unprocessed")
+
+    def test_checker_allows_reading_again_after_a_death_alone(self):
+        row = list(self.lives[0].content[9])
+        row[0] = 1600
+        self.lives[1].content.append(row)
+        self.assertEqual(self.wrong(), 1)
+        self.lives[0].killed_ns = 1700  # it was alive yet
+        self.wrong("again without a death")
+
+    def test_checker_finds_reading_again_by_those_who_live(self):
+        row = list(self.lives[1].content[9])
+        for life, time_ns in ((0, 1400), (1, 3000)):  # B before A; B once more
+            with self.subTest(life=life):
+                self.setUp()
+                row[0] = time_ns
+                self.lives[life].content.append(list(row))
+                if life == 0:
+                    self.lives[0].killed_ns, self.lives[1].content[9][0] = 1500, 1300
+                self.wrong("again without a death")
+
+    def test_checker_finds_commits_that_run_ahead(self):
+        self.watch.answer({}, {0: 20}, 1018)  # the last of them was processed at 1019
+        self.wrong("committed ahead")
+
+    def test_checker_finds_commits_of_what_nobody_processed(self):
+        self.watch.answer({}, {0: 29}, 9000)
+        self.wrong("committed ahead")
+
+    def test_checker_finds_offsets_that_go_back(self):
+        self.watch.answer(self.watch.question(), {0: 10}, 1500)
+        old = self.watch.question()
+        self.watch.answer(self.watch.question(), {0: 12}, 1500)
+        self.watch.answer(old, {0: 11}, 1500)  # asked before 12 was known
+        self.assertEqual(self.report.counts, {})
+        self.watch.answer(self.watch.question(), {0: 11}, 1500)
+        self.watch.answer(self.watch.question(), {}, 1500)
+        self.assertEqual(self.report.counts, {"back": 2})
 
 
 @unittest.skipUnless(PRODUCER and MEMBER, "needs SPATE_ONCE_PRODUCER and SPATE_ONCE_MEMBER")
