@@ -264,6 +264,26 @@ int sp_commits_wait(struct spate_consumer *consumer, uint64_t deadline_ms)
     return rv == 0 ? 0 : sp_client_fail(consumer->client, rv, "%s", commits->text);
 }
 
+static bool is_of(const struct spate_message *message,
+                  const struct sp_consumer_partition *partition)
+{
+    return message->topic != NULL && partition->index == (uint32_t)message->partition &&
+           strcmp(partition->topic->name, message->topic) == 0;
+}
+
+/* A commit says that the user is done with the records in hand: with all of them, or up to and with
+ * `message`. Those behind it, or of another partition, are in work: the clock must leave them. */
+static void note_processed(struct sp_consumer_partition *delivered,
+                           const struct spate_message *message)
+{
+    if (delivered == NULL || (message != NULL && !is_of(message, delivered))) {
+        return;
+    }
+    int64_t end = message == NULL ? delivered->position : message->offset + 1;
+    end = end < delivered->position ? end : delivered->position;
+    delivered->processed = end > delivered->processed ? end : delivered->processed;
+}
+
 int spate_consumer_commit(struct spate_consumer *consumer,
                           const struct spate_message *message,
                           int timeout_ms)
@@ -277,9 +297,7 @@ int spate_consumer_commit(struct spate_consumer *consumer,
     if (client->config.group_id[0] == '\0') {
         return sp_client_fail(client, SPATE_ERR_INVALID, "a commit needs group.id");
     }
-    if (consumer->delivered != NULL) {
-        consumer->delivered->processed = consumer->delivered->position;
-    }
+    note_processed(consumer->delivered, message);
     for (uint32_t i = 0; i < consumer->partition_count; i++) {
         struct sp_consumer_partition *partition = consumer->partitions[i];
         if (partition->ownership == SP_OWNERSHIP_LOST) {
@@ -287,8 +305,7 @@ int spate_consumer_commit(struct spate_consumer *consumer,
         }
         if (message == NULL) {
             want(partition, partition->processed);
-        } else if (message->topic != NULL && partition->index == (uint32_t)message->partition &&
-                   strcmp(partition->topic->name, message->topic) == 0) {
+        } else if (is_of(message, partition)) {
             want(partition, message->offset + 1);
             found = true;
         }

@@ -215,26 +215,27 @@ class Cluster:
                 continue
         return None
 
-    def wait_healthy(self, seconds=15.0):
-        """Waits until every node that runs says that all is well; returns the seconds it took."""
+    def is_healthy(self):
+        """Does every node that runs say that all is well?"""
         import rpc
 
-        def healthy():
-            for node in self.nodes:
-                if node.process is None:
-                    continue
-                if not node.alive:
-                    raise AssertionError(f"node {node.number} has ended")
-                try:
-                    with rpc.Client(node.address, timeout=2) as client:
-                        if not client.call("cluster.health")["healthy"]:
-                            return False
-                except (OSError, EOFError, rpc.Refused):
-                    return False
-            return True
+        for node in self.nodes:
+            if node.process is None:
+                continue
+            if not node.alive:
+                raise AssertionError(f"node {node.number} has ended")
+            try:
+                with rpc.Client(node.address, timeout=2) as client:
+                    if not client.call("cluster.health")["healthy"]:
+                        return False
+            except (OSError, EOFError, rpc.Refused):
+                return False
+        return True
 
+    def wait_healthy(self, seconds=15.0):
+        """Waits until every node that runs says that all is well; returns the seconds it took."""
         started = time.monotonic()
-        wait_for(f"a healthy cluster; last seen: {self.health()}", healthy, seconds)
+        wait_for(f"a healthy cluster; last seen: {self.health()}", self.is_healthy, seconds)
         return time.monotonic() - started
 
     def leader(self, topic, partition=0, seconds=10.0):

@@ -245,6 +245,10 @@ static const char *const by_hand[] = { "fetch.wait.ms",
                                        "60",
                                        NULL };
 
+static const char *const both[] = {
+    "fetch.wait.ms", "10", "group.id", "g", "session.ms", "1000", "commit.interval.ms", "50", NULL
+};
+
 static void begin(const char *const *config, unsigned assigned)
 {
     memset(&world, 0, sizeof world);
@@ -561,6 +565,58 @@ static void test_member_commits_by_hand(void **state)
     end();
 }
 
+/* Lets the client work for as long as a commit by the clock takes at most. */
+static void pass_commits(void)
+{
+    for (unsigned i = 0; i < 20; i++) {
+        (void)spate_poll(world.cluster.client, 10);
+    }
+}
+
+/* A record in the middle of a batch is committed by hand: those behind it are still in hand, so the
+ * clock must not commit them; nor may it set back what the hand has committed. */
+static void test_member_commit_by_hand_counts_none_behind_it(void **state)
+{
+    struct spate_message messages[10];
+
+    (void)state;
+    begin(both, 0x1);
+    subscribe();
+    for (int i = 1; i <= 2; i++) {
+        fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+        assert_int_equal(spate_consumer_batch(world.consumer, 5000, messages, 10), 10);
+        assert_int_equal(spate_consumer_commit(world.consumer, &messages[3], 1000), 0);
+        assert_int_equal(world.committed[0], 10 * i - 6);
+        pass_commits();
+        assert_int_equal(world.committed[0], 10 * i - 6);
+    }
+    assert_int_equal(spate_consumer_next(world.consumer, 20, &messages[0]), SPATE_ERR_AGAIN);
+    pass_commits();
+    assert_int_equal(world.committed[0], 20);
+    end();
+}
+
+/* The same with another partition's record in hand. */
+static void test_member_commit_by_hand_counts_no_other_partition(void **state)
+{
+    struct spate_message messages[2];
+
+    (void)state;
+    begin(both, 0x3);
+    fake_fill(&world.cluster, 1, SP_COMPRESSION_NONE);
+    subscribe();
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(spate_consumer_next(world.consumer, 5000, &messages[i]), 0);
+    }
+    assert_int_not_equal(messages[0].partition, messages[1].partition);
+    struct spate_message first = { .topic = "t", .partition = messages[0].partition };
+    assert_int_equal(spate_consumer_commit(world.consumer, &first, 1000), 0);
+    pass_commits();
+    assert_int_equal(world.committed[messages[0].partition], 1);
+    assert_int_equal(world.committed[messages[1].partition], -1);
+    end();
+}
+
 static enum fake_action loses_answers(struct fake_cluster *c, const char *method, unsigned count)
 {
     (void)c;
@@ -729,6 +785,8 @@ int main(void)
         cmocka_unit_test(test_member_fenced_is_told),
         cmocka_unit_test(test_member_cut_off_stops_reading),
         cmocka_unit_test(test_member_commits_by_hand),
+        cmocka_unit_test(test_member_commit_by_hand_counts_none_behind_it),
+        cmocka_unit_test(test_member_commit_by_hand_counts_no_other_partition),
         cmocka_unit_test(test_member_commit_is_repeated_after_a_lost_answer),
         cmocka_unit_test(test_member_assigned_partitions_may_use_stored_offsets),
         cmocka_unit_test(test_member_pause_seek_and_unassign),
