@@ -277,7 +277,7 @@ int spate_consumer_commit(struct spate_consumer *consumer,
     if (client->config.group_id[0] == '\0') {
         return sp_client_fail(client, SPATE_ERR_INVALID, "a commit needs group.id");
     }
-    if (consumer->delivered != NULL) {
+    if (message == NULL && consumer->delivered != NULL) {
         consumer->delivered->processed = consumer->delivered->position;
     }
     for (uint32_t i = 0; i < consumer->partition_count; i++) {

@@ -404,6 +404,27 @@ static void test_member_record_in_hand_is_not_committed(void **state)
     end();
 }
 
+/* Of several records at once only those up to the one that is committed are done with. */
+static void test_member_rest_of_a_batch_is_not_committed(void **state)
+{
+    static const char *const often[] = { "group.id", "g", "commit.interval.ms", "1", NULL };
+    struct spate_message messages[10];
+
+    (void)state;
+    begin(often, 0x1);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    subscribe();
+    assert_int_equal(spate_consumer_batch(world.consumer, 5000, messages, 10), 10);
+    assert_int_equal(spate_consumer_commit(world.consumer, &messages[3], 1000), 0);
+    for (unsigned i = 0; i < 20; i++) {
+        (void)spate_poll(world.cluster.client, 5);
+    }
+    assert_int_equal(world.committed[0], 4);
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0);
+    assert_int_equal(world.committed[0], 10);
+    end();
+}
+
 /* REVOKED, then the commit, and only then the heartbeat that gives it up. */
 static void test_member_gives_up_after_its_last_commit(void **state)
 {
@@ -723,6 +744,7 @@ int main(void)
         cmocka_unit_test(test_member_goes_on_at_the_stored_offset),
         cmocka_unit_test(test_member_begins_where_offset_reset_says),
         cmocka_unit_test(test_member_record_in_hand_is_not_committed),
+        cmocka_unit_test(test_member_rest_of_a_batch_is_not_committed),
         cmocka_unit_test(test_member_gives_up_after_its_last_commit),
         cmocka_unit_test(test_member_may_get_back_what_was_revoked),
         cmocka_unit_test(test_member_unknown_loses_all_and_joins_again),
