@@ -602,6 +602,41 @@ static void test_member_commit_is_repeated_after_a_lost_answer(void **state)
     end();
 }
 
+/* The session ends while a commit waits for its coordinator: it is not said to be done. */
+static void test_member_commit_of_what_is_lost_fails(void **state)
+{
+    (void)state;
+    begin(by_hand, 0x1);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    subscribe();
+    read_records(10);
+    world.silent = true;
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 10000), SPATE_ERR_GROUP_FENCED);
+    assert_non_null(strstr(spate_client_error(world.cluster.client), "another's"));
+    assert_int_equal(world.committed[0], -1);
+    end();
+}
+
+/* What became of an earlier commit that nobody waited for is not said of this one. */
+static void test_member_commit_tells_its_own_outcome(void **state)
+{
+    (void)state;
+    begin(by_hand, 0x1);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    subscribe();
+    read_records(10);
+    world.commit_status = SPATE_ERR_GROUP_FENCED;
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 0), 0);
+    for (unsigned i = 0; i < 100 && strchr(world.trace, 'C') == NULL; i++) {
+        (void)spate_poll(world.cluster.client, 10);
+    }
+    (void)spate_poll(world.cluster.client, 20);
+    world.commit_status = 0;
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0);
+    assert_int_equal(world.committed[0], 10);
+    end();
+}
+
 /* ---- without membership ---------------------------------------------------------------------- */
 
 static void test_member_assigned_partitions_may_use_stored_offsets(void **state)
@@ -752,6 +787,8 @@ int main(void)
         cmocka_unit_test(test_member_cut_off_stops_reading),
         cmocka_unit_test(test_member_commits_by_hand),
         cmocka_unit_test(test_member_commit_is_repeated_after_a_lost_answer),
+        cmocka_unit_test(test_member_commit_of_what_is_lost_fails),
+        cmocka_unit_test(test_member_commit_tells_its_own_outcome),
         cmocka_unit_test(test_member_assigned_partitions_may_use_stored_offsets),
         cmocka_unit_test(test_member_pause_seek_and_unassign),
         cmocka_unit_test(test_member_stall_is_told_once),
