@@ -87,7 +87,8 @@ static const char *stall_text(const struct sp_consumer_partition *partition)
 /* One event about all partitions that it concerns. Out of memory: at the next call. */
 static void tell(struct spate_consumer *consumer, int kind)
 {
-    struct spate_consumer_event event = { .kind = kind, .text = "" };
+    char text[SP_CLIENT_ERROR_SIZE] = ""; /* a copy: what the callback does may change it */
+    struct spate_consumer_event event = { .kind = kind, .text = text };
     struct sp_consumer_partition **concerned;
     struct spate_partition *places;
     size_t count = 0;
@@ -111,7 +112,9 @@ static void tell(struct spate_consumer *consumer, int kind)
             }
         }
         event.partitions = places;
-        event.text = kind == SPATE_CONSUMER_STALLED ? stall_text(concerned[0]) : "";
+        if (kind == SPATE_CONSUMER_STALLED) {
+            (void)snprintf(text, sizeof text, "%s", stall_text(concerned[0]));
+        }
         for (size_t i = 0; i < count; i++) {
             move_on(concerned[i], kind);
         }

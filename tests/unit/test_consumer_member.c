@@ -717,6 +717,28 @@ static void test_member_stall_is_told_once(void **state)
     end();
 }
 
+static void on_stall_seek(void *arg, const struct spate_consumer_event *event)
+{
+    (void)arg;
+    note(world.events, event->kind == SPATE_CONSUMER_STALLED ? "S" : "-");
+    assert_int_equal(spate_consumer_seek(world.consumer, "t", 0, 0), 0);
+    if (event->kind == SPATE_CONSUMER_STALLED) {
+        assert_string_equal(event->text, "LEADER_UNKNOWN: an election is on");
+    }
+}
+
+/* What an event says stays as it is while the program acts upon it. */
+static void test_member_event_text_outlives_a_seek(void **state)
+{
+    (void)state;
+    begin(by_hand, 0x1);
+    assert_int_equal(spate_consumer_on_event(world.consumer, on_stall_seek, NULL), 0);
+    world.cluster.script = no_fetch;
+    subscribe();
+    await_event("S");
+    end();
+}
+
 static void test_member_misuse_is_refused(void **state)
 {
     static const char *const topics[] = { "t" };
@@ -792,6 +814,7 @@ int main(void)
         cmocka_unit_test(test_member_assigned_partitions_may_use_stored_offsets),
         cmocka_unit_test(test_member_pause_seek_and_unassign),
         cmocka_unit_test(test_member_stall_is_told_once),
+        cmocka_unit_test(test_member_event_text_outlives_a_seek),
         cmocka_unit_test(test_member_misuse_is_refused),
         cmocka_unit_test(test_member_survives_failed_allocations),
     };
