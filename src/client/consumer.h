@@ -265,7 +265,7 @@ void sp_commits_advance(struct spate_consumer *consumer);
 /* What the user is done with is to be committed, unless that is left to him. */
 void sp_commits_want_processed(struct sp_consumer_partition *partition);
 
-/* The partition is another's: what is wanted of it will not be committed. */
+/* The partition is another's, or gone: what is wanted of it will not be committed. */
 void sp_commits_lose(struct sp_consumer_partition *partition);
 
 /* Gives up what is released and has nothing left to commit. */

@@ -65,7 +65,9 @@ static void fail(struct sp_commits *commits, int status, const char *text)
 
 static void fail_lost(struct sp_commits *commits)
 {
-    fail(commits, SPATE_ERR_GROUP_FENCED, "a partition is another's by now, it was not committed");
+    fail(commits,
+         SPATE_ERR_GROUP_FENCED,
+         "a partition is no longer read by this consumer, and not committed");
 }
 
 void sp_commits_lose(struct sp_consumer_partition *partition)

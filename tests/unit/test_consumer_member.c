@@ -612,7 +612,7 @@ static void test_member_commit_of_what_is_lost_fails(void **state)
     read_records(10);
     world.silent = true;
     assert_int_equal(spate_consumer_commit(world.consumer, NULL, 10000), SPATE_ERR_GROUP_FENCED);
-    assert_non_null(strstr(spate_client_error(world.cluster.client), "another's"));
+    assert_non_null(strstr(spate_client_error(world.cluster.client), "no longer"));
     assert_int_equal(world.committed[0], -1);
     end();
 }
@@ -653,6 +653,37 @@ static void test_member_assigned_partitions_may_use_stored_offsets(void **state)
     assert_int_equal(spate_consumer_close(world.consumer, 1000), 0);
     assert_int_equal(world.committed[2], 5);
     assert_int_equal(world.join_count, 0);
+    end();
+}
+
+static enum fake_action unknown_topic(struct fake_cluster *c, const char *method, unsigned count)
+{
+    (void)count;
+    c->refusal = SPATE_ERR_UNKNOWN_TOPIC;
+    c->refusal_text = "no such topic";
+    return strcmp(method, "fetch") == 0 ? FAKE_REFUSE : FAKE_SERVE;
+}
+
+/* How far a topic was read that is no more says nothing of the one that was made in its place. */
+static void test_member_commits_nothing_to_a_namesake(void **state)
+{
+    struct spate_message message;
+    int rv;
+
+    (void)state;
+    begin(keys, 0);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, SPATE_OFFSET_STORED), 0);
+    read_records(10);
+    world.cluster.topic_id = 8;
+    world.cluster.script = unknown_topic;
+    do {
+        rv = spate_consumer_next(world.consumer, 1000, &message);
+    } while (rv == SPATE_ERR_AGAIN);
+    assert_int_equal(rv, SPATE_ERR_UNKNOWN_TOPIC);
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0);
+    assert_int_equal(spate_consumer_close(world.consumer, 1000), 0);
+    assert_int_equal(world.committed[0], -1);
     end();
 }
 
@@ -812,6 +843,7 @@ int main(void)
         cmocka_unit_test(test_member_commit_of_what_is_lost_fails),
         cmocka_unit_test(test_member_commit_tells_its_own_outcome),
         cmocka_unit_test(test_member_assigned_partitions_may_use_stored_offsets),
+        cmocka_unit_test(test_member_commits_nothing_to_a_namesake),
         cmocka_unit_test(test_member_pause_seek_and_unassign),
         cmocka_unit_test(test_member_stall_is_told_once),
         cmocka_unit_test(test_member_event_text_outlives_a_seek),
