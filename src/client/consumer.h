@@ -177,7 +177,8 @@ struct spate_consumer {
     struct sp_commits commits;
     spate_consumer_event_cb event_cb;
     void *event_arg;
-    bool telling; /* an event callback runs: no partition may go */
+    bool telling;            /* an event callback runs: no partition may go */
+    uint64_t telling_thread; /* sp_client_thread of it */
 };
 
 static inline uint64_t sp_consumer_now_ms(const struct spate_consumer *consumer)
