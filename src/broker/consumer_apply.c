@@ -6,8 +6,6 @@
 #include "broker/consumer_parts.h"
 #include "spate/error.h"
 
-#define PLACES_MAX (2 * SP_CONSUMER_PARTITIONS_MAX) /* those to come, and those still owned */
-
 #define JOIN_FIELDS 11 /* one less without a rack */
 
 /* One command as it is read. */
@@ -78,7 +76,7 @@ static struct sp_cursor read_places(struct reading *reading)
     struct sp_cursor places = reading->cursor;
     uint32_t numbers = sp_cursor_array(&reading->cursor);
 
-    if (numbers % 2 != 0 || numbers > 2 * PLACES_MAX) {
+    if (numbers % 2 != 0 || numbers > 2 * SP_CONSUMER_PLACES_MAX) {
         sp_cursor_fail(&reading->cursor, SPATE_ERR_CORRUPT);
     }
     for (uint32_t i = 0; i < numbers; i++) {
@@ -317,8 +315,9 @@ static int apply_commit(struct reading *reading, struct sp_consumer_group **grou
     if (!outside && member == NULL) {
         return SPATE_ERR_UNKNOWN_MEMBER;
     }
-    if (rv == 0 && (sp_consumer_groups_full(reading->groups, size) ||
-                    (*group != NULL && (*group)->offset_count + values / 4 > PLACES_MAX))) {
+    if (rv == 0 &&
+        (sp_consumer_groups_full(reading->groups, size) ||
+         (*group != NULL && (*group)->offset_count + values / 4 > SP_CONSUMER_PLACES_MAX))) {
         rv = SPATE_ERR_BUSY;
     }
     if (rv != 0) {

@@ -100,7 +100,7 @@ int sp_consumer_command_release(struct sp_bytes group,
     begin(&pack, out, SP_CONSUMER_RELEASE, group, 3);
     sp_pack_str(&pack, member);
     sp_pack_int(&pack, generation);
-    pack_places(&pack, places, count);
+    pack_places(&pack, places, count < SP_CONSUMER_PLACES_MAX ? count : SP_CONSUMER_PLACES_MAX);
     return sp_pack_status(&pack);
 }
 

@@ -198,8 +198,8 @@ int sp_consumer_command_assign(struct sp_bytes group,
                                unsigned gone_count,
                                struct sp_buf *out);
 
-/* The member reads `places` no more. Ignored in another generation and for what is not revoked.
- * Answers: UNKNOWN_MEMBER. */
+/* The member reads `places` no more; of very many only the first, the others are for a later one.
+ * Ignored in another generation and for what is not revoked. Answers: UNKNOWN_MEMBER. */
 int sp_consumer_command_release(struct sp_bytes group,
                                 struct sp_bytes member,
                                 int64_t generation,

@@ -13,6 +13,9 @@
 
 #define SP_CONSUMER_COMMAND_VERSION 1
 
+/* In one command: those to come, and those still owned. */
+#define SP_CONSUMER_PLACES_MAX (2 * SP_CONSUMER_PARTITIONS_MAX)
+
 enum sp_consumer_command {
     SP_CONSUMER_JOIN = 1,
     SP_CONSUMER_LEAVE,

@@ -65,6 +65,10 @@ void sp_method_group_delete(struct sp_broker *, struct sp_request, const struct 
 void sp_refuse_producer(
     struct sp_request *request, int code, int64_t producer_id, int16_t epoch, int16_t newest_epoch);
 
+/* A batch or a fence of the partition has an outcome: those who wait for its place are read again
+ * when there is some; produce.c. */
+void sp_produce_read_on(struct sp_partition *partition);
+
 /* Takes one message of a session to its method. */
 void sp_broker_dispatch(struct sp_broker *broker,
                         struct sp_request request,

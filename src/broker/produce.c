@@ -67,16 +67,20 @@ static void answer(struct append *append, struct sp_request *request, int status
     }
 }
 
-static void on_submitted(struct sp_submit *submit, int status)
+void sp_produce_read_on(struct sp_partition *partition)
 {
-    struct append *append = SP_CONTAINER_OF(submit, struct append, submit);
-    struct sp_partition *partition = append->partition;
-
-    sp_list_remove(&append->flight.node);
     if (partition->group == NULL ||
         sp_raft_group_fill_percent(partition->group) <= READ_ON_PERCENT) {
         sp_session_release(&partition->held);
     }
+}
+
+static void on_submitted(struct sp_submit *submit, int status)
+{
+    struct append *append = SP_CONTAINER_OF(submit, struct append, submit);
+
+    sp_list_remove(&append->flight.node);
+    sp_produce_read_on(append->partition);
     answer(append, &append->request, status);
     SP_LIST_EACH_SAFE (node, &append->repeats) {
         struct repeat *repeat = SP_LIST_ENTRY(node, struct repeat, node);

@@ -51,6 +51,7 @@ static void on_submitted(struct sp_submit *submit, int status)
     const struct sp_flight *flight = &resume->flight;
 
     sp_list_remove(&resume->flight.node);
+    sp_produce_read_on(resume->partition);
     if (status != 0) {
         sp_request_fail(&resume->request, status, NULL);
     } else {

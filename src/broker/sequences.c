@@ -116,6 +116,18 @@ static unsigned count_coming(const struct sp_producers *producers,
     return count;
 }
 
+/* True when a batch or fence of this producer (NULL: one that is new here) may find no place in the
+ * table when it is applied: one that was silent for long may have lost its own until then. */
+static bool lacks_place(const struct sp_producers *producers,
+                        const struct sp_list *flights,
+                        const struct sp_producer *producer,
+                        int64_t append_time_ms)
+{
+    return (producer == NULL || sp_producer_expired(producer, append_time_ms)) &&
+           sp_producers_full(
+               producers, count_coming(producers, flights, append_time_ms), append_time_ms);
+}
+
 void sp_sequences_judge(const struct sp_producers *producers,
                         const struct sp_list *flights,
                         const struct sp_batch_header *header,
@@ -132,9 +144,7 @@ void sp_sequences_judge(const struct sp_producers *producers,
     *out_judgement = (struct sp_judgement){ .verdict = SP_VERDICT_APPEND,
                                             .code = refusal(&trail, header),
                                             .newest_epoch = trail.epoch };
-    if (out_judgement->code == 0 && producer == NULL &&
-        sp_producers_full(
-            producers, count_coming(producers, flights, append_time_ms), append_time_ms)) {
+    if (out_judgement->code == 0 && lacks_place(producers, flights, producer, append_time_ms)) {
         out_judgement->code = SPATE_ERR_BUSY;
     }
     if (out_judgement->code != 0) {
@@ -161,10 +171,5 @@ int sp_sequences_judge_fence(const struct sp_producers *producers,
         *out_newest_epoch = newest_epoch;
         return SPATE_ERR_PRODUCER_FENCED;
     }
-    if (producer == NULL && sp_producers_full(producers,
-                                              count_coming(producers, flights, append_time_ms),
-                                              append_time_ms)) {
-        return SPATE_ERR_BUSY;
-    }
-    return 0;
+    return lacks_place(producers, flights, producer, append_time_ms) ? SPATE_ERR_BUSY : 0;
 }

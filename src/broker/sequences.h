@@ -46,7 +46,7 @@ struct sp_judgement {
     const struct sp_producer_batch *stored; /* borrowed from the table */
     int code;             /* SPATE_ERR_EXISTS: stored before, but its offset is no longer kept;
                * _OUT_OF_ORDER_SEQUENCE, _UNKNOWN_PRODUCER, _PRODUCER_FENCED; _BUSY: a producer that
-               * is new here, and the table is full */
+               * is new here or was silent for long, and the table is full */
     int16_t newest_epoch; /* _PRODUCER_FENCED: whose turn it is */
 };
 

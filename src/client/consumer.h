@@ -147,8 +147,10 @@ struct sp_commits {
     struct sp_buf params;
     bool running;
     uint64_t number;                 /* of the newest request */
-    int status;                      /* of the newest that has ended */
+    uint64_t failure_count;          /* of commits that came to nothing for good */
+    int status;                      /* of the newest of these */
     char text[SP_CLIENT_ERROR_SIZE]; /* of that status, told by the thread that waits */
+    bool lost;                       /* a partition of the request that runs is lost */
     uint64_t retry_ms;               /* after a failure */
     uint64_t due_ms;                 /* of the next one by itself */
     struct sp_timer timer;
@@ -175,7 +177,8 @@ struct spate_consumer {
     struct sp_commits commits;
     spate_consumer_event_cb event_cb;
     void *event_arg;
-    bool telling; /* an event callback runs: no partition may go */
+    bool telling;            /* an event callback runs: no partition may go */
+    uint64_t telling_thread; /* sp_client_thread of it */
 };
 
 static inline uint64_t sp_consumer_now_ms(const struct spate_consumer *consumer)
@@ -262,6 +265,9 @@ void sp_commits_advance(struct spate_consumer *consumer);
 
 /* What the user is done with is to be committed, unless that is left to him. */
 void sp_commits_want_processed(struct sp_consumer_partition *partition);
+
+/* The partition is another's, or gone: what is wanted of it will not be committed. */
+void sp_commits_lose(struct sp_consumer_partition *partition);
 
 /* Gives up what is released and has nothing left to commit. */
 void sp_commits_release(struct spate_consumer *consumer);

@@ -66,6 +66,7 @@ static void lose(struct sp_consumer_partition *partition)
                 partition->ownership == SP_OWNERSHIP_REVOKED || partition->consumer->telling;
 
     sp_fetcher_stop(partition);
+    sp_commits_lose(partition);
     if (told) {
         partition->ownership = SP_OWNERSHIP_LOST;
         sp_fetcher_advance(partition);

@@ -55,6 +55,35 @@ static bool is_under_way(const struct sp_consumer_partition *partition)
     return commits->running && partition->commit_number == commits->number;
 }
 
+/* Whoever waits for a commit is told. */
+static void fail(struct sp_commits *commits, int status, const char *text)
+{
+    commits->failure_count += 1;
+    commits->status = status;
+    (void)snprintf(commits->text, sizeof commits->text, "%s", text);
+}
+
+static void fail_lost(struct sp_commits *commits)
+{
+    fail(commits,
+         SPATE_ERR_GROUP_FENCED,
+         "a partition is no longer read by this consumer, and not committed");
+}
+
+void sp_commits_lose(struct sp_consumer_partition *partition)
+{
+    struct sp_commits *commits = &partition->consumer->commits;
+
+    if (!wants(partition)) {
+        return;
+    }
+    if (is_under_way(partition)) {
+        commits->lost = true; /* it may be stored all the same */
+    } else {
+        fail_lost(commits);
+    }
+}
+
 void sp_commits_release(struct spate_consumer *consumer)
 {
     bool released = false;
@@ -148,9 +177,11 @@ on_commit(struct sp_request *request, int status, struct sp_bytes result, const 
         sp_member_learn(consumer, request);
     } else if (again) {
         commits->retry_ms = sp_consumer_now_ms(consumer) + SP_CLIENT_PAUSE_MAX_MS;
+        if (commits->lost) {
+            fail_lost(commits);
+        }
     } else {
-        commits->status = status;
-        (void)snprintf(commits->text, sizeof commits->text, "%s", text);
+        fail(commits, status, text);
     }
     for (uint32_t i = 0; i < consumer->partition_count; i++) {
         if (consumer->partitions[i]->commit_number == commits->number) {
@@ -185,6 +216,7 @@ static void start_commit(struct spate_consumer *consumer)
     }
     commits->number += 1;
     commits->running = true;
+    commits->lost = false;
 }
 
 /* ---- advancing ------------------------------------------------------------------------------- */
@@ -245,9 +277,10 @@ static void on_timer(struct sp_timer *timer)
 int sp_commits_wait(struct spate_consumer *consumer, uint64_t deadline_ms)
 {
     struct sp_commits *commits = &consumer->commits;
+    uint64_t failure_count = commits->failure_count;
 
     sp_commits_advance(consumer);
-    while ((commits->running || any_wanted(consumer)) && commits->status == 0) {
+    while ((commits->running || any_wanted(consumer)) && commits->failure_count == failure_count) {
         if (sp_consumer_now_ms(consumer) >= deadline_ms) {
             return sp_client_fail(consumer->client,
                                   SPATE_ERR_TIMEOUT,
@@ -259,9 +292,9 @@ int sp_commits_wait(struct spate_consumer *consumer, uint64_t deadline_ms)
             return rv;
         }
     }
-    int rv = commits->status;
-    commits->status = 0;
-    return rv == 0 ? 0 : sp_client_fail(consumer->client, rv, "%s", commits->text);
+    return commits->failure_count == failure_count
+               ? 0
+               : sp_client_fail(consumer->client, commits->status, "%s", commits->text);
 }
 
 static bool is_of(const struct spate_message *message,

@@ -87,7 +87,8 @@ static const char *stall_text(const struct sp_consumer_partition *partition)
 /* One event about all partitions that it concerns. Out of memory: at the next call. */
 static void tell(struct spate_consumer *consumer, int kind)
 {
-    struct spate_consumer_event event = { .kind = kind, .text = "" };
+    char text[SP_CLIENT_ERROR_SIZE] = ""; /* a copy: what the callback does may change it */
+    struct spate_consumer_event event = { .kind = kind, .text = text };
     struct sp_consumer_partition **concerned;
     struct spate_partition *places;
     size_t count = 0;
@@ -111,17 +112,21 @@ static void tell(struct spate_consumer *consumer, int kind)
             }
         }
         event.partitions = places;
-        event.text = kind == SPATE_CONSUMER_STALLED ? stall_text(concerned[0]) : "";
+        if (kind == SPATE_CONSUMER_STALLED) {
+            (void)snprintf(text, sizeof text, "%s", stall_text(concerned[0]));
+        }
         for (size_t i = 0; i < count; i++) {
             move_on(concerned[i], kind);
         }
         consumer->telling = true;
+        consumer->telling_thread = sp_client_thread(consumer->client);
         if (consumer->event_cb != NULL) {
             unsigned depth = sp_client_suspend(consumer->client);
             consumer->event_cb(consumer->event_arg, &event);
             sp_client_resume(consumer->client, depth);
         }
         consumer->telling = false;
+        sp_client_wake(consumer->client); /* perhaps another thread closes the consumer */
         for (size_t i = 0; i < count; i++) {
             conclude(concerned[i], kind);
         }
@@ -132,6 +137,9 @@ static void tell(struct spate_consumer *consumer, int kind)
 
 void sp_consumer_serve(struct spate_consumer *consumer)
 {
+    if (consumer->telling) {
+        return; /* another thread closes it, and tells of that */
+    }
     if (consumer->delivered != NULL) {
         consumer->delivered->processed = consumer->delivered->position;
         consumer->delivered = NULL;
@@ -169,6 +177,24 @@ static void revoke_all(struct spate_consumer *consumer)
     }
 }
 
+/* Waits until no event callback of another thread runs. */
+static int await_told(struct spate_consumer *consumer, uint64_t deadline_ms)
+{
+    struct spate_client *client = consumer->client;
+    int rv = 0;
+
+    while (rv == 0 && consumer->telling) {
+        if (consumer->telling_thread == sp_client_thread(client)) {
+            rv = sp_client_fail(client, SPATE_ERR_INVALID, "not inside an event of this consumer");
+        } else if (sp_consumer_now_ms(consumer) >= deadline_ms) {
+            rv = sp_client_fail(client, SPATE_ERR_TIMEOUT, "an event of this consumer still runs");
+        } else {
+            rv = sp_client_run(client, deadline_ms);
+        }
+    }
+    return rv;
+}
+
 int spate_consumer_close(struct spate_consumer *consumer, int timeout_ms)
 {
     if (consumer == NULL) {
@@ -176,10 +202,11 @@ int spate_consumer_close(struct spate_consumer *consumer, int timeout_ms)
     }
     struct spate_client *client = consumer->client;
     SP_CLIENT_HOLD(client);
-    if (consumer->telling) {
-        return sp_client_fail(client, SPATE_ERR_INVALID, "not inside an event of this consumer");
-    }
     uint64_t deadline_ms = sp_client_deadline(client, timeout_ms);
+    int told = await_told(consumer, deadline_ms);
+    if (told != 0) {
+        return told;
+    }
     bool subscribed = sp_consumer_subscribed(consumer);
 
     sp_member_stop(consumer); /* what is owned stays as it is now */
@@ -194,8 +221,9 @@ int spate_consumer_close(struct spate_consumer *consumer, int timeout_ms)
     }
     int rv = sp_commits_wait(consumer, deadline_ms);
     int left = subscribed ? sp_member_leave(consumer, deadline_ms) : 0;
-    while (consumer->partition_count > 0) {
+    told = await_told(consumer, deadline_ms); /* others may have begun another one meanwhile */
+    while (told == 0 && consumer->partition_count > 0) {
         sp_consumer_remove(consumer->partitions[consumer->partition_count - 1]);
     }
-    return rv != 0 ? rv : left;
+    return rv != 0 ? rv : left != 0 ? left : told;
 }

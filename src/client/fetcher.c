@@ -21,8 +21,22 @@ static uint64_t now_of(const struct sp_consumer_partition *partition)
     return sp_loop_now_ms(partition->consumer->client->loop);
 }
 
+/* The topic is gone: how far it was read must not be committed to a namesake of it. */
+static void forget_progress(struct sp_consumer_partition *partition)
+{
+    if (partition->consumer->delivered == partition) {
+        partition->consumer->delivered = NULL;
+    }
+    sp_commits_lose(partition);
+    partition->processed = -1;
+    partition->commit_wanted = -1;
+}
+
 void sp_fetcher_fail(struct sp_consumer_partition *partition, int status, const char *text)
 {
+    if (status == SPATE_ERR_UNKNOWN_TOPIC) {
+        forget_progress(partition);
+    }
     partition->error = status;
     (void)snprintf(partition->text,
                    sizeof partition->text,

@@ -201,12 +201,19 @@ int spate_producer_stored(struct spate_producer *producer,
                           int64_t *out_records,
                           int64_t *out_offset)
 {
-    struct spate_client *client = producer->client;
     const struct spate_record record = { .topic = topic, .partition = index };
     struct sp_producer_topic *found = NULL;
     struct sp_producer_partition *partition = NULL;
-    SP_CLIENT_HOLD(client);
 
+    if (producer == NULL) {
+        return SPATE_ERR_INVALID;
+    }
+    struct spate_client *client = producer->client;
+    SP_CLIENT_HOLD(client);
+    if (sp_client_need(client, out_records, "out_records") != 0 ||
+        sp_client_need(client, out_offset, "out_offset") != 0) {
+        return SPATE_ERR_INVALID;
+    }
     if (!sp_producer_has_name(producer) || topic == NULL || index < 0) {
         return sp_client_fail(client,
                               SPATE_ERR_INVALID,

@@ -36,8 +36,12 @@ int spate_produce_wait(struct spate_producer *producer,
                        const struct spate_record *record,
                        int64_t *out_offset)
 {
-    struct spate_client *client = producer->client;
     struct sp_producer_wait wait = { .done = false };
+
+    if (producer == NULL) {
+        return SPATE_ERR_INVALID;
+    }
+    struct spate_client *client = producer->client;
     SP_CLIENT_HOLD(client);
 
     sp_list_append(&producer->waits, &wait.node);

@@ -233,6 +233,20 @@ def percentile(values, part):
     return sorted(values)[min(len(values) - 1, int(len(values) * part))]
 
 
+def build_slow_disk(directory):
+    """The shim, and the file that tells it how slow the disk is."""
+    shim = os.path.join(directory, "slow.so")
+    source = os.path.join(os.path.dirname(__file__), "..", "lib", "slow_disk.c")
+    compile_shim = ["cc", "-O2", "-shared", "-fPIC", "-D_GNU_SOURCE", "-o", shim, source]
+    subprocess.run(compile_shim, check=True)
+    return shim, os.path.join(directory, "speed")
+
+
+def set_speed(path, sync_us, bytes_per_second):
+    with open(path, "r+b" if os.path.exists(path) else "wb") as handle:
+        handle.write(struct.pack("=QQ", sync_us, bytes_per_second))
+
+
 class Honest:
     """Produces one record at a time to a topic of its own, as an application would."""
 
@@ -264,10 +278,7 @@ class FlowControlTest(unittest.TestCase):
             pass
         directory = tempfile.mkdtemp(prefix="spate-flow-")
         cls.addClassCleanup(shutil.rmtree, directory, ignore_errors=True)
-        shim, cls.speed = os.path.join(directory, "slow.so"), os.path.join(directory, "speed")
-        source = os.path.join(os.path.dirname(__file__), "..", "lib", "slow_disk.c")
-        compile_shim = ["cc", "-O2", "-shared", "-fPIC", "-D_GNU_SOURCE", "-o", shim, source]
-        subprocess.run(compile_shim, check=True)
+        shim, cls.speed = build_slow_disk(directory)
         cls.set_speed(0, 0)
         # The only slow disk shall be the shim's.
         if shutil.disk_usage("/dev/shm").free > 4096 * MIB:
@@ -288,9 +299,7 @@ class FlowControlTest(unittest.TestCase):
 
     @classmethod
     def set_speed(cls, sync_us, bytes_per_second):
-        mode = "r+b" if os.path.exists(cls.speed) else "wb"
-        with open(cls.speed, mode) as handle:
-            handle.write(struct.pack("=QQ", sync_us, bytes_per_second))
+        set_speed(cls.speed, sync_us, bytes_per_second)
 
     @classmethod
     def fill(cls):
@@ -415,6 +424,56 @@ class FlowControlTest(unittest.TestCase):
                     offset = record["o"] + 1
         lost = {o: v for o, v in self.honest.acknowledged.items() if stored.get(o) != v}
         self.assertEqual(lost, {}, "acknowledged but not there")
+
+
+class HeldTest(unittest.TestCase):
+    """One node: who sends to a full partition is not read, and is read again afterwards."""
+
+    SYNC_US = 1500000
+    FENCES = 256  # per connection, as many as may be open
+
+    def setUp(self):
+        directory = tempfile.mkdtemp(prefix="spate-held-")
+        self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
+        shim, self.speed = build_slow_disk(directory)
+        set_speed(self.speed, 0, 0)
+        self.nodes = cluster.Cluster(1)
+        self.nodes.nodes[0].environment = {"LD_PRELOAD": shim, "SPATE_SLOW_DISK": self.speed}
+        self.nodes.__enter__()
+        self.addCleanup(self.nodes.close)
+        self.nodes.spate("topic", "create", "t", "-r", "1")
+        self.address = self.nodes.leader("t").address
+
+    def fence(self, connections):
+        """So many connections, each of which has sent as many fences as may be open."""
+        clients = [rpc.Client(self.address) for _ in range(connections)]
+        fence = dict(topic="t", partition=0, producer_id=7, producer_epoch=1)
+        for client in clients:
+            self.addCleanup(client.close)
+            client.socket.sendall(
+                b"".join(request(i, "producer.resume", **fence) for i in range(self.FENCES)))
+        return clients
+
+    def test_producer_among_fences_is_read_again(self):
+        set_speed(self.speed, self.SYNC_US, 0)
+        first, held = rpc.Client(self.address), rpc.Client(self.address, timeout=10)
+        self.addCleanup(first.close)
+        self.addCleanup(held.close)
+        first.send("produce", dict(topic="t", partition=0, records=[{"v": b"1"}]))
+        time.sleep(0.1)  # it is being stored: those that follow wait for the next sync
+        fenced = self.fence(9)
+        time.sleep(0.3)
+        held.send("produce", dict(topic="t", partition=0, records=[{"v": b"2"}]))
+        time.sleep(0.1)
+        fenced += self.fence(6)
+        for client in fenced:
+            for _ in range(self.FENCES):
+                self.assertIsNone(client.receive()[2])
+        set_speed(self.speed, 0, 0)
+        self.assertEqual(held.receive()[3]["offset"], 1)
+        held.call("ping")
+        self.nodes.spate("topic", "delete", "t", "--yes")
+        held.call("ping")
 
 
 if __name__ == "__main__":

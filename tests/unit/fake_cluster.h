@@ -75,6 +75,7 @@ struct fake_cluster {
     unsigned leader;          /* index of the server that leads */
     unsigned metadata_leader; /* whom metadata names: may lag behind */
     bool topic_exists;
+    int64_t topic_id;
     struct fake_batch batches[FAKE_BATCHES_MAX];
     unsigned batch_count;
     int64_t next_offset;
@@ -210,7 +211,7 @@ static inline void fake_metadata(struct fake_cluster *cluster, struct sp_pack *p
     struct sp_metadata_partition partitions[FAKE_PARTITIONS_MAX];
     struct sp_metadata_topic topic = {
         .name = sp_bytes_text("t"),
-        .id = cluster->topic_exists ? 7 : -1,
+        .id = cluster->topic_exists ? cluster->topic_id : -1,
         .error = cluster->topic_exists ? 0 : SPATE_ERR_UNKNOWN_TOPIC,
         .partitions = partitions,
         .partition_count = cluster->topic_exists ? cluster->partition_count : 0,
@@ -507,6 +508,7 @@ static inline void fake_start(struct fake_cluster *cluster, const char *const *k
 
     *cluster = (struct fake_cluster){
         .topic_exists = true,
+        .topic_id = 7,
         .next_producer_id = 100,
         .partition_count = 1,
     };

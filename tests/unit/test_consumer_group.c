@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -400,6 +401,48 @@ static void test_consumer_group_checkpoint_cut_or_changed_is_refused_or_sound(vo
     sp_buf_deinit(&good);
 }
 
+/* A member that gives nothing up for long may own more than one command can name; what is left is
+ * found again. */
+static void test_consumer_group_release_of_very_many_goes_in_parts(void **state)
+{
+    const unsigned count = 3 * SP_CONSUMER_PARTITIONS_MAX;
+    struct sp_consumer_place *places = calloc(count, sizeof *places);
+    int32_t *members = calloc(SP_CONSUMER_PARTITIONS_MAX, sizeof *members);
+    struct sp_buf buf;
+
+    (void)state;
+    assert_non_null(places);
+    assert_non_null(members);
+    assert_int_equal(join("m1"), 0);
+    for (uint64_t topic_id = 1; topic_id <= 4; topic_id++) {
+        struct sp_consumer_target target = { topic_id, SP_CONSUMER_PARTITIONS_MAX, members };
+        target.partition_count = topic_id == 4 ? 1 : target.partition_count;
+        sp_buf_init(&buf, SP_CONSUMER_COMMAND_BYTES_MAX);
+        assert_int_equal(
+            apply(sp_consumer_command_assign(text("g"), group->version, &target, 1, NULL, 0, &buf),
+                  &buf),
+            0);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        places[i].topic_id = 1 + i / SP_CONSUMER_PARTITIONS_MAX;
+        places[i].partition = i % SP_CONSUMER_PARTITIONS_MAX;
+    }
+    assert_int_equal(group->share_count, count + 1);
+    for (unsigned i = 0; i < 2; i++) {
+        unsigned begin = i == 0 ? 0 : count + 1 - group->share_count;
+        sp_buf_init(&buf, SP_CONSUMER_COMMAND_BYTES_MAX);
+        assert_int_equal(
+            apply(
+                sp_consumer_command_release(
+                    text("g"), text("m1"), group->generation, places + begin, count - begin, &buf),
+                &buf),
+            0);
+    }
+    assert_int_equal(group->share_count, 1);
+    free(places);
+    free(members);
+}
+
 static void test_consumer_group_unreadable_commands_are_corrupt(void **state)
 {
     static const struct sp_bytes commands[] = {
@@ -487,6 +530,7 @@ int main(void)
         TEST(delete_only_when_empty_and_unused),
         TEST(checkpoint_restores_to_the_same_bytes),
         TEST(checkpoint_cut_or_changed_is_refused_or_sound),
+        TEST(release_of_very_many_goes_in_parts),
         TEST(unreadable_commands_are_corrupt),
         TEST(failing_memory_stops_and_leaks_nothing),
     };

@@ -408,6 +408,27 @@ static void test_member_record_in_hand_is_not_committed(void **state)
     end();
 }
 
+/* Of several records at once only those up to the one that is committed are done with. */
+static void test_member_rest_of_a_batch_is_not_committed(void **state)
+{
+    static const char *const often[] = { "group.id", "g", "commit.interval.ms", "1", NULL };
+    struct spate_message messages[10];
+
+    (void)state;
+    begin(often, 0x1);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    subscribe();
+    assert_int_equal(spate_consumer_batch(world.consumer, 5000, messages, 10), 10);
+    assert_int_equal(spate_consumer_commit(world.consumer, &messages[3], 1000), 0);
+    for (unsigned i = 0; i < 20; i++) {
+        (void)spate_poll(world.cluster.client, 5);
+    }
+    assert_int_equal(world.committed[0], 4);
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0);
+    assert_int_equal(world.committed[0], 10);
+    end();
+}
+
 /* REVOKED, then the commit, and only then the heartbeat that gives it up. */
 static void test_member_gives_up_after_its_last_commit(void **state)
 {
@@ -637,6 +658,41 @@ static void test_member_commit_is_repeated_after_a_lost_answer(void **state)
     end();
 }
 
+/* The session ends while a commit waits for its coordinator: it is not said to be done. */
+static void test_member_commit_of_what_is_lost_fails(void **state)
+{
+    (void)state;
+    begin(by_hand, 0x1);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    subscribe();
+    read_records(10);
+    world.silent = true;
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 10000), SPATE_ERR_GROUP_FENCED);
+    assert_non_null(strstr(spate_client_error(world.cluster.client), "no longer"));
+    assert_int_equal(world.committed[0], -1);
+    end();
+}
+
+/* What became of an earlier commit that nobody waited for is not said of this one. */
+static void test_member_commit_tells_its_own_outcome(void **state)
+{
+    (void)state;
+    begin(by_hand, 0x1);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    subscribe();
+    read_records(10);
+    world.commit_status = SPATE_ERR_GROUP_FENCED;
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 0), 0);
+    for (unsigned i = 0; i < 100 && strchr(world.trace, 'C') == NULL; i++) {
+        (void)spate_poll(world.cluster.client, 10);
+    }
+    (void)spate_poll(world.cluster.client, 20);
+    world.commit_status = 0;
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0);
+    assert_int_equal(world.committed[0], 10);
+    end();
+}
+
 /* ---- without membership ---------------------------------------------------------------------- */
 
 static void test_member_assigned_partitions_may_use_stored_offsets(void **state)
@@ -653,6 +709,37 @@ static void test_member_assigned_partitions_may_use_stored_offsets(void **state)
     assert_int_equal(spate_consumer_close(world.consumer, 1000), 0);
     assert_int_equal(world.committed[2], 5);
     assert_int_equal(world.join_count, 0);
+    end();
+}
+
+static enum fake_action unknown_topic(struct fake_cluster *c, const char *method, unsigned count)
+{
+    (void)count;
+    c->refusal = SPATE_ERR_UNKNOWN_TOPIC;
+    c->refusal_text = "no such topic";
+    return strcmp(method, "fetch") == 0 ? FAKE_REFUSE : FAKE_SERVE;
+}
+
+/* How far a topic was read that is no more says nothing of the one that was made in its place. */
+static void test_member_commits_nothing_to_a_namesake(void **state)
+{
+    struct spate_message message;
+    int rv;
+
+    (void)state;
+    begin(keys, 0);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, SPATE_OFFSET_STORED), 0);
+    read_records(10);
+    world.cluster.topic_id = 8;
+    world.cluster.script = unknown_topic;
+    do {
+        rv = spate_consumer_next(world.consumer, 1000, &message);
+    } while (rv == SPATE_ERR_AGAIN);
+    assert_int_equal(rv, SPATE_ERR_UNKNOWN_TOPIC);
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0);
+    assert_int_equal(spate_consumer_close(world.consumer, 1000), 0);
+    assert_int_equal(world.committed[0], -1);
     end();
 }
 
@@ -714,6 +801,28 @@ static void test_member_stall_is_told_once(void **state)
     assert_string_equal(world.events, "A1S1");
     world.cluster.script = NULL;
     read_records(10);
+    end();
+}
+
+static void on_stall_seek(void *arg, const struct spate_consumer_event *event)
+{
+    (void)arg;
+    note(world.events, event->kind == SPATE_CONSUMER_STALLED ? "S" : "-");
+    assert_int_equal(spate_consumer_seek(world.consumer, "t", 0, 0), 0);
+    if (event->kind == SPATE_CONSUMER_STALLED) {
+        assert_string_equal(event->text, "LEADER_UNKNOWN: an election is on");
+    }
+}
+
+/* What an event says stays as it is while the program acts upon it. */
+static void test_member_event_text_outlives_a_seek(void **state)
+{
+    (void)state;
+    begin(by_hand, 0x1);
+    assert_int_equal(spate_consumer_on_event(world.consumer, on_stall_seek, NULL), 0);
+    world.cluster.script = no_fetch;
+    subscribe();
+    await_event("S");
     end();
 }
 
@@ -779,6 +888,7 @@ int main(void)
         cmocka_unit_test(test_member_goes_on_at_the_stored_offset),
         cmocka_unit_test(test_member_begins_where_offset_reset_says),
         cmocka_unit_test(test_member_record_in_hand_is_not_committed),
+        cmocka_unit_test(test_member_rest_of_a_batch_is_not_committed),
         cmocka_unit_test(test_member_gives_up_after_its_last_commit),
         cmocka_unit_test(test_member_may_get_back_what_was_revoked),
         cmocka_unit_test(test_member_unknown_loses_all_and_joins_again),
@@ -788,9 +898,13 @@ int main(void)
         cmocka_unit_test(test_member_commit_by_hand_counts_none_behind_it),
         cmocka_unit_test(test_member_commit_by_hand_counts_no_other_partition),
         cmocka_unit_test(test_member_commit_is_repeated_after_a_lost_answer),
+        cmocka_unit_test(test_member_commit_of_what_is_lost_fails),
+        cmocka_unit_test(test_member_commit_tells_its_own_outcome),
         cmocka_unit_test(test_member_assigned_partitions_may_use_stored_offsets),
+        cmocka_unit_test(test_member_commits_nothing_to_a_namesake),
         cmocka_unit_test(test_member_pause_seek_and_unassign),
         cmocka_unit_test(test_member_stall_is_told_once),
+        cmocka_unit_test(test_member_event_text_outlives_a_seek),
         cmocka_unit_test(test_member_misuse_is_refused),
         cmocka_unit_test(test_member_survives_failed_allocations),
     };

@@ -158,6 +158,25 @@ static void test_misuse_of_producer(void **state)
     spate_producer_free(NULL);
 }
 
+static void test_misuse_of_producer_that_waits(void **state)
+{
+    const struct spate_record record = { .topic = "t", .partition = 0 };
+    struct spate_producer *producer = NULL;
+    int64_t records = 0;
+    int64_t offset = 0;
+
+    (void)state;
+    assert_int_equal(spate_producer_new(client, NULL, NULL, &producer), 0);
+    assert_int_equal(spate_produce_wait(NULL, &record, &offset), SPATE_ERR_INVALID);
+    check_refused(spate_produce_wait(producer, NULL, &offset));
+    assert_int_equal(spate_producer_stored(NULL, "t", 0, &records, &offset), SPATE_ERR_INVALID);
+    check_refused(spate_producer_stored(producer, "t", 0, NULL, &offset));
+    check_refused(spate_producer_stored(producer, "t", 0, &records, NULL));
+    check_refused(spate_producer_stored(producer, NULL, 0, &records, &offset));
+    check_refused(spate_producer_stored(producer, "t", -1, &records, &offset));
+    spate_producer_free(producer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +184,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_misuse_of_client, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_misuse_of_admin, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_misuse_of_producer, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_misuse_of_producer_that_waits, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

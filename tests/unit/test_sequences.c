@@ -220,6 +220,42 @@ static void test_sequences_new_producers_in_flight_take_places(void **state)
     end(&fixture);
 }
 
+static void store_at(struct fixture *fixture, int64_t id, int32_t sequence, int64_t time_ms)
+{
+    struct sp_batch_facts facts = { .producer_id = id,
+                                    .base_sequence = sequence,
+                                    .record_count = 1 };
+
+    assert_int_equal(sp_producers_apply(fixture->producers, &facts, 3, time_ms), 0);
+}
+
+/* One that was silent for long may lose its place to one in flight, and then take that of another
+ * that was not silent: its batches would be stored twice. */
+static void test_sequences_silent_producer_takes_no_place_of_a_lively_one(void **state)
+{
+    const int64_t later_ms = 1000 + SP_PRODUCER_EXPIRY_MS;
+    struct fixture fixture;
+    struct sp_flight *stranger;
+
+    (void)state;
+    begin(&fixture);
+    store_at(&fixture, 1, 0, 1000);
+    for (int64_t id = 2; id <= SP_PRODUCERS_PER_PARTITION_MAX; id++) {
+        store_at(&fixture, id, 0, later_ms - 1);
+    }
+    assert_int_equal(judge_at(&fixture, 1, 0, 1, 1, later_ms).verdict, SP_VERDICT_APPEND);
+    assert_int_equal(judge_at(&fixture, 100001, 0, 0, 1, later_ms).verdict, SP_VERDICT_APPEND);
+    stranger = fly(&fixture, 100001, 0, 0, 1);
+    assert_int_equal(judge_at(&fixture, 1, 0, 1, 1, later_ms).code, SPATE_ERR_BUSY);
+    assert_int_equal(judge_at(&fixture, 2, 0, 1, 1, later_ms).verdict, SP_VERDICT_APPEND);
+    sp_list_remove(&stranger->node);
+    store_at(&fixture, 100001, 0, later_ms);
+    assert_null(sp_producers_find(fixture.producers, 1));
+    assert_int_equal(judge_at(&fixture, 1, 0, 1, 1, later_ms).code, SPATE_ERR_UNKNOWN_PRODUCER);
+    assert_int_equal(judge_at(&fixture, 2, 0, 0, 1, later_ms).verdict, SP_VERDICT_STORED);
+    end(&fixture);
+}
+
 /* ---- fences ---------------------------------------------------------------------------------- */
 
 static struct sp_flight *fly_fence(struct fixture *fixture, int16_t epoch)
@@ -426,6 +462,7 @@ int main(void)
         cmocka_unit_test(test_sequences_newer_epoch_begins_again_and_fences),
         cmocka_unit_test(test_sequences_wrap_behind_two_to_31),
         cmocka_unit_test(test_sequences_new_producers_in_flight_take_places),
+        cmocka_unit_test(test_sequences_silent_producer_takes_no_place_of_a_lively_one),
         cmocka_unit_test(test_sequences_fence_in_flight_ends_older_epochs_behind_it),
         cmocka_unit_test(test_sequences_fence_of_a_stranger_needs_a_place),
         cmocka_unit_test(test_sequences_fences_hold_wherever_the_table_ends),
