@@ -261,6 +261,8 @@ class LiveTest(unittest.TestCase):
             read = [first.stdout.readline(), second.stdout.readline()]
             self.assertEqual(sorted(read), ["orders 0 1 b'b'\n", "orders 1 1 b'b'\n"])
 
+            # What is not committed is rightly read again by the next owner.
+            cluster.wait_for("a commit of both", lambda: self.committed(client) == {0: 2, 1: 2})
             for member in owners:  # unknown now, so each joins again
                 client.call("group.leave", group="billing", member=member)
             cluster.wait_for("new members", lambda: not owners & self.owners(client, 2))
@@ -279,6 +281,10 @@ class LiveTest(unittest.TestCase):
         for number in range(partitions):
             where = {"topic": "orders", "partition": number}
             client.call("produce", **where, records=[{"v": value}])
+
+    def committed(self, client):
+        rows = client.call("group.committed", group="billing")["offsets"]
+        return {row["partition"]: row["offset"] for row in rows}
 
     def owners(self, client, count):
         """The members, once so many own the partitions."""
