@@ -10,6 +10,16 @@ static bool is_owned(const struct sp_consumer_partition *partition)
 
 /* ---- what is owned --------------------------------------------------------------------------- */
 
+bool sp_consumer_owns(const struct spate_consumer *consumer)
+{
+    for (uint32_t i = 0; i < consumer->partition_count; i++) {
+        if (is_owned(consumer->partitions[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* How many partitions from number `first` on are owned and of one topic. */
 static uint32_t run_of(const struct spate_consumer *consumer, uint32_t first)
 {

@@ -555,6 +555,23 @@ static void test_member_cut_off_stops_reading(void **state)
     end();
 }
 
+/* The same while it joins again for other topics: it goes on reading for one session at the most. */
+static void test_member_cut_off_while_it_subscribes_stops_reading(void **state)
+{
+    (void)state;
+    begin(keys, 0x1);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    subscribe();
+    read_records(10);
+    world.silent = true;
+    subscribe();
+    await_event("L1");
+    world.silent = false;
+    read_records(10 - await_event("A1"));
+    assert_false(world.joined_with_id);
+    end();
+}
+
 static void test_member_commits_by_hand(void **state)
 {
     struct spate_message message;
@@ -868,6 +885,7 @@ int main(void)
         cmocka_unit_test(test_member_unknown_loses_all_and_joins_again),
         cmocka_unit_test(test_member_fenced_is_told),
         cmocka_unit_test(test_member_cut_off_stops_reading),
+        cmocka_unit_test(test_member_cut_off_while_it_subscribes_stops_reading),
         cmocka_unit_test(test_member_commits_by_hand),
         cmocka_unit_test(test_member_commit_is_repeated_after_a_lost_answer),
         cmocka_unit_test(test_member_commit_of_what_is_lost_fails),
