@@ -158,6 +158,7 @@ static void leave_waiters(struct sp_group_call *call)
 {
     if (!sp_list_empty(&call->node)) {
         sp_list_remove(&call->node);
+        sp_request_end_wait(&call->patience);
         call->coordinator->waiter_count -= 1;
     }
 }
@@ -189,8 +190,17 @@ void sp_group_call_look(struct sp_group_call *call)
         sp_group_call_fail(call, SPATE_ERR_BUSY);
     } else {
         sp_list_append(&group->waiters, &call->node);
+        sp_request_begin_wait(&call->request, &call->patience, false);
         coordinator->waiter_count += 1;
     }
+}
+
+static void on_gone(struct sp_request_wait *patience)
+{
+    struct sp_group_call *call = SP_CONTAINER_OF(patience, struct sp_group_call, patience);
+
+    leave_waiters(call);
+    sp_group_call_fail(call, SPATE_ERR_CLOSED);
 }
 
 static void on_timer(struct sp_timer *timer)
@@ -235,6 +245,7 @@ struct sp_group_call *sp_group_call_new(struct sp_coordinator *coordinator,
         return NULL;
     }
     sp_list_init(&call->node);
+    sp_request_init_wait(&call->patience, NULL, on_gone);
     sp_timer_init(&call->timer, coordinator->broker->options.loop, on_timer);
     call->coordinator = coordinator;
     call->request = request;

@@ -14,6 +14,7 @@ struct sp_group_call {
     struct sp_coordinator_job job; /* JOIN, RELEASE or LEAVE on its way */
     struct sp_timer timer;
     struct sp_request request;
+    struct sp_request_wait patience; /* while it waits: ends with its connection */
     struct sp_coordinator *coordinator;
     char group[SP_CONSUMER_GROUP_NAME_SIZE_MAX + 1];
     char member[SP_CONSUMER_MEMBER_ID_SIZE_MAX + 1];

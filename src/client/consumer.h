@@ -243,6 +243,9 @@ void sp_member_learn(struct spate_consumer *consumer, struct sp_request *request
 
 /* ---- consumer_assigned.c ---- */
 
+/* True if the member has any partition, as far as the coordinator must know. */
+bool sp_consumer_owns(const struct spate_consumer *consumer);
+
 /* Packs what this member owns, topic by topic (I5). */
 void sp_consumer_pack_owned(const struct spate_consumer *consumer, struct sp_pack *pack);
 

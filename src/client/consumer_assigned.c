@@ -1,6 +1,4 @@
 /* What the coordinator has given: from its answer to the partitions, and back to its questions. */
-#include <string.h>
-
 #include "client/consumer.h"
 #include "wire/client_api.h"
 
@@ -11,6 +9,16 @@ static bool is_owned(const struct sp_consumer_partition *partition)
 }
 
 /* ---- what is owned --------------------------------------------------------------------------- */
+
+bool sp_consumer_owns(const struct spate_consumer *consumer)
+{
+    for (uint32_t i = 0; i < consumer->partition_count; i++) {
+        if (is_owned(consumer->partitions[i])) {
+            return true;
+        }
+    }
+    return false;
+}
 
 /* How many partitions from number `first` on are owned and of one topic. */
 static uint32_t run_of(const struct spate_consumer *consumer, uint32_t first)
@@ -122,6 +130,8 @@ static int take_revoked(struct spate_consumer *consumer, struct sp_topic_view *t
     return 0;
 }
 
+/* Topics that nobody here ever named are passed over: what a process of this group.instance has
+ * subscribed to before, or what a server makes up. */
 static int each_place(struct spate_consumer *consumer,
                       struct sp_bytes places,
                       int (*each)(struct spate_consumer *, struct sp_topic_view *, int32_t))
@@ -129,21 +139,17 @@ static int each_place(struct spate_consumer *consumer,
     struct sp_cursor cursor = sp_cursor_of(places);
 
     for (uint32_t topics = sp_cursor_array(&cursor); topics > 0; topics--) {
-        struct sp_topic_view *view = NULL;
         struct sp_group_places row;
-        char name[SP_TOPIC_NAME_SIZE_MAX + 1];
         int rv = sp_group_places_read(&cursor, &row, NULL);
         if (rv != 0) {
             return rv;
         }
-        memcpy(name, row.topic.bytes, row.topic.size);
-        name[row.topic.size] = '\0';
-        rv = sp_metadata_topic(consumer->client->metadata, name, &view);
+        struct sp_topic_view *view = sp_metadata_find(consumer->client->metadata, row.topic);
         struct sp_cursor numbers = sp_cursor_of(row.partitions);
         for (uint32_t count = sp_cursor_array(&numbers); count > 0 && rv == 0; count--) {
             int64_t index = sp_cursor_int(&numbers, 0, SP_PARTITIONS_PER_TOPIC_MAX - 1);
             rv = sp_cursor_status(&numbers);
-            rv = rv != 0 ? rv : each(consumer, view, (int32_t)index);
+            rv = rv != 0 || view == NULL ? rv : each(consumer, view, (int32_t)index);
         }
         if (rv != 0) {
             return rv;

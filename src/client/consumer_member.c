@@ -221,13 +221,14 @@ static void stop_request(struct sp_member *member)
     }
 }
 
-/* Nobody has heard of the member for a whole session: others may read by now. */
-static bool session_over(const struct spate_consumer *consumer)
+/* When others may read what the member has, if nobody hears of it until then; UINT64_MAX: never. */
+static uint64_t session_end(const struct spate_consumer *consumer)
 {
     const struct sp_member *member = &consumer->member;
+    bool holds = member->state == SP_MEMBER_IN ||
+                 (member->state == SP_MEMBER_JOINING && sp_consumer_owns(consumer));
 
-    return member->state == SP_MEMBER_IN &&
-           sp_consumer_now_ms(consumer) >= member->heard_ms + consumer->client->config.session_ms;
+    return holds ? member->heard_ms + consumer->client->config.session_ms : UINT64_MAX;
 }
 
 void sp_member_advance(struct spate_consumer *consumer)
@@ -236,8 +237,9 @@ void sp_member_advance(struct spate_consumer *consumer)
     uint64_t now_ms = sp_consumer_now_ms(consumer);
     uint64_t due_ms;
 
-    if (session_over(consumer)) {
+    if (now_ms >= session_end(consumer)) {
         stop_request(member);
+        member->state = SP_MEMBER_IN; /* also one that joins again for other topics */
         sp_member_lost(consumer);
         member->renewing = true;
     }
@@ -250,10 +252,7 @@ void sp_member_advance(struct spate_consumer *consumer)
         member->retry_ms = member->running ? 0 : now_ms + SP_CLIENT_PAUSE_MAX_MS;
     }
     due_ms = member->running ? UINT64_MAX : member->retry_ms;
-    if (member->state == SP_MEMBER_IN &&
-        member->heard_ms + consumer->client->config.session_ms < due_ms) {
-        due_ms = member->heard_ms + consumer->client->config.session_ms;
-    }
+    due_ms = due_ms < session_end(consumer) ? due_ms : session_end(consumer);
     if (due_ms == UINT64_MAX) {
         sp_timer_stop(&member->timer);
     } else {

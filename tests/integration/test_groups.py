@@ -125,6 +125,22 @@ class GroupsTest(unittest.TestCase):
         self.assertLess(time.monotonic() - started, 1.0)
         self.assertEqual(len(pairs(got[0]["revoke"])), 50)
 
+    def test_groups_heartbeats_end_with_their_connection(self):
+        """Whoever hangs up takes nobody's place among those who wait."""
+        member = self.member("gone", session_ms=60000)
+        address = self.coordinator("gone").address
+        beat = dict(group="gone", member=member.id, generation=member.generation)
+        for _ in range(40):  # 255 each are more than may wait at one coordinator
+            with rpc.Client(address) as client:
+                for _ in range(255):
+                    client.send("group.heartbeat", {**beat, "max_wait_ms": 30000})
+                ping = client.send("ping", {})
+                while client.receive()[1] != ping:
+                    pass
+        with rpc.Client(address) as client:
+            self.assertEqual(client.call("group.heartbeat", **beat, max_wait_ms=100)["member"],
+                             member.id)
+
     def test_groups_partition_lost_and_regained_unnoticed_is_begun_anew(self):
         slow = self.member("regain", rebalance_ms=1000, session_ms=20000)
         had = set(slow.owned)

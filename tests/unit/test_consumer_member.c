@@ -1,5 +1,6 @@
 /* A consumer that is a member of a group, against a coordinator that does what each test says. */
 #include "client/consumer.h"
+#include "client/metadata.h"
 #include "fake_cluster.h"
 
 #define TRACE_SIZE 4096
@@ -16,6 +17,8 @@ static struct {
     int heartbeat_status;
     int commit_status;
     bool silent; /* joins and heartbeats get no answer of use */
+    bool strays; /* each answer assigns a topic that nobody asked for, another one each time */
+    unsigned stray_count;
     unsigned join_count;
     unsigned join_with_id_count;
     bool joined_with_id; /* the last time */
@@ -37,7 +40,18 @@ static void note(char *text, const char *what)
 
 static void pack_places(struct sp_pack *pack, unsigned bits)
 {
-    sp_pack_array(pack, bits == 0 ? 0 : 1);
+    char name[24];
+
+    sp_pack_array(pack, (bits == 0 ? 0U : 1U) + (world.strays ? 1U : 0U));
+    if (world.strays) {
+        (void)snprintf(name, sizeof name, "stray-%u", world.stray_count++);
+        sp_pack_map(pack, 2);
+        sp_pack_text(pack, "topic");
+        sp_pack_text(pack, name);
+        sp_pack_text(pack, "partitions");
+        sp_pack_array(pack, 1);
+        sp_pack_uint(pack, 0);
+    }
     if (bits != 0) {
         sp_pack_map(pack, 2);
         sp_pack_text(pack, "topic");
@@ -545,6 +559,23 @@ static void test_member_cut_off_stops_reading(void **state)
     end();
 }
 
+/* The same while it joins again for other topics: it goes on reading for one session at the most. */
+static void test_member_cut_off_while_it_subscribes_stops_reading(void **state)
+{
+    (void)state;
+    begin(keys, 0x1);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    subscribe();
+    read_records(10);
+    world.silent = true;
+    subscribe();
+    await_event("L1");
+    world.silent = false;
+    read_records(10 - await_event("A1"));
+    assert_false(world.joined_with_id);
+    end();
+}
+
 static void test_member_commits_by_hand(void **state)
 {
     struct spate_message message;
@@ -690,6 +721,22 @@ static void test_member_commit_tells_its_own_outcome(void **state)
     world.commit_status = 0;
     assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0);
     assert_int_equal(world.committed[0], 10);
+    end();
+}
+
+/* Neither read nor kept in mind, however many a server makes up. */
+static void test_member_takes_no_topic_that_it_did_not_ask_for(void **state)
+{
+    (void)state;
+    begin(keys, 0x1);
+    world.strays = true;
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    subscribe();
+    read_records(10);
+    await_owned(0x1);
+    assert_true(world.stray_count > 2);
+    assert_null(sp_metadata_find(world.cluster.client->metadata, sp_bytes_text("stray-0")));
+    assert_string_equal(world.events, "A1");
     end();
 }
 
@@ -894,6 +941,7 @@ int main(void)
         cmocka_unit_test(test_member_unknown_loses_all_and_joins_again),
         cmocka_unit_test(test_member_fenced_is_told),
         cmocka_unit_test(test_member_cut_off_stops_reading),
+        cmocka_unit_test(test_member_cut_off_while_it_subscribes_stops_reading),
         cmocka_unit_test(test_member_commits_by_hand),
         cmocka_unit_test(test_member_commit_by_hand_counts_none_behind_it),
         cmocka_unit_test(test_member_commit_by_hand_counts_no_other_partition),
@@ -901,6 +949,7 @@ int main(void)
         cmocka_unit_test(test_member_commit_of_what_is_lost_fails),
         cmocka_unit_test(test_member_commit_tells_its_own_outcome),
         cmocka_unit_test(test_member_assigned_partitions_may_use_stored_offsets),
+        cmocka_unit_test(test_member_takes_no_topic_that_it_did_not_ask_for),
         cmocka_unit_test(test_member_commits_nothing_to_a_namesake),
         cmocka_unit_test(test_member_pause_seek_and_unassign),
         cmocka_unit_test(test_member_stall_is_told_once),
