@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What streams of records cost, of one build or of several that take turns.
 
-    tests/bench/stream.py [--rounds 7] [--records 3000000] [--size 100] [--set KEY=VALUE]... BUILD...
+    tests/bench/stream.py [--rounds 7] [--records 3000000] [--size 100] [--set KEY=VALUE] BUILD...
 
 Each round runs, for each build, one node with records in one partition: `spate consume`, and the
 program `stream` (stream.c) with io.thread on and off, which reads, and writes. Printed are medians:
