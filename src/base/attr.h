@@ -11,6 +11,15 @@
 #define SP_EXPORT __attribute__((visibility("default")))
 #define SP_TARGET(features) __attribute__((target(features)))
 
+/* 1 in a build with AddressSanitizer. */
+#if defined(__SANITIZE_ADDRESS__)
+#define SP_ADDRESS_SANITIZED 1
+#elif defined(__has_feature)
+#define SP_ADDRESS_SANITIZED __has_feature(address_sanitizer)
+#else
+#define SP_ADDRESS_SANITIZED 0
+#endif
+
 /* The struct of `type` whose member `member` is at `pointer`. */
 #define SP_CONTAINER_OF(pointer, type, member)                                                     \
     ((type *)(void *)((char *)(pointer)-offsetof(type, member)))

@@ -7,6 +7,11 @@
 #define SP_ADDRESS_SIZE_MAX 262 /* a DNS name of 253, a colon, five digits, NUL, rounded up */
 #define SP_CLIENT_NAME_SIZE_MAX 128
 
+/* Memory. Pieces of 64 KiB to 4 MiB are rounded up by a sixteenth at most and kept when they are
+ * freed (base/kept.h), in the whole process: enough for a dozen streams of answers of 1 MiB. */
+#define SP_MEM_KEPT_BYTES_MAX (16 * 1024 * 1024)
+#define SP_MEM_KEPT_MS 1000 /* a piece that nobody takes for so long, or twice that, is freed */
+
 /* Cluster shape. */
 #define SP_NODE_ID_MAX 1023 /* fits the ordinal of any StatefulSet */
 #define SP_NODES_MAX 64     /* full mesh of connections: 64 * 63 sockets */
@@ -37,7 +42,9 @@
  * of a node that leads and follows `logs` busy partitions stays below
  *
  *     64 MiB                                    program, metadata, one large answer being built
- *   + limits.client.bytes                       this budget, and per connection, budget or not:
+ *   + limits.client.bytes                       this budget
+ *   + limits.client.bytes / 8                   large pieces of it are rounded up
+ *   + SP_MEM_KEPT_BYTES_MAX                     and, per connection, budget or not:
  *   + limits.connections * SP_CONNECTION_BYTES_MAX
  *   + SP_MESSAGE_BYTES_MAX                      one message that is let through beyond it
  *   + (nodes - 1) * (SP_PEER_QUEUE_BYTES_MAX + SP_PEER_MESSAGE_BYTES_MAX)

@@ -205,11 +205,29 @@ static void say_hello(struct sp_connection *connection)
     sp_buf_deinit(&params);
 }
 
+/* Ticks only while there is something to free. */
+static void watch_memory(struct spate_client *client)
+{
+    if (sp_mem_kept_bytes() > 0 && !sp_timer_active(&client->memory_timer)) {
+        /* Out of memory: the next call tries again. */
+        (void)sp_timer_start(&client->memory_timer, sp_loop_now_ms(client->loop) + SP_MEM_KEPT_MS);
+    }
+}
+
+static void on_memory_timer(struct sp_timer *timer)
+{
+    struct spate_client *client = SP_CONTAINER_OF(timer, struct spate_client, memory_timer);
+
+    sp_mem_age(sp_loop_now_ms(client->loop));
+    watch_memory(client);
+}
+
 int sp_connection_call(struct sp_connection *connection,
                        struct sp_rpc_call *call,
                        struct sp_bytes params,
                        const struct sp_slice *body)
 {
+    watch_memory(connection->client);
     if (!connection->hello_done) {
         say_hello(connection);
     }
@@ -243,6 +261,7 @@ static int set_up(struct spate_client *client)
         return rv;
     }
     sp_timer_init(&client->tick, client->loop, sp_client_on_tick);
+    sp_timer_init(&client->memory_timer, client->loop, on_memory_timer);
     client->connections = sp_map_new();
     client->servers = sp_mem_calloc(SP_CLIENT_SERVERS_KNOWN_MAX, sizeof client->servers[0]);
     if (client->connections == NULL || client->servers == NULL) {
@@ -313,6 +332,7 @@ void spate_client_free(struct spate_client *client)
     sp_metadata_cache_free(client->metadata);
     if (client->loop != NULL) {
         sp_timer_stop(&client->tick);
+        sp_timer_stop(&client->memory_timer);
     }
     if (client->connections != NULL) {
         close_connections(client);
@@ -322,4 +342,5 @@ void spate_client_free(struct spate_client *client)
     sp_mem_free(client->servers);
     sp_config_deinit(&client->config);
     sp_mem_free(client);
+    sp_mem_free_kept(); /* other clients of the process have theirs back soon */
 }

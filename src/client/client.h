@@ -81,6 +81,7 @@ struct spate_client {
     bool ready_raised;
     uint64_t ready_wakes; /* the driver's count when it was looked at last */
     struct sp_trace_limit log_limit;
+    struct sp_timer memory_timer; /* frees what was kept and is not used */
     struct sp_timer tick;
     bool ticked;
     bool woken; /* ends the current run of the loop; set by whatever a blocked call waits for */

@@ -16,7 +16,8 @@
  *      by one (control records of a transaction are passed over and counted).
  *  I2  fetch_offset is behind the last batch that was fetched; nothing is fetched twice.
  *  I3  At most FETCHED_MAX answers wait per partition, and an answer's size is chosen so that those
- *      of all partitions stay below prefetch_bytes: a slow reader stops the fetching.
+ *      of all partitions, with the memory around them, stay below prefetch_bytes: a slow reader
+ *      stops the fetching.
  *  I4  A partition is freed only at the start of a call of the user that ends the life of the
  *  record
  *      delivered last, or before anything of it was delivered.
@@ -39,12 +40,11 @@
 /* How long a coordinator may take for what it answers at once if it lives. */
 #define SP_GROUP_QUESTION_MS 3000
 
-/* The batches of one answer. */
+/* The batches of one answer, where they arrived, or copied from there (fetcher.c). */
 struct sp_fetched {
     struct sp_list node;
-    size_t size;
+    struct sp_slice batches;
     size_t position; /* of the next batch to read */
-    uint8_t bytes[];
 };
 
 enum sp_ownership {
@@ -307,6 +307,9 @@ void sp_fetcher_stop(struct sp_consumer_partition *partition);
 
 /* Pauses the partition with an error for the user. */
 void sp_fetcher_fail(struct sp_consumer_partition *partition, int status, const char *text);
+
+/* Lets go of an answer that was read. */
+void sp_fetched_free(struct sp_fetched *fetched);
 
 void sp_fetcher_init(struct sp_consumer_partition *partition);
 

@@ -12,10 +12,7 @@ static struct sp_fetched *current(const struct sp_consumer_partition *partition)
 
 static void drop_current(struct sp_consumer_partition *partition)
 {
-    struct sp_fetched *fetched = current(partition);
-
-    sp_list_remove(&fetched->node);
-    sp_mem_free(fetched);
+    sp_fetched_free(current(partition));
     partition->fetched_count -= 1;
     sp_fetcher_advance(partition);
 }
@@ -26,9 +23,7 @@ void sp_consumer_drop_fetched(struct sp_consumer_partition *partition)
     sp_batch_reader_deinit(&partition->reader);
     partition->reading = false;
     while (!sp_list_empty(&partition->fetched)) {
-        struct sp_fetched *fetched = current(partition);
-        sp_list_remove(&fetched->node);
-        sp_mem_free(fetched);
+        sp_fetched_free(current(partition));
     }
     partition->fetched_count = 0;
 }
@@ -49,7 +44,8 @@ static bool open_batch(struct sp_consumer_partition *partition)
 
     while (!sp_list_empty(&partition->fetched)) {
         struct sp_fetched *fetched = current(partition);
-        if (sp_batch_next(fetched->bytes, fetched->size, &fetched->position, &batch) != 0) {
+        const struct sp_slice *batches = &fetched->batches;
+        if (sp_batch_next(batches->bytes, batches->size, &fetched->position, &batch) != 0) {
             drop_current(partition);
             continue;
         }

@@ -14,6 +14,7 @@ enum {
     UNKNOWN_MS = 500,    /* nodes learn of a new topic one after the other: so long it may take */
     EMPTY_PAUSE_MS = 10, /* when a server answers "nothing" without having waited */
     FETCH_BYTES_MIN = 4096,
+    SPARE_SHARE = 8, /* of an answer's blob may be something else than its batches */
 };
 
 static uint64_t now_of(const struct sp_consumer_partition *partition)
@@ -169,6 +170,38 @@ check_batches(struct sp_consumer_partition *partition, struct sp_bytes batches, 
     return 0;
 }
 
+/* The batches where they arrived, or a copy if too much else is there. */
+static struct sp_slice hold(struct sp_blob *answer, struct sp_bytes batches)
+{
+    if (answer->size - batches.size <= answer->size / SPARE_SHARE) {
+        return sp_slice_of(answer, (size_t)(batches.bytes - answer->bytes), batches.size);
+    }
+    struct sp_blob *blob = sp_blob_copy(batches.bytes, batches.size);
+    return (struct sp_slice){ blob, blob == NULL ? NULL : blob->bytes, batches.size };
+}
+
+static struct sp_fetched *fetched_new(struct sp_blob *answer, struct sp_bytes batches)
+{
+    struct sp_fetched *fetched = sp_mem_calloc(1, sizeof *fetched);
+
+    if (fetched == NULL) {
+        return NULL;
+    }
+    fetched->batches = hold(answer, batches);
+    if (fetched->batches.blob == NULL) {
+        sp_mem_free(fetched);
+        return NULL;
+    }
+    return fetched;
+}
+
+void sp_fetched_free(struct sp_fetched *fetched)
+{
+    sp_list_remove(&fetched->node);
+    sp_slice_unref(&fetched->batches);
+    sp_mem_free(fetched);
+}
+
 static int keep(struct sp_consumer_partition *partition, struct sp_bytes batches)
 {
     size_t size = 0;
@@ -185,13 +218,12 @@ static int keep(struct sp_consumer_partition *partition, struct sp_bytes batches
         sp_fetcher_fail(partition, SPATE_ERR_CORRUPT, text);
         return 0;
     }
-    struct sp_fetched *fetched = sp_mem_alloc(sizeof *fetched + size);
+    struct sp_fetched *fetched =
+        fetched_new(partition->call.answer, sp_bytes_of(batches.bytes, size));
     if (fetched == NULL) {
         partition->fetch_offset = wanted;
         return SPATE_ERR_NOMEM;
     }
-    *fetched = (struct sp_fetched){ .size = size };
-    memcpy(fetched->bytes, batches.bytes, size);
     sp_list_append(&partition->fetched, &fetched->node);
     partition->fetched_count += 1;
     sp_client_wake(partition->consumer->client);
@@ -266,11 +298,13 @@ static void pack_offsets(struct sp_consumer_partition *partition, struct sp_pack
     sp_offsets_request_encode(pack, &request);
 }
 
-/* So much that the answers of all partitions fit (I3). */
+/* So much that the answers of all partitions fit (I3), with an eighth each that is spare in their
+ * blobs and that base/mem rounds them up by. */
 static uint32_t fetch_bytes(const struct spate_consumer *consumer)
 {
     const struct spate_config *config = &consumer->client->config;
-    uint32_t share = config->prefetch_bytes / SP_CONSUMER_FETCHED_MAX / consumer->partition_count;
+    uint32_t batches_bytes = config->prefetch_bytes - config->prefetch_bytes / SPARE_SHARE * 2;
+    uint32_t share = batches_bytes / SP_CONSUMER_FETCHED_MAX / consumer->partition_count;
 
     share = share < FETCH_BYTES_MIN ? FETCH_BYTES_MIN : share;
     return share < config->fetch_bytes ? share : config->fetch_bytes;

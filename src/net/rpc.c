@@ -153,6 +153,7 @@ on_message(void *arg, struct sp_conn *conn, struct sp_blob *blob, size_t positio
         return;
     }
     detach(call);
+    call->answer = blob;
     call->cb(call,
              0,
              message.result.bytes + message.result.position,

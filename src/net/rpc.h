@@ -19,7 +19,8 @@
 struct sp_rpc;
 struct sp_rpc_call;
 
-/* `status` 0: `result` (one MessagePack value, borrowed) is the answer. Negative: what went wrong;
+/* `status` 0: `result` (one MessagePack value, borrowed) is the answer, which lies in call->answer:
+ * whoever takes a reference of that blob may keep the bytes. Negative: what went wrong;
  * `text` (may be empty, borrowed) is what the server said, without the code; for
  * SPATE_ERR_NOT_LEADER with a known leader it begins with "NODE HOST:PORT ". At the deadline a call
  * that was sent gets SPATE_ERR_TIMEOUT (the outcome is unknown), one that never was gets
@@ -39,6 +40,7 @@ struct sp_rpc_call {
     bool sent;
     struct sp_slice request;
     struct sp_slice body;
+    struct sp_blob *answer; /* borrowed, while `cb` runs with status 0 */
 };
 
 /* Nothing connects before the first call. `address` is copied. SPATE_ERR_INVALID: it is too long;

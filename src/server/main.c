@@ -126,6 +126,7 @@ static void on_memory_timer(struct sp_timer *timer)
     struct program *program = SP_CONTAINER_OF(timer, struct program, memory_timer);
     uint64_t used = sp_mem_live_bytes();
 
+    sp_mem_age(sp_loop_now_ms(program->loop));
     if (used > program->memory_peak) {
         program->memory_peak = used;
     }

@@ -126,6 +126,21 @@ void sp_mem_trim(void)
     /* a simulated node keeps nothing */
 }
 
+void sp_mem_age(uint64_t now_ms)
+{
+    (void)now_ms;
+}
+
+void sp_mem_free_kept(void)
+{
+    /* nothing is kept */
+}
+
+uint64_t sp_mem_kept_bytes(void)
+{
+    return 0;
+}
+
 uint64_t sp_mem_live_count(void)
 {
     return sim.current == NULL ? 0 : sim.current->memory_count;

@@ -1,4 +1,5 @@
 spate_unit_test(base test_mem)
+spate_unit_test(base test_kept)
 spate_unit_test(base test_buf)
 spate_unit_test(base test_crc32c)
 spate_unit_test(base test_map)

@@ -1,5 +1,9 @@
 #include "fake_cluster.h"
 
+#include "base/attr.h"
+#include "base/limits.h"
+#include "client/consumer.h"
+
 static struct fake_cluster cluster;
 static struct spate_consumer *consumer;
 
@@ -205,6 +209,72 @@ static void test_consumer_hanging_leader_is_left(void **state)
     end();
 }
 
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+/* Looks at what waits to be read: the memory of an answer is its batches, nearly all of it. Returns
+ * how many answers lie where they arrived. */
+static unsigned check_fetched(void)
+{
+    unsigned count = 0;
+
+    SP_LIST_EACH (node, &consumer->partitions[0]->fetched) {
+        const struct sp_slice *batches = &SP_LIST_ENTRY(node, struct sp_fetched, node)->batches;
+        assert_true(batches->blob->size - batches->size <= batches->blob->size / 8);
+        count += batches->bytes != batches->blob->bytes; /* behind the head of a message */
+    }
+    return count;
+}
+
+static unsigned read_and_check(const char *fetch_bytes)
+{
+    const char *const keys[] = { "fetch.wait.ms", "20", "fetch.bytes", fetch_bytes, NULL };
+    unsigned count = 0;
+
+    begin(keys);
+    for (int i = 0; i < 40; i++) {
+        fake_fill(&cluster, 500, SP_COMPRESSION_NONE);
+    }
+    assert_int_equal(spate_consumer_assign(consumer, "t", 0, SPATE_OFFSET_START), 0);
+    for (int64_t offset = 0; offset < 20000; offset += 500) {
+        expect_range(offset, offset + 499);
+        count += check_fetched();
+    }
+    end();
+    return count;
+}
+
+static void test_consumer_large_answers_are_not_copied(void **state)
+{
+    (void)state;
+    assert_true(read_and_check("300000") > 0);
+}
+
+static void test_consumer_small_answers_keep_no_large_memory(void **state)
+{
+    (void)state;
+    (void)read_and_check("4096"); /* one batch each, in chunks of up to 64 KiB */
+}
+
+/* Under AddressSanitizer nothing is kept. */
+static void test_consumer_kept_memory_goes_in_time(void **state)
+{
+    (void)state;
+    begin(quick);
+    fake_fill(&cluster, 10, SP_COMPRESSION_NONE);
+    assert_int_equal(spate_consumer_assign(consumer, "t", 0, SPATE_OFFSET_START), 0);
+    sp_mem_free(sp_mem_alloc(1024 * 1024));
+    assert_true(SP_ADDRESS_SANITIZED || sp_mem_kept_bytes() > 0);
+    expect_range(0, 9);
+    uint64_t end_ms = sp_loop_now_ms(cluster.client->loop) + 5 * SP_MEM_KEPT_MS;
+    while (sp_mem_kept_bytes() > 0 && sp_loop_now_ms(cluster.client->loop) < end_ms) {
+        assert_int_equal(spate_poll(cluster.client, 100), 0);
+    }
+    assert_int_equal(sp_mem_kept_bytes(), 0);
+    sp_mem_free(sp_mem_alloc(1024 * 1024));
+    end();
+    assert_int_equal(sp_mem_kept_bytes(), 0);
+}
+
 static void test_consumer_unknown_topic_is_told(void **state)
 {
     struct spate_message message;
@@ -231,6 +301,9 @@ int main(void)
         cmocka_unit_test(test_consumer_offset_outside_the_log_is_told_once),
         cmocka_unit_test(test_consumer_hanging_leader_is_left),
         cmocka_unit_test(test_consumer_unknown_topic_is_told),
+        cmocka_unit_test(test_consumer_large_answers_are_not_copied),
+        cmocka_unit_test(test_consumer_small_answers_keep_no_large_memory),
+        cmocka_unit_test(test_consumer_kept_memory_goes_in_time),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

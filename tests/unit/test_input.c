@@ -132,7 +132,8 @@ static void test_input_memory_follows_what_has_arrived(void **state)
         unsigned count = push(&input, body + arrived, 4096, 4096, &sum);
         arrived += 4096;
         assert_int_equal(count, arrived == BODY_BYTES);
-        assert_true(sp_mem_live_bytes() - before < 2 * arrived + 32 * 1024);
+        /* an eighth of it: large pieces are rounded up */
+        assert_true(sp_mem_live_bytes() - before < 2 * arrived + arrived / 8 + 32 * 1024);
     }
     assert_int_equal(sum, BODY_BYTES + 9);
     sp_input_trim(&input);
