@@ -1,0 +1,203 @@
+/* What a program may do with a consumer, and what it may not. */
+#include "fake_coordinator.h"
+
+static void test_member_assigned_partitions_may_use_stored_offsets(void **state)
+{
+    struct spate_message message;
+
+    (void)state;
+    begin(keys, 0);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    world.committed[2] = 4;
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 2, SPATE_OFFSET_STORED), 0);
+    assert_int_equal(spate_consumer_next(world.consumer, 5000, &message), 0);
+    assert_int_equal(message.offset, 4);
+    assert_int_equal(spate_consumer_close(world.consumer, 1000), 0);
+    assert_int_equal(world.committed[2], 5);
+    assert_int_equal(world.join_count, 0);
+    end();
+}
+
+static enum fake_action unknown_topic(struct fake_cluster *c, const char *method, unsigned count)
+{
+    (void)count;
+    c->refusal = SPATE_ERR_UNKNOWN_TOPIC;
+    c->refusal_text = "no such topic";
+    return strcmp(method, "fetch") == 0 ? FAKE_REFUSE : FAKE_SERVE;
+}
+
+/* How far a topic was read that is no more says nothing of the one that was made in its place. */
+static void test_member_commits_nothing_to_a_namesake(void **state)
+{
+    struct spate_message message;
+    int rv;
+
+    (void)state;
+    begin(keys, 0);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, SPATE_OFFSET_STORED), 0);
+    read_records(10);
+    world.cluster.topic_id = 8;
+    world.cluster.script = unknown_topic;
+    do {
+        rv = spate_consumer_next(world.consumer, 1000, &message);
+    } while (rv == SPATE_ERR_AGAIN);
+    assert_int_equal(rv, SPATE_ERR_UNKNOWN_TOPIC);
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0);
+    assert_int_equal(spate_consumer_close(world.consumer, 1000), 0);
+    assert_int_equal(world.committed[0], -1);
+    end();
+}
+
+static void test_member_pause_seek_and_unassign(void **state)
+{
+    struct spate_partition places[4];
+    struct spate_message messages[20];
+    size_t count = 0;
+
+    (void)state;
+    begin(keys, 0);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_LZ4);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, 0), 0);
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 1, 0), 0);
+    assert_int_equal(spate_consumer_pause(world.consumer, "t", 1), 0);
+    assert_int_equal(spate_consumer_batch(world.consumer, 5000, messages, 20), 10);
+    assert_int_equal(messages[9].offset, 9);
+    assert_memory_equal(messages[0].value, "value-0", 7);
+    assert_memory_equal(messages[9].value, "value-9", 7);
+    assert_int_equal(spate_consumer_batch(world.consumer, 5000, messages, 4), 4);
+    assert_int_equal(spate_consumer_batch(world.consumer, 5000, messages, 20), 6);
+    assert_int_equal(messages[5].partition, 0);
+    assert_int_equal(spate_consumer_batch(world.consumer, 50, messages, 20), SPATE_ERR_AGAIN);
+    assert_int_equal(spate_consumer_seek(world.consumer, "t", 0, 18), 0);
+    assert_int_equal(spate_consumer_batch(world.consumer, 5000, messages, 20), 2);
+    assert_int_equal(messages[0].offset, 18);
+    assert_int_equal(spate_consumer_resume(world.consumer, "t", 1), 0);
+    assert_int_equal(spate_consumer_batch(world.consumer, 5000, messages, 20), 10);
+    assert_int_equal(messages[0].partition, 1);
+    assert_int_equal(spate_consumer_assignment(world.consumer, places, 4, &count), 0);
+    assert_int_equal(count, 2);
+    assert_int_equal(places[1].offset, 10);
+    assert_int_equal(spate_consumer_unassign(world.consumer, "t", 1), 0);
+    assert_int_equal(spate_consumer_unassign(world.consumer, "t", 1), SPATE_ERR_NOT_FOUND);
+    assert_int_equal(spate_consumer_batch(world.consumer, 50, messages, 20), SPATE_ERR_AGAIN);
+    end();
+}
+
+static enum fake_action no_fetch(struct fake_cluster *c, const char *method, unsigned count)
+{
+    (void)count;
+    c->refusal = SPATE_ERR_LEADER_UNKNOWN;
+    c->refusal_text = "an election is on";
+    return strcmp(method, "fetch") == 0 ? FAKE_REFUSE : FAKE_SERVE;
+}
+
+static void test_member_stall_is_told_once(void **state)
+{
+    struct spate_message message;
+
+    (void)state;
+    begin(by_hand, 0x1);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    world.cluster.script = no_fetch;
+    subscribe();
+    await_event("S1");
+    assert_int_equal(spate_consumer_next(world.consumer, 200, &message), SPATE_ERR_AGAIN);
+    assert_string_equal(world.events, "A1S1");
+    world.cluster.script = NULL;
+    read_records(10);
+    end();
+}
+
+static void on_stall_seek(void *arg, const struct spate_consumer_event *event)
+{
+    (void)arg;
+    note(world.events, event->kind == SPATE_CONSUMER_STALLED ? "S" : "-");
+    assert_int_equal(spate_consumer_seek(world.consumer, "t", 0, 0), 0);
+    if (event->kind == SPATE_CONSUMER_STALLED) {
+        assert_string_equal(event->text, "LEADER_UNKNOWN: an election is on");
+    }
+}
+
+/* What an event says stays as it is while the program acts upon it. */
+static void test_member_event_text_outlives_a_seek(void **state)
+{
+    (void)state;
+    begin(by_hand, 0x1);
+    assert_int_equal(spate_consumer_on_event(world.consumer, on_stall_seek, NULL), 0);
+    world.cluster.script = no_fetch;
+    subscribe();
+    await_event("S");
+    end();
+}
+
+static void test_member_misuse_is_refused(void **state)
+{
+    static const char *const topics[] = { "t" };
+    static const char *const nothing[] = { "" };
+    static const char *const no_group[] = { NULL };
+    struct spate_message message = { .topic = "t" };
+
+    (void)state;
+    begin(no_group, 0);
+    assert_int_equal(spate_consumer_subscribe(world.consumer, topics, 1), SPATE_ERR_INVALID);
+    assert_non_null(strstr(spate_client_error(world.cluster.client), "group.id"));
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, SPATE_OFFSET_STORED),
+                     SPATE_ERR_INVALID);
+    assert_int_equal(spate_consumer_commit(world.consumer, &message, 0), SPATE_ERR_INVALID);
+    end();
+    begin(keys, 0);
+    assert_int_equal(spate_consumer_subscribe(world.consumer, topics, 0), SPATE_ERR_INVALID);
+    assert_int_equal(spate_consumer_subscribe(world.consumer, NULL, 1), SPATE_ERR_INVALID);
+    assert_int_equal(spate_consumer_subscribe(world.consumer, nothing, 1), SPATE_ERR_INVALID);
+    assert_int_equal(spate_consumer_subscribe(NULL, topics, 1), SPATE_ERR_INVALID);
+    assert_int_equal(spate_consumer_batch(world.consumer, 0, &message, 0), SPATE_ERR_INVALID);
+    assert_int_equal(spate_consumer_next(NULL, 0, &message), SPATE_ERR_INVALID);
+    assert_int_equal(spate_consumer_seek(world.consumer, "t", 0, 0), SPATE_ERR_NOT_FOUND);
+    assert_int_equal(spate_consumer_pause(world.consumer, NULL, 0), SPATE_ERR_NOT_FOUND);
+    subscribe();
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, 0), SPATE_ERR_INVALID);
+    assert_int_equal(spate_consumer_unassign(world.consumer, "t", 0), SPATE_ERR_INVALID);
+    assert_int_equal(spate_consumer_close(NULL, 0), SPATE_ERR_INVALID);
+    end();
+}
+
+/* Each allocation fails once: whatever happens, nothing is lost and nothing leaks. */
+static void test_member_survives_failed_allocations(void **state)
+{
+    (void)state;
+    for (uint64_t n = 1; n <= 120; n++) {
+        struct spate_message message;
+        unsigned read = 0;
+
+        begin(keys, 0x3);
+        fake_fill(&world.cluster, 5, SP_COMPRESSION_LZ4);
+        subscribe();
+        sp_mem_fail_at(n);
+        for (unsigned i = 0; i < 2000 && read < 10; i++) {
+            read += spate_consumer_next(world.consumer, 20, &message) == 0 ? 1 : 0;
+        }
+        sp_mem_fail_at(0);
+        assert_int_equal(read, 10);
+        assert_int_equal(spate_consumer_close(world.consumer, 3000), 0);
+        assert_int_equal(world.committed[0], 5);
+        assert_int_equal(world.committed[1], 5);
+        end();
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_member_assigned_partitions_may_use_stored_offsets),
+        cmocka_unit_test(test_member_commits_nothing_to_a_namesake),
+        cmocka_unit_test(test_member_pause_seek_and_unassign),
+        cmocka_unit_test(test_member_stall_is_told_once),
+        cmocka_unit_test(test_member_event_text_outlives_a_seek),
+        cmocka_unit_test(test_member_misuse_is_refused),
+        cmocka_unit_test(test_member_survives_failed_allocations),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
