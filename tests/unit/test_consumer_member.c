@@ -572,6 +572,26 @@ static void test_member_cut_off_while_it_subscribes_stops_reading(void **state)
     end();
 }
 
+/* It was out when it subscribed again: others may have read on, the group's offset says how far. */
+static void test_member_unknown_while_it_subscribes_begins_anew(void **state)
+{
+    struct spate_message message;
+
+    (void)state;
+    begin(keys, 0x1);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    subscribe();
+    read_records(5);
+    world.join_status = SPATE_ERR_UNKNOWN_MEMBER;
+    world.committed[0] = 8;
+    subscribe();
+    (void)await_event("L1");
+    assert_int_equal(spate_consumer_next(world.consumer, 5000, &message), 0);
+    assert_string_equal(world.events, "A1L1A1");
+    assert_int_equal(message.offset, 8);
+    end();
+}
+
 static void test_member_commits_by_hand(void **state)
 {
     struct spate_message message;
@@ -886,6 +906,7 @@ int main(void)
         cmocka_unit_test(test_member_fenced_is_told),
         cmocka_unit_test(test_member_cut_off_stops_reading),
         cmocka_unit_test(test_member_cut_off_while_it_subscribes_stops_reading),
+        cmocka_unit_test(test_member_unknown_while_it_subscribes_begins_anew),
         cmocka_unit_test(test_member_commits_by_hand),
         cmocka_unit_test(test_member_commit_is_repeated_after_a_lost_answer),
         cmocka_unit_test(test_member_commit_of_what_is_lost_fails),
