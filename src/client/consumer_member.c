@@ -152,6 +152,7 @@ static void on_refusal(struct spate_consumer *consumer, int status, const char *
     } else if (status == SPATE_ERR_UNKNOWN_MEMBER && member->id[0] != '\0') {
         member->id[0] = '\0';
         member->renewing = false;
+        sp_consumer_lose_all(consumer); /* what a new subscription had kept */
     } else {
         fail(consumer, status, text);
     }

@@ -244,28 +244,11 @@ static inline void on_event(void *arg, const struct spate_consumer_event *event)
     note(world.trace, what);
 }
 
-static const char *const keys[] = { "fetch.wait.ms", "10",         "group.id", "g", "session.ms",
-                                    "1000",          "timeout.ms", "3000",     NULL };
+#define COMMON "fetch.wait.ms", "10", "group.id", "g", "session.ms", "1000", "timeout.ms", "3000"
+#define STATIC "group.instance", "till-7", "stall.ms", "60"
 
-static const char *const by_hand[] = { "fetch.wait.ms",
-                                       "10",
-                                       "group.id",
-                                       "g",
-                                       "session.ms",
-                                       "1000",
-                                       "timeout.ms",
-                                       "3000",
-                                       "commit.interval.ms",
-                                       "0",
-                                       "group.instance",
-                                       "till-7",
-                                       "stall.ms",
-                                       "60",
-                                       NULL };
-
-static const char *const both[] = {
-    "fetch.wait.ms", "10", "group.id", "g", "session.ms", "1000", "commit.interval.ms", "50", NULL
-};
+static const char *const keys[] = { COMMON, NULL };
+static const char *const by_hand[] = { COMMON, STATIC, "commit.interval.ms", "0", NULL };
 
 static inline void begin(const char *const *config, unsigned assigned)
 {
