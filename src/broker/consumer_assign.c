@@ -104,6 +104,9 @@ int sp_consumer_targets_apply(struct sp_consumer_groups *groups,
         return SPATE_ERR_NOMEM;
     }
     rv = merge_targets(&merge, targets);
+    if (rv == 0 && merge.count > SP_CONSUMER_PLACES_MAX) {
+        rv = SPATE_ERR_BUSY; /* somebody does not give up what is taken from it */
+    }
     if (rv != 0) {
         sp_mem_free(merge.shares);
         return rv;

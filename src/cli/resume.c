@@ -3,6 +3,20 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "base/crc32c.h"
+
+static uint32_t sum_of(const struct resume_rules *rules)
+{
+    uint32_t sum = rules->key == NULL ? 0 : 1;
+
+    if (rules->key != NULL) {
+        sum = sp_crc32c(sum, rules->key, strlen(rules->key) + 1);
+    }
+    sum = sp_crc32c(sum, rules->split, strlen(rules->split) + 1);
+    return sp_crc32c(sum, rules->topic, strlen(rules->topic) + 1);
+}
 
 void resume_layout(char *out, size_t size, const struct resume_rules *rules)
 {
@@ -13,12 +27,14 @@ void resume_layout(char *out, size_t size, const struct resume_rules *rules)
     }
     (void)snprintf(out,
                    size,
-                   "partitions=%" PRIu32 " to=%s key=%.40s split=%.70s topic=%.80s",
+                   "partitions=%" PRIu32
+                   " to=%s key=%.40s split=%.50s topic=%.60s rules=%08" PRIx32,
                    rules->partitions,
                    to,
                    rules->key == NULL ? "" : rules->key,
                    rules->split,
-                   rules->topic);
+                   rules->topic,
+                   sum_of(rules)); /* of what is cut off or cannot be shown */
     for (char *at = out; *at != '\0'; at++) {
         if ((unsigned char)*at < 0x20 || (unsigned char)*at >= 0x7f) {
             *at = '?'; /* what the servers do not take as text */

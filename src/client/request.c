@@ -108,9 +108,9 @@ static const char *choose(struct sp_request *request)
     return client->servers[(request->first + request->attempts) % client->server_count];
 }
 
-const char *sp_request_server(struct sp_request *request)
+const char *sp_request_server(const struct sp_request *request)
 {
-    return choose(request);
+    return request->asked;
 }
 
 static uint32_t round_of(const struct sp_request *request)
@@ -275,8 +275,9 @@ static void attempt(struct sp_request *request)
         give_up(request);
         return;
     }
-    int rv = request->apart ? sp_client_connection_apart(client, choose(request), &connection)
-                            : sp_client_connection(client, choose(request), &connection);
+    (void)snprintf(request->asked, sizeof request->asked, "%s", choose(request));
+    int rv = request->apart ? sp_client_connection_apart(client, request->asked, &connection)
+                            : sp_client_connection(client, request->asked, &connection);
     if (rv == 0) {
         request->call = (struct sp_rpc_call){
             .method = request->method,

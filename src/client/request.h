@@ -43,8 +43,9 @@ struct sp_request {
     uint32_t first; /* server of the first attempt */
     uint32_t attempts;
     uint64_t started_ms;
-    int status;                     /* of the last attempt */
-    char hint[SP_ADDRESS_SIZE_MAX]; /* the next server by its predecessor's word; "" */
+    int status;                      /* of the last attempt */
+    char hint[SP_ADDRESS_SIZE_MAX];  /* the next server by its predecessor's word; "" */
+    char asked[SP_ADDRESS_SIZE_MAX]; /* the server of the last attempt */
     char text[SP_CLIENT_ERROR_SIZE];
 };
 
@@ -52,7 +53,7 @@ struct sp_request {
 int sp_request_start(struct sp_request *request);
 
 /* The server of the last attempt, valid until the request is started again. */
-const char *sp_request_server(struct sp_request *request);
+const char *sp_request_server(const struct sp_request *request);
 
 /* Ends it without a callback; fine when it is not running. */
 void sp_request_cancel(struct sp_request *request);

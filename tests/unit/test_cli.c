@@ -58,9 +58,14 @@ static void test_resume_layout_names_what_decides_and_is_plain(void **state)
 
     (void)state;
     resume_layout(layout, sizeof layout, &rules);
-    assert_string_equal(layout, "partitions=6 to=any key= split=%v\\n topic=orders");
+    assert_memory_equal(layout, "partitions=6 to=any key= split=%v\\n topic=orders rules=", 51);
     resume_layout(layout, sizeof layout, &keyed);
-    assert_string_equal(layout, "partitions=6 to=2 key=a?b? split=, topic=orders");
+    assert_memory_equal(layout, "partitions=6 to=2 key=a?b? split=, topic=orders rules=", 54);
+    struct resume_rules similar = keyed;
+    char other[250];
+    similar.key = "a\tb\xc3"; /* looks the same in plain text */
+    resume_layout(other, sizeof other, &similar);
+    assert_string_not_equal(layout, other);
     memset(long_text, 'x', sizeof long_text);
     long_text[sizeof long_text - 1] = '\0';
     keyed = (struct resume_rules){ long_text, UINT32_MAX, INT32_MAX, long_text, long_text };
