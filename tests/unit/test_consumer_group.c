@@ -524,7 +524,7 @@ int main(void)
         TEST(delete_only_when_empty_and_unused),
         TEST(checkpoint_restores_to_the_same_bytes),
         TEST(checkpoint_cut_or_changed_is_refused_or_sound),
-        TEST(release_of_very_many_goes_in_parts),
+        TEST(without_releases_is_bounded),
         TEST(unreadable_commands_are_corrupt),
         TEST(failing_memory_stops_and_leaks_nothing),
     };
