@@ -67,6 +67,21 @@ if(SPATE_PYTHON)
 else()
     message(STATUS "No manual pages in this build: install python3")
 endif()
+# What the program tells of itself.
+if(TARGET spate)
+    set(told ${CMAKE_BINARY_DIR}/told)
+    add_custom_command(
+        OUTPUT ${told}/spate.1 ${told}/spate
+        COMMAND ${CMAKE_COMMAND} -E make_directory ${told}
+        COMMAND $<TARGET_FILE:spate> generate man > ${told}/spate.1
+        COMMAND $<TARGET_FILE:spate> generate completion bash > ${told}/spate
+        DEPENDS spate
+        COMMENT "Manual page and completion of spate")
+    add_custom_target(spate_told ALL DEPENDS ${told}/spate.1 ${told}/spate)
+    install(FILES ${told}/spate.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+    install(FILES ${told}/spate
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+endif()
 
 # ---- what finds it -------------------------------------------------------------------------------
 

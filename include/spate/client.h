@@ -51,8 +51,7 @@ SPATE_API struct spate_config *spate_config_new(void);
  *   compression        none | lz4 (none)
  *   max.in.flight      batches of one partition that wait for an answer (5)
  *   producer.name      under which producers go on in another process; see spate/producer.h (none)
- *   producer.layout    how they spread records over partitions: the same at each use of the name
- * ("")
+ *   producer.layout    how they spread records over partitions, the same at each use ("")
  *   buffer.bytes       records that wait in the producer in all (33554432)
  *   fetch.bytes        bytes asked for per fetch (1048576)
  *   fetch.wait.ms      how long a server may hold an empty fetch (500)

@@ -62,6 +62,13 @@ int member_begin(struct consume_member *member,
 {
     member->consumer = consumer;
     member->due_us = clock_us() + COMMIT_US;
+    for (size_t i = 0; i < topics->count; i++) {
+        uint32_t count = 0;
+        if (spate_topic_partitions(member->cli->client, topics->names[i], &count) ==
+            SPATE_ERR_UNKNOWN_TOPIC) {
+            note(member->cli, "there is no topic %s yet: waiting for it", topics->names[i]);
+        }
+    }
     int rv = spate_consumer_on_event(consumer, on_event, member);
     if (rv == 0) {
         rv = spate_consumer_subscribe(consumer, (const char *const *)topics->names, topics->count);

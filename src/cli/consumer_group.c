@@ -111,22 +111,11 @@ static void print_groups(const json_t *groups)
 
 int command_group_list(struct cli *cli, int argc, char **argv)
 {
-    struct option_parser parser = { 0 };
     json_t *result = NULL;
+    int code = ask_method(cli, argc, argv, "group.list", &result);
 
-    if (next_option(cli, &parser, argc, argv) != -1) {
-        return EXIT_USAGE;
-    }
-    if (optind != argc) {
-        return usage_error(cli, "no arguments are needed");
-    }
-    int code = connect_client(cli);
     if (code != 0) {
         return code;
-    }
-    int rv = call_json(cli, "group.list", NULL, &result);
-    if (rv != 0) {
-        return tell_failure(cli, rv, NULL);
     }
     ask_others(cli, result);
     size_t missing = json_array_size(json_object_get(result, "missing"));

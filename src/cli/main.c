@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/cli.h"
 
@@ -14,8 +15,12 @@ static int set_up(struct cli *cli)
 
 int main(int argc, char **argv)
 {
+    static char version[] = "version";
     struct cli cli = { 0 };
 
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        argv[1] = version; /* what everybody tries first */
+    }
     if (set_up(&cli) != 0 || global_options(&cli, argc, argv) != 0) {
         return EXIT_USAGE;
     }

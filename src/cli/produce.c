@@ -161,9 +161,19 @@ static bool goes_on(struct produce *produce, int rv)
     if (rv == SPATE_ERR_CANCELED) {
         return false;
     }
+    const struct spate_delivery refusal = {
+        .status = rv,
+        .topic = produce->topic != NULL ? produce->topic : produce->named_topic,
+        .partition = produce->partition,
+        .offset = -1,
+        .text = spate_client_error(produce->cli->client),
+    };
+    if (produce->cli->json) {
+        report_delivery(&refusal);
+    }
     tell("record %" PRIu64 ": %s",
          produce->progress.produced + produce->progress.failed,
-         spate_client_error(produce->cli->client));
+         refusal.text);
     return rv == SPATE_ERR_TOO_LARGE && produce->resume.name == NULL;
 }
 
@@ -236,14 +246,16 @@ static int outcome(struct produce *produce, bool streamed)
              progress->pending);
         return EXIT_INTERRUPTED;
     }
-    if (produce->resume.name != NULL && produce->resume.skipped > 0) {
+    bool complete = progress->failed == 0 && streamed && produce->resume.name != NULL;
+    int code = complete ? resume_end(&produce->resume) : EXIT_OK;
+    if (code == EXIT_OK && produce->resume.name != NULL && produce->resume.skipped > 0) {
         note(produce->cli,
              "%" PRIu64 " records were stored already and skipped, %" PRIu64 " more are stored now",
              produce->resume.skipped,
              progress->acked);
     }
-    if (progress->failed == 0 && streamed && produce->resume.name != NULL) {
-        return resume_end(&produce->resume);
+    if (complete) {
+        return code;
     }
     if (progress->failed == 0) {
         return streamed ? EXIT_OK : EXIT_FAILED;

@@ -172,6 +172,24 @@ int call_json(struct cli *cli, const char *method, json_t *params, json_t **out_
     return rv != 0 ? rv : read_result(cli, result, size, out_result);
 }
 
+int ask_method(struct cli *cli, int argc, char **argv, const char *method, json_t **out_result)
+{
+    struct option_parser parser = { 0 };
+
+    if (next_option(cli, &parser, argc, argv) != -1) {
+        return EXIT_USAGE;
+    }
+    if (optind != argc) {
+        return usage_error(cli, "no arguments are needed");
+    }
+    int code = connect_client(cli);
+    if (code != 0) {
+        return code;
+    }
+    int rv = call_json(cli, method, NULL, out_result);
+    return rv == 0 ? 0 : tell_failure(cli, rv, NULL);
+}
+
 int call_node(struct cli *cli, const char *address, const char *method, json_t **out_result)
 {
     struct spate_client *client = cli->client;
@@ -217,6 +235,7 @@ bool interrupted(void)
 
 enum {
     WORD_MAX = 24,
+    PREFIX_MIN = 3,
 };
 
 static size_t least(size_t a, size_t b)
@@ -259,6 +278,9 @@ const char *nearest(const char *word, const char *const *candidates, size_t coun
             best = candidates[i];
             best_distance = edits;
         }
+    }
+    for (size_t i = 0; i < count && best == NULL && strlen(word) >= PREFIX_MIN; i++) {
+        best = strncmp(word, candidates[i], strlen(word)) == 0 ? candidates[i] : NULL;
     }
     return best;
 }

@@ -127,22 +127,11 @@ static void print_topics(const json_t *result)
 
 int command_topic_list(struct cli *cli, int argc, char **argv)
 {
-    struct option_parser parser = { 0 };
     json_t *result = NULL;
+    int code = ask_method(cli, argc, argv, "topic.list", &result);
 
-    if (next_option(cli, &parser, argc, argv) != -1) {
-        return EXIT_USAGE;
-    }
-    if (optind != argc) {
-        return usage_error(cli, "no arguments are needed");
-    }
-    int code = connect_client(cli);
     if (code != 0) {
         return code;
-    }
-    int rv = call_json(cli, "topic.list", NULL, &result);
-    if (rv != 0) {
-        return tell_failure(cli, rv, NULL);
     }
     if (cli->json) {
         out_json(result);
