@@ -215,13 +215,12 @@ struct sp_consumer_offset *sp_consumer_group_offset(const struct sp_consumer_gro
                                                     uint32_t partition)
 {
     unsigned slot = offset_slot(group, topic_id, partition);
-    struct sp_consumer_offset *offset = &group->offsets[slot];
 
-    if (slot == group->offset_count || offset->topic_id != topic_id ||
-        offset->partition != partition) {
+    if (slot == group->offset_count || group->offsets[slot].topic_id != topic_id ||
+        group->offsets[slot].partition != partition) {
         return NULL;
     }
-    return offset;
+    return &group->offsets[slot];
 }
 
 const char *sp_consumer_group_state(const struct sp_consumer_group *group)

@@ -200,11 +200,12 @@ static bool step(struct member *member)
         member->consumer, (int)sim_between(&member->own->rand, 0, 200), &message);
     if (rv == 0) {
         take(member, &message);
-        if (member->by_hand && sim_one_in(&member->own->rand, 20)) {
+        if (member->by_hand && sim_one_in(&member->own->rand, sim_clients.finishing ? 200 : 20)) {
             mark_processed(member->place, member->offset);
             member->holds = false;
             commit(member);
-        } else if (sim_one_in(&member->own->rand, 10)) { /* works on the record in hand */
+        } else if (!sim_clients.finishing && sim_one_in(&member->own->rand, 10)) {
+            /* Works on the record in hand. */
             (void)spate_poll(member->client, (int)sim_between(&member->own->rand, 0, 40));
         }
         return true;
