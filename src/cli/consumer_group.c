@@ -136,27 +136,9 @@ int command_group_list(struct cli *cli, int argc, char **argv)
 
 int command_group_delete(struct cli *cli, int argc, char **argv)
 {
-    struct option_parser parser = { 0 };
     struct tally tally = { 0 };
-    bool yes = false;
-    int option;
-    int code = 0;
+    int code = begin_deletion(cli, argc, argv, "all committed offsets");
 
-    while ((option = next_option(cli, &parser, argc, argv)) != -1) {
-        if (option != 'y') {
-            return EXIT_USAGE;
-        }
-        yes = true;
-    }
-    if (optind == argc) {
-        return usage_error(cli, "a name is needed");
-    }
-    if (!yes) {
-        code = confirm_deletion(cli, "all committed offsets", argc - optind, argv + optind);
-    }
-    if (code == 0) {
-        code = connect_client(cli);
-    }
     if (code != 0) {
         return code;
     }

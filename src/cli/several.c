@@ -36,7 +36,7 @@ int tally_end(struct cli *cli, struct tally *tally, const char *key)
     return tally->done > 0 ? EXIT_PARTIAL : tally->last_code;
 }
 
-int confirm_deletion(struct cli *cli, const char *consequence, int count, char **names)
+static int confirm_deletion(struct cli *cli, const char *consequence, int count, char **names)
 {
     char answer[8] = "";
 
@@ -53,4 +53,26 @@ int confirm_deletion(struct cli *cli, const char *consequence, int count, char *
         return EXIT_FAILED;
     }
     return 0;
+}
+
+int begin_deletion(struct cli *cli, int argc, char **argv, const char *consequence)
+{
+    struct option_parser parser = { 0 };
+    bool yes = false;
+    int option;
+    int code = 0;
+
+    while ((option = next_option(cli, &parser, argc, argv)) != -1) {
+        if (option != 'y') {
+            return EXIT_USAGE;
+        }
+        yes = true;
+    }
+    if (optind == argc) {
+        return usage_error(cli, "a name is needed");
+    }
+    if (!yes) {
+        code = confirm_deletion(cli, consequence, argc - optind, argv + optind);
+    }
+    return code != 0 ? code : connect_client(cli);
 }

@@ -21,8 +21,9 @@ void tally_add(struct cli *cli, struct tally *tally, const char *name, int code)
  * that of the last failure. Gives the results back. */
 int tally_end(struct cli *cli, struct tally *tally, const char *key);
 
-/* Asks on the terminal "Delete NAME... with CONSEQUENCE?"; without a terminal --yes is the only
- * way. 0, or an exit code after a message. */
-int confirm_deletion(struct cli *cli, const char *consequence, int count, char **names);
+/* A command that deletes the names on its line, from `optind` on: reads its options (only --yes),
+ * asks on the terminal "Delete NAME... with CONSEQUENCE?" unless that is given, without a terminal
+ * insists on it, and connects. 0, or an exit code after a message. */
+int begin_deletion(struct cli *cli, int argc, char **argv, const char *consequence);
 
 #endif /* SPATE_CLI_SEVERAL_H */

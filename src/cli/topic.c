@@ -74,26 +74,8 @@ int command_topic_create(struct cli *cli, int argc, char **argv)
 
 int command_topic_delete(struct cli *cli, int argc, char **argv)
 {
-    struct option_parser parser = { 0 };
-    bool yes = false;
-    int option;
-    int code = 0;
+    int code = begin_deletion(cli, argc, argv, "all records");
 
-    while ((option = next_option(cli, &parser, argc, argv)) != -1) {
-        if (option != 'y') {
-            return EXIT_USAGE;
-        }
-        yes = true;
-    }
-    if (optind == argc) {
-        return usage_error(cli, "a name is needed");
-    }
-    if (!yes) {
-        code = confirm_deletion(cli, "all records", argc - optind, argv + optind);
-    }
-    if (code == 0) {
-        code = connect_client(cli);
-    }
     if (code != 0) {
         return code;
     }

@@ -143,22 +143,29 @@ static void on_delivery(void *arg, const struct spate_delivery *delivery)
     }
 }
 
-static void send_one(struct spate_producer *producer, struct sim_client *own, uint32_t *numbers)
+int sim_clients_send(
+    struct spate_producer *producer, uint32_t writer, uint32_t place, uint32_t number, void *opaque)
 {
     uint8_t value[4096];
-    uint32_t place = (uint32_t)draw(0, sim_model.place_count - 1);
     size_t size = (size_t)draw(SIM_VALUE_SIZE_MIN, sim_clients.value_size_max);
-    struct sent *sent = sim_alloc(sizeof *sent);
-
-    *sent = (struct sent){ own->writer, place, numbers[place], false };
-    sim_value_write(value, size, sent->writer, place, sent->number);
     const struct spate_record record = {
         .topic = sim_model.places[place].topic,
         .partition = sim_model.places[place].partition,
         .value = value,
         .value_size = size,
     };
-    int rv = spate_produce(producer, &record, sent);
+
+    sim_value_write(value, size, writer, place, number);
+    return spate_produce(producer, &record, opaque);
+}
+
+static void send_one(struct spate_producer *producer, struct sim_client *own, uint32_t *numbers)
+{
+    uint32_t place = (uint32_t)draw(0, sim_model.place_count - 1);
+    struct sent *sent = sim_alloc(sizeof *sent);
+
+    *sent = (struct sent){ own->writer, place, numbers[place], false };
+    int rv = sim_clients_send(producer, sent->writer, place, sent->number, sent);
     if (rv != 0) {
         sim_free(sent); /* not taken: its number is used again */
         return;

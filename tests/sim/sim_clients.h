@@ -10,6 +10,9 @@
 #define SIM_CLIENTS_MAX 16u
 #define SIM_TOPICS_MAX 8u
 
+struct spate_client;
+struct spate_producer;
+
 enum sim_client_kind {
     SIM_CLIENT_ADMIN,
     SIM_CLIENT_PRODUCER,
@@ -18,8 +21,6 @@ enum sim_client_kind {
     SIM_CLIENT_MEMBER,  /* of the consumer group that reads all topics */
     SIM_CLIENT_NAMED,   /* a producer with a name, see sim_named.h */
 };
-
-struct spate_client;
 
 struct sim_client {
     struct sim_process *process;
@@ -30,8 +31,6 @@ struct sim_client {
     struct sp_rand rand;
     uint64_t lives;
 };
-
-struct spate_client;
 
 struct sim_clients {
     struct sim_client clients[SIM_CLIENTS_MAX];
@@ -86,6 +85,14 @@ bool sim_clients_topics_created(void);
 /* A client of the cluster with settings drawn for the program that runs, and `keys`: pairs that end
  * with NULL, or NULL. */
 struct spate_client *sim_clients_connect(const char *const *keys);
+
+/* In a client's fiber: produces a record of a size that chance decides, whose value says which it
+ * is. As spate_produce. */
+int sim_clients_send(struct spate_producer *producer,
+                     uint32_t writer,
+                     uint32_t place,
+                     uint32_t number,
+                     void *opaque);
 
 /* The place of a partition; UINT32_MAX: none. */
 uint32_t sim_clients_place(const char *topic, int32_t partition);

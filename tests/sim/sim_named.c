@@ -72,20 +72,11 @@ static void on_delivery(void *arg, const struct spate_delivery *delivery)
 
 static void send_one(struct spate_producer *producer, struct life *life)
 {
-    uint8_t value[4096];
     uint32_t place = (uint32_t)sim_clients_draw(0, sim_model.place_count - 1);
-    size_t size = (size_t)sim_clients_draw(SIM_VALUE_SIZE_MIN, sim_clients.value_size_max);
     struct sent *sent = sim_alloc(sizeof *sent);
 
     *sent = (struct sent){ life, place, life->numbers[place] };
-    sim_value_write(value, size, life->writer, place, sent->number);
-    const struct spate_record record = {
-        .topic = sim_model.places[place].topic,
-        .partition = sim_model.places[place].partition,
-        .value = value,
-        .value_size = size,
-    };
-    int rv = spate_produce(producer, &record, sent);
+    int rv = sim_clients_send(producer, life->writer, place, sent->number, sent);
     if (rv == 0) {
         life->numbers[place] += 1;
         return;
