@@ -307,6 +307,26 @@ class CliGroupsTest(unittest.TestCase):
             reader.stdout.close()
             reader.stderr.close()
 
+    def test_consume_commits_before_a_partition_goes(self):
+        """What was printed a moment before another member comes is not printed by that one again."""
+        self.nodes.spate("topic", "create", "handed", "-p", "4", "-r", "3")
+        first = self.nodes.popen(
+            "consume", "handed", "-g", "handed", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        seen = []
+        for turn in range(3):
+            for partition in range(4):
+                lines = b"".join(b"%d %d %d\n" % (turn, partition, i) for i in range(50))
+                self.nodes.spate("produce", "handed", "-p", str(partition), input=lines)
+            seen += [first.stdout.readline() for _ in range(4 * 50)]
+            second, _ = self.run_spate(0, "consume", "handed", "-g", "handed", "-e")
+            seen += [line.encode() for line in second.splitlines(True)]
+        first.send_signal(signal.SIGINT)
+        rest, errors = first.communicate(timeout=10)
+        self.assertEqual((first.returncode, rest), (130, b""), errors)
+        self.assertEqual(len(seen), len(set(seen)), "printed twice")
+        self.assertEqual(len(seen), 3 * 4 * 50)
+
     def test_consume_group_begins_where_it_is_told(self):
         self.nodes.spate("topic", "create", "begins", "-p", "1", "-r", "3")
         self.nodes.spate("produce", "begins", input=b"before\n")
