@@ -308,7 +308,7 @@ class CliGroupsTest(unittest.TestCase):
             reader.stderr.close()
 
     def test_consume_commits_before_a_partition_goes(self):
-        """What was printed a moment before another member comes is not printed by that one again."""
+        """What was printed just before another member comes is not printed again by that one."""
         self.nodes.spate("topic", "create", "handed", "-p", "4", "-r", "3")
         first = self.nodes.popen(
             "consume", "handed", "-g", "handed", stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -102,8 +102,10 @@ struct fake_cluster {
                        enum sp_method method,
                        const struct sp_cursor *params,
                        struct sp_pack *pack);
-    int64_t skip_offset;   /* fetch leaves out the batch with this base offset; -1: none */
-    int64_t repeat_offset; /* fetch gives the batch with this base offset twice; -1: none */
+    int64_t skip_offset;     /* fetch leaves out the batch with this base offset; -1: none */
+    int64_t repeat_offset;   /* fetch gives the batch with this base offset twice; -1: none */
+    int32_t fetch_bytes_max; /* the most that was asked for at once */
+    const struct sp_conn *last_conn; /* on which the last request came */
     unsigned closed_servers;
     uint64_t live_before;
 };
@@ -304,6 +306,9 @@ fake_fetch(struct fake_cluster *cluster, const struct sp_cursor *params, struct 
     int rv = 0;
 
     assert_int_equal(sp_fetch_request_decode(params, &request, NULL), 0);
+    if (request.max_bytes > cluster->fetch_bytes_max) {
+        cluster->fetch_bytes_max = request.max_bytes;
+    }
     if (request.offset < cluster->log_start || request.offset > cluster->next_offset) {
         return SPATE_ERR_OFFSET_OUT_OF_RANGE;
     }
@@ -445,6 +450,7 @@ fake_on_message(void *arg, struct sp_conn *conn, struct sp_blob *blob, size_t po
     struct sp_buf reply;
 
     assert_int_equal(sp_message_decode(blob->bytes + position, size, &message), 0);
+    server->cluster->last_conn = conn;
     enum fake_action action = fake_ask_script(server->cluster, &message);
     if (action == FAKE_DROP_BEFORE) {
         sp_conn_close(conn, true); /* what was answered before still leaves */

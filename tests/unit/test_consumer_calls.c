@@ -128,6 +128,48 @@ static void test_member_event_text_outlives_a_seek(void **state)
     end();
 }
 
+/* What is asked for at once grows smaller with every partition. */
+static void test_member_fetches_share_the_prefetch_budget(void **state)
+{
+    static const char *const small[] = { "prefetch.bytes", "65536", "fetch.wait.ms", "10", NULL };
+
+    (void)state;
+    begin(small, 0);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    for (int32_t i = 0; i < 4; i++) {
+        assert_int_equal(spate_consumer_assign(world.consumer, "t", i, 0), 0);
+    }
+    read_records(40);
+    assert_true(world.cluster.fetch_bytes_max > 0);
+    assert_true(world.cluster.fetch_bytes_max <= 65536 / 4 / SP_CONSUMER_FETCHED_MAX);
+    end();
+}
+
+static const struct sp_conn *conns[2]; /* of a fetch, of a commit */
+
+static enum fake_action note_conns(struct fake_cluster *c, const char *method, unsigned count)
+{
+    (void)count;
+    conns[strcmp(method, "fetch") == 0 ? 0 : 1] = c->last_conn;
+    return FAKE_SERVE;
+}
+
+/* A server answers no further request while 256 fetches wait: the group must not stand in line. */
+static void test_member_asks_its_group_beside_the_fetches(void **state)
+{
+    (void)state;
+    begin(by_hand, 0x1);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    world.cluster.script = note_conns;
+    subscribe();
+    read_records(10);
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 3000), 0);
+    assert_non_null(conns[0]);
+    assert_non_null(conns[1]);
+    assert_ptr_not_equal(conns[0], conns[1]);
+    end();
+}
+
 static void test_member_misuse_is_refused(void **state)
 {
     static const char *const topics[] = { "t" };
@@ -191,6 +233,8 @@ int main(void)
         cmocka_unit_test(test_member_pause_seek_and_unassign),
         cmocka_unit_test(test_member_stall_is_told_once),
         cmocka_unit_test(test_member_event_text_outlives_a_seek),
+        cmocka_unit_test(test_member_fetches_share_the_prefetch_budget),
+        cmocka_unit_test(test_member_asks_its_group_beside_the_fetches),
         cmocka_unit_test(test_member_misuse_is_refused),
         cmocka_unit_test(test_member_survives_failed_allocations),
     };
