@@ -417,6 +417,27 @@ uint32_t sp_controller_leader(const struct sp_controller *controller)
     return sp_group_table_leader(controller->options.table, SP_CONTROLLER_GROUP_ID, &term);
 }
 
+const char *sp_controller_role_of(const struct sp_controller *controller, uint32_t node_id)
+{
+    struct sp_state_member member = sp_state_member(controller->state, node_id);
+
+    if (node_id == sp_controller_leader(controller)) {
+        return "leader";
+    }
+    if (controller->group == NULL) {
+        return "none";
+    }
+    switch (sp_raft_group_member(controller->group, member.voter_id)) {
+    case SP_MEMBER_VOTER:
+        return "voter";
+    case SP_MEMBER_STANDBY:
+        return "standby";
+    case SP_MEMBER_NONE:
+        break;
+    }
+    return "none";
+}
+
 bool sp_controller_is_confirmed(const struct sp_controller *controller)
 {
     return controller->confirmed;

@@ -14,7 +14,7 @@
 
 #include "cluster/group_table.h"
 #include "cluster/machine.h"
-#include "cluster/state.h"
+#include "cluster/membership_command.h"
 
 #define SP_CONTROLLER_GROUP_ID 0
 
@@ -62,6 +62,9 @@ const struct sp_state *sp_controller_state(const struct sp_controller *controlle
 /* Node id that leads group 0; 0: nobody. */
 uint32_t sp_controller_leader(const struct sp_controller *controller);
 
+/* What the node is in group 0: "leader", "voter", "standby" or "none". */
+const char *sp_controller_role_of(const struct sp_controller *controller, uint32_t node_id);
+
 /* True once handler.confirmed was called. */
 bool sp_controller_is_confirmed(const struct sp_controller *controller);
 
@@ -83,6 +86,7 @@ enum sp_proposal_kind {
     SP_PROPOSAL_PRODUCER_BLOCK,
     SP_PROPOSAL_REGISTER_NODE,
     SP_PROPOSAL_PRODUCER_NAME,
+    SP_PROPOSAL_MEMBERSHIP,
 };
 
 /* Where a proposal stands.
@@ -113,6 +117,7 @@ struct sp_proposal {
     struct sp_state_node self;  /* REGISTER_NODE */
     char producer_name[SP_PRODUCER_NAME_SIZE_MAX + 1];     /* PRODUCER_NAME */
     char producer_layout[SP_PRODUCER_LAYOUT_SIZE_MAX + 1]; /* PRODUCER_NAME */
+    struct sp_membership_change membership;                /* MEMBERSHIP */
     uint32_t timeout_ms;                                   /* 0: 5000 */
     sp_proposal_cb cb;
     uint64_t producer_id_first; /* result of PRODUCER_BLOCK; of PRODUCER_NAME: its id */

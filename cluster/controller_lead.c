@@ -138,6 +138,7 @@ static struct sp_controller_job *job_new(struct sp_controller *controller,
     job->request.kind = request->kind;
     memcpy(job->request.topic, request->topic, sizeof job->request.topic);
     memcpy(job->request.producer_name, request->producer_name, sizeof job->request.producer_name);
+    job->request.membership.kind = request->membership.kind;
     sp_list_append(&controller->jobs, &job->node);
     controller->job_count += 1;
     return job;

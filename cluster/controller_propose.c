@@ -162,14 +162,26 @@ static bool stands_as_asked(const struct sp_proposal *proposal)
            (proposal->replicas == 0 || topic->partitions[0].replica_count == proposal->replicas);
 }
 
+/* What a change of membership asked for is so: by an earlier try, as far as anybody can tell. */
+static bool is_done(const struct sp_proposal *proposal)
+{
+    bool ends = proposal->membership.kind == SP_MEMBERSHIP_MOVE_DONE ||
+                proposal->membership.kind == SP_MEMBERSHIP_REMOVE_NODE;
+
+    return proposal->answer == SPATE_ERR_EXISTS ||
+           (ends && proposal->answer == SPATE_ERR_NOT_FOUND);
+}
+
 /* The answer is applied here. One that only says that an earlier try of ours got through is 0. */
 static void complete(struct sp_proposal *proposal)
 {
-    bool done_before = proposal->uncertain && ((proposal->kind == SP_PROPOSAL_CREATE_TOPIC &&
-                                                proposal->answer == SPATE_ERR_EXISTS &&
-                                                !proposal->existed && stands_as_asked(proposal)) ||
-                                               (proposal->kind == SP_PROPOSAL_DELETE_TOPIC &&
-                                                proposal->answer == SPATE_ERR_UNKNOWN_TOPIC));
+    bool done_before =
+        proposal->uncertain &&
+        ((proposal->kind == SP_PROPOSAL_CREATE_TOPIC && proposal->answer == SPATE_ERR_EXISTS &&
+          !proposal->existed && stands_as_asked(proposal)) ||
+         (proposal->kind == SP_PROPOSAL_DELETE_TOPIC &&
+          proposal->answer == SPATE_ERR_UNKNOWN_TOPIC) ||
+         (proposal->kind == SP_PROPOSAL_MEMBERSHIP && is_done(proposal)));
 
     if (done_before) {
         finish(proposal, 0, "");

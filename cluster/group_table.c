@@ -222,6 +222,15 @@ static void on_group_closed(void *arg)
     on_ended(table);
 }
 
+static void leave_leadership(struct sp_group_table *table, uint64_t group_id)
+{
+    uint64_t term = 0;
+
+    if (sp_leader_table_get(table->leaders, group_id, &term) == table->context.node_id) {
+        sp_leader_table_set(table->leaders, group_id, term, 0, 0);
+    }
+}
+
 void sp_group_table_remove(struct sp_group_table *table,
                            struct sp_raft_group *group,
                            bool remove,
@@ -232,7 +241,11 @@ void sp_group_table_remove(struct sp_group_table *table,
     uint64_t group_id = sp_raft_group_id(group);
 
     (void)sp_map_remove_u64(table->groups, group_id);
-    sp_group_table_forget(table, group_id);
+    if (remove) {
+        sp_group_table_forget(table, group_id);
+    } else {
+        leave_leadership(table, group_id); /* who leads it elsewhere stays known */
+    }
     if (removal == NULL) {
         sp_raft_group_close(group, closed, arg); /* the disk is cleaned up at the next start */
         return;

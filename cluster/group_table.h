@@ -69,7 +69,8 @@ struct sp_raft_group *sp_group_table_get(const struct sp_group_table *table, uin
 uint32_t
 sp_group_table_leader(const struct sp_group_table *table, uint64_t group_id, uint64_t *out_term);
 
-/* Which members of the group lack committed frames, as its leader said last (bit i: the i-th). */
+/* Which voters of the group lack committed frames, as its leader said last (bit i: the i-th by
+ * rising replica id). */
 uint32_t sp_group_table_lagging(const struct sp_group_table *table, uint64_t group_id);
 
 /* Forgets a deleted group in the leader table. */

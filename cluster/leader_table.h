@@ -30,7 +30,7 @@ void sp_leader_table_on_change(struct sp_leader_table *table,
 uint32_t
 sp_leader_table_get(const struct sp_leader_table *table, uint64_t group_id, uint64_t *out_term);
 
-/* Which members lack committed frames, as the leader said last (bit i: the i-th member). */
+/* Which voters lack committed frames, as the leader said last (bit i: the i-th by rising id). */
 uint32_t sp_leader_table_lagging(const struct sp_leader_table *table, uint64_t group_id);
 
 /* What a local replica knows now; other nodes are told when it concerns leadership of this one.

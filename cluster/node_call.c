@@ -39,6 +39,11 @@ int sp_node_call_encode(const struct sp_proposal *proposal, struct sp_buf *out)
         sp_pack_text(&pack, proposal->producer_name);
         sp_pack_text(&pack, proposal->producer_layout);
         break;
+    case SP_PROPOSAL_MEMBERSHIP:
+        sp_pack_array(&pack, 2);
+        sp_pack_uint(&pack, proposal->kind);
+        sp_membership_change_pack(&pack, &proposal->membership);
+        break;
     }
     return sp_pack_status(&pack);
 }
@@ -51,7 +56,7 @@ int sp_node_call_decode(const uint8_t *bytes, size_t size, struct sp_proposal *o
     *out_proposal = (struct sp_proposal){ 0 };
     sp_cursor_init(&cursor, bytes, size);
     uint32_t count = sp_cursor_array(&cursor);
-    out_proposal->kind = (enum sp_proposal_kind)sp_cursor_uint(&cursor, SP_PROPOSAL_PRODUCER_NAME);
+    out_proposal->kind = (enum sp_proposal_kind)sp_cursor_uint(&cursor, SP_PROPOSAL_MEMBERSHIP);
     switch (out_proposal->kind) {
     case SP_PROPOSAL_CREATE_TOPIC:
         expected = 5;
@@ -77,6 +82,10 @@ int sp_node_call_decode(const uint8_t *bytes, size_t size, struct sp_proposal *o
             &cursor, out_proposal->producer_name, sizeof out_proposal->producer_name);
         sp_state_text_read(
             &cursor, out_proposal->producer_layout, sizeof out_proposal->producer_layout);
+        break;
+    case SP_PROPOSAL_MEMBERSHIP:
+        expected = 2;
+        sp_membership_change_read(&cursor, &out_proposal->membership);
         break;
     }
     return sp_cursor_finish(&cursor) != 0 || count != expected ? SPATE_ERR_MALFORMED : 0;

@@ -5,6 +5,7 @@
  *                   [kind]                                                     producer block
  *                   [kind, node]                                               register a node
  *                   [kind, name, layout]                                       producer name
+ *                   [kind, change]                 membership, as in cluster/membership_command
  *   REPLY           [text, index, producer_id_first], and producer_epoch unless it is 0;
  *                   the status is in the message's head
  *

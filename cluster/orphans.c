@@ -11,6 +11,8 @@
 struct orphans {
     bool (*is_wanted)(void *arg, const struct sp_replica_record *record);
     void *arg;
+    uint64_t group_id; /* only of this one, if one_group */
+    bool one_group;
     struct sp_replica_record *records;
     size_t count;
     size_t capacity;
@@ -22,6 +24,7 @@ static void collect(void *arg, const struct sp_replica_record *record)
     struct orphans *orphans = arg;
 
     if (record->group_id == SP_CONTROLLER_GROUP_ID || orphans->out_of_memory ||
+        (orphans->one_group && record->group_id != orphans->group_id) ||
         orphans->is_wanted(orphans->arg, record)) {
         return;
     }
@@ -39,21 +42,6 @@ static void collect(void *arg, const struct sp_replica_record *record)
     orphans->records[orphans->count++] = *record;
 }
 
-static bool group_exists(const struct sp_state *state, uint64_t group_id)
-{
-    struct sp_map_cursor cursor = { 0 };
-    const struct sp_state_topic *topic = NULL;
-
-    while ((topic = sp_state_topic_next(state, &cursor)) != NULL) {
-        for (uint32_t i = 0; i < topic->partition_count; i++) {
-            if (topic->partitions[i].group_id == group_id) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
 void sp_orphan_delete(struct sp_store *store, uint64_t group_id, uint64_t replica_id)
 {
     if (!sp_store_has_replica(store, group_id, replica_id)) {
@@ -62,7 +50,7 @@ void sp_orphan_delete(struct sp_store *store, uint64_t group_id, uint64_t replic
     int rv = sp_store_delete_replica(store, group_id, replica_id);
     if (rv != 0) {
         SP_TRACE_WARN("reconcile",
-                      "replica of a deleted topic not removed, tried again at the next start",
+                      "replica that is not needed not removed, tried again at the next start",
                       "group=%" PRIu64 " replica=%" PRIu64 " error=%s",
                       group_id,
                       replica_id,
@@ -70,26 +58,46 @@ void sp_orphan_delete(struct sp_store *store, uint64_t group_id, uint64_t replic
     }
 }
 
+/* What the state says of a replica that is not wanted here. */
 static void
 settle(struct sp_store *store, const struct sp_state *state, const struct sp_replica_record *record)
 {
-    uint64_t next_group_id = sp_state_next_group_id(state);
+    const struct sp_state_partition *partition =
+        sp_state_partition_of(state, record->group_id, NULL);
+    bool given_out = record->group_id < sp_state_next_group_id(state) &&
+                     record->replica_id < sp_state_next_replica_id(state);
 
-    if (record->group_id >= next_group_id || group_exists(state, record->group_id)) {
+    if (partition != NULL && sp_state_knows_replica(state, partition, record->replica_id)) {
+        return; /* another one stands in its place, and it may still be a member */
+    }
+    if (!given_out) {
         SP_TRACE_ERROR("reconcile",
                        "replica is not in the cluster's metadata and is left alone",
-                       "group=%" PRIu64 " replica=%" PRIu64 " next_group=%" PRIu64,
+                       "group=%" PRIu64 " replica=%" PRIu64 " next_group=%" PRIu64
+                       " next_replica=%" PRIu64,
                        record->group_id,
                        record->replica_id,
-                       next_group_id);
+                       sp_state_next_group_id(state),
+                       sp_state_next_replica_id(state));
         return;
     }
     SP_TRACE_INFO("reconcile",
-                  "replica of a deleted topic removed",
+                  partition == NULL ? "replica of a deleted topic removed"
+                                    : "replica that was moved away removed",
                   "group=%" PRIu64 " replica=%" PRIu64,
                   record->group_id,
                   record->replica_id);
     sp_orphan_delete(store, record->group_id, record->replica_id);
+}
+
+static void
+settle_all(struct sp_store *store, const struct sp_state *state, struct orphans *orphans)
+{
+    sp_store_replicas(store, collect, orphans);
+    for (size_t i = 0; i < orphans->count; i++) {
+        settle(store, state, &orphans->records[i]);
+    }
+    sp_mem_free(orphans->records);
 }
 
 void sp_orphans_settle(struct sp_store *store,
@@ -99,9 +107,19 @@ void sp_orphans_settle(struct sp_store *store,
 {
     struct orphans orphans = { .is_wanted = is_wanted, .arg = arg };
 
-    sp_store_replicas(store, collect, &orphans);
-    for (size_t i = 0; i < orphans.count; i++) {
-        settle(store, state, &orphans.records[i]);
-    }
-    sp_mem_free(orphans.records);
+    settle_all(store, state, &orphans);
+}
+
+void sp_orphans_settle_partition(struct sp_store *store,
+                                 const struct sp_state *state,
+                                 const struct sp_state_partition *partition,
+                                 bool (*is_wanted)(void *arg,
+                                                   const struct sp_replica_record *record),
+                                 void *arg)
+{
+    struct orphans orphans = {
+        .is_wanted = is_wanted, .arg = arg, .group_id = partition->group_id, .one_group = true
+    };
+
+    settle_all(store, state, &orphans);
 }

@@ -237,6 +237,8 @@ int sp_proposal_command(const struct sp_proposal_view *view,
         return register_node(proposal, out, text, text_size);
     case SP_PROPOSAL_PRODUCER_NAME:
         return producer_name(view, proposal, out, text, text_size);
+    case SP_PROPOSAL_MEMBERSHIP:
+        return sp_membership_command(view->state, &proposal->membership, out, text, text_size);
     }
     return SPATE_ERR_INTERNAL;
 }
@@ -263,6 +265,8 @@ void sp_proposal_explain(const struct sp_proposal *proposal,
     text[0] = '\0';
     if (answer != 0 && proposal->kind == SP_PROPOSAL_PRODUCER_NAME) {
         explain_name(proposal, answer, text, text_size);
+    } else if (proposal->kind == SP_PROPOSAL_MEMBERSHIP) {
+        sp_membership_explain(&proposal->membership, answer, text, text_size);
     } else if (answer == SPATE_ERR_EXISTS) {
         (void)snprintf(text, text_size, "topic `%.200s` exists already", proposal->topic);
     } else if (answer == SPATE_ERR_UNKNOWN_TOPIC) {

@@ -17,6 +17,9 @@ static unsigned count_fsynced(struct sp_raft_group *group, uint64_t index)
 
     for (unsigned i = 0; i < members->n; i++) {
         raft_index match = 0;
+        if (members->servers[i].role != RAFT_VOTER) {
+            continue; /* a standby counts for nothing */
+        }
         if (members->servers[i].id == group->replica_id) {
             match = sp_log_persisted_index(group->log);
         } else if (raft_match_index(&group->guard.raft, members->servers[i].id, &match) != 0) {

@@ -375,30 +375,6 @@ unsigned sp_raft_group_fill_percent(const struct sp_raft_group *group)
 
 /* ---- looking --------------------------------------------------------------------------------- */
 
-static void count_voters(const struct sp_raft_group *group, struct sp_raft_group_status *status)
-{
-    const struct raft_configuration *members = &group->guard.raft.configuration;
-
-    for (unsigned i = 0; i < members->n; i++) {
-        raft_index match = 0;
-        if (members->servers[i].role != RAFT_VOTER) {
-            continue;
-        }
-        status->voters += 1;
-        if (status->role != SP_ROLE_LEADER || members->servers[i].id == group->replica_id) {
-            continue;
-        }
-        if (sp_transport_link(group->context->transport,
-                              sp_raft_node_of(group, members->servers[i].id)) != SP_LINK_UP ||
-            raft_match_index(&group->guard.raft, members->servers[i].id, &match) != 0) {
-            match = 0;
-        }
-        if (match < group->watched_commit) {
-            status->lagging |= 1U << i;
-        }
-    }
-}
-
 void sp_raft_group_status(const struct sp_raft_group *group,
                           struct sp_raft_group_status *out_status)
 {
@@ -417,7 +393,7 @@ void sp_raft_group_status(const struct sp_raft_group *group,
         status.leader_node = sp_raft_leader_node(group);
         status.commit_index = sp_raft_guard_committed(&group->guard);
         status.election_timeout_ms = group->guard.raft.election_timeout;
-        count_voters(group, &status);
+        sp_raft_count_voters(group, &status);
     }
     *out_status = status;
 }

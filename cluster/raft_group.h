@@ -51,7 +51,8 @@ struct sp_raft_group_status {
     unsigned voters;
     uint32_t election_timeout_ms;
     uint32_t
-        lagging; /* leader: bit i: the i-th member lacks what was committed at the last watch */
+        lagging; /* leader: bit i: the i-th voter (by rising id) lacks what was committed at the
+                  * last watch */
 };
 
 struct sp_raft_group_options {
@@ -131,6 +132,10 @@ void sp_raft_group_read_failed(struct sp_raft_group *group, int status);
  */
 int sp_raft_group_transfer(struct sp_raft_group *group);
 
+/* The same to the voter on `node_id`. SPATE_ERR_BUSY: it does not have all of the log, or cannot be
+ * reached. */
+int sp_raft_group_transfer_to(struct sp_raft_group *group, uint32_t node_id);
+
 /* ---- looking --------------------------------------------------------------------------------- */
 
 void sp_raft_group_status(const struct sp_raft_group *group,
@@ -151,6 +156,15 @@ unsigned sp_raft_group_majority(const struct sp_raft_group *group);
 
 /* Timestamp for the next append: the loop's wall clock, never below the log's last frame. */
 int64_t sp_raft_group_append_time_ms(const struct sp_raft_group *group);
+
+enum sp_member {
+    SP_MEMBER_NONE,
+    SP_MEMBER_STANDBY, /* receives the log, counts for nothing */
+    SP_MEMBER_VOTER,
+};
+
+/* What a replica is in the newest membership that this one knows, committed or not. */
+enum sp_member sp_raft_group_member(const struct sp_raft_group *group, uint64_t replica_id);
 
 /* ---- events from group_table ----------------------------------------------------------------- */
 

@@ -102,6 +102,8 @@ struct sp_raft_group {
     bool again;
     bool stopped;
     bool closing;
+    uint64_t move_looked_ms;  /* raft_move.c: when it looked what was committed; 0: it has not */
+    uint64_t move_goal_index; /* what was committed then */
     uint64_t held_until_ms;   /* no submits before: leadership is to be handed over */
     uint64_t submitted_bytes; /* of all in `submits`, for the bound */
     void (*closed)(void *arg);
@@ -145,6 +147,9 @@ int sp_raft_membership_at(const struct sp_log *log,
                           uint64_t index,
                           raft_index *out_index,
                           struct raft_configuration *out);
+
+/* raft_membership.c: how many voters there are, and which of them lag. */
+void sp_raft_count_voters(const struct sp_raft_group *group, struct sp_raft_group_status *status);
 
 /* raft_apply.c: applies what is committed, completes submits. */
 void sp_raft_apply(struct sp_raft_group *group);

@@ -61,9 +61,11 @@
 #include <raft.h>
 
 #include "base/attr.h"
+#include "base/limits.h"
 
-/* Servers in one configuration: SP_REPLICAS_MAX voters plus as many that are moving in. */
-#define SP_RAFT_GUARD_SERVERS_MAX 16
+/* Servers in one configuration: every node's in the controller's group, and some that are moving in
+ * and out. */
+#define SP_RAFT_GUARD_SERVERS_MAX (SP_CONTROLLER_MEMBERS_MAX + 4)
 
 /* Bits of `disabled`. Only tests set them, to show that each guard is needed. */
 enum {

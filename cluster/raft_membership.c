@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "cluster/raft_group_internal.h"
+#include "cluster/raft_guard_support.h"
 #include "spate/error.h"
 
 static int make_configuration(const struct sp_replica_place *places,
@@ -106,4 +107,51 @@ int sp_raft_membership_at(const struct sp_log *log,
         return SPATE_ERR_CORRUPT;
     }
     return raft_configuration_decode(&buffer, out) == 0 ? 0 : SPATE_ERR_NOMEM;
+}
+
+enum sp_member sp_raft_group_member(const struct sp_raft_group *group, uint64_t replica_id)
+{
+    switch (sp_raft_support_role(&group->guard.raft.configuration, replica_id)) {
+    case RAFT_VOTER:
+        return SP_MEMBER_VOTER;
+    case RAFT_STANDBY:
+        return SP_MEMBER_STANDBY;
+    default:
+        return SP_MEMBER_NONE;
+    }
+}
+
+/* Place of a voter among all, by rising id: what the controller's state can count as well. */
+static unsigned rank_of_voter(const struct raft_configuration *members, raft_id id)
+{
+    unsigned rank = 0;
+
+    for (unsigned i = 0; i < members->n; i++) {
+        rank += members->servers[i].role == RAFT_VOTER && members->servers[i].id < id ? 1 : 0;
+    }
+    return rank;
+}
+
+void sp_raft_count_voters(const struct sp_raft_group *group, struct sp_raft_group_status *status)
+{
+    const struct raft_configuration *members = &group->guard.raft.configuration;
+
+    for (unsigned i = 0; i < members->n; i++) {
+        raft_index match = 0;
+        if (members->servers[i].role != RAFT_VOTER) {
+            continue;
+        }
+        status->voters += 1;
+        if (status->role != SP_ROLE_LEADER || members->servers[i].id == group->replica_id) {
+            continue;
+        }
+        if (sp_transport_link(group->context->transport,
+                              sp_raft_node_of(group, members->servers[i].id)) != SP_LINK_UP ||
+            raft_match_index(&group->guard.raft, members->servers[i].id, &match) != 0) {
+            match = 0;
+        }
+        if (match < group->watched_commit) {
+            status->lagging |= 1U << rank_of_voter(members, members->servers[i].id);
+        }
+    }
 }

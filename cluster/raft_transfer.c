@@ -8,9 +8,9 @@
 /* How long submits are held back when no successor was found; the next attempt comes sooner. */
 #define HOLD_MS 50
 
-/* Another voter that has all of our log and can be reached, or 0. One that has died may have had
- * all of it too, but asking it would cost an election timeout. */
-static uint64_t find_successor(const struct sp_raft_group *group)
+/* Another voter that has all of our log and can be reached, or 0; on `node_id` if that is not 0.
+ * One that has died may have had all of it too, but asking it would cost an election timeout. */
+static uint64_t find_successor(const struct sp_raft_group *group, uint32_t node_id)
 {
     const struct raft *raft = &group->guard.raft;
     uint64_t last_index = sp_raft_support_last_index(&raft->trail);
@@ -19,6 +19,7 @@ static uint64_t find_successor(const struct sp_raft_group *group)
         const struct raft_server *server = &raft->configuration.servers[i];
         raft_index match = 0;
         if (server->id != group->replica_id && server->role == RAFT_VOTER &&
+            (node_id == 0 || sp_raft_node_of(group, server->id) == node_id) &&
             raft_match_index(raft, server->id, &match) == 0 && match == last_index &&
             sp_transport_link(group->context->transport, sp_raft_node_of(group, server->id)) ==
                 SP_LINK_UP) {
@@ -51,6 +52,11 @@ static bool majority_linked(const struct sp_raft_group *group)
 
 int sp_raft_group_transfer(struct sp_raft_group *group)
 {
+    return sp_raft_group_transfer_to(group, 0);
+}
+
+int sp_raft_group_transfer_to(struct sp_raft_group *group, uint32_t node_id)
+{
     uint64_t successor = 0;
     int rv;
 
@@ -61,7 +67,7 @@ int sp_raft_group_transfer(struct sp_raft_group *group)
         if (!majority_linked(group)) {
             return SPATE_ERR_NOT_FOUND;
         }
-        successor = find_successor(group);
+        successor = find_successor(group, node_id);
         if (successor == 0) {
             /* of a steady stream nobody would ever have all */
             group->held_until_ms = sp_raft_now_ms(group) + HOLD_MS;

@@ -22,9 +22,10 @@ int sp_state_new(struct sp_state **out_state)
     state->nodes = sp_map_new();
     state->topics = sp_map_new();
     state->by_id = sp_map_new();
+    state->moves = sp_map_new();
     state->producer_names = sp_producer_names_new();
     if (state->nodes == NULL || state->topics == NULL || state->by_id == NULL ||
-        state->producer_names == NULL) {
+        state->moves == NULL || state->producer_names == NULL) {
         sp_state_free(state);
         return SPATE_ERR_NOMEM;
     }
@@ -37,6 +38,7 @@ void sp_state_deinit(struct sp_state *state)
     struct sp_map_cursor cursor = { 0 };
     struct sp_state_node_entry *node = NULL;
     struct sp_state_topic *topic = NULL;
+    struct sp_state_move *move = NULL;
 
     while (state->nodes != NULL && (node = sp_map_next(state->nodes, &cursor)) != NULL) {
         sp_mem_free(node);
@@ -45,6 +47,11 @@ void sp_state_deinit(struct sp_state *state)
     while (state->topics != NULL && (topic = sp_map_next(state->topics, &cursor)) != NULL) {
         sp_state_topic_free(topic);
     }
+    cursor = (struct sp_map_cursor){ 0 };
+    while (state->moves != NULL && (move = sp_map_next(state->moves, &cursor)) != NULL) {
+        sp_mem_free(move);
+    }
+    sp_map_free(state->moves);
     sp_map_free(state->nodes);
     sp_map_free(state->topics);
     sp_map_free(state->by_id);
@@ -67,7 +74,7 @@ static struct sp_state_node_entry *find_node(const struct sp_state *state, uint3
     return sp_map_get_u64(state->nodes, node_id);
 }
 
-static bool node_is_valid(const struct sp_state_node *node)
+bool sp_state_node_is_valid(const struct sp_state_node *node)
 {
     return node->node_id >= 1 && node->node_id <= SP_NODE_ID_MAX &&
            node->client_address[0] != '\0' && node->peer_address[0] != '\0';
@@ -77,7 +84,7 @@ int sp_state_add_node(struct sp_state *state,
                       const struct sp_state_node *shown,
                       const struct sp_state_node **out_node)
 {
-    if (!node_is_valid(shown) || sp_map_count(state->nodes) >= SP_NODES_MAX) {
+    if (!sp_state_node_is_valid(shown) || sp_map_count(state->nodes) >= SP_NODES_MAX) {
         return SPATE_ERR_INVALID;
     }
     struct sp_state_node_entry *node = sp_mem_calloc(1, sizeof *node);
@@ -85,6 +92,7 @@ int sp_state_add_node(struct sp_state *state,
         return SPATE_ERR_NOMEM;
     }
     node->shown = *shown;
+    node->member.voter_id = shown->node_id;
     int rv = sp_map_put_u64(state->nodes, shown->node_id, node);
     if (rv != 0) {
         sp_mem_free(node);
@@ -248,7 +256,7 @@ static int apply_register_node(struct sp_state *state,
         }
     } else if (sp_state_same_node(&node->shown, &shown)) {
         return 0;
-    } else if (!node_is_valid(&shown)) {
+    } else if (!sp_state_node_is_valid(&shown)) {
         return SPATE_ERR_INVALID;
     } else {
         node->shown = shown;
@@ -354,6 +362,7 @@ apply_delete_topic(struct sp_state *state, struct sp_cursor *cursor, const struc
         return SPATE_ERR_UNKNOWN_TOPIC;
     }
     (void)sp_map_remove_u64(state->by_id, topic->topic_id); /* the same topic */
+    sp_state_drop_moves(state, topic);
     count_replicas(state, topic, topic->partition_count, -1);
     tell(sink, &(struct sp_state_change){ .kind = SP_STATE_TOPIC_DELETED, .topic = topic });
     sp_state_topic_free(topic);
@@ -387,7 +396,12 @@ int sp_state_apply(struct sp_state *state,
         return apply_delete_topic(state, &cursor, &sink);
     }
     int rv = SPATE_ERR_CORRUPT;
-    if (kind == SP_STATE_TAKE_PRODUCER_BLOCK && element_count == 1) {
+    if (sp_state_is_membership(kind)) {
+        struct sp_state_membership_command membership = {
+            kind, element_count, append_time_ms, &cursor
+        };
+        rv = sp_state_apply_membership(state, &membership, &change);
+    } else if (kind == SP_STATE_TAKE_PRODUCER_BLOCK && element_count == 1) {
         rv = sp_state_take_producer_block(state, &cursor, &change);
     } else if (kind == SP_STATE_TAKE_PRODUCER_NAME && element_count == 3) {
         rv = sp_state_take_producer_name(state, &cursor, append_time_ms, &change);
@@ -454,6 +468,11 @@ bool sp_state_is_internal(const char *name)
 uint64_t sp_state_next_group_id(const struct sp_state *state)
 {
     return state->next_group_id;
+}
+
+uint64_t sp_state_next_replica_id(const struct sp_state *state)
+{
+    return state->next_replica_id;
 }
 
 bool sp_state_same_node(const struct sp_state_node *left, const struct sp_state_node *right)

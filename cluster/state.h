@@ -34,6 +34,7 @@ struct sp_state_node {
 struct sp_state_partition {
     uint32_t partition;
     uint64_t group_id;
+    bool moved; /* its replicas are not those that it was made with, or have been others */
     unsigned replica_count;
     struct sp_replica_place replicas[SP_REPLICAS_MAX]; /* the first is the preferred leader */
 };
@@ -56,8 +57,12 @@ struct sp_state_change {
         SP_STATE_NODE_CHANGED,
         SP_STATE_PRODUCER_BLOCK,
         SP_STATE_PRODUCER_NAMED,
+        SP_STATE_PARTITION_CHANGED, /* its replicas: a move has begun, changed or ended */
+        SP_STATE_NODE_REMOVED,
     } kind;
     const struct sp_state_topic *topic;
+    uint32_t partition; /* PARTITION_CHANGED: of `topic` */
+    uint32_t node_id;   /* NODE_REMOVED */
     const struct sp_state_node *node;
     uint64_t producer_id_first; /* PRODUCER_BLOCK: first of SP_PRODUCER_ID_BLOCK ids;
                                  * PRODUCER_NAMED: the id of the name */
@@ -130,6 +135,9 @@ bool sp_state_is_internal(const char *name);
 
 /* Group ids from here on were never given out; every group below it exists or has been deleted. */
 uint64_t sp_state_next_group_id(const struct sp_state *state);
+
+/* Likewise of replicas of partitions. */
+uint64_t sp_state_next_replica_id(const struct sp_state *state);
 
 /* 0 or SPATE_ERR_INVALID with a text that says which rule of names is broken: 1 to 249 characters
  * of [a-zA-Z0-9._-], not "." or "..". */

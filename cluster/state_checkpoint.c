@@ -1,16 +1,21 @@
 /* The controller's state as bytes and back.
  *
- *   [version = 2, next_topic_id, next_group_id, next_replica_id, next_producer_id, [node, ...],
- *    [topic, ...], [producer name, ...]]
+ *   [version, next_topic_id, next_group_id, next_replica_id, next_producer_id, [node, ...],
+ *    [topic, ...], [producer name, ...], {section number: section}]
  *
- * Nodes and topics as in state_codec.h, in order; producer names as in producer_names.c. Version 1
- * had no names and is still read. */
+ * Nodes and topics as in state_codec.h, in order; producer names as in producer_names.c. Sections
+ * hold what not every cluster has, in order of their numbers; a version 3 without any is written as
+ * version 2, which has no map. Version 1 had no names either. */
 #include "base/mem.h"
 #include "cluster/state_codec.h"
 #include "cluster/state_parts.h"
 #include "spate/error.h"
 
-#define CHECKPOINT_VERSION 2
+#define CHECKPOINT_VERSION 3
+
+enum {
+    SECTION_MEMBERSHIP = 1, /* cluster/state_membership.c */
+};
 
 int sp_state_checkpoint(const struct sp_state *state, struct sp_buf *out)
 {
@@ -20,8 +25,9 @@ int sp_state_checkpoint(const struct sp_state *state, struct sp_buf *out)
     struct sp_pack pack;
 
     sp_pack_init(&pack, out);
-    sp_pack_array(&pack, 8);
-    sp_pack_uint(&pack, CHECKPOINT_VERSION);
+    bool membership = sp_state_has_membership(state);
+    sp_pack_array(&pack, membership ? 9 : 8);
+    sp_pack_uint(&pack, membership ? CHECKPOINT_VERSION : CHECKPOINT_VERSION - 1);
     sp_pack_uint(&pack, state->next_topic_id);
     sp_pack_uint(&pack, state->next_group_id);
     sp_pack_uint(&pack, state->next_replica_id);
@@ -36,6 +42,11 @@ int sp_state_checkpoint(const struct sp_state *state, struct sp_buf *out)
         sp_state_topic_pack(&pack, topic);
     }
     sp_producer_names_encode(state->producer_names, &pack);
+    if (membership) {
+        sp_pack_map(&pack, 1);
+        sp_pack_uint(&pack, SECTION_MEMBERSHIP);
+        sp_state_membership_encode(state, &pack);
+    }
     return sp_pack_status(&pack);
 }
 
@@ -102,6 +113,22 @@ static void restore_topics(struct sp_state *state, struct sp_cursor *cursor)
     }
 }
 
+static void restore_sections(struct sp_state *state, struct sp_cursor *cursor)
+{
+    uint32_t count = sp_cursor_map(cursor);
+    uint64_t last = 0;
+
+    for (uint32_t i = 0; i < count && sp_cursor_status(cursor) == 0; i++) {
+        uint64_t section = sp_cursor_uint(cursor, UINT32_MAX);
+        if (section != SECTION_MEMBERSHIP || section <= last) {
+            sp_cursor_fail(cursor, SPATE_ERR_INVALID);
+            return;
+        }
+        last = section;
+        sp_state_membership_decode(state, cursor);
+    }
+}
+
 static int restore_all(struct sp_state *state, const uint8_t *bytes, size_t size)
 {
     struct sp_cursor cursor;
@@ -109,7 +136,7 @@ static int restore_all(struct sp_state *state, const uint8_t *bytes, size_t size
     sp_cursor_init(&cursor, bytes, size);
     uint32_t element_count = sp_cursor_array(&cursor);
     uint64_t version = sp_cursor_uint(&cursor, CHECKPOINT_VERSION);
-    if (version < 1 || element_count != (version == 1 ? 7 : 8)) {
+    if (version < 1 || element_count != 6 + version) {
         return SPATE_ERR_CORRUPT;
     }
     state->next_topic_id = sp_cursor_uint(&cursor, SP_STATE_ID_MAX);
@@ -120,6 +147,9 @@ static int restore_all(struct sp_state *state, const uint8_t *bytes, size_t size
     restore_topics(state, &cursor);
     if (version > 1) {
         sp_producer_names_decode(state->producer_names, state->next_producer_id, &cursor);
+    }
+    if (version > 2) {
+        restore_sections(state, &cursor);
     }
     int rv = sp_cursor_finish(&cursor);
     if (rv == SPATE_ERR_NOMEM) {

@@ -87,11 +87,14 @@ void sp_state_topic_free(struct sp_state_topic *topic)
 
 static void partition_pack(struct sp_pack *pack, const struct sp_state_partition *partition)
 {
-    sp_pack_array(pack, 1 + 2 * (size_t)partition->replica_count);
+    sp_pack_array(pack, 1 + 2 * (size_t)partition->replica_count + (partition->moved ? 1 : 0));
     sp_pack_uint(pack, partition->group_id);
     for (unsigned i = 0; i < partition->replica_count; i++) {
         sp_pack_uint(pack, partition->replicas[i].replica_id);
         sp_pack_uint(pack, partition->replicas[i].node_id);
+    }
+    if (partition->moved) {
+        sp_pack_bool(pack, true);
     }
 }
 
@@ -99,15 +102,19 @@ static void partition_read(struct sp_cursor *cursor, struct sp_state_partition *
 {
     uint32_t count = sp_cursor_array(cursor);
 
-    if (count < 3 || count > 1 + 2 * SP_REPLICAS_MAX || count % 2 == 0) {
+    if (count < 3 || count > 2 + 2 * SP_REPLICAS_MAX) {
         sp_cursor_fail(cursor, SPATE_ERR_INVALID);
         return;
     }
     partition->group_id = sp_cursor_uint(cursor, UINT64_MAX);
-    partition->replica_count = count / 2;
+    partition->moved = count % 2 == 0;
+    partition->replica_count = (count - 1) / 2;
     for (unsigned i = 0; i < partition->replica_count; i++) {
         partition->replicas[i].replica_id = sp_cursor_uint(cursor, UINT64_MAX);
         partition->replicas[i].node_id = (uint32_t)sp_cursor_uint(cursor, UINT32_MAX);
+    }
+    if (partition->moved && !sp_cursor_bool(cursor)) {
+        sp_cursor_fail(cursor, SPATE_ERR_INVALID);
     }
 }
 

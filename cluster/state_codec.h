@@ -7,7 +7,7 @@
  *               [5, name, layout]                                    take a producer's name
  *   node        [node_id, incarnation, client_address, peer_address, rack]
  *   topic       [topic_id, name, created_ms, message_bytes_max, [partition, ...]]
- *   partition   [group_id, replica_id, node_id, replica_id, node_id, ...]
+ *   partition   [group_id, replica_id, node_id, replica_id, node_id, ...], and true if it was moved
  *
  * Readers check shape and what fits the structs, with a sticky error in the cursor; what the values
  * mean is checked by cluster/state. Bytes come from disk or from a peer, so they are hostile. Used
@@ -25,6 +25,11 @@ enum sp_state_command {
     SP_STATE_DELETE_TOPIC = 3,
     SP_STATE_TAKE_PRODUCER_BLOCK = 4,
     SP_STATE_TAKE_PRODUCER_NAME = 5,
+    SP_STATE_MOVE_BEGIN = 32, /* from here on: cluster/state_membership.c */
+    SP_STATE_MOVE_DONE = 33,
+    SP_STATE_JOIN_NODE = 34,
+    SP_STATE_DRAIN_NODE = 35,
+    SP_STATE_REMOVE_NODE = 36,
 };
 
 /* Reads a text without control characters into `out` of `capacity` bytes, NUL included; a text that

@@ -1,10 +1,12 @@
-/* Inside of the controller's state, for cluster/state, state_producers and state_checkpoint alone.
- * */
+/* Inside of the controller's state, for cluster/state*.c alone. */
 #ifndef SP_CLUSTER_STATE_PARTS_H
 #define SP_CLUSTER_STATE_PARTS_H
 
 #include "cluster/producer_names.h"
-#include "cluster/state.h"
+#include "cluster/state_moves.h"
+#include "cluster/state_nodes.h"
+#include "wire/cursor.h"
+#include "wire/pack.h"
 
 /* First replica id given out: those below are left to the founding members of group 0, whose
  * replica id is their node id, so that no id ever stands for two replicas. */
@@ -15,7 +17,8 @@
 
 struct sp_state_node_entry {
     struct sp_state_node shown; /* first member: what the map's users see */
-    uint32_t replica_count;     /* over all topics */
+    uint32_t replica_count;     /* over all topics, those of moves included */
+    struct sp_state_member member;
 };
 
 struct sp_state {
@@ -27,6 +30,7 @@ struct sp_state {
     struct sp_map *topics; /* name -> struct sp_state_topic, owned, in order of creation */
     struct sp_map *by_id;  /* topic id -> the same */
     struct sp_producer_names *producer_names; /* owned */
+    struct sp_map *moves; /* group id -> struct sp_state_move, owned, in order of beginning */
 };
 
 /* Frees what the state holds, not the struct itself. */
@@ -41,6 +45,64 @@ int sp_state_add_node(struct sp_state *state,
 /* Adds a topic that has all its ids; takes it on success only. SPATE_ERR_EXISTS: its name or id is
  * taken; SPATE_ERR_INVALID: bounds, or a partition's nodes; SPATE_ERR_NOMEM. */
 int sp_state_add_topic(struct sp_state *state, struct sp_state_topic *topic);
+
+bool sp_state_node_is_valid(const struct sp_state_node *node);
+
+/* ---- state_nodes.c, state_moves.c: the fields of commands, behind their number ---------------- */
+
+/* Errors as sp_state_apply; *out_change is set on success only. */
+int sp_state_join_node(struct sp_state *state,
+                       struct sp_cursor *cursor,
+                       struct sp_state_change *out_change);
+int sp_state_drain_node(struct sp_state *state,
+                        struct sp_cursor *cursor,
+                        struct sp_state_change *out_change);
+int sp_state_remove_node(struct sp_state *state,
+                         struct sp_cursor *cursor,
+                         struct sp_state_change *out_change);
+int sp_state_begin_move(struct sp_state *state,
+                        struct sp_cursor *cursor,
+                        int64_t append_time_ms,
+                        struct sp_state_change *out_change);
+int sp_state_end_move(struct sp_state *state,
+                      struct sp_cursor *cursor,
+                      struct sp_state_change *out_change);
+
+/* One replica more (`step` -1: less) at a node. */
+void sp_state_count_replica(const struct sp_state *state, uint32_t node_id, int step);
+
+/* False: there is no such node. */
+bool sp_state_set_member(struct sp_state *state,
+                         uint32_t node_id,
+                         const struct sp_state_member *member);
+
+/* Puts a move that has all its ids in the place of the one that its group has. SPATE_ERR_BUSY,
+ * SPATE_ERR_NOMEM. */
+int sp_state_put_move(struct sp_state *state, const struct sp_state_move *move);
+
+/* Forgets the moves of a topic that goes, which still has its replicas counted. */
+void sp_state_drop_moves(struct sp_state *state, const struct sp_state_topic *topic);
+
+/* ---- state_membership.c ---------------------------------------------------------------------- */
+
+struct sp_state_membership_command {
+    uint64_t kind; /* enum sp_state_command */
+    uint32_t element_count;
+    int64_t append_time_ms;
+    struct sp_cursor *cursor; /* behind the kind */
+};
+
+bool sp_state_is_membership(uint64_t command);
+int sp_state_apply_membership(struct sp_state *state,
+                              const struct sp_state_membership_command *command,
+                              struct sp_state_change *out_change);
+
+/* True if there is anything for the section to say. */
+bool sp_state_has_membership(const struct sp_state *state);
+void sp_state_membership_encode(const struct sp_state *state, struct sp_pack *pack);
+
+/* After nodes and topics; errors stick to the cursor. */
+void sp_state_membership_decode(struct sp_state *state, struct sp_cursor *cursor);
 
 /* ---- state_producers.c: the fields of two commands, behind their number ---------------------- */
 

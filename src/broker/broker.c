@@ -28,6 +28,11 @@ static const sp_method_handler handlers[SP_METHOD_COUNT] = {
     [SP_METHOD_PRODUCER_RESUME] = sp_method_producer_resume,
     [SP_METHOD_CLUSTER_INFO] = sp_method_cluster_info,
     [SP_METHOD_CLUSTER_HEALTH] = sp_method_cluster_health,
+    [SP_METHOD_CLUSTER_NODES] = sp_method_cluster_nodes,
+    [SP_METHOD_CLUSTER_MOVES] = sp_method_cluster_moves,
+    [SP_METHOD_NODE_DRAIN] = sp_method_node_drain,
+    [SP_METHOD_NODE_REMOVE] = sp_method_node_remove,
+    [SP_METHOD_PARTITION_MOVE] = sp_method_partition_move,
     [SP_METHOD_GROUP_FIND] = sp_method_group_find,
     [SP_METHOD_GROUP_JOIN] = sp_method_group_join,
     [SP_METHOD_GROUP_HEARTBEAT] = sp_method_group_heartbeat,
@@ -352,6 +357,11 @@ uint16_t sp_broker_port(const struct sp_broker *broker)
 void sp_broker_set_reconcile(struct sp_broker *broker, const struct sp_reconcile *reconcile)
 {
     broker->reconcile = reconcile;
+}
+
+void sp_broker_set_mover(struct sp_broker *broker, const struct sp_mover *mover)
+{
+    broker->mover = mover;
 }
 
 void sp_broker_topics_changed(struct sp_broker *broker)

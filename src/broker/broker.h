@@ -12,6 +12,7 @@
 
 #include "cluster/controller.h"
 #include "cluster/group_table.h"
+#include "cluster/mover.h"
 #include "cluster/reconcile.h"
 
 struct sp_broker;
@@ -40,6 +41,9 @@ uint16_t sp_broker_port(const struct sp_broker *broker);
 
 /* Replicas that should run here and do not; shown by health. */
 void sp_broker_set_reconcile(struct sp_broker *broker, const struct sp_reconcile *reconcile);
+
+/* Tells how far moves are; NULL: it is gone. */
+void sp_broker_set_mover(struct sp_broker *broker, const struct sp_mover *mover);
 
 /* The controller's state has other topics than before: consumer groups look at their
  * assignments. */

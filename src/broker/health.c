@@ -27,18 +27,33 @@ static void pack_partition_name(struct sp_pack *pack,
     sp_pack_uint(pack, partition->partition);
 }
 
+/* Place of a replica among all of its partition by rising id, as the group's leader counts. While
+ * some are being moved it is a guess: the next look is right. */
+static unsigned rank_of(const struct sp_state_partition *partition, unsigned replica)
+{
+    uint64_t id = partition->replicas[replica].replica_id;
+    unsigned rank = 0;
+
+    for (unsigned i = 0; i < partition->replica_count; i++) {
+        rank += partition->replicas[i].replica_id < id ? 1 : 0;
+    }
+    return rank;
+}
+
 /* Bit i: the i-th replica is down or lacks committed records. */
 static uint32_t missing_of(const struct sp_broker *broker,
                            const struct sp_state_partition *partition)
 {
-    uint32_t missing = sp_group_table_lagging(broker->options.table, partition->group_id);
+    uint32_t lagging = sp_group_table_lagging(broker->options.table, partition->group_id);
+    uint32_t missing = 0;
 
     for (unsigned i = 0; i < partition->replica_count; i++) {
-        if (!node_alive(broker, partition->replicas[i].node_id)) {
+        bool lags = ((lagging >> rank_of(partition, i)) & 1) != 0;
+        if (lags || !node_alive(broker, partition->replicas[i].node_id)) {
             missing |= 1U << i;
         }
     }
-    return missing & ((1U << partition->replica_count) - 1);
+    return missing;
 }
 
 /* One section of the answer: packs the entries into `out` and counts them. */

@@ -17,6 +17,7 @@ struct sp_broker {
     struct sp_map *partitions;   /* group id -> struct sp_partition */
     struct sp_map *coordinators; /* group id -> struct sp_coordinator */
     const struct sp_reconcile *reconcile;
+    const struct sp_mover *mover;
     int64_t producer_id_next; /* ids of the block in hand: [next, end) */
     int64_t producer_id_end;
     struct sp_list producer_waiters; /* producer.init requests that wait for a block */
@@ -48,6 +49,13 @@ void sp_method_topic_list(struct sp_broker *, struct sp_request, const struct sp
 void sp_method_topic_describe(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_cluster_info(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_cluster_health(struct sp_broker *, struct sp_request, const struct sp_message *);
+
+/* membership.c */
+void sp_method_cluster_nodes(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_cluster_moves(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_node_drain(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_node_remove(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_partition_move(struct sp_broker *, struct sp_request, const struct sp_message *);
 
 /* group_members.c, group_offsets.c, group_describe.c */
 void sp_method_group_find(struct sp_broker *, struct sp_request, const struct sp_message *);

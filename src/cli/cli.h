@@ -94,6 +94,12 @@ int command_generate_candidates(struct cli *cli, int argc, char **argv);
 int command_generate_man(struct cli *cli, int argc, char **argv);
 int command_cluster_info(struct cli *cli, int argc, char **argv);
 int command_cluster_health(struct cli *cli, int argc, char **argv);
+int command_cluster_nodes(struct cli *cli, int argc, char **argv);
+int command_cluster_moves(struct cli *cli, int argc, char **argv);
+int command_cluster_drain(struct cli *cli, int argc, char **argv);
+int command_cluster_undrain(struct cli *cli, int argc, char **argv);
+int command_cluster_remove(struct cli *cli, int argc, char **argv);
+int command_partition_move(struct cli *cli, int argc, char **argv);
 
 /* ---- dispatch.c ---- */
 

@@ -7,6 +7,7 @@
 #include "broker/broker.h"
 #include "cluster/controller.h"
 #include "cluster/group_table.h"
+#include "cluster/mover.h"
 #include "cluster/reconcile.h"
 #include "spate/error.h"
 
@@ -24,6 +25,7 @@ struct sp_node {
     struct sp_group_table *table;
     struct sp_controller *controller;
     struct sp_reconcile *reconcile;
+    struct sp_mover *mover;
     struct sp_broker *broker;
     bool failed;
     bool stopping;
@@ -100,6 +102,7 @@ static void on_state_changed(void *arg, const struct sp_state_change *change)
     struct sp_node *node = arg;
 
     sp_reconcile_changed(node->reconcile, change);
+    sp_mover_wake(node->mover);
     if (change->kind == SP_STATE_TOPIC_CREATED || change->kind == SP_STATE_TOPIC_DELETED) {
         sp_broker_topics_changed(node->broker);
     }
@@ -110,6 +113,7 @@ static void on_confirmed(void *arg)
     struct sp_node *node = arg;
 
     sp_reconcile_confirmed(node->reconcile);
+    sp_mover_wake(node->mover);
     sp_broker_topics_changed(node->broker);
 }
 
@@ -224,6 +228,10 @@ static int open_broker(struct sp_node *node, char *text, size_t text_size)
                           &node->reconcile);
     if (rv == 0) {
         sp_broker_set_reconcile(node->broker, node->reconcile);
+        rv = sp_mover_new(node->loop, node->controller, node->table, &node->mover);
+    }
+    if (rv == 0) {
+        sp_broker_set_mover(node->broker, node->mover);
     }
     return rv;
 }
@@ -308,6 +316,9 @@ static void on_port_closed(void *arg)
 {
     struct sp_node *node = arg;
 
+    sp_broker_set_mover(node->broker, NULL);
+    sp_mover_free(node->mover);
+    node->mover = NULL;
     sp_controller_stop(node->controller); /* its handler calls reconcile, its timers group 0 */
     sp_broker_set_reconcile(node->broker, NULL);
     sp_reconcile_close(node->reconcile, on_reconcile_closed, node);

@@ -221,6 +221,24 @@ static const struct sp_field topic_list_request_fields[] = {
 };
 SHAPE(topic_list_request, "topic.list");
 
+static const struct sp_field partition_move_request_fields[] = {
+    { "topic", SP_FIELD_TEXT, AT(partition_move_request, topic), TOPIC_NAME },
+    { "partition", SP_FIELD_I32, AT(partition_move_request, partition), I32_COUNT },
+    { "replicas", SP_FIELD_VALUE, AT(partition_move_request, replicas) },
+};
+SHAPE(partition_move_request, "partition.move");
+
+static const struct sp_field node_drain_request_fields[] = {
+    { "node", SP_FIELD_I32, AT(node_drain_request, node), RANGE(1, SP_NODE_ID_MAX) },
+    { "draining", SP_FIELD_BOOL, AT(node_drain_request, draining) },
+};
+SHAPE(node_drain_request, "node.drain");
+
+static const struct sp_field node_request_fields[] = {
+    { "node", SP_FIELD_I32, AT(node_request, node), RANGE(1, SP_NODE_ID_MAX) },
+};
+SHAPE(node_request, NULL);
+
 /* ---- consumer groups ------------------------------------------------------------------------- */
 
 #define GROUP_FIELD(type)                                                                          \
@@ -421,6 +439,9 @@ DEFINE(producer_init_response, sp_shape_decode)
 DEFINE(producer_resume_request, sp_shape_decode_params)
 DEFINE(producer_resume_response, sp_shape_decode)
 DEFINE(topic_list_request, sp_shape_decode_params)
+DEFINE(partition_move_request, sp_shape_decode_params)
+DEFINE(node_drain_request, sp_shape_decode_params)
+DEFINE(node_request, sp_shape_decode_params)
 DEFINE(group_request, sp_shape_decode_params)
 DEFINE(group_find_response, sp_shape_decode)
 DEFINE(group_join_request, sp_shape_decode_params)

@@ -40,6 +40,11 @@
     X(PRODUCER_RESUME, "producer.resume")                                                          \
     X(CLUSTER_INFO, "cluster.info")                                                                \
     X(CLUSTER_HEALTH, "cluster.health")                                                            \
+    X(CLUSTER_NODES, "cluster.nodes")                                                              \
+    X(CLUSTER_MOVES, "cluster.moves")                                                              \
+    X(NODE_DRAIN, "node.drain")                                                                    \
+    X(NODE_REMOVE, "node.remove")                                                                  \
+    X(PARTITION_MOVE, "partition.move")                                                            \
     X(GROUP_FIND, "group.find")                                                                    \
     X(GROUP_JOIN, "group.join")                                                                    \
     X(GROUP_HEARTBEAT, "group.heartbeat")                                                          \
@@ -129,6 +134,24 @@ struct sp_topic_create_response {
 /* topic.delete { name } -> {}, topic.describe { name } */
 struct sp_topic_request {
     struct sp_bytes name; /* text */
+};
+
+/* partition.move { topic, partition, replicas } -> {} */
+struct sp_partition_move_request {
+    struct sp_bytes topic; /* text */
+    int32_t partition;
+    struct sp_bytes replicas; /* encoded array of node ids, the preferred leader first */
+};
+
+/* node.drain { node, draining } -> {} */
+struct sp_node_drain_request {
+    int32_t node;
+    bool draining; /* true: its replicas move away; false: it may have some again */
+};
+
+/* node.remove { node } -> {} */
+struct sp_node_request {
+    int32_t node;
 };
 
 /* What a produce or fetch carries; exactly one of the two is not null. */
@@ -354,6 +377,9 @@ int sp_group_offset_read(struct sp_cursor *cursor,
     X(producer_resume_request)                                                                     \
     X(producer_resume_response)                                                                    \
     X(topic_list_request)                                                                          \
+    X(partition_move_request)                                                                      \
+    X(node_drain_request)                                                                          \
+    X(node_request)                                                                                \
     X(group_request)                                                                               \
     X(group_find_response)                                                                         \
     X(group_join_request)                                                                          \

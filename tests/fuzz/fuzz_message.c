@@ -60,6 +60,9 @@ TRIP(hello_request, PARAMS)
 TRIP(metadata_request, PARAMS)
 TRIP(topic_create_request, PARAMS)
 TRIP(topic_request, PARAMS)
+TRIP(partition_move_request, PARAMS)
+TRIP(node_drain_request, PARAMS)
+TRIP(node_request, PARAMS)
 TRIP(produce_request, PARAMS)
 TRIP(fetch_request, PARAMS)
 TRIP(offsets_request, PARAMS)
@@ -121,6 +124,9 @@ static void take_call(const struct sp_cursor *params)
     trip_metadata_request(params);
     trip_topic_create_request(params);
     trip_topic_request(params);
+    trip_partition_move_request(params);
+    trip_node_drain_request(params);
+    trip_node_request(params);
     trip_produce_request(params);
     trip_fetch_request(params);
     trip_offsets_request(params);

@@ -137,6 +137,13 @@ int sp_transport_set_node(struct sp_transport *transport, uint32_t node_id, cons
     return 0;
 }
 
+enum sp_member sp_raft_group_member(const struct sp_raft_group *group, uint64_t replica_id)
+{
+    (void)group;
+    (void)replica_id;
+    return SP_MEMBER_VOTER;
+}
+
 /* ---- driving --------------------------------------------------------------------------------- */
 
 static void on_changed(void *arg, const struct sp_state_change *change)

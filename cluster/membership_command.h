@@ -1,0 +1,58 @@
+/* Changes of who is a member of what, as they are asked for: of the cluster, of a partition.
+ *
+ * A change travels from any node to the leader of group 0 (its bytes are below), which checks it
+ * against its state and makes a command of it. Pure.
+ *
+ *   [kind, topic_id, partition, [node_id, fresh, ...], node_id, flag]     and the node of a JOIN */
+#ifndef SP_CLUSTER_MEMBERSHIP_COMMAND_H
+#define SP_CLUSTER_MEMBERSHIP_COMMAND_H
+
+#include "cluster/state_moves.h"
+#include "cluster/state_nodes.h"
+#include "wire/cursor.h"
+#include "wire/pack.h"
+
+enum sp_membership_kind {
+    SP_MEMBERSHIP_MOVE = 1,         /* topic_id, partition, wishes */
+    SP_MEMBERSHIP_MOVE_DONE = 2,    /* topic_id, partition, done_ids */
+    SP_MEMBERSHIP_JOIN_NODE = 3,    /* node */
+    SP_MEMBERSHIP_DRAIN_NODE = 4,   /* node_id, flag: draining */
+    SP_MEMBERSHIP_REMOVE_NODE = 5,  /* node_id */
+    SP_MEMBERSHIP_LOST_REPLICA = 6, /* topic_id, partition, done_ids[0]: it is damaged */
+};
+
+struct sp_membership_change {
+    enum sp_membership_kind kind;
+    uint64_t topic_id;
+    uint32_t partition;
+    unsigned count;
+    struct sp_state_wish wishes[SP_REPLICAS_MAX]; /* MOVE: count */
+    uint64_t ids[SP_REPLICAS_MAX];                /* MOVE_DONE, LOST_REPLICA: count */
+    uint32_t node_id;
+    bool flag;
+    struct sp_state_node node;
+};
+
+void sp_membership_change_pack(struct sp_pack *pack, const struct sp_membership_change *change);
+
+/* What is wrong sticks to the cursor. */
+void sp_membership_change_read(struct sp_cursor *cursor, struct sp_membership_change *out);
+
+/* Appends the command for what the change asks of `state` to `out`.
+ *   SPATE_ERR_EXISTS                   it is so already
+ *   SPATE_ERR_INVALID, SPATE_ERR_UNKNOWN_TOPIC, SPATE_ERR_UNKNOWN_PARTITION, SPATE_ERR_NOT_FOUND,
+ *   SPATE_ERR_BUSY                     `text` says why
+ *   SPATE_ERR_NOMEM, SPATE_ERR_TOO_LARGE */
+int sp_membership_command(const struct sp_state *state,
+                          const struct sp_membership_change *change,
+                          struct sp_buf *out,
+                          char *text,
+                          size_t text_size);
+
+/* Text for what apply answered, "" for 0. */
+void sp_membership_explain(const struct sp_membership_change *change,
+                           int answer,
+                           char *text,
+                           size_t text_size);
+
+#endif /* SP_CLUSTER_MEMBERSHIP_COMMAND_H */

@@ -1,0 +1,62 @@
+/* Brings a Raft group's membership to a target, one change at a time (D10).
+ *
+ *   members A B C, target A B D
+ *     ADDING D      standby: receives the log, counts for nothing
+ *     FILLING D     until it has what was committed a moment ago
+ *     PROMOTING D   voter: A B C D
+ *     REMOVING C    A B D
+ *     DONE          the membership consists of the target alone, and that is committed
+ *
+ * The next step is found from the membership and the target alone, so any leader goes on at any
+ * step. Invariants:
+ *  S1  No change while another one is not committed.
+ *  S2  A standby becomes a voter only when it lacks nothing that was committed a moment ago, and
+ *      its node can be reached.
+ *  S3  A voter goes only when all of the target are voters, or when there are more voters than
+ *      both the partition had and the target has: so never fewer copies than either.
+ *  S4  No change after which fewer than a majority of the voters can be reached.
+ *  S5  A leader that is to go hands leadership to a voter of the target first. */
+#ifndef SP_CLUSTER_RAFT_MOVE_H
+#define SP_CLUSTER_RAFT_MOVE_H
+
+#include "cluster/raft_group.h"
+
+enum sp_raft_move_step {
+    SP_RAFT_MOVE_WAITING, /* for a change to be committed, for nodes, or for its turn */
+    SP_RAFT_MOVE_ADDING,
+    SP_RAFT_MOVE_FILLING,
+    SP_RAFT_MOVE_PROMOTING,
+    SP_RAFT_MOVE_REMOVING,
+    SP_RAFT_MOVE_HANDING_OVER,
+    SP_RAFT_MOVE_DONE,
+};
+
+struct sp_raft_move_target {
+    const struct sp_replica_place *places;
+    unsigned count;
+    unsigned voters_min; /* replicas that the partition had (S3) */
+};
+
+struct sp_raft_move_progress {
+    enum sp_raft_move_step step;
+    uint64_t replica_id; /* which one the step is about; 0: none */
+    uint32_t node_id;
+    uint64_t stored_index; /* FILLING: what it has stored ... */
+    uint64_t goal_index;   /* ... of how much */
+};
+
+/* Takes the next step, if it may be taken now; to be called again and again. *out says where it
+ * stands. SPATE_ERR_NOT_LEADER: this replica does not lead, or not yet. */
+int sp_raft_group_move(struct sp_raft_group *group,
+                       const struct sp_raft_move_target *target,
+                       struct sp_raft_move_progress *out);
+
+/* The same without doing anything. */
+int sp_raft_group_move_progress(struct sp_raft_group *group,
+                                const struct sp_raft_move_target *target,
+                                struct sp_raft_move_progress *out);
+
+/* The name of a step, for people. */
+const char *sp_raft_move_step_name(enum sp_raft_move_step step);
+
+#endif /* SP_CLUSTER_RAFT_MOVE_H */

@@ -1,0 +1,248 @@
+/* What one replica goes through: opened, run, closed; the drawing is in reconcile_parts.h. */
+#include "cluster/reconcile_parts.h"
+
+#include <inttypes.h>
+
+#include "base/mem.h"
+#include "base/trace.h"
+#include "cluster/orphans.h"
+#include "spate/error.h"
+
+#define IN_FLIGHT_MAX 8 /* opens and closes at once: each is a job that reads or syncs a log */
+
+void sp_reconcile_wake(struct sp_reconcile *reconcile)
+{
+    sp_loop_defer(reconcile->loop, &reconcile->advance);
+}
+
+void sp_reconcile_enqueue(struct sp_reconcile_item *item)
+{
+    if (sp_list_empty(&item->node)) {
+        sp_list_append(&item->reconcile->queue, &item->node);
+    }
+    sp_reconcile_wake(item->reconcile);
+}
+
+static void item_free(struct sp_reconcile_item *item)
+{
+    sp_list_remove(&item->node);
+    (void)sp_map_remove_u64(item->reconcile->items, item->group_id); /* this item */
+    sp_mem_free(item);
+}
+
+static void release_machine(struct sp_reconcile_item *item)
+{
+    struct sp_reconcile *reconcile = item->reconcile;
+
+    if (item->machine != NULL) {
+        reconcile->handler.release(reconcile->arg, item->machine);
+        item->machine = NULL;
+    }
+}
+
+/* Tries again after a pause; a timer that cannot start leaves it to the next event. */
+static void rest(struct sp_reconcile_item *item)
+{
+    struct sp_reconcile *reconcile = item->reconcile;
+
+    item->state = RESTING;
+    if (!sp_timer_active(&reconcile->retry)) {
+        (void)sp_timer_start(&reconcile->retry,
+                             sp_loop_now_ms(reconcile->loop) + SP_RECONCILE_RETRY_MS);
+    }
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static void open_failed(struct sp_reconcile_item *item, int status)
+{
+    release_machine(item);
+    if (spate_error_retriable(status)) {
+        rest(item);
+        return;
+    }
+    item->state = DAMAGED;
+    if (!item->doomed && !item->superseded && !item->reconcile->closing) {
+        SP_TRACE_ERROR("reconcile",
+                       "replica cannot be opened and stays closed",
+                       "topic_id=%" PRIu64 " partition=%" PRIu32 " group=%" PRIu64
+                       " replica=%" PRIu64 " error=%s text=%s",
+                       item->topic_id,
+                       item->partition,
+                       item->group_id,
+                       item->replica_id,
+                       spate_error_name(status),
+                       item->open.text);
+    }
+}
+
+static void on_open(struct sp_group_open *open, int status)
+{
+    struct sp_reconcile_item *item = open->arg;
+    struct sp_reconcile *reconcile = item->reconcile;
+
+    reconcile->in_flight -= 1;
+    if (status != 0) {
+        open_failed(item, status);
+    } else {
+        item->state = RUNNING;
+        item->group = open->group;
+        reconcile->handler.opened(reconcile->arg, item->machine, item->group);
+    }
+    sp_reconcile_enqueue(item);
+}
+
+/* Replicas that the partition was made with write the first membership themselves. All that came
+ * later, or come after others did, begin empty and receive it. */
+static bool is_founder(const struct sp_state_partition *partition, uint64_t replica_id)
+{
+    bool found = false;
+
+    for (unsigned i = 0; i < partition->replica_count; i++) {
+        found = found || partition->replicas[i].replica_id == replica_id;
+    }
+    return found && !partition->moved;
+}
+
+static void start_open(struct sp_reconcile_item *item)
+{
+    struct sp_reconcile *reconcile = item->reconcile;
+    const struct sp_state_topic *topic =
+        sp_state_topic_by_id(sp_controller_state(reconcile->controller), item->topic_id);
+
+    if (topic == NULL) {
+        rest(item); /* the state was restored just now, and this item is about to be doomed */
+        return;
+    }
+    const struct sp_state_partition *partition = &topic->partitions[item->partition];
+    bool founds = is_founder(partition, item->replica_id);
+    item->machine = reconcile->handler.acquire(reconcile->arg, topic, partition);
+    if (item->machine == NULL) {
+        rest(item);
+        return;
+    }
+    for (unsigned i = 0; i < partition->replica_count; i++) {
+        item->places[i] = partition->replicas[i];
+    }
+    item->open = (struct sp_group_open){
+        .group_id = item->group_id,
+        .replica_id = item->replica_id,
+        .places = founds ? item->places : NULL,
+        .place_count = founds ? partition->replica_count : 0,
+        .created_ms = topic->created_ms, /* of the command: the same on every node */
+        .machine = item->machine,
+        .cb = on_open,
+        .arg = item,
+    };
+    item->state = OPENING;
+    reconcile->in_flight += 1;
+    sp_group_table_open(reconcile->table, &item->open);
+}
+
+/* ---- closing --------------------------------------------------------------------------------- */
+
+/* It is gone from here; another one may stand in its place. */
+static void item_end(struct sp_reconcile_item *item)
+{
+    struct sp_reconcile *reconcile = item->reconcile;
+    uint64_t topic_id = item->topic_id;
+    uint32_t partition = item->partition;
+    bool superseded = item->superseded && !item->doomed;
+
+    item_free(item);
+    sp_reconcile_wake(reconcile);
+    if (superseded && !reconcile->closing) {
+        sp_reconcile_item_gone(reconcile, topic_id, partition);
+    }
+}
+
+static void on_closed(void *arg)
+{
+    struct sp_reconcile_item *item = arg;
+    struct sp_reconcile *reconcile = item->reconcile;
+
+    reconcile->in_flight -= 1;
+    release_machine(item);
+    item_end(item);
+}
+
+static void start_close(struct sp_reconcile_item *item)
+{
+    struct sp_reconcile *reconcile = item->reconcile;
+
+    item->state = CLOSING;
+    reconcile->in_flight += 1;
+    reconcile->handler.closing(reconcile->arg, item->machine);
+    sp_group_table_remove(reconcile->table, item->group, item->doomed, on_closed, item);
+}
+
+/* Forgets a replica that does not run. */
+static void drop_item(struct sp_reconcile_item *item)
+{
+    if (item->doomed) {
+        sp_orphan_delete(item->reconcile->store, item->group_id, item->replica_id);
+        sp_group_table_forget(item->reconcile->table, item->group_id);
+    }
+    item_end(item);
+}
+
+/* ---- advance --------------------------------------------------------------------------------- */
+
+/* The next step of one item; its state says what may be done, `doomed` and closing what shall. */
+static void step(struct sp_reconcile_item *item)
+{
+    bool leave = item->doomed || item->superseded || item->reconcile->closing;
+
+    switch (item->state) {
+    case QUEUED:
+        if (leave) {
+            drop_item(item);
+        } else {
+            start_open(item);
+        }
+        break;
+    case RUNNING:
+        if (leave) {
+            start_close(item);
+        }
+        break;
+    case RESTING:
+    case DAMAGED:
+        if (leave) {
+            drop_item(item);
+        }
+        break;
+    case OPENING:
+    case CLOSING:
+        break;
+    }
+}
+
+static void finish_close(struct sp_reconcile *reconcile)
+{
+    void (*closed)(void *arg) = reconcile->closed;
+    void *arg = reconcile->closed_arg;
+
+    sp_timer_stop(&reconcile->retry);
+    sp_deferred_cancel(&reconcile->advance);
+    sp_map_free(reconcile->items);
+    sp_mem_free(reconcile);
+    closed(arg);
+}
+
+void sp_reconcile_advance(struct sp_deferred *deferred)
+{
+    struct sp_reconcile *reconcile = SP_CONTAINER_OF(deferred, struct sp_reconcile, advance);
+
+    /* When the node stops all logs close together, so that their last flushes are grouped. */
+    while (!sp_list_empty(&reconcile->queue) &&
+           (reconcile->in_flight < IN_FLIGHT_MAX || reconcile->closing)) {
+        struct sp_reconcile_item *item =
+            SP_LIST_ENTRY(reconcile->queue.next, struct sp_reconcile_item, node);
+        sp_list_remove(&item->node);
+        step(item);
+    }
+    if (reconcile->closing && sp_map_count(reconcile->items) == 0) {
+        finish_close(reconcile);
+    }
+}

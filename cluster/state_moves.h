@@ -1,0 +1,81 @@
+/* Moves: partitions whose replicas are being changed, as the controller's state knows them.
+ *
+ *   replicas  A B C          MOVE_BEGIN [A, B, D]      a move: target A B D
+ *                            (the group's leader adds D, fills it, makes it a voter, removes C)
+ *   replicas  A B D          MOVE_DONE  [A, B, D]      no move; C's data may go
+ *
+ * Invariants:
+ *  M1  While a move lasts, every replica that may be a member of the Raft group is known: it stands
+ *      in the partition's replicas, in the target, or in `leaving` (targets that were given up).
+ *      Data of a known replica is never deleted.
+ *  M2  MOVE_DONE is proposed only by the group's leader, after the membership that consists of the
+ *      target alone is committed. It names the target, so that a late one ends no other move.
+ *  M3  Replica ids are given out by MOVE_BEGIN and never reused: a replica that comes back to a node
+ *      is another replica.
+ *
+ * Everything that a move needs is in this state and in the group's own membership, so any leader
+ * can go on with it at any step. Part of cluster/state; pure. */
+#ifndef SP_CLUSTER_STATE_MOVES_H
+#define SP_CLUSTER_STATE_MOVES_H
+
+#include "cluster/state.h"
+
+/* Replicas of targets that were given up before they were done. */
+#define SP_STATE_LEAVING_MAX SP_REPLICAS_MAX
+
+struct sp_state_move {
+    uint64_t topic_id;
+    uint32_t partition;
+    uint64_t group_id;
+    int64_t begun_ms;
+    unsigned target_count;
+    struct sp_replica_place target[SP_REPLICAS_MAX]; /* the first is the preferred leader */
+    unsigned leaving_count;
+    struct sp_replica_place leaving[SP_STATE_LEAVING_MAX];
+};
+
+/* One replica that a move shall end with. */
+struct sp_state_wish {
+    uint32_t node_id;
+    bool fresh; /* a new replica, even if the node has one: what it has is lost */
+};
+
+/* ---- commands -------------------------------------------------------------------------------- */
+
+/* Begins a move, or gives the one under way another target. SPATE_ERR_EXISTS: it has that target
+ * already, or nothing would change; SPATE_ERR_INVALID: nodes; SPATE_ERR_BUSY: too many moves, or
+ * too many targets of this one were given up. */
+int sp_state_command_move_begin(uint64_t topic_id,
+                                uint32_t partition,
+                                const struct sp_state_wish *wishes,
+                                unsigned count,
+                                struct sp_buf *out);
+
+/* Ends it (M2). SPATE_ERR_NOT_FOUND: there is no move with this target. */
+int sp_state_command_move_done(const struct sp_state_move *move, struct sp_buf *out);
+
+/* ---- looking --------------------------------------------------------------------------------- */
+
+/* The move of a group, or NULL. Borrowed until the next command. */
+const struct sp_state_move *sp_state_move(const struct sp_state *state, uint64_t group_id);
+const struct sp_state_move *sp_state_move_next(const struct sp_state *state,
+                                               struct sp_map_cursor *cursor);
+unsigned sp_state_move_count(const struct sp_state *state);
+
+/* The replica that the node shall run for the partition, or NULL: the target's, else the one it has
+ * had, else one that is leaving. */
+const struct sp_replica_place *sp_state_place_on(const struct sp_state *state,
+                                                 const struct sp_state_partition *partition,
+                                                 uint32_t node_id);
+
+/* True if the replica may be a member of the partition's group (M1). */
+bool sp_state_knows_replica(const struct sp_state *state,
+                            const struct sp_state_partition *partition,
+                            uint64_t replica_id);
+
+/* The partition of a group, or NULL; *out_topic (may be NULL) is its topic. Looks through all. */
+const struct sp_state_partition *sp_state_partition_of(const struct sp_state *state,
+                                                       uint64_t group_id,
+                                                       const struct sp_state_topic **out_topic);
+
+#endif /* SP_CLUSTER_STATE_MOVES_H */

@@ -1,0 +1,350 @@
+/* spate partition move; spate cluster moves, nodes, drain, undrain, remove. */
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/output.h"
+#include "cli/several.h"
+#include "cli/value.h"
+#include "cli/when.h"
+
+enum {
+    LOOK_EVERY_MS = 250,
+    REPLICAS_MAX = 7,
+};
+
+/* ---- partition move -------------------------------------------------------------------------- */
+
+/* "1,2,3" as an array; NULL: it is not that. */
+static json_t *parse_nodes(const char *text)
+{
+    json_t *nodes = json_array();
+    char copy[256];
+    char *rest = NULL;
+
+    if (strlen(text) >= sizeof copy) {
+        json_decref(nodes);
+        return NULL;
+    }
+    memcpy(copy, text, strlen(text) + 1);
+    for (char *word = strtok_r(copy, ",", &rest); word != NULL; word = strtok_r(NULL, ",", &rest)) {
+        int64_t id = 0;
+        if (!parse_number(word, 1, 1023, &id)) {
+            json_decref(nodes);
+            return NULL;
+        }
+        (void)json_array_append_new(nodes, json_integer(id));
+    }
+    if (json_array_size(nodes) < 1 || json_array_size(nodes) > REPLICAS_MAX) {
+        json_decref(nodes);
+        return NULL;
+    }
+    return nodes;
+}
+
+int command_partition_move(struct cli *cli, int argc, char **argv)
+{
+    struct option_parser parser = { 0 };
+    json_t *result = NULL;
+    int64_t partition = 0;
+
+    if (next_option(cli, &parser, argc, argv) != -1) {
+        return EXIT_USAGE;
+    }
+    if (argc - optind != 3) {
+        return usage_error(cli, "TOPIC PARTITION NODE,NODE,... are needed");
+    }
+    if (!parse_number(argv[optind + 1], 0, 9999, &partition)) {
+        return usage_error(cli, "%s is no partition", argv[optind + 1]);
+    }
+    json_t *nodes = parse_nodes(argv[optind + 2]);
+    if (nodes == NULL) {
+        return usage_error(cli, "%s: 1 to 7 node ids, as 1,2,3", argv[optind + 2]);
+    }
+    int code = connect_client(cli);
+    if (code != 0) {
+        json_decref(nodes);
+        return code;
+    }
+    json_t *params = json_pack(
+        "{sssIso}", "topic", argv[optind], "partition", (json_int_t)partition, "replicas", nodes);
+    int rv = call_json(cli, "partition.move", params, &result);
+    if (rv != 0) {
+        return tell_failure(cli, rv, argv[optind]);
+    }
+    json_decref(result);
+    note(cli, "the move has begun: watch it with `spate cluster moves -w`");
+    return EXIT_OK;
+}
+
+/* ---- cluster moves --------------------------------------------------------------------------- */
+
+static void nodes_text(const json_t *nodes, char *text, size_t size)
+{
+    size_t used = 0;
+
+    text[0] = '\0';
+    for (size_t i = 0; i < json_array_size(nodes) && used < size; i++) {
+        used += (size_t)snprintf(text + used,
+                                 size - used,
+                                 "%s%" JSON_INTEGER_FORMAT,
+                                 i == 0 ? "" : ",",
+                                 json_integer_value(json_array_get(nodes, i)));
+    }
+}
+
+/* The same move in the answer of another node, which leads its group. */
+static const json_t *find_move(const json_t *result, const json_t *wanted)
+{
+    const json_t *moves = json_object_get(result, "moves");
+
+    for (size_t i = 0; i < json_array_size(moves); i++) {
+        const json_t *move = json_array_get(moves, i);
+        if (json_equal(json_object_get(move, "topic"), json_object_get(wanted, "topic")) &&
+            json_equal(json_object_get(move, "partition"), json_object_get(wanted, "partition"))) {
+            return move;
+        }
+    }
+    return NULL;
+}
+
+static const char *address_of(const json_t *nodes, json_int_t node_id)
+{
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        const json_t *node = json_array_get(nodes, i);
+        if (value_number(node, "id") == node_id) {
+            return value_text(node, "address");
+        }
+    }
+    return NULL;
+}
+
+/* Only the leader of a group knows how far its move is: each leader is asked once. */
+static void ask_leaders(struct cli *cli, json_t *result)
+{
+    json_t *moves = json_object_get(result, "moves");
+    json_t *info = NULL;
+    bool asked[1024] = { false };
+
+    if (json_array_size(moves) == 0 || call_json(cli, "cluster.info", NULL, &info) != 0) {
+        return;
+    }
+    for (size_t i = 0; i < json_array_size(moves); i++) {
+        json_int_t leader = value_number(json_array_get(moves, i), "leader");
+        bool known = !json_is_null(json_object_get(json_array_get(moves, i), "step"));
+        const char *address = address_of(json_object_get(info, "nodes"), leader);
+        json_t *theirs = NULL;
+        if (known || leader < 1 || leader > 1023 || asked[leader] || address == NULL) {
+            continue;
+        }
+        asked[leader] = true;
+        if (call_node(cli, address, "cluster.moves", &theirs) != 0) {
+            continue;
+        }
+        for (size_t k = 0; k < json_array_size(moves); k++) {
+            json_t *move = json_array_get(moves, k);
+            const json_t *same = find_move(theirs, move);
+            if (same != NULL && !json_is_null(json_object_get(same, "step"))) {
+                (void)json_object_update(move, (json_t *)(uintptr_t)same); /* only read */
+            }
+        }
+        json_decref(theirs);
+    }
+    json_decref(info);
+}
+
+static void add_progress(struct table *table, const json_t *move)
+{
+    const char *step = json_string_value(json_object_get(move, "step"));
+    json_int_t goal = value_number(move, "goal");
+    json_int_t stored = value_number(move, "stored");
+    json_int_t node = value_number(move, "node");
+    char text[96];
+
+    if (step == NULL) {
+        (void)snprintf(text, sizeof text, "-");
+    } else if (strcmp(step, "filling") == 0 && goal > 0) {
+        (void)snprintf(text,
+                       sizeof text,
+                       "filling node %" JSON_INTEGER_FORMAT ": %" JSON_INTEGER_FORMAT "%%",
+                       node,
+                       stored * 100 / goal);
+    } else if (node > 0) {
+        (void)snprintf(text, sizeof text, "%s node %" JSON_INTEGER_FORMAT, step, node);
+    } else {
+        (void)snprintf(text, sizeof text, "%s", step);
+    }
+    table_text(table, text);
+}
+
+static void print_moves(const json_t *result)
+{
+    const json_t *moves = json_object_get(result, "moves");
+    struct table table = { .columns = 5,
+                           .headings = { "TOPIC", "PARTITION", "FROM", "TO", "STEP" } };
+
+    for (size_t i = 0; i < json_array_size(moves); i++) {
+        const json_t *move = json_array_get(moves, i);
+        char from[64];
+        char to[64];
+        nodes_text(json_object_get(move, "from"), from, sizeof from);
+        nodes_text(json_object_get(move, "to"), to, sizeof to);
+        table_text(&table, value_text(move, "topic"));
+        table_number(&table, value_number(move, "partition"));
+        table_text(&table, from);
+        table_text(&table, to);
+        add_progress(&table, move);
+    }
+    table_print(&table);
+}
+
+static int show_moves(struct cli *cli, size_t *out_count)
+{
+    json_t *result = NULL;
+    int rv = call_json(cli, "cluster.moves", NULL, &result);
+
+    if (rv != 0) {
+        return rv;
+    }
+    ask_leaders(cli, result);
+    *out_count = json_array_size(json_object_get(result, "moves"));
+    if (cli->json) {
+        out_json_line(result);
+    } else {
+        print_moves(result);
+        json_decref(result);
+    }
+    out_flush();
+    return 0;
+}
+
+int command_cluster_moves(struct cli *cli, int argc, char **argv)
+{
+    struct option_parser parser = { 0 };
+    bool watch = false;
+    size_t count = 0;
+    int option;
+
+    while ((option = next_option(cli, &parser, argc, argv)) != -1) {
+        if (option != 'w') {
+            return EXIT_USAGE;
+        }
+        watch = true;
+    }
+    if (optind != argc) {
+        return usage_error(cli, "no arguments are needed");
+    }
+    int code = connect_client(cli);
+    if (code != 0) {
+        return code;
+    }
+    catch_interrupt();
+    do {
+        int rv = show_moves(cli, &count);
+        if (rv != 0) {
+            return tell_failure(cli, rv, NULL);
+        }
+        if (watch && count > 0) {
+            (void)poll(NULL, 0, LOOK_EVERY_MS); /* a sleep that ^C ends */
+        }
+    } while (watch && count > 0 && !interrupted());
+    return interrupted() ? EXIT_INTERRUPTED : EXIT_OK;
+}
+
+/* ---- cluster nodes --------------------------------------------------------------------------- */
+
+static void print_nodes(const json_t *result)
+{
+    const json_t *nodes = json_object_get(result, "nodes");
+    struct table table = {
+        .columns = 7,
+        .headings = { "NODE", "ADDRESS", "RACK", "STATE", "REPLICAS", "LEADERS", "CONTROLLER" },
+    };
+
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        const json_t *node = json_array_get(nodes, i);
+        const char *rack = value_text(node, "rack");
+        bool alive = json_is_true(json_object_get(node, "alive"));
+        bool draining = json_is_true(json_object_get(node, "draining"));
+        table_number(&table, value_number(node, "id"));
+        table_text(&table, value_text(node, "address"));
+        table_text(&table, *rack != '\0' ? rack : "-");
+        table_text(&table, !alive ? "down" : draining ? "draining" : "up");
+        table_number(&table, value_number(node, "replicas"));
+        table_number(&table, value_number(node, "leaders"));
+        table_text(&table, value_text(node, "controller"));
+    }
+    table_print(&table);
+}
+
+int command_cluster_nodes(struct cli *cli, int argc, char **argv)
+{
+    json_t *result = NULL;
+    int code = ask_method(cli, argc, argv, "cluster.nodes", &result);
+
+    if (code != 0) {
+        return code;
+    }
+    if (cli->json) {
+        out_json(result);
+        return EXIT_OK;
+    }
+    print_nodes(result);
+    json_decref(result);
+    return EXIT_OK;
+}
+
+/* ---- cluster drain, undrain, remove ---------------------------------------------------------- */
+
+/* Calls `method` for each node that is named. */
+static int for_nodes(
+    struct cli *cli, int argc, char **argv, const char *method, const char *done, int draining)
+{
+    struct option_parser parser = { 0 };
+    struct tally tally = { 0 };
+
+    if (next_option(cli, &parser, argc, argv) != -1) {
+        return EXIT_USAGE;
+    }
+    if (optind == argc) {
+        return usage_error(cli, "the id of a node is needed");
+    }
+    int code = connect_client(cli);
+    if (code != 0) {
+        return code;
+    }
+    for (int i = optind; i < argc; i++) {
+        json_t *result = NULL;
+        int64_t id = 0;
+        if (!parse_number(argv[i], 1, 1023, &id)) {
+            return usage_error(cli, "%s is no node id", argv[i]);
+        }
+        json_t *params = json_pack("{sI}", "node", (json_int_t)id);
+        if (draining >= 0) {
+            (void)json_object_set_new(params, "draining", json_boolean(draining));
+        }
+        int rv = call_json(cli, method, params, &result);
+        if (rv == 0) {
+            json_decref(result);
+            note(cli, "node %s %s", argv[i], done);
+        }
+        tally_add(cli, &tally, argv[i], rv);
+    }
+    return tally_end(cli, &tally, "nodes");
+}
+
+int command_cluster_drain(struct cli *cli, int argc, char **argv)
+{
+    return for_nodes(cli, argc, argv, "node.drain", "is draining", 1);
+}
+
+int command_cluster_undrain(struct cli *cli, int argc, char **argv)
+{
+    return for_nodes(cli, argc, argv, "node.drain", "may have replicas again", 0);
+}
+
+int command_cluster_remove(struct cli *cli, int argc, char **argv)
+{
+    return for_nodes(cli, argc, argv, "node.remove", "is removed", -1);
+}
