@@ -202,7 +202,7 @@ static void print_counts(const struct sim_counts *c)
     (void)printf("  kills=%llu power_cuts=%llu power_cuts_of_all=%llu stops=%llu pauses=%llu "
                  "partitions=%llu cuts=%llu disk_errors=%llu slow_disks=%llu clock_jumps=%llu "
                  "client_deaths=%llu bit_flips=%llu deaths_in_call=%llu takeovers=%llu "
-                 "fenced=%llu\n",
+                 "fenced=%llu moves=%llu\n",
                  (unsigned long long)c->kills,
                  (unsigned long long)c->power_cuts,
                  (unsigned long long)c->power_cuts_all,
@@ -217,7 +217,8 @@ static void print_counts(const struct sim_counts *c)
                  (unsigned long long)c->bit_flips,
                  (unsigned long long)c->deaths_in_call,
                  (unsigned long long)c->takeovers,
-                 (unsigned long long)c->fenced);
+                 (unsigned long long)c->fenced,
+                 (unsigned long long)c->moves);
     (void)printf("  frames=%llu records=%llu acknowledged=%llu unknown=%llu refused=%llu read=%llu "
                  "group_read=%llu group_read_again=%llu rebalances=%llu node_peak_kib=%llu\n",
                  (unsigned long long)c->committed_frames,
@@ -307,7 +308,7 @@ static bool reached(const struct sim_counts *c)
         { "bit flip", c->bit_flips },     { "pause", c->pauses },
         { "transfer", c->transfers },     { "rebalance", c->rebalances },
         { "transfer", c->transfers },     { "takeover", c->takeovers },
-        { "fenced life", c->fenced },
+        { "fenced life", c->fenced },     { "move", c->moves },
     };
     bool all = true;
 

@@ -8,6 +8,7 @@
 #include "sim_fiber.h"
 #include "sim_members.h"
 #include "sim_model.h"
+#include "sim_moves.h"
 #include "sim_named.h"
 #include "spate/spate.h"
 #include "wire/client_api.h"
@@ -364,8 +365,9 @@ static void churner_main(void *arg)
 
 static void start(struct sim_client *client)
 {
-    static void (*const mains[])(void *arg) = { admin_main,   producer_main,   consumer_main,
-                                                churner_main, sim_member_main, sim_named_main };
+    static void (*const mains[])(void *arg) = { admin_main,    producer_main,   consumer_main,
+                                                churner_main,  sim_member_main, sim_named_main,
+                                                sim_moves_main };
 
     client->done = false;
     client->lives += 1;
@@ -456,6 +458,9 @@ void sim_clients_init(const struct sim_clients_shape *shape)
         (void)snprintf(name, sizeof name, "s%u", i + 1);
         add(SIM_CLIENT_NAMED, name);
         sim_clients.clients[sim_clients.count - 1].stream = i / shape->programs_per_stream;
+    }
+    if (shape->moves) {
+        add(SIM_CLIENT_MOVER, "mover");
     }
 }
 

@@ -7,7 +7,7 @@
 
 #include "sim_world.h"
 
-#define SIM_CLIENTS_MAX 16u
+#define SIM_CLIENTS_MAX 17u
 #define SIM_TOPICS_MAX 8u
 
 struct spate_client;
@@ -20,6 +20,7 @@ enum sim_client_kind {
     SIM_CLIENT_CHURNER, /* creates and deletes topics that nobody uses */
     SIM_CLIENT_MEMBER,  /* of the consumer group that reads all topics */
     SIM_CLIENT_NAMED,   /* a producer with a name, see sim_named.h */
+    SIM_CLIENT_MOVER,   /* moves partitions, see sim_moves.h */
 };
 
 struct sim_client {
@@ -64,6 +65,7 @@ struct sim_clients_shape {
     unsigned members;
     unsigned streams;             /* of producers with names */
     unsigned programs_per_stream; /* that carry each on */
+    bool moves;
 };
 
 void sim_clients_init(const struct sim_clients_shape *shape);

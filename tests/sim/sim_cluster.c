@@ -374,6 +374,9 @@ bool sim_cluster_settled(char *out_why, unsigned size)
             return false;
         }
     }
+    if (!sim_voters_settled(out_why, size)) {
+        return false;
+    }
     for (unsigned i = 0; i < sim_model.group_count; i++) {
         uint64_t group_id = sim_model.groups[i]->group_id;
         char why[160];

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "base/crc32c.h"
 #include "sim_cluster.h"
 #include "sim_disk.h"
@@ -105,7 +106,16 @@ static const struct scan *scan_durable(struct sim_inode *inode)
 
 /* ---- one node's log -------------------------------------------------------------------------- */
 
-/* The directory of the group's log with the highest replica id, or NULL. */
+static struct sim_inode *
+replica_directory(const struct sim_disk *disk, uint64_t group_id, uint64_t replica_id, bool durable)
+{
+    char path[64];
+
+    (void)snprintf(path, sizeof path, "/data/replicas/%" PRIu64 ".%" PRIu64, group_id, replica_id);
+    return sim_disk_find(disk, path, durable);
+}
+
+/* The directory of a log of the group, of whichever replica, or NULL. */
 static struct sim_inode *log_directory(const struct sim_disk *disk, uint64_t group_id, bool durable)
 {
     struct sim_inode *replicas = sim_disk_find(disk, "/data/replicas", durable);
@@ -154,10 +164,8 @@ static bool begins_above(const struct sim_inode *directory, uint64_t index)
     return checkpoint;
 }
 
-static bool holds(const struct sim_disk *disk, uint64_t group_id, const struct found *wanted)
+static bool holds(const struct sim_inode *directory, const struct found *wanted)
 {
-    const struct sim_inode *directory = log_directory(disk, group_id, true);
-
     for (size_t i = directory == NULL ? 0 : directory->names_kept.count; i > 0; i--) {
         const struct sim_entry *entry = &directory->names_kept.entries[i - 1];
         if (!is_segment(entry->name) || strtoull(entry->name, NULL, 10) > wanted->index) {
@@ -175,27 +183,36 @@ static bool holds(const struct sim_disk *disk, uint64_t group_id, const struct f
     return begins_above(directory, wanted->index);
 }
 
-/* How many replicas the group has, and how many of their disks have the frame. */
+static const struct sim_disk *disk_of(const struct sim_voter *voter)
+{
+    SP_ASSERT(voter->node_id >= 1 && voter->node_id <= sim_cluster.node_count);
+    return sim_cluster.nodes[voter->node_id - 1].process->disk;
+}
+
+/* How many voters the membership has, and how many of their disks have the frame. */
 static void count_holders(uint64_t group_id,
+                          const struct sim_membership *membership,
                           const struct found *wanted,
-                          unsigned *out_members,
+                          unsigned *out_voters,
                           unsigned *out_holders)
 {
-    unsigned members = 0;
+    unsigned voters = 0;
     unsigned holders = 0;
 
-    for (unsigned i = 0; i < sim_cluster.node_count; i++) {
-        const struct sim_disk *disk = sim_cluster.nodes[i].process->disk;
-        if (log_directory(disk, group_id, false) == NULL) {
+    for (unsigned i = 0; i < membership->count; i++) {
+        const struct sim_voter *voter = &membership->voters[i];
+        if (voter->standby) {
             continue;
         }
-        members += 1;
+        const struct sim_disk *disk = disk_of(voter);
+        voters += 1;
         /* What has rotted since it was synced counts: the plan of flips leaves a majority whole. */
-        if (disk->rotten || holds(disk, group_id, wanted)) {
+        if (disk->rotten ||
+            holds(replica_directory(disk, group_id, voter->replica_id, true), wanted)) {
             holders += 1;
         }
     }
-    *out_members = members;
+    *out_voters = voters;
     *out_holders = holders;
 }
 
@@ -203,48 +220,53 @@ void sim_images_check_fsynced(
     uint64_t group_id, uint64_t index, uint64_t term, uint32_t crc, unsigned fsynced)
 {
     const struct found wanted = { .index = index, .term = term, .crc = crc };
-    unsigned members = 0;
-    unsigned holders = 0;
+    unsigned voters = 0;
+    unsigned in_force = 0;
+    unsigned in_flight = 0;
 
-    count_holders(group_id, &wanted, &members, &holders);
-    if (fsynced > holders) {
-        sim_fail("group %llu: index %llu is acknowledged as durable on %u replicas, and is on %u",
+    count_holders(group_id, sim_voters_in_force(group_id), &wanted, &voters, &in_force);
+    count_holders(group_id, sim_voters_in_flight(group_id), &wanted, &voters, &in_flight);
+    if (fsynced > in_force && fsynced > in_flight) {
+        sim_fail("group %llu: index %llu is acknowledged as durable on %u voters, and is on %u",
                  (unsigned long long)group_id,
                  (unsigned long long)index,
                  fsynced,
-                 holders);
+                 in_force > in_flight ? in_force : in_flight);
     }
 }
 
 void sim_images_check_committed(uint64_t group_id, uint64_t index, uint64_t term, uint32_t crc)
 {
     const struct found wanted = { .index = index, .term = term, .crc = crc };
-    unsigned members = 0;
+    const struct sim_membership *flight = sim_voters_in_flight(group_id);
+    unsigned voters = 0;
     unsigned holders = 0;
+    unsigned flight_voters = 0;
+    unsigned flight_holders = 0;
 
     if (index == 1) {
         return; /* every first member writes the same first frame: committed by construction */
     }
-    count_holders(group_id, &wanted, &members, &holders);
-    if (holders * 2 <= members) {
-        sim_fail("group %llu: index %llu of term %llu is applied, but durable on %u of %u replicas",
+    count_holders(group_id, sim_voters_in_force(group_id), &wanted, &voters, &holders);
+    count_holders(group_id, flight, &wanted, &flight_voters, &flight_holders);
+    if (holders * 2 <= voters && (flight->index == 0 || flight_holders * 2 <= flight_voters)) {
+        sim_fail("group %llu: index %llu of term %llu is applied, but durable on %u of %u voters "
+                 "(in flight: %u of %u)",
                  (unsigned long long)group_id,
                  (unsigned long long)index,
                  (unsigned long long)term,
                  holders,
-                 members);
+                 voters,
+                 flight_holders,
+                 flight_voters);
     }
 }
 
-void sim_images_check_stored(const struct sim_node *node, uint64_t group_id, uint64_t index)
+/* The last index that is durable in the directory of a log; 0: none. */
+static uint64_t newest_of(const struct sim_inode *directory)
 {
-    const struct sim_disk *disk = node->process->disk;
-    const struct sim_inode *directory = log_directory(disk, group_id, true);
     uint64_t newest = 0;
 
-    if (disk->rotten) {
-        return;
-    }
     for (size_t i = 0; directory != NULL && i < directory->names_kept.count; i++) {
         const struct sim_entry *entry = &directory->names_kept.entries[i];
         uint64_t last = strtoull(entry->name, NULL, 10) - 1;
@@ -257,6 +279,28 @@ void sim_images_check_stored(const struct sim_node *node, uint64_t group_id, uin
         }
         newest = last > newest ? last : newest;
     }
+    return newest;
+}
+
+bool sim_images_has(const struct sim_voter *voter, uint64_t group_id, uint64_t index)
+{
+    const struct sim_disk *disk = disk_of(voter);
+
+    return disk->rotten ||
+           newest_of(replica_directory(disk, group_id, voter->replica_id, true)) >= index;
+}
+
+void sim_images_check_stored(const struct sim_node *node,
+                             uint64_t group_id,
+                             uint64_t replica_id,
+                             uint64_t index)
+{
+    const struct sim_disk *disk = node->process->disk;
+
+    if (disk->rotten) {
+        return;
+    }
+    uint64_t newest = newest_of(replica_directory(disk, group_id, replica_id, true));
     if (newest < index) {
         sim_fail("%s group %llu says that it has stored up to %llu, and has %llu on its disk",
                  node->process->name,
@@ -269,10 +313,8 @@ void sim_images_check_stored(const struct sim_node *node, uint64_t group_id, uin
 /* ---- comparing ------------------------------------------------------------------------------- */
 
 /* All frames of a node's log as the node sees it. */
-static void read_log(const struct sim_disk *disk, uint64_t group_id, struct scan *out)
+static void read_log(const struct sim_inode *directory, struct scan *out)
 {
-    const struct sim_inode *directory = log_directory(disk, group_id, false);
-
     for (size_t i = 0; directory != NULL && i < directory->names.count; i++) {
         const struct sim_entry *entry = &directory->names.entries[i];
         if (is_segment(entry->name)) {
@@ -314,18 +356,21 @@ static bool same_frames(const struct scan *a, const struct scan *b, char *out_wh
 
 bool sim_images_equal(uint64_t group_id, char *out_why, unsigned size)
 {
+    const struct sim_membership *members = sim_voters_in_force(group_id);
     const struct sim_group *group = sim_model_group(group_id);
     struct scan first = { .count = 0 };
     bool equal = true;
     unsigned seen = 0;
 
-    for (unsigned i = 0; i < sim_cluster.node_count && equal; i++) {
+    for (unsigned i = 0; i < members->count && equal; i++) {
         struct scan scan = { .count = 0 };
-        const struct sim_disk *disk = sim_cluster.nodes[i].process->disk;
-        if (log_directory(disk, group_id, false) == NULL || disk->rotten) {
+        const struct sim_disk *disk = disk_of(&members->voters[i]);
+        const struct sim_inode *directory =
+            replica_directory(disk, group_id, members->voters[i].replica_id, false);
+        if (directory == NULL || disk->rotten) {
             continue;
         }
-        read_log(disk, group_id, &scan);
+        read_log(directory, &scan);
         if (seen == 0) {
             first = scan;
             equal = group == NULL ||
@@ -339,6 +384,30 @@ bool sim_images_equal(uint64_t group_id, char *out_why, unsigned size)
     }
     sim_free(first.frames);
     return equal;
+}
+
+bool sim_images_only_members(const struct sim_membership *membership,
+                             uint64_t group_id,
+                             char *out_why,
+                             unsigned size)
+{
+    for (unsigned i = 0; i < sim_cluster.node_count; i++) {
+        const struct sim_node *node = &sim_cluster.nodes[i];
+        const struct sim_inode *directory = log_directory(node->process->disk, group_id, false);
+        bool member = false;
+        for (unsigned k = 0; k < membership->count; k++) {
+            member = member || membership->voters[k].node_id == node->node_id;
+        }
+        if (!member && directory != NULL && !node->disk_suspect) {
+            (void)snprintf(out_why,
+                           size,
+                           "group %llu: %s is no member and has a replica",
+                           (unsigned long long)group_id,
+                           node->process->name);
+            return false;
+        }
+    }
+    return true;
 }
 
 bool sim_images_gone(uint64_t group_id)

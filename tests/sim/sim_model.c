@@ -336,10 +336,15 @@ void sim_model_applied(uint32_t node,
         return;
     }
     *slot = (struct sim_committed){
-        .term = frame->term, .crc = crc, .kind = frame->kind, .applied_by = 1ull << node
+        .term = frame->term,
+        .crc = crc,
+        .kind = frame->kind,
+        .applied_by = 1ull << node,
+        .committed_us = sim.now_us,
     };
     group->last_index = frame->index;
     sim_model.counts.committed_frames += 1;
+    sim_voters_applied(group_id, frame, payload);
     sim_images_check_committed(group_id, frame->index, frame->term, crc);
     add_frame(group, frame, payload);
 }

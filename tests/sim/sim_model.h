@@ -43,7 +43,8 @@ struct sim_committed {
     uint64_t term;
     uint32_t crc;
     enum sp_frame_kind kind;
-    uint64_t applied_by; /* bit per process */
+    uint64_t applied_by;   /* bit per process */
+    uint64_t committed_us; /* when it was first applied */
 };
 
 /* The newest batches of one producer in one partition, newest last. */
@@ -133,6 +134,7 @@ struct sim_counts {
     uint64_t processed_twice;
     uint64_t rebalances; /* as members are told of */
     uint64_t takeovers;  /* of partitions that had records of the name */
+    uint64_t moves;      /* of partitions, that were begun */
     uint64_t fenced;     /* lives that were told that another one has taken over */
 };
 

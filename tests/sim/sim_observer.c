@@ -129,8 +129,10 @@ int __wrap_sp_raft_group_open(struct sp_raft_context *context,
         return rv;
     }
     observer->group = *out_group;
-    sim_promises_opened(
-        sim.current->id, options->group_id, sp_log_last_index(sp_raft_group_log(*out_group)));
+    sim_promises_opened(sim.current->id,
+                        options->group_id,
+                        options->replica_id,
+                        sp_log_last_index(sp_raft_group_log(*out_group)));
     sp_list_append(&observer->owner->observers, &observer->node);
     look_at_role(observer);
     return 0;

@@ -9,41 +9,47 @@
 #include "sim_world.h"
 #include "storage/checkpoint.h"
 
+enum {
+    PROMISES_MAX = 4 * SIM_GROUPS_MAX, /* replicas of one node in one run */
+};
+
 struct promise {
     uint64_t group_id;
+    uint64_t replica_id;
     uint64_t index;
 };
 
-static struct promise promises[SIM_NODES_MAX][SIM_GROUPS_MAX];
+static struct promise promises[SIM_NODES_MAX][PROMISES_MAX];
 static unsigned counts[SIM_NODES_MAX];
 
-static struct promise *find(uint32_t node, uint64_t group_id)
+static struct promise *find(uint32_t node, uint64_t group_id, uint64_t replica_id)
 {
     for (unsigned i = 0; i < counts[node]; i++) {
-        if (promises[node][i].group_id == group_id) {
+        if (promises[node][i].group_id == group_id && promises[node][i].replica_id == replica_id) {
             return &promises[node][i];
         }
     }
-    SP_ASSERT(counts[node] < SIM_GROUPS_MAX);
+    SP_ASSERT(counts[node] < PROMISES_MAX);
     struct promise *promise = &promises[node][counts[node]];
     promise->group_id = group_id;
+    promise->replica_id = replica_id;
     counts[node] += 1;
     return promise;
 }
 
-void sim_promises_stored(uint32_t node, uint64_t group_id, uint64_t index)
+void sim_promises_stored(uint32_t node, uint64_t group_id, uint64_t replica_id, uint64_t index)
 {
-    struct promise *promise = find(node, group_id);
+    struct promise *promise = find(node, group_id, replica_id);
 
     if (index > promise->index) {
         promise->index = index;
-        sim_images_check_stored(&sim_cluster.nodes[node], group_id, index);
+        sim_images_check_stored(&sim_cluster.nodes[node], group_id, replica_id, index);
     }
 }
 
-void sim_promises_opened(uint32_t node, uint64_t group_id, uint64_t last_index)
+void sim_promises_opened(uint32_t node, uint64_t group_id, uint64_t replica_id, uint64_t last_index)
 {
-    const struct promise *promise = find(node, group_id);
+    const struct promise *promise = find(node, group_id, replica_id);
 
     if (last_index < promise->index) {
         sim_fail("%s group %llu is opened with frames up to %llu, though it had said that it has "
@@ -57,7 +63,7 @@ void sim_promises_opened(uint32_t node, uint64_t group_id, uint64_t last_index)
 
 int __wrap_sp_log_truncate(struct sp_log *log, uint64_t index)
 {
-    struct promise *promise = find(sim.current->id, sp_log_group_id(log));
+    struct promise *promise = find(sim.current->id, sp_log_group_id(log), sp_log_replica_id(log));
 
     if (promise->index >= index) {
         promise->index = index - 1;
@@ -67,7 +73,7 @@ int __wrap_sp_log_truncate(struct sp_log *log, uint64_t index)
 
 int __wrap_sp_log_install(struct sp_log *log, const uint8_t *checkpoint, size_t size)
 {
-    struct promise *promise = find(sim.current->id, sp_log_group_id(log));
+    struct promise *promise = find(sim.current->id, sp_log_group_id(log), sp_log_replica_id(log));
     struct sp_checkpoint decoded;
 
     /* What it had behind that index was of another history: none of it was ever committed. */

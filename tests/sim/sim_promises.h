@@ -9,10 +9,13 @@
 #include "storage/log.h"
 
 /* Replica on process `node` says that it has stored up to `index`. */
-void sim_promises_stored(uint32_t node, uint64_t group_id, uint64_t index);
+void sim_promises_stored(uint32_t node, uint64_t group_id, uint64_t replica_id, uint64_t index);
 
 /* It has been opened and ends at `last_index`. */
-void sim_promises_opened(uint32_t node, uint64_t group_id, uint64_t last_index);
+void sim_promises_opened(uint32_t node,
+                         uint64_t group_id,
+                         uint64_t replica_id,
+                         uint64_t last_index);
 
 int __real_sp_log_install(struct sp_log *log, const uint8_t *checkpoint, size_t size);
 int __wrap_sp_log_install(struct sp_log *log, const uint8_t *checkpoint, size_t size);

@@ -8,6 +8,7 @@
 #include "sim_clients.h"
 #include "sim_cluster.h"
 #include "sim_disk.h"
+#include "sim_moves.h"
 #include "sim_named.h"
 #include "sim_net.h"
 #include "sim_parts.h"
@@ -60,6 +61,7 @@ static void draw_shape(const struct sim_run_options *options, struct shape *out)
             out->mix.interval_us[i] = 0;
         }
     }
+    out->clients.moves = sim_moves_draw(options->seed, out->cluster.node_count, &out->mix);
     if (options->fault_us_max > 0 && out->fault_us > options->fault_us_max) {
         out->fault_us = options->fault_us_max;
     }

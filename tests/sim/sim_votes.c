@@ -118,7 +118,7 @@ static void check_message(const struct sp_peer_raft *raft)
         return; /* pre-votes promise nothing */
     }
     if (raft->kind == SP_PEER_APPEND_RESULT && raft->commit == 0) {
-        sim_promises_stored(sim.current->id, raft->group_id, raft->index);
+        sim_promises_stored(sim.current->id, raft->group_id, raft->from, raft->index);
     }
     struct vote durable = durable_vote(node, raft->group_id, raft->from);
     if (durable.term < raft->term ||

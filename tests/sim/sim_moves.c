@@ -1,0 +1,79 @@
+#include "sim_moves.h"
+
+#include "base/buf.h"
+#include "base/rand.h"
+#include "sim_clients.h"
+#include "sim_cluster.h"
+#include "sim_faults.h"
+#include "sim_fiber.h"
+#include "sim_model.h"
+#include "spate/spate.h"
+#include "wire/pack.h"
+
+bool sim_moves_draw(uint64_t seed, unsigned node_count, const struct sim_fault_mix *mix)
+{
+    struct sp_rand rand;
+
+    sp_rand_init(&rand, seed ^ UINT64_C(0x6d6f766573)); /* "moves" */
+    return sim_one_in(&rand, 3) && node_count >= 3 && mix->interval_us[SIM_FAULT_BIT_FLIP] == 0;
+}
+
+/* As many different nodes as chance wants, in its order. */
+static void pack_nodes(struct sp_pack *pack)
+{
+    unsigned nodes[SIM_NODES_MAX];
+    unsigned count =
+        (unsigned)sim_clients_draw(1, sim_cluster.node_count < 4 ? sim_cluster.node_count : 4);
+
+    for (unsigned i = 0; i < sim_cluster.node_count; i++) {
+        nodes[i] = i + 1;
+    }
+    sp_pack_array(pack, count);
+    for (unsigned i = 0; i < count; i++) {
+        unsigned chosen = (unsigned)sim_clients_draw(i, sim_cluster.node_count - 1);
+        unsigned kept = nodes[i];
+        nodes[i] = nodes[chosen];
+        nodes[chosen] = kept;
+        sp_pack_uint(pack, nodes[i]);
+    }
+}
+
+static void move_one(struct spate_client *client)
+{
+    uint32_t place = (uint32_t)sim_clients_draw(0, sim_model.place_count - 1);
+    struct sp_buf buf;
+    struct sp_pack pack;
+    void *result = NULL;
+    size_t size = 0;
+
+    sp_buf_init(&buf, 4096);
+    sp_pack_init(&pack, &buf);
+    sp_pack_map(&pack, 3);
+    sp_pack_text(&pack, "topic");
+    sp_pack_text(&pack, sim_model.places[place].topic);
+    sp_pack_text(&pack, "partition");
+    sp_pack_int(&pack, sim_model.places[place].partition);
+    sp_pack_text(&pack, "replicas");
+    pack_nodes(&pack);
+    int rv = spate_call(client, "partition.move", buf.bytes, buf.size, &result, &size);
+    sp_buf_deinit(&buf);
+    if (rv == 0) {
+        spate_free(result);
+        sim_model.counts.moves += 1;
+    }
+}
+
+void sim_moves_main(void *arg)
+{
+    struct sim_client *own = arg;
+    struct spate_client *client = sim_clients_connect(NULL);
+
+    while (!sim_clients.finishing) {
+        if (sim_clients_topics_created()) {
+            move_one(client);
+        }
+        sim_fiber_sleep(sim_clients_draw(100 * SIM_MS, 2 * SIM_SECOND));
+    }
+    own->done = true;
+    spate_client_free(client);
+}

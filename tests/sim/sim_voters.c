@@ -1,0 +1,293 @@
+#include "sim_voters.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "cluster/state_moves.h"
+#include "sim_cluster.h"
+#include "sim_images.h"
+#include "sim_model.h"
+#include "sim_observer.h"
+#include "sim_world.h"
+#include "spate/error.h"
+
+/* What a new voter may lack: what was committed in so many last moments. A leader looks twice
+ * within half a second of its own time, which may run at half speed. */
+#define FILL_SLACK_US (3 * SIM_SECOND)
+
+struct group_voters {
+    uint64_t group_id;
+    struct sim_membership in_force;
+    struct sim_membership in_flight;
+    unsigned voters_min; /* no change may leave fewer; since the last move ended */
+};
+
+static struct group_voters groups[SIM_GROUPS_MAX];
+static unsigned group_count;
+static struct sp_state *reference;
+
+static struct group_voters *find(uint64_t group_id)
+{
+    for (unsigned i = 0; i < group_count; i++) {
+        if (groups[i].group_id == group_id) {
+            return &groups[i];
+        }
+    }
+    SP_ASSERT(group_count < SIM_GROUPS_MAX);
+    groups[group_count] = (struct group_voters){ .group_id = group_id };
+    group_count += 1;
+    return &groups[group_count - 1];
+}
+
+const struct sim_membership *sim_voters_in_force(uint64_t group_id)
+{
+    return &find(group_id)->in_force;
+}
+
+const struct sim_membership *sim_voters_in_flight(uint64_t group_id)
+{
+    return &find(group_id)->in_flight;
+}
+
+/* ---- memberships ----------------------------------------------------------------------------- */
+
+static uint64_t read_u64(const uint8_t *bytes)
+{
+    uint64_t value = 0;
+
+    for (unsigned i = 0; i < 8; i++) {
+        value |= (uint64_t)bytes[i] << (8 * i);
+    }
+    return value;
+}
+
+/* libraft's encoding: 1, count (8), then id (8), address with NUL, role (1). Roles: 0 standby, 1
+ * voter. */
+static void read_membership(const uint8_t *bytes, struct sim_membership *out)
+{
+    uint64_t count = read_u64(bytes + 1);
+    const uint8_t *at = bytes + 9;
+
+    SP_ASSERT(bytes[0] == 1 && count <= SIM_VOTERS_MAX);
+    for (uint64_t i = 0; i < count; i++) {
+        struct sim_voter *voter = &out->voters[i];
+        voter->replica_id = read_u64(at);
+        voter->node_id = (uint32_t)strtoul((const char *)at + 8, NULL, 10);
+        at += 8 + strlen((const char *)at + 8) + 1;
+        voter->standby = *at == 0;
+        at += 1;
+    }
+    out->count = (unsigned)count;
+}
+
+static const struct sim_voter *find_voter(const struct sim_membership *membership,
+                                          uint64_t replica_id)
+{
+    for (unsigned i = 0; i < membership->count; i++) {
+        if (membership->voters[i].replica_id == replica_id) {
+            return &membership->voters[i];
+        }
+    }
+    return NULL;
+}
+
+static unsigned count_voters(const struct sim_membership *membership)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < membership->count; i++) {
+        count += membership->voters[i].standby ? 0 : 1;
+    }
+    return count;
+}
+
+/* ---- the controller -------------------------------------------------------------------------- */
+
+static unsigned least(unsigned a, unsigned b)
+{
+    return a < b ? a : b;
+}
+
+/* A move lets its group have as few voters as the smaller of the two sides. */
+static void note_moves(void)
+{
+    for (unsigned i = 0; i < group_count; i++) {
+        struct group_voters *group = &groups[i];
+        const struct sp_state_move *move = sp_state_move(reference, group->group_id);
+        const struct sp_state_partition *partition =
+            sp_state_partition_of(reference, group->group_id, NULL);
+        if (partition == NULL) {
+            continue;
+        }
+        if (move == NULL) {
+            group->voters_min = partition->replica_count;
+        } else {
+            group->voters_min = least(group->voters_min, partition->replica_count);
+            group->voters_min = least(group->voters_min, move->target_count);
+        }
+    }
+}
+
+void sim_voters_applied(uint64_t group_id, const struct sp_log_frame *frame, const uint8_t *payload)
+{
+    struct group_voters *group = find(group_id);
+
+    if (frame->kind == SP_FRAME_CONFIGURATION) {
+        struct sim_membership applied = { .index = frame->index, .term = frame->term };
+        read_membership(payload, &applied);
+        group->in_force = applied;
+        if (group->in_flight.index <= frame->index) {
+            group->in_flight = (struct sim_membership){ .index = 0 };
+        }
+        if (group->voters_min == 0) {
+            group->voters_min = count_voters(&applied);
+        }
+        return;
+    }
+    if (group_id != 0 || frame->kind != SP_FRAME_COMMAND) {
+        return;
+    }
+    struct sim_process *before = sim_enter(NULL);
+    if (reference == NULL) {
+        int rv = sp_state_new(&reference);
+        SP_ASSERT(rv == 0);
+    }
+    (void)sp_state_apply(
+        reference, payload, frame->length, frame->append_time_ms, NULL, NULL); /* its own answer */
+    sim_leave(before);
+    note_moves();
+}
+
+/* ---- changes --------------------------------------------------------------------------------- */
+
+/* Everything up to here has been committed for a while. */
+static uint64_t committed_for_a_while(uint64_t group_id)
+{
+    const struct sim_group *group = sim_model_group(group_id);
+    uint64_t index = group == NULL ? 0 : group->last_index;
+
+    while (index > 0 && group->frames[index].committed_us + FILL_SLACK_US > sim.now_us) {
+        index -= 1;
+    }
+    return index;
+}
+
+static void check_promoted(uint64_t group_id, const struct sim_voter *voter)
+{
+    uint64_t needed = committed_for_a_while(group_id);
+
+    if (!sim_images_has(voter, group_id, needed)) {
+        sim_fail("group %llu: replica %llu becomes a voter without index %llu, which was committed "
+                 "long ago",
+                 (unsigned long long)group_id,
+                 (unsigned long long)voter->replica_id,
+                 (unsigned long long)needed);
+    }
+}
+
+/* A leader proposes `next`: `now` was the newest membership it knew. */
+static void check_change(struct group_voters *group,
+                         const struct sim_membership *now,
+                         const struct sim_membership *next)
+{
+    unsigned before = count_voters(now);
+    unsigned after = count_voters(next);
+
+    for (unsigned i = 0; i < next->count; i++) {
+        const struct sim_voter *was = find_voter(now, next->voters[i].replica_id);
+        if (!next->voters[i].standby && (was == NULL || was->standby)) {
+            check_promoted(group->group_id, &next->voters[i]);
+        }
+    }
+    if (after < before && group->group_id != 0 && after < group->voters_min) {
+        sim_fail("group %llu: a voter is removed, %u would be left of at least %u",
+                 (unsigned long long)group->group_id,
+                 after,
+                 group->voters_min);
+    }
+}
+
+static uint64_t committed_here(uint64_t group_id)
+{
+    struct sp_raft_group *group = sim_cluster_group(sim.current->owner, group_id);
+    struct sp_raft_group_status status = { 0 };
+
+    if (group != NULL) {
+        sp_raft_group_status(group, &status);
+    }
+    return status.commit_index;
+}
+
+int __wrap_sp_log_build(struct sp_log *log,
+                        enum sp_frame_kind kind,
+                        uint64_t term,
+                        int64_t append_time_ms,
+                        const struct sp_iovec *pieces,
+                        unsigned count,
+                        int64_t *out_offset)
+{
+    struct sim_membership next = { .index = sp_log_last_index(log) + 1, .term = term };
+
+    if (kind == SP_FRAME_CONFIGURATION && next.index > 1) {
+        struct group_voters *group = find(sp_log_group_id(log));
+        SP_ASSERT(count == 1);
+        read_membership(pieces[0].bytes, &next);
+        if (group->in_flight.index > 0 && group->in_flight.term == term &&
+            group->in_flight.index > committed_here(group->group_id)) {
+            sim_fail("group %llu: a second membership is proposed in term %llu before the first "
+                     "one is committed",
+                     (unsigned long long)group->group_id,
+                     (unsigned long long)term);
+        }
+        if (group->in_flight.index == 0 || group->in_flight.term <= term) {
+            check_change(group, &group->in_force, &next);
+            group->in_flight = next;
+        }
+    }
+    return __real_sp_log_build(log, kind, term, append_time_ms, pieces, count, out_offset);
+}
+
+/* ---- deletions ------------------------------------------------------------------------------- */
+
+int __wrap_sp_store_delete_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id)
+{
+    struct group_voters *group = find(group_id);
+    bool deleted = reference != NULL && sp_state_partition_of(reference, group_id, NULL) == NULL;
+
+    if (!deleted && (find_voter(&group->in_force, replica_id) != NULL ||
+                     find_voter(&group->in_flight, replica_id) != NULL)) {
+        sim_fail("%s group %llu: replica %llu is deleted, and is still a member",
+                 sim.current->name,
+                 (unsigned long long)group_id,
+                 (unsigned long long)replica_id);
+    }
+    return __real_sp_store_delete_replica(store, group_id, replica_id);
+}
+
+/* ---- settled --------------------------------------------------------------------------------- */
+
+bool sim_voters_settled(char *out_why, unsigned size)
+{
+    struct sp_map_cursor cursor = { 0 };
+    const struct sp_state_move *move =
+        reference == NULL ? NULL : sp_state_move_next(reference, &cursor);
+
+    if (move != NULL) {
+        (void)snprintf(
+            out_why, size, "group %llu is being moved", (unsigned long long)move->group_id);
+        return false;
+    }
+    for (unsigned i = 0; i < group_count; i++) {
+        if (reference == NULL ||
+            (groups[i].group_id != 0 &&
+             sp_state_partition_of(reference, groups[i].group_id, NULL) == NULL)) {
+            continue;
+        }
+        if (!sim_images_only_members(&groups[i].in_force, groups[i].group_id, out_why, size)) {
+            return false;
+        }
+    }
+    return true;
+}
