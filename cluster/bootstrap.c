@@ -94,9 +94,15 @@ static bool blocked(struct sp_bootstrap *bootstrap)
     const struct sp_bootstrap_seed *formed = formed_seed(bootstrap);
 
     if (formed != NULL && bootstrap->identity.state == SP_IDENTITY_EMPTY) {
-        trace_stuck(bootstrap,
-                    "this node's data directory is empty but the cluster is formed",
-                    formed->node_id);
+        if (!bootstrap->joins) {
+            bootstrap->joins = true;
+            SP_TRACE_WARN("bootstrap",
+                          "this node's data directory is empty but the cluster is formed: it joins",
+                          "node=%u other=%u",
+                          bootstrap->identity.node_id,
+                          formed->node_id);
+            bootstrap->handler->lost(bootstrap->arg);
+        }
         return true;
     }
     if (formed != NULL && !same_cluster(bootstrap, formed)) {
@@ -165,7 +171,7 @@ static void step_empty(struct sp_bootstrap *bootstrap)
         bootstrap->seed_count == 0 ? SP_IDENTITY_FORMED : SP_IDENTITY_FORMING;
     uint8_t cluster_id[SP_CLUSTER_ID_SIZE];
 
-    if (!all_greeted(bootstrap)) {
+    if (bootstrap->joins || !all_greeted(bootstrap)) {
         return;
     }
     if (proposes(bootstrap)) {
@@ -293,6 +299,14 @@ void sp_bootstrap_start(struct sp_bootstrap *bootstrap)
         bootstrap->handler->formed(bootstrap->arg, false);
     }
     advance(bootstrap);
+}
+
+void sp_bootstrap_adopt(struct sp_bootstrap *bootstrap,
+                        const uint8_t cluster_id[SP_CLUSTER_ID_SIZE])
+{
+    if (bootstrap->identity.state == SP_IDENTITY_EMPTY && bootstrap->sequence == 0) {
+        persist(bootstrap, SP_IDENTITY_FORMED, cluster_id);
+    }
 }
 
 /* The sender is durably in `state` with this cluster id. */

@@ -44,6 +44,9 @@ struct sp_bootstrap_handler {
     void (*changed)(void *arg);
     /* This node is FORMED. `fresh`: it became so just now. Once per start. */
     void (*formed)(void *arg, bool fresh);
+    /* The cluster is formed and this node's directory is empty: its disk was replaced, and it has
+     * to join. Once per start. */
+    void (*lost)(void *arg);
     /* 64 bits of true chance. */
     uint64_t (*random)(void *arg);
 };
@@ -67,6 +70,7 @@ struct sp_bootstrap {
     struct sp_identity wanted;   /* being made durable while `sequence` is not 0 */
     uint64_t sequence;
     uint32_t seeds_hash;
+    bool joins;    /* forms nothing: waits for sp_bootstrap_adopt */
     bool stuck;    /* has traced why it cannot go on */
     bool proposed; /* FORM came with `proposal` */
     uint8_t proposal[SP_CLUSTER_ID_SIZE];
@@ -87,6 +91,10 @@ void sp_bootstrap_init(struct sp_bootstrap *bootstrap,
 
 /* Begins: tells `formed` at once if the identity is FORMED already. */
 void sp_bootstrap_start(struct sp_bootstrap *bootstrap);
+
+/* The node was let into the cluster of that id: becomes FORMED. Nothing happens if it is. */
+void sp_bootstrap_adopt(struct sp_bootstrap *bootstrap,
+                        const uint8_t cluster_id[SP_CLUSTER_ID_SIZE]);
 
 /* A node greeted, on whichever connection. Nodes that are no seeds are ignored. */
 void sp_bootstrap_hello(struct sp_bootstrap *bootstrap, const struct sp_peer_hello *hello);

@@ -38,22 +38,6 @@ static struct sp_controller *of_machine(struct sp_machine *machine)
     return SP_CONTAINER_OF(machine, struct sp_controller, machine);
 }
 
-static void set_node(struct sp_controller *controller, const struct sp_state_node *node)
-{
-    if (node->node_id == controller->options.self.node_id) {
-        return;
-    }
-    int rv =
-        sp_transport_set_node(controller->options.transport, node->node_id, node->peer_address);
-    if (rv != 0) {
-        SP_TRACE_WARN("controller",
-                      "link to a node not set up, tried again when it changes",
-                      "node=%" PRIu32 " error=%s",
-                      node->node_id,
-                      spate_error_name(rv));
-    }
-}
-
 /* What one command gives to whoever proposed it. */
 struct applied {
     struct sp_controller *controller;
@@ -68,7 +52,10 @@ static void on_change(void *arg, const struct sp_state_change *change)
     applied->outcome.producer_id_first = change->producer_id_first;
     applied->outcome.producer_epoch = change->producer_epoch;
     if (change->kind == SP_STATE_NODE_CHANGED && controller->confirmed && !controller->stopped) {
-        set_node(controller, change->node);
+        sp_controller_hint(controller, change->node);
+    }
+    if (change->kind == SP_STATE_NODE_REMOVED && controller->confirmed && !controller->stopped) {
+        sp_transport_remove_node(controller->options.transport, change->node_id);
     }
     if (!controller->stopped) {
         controller->handler.changed(controller->arg, change);
@@ -247,16 +234,11 @@ static void look(struct sp_controller *controller)
 
 static void tell_confirmed(struct sp_controller *controller)
 {
-    struct sp_map_cursor cursor = { 0 };
-    const struct sp_state_node *node = NULL;
-
     if (!controller->confirmation_due) {
         return;
     }
     controller->confirmation_due = false;
-    while ((node = sp_state_node_next(controller->state, &cursor)) != NULL) {
-        set_node(controller, node);
-    }
+    sp_controller_hint_all(controller);
     controller->handler.confirmed(controller->arg);
 }
 
@@ -267,12 +249,15 @@ static void schedule_tick(struct sp_controller *controller)
     bool needed = (controller->group != NULL && !controller->confirmed) ||
                   !sp_list_empty(&controller->proposals) ||
                   (controller->confirmed && !is_registered(controller)) ||
-                  lacks_internal_topic(controller);
+                  lacks_internal_topic(controller) || controller->ready_since_ms != 0;
+    uint64_t pause_ms = !sp_list_empty(&controller->proposals) || controller->ready_since_ms == 0
+                            ? SP_CONTROLLER_TICK_MS
+                            : SP_CONTROLLER_LEADER_TICK_MS;
 
     if (!needed || sp_timer_active(&controller->tick)) {
         return;
     }
-    if (sp_timer_start(&controller->tick, now_ms + SP_CONTROLLER_TICK_MS) != 0) {
+    if (sp_timer_start(&controller->tick, now_ms + pause_ms) != 0) {
         fail(controller, SPATE_ERR_NOMEM, spate_strerror(SPATE_ERR_NOMEM));
     }
 }
@@ -290,6 +275,7 @@ static void advance(struct sp_deferred *deferred)
         tell_confirmed(controller);
         register_self(controller);
         create_internal_topic(controller);
+        sp_controller_keep_members(controller);
     }
     if (!controller->stopped) {
         sp_controller_run_proposals(controller);
@@ -346,6 +332,7 @@ static void on_open(struct sp_group_open *open, int status)
         fail(controller, status, open->text[0] != '\0' ? open->text : spate_strerror(status));
     } else {
         controller->group = open->group;
+        sp_controller_read_hints(controller);
     }
     sp_controller_wake(controller);
 }
@@ -358,7 +345,10 @@ static int compare_places(const void *left_pointer, const void *right_pointer)
     return left->node_id < right->node_id ? -1 : left->node_id > right->node_id;
 }
 
-void sp_controller_start(struct sp_controller *controller, const uint32_t *members, unsigned count)
+void sp_controller_start(struct sp_controller *controller,
+                         uint64_t voter_id,
+                         const uint32_t *members,
+                         unsigned count)
 {
     SP_ASSERT(count <= SP_NODES_MAX);
     for (unsigned i = 0; i < count; i++) {
@@ -369,9 +359,9 @@ void sp_controller_start(struct sp_controller *controller, const uint32_t *membe
     /* The time is fixed, so that all founding members write the very same first frame. */
     controller->open = (struct sp_group_open){
         .group_id = SP_CONTROLLER_GROUP_ID,
-        .replica_id = controller->options.self.node_id,
-        .places = count > 0 ? controller->places : NULL,
-        .place_count = count,
+        .replica_id = voter_id != 0 ? voter_id : controller->options.self.node_id,
+        .places = voter_id == 0 && count > 0 ? controller->places : NULL,
+        .place_count = voter_id == 0 ? count : 0,
         .created_ms = 0,
         .machine = &controller->machine,
         .cb = on_open,
@@ -383,6 +373,7 @@ void sp_controller_start(struct sp_controller *controller, const uint32_t *membe
 void sp_controller_stop(struct sp_controller *controller)
 {
     controller->stopped = true;
+    sp_controller_forget_hints(controller);
     controller->group = NULL;
     sp_timer_stop(&controller->tick);
     sp_controller_cancel_proposals(controller);

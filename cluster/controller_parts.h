@@ -2,6 +2,8 @@
  *
  *   controller.c           life, group 0's machine, confirmation, registration of this node
  *   controller_propose.c   proposals made on this node, until they are answered
+ *   controller_hints.c     addresses of other nodes, before anything is known to be committed
+ *   controller_members.c   who is a member of group 0
  *   controller_lead.c      what this node does for them, and for calls of others, while it leads
  *
  * Callbacks record a fact and ask for one advance at the end of the turn; it makes the
@@ -17,7 +19,8 @@
 #define SP_CONTROLLER_PROPOSALS_MAX 256
 #define SP_CONTROLLER_JOBS_MAX 256
 
-#define SP_CONTROLLER_TICK_MS 50    /* pause before another try, and period of looking again */
+#define SP_CONTROLLER_TICK_MS 50         /* pause before another try, and period of looking again */
+#define SP_CONTROLLER_LEADER_TICK_MS 100 /* a leader looks after members and nodes so often */
 #define SP_CONTROLLER_CALL_MS 1000  /* no reply for so long: try again, the outcome is uncertain */
 #define SP_CONTROLLER_GRACE_MS 3000 /* a new leader waits so long for all voters to register */
 #define SP_CONTROLLER_COMMAND_MAX (512 * 1024) /* 10,000 partitions x 7 replicas, 5 bytes each */
@@ -56,6 +59,7 @@ struct sp_controller {
     bool confirmation_due;   /* handler.confirmed is to be called */
     uint64_t ready_since_ms; /* leader: when it became ready; 0: it is not */
     uint64_t applied_index;
+    struct sp_controller_hints *hints; /* being read; NULL: not */
     struct sp_deferred advance;
     struct sp_timer tick;
     struct sp_list proposals; /* WAITING, LED, CALLED, ANSWERED */
@@ -66,6 +70,8 @@ struct sp_controller {
     uint64_t call_id_next;
     struct sp_proposal registration; /* of this node */
     uint64_t registration_due_ms;
+    struct sp_proposal removal;        /* of the leader: a node is out */
+    uint64_t members_due_ms;           /* of the leader: when it looks at group 0's members again */
     struct sp_proposal internal_topic; /* of the leader: the one that consumer groups live in */
     uint64_t internal_due_ms;
     int fail_status;
@@ -76,6 +82,23 @@ struct sp_controller {
 
 /* Asks for one advance at the end of this turn. */
 void sp_controller_wake(struct sp_controller *controller);
+
+/* ---- controller_hints.c ---------------------------------------------------------------------- */
+
+struct sp_controller_hints;
+
+/* Sets up the link to a node, or to all that the state knows. */
+void sp_controller_hint(struct sp_controller *controller, const struct sp_state_node *node);
+void sp_controller_hint_all(struct sp_controller *controller);
+
+/* Group 0 is open: reads addresses from its log. */
+void sp_controller_read_hints(struct sp_controller *controller);
+void sp_controller_forget_hints(struct sp_controller *controller);
+
+/* ---- controller_members.c -------------------------------------------------------------------- */
+
+/* As leader: brings group 0's membership a step nearer to what the state wants. */
+void sp_controller_keep_members(struct sp_controller *controller);
 
 /* ---- controller_propose.c -------------------------------------------------------------------- */
 

@@ -166,7 +166,8 @@ static bool stands_as_asked(const struct sp_proposal *proposal)
 static bool is_done(const struct sp_proposal *proposal)
 {
     bool ends = proposal->membership.kind == SP_MEMBERSHIP_MOVE_DONE ||
-                proposal->membership.kind == SP_MEMBERSHIP_REMOVE_NODE;
+                proposal->membership.kind == SP_MEMBERSHIP_REMOVE_NODE ||
+                proposal->membership.kind == SP_MEMBERSHIP_NODE_GONE;
 
     return proposal->answer == SPATE_ERR_EXISTS ||
            (ends && proposal->answer == SPATE_ERR_NOT_FOUND);

@@ -11,6 +11,8 @@
 
 enum {
     GREETING_MS_MAX = 1000,
+    GUEST_MS_MAX = 8000, /* while it is let in: the controller may have to elect a leader first */
+    GUESTS_MAX = 8,
     CONNECTIONS_MAX = 4 * SP_NODES_MAX, /* each node's, one that replaces it, and probes */
     TRACES_PER_SECOND_MAX = 5,
 };
@@ -21,6 +23,8 @@ struct sp_node_port {
     const struct sp_node_port_handler *handler;
     void *arg;
     struct sp_trace_limit refused_limit;
+    struct sp_inbound *guests[GUESTS_MAX];
+    uint64_t guest_next;
     bool closing;
     void (*closed)(void *arg);
     void *closed_arg;
@@ -30,6 +34,7 @@ struct sp_inbound {
     struct sp_node_port *port;
     struct sp_conn *conn;
     bool greeted;
+    uint64_t guest; /* its number; 0: it is none */
     struct sp_peer_hello hello;
     struct sp_timer timer; /* until it has greeted */
 };
@@ -79,6 +84,53 @@ static void on_hello(struct sp_inbound *inbound, const struct sp_peer_hello *hel
     }
 }
 
+/* ---- guests ---------------------------------------------------------------------------------- */
+
+static void on_join(struct sp_inbound *inbound, const struct sp_slice *body)
+{
+    struct sp_node_port *port = inbound->port;
+    unsigned slot = 0;
+
+    while (slot < GUESTS_MAX && port->guests[slot] != NULL) {
+        slot += 1;
+    }
+    if (inbound->greeted || inbound->guest != 0 || slot == GUESTS_MAX) {
+        refuse(inbound, slot == GUESTS_MAX ? "others are being let in" : "JOIN must come first");
+        return;
+    }
+    port->guest_next += 1;
+    inbound->guest = port->guest_next;
+    port->guests[slot] = inbound;
+    /* The timer has had its place in the loop. */
+    (void)sp_timer_start(&inbound->timer, sp_loop_now_ms(port->loop) + GUEST_MS_MAX);
+    port->handler->join(port->arg, inbound->guest, body);
+}
+
+static void forget_guest(struct sp_inbound *inbound)
+{
+    for (unsigned i = 0; i < GUESTS_MAX; i++) {
+        if (inbound->port->guests[i] == inbound) {
+            inbound->port->guests[i] = NULL;
+        }
+    }
+}
+
+void sp_node_port_answer(struct sp_node_port *port, uint64_t guest, const struct sp_slice *body)
+{
+    struct sp_peer_message message = { .kind = SP_PEER_JOINED };
+
+    for (unsigned i = 0; i < GUESTS_MAX; i++) {
+        struct sp_inbound *inbound = port->guests[i];
+        if (inbound == NULL || inbound->guest != guest) {
+            continue;
+        }
+        port->guests[i] = NULL;
+        (void)sp_peer_send(inbound->conn, &message, body, 1); /* lost: it asks again */
+        sp_conn_close(inbound->conn, true);
+        return;
+    }
+}
+
 static void refuse_undecoded(struct sp_inbound *inbound, int status, const uint8_t *bytes)
 {
     char text[SP_REFUSAL_SIZE];
@@ -108,7 +160,9 @@ on_message(void *arg, struct sp_conn *conn, struct sp_blob *blob, size_t positio
         refuse_undecoded(inbound, rv, blob->bytes + position);
     } else if (message.kind == SP_PEER_HELLO) {
         on_hello(inbound, &message.u.hello);
-    } else if (message.kind == SP_PEER_REFUSED) {
+    } else if (message.kind == SP_PEER_JOIN) {
+        on_join(inbound, &message.body);
+    } else if (message.kind == SP_PEER_REFUSED || message.kind == SP_PEER_JOINED) {
         sp_conn_close(conn, false);
     } else if (!inbound->greeted) {
         refuse(inbound, "HELLO must come first");
@@ -125,6 +179,7 @@ static void on_closed(void *arg, struct sp_conn *conn, int status)
     (void)conn;
     (void)status; /* the server has traced it if it was not an ordinary end */
     sp_timer_stop(&inbound->timer);
+    forget_guest(inbound);
     if (inbound->greeted && !port->closing) {
         port->handler->ended(port->arg, inbound);
     }

@@ -2,6 +2,8 @@
  *
  *   accepted --HELLO, answered--> greeted --messages--> ended
  *
+ * A stranger may send JOIN instead of HELLO: it is a guest, gets one answer, and goes.
+ *
  * A connection that has not greeted after a second is closed; each further HELLO (the sender's
  * identity has changed, or it asks whether we live) is checked and answered too. All calls on the
  * loop thread. */
@@ -29,6 +31,8 @@ struct sp_node_port_handler {
                    struct sp_inbound *inbound,
                    struct sp_peer_message *message,
                    char *text);
+    /* JOIN came from a guest; sp_node_port_answer takes its number for a few seconds. */
+    void (*join)(void *arg, uint64_t guest, const struct sp_slice *body);
     /* The connection of a node that had greeted is gone. Not called once closing has begun. */
     void (*ended)(void *arg, struct sp_inbound *inbound);
 };
@@ -44,6 +48,9 @@ uint16_t sp_node_port_number(const struct sp_node_port *port);
 
 /* Closes all connections, then calls `closed` later and frees. */
 void sp_node_port_close(struct sp_node_port *port, void (*closed)(void *arg), void *arg);
+
+/* Sends JOINED to a guest and lets it go; nothing happens if it is gone. */
+void sp_node_port_answer(struct sp_node_port *port, uint64_t guest, const struct sp_slice *body);
 
 /* The last HELLO of a connection that has greeted. */
 const struct sp_peer_hello *sp_inbound_hello(const struct sp_inbound *inbound);

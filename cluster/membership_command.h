@@ -14,11 +14,12 @@
 
 enum sp_membership_kind {
     SP_MEMBERSHIP_MOVE = 1,         /* topic_id, partition, wishes */
-    SP_MEMBERSHIP_MOVE_DONE = 2,    /* topic_id, partition, done_ids */
+    SP_MEMBERSHIP_MOVE_DONE = 2,    /* topic_id, partition, ids */
     SP_MEMBERSHIP_JOIN_NODE = 3,    /* node */
     SP_MEMBERSHIP_DRAIN_NODE = 4,   /* node_id, flag: draining */
     SP_MEMBERSHIP_REMOVE_NODE = 5,  /* node_id */
-    SP_MEMBERSHIP_LOST_REPLICA = 6, /* topic_id, partition, done_ids[0]: it is damaged */
+    SP_MEMBERSHIP_LOST_REPLICA = 6, /* topic_id, partition, ids[0]: it is damaged */
+    SP_MEMBERSHIP_NODE_GONE = 7,    /* node_id */
 };
 
 struct sp_membership_change {

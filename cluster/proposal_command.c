@@ -165,12 +165,24 @@ static int delete_topic(const struct sp_proposal_view *view,
 
 /* The command is read back, since apply stops every replica when it meets one that it cannot read.
  */
-static int
-register_node(const struct sp_proposal *proposal, struct sp_buf *out, char *text, size_t text_size)
+static int register_node(const struct sp_proposal_view *view,
+                         const struct sp_proposal *proposal,
+                         struct sp_buf *out,
+                         char *text,
+                         size_t text_size)
 {
     struct sp_state_node node;
     struct sp_cursor cursor;
+    const struct sp_state_node *known = sp_state_node(view->state, proposal->self.node_id);
 
+    if (known != NULL && known->incarnation != proposal->self.incarnation) {
+        return REFUSE(SPATE_ERR_INVALID,
+                      text,
+                      text_size,
+                      "node %u was registered with another data directory: let it join with an "
+                      "empty one, or bring the old one back",
+                      proposal->self.node_id);
+    }
     int rv = sp_state_command_register_node(&proposal->self, out);
     if (rv != 0) {
         return rv;
@@ -234,7 +246,7 @@ int sp_proposal_command(const struct sp_proposal_view *view,
     case SP_PROPOSAL_PRODUCER_BLOCK:
         return sp_state_command_producer_block(out);
     case SP_PROPOSAL_REGISTER_NODE:
-        return register_node(proposal, out, text, text_size);
+        return register_node(view, proposal, out, text, text_size);
     case SP_PROPOSAL_PRODUCER_NAME:
         return producer_name(view, proposal, out, text, text_size);
     case SP_PROPOSAL_MEMBERSHIP:

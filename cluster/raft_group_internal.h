@@ -151,6 +151,20 @@ int sp_raft_membership_at(const struct sp_log *log,
 /* raft_membership.c: how many voters there are, and which of them lag. */
 void sp_raft_count_voters(const struct sp_raft_group *group, struct sp_raft_group_status *status);
 
+/* raft_move.c: a change of the membership; `replica_id` gets `role`, or goes if it is -1. */
+struct sp_raft_change {
+    uint64_t replica_id;
+    uint32_t node_id; /* of one that is added */
+    int role;
+};
+
+/* 0: it is under way. SPATE_ERR_BUSY, SPATE_ERR_AGAIN: not now; SPATE_ERR_NOMEM. */
+int sp_raft_make_change(struct sp_raft_group *group, const struct sp_raft_change *change);
+
+/* A look notes what is committed now; a standby that has it at a later look is filled (S2). */
+void sp_raft_take_look(struct sp_raft_group *group);
+bool sp_raft_is_filled(struct sp_raft_group *group, uint64_t replica_id);
+
 /* raft_apply.c: applies what is committed, completes submits. */
 void sp_raft_apply(struct sp_raft_group *group);
 void sp_raft_fail_submits(struct sp_raft_group *group, int status);

@@ -44,15 +44,8 @@ static uint64_t stored_by(const struct sp_raft_group *group, uint64_t replica_id
 
 /* ---- changes --------------------------------------------------------------------------------- */
 
-/* A change of the membership: `replica_id` gets `role`, or goes if it is -1. */
-struct change {
-    uint64_t replica_id;
-    uint32_t node_id; /* of one that is added */
-    int role;
-};
-
 static int build(const struct sp_raft_group *group,
-                 const struct change *change,
+                 const struct sp_raft_change *change,
                  struct raft_configuration *out)
 {
     const struct raft_configuration *members = members_of(group);
@@ -100,8 +93,7 @@ static bool keeps_majority(const struct sp_raft_group *group, const struct raft_
     return linked > voters / 2;
 }
 
-/* 0: under way. SPATE_ERR_BUSY: not now. */
-static int make_change(struct sp_raft_group *group, const struct change *change)
+int sp_raft_make_change(struct sp_raft_group *group, const struct sp_raft_change *change)
 {
     struct raft_configuration next;
     int rv = build(group, change, &next);
@@ -132,8 +124,7 @@ static int make_change(struct sp_raft_group *group, const struct change *change)
 
 /* ---- the next step --------------------------------------------------------------------------- */
 
-/* S2. A look tells what is committed now; whoever has it at a later look is filled. */
-static bool is_filled(struct sp_raft_group *group, uint64_t replica_id)
+bool sp_raft_is_filled(struct sp_raft_group *group, uint64_t replica_id)
 {
     uint64_t now_ms = sp_raft_now_ms(group);
     bool fresh = group->move_looked_ms != 0 && now_ms > group->move_looked_ms &&
@@ -143,7 +134,7 @@ static bool is_filled(struct sp_raft_group *group, uint64_t replica_id)
     return filled && reachable(group, replica_id);
 }
 
-static void take_look(struct sp_raft_group *group)
+void sp_raft_take_look(struct sp_raft_group *group)
 {
     group->move_looked_ms = sp_raft_now_ms(group);
     group->move_goal_index = sp_raft_guard_committed(&group->guard);
@@ -225,7 +216,7 @@ static bool may_remove(const struct sp_raft_group *group, const struct sp_raft_m
 static void find_step(struct sp_raft_group *group,
                       const struct sp_raft_move_target *target,
                       struct sp_raft_move_progress *out,
-                      struct change *change)
+                      struct sp_raft_change *change)
 {
     const struct raft_server *standby = find_standby(group);
     const struct raft_server *leaver = pick_leaver(group, target);
@@ -233,19 +224,20 @@ static void find_step(struct sp_raft_group *group,
 
     if (standby != NULL && find_target(target, standby->id) == NULL) {
         out->step = SP_RAFT_MOVE_REMOVING;
-        *change = (struct change){ .replica_id = standby->id, .role = -1 };
+        *change = (struct sp_raft_change){ .replica_id = standby->id, .role = -1 };
     } else if (standby != NULL) {
-        out->step = is_filled(group, standby->id) ? SP_RAFT_MOVE_PROMOTING : SP_RAFT_MOVE_FILLING;
-        *change = (struct change){ .replica_id = standby->id, .role = RAFT_VOTER };
+        out->step =
+            sp_raft_is_filled(group, standby->id) ? SP_RAFT_MOVE_PROMOTING : SP_RAFT_MOVE_FILLING;
+        *change = (struct sp_raft_change){ .replica_id = standby->id, .role = RAFT_VOTER };
     } else if (leaver != NULL && may_remove(group, target)) {
         out->step =
             leaver->id == group->replica_id ? SP_RAFT_MOVE_HANDING_OVER : SP_RAFT_MOVE_REMOVING;
-        *change = (struct change){ .replica_id = leaver->id, .role = -1 };
+        *change = (struct sp_raft_change){ .replica_id = leaver->id, .role = -1 };
     } else if (missing != NULL) {
         out->step = SP_RAFT_MOVE_ADDING;
-        *change = (struct change){ .replica_id = missing->replica_id,
-                                   .node_id = missing->node_id,
-                                   .role = RAFT_STANDBY };
+        *change = (struct sp_raft_change){ .replica_id = missing->replica_id,
+                                           .node_id = missing->node_id,
+                                           .role = RAFT_STANDBY };
     } else {
         out->step = SP_RAFT_MOVE_DONE;
     }
@@ -257,12 +249,12 @@ static void find_step(struct sp_raft_group *group,
 static int look(struct sp_raft_group *group,
                 const struct sp_raft_move_target *target,
                 struct sp_raft_move_progress *out,
-                struct change *change)
+                struct sp_raft_change *change)
 {
     struct sp_raft_group_status status;
 
     *out = (struct sp_raft_move_progress){ .step = SP_RAFT_MOVE_WAITING };
-    *change = (struct change){ 0 };
+    *change = (struct sp_raft_change){ 0 };
     sp_raft_group_status(group, &status);
     if (status.role != SP_ROLE_LEADER || !status.ready) {
         return SPATE_ERR_NOT_LEADER;
@@ -295,7 +287,7 @@ int sp_raft_group_move(struct sp_raft_group *group,
                        const struct sp_raft_move_target *target,
                        struct sp_raft_move_progress *out)
 {
-    struct change change;
+    struct sp_raft_change change;
     int rv = look(group, target, out, &change);
 
     if (rv != 0) {
@@ -306,7 +298,7 @@ int sp_raft_group_move(struct sp_raft_group *group,
     case SP_RAFT_MOVE_DONE:
         break;
     case SP_RAFT_MOVE_FILLING:
-        take_look(group);
+        sp_raft_take_look(group);
         break;
     case SP_RAFT_MOVE_HANDING_OVER:
         hand_over(group, target);
@@ -314,7 +306,7 @@ int sp_raft_group_move(struct sp_raft_group *group,
     case SP_RAFT_MOVE_ADDING:
     case SP_RAFT_MOVE_PROMOTING:
     case SP_RAFT_MOVE_REMOVING:
-        if (make_change(group, &change) != 0) {
+        if (sp_raft_make_change(group, &change) != 0) {
             out->step = SP_RAFT_MOVE_WAITING; /* not now: it is found again at the next call */
         }
         group->move_looked_ms = 0;
@@ -327,7 +319,7 @@ int sp_raft_group_move_progress(struct sp_raft_group *group,
                                 const struct sp_raft_move_target *target,
                                 struct sp_raft_move_progress *out)
 {
-    struct change change;
+    struct sp_raft_change change;
 
     return look(group, target, out, &change);
 }

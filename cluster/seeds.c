@@ -59,5 +59,6 @@ int sp_seeds_init(struct sp_seeds *seeds, const struct sp_transport_options *opt
         own = own || options->seeds[i].node_id == options->node_id;
     }
     seeds->hash = hash(seeds);
-    return own ? 0 : SPATE_ERR_INVALID;
+    bool none = seeds->count == 0 && options->join_count > 0;
+    return own || none ? 0 : SPATE_ERR_INVALID;
 }

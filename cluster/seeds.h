@@ -14,7 +14,8 @@ struct sp_seeds {
 };
 
 /* Reads the seeds of `options`. SPATE_ERR_INVALID: they are too many, not distinct nodes from 1 to
- * SP_NODE_ID_MAX with addresses, or the node itself is not among them. Any thread. */
+ * SP_NODE_ID_MAX with addresses, or the node itself is not among them; no
+ * seeds are fine for a node that joins. Any thread. */
 int sp_seeds_init(struct sp_seeds *seeds, const struct sp_transport_options *options);
 
 #endif /* SP_CLUSTER_SEEDS_H */

@@ -5,8 +5,9 @@
  *             [34, node]                                                  a node joins
  *             [35, node_id, draining]                                     drain, undrain
  *             [36, node_id]                                               remove a node
+ *             [37, node_id]                                               it is gone
  *   section   [[member, ...], [move, ...]]   only members that differ from a founder as it was
- *   member    [node_id, draining, voter_id, lost_below]
+ *   member    [node_id, flags: 1 draining, 2 removing, voter_id, lost_below]
  *   move      [topic_id, partition, begun_ms, [place, ...], [place, ...]]  target, leaving
  *   place     replica_id, node_id */
 #include "base/mem.h"
@@ -87,11 +88,20 @@ int sp_state_command_remove_node(uint32_t node_id, struct sp_buf *out)
     return sp_pack_status(&pack);
 }
 
+int sp_state_command_node_gone(uint32_t node_id, struct sp_buf *out)
+{
+    struct sp_pack pack;
+
+    begin(&pack, out, SP_STATE_NODE_GONE, 1);
+    sp_pack_uint(&pack, node_id);
+    return sp_pack_status(&pack);
+}
+
 /* ---- applying -------------------------------------------------------------------------------- */
 
 bool sp_state_is_membership(uint64_t command)
 {
-    return command >= SP_STATE_MOVE_BEGIN && command <= SP_STATE_REMOVE_NODE;
+    return command >= SP_STATE_MOVE_BEGIN && command <= SP_STATE_NODE_GONE;
 }
 
 int sp_state_apply_membership(struct sp_state *state,
@@ -117,6 +127,9 @@ int sp_state_apply_membership(struct sp_state *state,
     case SP_STATE_REMOVE_NODE:
         return command->element_count != 2 ? SPATE_ERR_CORRUPT
                                            : sp_state_remove_node(state, cursor, out_change);
+    case SP_STATE_NODE_GONE:
+        return command->element_count != 2 ? SPATE_ERR_CORRUPT
+                                           : sp_state_node_gone(state, cursor, out_change);
     case SP_STATE_REGISTER_NODE:
     case SP_STATE_CREATE_TOPIC:
     case SP_STATE_DELETE_TOPIC:
@@ -131,7 +144,8 @@ int sp_state_apply_membership(struct sp_state *state,
 
 static bool is_plain(const struct sp_state_node *node, const struct sp_state_member *member)
 {
-    return !member->draining && member->voter_id == node->node_id && member->lost_below == 0;
+    return !member->draining && !member->removing && member->voter_id == node->node_id &&
+           member->lost_below == 0;
 }
 
 static size_t count_members(const struct sp_state *state)
@@ -176,7 +190,7 @@ void sp_state_membership_encode(const struct sp_state *state, struct sp_pack *pa
         }
         sp_pack_array(pack, 4);
         sp_pack_uint(pack, node->node_id);
-        sp_pack_uint(pack, member.draining ? 1 : 0);
+        sp_pack_uint(pack, (member.draining ? 1u : 0) | (member.removing ? 2u : 0));
         sp_pack_uint(pack, member.voter_id);
         sp_pack_uint(pack, member.lost_below);
     }
@@ -228,7 +242,9 @@ static void read_member(struct sp_state *state, struct sp_cursor *cursor)
 
     expect_array(cursor, 4);
     uint32_t node_id = (uint32_t)sp_cursor_uint(cursor, SP_NODE_ID_MAX);
-    member.draining = sp_cursor_uint(cursor, 1) == 1;
+    uint64_t flags = sp_cursor_uint(cursor, 3);
+    member.draining = (flags & 1) != 0;
+    member.removing = (flags & 2) != 0;
     member.voter_id = sp_cursor_uint(cursor, SP_STATE_ID_MAX);
     member.lost_below = sp_cursor_uint(cursor, SP_STATE_ID_MAX);
     if (sp_cursor_status(cursor) == 0 && !sp_state_set_member(state, node_id, &member)) {

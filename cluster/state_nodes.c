@@ -121,11 +121,33 @@ int sp_state_remove_node(struct sp_state *state,
     if (sp_cursor_finish(cursor) != 0) {
         return SPATE_ERR_CORRUPT;
     }
-    const struct sp_state_node_entry *entry = find(state, node_id);
+    struct sp_state_node_entry *entry = find(state, node_id);
     if (entry == NULL) {
         return SPATE_ERR_NOT_FOUND;
     }
     if (entry->replica_count > 0) {
+        return SPATE_ERR_INVALID;
+    }
+    entry->member.draining = true; /* nothing is placed there meanwhile */
+    entry->member.removing = true;
+    tell_node(entry, out_change);
+    return 0;
+}
+
+int sp_state_node_gone(struct sp_state *state,
+                       struct sp_cursor *cursor,
+                       struct sp_state_change *out_change)
+{
+    uint32_t node_id = (uint32_t)sp_cursor_uint(cursor, UINT32_MAX);
+
+    if (sp_cursor_finish(cursor) != 0) {
+        return SPATE_ERR_CORRUPT;
+    }
+    const struct sp_state_node_entry *entry = find(state, node_id);
+    if (entry == NULL) {
+        return SPATE_ERR_NOT_FOUND;
+    }
+    if (!entry->member.removing || entry->replica_count > 0) {
         return SPATE_ERR_INVALID;
     }
     sp_mem_free(sp_map_remove_u64(state->nodes, node_id));

@@ -1,6 +1,6 @@
 /* Nodes as members of the cluster: joining, leaving, being drained.
  *
- *   JOIN --> member --DRAIN--> draining --(its replicas move away)--> REMOVE --> unknown
+ *   JOIN --> member --DRAIN--> draining --(its replicas move away)--> REMOVE --> GONE --> unknown
  *              ^  |               |
  *              |  '---UNDRAIN-----'
  *              '-- JOIN with another incarnation: its disk was replaced, its replicas are lost
@@ -13,6 +13,7 @@
 
 /* What the state knows of a node besides what it says of itself. */
 struct sp_state_member {
+    bool removing;       /* to be removed: goes once it is no member of group 0 any more */
     bool draining;       /* gets no replicas, leads nothing if others can */
     uint64_t voter_id;   /* its replica of group 0; of a founder: its node id */
     uint64_t lost_below; /* replicas on it with lower ids were lost with an earlier disk; 0: none */
@@ -28,6 +29,10 @@ int sp_state_command_drain_node(uint32_t node_id, bool draining, struct sp_buf *
 
 /* SPATE_ERR_NOT_FOUND; SPATE_ERR_INVALID: partitions have replicas there. */
 int sp_state_command_remove_node(uint32_t node_id, struct sp_buf *out);
+
+/* It is no member of group 0 any more, the controller's leader says. SPATE_ERR_NOT_FOUND;
+ * SPATE_ERR_INVALID: it was not to be removed. */
+int sp_state_command_node_gone(uint32_t node_id, struct sp_buf *out);
 
 /* All zeros for a node that is not known. */
 struct sp_state_member sp_state_member(const struct sp_state *state, uint32_t node_id);

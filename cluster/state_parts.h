@@ -60,6 +60,9 @@ int sp_state_drain_node(struct sp_state *state,
 int sp_state_remove_node(struct sp_state *state,
                          struct sp_cursor *cursor,
                          struct sp_state_change *out_change);
+int sp_state_node_gone(struct sp_state *state,
+                       struct sp_cursor *cursor,
+                       struct sp_state_change *out_change);
 int sp_state_begin_move(struct sp_state *state,
                         struct sp_cursor *cursor,
                         int64_t append_time_ms,

@@ -34,7 +34,7 @@ struct sp_transport {
     struct sp_timer tick;
     struct sp_deferred start;
     bool closing;
-    unsigned closing_count; /* parts that have not ended */
+    unsigned closing_count; /* parts that close and have not ended */
     void (*closed)(void *arg);
     void *closed_arg;
 };
@@ -234,10 +234,20 @@ static int on_inbound_message(void *arg,
     return rv;
 }
 
+static void on_guest(void *arg, uint64_t guest, const struct sp_slice *body)
+{
+    struct sp_transport *transport = arg;
+
+    if (!transport->closing) {
+        transport->handler->join(transport->arg, guest, body);
+    }
+}
+
 static const struct sp_node_port_handler port_handler = {
     .greeting = make_greeting,
     .hello = on_inbound_hello,
     .message = on_inbound_message,
+    .join = on_guest,
     .ended = on_inbound_ended,
 };
 
@@ -275,8 +285,21 @@ static void bootstrap_formed(void *arg, bool fresh)
 {
     struct sp_transport *transport = arg;
 
+    for (unsigned i = 0; transport->bootstrap.joins && i < transport->node_count; i++) {
+        if (transport->nodes[i].inbound != NULL) {
+            /* What members have said so far was not heard: they shall begin anew. */
+            sp_inbound_drop(transport->nodes[i].inbound);
+        }
+    }
     transport->handler->formed(
         transport->arg, transport->seeds.node_ids, transport->seeds.count, fresh);
+}
+
+static void bootstrap_lost(void *arg)
+{
+    struct sp_transport *transport = arg;
+
+    transport->handler->lost(transport->arg);
 }
 
 static uint64_t bootstrap_random(void *arg)
@@ -291,6 +314,7 @@ static const struct sp_bootstrap_handler bootstrap_handler = {
     .send = bootstrap_send,
     .changed = bootstrap_changed,
     .formed = bootstrap_formed,
+    .lost = bootstrap_lost,
     .random = bootstrap_random,
 };
 
@@ -382,6 +406,7 @@ int sp_transport_new(struct sp_loop *loop,
                       transport->seeds.hash,
                       &bootstrap_handler,
                       transport);
+    transport->bootstrap.joins = options->join_count > 0;
     for (unsigned i = 0; i < transport->node_count; i++) {
         sp_link_connect(transport->nodes[i].link);
     }
@@ -408,6 +433,53 @@ int sp_transport_set_node(struct sp_transport *transport, uint32_t node_id, cons
         sp_link_connect(transport->nodes[transport->node_count - 1].link);
     }
     return rv;
+}
+
+static void on_part_closed(void *arg);
+
+void sp_transport_remove_node(struct sp_transport *transport, uint32_t node_id)
+{
+    unsigned place = find_place(transport, node_id);
+
+    if (place == transport->node_count || transport->closing) {
+        return;
+    }
+    struct node node = transport->nodes[place];
+    transport->node_count -= 1;
+    for (unsigned i = place; i < transport->node_count; i++) {
+        transport->nodes[i] = transport->nodes[i + 1];
+    }
+    if (node.inbound != NULL) {
+        sp_inbound_drop(node.inbound);
+    }
+    transport->closing_count += 1;
+    sp_link_close(node.link, on_part_closed, transport);
+    transport->handler->link(transport->arg, node_id, SP_LINK_DEAD);
+}
+
+void sp_transport_adopt(struct sp_transport *transport,
+                        const uint8_t cluster_id[SP_CLUSTER_ID_SIZE])
+{
+    sp_bootstrap_adopt(&transport->bootstrap, cluster_id);
+}
+
+void sp_transport_answer_guest(struct sp_transport *transport,
+                               uint64_t guest,
+                               const struct sp_slice *body)
+{
+    if (!transport->closing) {
+        sp_node_port_answer(transport->port, guest, body);
+    }
+}
+
+uint64_t sp_transport_incarnation(const struct sp_transport *transport, uint32_t node_id)
+{
+    unsigned place = find_place(transport, node_id);
+    const struct node *node = place < transport->node_count ? &transport->nodes[place] : NULL;
+    bool connected =
+        node != NULL && (node->inbound != NULL || sp_link_state(node->link) == SP_LINK_UP);
+
+    return connected ? node->incarnation : 0;
 }
 
 /* ---- sending --------------------------------------------------------------------------------- */
@@ -466,7 +538,7 @@ static void on_part_closed(void *arg)
 
     SP_ASSERT(transport->closing_count > 0);
     transport->closing_count -= 1;
-    if (transport->closing_count > 0) {
+    if (transport->closing_count > 0 || !transport->closing) {
         return;
     }
     void (*closed)(void *arg) = transport->closed;
@@ -483,7 +555,7 @@ void sp_transport_close(struct sp_transport *transport, void (*closed)(void *arg
     transport->closing = true;
     transport->closed = closed;
     transport->closed_arg = arg;
-    transport->closing_count = transport->node_count + 1;
+    transport->closing_count += transport->node_count + 1;
     sp_timer_stop(&transport->tick);
     sp_deferred_cancel(&transport->start);
     for (unsigned i = 0; i < transport->node_count; i++) {

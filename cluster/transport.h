@@ -43,6 +43,10 @@ struct sp_transport_handler {
      * not
      * `fresh`, whether group 0 is still to be created. */
     void (*formed)(void *arg, const uint32_t *members, unsigned count, bool fresh);
+    /* The cluster is formed and this node's directory is empty: it has to join it. */
+    void (*lost)(void *arg);
+    /* A stranger asks to be let in, see sp_transport_answer_guest. */
+    void (*join)(void *arg, uint64_t guest, const struct sp_slice *body);
 };
 
 struct sp_transport_options {
@@ -54,6 +58,9 @@ struct sp_transport_options {
         char address[SP_ADDRESS_SIZE_MAX];
     } seeds[SP_NODES_MAX]; /* includes this node if it is a seed */
     unsigned seed_count;
+    char join[SP_JOIN_ADDRESSES_MAX]
+             [SP_ADDRESS_SIZE_MAX]; /* of members; such a node forms nothing */
+    unsigned join_count;
 };
 
 /* Starts listening and connecting. The store gives and keeps the identity; forming (D10) is driven
@@ -77,6 +84,21 @@ void sp_transport_meta_durable(struct sp_transport *transport, uint64_t sequence
  * itself is ignored. SPATE_ERR_INVALID: not a node id or address; SPATE_ERR_BUSY: SP_NODES_MAX
  * nodes are known; SPATE_ERR_NOMEM. */
 int sp_transport_set_node(struct sp_transport *transport, uint32_t node_id, const char *address);
+
+/* Forgets a node that was removed from the cluster: its link closes, its connections are refused. */
+void sp_transport_remove_node(struct sp_transport *transport, uint32_t node_id);
+
+/* This node was let into the cluster of that id: `formed` follows once that is durable. */
+void sp_transport_adopt(struct sp_transport *transport,
+                        const uint8_t cluster_id[SP_CLUSTER_ID_SIZE]);
+
+/* The body of JOINED for a guest; nothing happens if it is gone. */
+void sp_transport_answer_guest(struct sp_transport *transport,
+                               uint64_t guest,
+                               const struct sp_slice *body);
+
+/* Of the process that is connected under this node id; 0: none is. */
+uint64_t sp_transport_incarnation(const struct sp_transport *transport, uint32_t node_id);
 
 /* Queues one message; it leaves at the end of this turn, behind what was queued to that node
  * before, heartbeats included. `pieces` (at most SP_APPEND_FRAMES_MAX) become the body, each keeps

@@ -14,6 +14,7 @@
 
 /* Cluster shape. */
 #define SP_NODE_ID_MAX 1023 /* fits the ordinal of any StatefulSet */
+#define SP_JOIN_ADDRESSES_MAX 8 /* of members that a new node asks */
 #define SP_NODES_MAX 64     /* full mesh of connections: 64 * 63 sockets */
 #define SP_CONTROLLER_MEMBERS_MAX 32 /* every node has the controller's log: servers of a group */
 #define SP_REPLICAS_MAX 7   /* tolerates three failures; more only slows the quorum */

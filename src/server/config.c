@@ -53,6 +53,16 @@ static const struct sp_config_key keys[] = {
       NULL,
       "The nodes that form the cluster at first boot, the same list on each: ID@HOST:PORT of "
       "listen.peer. Default: this node alone." },
+    { "cluster.join",
+      SP_CONFIG_LIST,
+      offsetof(struct sp_config, join),
+      sizeof(((struct sp_config *)0)->join),
+      "",
+      0,
+      0,
+      NULL,
+      "Members of a cluster that this node joins, HOST:PORT of their listen.peer; then it needs no "
+      "cluster.seeds. Name two or three: one of them must run whenever this node starts." },
     TEXT("rack", rack, "", "Where this node stands; for placement."),
     NUMBER("raft.election.timeout.ms",
            election_timeout_ms,

@@ -20,6 +20,7 @@ struct sp_config {
     char advertise_peer[SP_ADDRESS_SIZE_MAX];   /* "": as in the seed list, else as listen_peer */
     char rack[64];
     char seeds[SP_NODES_MAX * (SP_ADDRESS_SIZE_MAX + 8)]; /* "1@host:port,2@host:port" */
+    char join[SP_JOIN_ADDRESSES_MAX * (SP_ADDRESS_SIZE_MAX + 1)]; /* "host:port,host:port" */
     char trace_level[16];
     uint32_t election_timeout_ms;
     uint32_t heartbeat_ms;

@@ -74,6 +74,32 @@ static int parse_seeds(const struct sp_config *config,
     return 0;
 }
 
+static int parse_join(const struct sp_config *config,
+                      struct sp_transport_options *out,
+                      struct sp_config_error *error)
+{
+    const char *at = config->join;
+
+    while (*at != '\0') {
+        size_t size = strcspn(at, ",");
+        if (size == 0 || size >= SP_ADDRESS_SIZE_MAX || memchr(at, ':', size) == NULL ||
+            out->join_count == SP_JOIN_ADDRESSES_MAX) {
+            (void)snprintf(error->text,
+                           sizeof error->text,
+                           "cluster.join: `%.*s` must look like HOST:PORT, and at most %d of them",
+                           (int)size,
+                           at,
+                           SP_JOIN_ADDRESSES_MAX);
+            return SPATE_ERR_CONFIG;
+        }
+        memcpy(out->join[out->join_count], at, size);
+        out->join[out->join_count][size] = '\0';
+        out->join_count += 1;
+        at += size + (at[size] == ',' ? 1 : 0);
+    }
+    return 0;
+}
+
 /* "Listen on every address" is nothing that a client could connect to. */
 static bool is_wildcard(const char *address)
 {
@@ -122,7 +148,10 @@ int sp_config_finish(const struct sp_config *config,
         return rv;
     }
     rv = parse_seeds(config, out_transport, error);
-    if (rv != 0) {
+    if (rv == 0) {
+        rv = parse_join(config, out_transport, error);
+    }
+    if (rv != 0 || (out_transport->join_count > 0 && out_transport->seed_count == 0)) {
         return rv;
     }
     if (out_transport->seed_count == 0) {

@@ -39,6 +39,7 @@ static const char doc[] =
 static const struct argp_option options[] = {
     { "config", 'c', "FILE", 0, "Read the configuration from FILE (YAML)", 0 },
     { "set", 's', "KEY=VALUE", 0, "Set one key; may be given several times", 0 },
+    { "join", 'j', "HOST:PORT", 0, "Join the cluster of that node (its listen.peer)", 0 },
     { "check-config", 'n', NULL, 0, "Check the configuration, print it, and exit", 0 },
     { "example", 'e', NULL, 0, "Print a commented configuration file with all keys, and exit", 0 },
     { 0 },
@@ -48,6 +49,7 @@ struct arguments {
     const char *config_path;
     const char *settings[SETTINGS_MAX];
     unsigned setting_count;
+    char join[SP_ADDRESS_SIZE_MAX + 16];
     bool check_only;
     bool example;
 };
@@ -66,6 +68,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         }
         arguments->settings[arguments->setting_count] = text;
         arguments->setting_count += 1;
+        return 0;
+    case 'j':
+        (void)snprintf(arguments->join, sizeof arguments->join, "cluster.join=%s", text);
         return 0;
     case 'n':
         arguments->check_only = true;
@@ -97,6 +102,9 @@ static int read_config(const struct arguments *arguments,
     }
     for (unsigned i = 0; i < arguments->setting_count && rv == 0; i++) {
         rv = sp_config_set(config, arguments->settings[i], error);
+    }
+    if (rv == 0 && arguments->join[0] != '\0') {
+        rv = sp_config_set(config, arguments->join, error);
     }
     if (rv == 0) {
         rv = sp_config_finish(config, transport, error);

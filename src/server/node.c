@@ -5,8 +5,10 @@
 #include "base/mem.h"
 #include "base/trace.h"
 #include "broker/broker.h"
+#include "cluster/admit.h"
 #include "cluster/controller.h"
 #include "cluster/group_table.h"
+#include "cluster/join.h"
 #include "cluster/mover.h"
 #include "cluster/reconcile.h"
 #include "spate/error.h"
@@ -26,6 +28,8 @@ struct sp_node {
     struct sp_controller *controller;
     struct sp_reconcile *reconcile;
     struct sp_mover *mover;
+    struct sp_join *join;
+    struct sp_admit *admit;
     struct sp_broker *broker;
     bool failed;
     bool stopping;
@@ -87,13 +91,31 @@ static void on_formed(void *arg, const uint32_t *members, unsigned count, bool f
 
     SP_TRACE_INFO("node", fresh ? "cluster formed" : "cluster known", "voters=%u", count);
     if (!node->stopping) {
-        sp_controller_start(node->controller, members, count);
+        sp_controller_start(node->controller, sp_join_voter_id(node->store), members, count);
     }
 }
 
-static const struct sp_transport_handler transport_handler = { on_peer_message,
-                                                               on_link,
-                                                               on_formed };
+static void on_lost(void *arg)
+{
+    struct sp_node *node = arg;
+
+    if (!node->stopping) {
+        sp_join_start(node->join);
+    }
+}
+
+static void on_guest(void *arg, uint64_t guest, const struct sp_slice *body)
+{
+    struct sp_node *node = arg;
+
+    if (node->admit != NULL) {
+        sp_admit_request(node->admit, guest, body);
+    }
+}
+
+static const struct sp_transport_handler transport_handler = {
+    on_peer_message, on_link, on_formed, on_lost, on_guest
+};
 
 /* ---- controller ------------------------------------------------------------------------------ */
 
@@ -170,6 +192,27 @@ static int open_table(struct sp_node *node)
     return sp_group_table_new(&options, &node->table);
 }
 
+/* Both sides: this node may have to join, and lets others in. */
+static int open_joining(struct sp_node *node, const struct sp_state_node *self)
+{
+    struct sp_join_options options = {
+        .loop = node->loop,
+        .store = node->store,
+        .transport = node->transport,
+        .addresses = node->transport_options,
+        .self = *self,
+    };
+    int rv = sp_join_new(&options, &node->join);
+
+    if (rv == 0) {
+        rv = sp_admit_new(node->controller, node->store, node->transport, &node->admit);
+    }
+    if (rv == 0 && node->transport_options->join_count > 0) {
+        sp_join_start(node->join);
+    }
+    return rv;
+}
+
 static int open_controller(struct sp_node *node)
 {
     const struct sp_config *config = node->config;
@@ -192,7 +235,7 @@ static int open_controller(struct sp_node *node)
     (void)snprintf(options.self.rack, sizeof options.self.rack, "%s", config->rack);
     options.coordinators = SP_COORDINATOR_COUNT;
     rv = sp_controller_new(&options, &controller_handler, node, &node->controller);
-    return rv;
+    return rv != 0 ? rv : open_joining(node, &options.self);
 }
 
 static int open_broker(struct sp_node *node, char *text, size_t text_size)
@@ -312,16 +355,26 @@ static void on_reconcile_closed(void *arg)
     sp_group_table_close(node->table, on_table_closed, node);
 }
 
-static void on_port_closed(void *arg)
+static void on_join_closed(void *arg)
 {
     struct sp_node *node = arg;
 
+    node->join = NULL;
+    sp_admit_free(node->admit);
+    node->admit = NULL;
     sp_broker_set_mover(node->broker, NULL);
     sp_mover_free(node->mover);
     node->mover = NULL;
     sp_controller_stop(node->controller); /* its handler calls reconcile, its timers group 0 */
     sp_broker_set_reconcile(node->broker, NULL);
     sp_reconcile_close(node->reconcile, on_reconcile_closed, node);
+}
+
+static void on_port_closed(void *arg)
+{
+    struct sp_node *node = arg;
+
+    sp_join_close(node->join, on_join_closed, node);
 }
 
 static void on_drained(void *arg)

@@ -16,7 +16,8 @@ enum {
     BODY_CRC_AT = 12,
     FIELDS_AT = SP_PEER_PREFIX_SIZE,
     FLAGS_KNOWN = SP_PEER_PRE_VOTE | SP_PEER_DISRUPT_LEADER | SP_PEER_GRANTED | SP_PEER_CHUNK_LAST,
-    TEXT_SIZE_MAX = 1024, /* why a connection was refused: a sentence */
+    TEXT_SIZE_MAX = 1024,      /* why a connection was refused: a sentence */
+    JOIN_SIZE_MAX = 64 * 1024, /* addresses of all nodes */
 };
 
 _Static_assert(FIELDS_AT + SP_PEER_RAFT_SIZE <= SP_PEER_HEAD_SIZE_MAX, "the largest head fits");
@@ -155,6 +156,8 @@ static size_t fields_size(unsigned kind)
     case SP_PEER_REPLY:
         return 16;
     case SP_PEER_REFUSED:
+    case SP_PEER_JOIN:
+    case SP_PEER_JOINED:
         return 0;
     case SP_PEER_RAFT:
         return SP_PEER_RAFT_SIZE;
@@ -200,6 +203,8 @@ static void put_fields(const struct sp_peer_message *message, uint8_t *at)
         memcpy(at, message->u.form.cluster_id, sizeof message->u.form.cluster_id);
         break;
     case SP_PEER_REFUSED:
+    case SP_PEER_JOIN:
+    case SP_PEER_JOINED:
         break;
     case SP_PEER_RAFT:
         sp_peer_raft_encode(&message->u.raft, at);
@@ -233,6 +238,8 @@ static void get_fields(const uint8_t *at, struct sp_peer_message *message)
         memcpy(message->u.form.cluster_id, at, sizeof message->u.form.cluster_id);
         break;
     case SP_PEER_REFUSED:
+    case SP_PEER_JOIN:
+    case SP_PEER_JOINED:
         break;
     case SP_PEER_RAFT:
         sp_peer_raft_decode(at, &message->u.raft);
@@ -271,6 +278,9 @@ static bool fields_valid(const struct sp_peer_message *message, size_t body_size
         return body_size == 0;
     case SP_PEER_REFUSED:
         return body_size <= TEXT_SIZE_MAX;
+    case SP_PEER_JOIN:
+    case SP_PEER_JOINED:
+        return body_size > 0 && body_size <= JOIN_SIZE_MAX;
     case SP_PEER_RAFT:
         return message->body_crc == 0 && raft_valid(&message->u.raft, body_size);
     case SP_PEER_HEARTBEATS:

@@ -34,6 +34,8 @@ enum sp_peer_kind {
     SP_PEER_FORM_OK = 3,     /* another seed has it on disk */
     SP_PEER_FORMED = 4,      /* all seeds have it on disk: start */
     SP_PEER_REFUSED = 5,     /* why this connection is about to be closed; body: text */
+    SP_PEER_JOIN = 6,        /* a stranger asks to be let in, instead of HELLO; body: MessagePack */
+    SP_PEER_JOINED = 7,      /* its answer on the same connection; body: MessagePack */
     SP_PEER_RAFT = 16,       /* one Raft message of one group; body: frames or a checkpoint */
     SP_PEER_HEARTBEATS = 17, /* many groups' empty AppendEntries or their results in one */
     SP_PEER_LEADERS = 18,    /* who leads which group; body: array of struct sp_peer_leader */

@@ -91,13 +91,14 @@ class Node:
         self.settings = []
         self.environment = {}
 
-    def write_config(self, seeds):
+    def write_config(self, seeds, join=()):
+        """`seeds` form a cluster; a node without them joins that of the nodes at `join`."""
         os.makedirs(self.directory, exist_ok=True)
         lines = [
             f"node: {{ id: {self.number} }}",
             "cluster:",
-            "  seeds:",
-            *[f'    - "{seed}"' for seed in seeds],
+            *(["  seeds:"] if seeds else ["  join:"]),
+            *[f'    - "{address}"' for address in seeds or join],
             f'listen: {{ client: "{self.address}", peer: "127.0.0.1:{self.peer_port}" }}',
             f"data: {{ dir: {self.data} }}",
         ]
@@ -199,6 +200,17 @@ class Cluster:
             state = "runs" if node.alive else "does not run"
             print(f"---- trace of node {node.number}, which {state}:", file=sys.stderr)
             print("\n".join(node.trace().splitlines()[-25:]), file=sys.stderr)
+
+    def add(self, number, settings=(), start=True):
+        """A further node, which joins."""
+        node = Node(number, os.path.join(self.directory, f"node{number}"))
+        node.write_config([], [f"127.0.0.1:{other.peer_port}" for other in self.nodes[:3]])
+        node.settings = list(settings)
+        self.nodes.append(node)
+        self.servers = ",".join(other.address for other in self.nodes)
+        if start:
+            node.start()
+        return node
 
     def node(self, number):
         return next(node for node in self.nodes if node.number == number)

@@ -103,5 +103,64 @@ class MoveTest(unittest.TestCase):
                 self.assertIn(words, done.stderr.decode())
 
 
+def node_rows(nodes):
+    answer = ask(nodes, "cluster.nodes")
+    return {} if answer is None else {row["id"]: row for row in answer["nodes"]}
+
+
+class JoinTest(unittest.TestCase):
+    def roles(self, nodes):
+        return sorted(row["controller"] for row in node_rows(nodes).values())
+
+    def test_join_grows_one_node_to_five(self):
+        with cluster.Cluster(1) as nodes:
+            nodes.spate("topic", "create", "before", "-r", "1")
+            nodes.spate("produce", "before", input=b"kept\n")
+            for number in range(2, 6):
+                nodes.add(number)
+            cluster.wait_for("five nodes", lambda: len(node_rows(nodes)) == 5, 20)
+            voters = ["leader"] + 4 * ["voter"]
+            cluster.wait_for("five voters", lambda: self.roles(nodes) == voters, 30)
+            nodes.spate("topic", "create", "t", "-p", "5", "-r", "3")
+            used = {
+                node
+                for partition in nodes.spate_json("topic", "describe", "t")["partitions"]
+                for node in partition["replicas"]
+            }
+            self.assertLessEqual({2, 3, 4, 5}, used, "new topics use new nodes")
+            nodes.wait_healthy(20)
+            for node in nodes.nodes:
+                node.kill()
+            for node in nodes.nodes:
+                node.start()
+            nodes.wait_healthy(30)
+            text = nodes.spate("consume", "before", "-o", "start", "-e").decode()
+            self.assertEqual(text, "kept\n")
+
+    def test_join_of_another_cluster_is_refused_on_both_sides(self):
+        with cluster.Cluster(1) as nodes, cluster.Cluster(1, first=2) as others:
+            stranger = others.nodes[0]
+            stranger.kill()
+            stranger.write_config([], [f"127.0.0.1:{nodes.nodes[0].peer_port}"])
+            stranger.start()
+            words = "belongs to another cluster"
+            cluster.wait_for("the refusal", lambda: words in stranger.trace(), 15)
+            self.assertEqual(list(node_rows(nodes)), [1])
+
+    def test_join_with_a_node_id_in_use_is_refused(self):
+        with cluster.Cluster(1) as nodes:
+            node = nodes.add(2)
+            cluster.wait_for("two nodes", lambda: len(node_rows(nodes)) == 2, 15)
+            twin = cluster.Node(2, os.path.join(nodes.directory, "twin"))
+            twin.write_config([], [f"127.0.0.1:{nodes.nodes[0].peer_port}"])
+            twin.start()
+            try:
+                words = "another process with node id 2 is connected"
+                cluster.wait_for("the refusal", lambda: words in twin.trace(), 15)
+            finally:
+                twin.kill()
+            self.assertTrue(node.alive)
+
+
 if __name__ == "__main__":
     cluster.main()

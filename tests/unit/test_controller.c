@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "cluster/node_call.h"
+#include "cluster/raft_members.h"
 #include "fake_loop.h"
 
 #define SELF 1
@@ -135,6 +136,56 @@ int sp_transport_set_node(struct sp_transport *transport, uint32_t node_id, cons
     assert_int_not_equal(address[0], '\0');
     fake.set_node_count += 1;
     return 0;
+}
+
+int sp_raft_group_keep_members(struct sp_raft_group *group,
+                               const struct sp_raft_members *members,
+                               bool *out_settled)
+{
+    (void)group;
+    (void)members;
+    *out_settled = true;
+    return 0;
+}
+
+unsigned sp_raft_group_members(const struct sp_raft_group *group,
+                               struct sp_replica_place *out_places,
+                               unsigned count_max)
+{
+    (void)group;
+    (void)out_places;
+    (void)count_max;
+    return 0;
+}
+
+void sp_transport_remove_node(struct sp_transport *transport, uint32_t node_id)
+{
+    (void)transport;
+    (void)node_id;
+}
+
+struct sp_log *sp_raft_group_log(const struct sp_raft_group *group)
+{
+    (void)group;
+    return NULL;
+}
+
+uint64_t sp_log_last_index(const struct sp_log *log)
+{
+    (void)log;
+    return 0; /* no hints */
+}
+
+int sp_log_read_start(struct sp_log *log, struct sp_log_read *read)
+{
+    (void)log;
+    (void)read;
+    return SPATE_ERR_CANCELED;
+}
+
+void sp_log_read_release(struct sp_log_read *read)
+{
+    (void)read;
 }
 
 enum sp_member sp_raft_group_member(const struct sp_raft_group *group, uint64_t replica_id)
@@ -268,7 +319,7 @@ static void begin(void)
     fake.status.term = 4;
     fake.status.voters = 3;
     assert_int_equal(sp_controller_new(&options, &handler, NULL, &fake.controller), 0);
-    sp_controller_start(fake.controller, members, 3);
+    sp_controller_start(fake.controller, 0, members, 3);
     assert_int_equal(fake.open->group_id, 0);
     assert_int_equal(fake.open->replica_id, SELF);
     for (uint32_t i = 0; i < 3; i++) {
@@ -797,7 +848,7 @@ static void test_controller_registers_itself_once_confirmed_and_when_different(v
     sp_controller_free(fake.controller);
     (void)snprintf(options.self.rack, sizeof options.self.rack, "r2");
     assert_int_equal(sp_controller_new(&options, &handler, NULL, &fake.controller), 0);
-    sp_controller_start(fake.controller, NULL, 0);
+    sp_controller_start(fake.controller, 0, NULL, 0);
     assert_null(fake.open->places);
     apply_register(SELF);
     fake.open->group = (struct sp_raft_group *)(void *)&fake_group;

@@ -125,10 +125,24 @@ static void on_formed(void *arg, const uint32_t *members, unsigned count, bool f
     memcpy(node->members, members, count * sizeof members[0]);
 }
 
+static void on_lost(void *arg)
+{
+    (void)arg;
+}
+
+static void on_join(void *arg, uint64_t guest, const struct sp_slice *body)
+{
+    (void)arg;
+    (void)guest;
+    (void)body;
+}
+
 static const struct sp_transport_handler handler = {
     .message = on_message,
     .link = on_link,
     .formed = on_formed,
+    .lost = on_lost,
+    .join = on_join,
 };
 
 static struct sp_transport_options make_options(uint32_t node_id)

@@ -1,0 +1,180 @@
+#include "cluster/admit.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "cluster/greeting.h"
+#include "spate/error.h"
+
+/* Strangers that are being let in at once; others are told to come again. */
+#define ENTRIES_MAX 8
+
+struct entry {
+    struct sp_proposal proposal;
+    struct sp_admit *admit;
+    uint64_t guest;
+};
+
+struct sp_admit {
+    struct sp_controller *controller;
+    struct sp_store *store;
+    struct sp_transport *transport;
+    struct entry entries[ENTRIES_MAX];
+};
+
+static void send_answer(struct sp_admit *admit, uint64_t guest, const struct sp_join_answer *answer)
+{
+    struct sp_buf body;
+
+    sp_buf_init(&body, 64 * 1024);
+    int rv = sp_join_answer_encode(answer, &body);
+    struct sp_blob *blob = rv == 0 ? sp_blob_copy(body.bytes, body.size) : NULL;
+    sp_buf_deinit(&body);
+    if (blob == NULL) {
+        return; /* it asks again */
+    }
+    struct sp_slice piece = sp_slice_of(blob, 0, blob->size);
+    sp_transport_answer_guest(admit->transport, guest, &piece);
+    sp_slice_unref(&piece);
+    sp_blob_unref(blob);
+}
+
+static void refuse(struct sp_admit *admit, uint64_t guest, int status, const char *text)
+{
+    struct sp_join_answer answer = { .status = status };
+
+    (void)snprintf(answer.text, sizeof answer.text, "%s", text);
+    send_answer(admit, guest, &answer);
+}
+
+static void welcome(struct sp_admit *admit, uint64_t guest, uint32_t node_id)
+{
+    const struct sp_state *state = sp_controller_state(admit->controller);
+    const struct sp_state_node *node = NULL;
+    struct sp_map_cursor cursor = { 0 };
+    struct sp_join_answer answer = { .voter_id = sp_state_member(state, node_id).voter_id };
+
+    memcpy(answer.cluster_id, sp_store_identity(admit->store)->cluster_id, SP_CLUSTER_ID_SIZE);
+    while ((node = sp_state_node_next(state, &cursor)) != NULL) {
+        if (node->node_id == node_id || answer.node_count == SP_NODES_MAX) {
+            continue;
+        }
+        answer.nodes[answer.node_count].node_id = node->node_id;
+        memcpy(answer.nodes[answer.node_count].peer_address,
+               node->peer_address,
+               sizeof node->peer_address);
+        answer.node_count += 1;
+    }
+    send_answer(admit, guest, &answer);
+}
+
+static void on_proposed(struct sp_proposal *proposal, int status, const char *text)
+{
+    struct entry *entry = SP_CONTAINER_OF(proposal, struct entry, proposal);
+
+    if (status == 0) {
+        welcome(entry->admit, entry->guest, proposal->membership.node.node_id);
+    } else {
+        refuse(entry->admit, entry->guest, status, text);
+    }
+}
+
+/* 0, or why the stranger may not come in with what it has on its disk. */
+static int check(const struct sp_admit *admit, const struct sp_join_request *request, char *text)
+{
+    const struct sp_state *state = sp_controller_state(admit->controller);
+    const struct sp_identity *identity = sp_store_identity(admit->store);
+    uint32_t node_id = request->node.node_id;
+    const struct sp_state_node *known = sp_state_node(state, node_id);
+
+    if (request->formed &&
+        memcmp(request->cluster_id, identity->cluster_id, SP_CLUSTER_ID_SIZE) != 0) {
+        (void)snprintf(text,
+                       SP_REFUSAL_SIZE,
+                       "node %u belongs to another cluster: give it an empty data directory",
+                       node_id);
+        return SPATE_ERR_WRONG_CLUSTER;
+    }
+    if (request->voter_id != 0 && known != NULL &&
+        request->voter_id != sp_state_member(state, node_id).voter_id &&
+        request->node.incarnation == known->incarnation) {
+        known = NULL;
+    }
+    if (request->voter_id != 0 && known == NULL) {
+        (void)snprintf(text,
+                       SP_REFUSAL_SIZE,
+                       "node %u was removed from the cluster: give it an empty data directory",
+                       node_id);
+        return SPATE_ERR_INVALID;
+    }
+    if (known != NULL && known->incarnation != request->node.incarnation &&
+        sp_transport_incarnation(admit->transport, node_id) == known->incarnation) {
+        (void)snprintf(
+            text, SP_REFUSAL_SIZE, "another process with node id %u is connected", node_id);
+        return SPATE_ERR_INVALID;
+    }
+    return 0;
+}
+
+void sp_admit_request(struct sp_admit *admit, uint64_t guest, const struct sp_slice *body)
+{
+    struct sp_join_request request;
+    struct entry *entry = NULL;
+    char text[SP_REFUSAL_SIZE] = "";
+
+    if (sp_join_request_decode(body->bytes, body->size, &request) != 0) {
+        refuse(admit, guest, SPATE_ERR_MALFORMED, "the request to join is malformed");
+        return;
+    }
+    if (!sp_controller_is_current(admit->controller)) {
+        refuse(admit,
+               guest,
+               SPATE_ERR_NOT_READY,
+               "the controller has no leader at the moment, or this node has not caught up");
+        return;
+    }
+    int rv = check(admit, &request, text);
+    if (rv != 0) {
+        refuse(admit, guest, rv, text);
+        return;
+    }
+    for (unsigned i = 0; i < ENTRIES_MAX && entry == NULL; i++) {
+        entry = admit->entries[i].proposal.state == SP_PROPOSAL_IDLE ? &admit->entries[i] : NULL;
+    }
+    if (entry == NULL) {
+        refuse(admit, guest, SPATE_ERR_BUSY, "others are being let in");
+        return;
+    }
+    entry->admit = admit;
+    entry->guest = guest;
+    entry->proposal = (struct sp_proposal){ .kind = SP_PROPOSAL_MEMBERSHIP, .cb = on_proposed };
+    entry->proposal.membership.kind = SP_MEMBERSHIP_JOIN_NODE;
+    entry->proposal.membership.node = request.node;
+    sp_controller_propose(admit->controller, &entry->proposal);
+}
+
+int sp_admit_new(struct sp_controller *controller,
+                 struct sp_store *store,
+                 struct sp_transport *transport,
+                 struct sp_admit **out_admit)
+{
+    struct sp_admit *admit = sp_mem_calloc(1, sizeof *admit);
+
+    if (admit == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    admit->controller = controller;
+    admit->store = store;
+    admit->transport = transport;
+    *out_admit = admit;
+    return 0;
+}
+
+void sp_admit_free(struct sp_admit *admit)
+{
+    for (unsigned i = 0; admit != NULL && i < ENTRIES_MAX; i++) {
+        sp_controller_cancel(admit->controller, &admit->entries[i].proposal);
+    }
+    sp_mem_free(admit);
+}

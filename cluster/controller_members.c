@@ -1,0 +1,118 @@
+/* Who is a member of group 0: every node of the cluster, some of them as voters. The leader sees to
+ * it, and tells the state when a node that was to be removed is out. */
+#include "cluster/controller_parts.h"
+
+#include "base/trace.h"
+#include "cluster/raft_members.h"
+#include "spate/error.h"
+
+#define LOOK_MS 200
+
+static bool is_up(const struct sp_controller *controller, uint32_t node_id)
+{
+    return node_id == controller->options.self.node_id ||
+           sp_transport_link(controller->options.transport, node_id) == SP_LINK_UP;
+}
+
+/* A founder that has not registered yet is not known to the state, and stays. */
+static unsigned add_unregistered(const struct sp_controller *controller,
+                                 struct sp_raft_member_wish *wishes,
+                                 unsigned count)
+{
+    struct sp_replica_place places[SP_CONTROLLER_MEMBERS_MAX];
+    unsigned member_count =
+        sp_raft_group_members(controller->group, places, SP_CONTROLLER_MEMBERS_MAX);
+
+    for (unsigned i = 0; i < member_count && count < SP_CONTROLLER_MEMBERS_MAX; i++) {
+        if (places[i].replica_id <= SP_NODE_ID_MAX &&
+            sp_state_node(controller->state, (uint32_t)places[i].replica_id) == NULL) {
+            wishes[count++] = (struct sp_raft_member_wish){ .place = places[i], .may_vote = true };
+        }
+    }
+    return count;
+}
+
+/* One, three or five voters, by how many nodes there are for it. */
+static unsigned voters_for(unsigned nodes)
+{
+    return nodes >= 5 ? 5 : nodes >= 3 ? 3 : 1;
+}
+
+static void gather(const struct sp_controller *controller,
+                   struct sp_raft_member_wish *wishes,
+                   struct sp_raft_members *out)
+{
+    struct sp_map_cursor cursor = { 0 };
+    const struct sp_state_node *node = NULL;
+    unsigned eligible = 0;
+    unsigned count = 0;
+
+    while ((node = sp_state_node_next(controller->state, &cursor)) != NULL &&
+           count < SP_CONTROLLER_MEMBERS_MAX) {
+        struct sp_state_member member = sp_state_member(controller->state, node->node_id);
+        if (member.removing) {
+            continue;
+        }
+        wishes[count].place =
+            (struct sp_replica_place){ .replica_id = member.voter_id, .node_id = node->node_id };
+        wishes[count].may_vote = !member.draining && is_up(controller, node->node_id);
+        eligible += wishes[count].may_vote ? 1 : 0;
+        count += 1;
+    }
+    count = add_unregistered(controller, wishes, count);
+    *out = (struct sp_raft_members){ .wishes = wishes,
+                                     .count = count,
+                                     .voters = voters_for(eligible) };
+}
+
+static void on_gone(struct sp_proposal *proposal, int status, const char *text)
+{
+    (void)text;
+    SP_TRACE_INFO("controller",
+                  "node is out of the cluster",
+                  "node=%u status=%s",
+                  proposal->membership.node_id,
+                  spate_error_name(status));
+}
+
+/* A node that is to be removed and is no member any more is forgotten. */
+static bool forget_removed(struct sp_controller *controller)
+{
+    struct sp_map_cursor cursor = { 0 };
+    const struct sp_state_node *node = NULL;
+    struct sp_proposal *proposal = &controller->removal;
+
+    while ((node = sp_state_node_next(controller->state, &cursor)) != NULL) {
+        struct sp_state_member member = sp_state_member(controller->state, node->node_id);
+        if (!member.removing) {
+            continue;
+        }
+        if (proposal->state == SP_PROPOSAL_IDLE &&
+            sp_raft_group_member(controller->group, member.voter_id) == SP_MEMBER_NONE) {
+            *proposal = (struct sp_proposal){ .kind = SP_PROPOSAL_MEMBERSHIP, .cb = on_gone };
+            proposal->membership.kind = SP_MEMBERSHIP_NODE_GONE;
+            proposal->membership.node_id = node->node_id;
+            sp_controller_propose(controller, proposal);
+        }
+        return true;
+    }
+    return false;
+}
+
+void sp_controller_keep_members(struct sp_controller *controller)
+{
+    struct sp_raft_member_wish wishes[SP_CONTROLLER_MEMBERS_MAX];
+    struct sp_raft_members members;
+    uint64_t now_ms = sp_loop_now_ms(controller->options.loop);
+    bool settled = true;
+
+    if (controller->group == NULL || controller->ready_since_ms == 0 ||
+        now_ms < controller->members_due_ms) {
+        return;
+    }
+    controller->members_due_ms = now_ms + LOOK_MS;
+    gather(controller, wishes, &members);
+    if (sp_raft_group_keep_members(controller->group, &members, &settled) == 0 && settled) {
+        (void)forget_removed(controller); /* looked at again */
+    }
+}

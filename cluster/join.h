@@ -1,0 +1,69 @@
+/* How a node gets into a cluster that exists: with an empty directory, as a new node or because its
+ * disk was replaced (D10). No format step.
+ *
+ *   node                                       any member
+ *   JOIN {itself, its voter id} -------------> the controller's leader gives it a place: JOIN_NODE
+ *                               <------------- JOINED {cluster id, voter id, all nodes}
+ *   creates its empty replica of group 0, durable
+ *   persists its identity: FORMED
+ *   links to all nodes, is sent the controller's log
+ *
+ * A crash anywhere only delays: JOIN can be repeated and gets the same answer for the same
+ * incarnation. The replica is made before the identity, so a FORMED node without one is a founder.
+ * A member that is started with addresses to join asks as well: it learns of the others' addresses.
+ * All calls on the loop thread. */
+#ifndef SP_CLUSTER_JOIN_H
+#define SP_CLUSTER_JOIN_H
+
+#include "cluster/controller.h"
+#include "cluster/transport.h"
+
+/* Body of JOIN: [node, cluster_id or empty, voter_id or 0]. */
+struct sp_join_request {
+    struct sp_state_node node;
+    bool formed;
+    uint8_t cluster_id[SP_CLUSTER_ID_SIZE];
+    uint64_t voter_id; /* of its replica of group 0; 0: it has none */
+};
+
+/* Body of JOINED: [status, text, cluster_id, voter_id, [node_id, peer_address, ...]]. */
+struct sp_join_answer {
+    int status;
+    char text[256];
+    uint8_t cluster_id[SP_CLUSTER_ID_SIZE];
+    uint64_t voter_id;
+    unsigned node_count;
+    struct {
+        uint32_t node_id;
+        char peer_address[SP_ADDRESS_SIZE_MAX];
+    } nodes[SP_NODES_MAX];
+};
+
+int sp_join_request_encode(const struct sp_join_request *request, struct sp_buf *out);
+int sp_join_request_decode(const uint8_t *bytes, size_t size, struct sp_join_request *out);
+int sp_join_answer_encode(const struct sp_join_answer *answer, struct sp_buf *out);
+int sp_join_answer_decode(const uint8_t *bytes, size_t size, struct sp_join_answer *out);
+
+struct sp_join;
+
+struct sp_join_options {
+    struct sp_loop *loop;
+    struct sp_store *store;
+    struct sp_transport *transport;
+    const struct sp_transport_options *addresses; /* its join list, then its seeds */
+    struct sp_state_node self;
+};
+
+/* SPATE_ERR_NOMEM. */
+int sp_join_new(const struct sp_join_options *options, struct sp_join **out_join);
+
+/* Begins to ask, until it is answered. More than once is fine. */
+void sp_join_start(struct sp_join *join);
+
+/* Stops asking and calls `closed`, in a later turn. */
+void sp_join_close(struct sp_join *join, void (*closed)(void *arg), void *arg);
+
+/* The id of this node's replica of group 0, or 0: the registry has none. */
+uint64_t sp_join_voter_id(const struct sp_store *store);
+
+#endif /* SP_CLUSTER_JOIN_H */

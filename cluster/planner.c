@@ -1,0 +1,360 @@
+#include "cluster/planner.h"
+
+#include <string.h>
+
+#include "cluster/state_nodes.h"
+#include "spate/error.h"
+
+struct candidate {
+    const struct sp_state_node *node;
+    uint32_t replica_count; /* as it will be when all that is planned is done */
+    uint32_t leader_count;  /* first replicas, likewise */
+    bool eligible;
+};
+
+struct board {
+    struct candidate candidates[SP_NODES_MAX];
+    unsigned count;
+};
+
+static struct candidate *find(struct board *board, uint32_t node_id)
+{
+    for (unsigned i = 0; i < board->count; i++) {
+        if (board->candidates[i].node->node_id == node_id) {
+            return &board->candidates[i];
+        }
+    }
+    return NULL;
+}
+
+/* Where the replicas of a partition are, or will be when its move is done. */
+static unsigned places_of(const struct sp_state *state,
+                          const struct sp_state_partition *partition,
+                          const struct sp_replica_place **out_places)
+{
+    const struct sp_state_move *move = sp_state_move(state, partition->group_id);
+
+    *out_places = move != NULL ? move->target : partition->replicas;
+    return move != NULL ? move->target_count : partition->replica_count;
+}
+
+static void
+count_topic(struct board *board, const struct sp_state *state, const struct sp_state_topic *topic)
+{
+    for (uint32_t i = 0; i < topic->partition_count; i++) {
+        const struct sp_replica_place *places = NULL;
+        unsigned count = places_of(state, &topic->partitions[i], &places);
+        for (unsigned k = 0; k < count; k++) {
+            struct candidate *candidate = find(board, places[k].node_id);
+            if (candidate != NULL) {
+                candidate->replica_count += 1;
+                candidate->leader_count += k == 0 ? 1 : 0;
+            }
+        }
+    }
+}
+
+static void init_board(struct board *board, const struct sp_planner_view *view)
+{
+    struct sp_map_cursor cursor = { 0 };
+    const struct sp_state_node *node = NULL;
+    const struct sp_state_topic *topic = NULL;
+
+    board->count = 0;
+    while ((node = sp_state_node_next(view->state, &cursor)) != NULL) {
+        struct sp_state_member member = sp_state_member(view->state, node->node_id);
+        board->candidates[board->count++] = (struct candidate){
+            .node = node,
+            .eligible = !member.draining && view->health(view->arg, node->node_id) == SP_PLANNER_UP,
+        };
+    }
+    cursor = (struct sp_map_cursor){ 0 };
+    while ((topic = sp_state_topic_next(view->state, &cursor)) != NULL) {
+        count_topic(board, view->state, topic);
+    }
+}
+
+/* ---- choosing -------------------------------------------------------------------------------- */
+
+static bool has_node(const struct sp_planner_move *move, uint32_t node_id)
+{
+    for (unsigned i = 0; i < move->count; i++) {
+        if (move->wishes[i].node_id == node_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* How many replicas of the move, but for `except`, stand in the rack of the candidate. */
+static unsigned rack_mates(struct board *board,
+                           const struct sp_planner_move *move,
+                           unsigned except,
+                           const struct candidate *candidate)
+{
+    unsigned mates = 0;
+
+    for (unsigned i = 0; i < move->count && candidate->node->rack[0] != '\0'; i++) {
+        const struct candidate *other = find(board, move->wishes[i].node_id);
+        mates +=
+            i != except && other != NULL && strcmp(other->node->rack, candidate->node->rack) == 0
+                ? 1
+                : 0;
+    }
+    return mates;
+}
+
+/* The best node for a replica in the place of the `except`-th one (move->count: a further one). */
+static struct candidate *
+choose(struct board *board, const struct sp_planner_move *move, unsigned except)
+{
+    struct candidate *best = NULL;
+    unsigned best_mates = 0;
+
+    for (unsigned i = 0; i < board->count; i++) {
+        struct candidate *candidate = &board->candidates[i];
+        unsigned mates = rack_mates(board, move, except, candidate);
+        if (!candidate->eligible || has_node(move, candidate->node->node_id) ||
+            candidate->replica_count >= SP_GROUPS_PER_NODE_MAX) {
+            continue;
+        }
+        if (best == NULL || mates < best_mates ||
+            (mates == best_mates && (candidate->replica_count < best->replica_count ||
+                                     (candidate->replica_count == best->replica_count &&
+                                      candidate->node->node_id < best->node->node_id)))) {
+            best = candidate;
+            best_mates = mates;
+        }
+    }
+    return best;
+}
+
+static void begin_move(const struct sp_planner_view *view,
+                       const struct sp_state_topic *topic,
+                       uint32_t partition,
+                       struct sp_planner_move *out)
+{
+    const struct sp_replica_place *places = NULL;
+    unsigned count = places_of(view->state, &topic->partitions[partition], &places);
+
+    *out = (struct sp_planner_move){ .topic_id = topic->topic_id,
+                                     .partition = partition,
+                                     .count = count };
+    for (unsigned i = 0; i < count; i++) {
+        out->wishes[i].node_id = places[i].node_id;
+    }
+}
+
+/* ---- repairs --------------------------------------------------------------------------------- */
+
+/* True if the replica has to be replaced on another node. */
+static bool must_leave(const struct sp_planner_view *view, uint32_t node_id)
+{
+    return sp_state_member(view->state, node_id).draining ||
+           view->health(view->arg, node_id) == SP_PLANNER_GONE;
+}
+
+static bool plan_repair(const struct sp_planner_view *view,
+                        struct board *board,
+                        const struct sp_state_topic *topic,
+                        uint32_t partition,
+                        struct sp_planner_move *move)
+{
+    const struct sp_replica_place *places = NULL;
+    unsigned count = places_of(view->state, &topic->partitions[partition], &places);
+    bool changed = false;
+
+    begin_move(view, topic, partition, move);
+    for (unsigned i = 0; i < count; i++) {
+        uint32_t node_id = places[i].node_id;
+        if (!must_leave(view, node_id)) {
+            /* a lost one is made anew where it was: the state sees that by itself */
+            changed = changed || (count > 1 && sp_state_is_lost(view->state, &places[i]) &&
+                                  view->health(view->arg, node_id) == SP_PLANNER_UP);
+            continue;
+        }
+        struct candidate *to = choose(board, move, i);
+        struct candidate *from = find(board, node_id);
+        if (to == NULL) {
+            continue; /* nobody can take it */
+        }
+        move->wishes[i].node_id = to->node->node_id;
+        to->replica_count += 1;
+        if (from != NULL) {
+            from->replica_count -= 1;
+        }
+        changed = true;
+    }
+    return changed;
+}
+
+unsigned sp_planner_repairs(const struct sp_planner_view *view,
+                            struct sp_planner_move *out_moves,
+                            unsigned count_max)
+{
+    struct sp_map_cursor cursor = { 0 };
+    const struct sp_state_topic *topic = NULL;
+    struct board board;
+    unsigned count = 0;
+
+    init_board(&board, view);
+    while ((topic = sp_state_topic_next(view->state, &cursor)) != NULL) {
+        for (uint32_t i = 0; i < topic->partition_count && count < count_max; i++) {
+            count += plan_repair(view, &board, topic, i, &out_moves[count]) ? 1 : 0;
+        }
+    }
+    return count;
+}
+
+/* ---- balance --------------------------------------------------------------------------------- */
+
+static struct candidate *most_loaded(struct board *board)
+{
+    struct candidate *most = NULL;
+
+    for (unsigned i = 0; i < board->count; i++) {
+        struct candidate *candidate = &board->candidates[i];
+        if (candidate->eligible &&
+            (most == NULL || candidate->replica_count > most->replica_count)) {
+            most = candidate;
+        }
+    }
+    return most;
+}
+
+/* Whether another node may be given the place of `from` in this partition: at least two replicas
+ * less, and no rack gets more of it than before. */
+static bool plan_shift(const struct sp_planner_view *view,
+                       struct board *board,
+                       struct candidate *from,
+                       const struct sp_state_topic *topic,
+                       uint32_t partition,
+                       struct sp_planner_move *move)
+{
+    if (sp_state_move(view->state, topic->partitions[partition].group_id) != NULL) {
+        return false;
+    }
+    begin_move(view, topic, partition, move);
+    for (unsigned i = 0; i < move->count; i++) {
+        if (move->wishes[i].node_id != from->node->node_id) {
+            continue;
+        }
+        struct candidate *to = choose(board, move, i);
+        if (to == NULL || to->replica_count + 2 > from->replica_count ||
+            rack_mates(board, move, i, to) > rack_mates(board, move, i, from)) {
+            return false;
+        }
+        move->wishes[i].node_id = to->node->node_id;
+        to->replica_count += 1;
+        from->replica_count -= 1;
+        return true;
+    }
+    return false;
+}
+
+static bool is_planned(const struct sp_planner_move *moves,
+                       unsigned count,
+                       const struct sp_state_topic *topic,
+                       uint32_t partition)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (moves[i].topic_id == topic->topic_id && moves[i].partition == partition) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One replica less on `from`; false: none can go. */
+static bool relieve(const struct sp_planner_view *view,
+                    struct board *board,
+                    struct candidate *from,
+                    struct sp_planner_move *moves,
+                    unsigned count)
+{
+    struct sp_map_cursor cursor = { 0 };
+    const struct sp_state_topic *topic = NULL;
+
+    while ((topic = sp_state_topic_next(view->state, &cursor)) != NULL) {
+        for (uint32_t i = 0; i < topic->partition_count; i++) {
+            if (!is_planned(moves, count, topic, i) &&
+                plan_shift(view, board, from, topic, i, &moves[count])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+unsigned sp_planner_balance(const struct sp_planner_view *view,
+                            struct sp_planner_move *out_moves,
+                            unsigned count_max)
+{
+    struct board board;
+    unsigned count = 0;
+
+    init_board(&board, view);
+    while (count < count_max) {
+        struct candidate *from = most_loaded(&board);
+        if (from == NULL) {
+            return count;
+        }
+        if (relieve(view, &board, from, out_moves, count)) {
+            count += 1;
+        } else {
+            from->eligible = false; /* nothing of it can go; the others may still shed some */
+        }
+    }
+    return count;
+}
+
+/* ---- resizing -------------------------------------------------------------------------------- */
+
+/* Drops the replica that the others miss least: on the fullest node, but never the first one. */
+static void drop_one(struct board *board, struct sp_planner_move *move)
+{
+    unsigned dropped = move->count - 1;
+    uint32_t most = 0;
+
+    for (unsigned i = 1; i < move->count; i++) {
+        const struct candidate *candidate = find(board, move->wishes[i].node_id);
+        uint32_t load =
+            candidate == NULL || !candidate->eligible ? UINT32_MAX : candidate->replica_count;
+        if (load >= most) {
+            most = load;
+            dropped = i;
+        }
+    }
+    for (unsigned i = dropped; i + 1 < move->count; i++) {
+        move->wishes[i] = move->wishes[i + 1];
+    }
+    move->count -= 1;
+}
+
+int sp_planner_resize(const struct sp_planner_view *view,
+                      const struct sp_state_topic *topic,
+                      uint32_t partition,
+                      unsigned replicas,
+                      struct sp_planner_move *out_move)
+{
+    struct board board;
+
+    init_board(&board, view);
+    begin_move(view, topic, partition, out_move);
+    if (out_move->count == replicas) {
+        return SPATE_ERR_EXISTS;
+    }
+    while (out_move->count > replicas) {
+        drop_one(&board, out_move);
+    }
+    while (out_move->count < replicas) {
+        struct candidate *to = choose(&board, out_move, out_move->count);
+        if (to == NULL) {
+            return SPATE_ERR_INVALID;
+        }
+        out_move->wishes[out_move->count++] =
+            (struct sp_state_wish){ .node_id = to->node->node_id };
+        to->replica_count += 1;
+    }
+    return 0;
+}

@@ -1,0 +1,57 @@
+/* Which replicas have to move, and where to: pure functions of the controller's state and of what is
+ * known of the nodes.
+ *
+ *   node     UP      may be given replicas
+ *            DOWN    keeps what it has
+ *            GONE    down for longer than node.replace_after: its replicas are rebuilt elsewhere
+ *   and a node that is draining keeps nothing, if others can take it
+ *
+ * A replacement goes to a rack that the partition does not use yet, if there is one, and there to
+ * the node with the fewest replicas. Ties go to the lower node id, so a plan is the same wherever
+ * it is made. */
+#ifndef SP_CLUSTER_PLANNER_H
+#define SP_CLUSTER_PLANNER_H
+
+#include "cluster/state_moves.h"
+
+enum sp_planner_health {
+    SP_PLANNER_UP,
+    SP_PLANNER_DOWN,
+    SP_PLANNER_GONE,
+};
+
+struct sp_planner_view {
+    const struct sp_state *state;
+    enum sp_planner_health (*health)(void *arg, uint32_t node_id);
+    void *arg;
+};
+
+/* One move to be made. */
+struct sp_planner_move {
+    uint64_t topic_id;
+    uint32_t partition;
+    unsigned count;
+    struct sp_state_wish wishes[SP_REPLICAS_MAX];
+};
+
+/* Moves away from nodes that are gone or draining, and in place of replicas whose disk was
+ * replaced: at most `count_max` into out_moves; returns how many. */
+unsigned sp_planner_repairs(const struct sp_planner_view *view,
+                            struct sp_planner_move *out_moves,
+                            unsigned count_max);
+
+/* Moves after which every node has as many replicas as any other, plus or minus one, as far as
+ * racks allow; no more than needed. As above. */
+unsigned sp_planner_balance(const struct sp_planner_view *view,
+                            struct sp_planner_move *out_moves,
+                            unsigned count_max);
+
+/* The move that gives a partition so many replicas. SPATE_ERR_EXISTS: it has; SPATE_ERR_INVALID:
+ * there are not enough nodes. */
+int sp_planner_resize(const struct sp_planner_view *view,
+                      const struct sp_state_topic *topic,
+                      uint32_t partition,
+                      unsigned replicas,
+                      struct sp_planner_move *out_move);
+
+#endif /* SP_CLUSTER_PLANNER_H */

@@ -1,0 +1,125 @@
+#include "cluster/raft_members.h"
+
+#include "cluster/raft_group_internal.h"
+#include "cluster/raft_guard_support.h"
+#include "spate/error.h"
+
+static const struct raft_configuration *members_of(const struct sp_raft_group *group)
+{
+    return &group->guard.raft.configuration;
+}
+
+static const struct sp_raft_member_wish *find_wish(const struct sp_raft_members *members,
+                                                   uint64_t replica_id)
+{
+    for (unsigned i = 0; i < members->count; i++) {
+        if (members->wishes[i].place.replica_id == replica_id) {
+            return &members->wishes[i];
+        }
+    }
+    return NULL;
+}
+
+/* Removes whoever is not wanted; false: there is nobody. */
+static bool remove_one(struct sp_raft_group *group, const struct sp_raft_members *members)
+{
+    const struct raft_configuration *now = members_of(group);
+
+    for (unsigned i = 0; i < now->n; i++) {
+        uint64_t id = now->servers[i].id;
+        if (find_wish(members, id) != NULL) {
+            continue;
+        }
+        if (id == group->replica_id) {
+            (void)sp_raft_group_transfer(group); /* tried again until somebody else leads */
+        } else {
+            struct sp_raft_change change = { .replica_id = id, .role = -1 };
+            (void)sp_raft_make_change(group, &change); /* likewise */
+        }
+        return true;
+    }
+    return false;
+}
+
+/* Makes a standby a voter if there are too few; false: there are enough, or nobody may. */
+static bool promote_one(struct sp_raft_group *group, const struct sp_raft_members *members)
+{
+    const struct raft_configuration *now = members_of(group);
+    unsigned voters = 0;
+
+    for (unsigned i = 0; i < now->n; i++) {
+        const struct sp_raft_member_wish *wish = find_wish(members, now->servers[i].id);
+        voters += now->servers[i].role == RAFT_VOTER && wish != NULL && wish->may_vote ? 1 : 0;
+    }
+    if (voters >= members->voters) {
+        return false;
+    }
+    bool waiting = false;
+    for (unsigned i = 0; i < now->n; i++) {
+        const struct sp_raft_member_wish *wish = find_wish(members, now->servers[i].id);
+        if (now->servers[i].role != RAFT_STANDBY || wish == NULL || !wish->may_vote) {
+            continue;
+        }
+        if (sp_raft_is_filled(group, wish->place.replica_id)) {
+            struct sp_raft_change change = { .replica_id = wish->place.replica_id,
+                                             .node_id = wish->place.node_id,
+                                             .role = RAFT_VOTER };
+            (void)sp_raft_make_change(group, &change); /* or at a later look */
+            group->move_looked_ms = 0;
+            return true;
+        }
+        waiting = true;
+    }
+    if (waiting) {
+        sp_raft_take_look(group);
+    }
+    return waiting;
+}
+
+static bool add_one(struct sp_raft_group *group, const struct sp_raft_members *members)
+{
+    for (unsigned i = 0; i < members->count; i++) {
+        const struct sp_replica_place *place = &members->wishes[i].place;
+        if (sp_raft_support_role(members_of(group), place->replica_id) == -1 &&
+            sp_transport_link(group->context->transport, place->node_id) == SP_LINK_UP) {
+            struct sp_raft_change change = { .replica_id = place->replica_id,
+                                             .node_id = place->node_id,
+                                             .role = RAFT_STANDBY };
+            (void)sp_raft_make_change(group, &change); /* or at a later look */
+            return true;
+        }
+    }
+    return false;
+}
+
+int sp_raft_group_keep_members(struct sp_raft_group *group,
+                               const struct sp_raft_members *members,
+                               bool *out_settled)
+{
+    struct sp_raft_group_status status;
+
+    sp_raft_group_status(group, &status);
+    if (status.role != SP_ROLE_LEADER || !status.ready) {
+        return SPATE_ERR_NOT_LEADER;
+    }
+    *out_settled = group->guard.raft.configuration_uncommitted_index == 0 &&
+                   !remove_one(group, members) && !add_one(group, members) &&
+                   !promote_one(group, members);
+    return 0;
+}
+
+unsigned sp_raft_group_members(const struct sp_raft_group *group,
+                               struct sp_replica_place *out_places,
+                               unsigned count_max)
+{
+    const struct raft_configuration *now = members_of(group);
+    unsigned count = 0;
+
+    for (; count < now->n && count < count_max; count++) {
+        out_places[count] = (struct sp_replica_place){
+            .replica_id = now->servers[count].id,
+            .node_id = sp_raft_node_of(group, now->servers[count].id),
+        };
+    }
+    return count;
+}
