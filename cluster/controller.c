@@ -276,6 +276,7 @@ static void advance(struct sp_deferred *deferred)
         register_self(controller);
         create_internal_topic(controller);
         sp_controller_keep_members(controller);
+        sp_controller_plan(controller);
     }
     if (!controller->stopped) {
         sp_controller_run_proposals(controller);

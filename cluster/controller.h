@@ -15,6 +15,7 @@
 #include "cluster/group_table.h"
 #include "cluster/machine.h"
 #include "cluster/membership_command.h"
+#include "cluster/planner.h"
 
 #define SP_CONTROLLER_GROUP_ID 0
 
@@ -26,6 +27,7 @@ struct sp_controller_options {
     struct sp_group_table *table;
     struct sp_transport *transport;
     struct sp_state_node self; /* what this node registers itself as, and again when it differs */
+    uint64_t node_replace_ms;  /* a node down for so long is replaced; 0: never */
     uint32_t coordinators;     /* partitions of the topic that consumer groups live in, which the
                                 * leader creates when it is missing; 0: none is created */
 };
@@ -74,6 +76,9 @@ bool sp_controller_is_confirmed(const struct sp_controller *controller);
 /* True if, besides, this node follows a controller now: what its state does not know does not
  * exist. A node that is cut off may have missed it. */
 bool sp_controller_is_current(const struct sp_controller *controller);
+
+/* What this node knows of another one's health, as leader of group 0; `arg` is the controller. */
+enum sp_planner_health sp_controller_health(void *arg, uint32_t node_id);
 
 /* ---- asking for changes ---------------------------------------------------------------------- */
 

@@ -4,6 +4,7 @@
  *   controller_propose.c   proposals made on this node, until they are answered
  *   controller_hints.c     addresses of other nodes, before anything is known to be committed
  *   controller_members.c   who is a member of group 0
+ *   controller_plan.c      which partitions have to move by themselves
  *   controller_lead.c      what this node does for them, and for calls of others, while it leads
  *
  * Callbacks record a fact and ask for one advance at the end of the turn; it makes the
@@ -13,11 +14,17 @@
 
 #include "cluster/controller.h"
 #include "cluster/node_call.h"
+#include "cluster/planner.h"
+#include "cluster/proposal_command.h"
 
 /* Proposals of this node, and as many jobs while it leads; each holds a command of at most 300 KiB
  * in the log. More answer SPATE_ERR_BUSY. */
 #define SP_CONTROLLER_PROPOSALS_MAX 256
 #define SP_CONTROLLER_JOBS_MAX 256
+
+/* Moves that the leader begins at once by itself, and how many of all kinds may be under way. */
+#define SP_CONTROLLER_PLANS_MAX 16
+#define SP_CONTROLLER_MOVES_MAX 128
 
 #define SP_CONTROLLER_TICK_MS 50         /* pause before another try, and period of looking again */
 #define SP_CONTROLLER_LEADER_TICK_MS 100 /* a leader looks after members and nodes so often */
@@ -70,7 +77,10 @@ struct sp_controller {
     uint64_t call_id_next;
     struct sp_proposal registration; /* of this node */
     uint64_t registration_due_ms;
-    struct sp_proposal removal;        /* of the leader: a node is out */
+    struct sp_proposal plans[SP_CONTROLLER_PLANS_MAX]; /* of the leader: moves that it begins */
+    uint64_t plan_due_ms;
+    uint64_t down_since_ms[SP_NODE_ID_MAX + 1]; /* of the leader, by node id; 0: it is up */
+    struct sp_proposal removal;                 /* of the leader: a node is out */
     uint64_t members_due_ms;           /* of the leader: when it looks at group 0's members again */
     struct sp_proposal internal_topic; /* of the leader: the one that consumer groups live in */
     uint64_t internal_due_ms;
@@ -99,6 +109,11 @@ void sp_controller_forget_hints(struct sp_controller *controller);
 
 /* As leader: brings group 0's membership a step nearer to what the state wants. */
 void sp_controller_keep_members(struct sp_controller *controller);
+
+/* ---- controller_plan.c ----------------------------------------------------------------------- */
+
+/* As leader: begins the moves that are needed. */
+void sp_controller_plan(struct sp_controller *controller);
 
 /* ---- controller_propose.c -------------------------------------------------------------------- */
 

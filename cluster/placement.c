@@ -2,13 +2,16 @@
 
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/assert.h"
+#include "cluster/state_nodes.h"
 #include "spate/error.h"
 
 /* A node with its load, counted over all topics and what is placed so far. */
 struct load {
     uint32_t node_id;
+    const char *rack;
     uint64_t replica_count;
     uint64_t leader_count;
 };
@@ -37,7 +40,10 @@ static void board_init(struct board *board, const struct sp_state *state)
     board->count = 0;
     while ((node = sp_state_node_next(state, &cursor)) != NULL) {
         SP_ASSERT(board->count < SP_NODES_MAX);
-        board->loads[board->count++] = (struct load){ .node_id = node->node_id };
+        if (!sp_state_member(state, node->node_id).draining) {
+            board->loads[board->count++] =
+                (struct load){ .node_id = node->node_id, .rack = node->rack };
+        }
     }
     cursor = (struct sp_map_cursor){ 0 };
     while ((topic = sp_state_topic_next(state, &cursor)) != NULL) {
@@ -45,8 +51,10 @@ static void board_init(struct board *board, const struct sp_state *state)
             const struct sp_state_partition *partition = &topic->partitions[i];
             for (unsigned j = 0; j < partition->replica_count; j++) {
                 struct load *load = load_of(board, partition->replicas[j].node_id);
-                load->replica_count += 1;
-                load->leader_count += j == 0;
+                if (load != NULL) {
+                    load->replica_count += 1;
+                    load->leader_count += j == 0;
+                }
             }
         }
     }
@@ -89,6 +97,45 @@ static void swap_loads(struct load *left, struct load *right)
     *right = kept;
 }
 
+static bool has_racks(const struct board *board)
+{
+    for (unsigned i = 0; i < board->count; i++) {
+        if (board->loads[i].rack[0] != '\0') {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool uses_rack(const struct load *loads, uint32_t count, const char *rack)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (rack[0] != '\0' && strcmp(loads[i].rack, rack) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Brings as many racks as there are into the first `replicas` places of the sorted board. */
+static void spread_over_racks(struct board *board, uint32_t replicas)
+{
+    struct load *loads = board->loads;
+
+    for (uint32_t i = 1; i < replicas; i++) {
+        unsigned next = i;
+        while (next < board->count && uses_rack(loads, i, loads[next].rack)) {
+            next += 1;
+        }
+        if (next == board->count) {
+            return; /* every rack is used */
+        }
+        for (; next > i; next--) {
+            swap_loads(&loads[next], &loads[next - 1]);
+        }
+    }
+}
+
 /* The first `replicas` of the sorted board get the partition. The leader is the best of them, or of
  * those behind that have no more replicas than the last of them, which then takes its place. */
 static void place_partition(struct board *board, uint32_t replicas, uint32_t *out_nodes)
@@ -97,8 +144,14 @@ static void place_partition(struct board *board, uint32_t replicas, uint32_t *ou
     unsigned leader = 0;
 
     qsort(loads, board->count, sizeof *loads, compare_loads);
+    bool racks = has_racks(board);
+    spread_over_racks(board, replicas);
     uint64_t replica_count_max = loads[replicas - 1].replica_count;
-    for (unsigned i = 1; i < board->count && loads[i].replica_count <= replica_count_max; i++) {
+    unsigned end = racks ? replicas : board->count; /* with racks none is exchanged */
+    for (unsigned i = 1; i < end; i++) {
+        if (loads[i].replica_count > replica_count_max && !racks) {
+            break;
+        }
         if (leads_before(&loads[i], &loads[leader])) {
             leader = i;
         }
@@ -123,10 +176,10 @@ int sp_placement_choose(const struct sp_state *state,
     struct board board;
 
     SP_ASSERT(replicas > 0);
-    if (replicas > sp_state_node_count(state)) {
+    board_init(&board, state);
+    if (replicas > board.count) {
         return SPATE_ERR_INVALID;
     }
-    board_init(&board, state);
     for (uint32_t i = 0; i < partitions; i++) {
         place_partition(&board, replicas, out_nodes + (size_t)i * replicas);
     }

@@ -1,5 +1,6 @@
-/* Chooses nodes for the replicas of a new topic: balanced replicas and balanced first replicas
- * (preferred leaders). Pure and deterministic; rack-unaware for now. */
+/* Chooses nodes for the replicas of a new topic: in different racks as far as there are any,
+ * balanced replicas and balanced first replicas (preferred leaders), none on nodes that are
+ * draining. Pure and deterministic. */
 #ifndef SP_CLUSTER_PLACEMENT_H
 #define SP_CLUSTER_PLACEMENT_H
 

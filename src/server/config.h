@@ -19,7 +19,7 @@ struct sp_config {
     char advertise_client[SP_ADDRESS_SIZE_MAX]; /* "": as listen_client */
     char advertise_peer[SP_ADDRESS_SIZE_MAX];   /* "": as in the seed list, else as listen_peer */
     char rack[64];
-    char seeds[SP_NODES_MAX * (SP_ADDRESS_SIZE_MAX + 8)]; /* "1@host:port,2@host:port" */
+    char seeds[SP_NODES_MAX * (SP_ADDRESS_SIZE_MAX + 8)];         /* "1@host:port,2@host:port" */
     char join[SP_JOIN_ADDRESSES_MAX * (SP_ADDRESS_SIZE_MAX + 1)]; /* "host:port,host:port" */
     char trace_level[16];
     uint32_t election_timeout_ms;
@@ -29,6 +29,7 @@ struct sp_config {
     uint32_t group_retention_ms;
     uint32_t group_stalled_ms;
     uint32_t client_bytes_max;
+    uint32_t node_replace_ms;
 };
 
 /* A text for the operator; empty when there is nothing to say. */

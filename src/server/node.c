@@ -234,6 +234,7 @@ static int open_controller(struct sp_node *node)
                    node->transport_options->advertise);
     (void)snprintf(options.self.rack, sizeof options.self.rack, "%s", config->rack);
     options.coordinators = SP_COORDINATOR_COUNT;
+    options.node_replace_ms = config->node_replace_ms;
     rv = sp_controller_new(&options, &controller_handler, node, &node->controller);
     return rv != 0 ? rv : open_joining(node, &options.self);
 }
