@@ -77,6 +77,11 @@ bool sp_controller_is_confirmed(const struct sp_controller *controller);
  * exist. A node that is cut off may have missed it. */
 bool sp_controller_is_current(const struct sp_controller *controller);
 
+uint32_t sp_controller_self(const struct sp_controller *controller);
+
+/* True if the node is this one, or linked to it. */
+bool sp_controller_sees(const struct sp_controller *controller, uint32_t node_id);
+
 /* What this node knows of another one's health, as leader of group 0; `arg` is the controller. */
 enum sp_planner_health sp_controller_health(void *arg, uint32_t node_id);
 
@@ -128,6 +133,7 @@ struct sp_proposal {
     struct sp_membership_change membership;                /* MEMBERSHIP */
     uint32_t timeout_ms;                                   /* 0: 5000 */
     sp_proposal_cb cb;
+    void *arg;                  /* the caller's */
     uint64_t producer_id_first; /* result of PRODUCER_BLOCK; of PRODUCER_NAME: its id */
     int16_t producer_epoch;     /* result of PRODUCER_NAME */
     struct sp_list node;        /* the rest belongs to the controller */

@@ -10,14 +10,24 @@
 
 #define LOOK_MS 500
 
+uint32_t sp_controller_self(const struct sp_controller *controller)
+{
+    return controller->options.self.node_id;
+}
+
+bool sp_controller_sees(const struct sp_controller *controller, uint32_t node_id)
+{
+    return node_id == controller->options.self.node_id ||
+           sp_transport_link(controller->options.transport, node_id) == SP_LINK_UP;
+}
+
 enum sp_planner_health sp_controller_health(void *arg, uint32_t node_id)
 {
     const struct sp_controller *controller = arg;
     uint64_t limit_ms = controller->options.node_replace_ms;
     uint64_t since_ms = controller->down_since_ms[node_id];
 
-    if (node_id == controller->options.self.node_id ||
-        sp_transport_link(controller->options.transport, node_id) == SP_LINK_UP) {
+    if (sp_controller_sees(controller, node_id)) {
         return SP_PLANNER_UP;
     }
     bool gone = limit_ms > 0 && since_ms > 0 &&
@@ -88,24 +98,21 @@ propose_moves(struct sp_controller *controller, const struct sp_planner_move *mo
     }
 }
 
-/* The coordinators of consumer groups were made when there were fewer nodes than replicas. */
+/* The coordinators of consumer groups were made when there were fewer nodes than replicas. From one
+ * replica to three at once: two survive nothing more than one does. */
 static unsigned
 plan_internal(const struct sp_planner_view *view, struct sp_planner_move *moves, unsigned count_max)
 {
     const struct sp_state_topic *topic = sp_state_topic(view->state, SP_STATE_GROUPS_TOPIC);
     unsigned count = 0;
 
-    for (uint32_t i = 0; topic != NULL && i < topic->partition_count && count < count_max; i++) {
-        const struct sp_state_partition *partition = &topic->partitions[i];
-        if (partition->replica_count >= SP_PROPOSAL_REPLICAS_DEFAULT ||
-            sp_state_move(view->state, partition->group_id) != NULL) {
-            continue;
-        }
-        /* From one replica to three at once: two survive nothing more than one does. */
-        count +=
-            sp_planner_resize(view, topic, i, SP_PROPOSAL_REPLICAS_DEFAULT, &moves[count]) == 0;
+    if (topic == NULL || topic->partition_count > count_max ||
+        topic->partitions[topic->partition_count - 1].replica_count >=
+            SP_PROPOSAL_REPLICAS_DEFAULT) {
+        return 0;
     }
-    return count;
+    return sp_planner_resize(view, topic, SP_PROPOSAL_REPLICAS_DEFAULT, moves, &count) == 0 ? count
+                                                                                            : 0;
 }
 
 void sp_controller_plan(struct sp_controller *controller)

@@ -4,7 +4,11 @@
 #include "base/trace.h"
 #include "spate/error.h"
 
-#define LOOK_MS 50
+#define LOOK_MS 50          /* while there are moves */
+#define LOOK_AROUND_MS 1000 /* at leaders and damage */
+
+/* Leaderships that are handed over in one look: a thousand take seconds. */
+#define HAND_OVERS_MAX 512
 
 /* Ends that are on their way to the controller at once; the others wait for their turn. */
 #define REPORTS_MAX 32
@@ -18,7 +22,9 @@ struct sp_mover {
     struct sp_loop *loop;
     struct sp_controller *controller;
     struct sp_group_table *table;
+    const struct sp_reconcile *reconcile;
     struct sp_timer timer;
+    uint64_t look_due_ms; /* at leaders and damage */
     struct sp_deferred advance;
     struct report reports[REPORTS_MAX];
 };
@@ -39,30 +45,65 @@ static void on_reported(struct sp_proposal *proposal, int status, const char *te
     }
 }
 
-static void report(struct sp_mover *mover, const struct sp_state_move *move)
+/* A slot for news of this group, or NULL: it is being told, or others are. */
+static struct sp_membership_change *take_slot(struct sp_mover *mover, uint64_t group_id)
 {
     struct report *slot = NULL;
 
     for (unsigned i = 0; i < REPORTS_MAX; i++) {
         bool idle = mover->reports[i].proposal.state == SP_PROPOSAL_IDLE;
-        if (!idle && mover->reports[i].group_id == move->group_id) {
-            return;
+        if (!idle && mover->reports[i].group_id == group_id) {
+            return NULL;
         }
         slot = slot == NULL && idle ? &mover->reports[i] : slot;
     }
     if (slot == NULL) {
-        return;
+        return NULL;
     }
-    slot->group_id = move->group_id;
+    slot->group_id = group_id;
     slot->proposal = (struct sp_proposal){ .kind = SP_PROPOSAL_MEMBERSHIP, .cb = on_reported };
-    slot->proposal.membership = (struct sp_membership_change){ .kind = SP_MEMBERSHIP_MOVE_DONE,
-                                                               .topic_id = move->topic_id,
-                                                               .partition = move->partition,
-                                                               .count = move->target_count };
-    for (unsigned i = 0; i < move->target_count; i++) {
-        slot->proposal.membership.ids[i] = move->target[i].replica_id;
+    return &slot->proposal.membership;
+}
+
+static void tell(struct sp_mover *mover, struct sp_membership_change *change)
+{
+    sp_controller_propose(mover->controller,
+                          SP_CONTAINER_OF(change, struct sp_proposal, membership));
+}
+
+static void report_done(struct sp_mover *mover, const struct sp_state_move *move)
+{
+    struct sp_membership_change *change = take_slot(mover, move->group_id);
+
+    if (change == NULL) {
+        return; /* the next look finds it again */
     }
-    sp_controller_propose(mover->controller, &slot->proposal);
+    *change = (struct sp_membership_change){ .kind = SP_MEMBERSHIP_MOVE_DONE,
+                                             .topic_id = move->topic_id,
+                                             .partition = move->partition,
+                                             .count = move->target_count };
+    for (unsigned i = 0; i < move->target_count; i++) {
+        change->ids[i] = move->target[i].replica_id;
+    }
+    tell(mover, change);
+}
+
+static void report_damage(struct sp_mover *mover)
+{
+    struct sp_map_cursor cursor = { 0 };
+    struct sp_reconcile_damage damage;
+
+    while (sp_reconcile_next_damage(mover->reconcile, &cursor, &damage)) {
+        struct sp_membership_change *change = take_slot(mover, damage.group_id);
+        if (change != NULL) {
+            *change = (struct sp_membership_change){ .kind = SP_MEMBERSHIP_LOST_REPLICA,
+                                                     .topic_id = damage.topic_id,
+                                                     .partition = damage.partition,
+                                                     .count = 1,
+                                                     .ids = { damage.replica_id } };
+            tell(mover, change);
+        }
+    }
 }
 
 /* ---- moving ---------------------------------------------------------------------------------- */
@@ -88,7 +129,62 @@ static void step(struct sp_mover *mover, const struct sp_state_move *move)
 
     if (group != NULL && sp_raft_group_move(group, &target, &progress) == 0 &&
         progress.step == SP_RAFT_MOVE_DONE) {
-        report(mover, move);
+        report_done(mover, move);
+    }
+}
+
+/* ---- leaders --------------------------------------------------------------------------------- */
+
+/* A node that may be handed leaderships. */
+static bool may_lead(const struct sp_mover *mover, uint32_t node_id)
+{
+    return !sp_state_member(sp_controller_state(mover->controller), node_id).draining &&
+           sp_controller_sees(mover->controller, node_id);
+}
+
+/* The node that should lead the partition instead of this one; 0: none. */
+static uint32_t better_leader(const struct sp_mover *mover,
+                              const struct sp_state_partition *partition)
+{
+    uint32_t self = sp_controller_self(mover->controller);
+    bool draining = sp_state_member(sp_controller_state(mover->controller), self).draining;
+
+    for (unsigned i = 0; i < partition->replica_count; i++) {
+        uint32_t node_id = partition->replicas[i].node_id;
+        if (node_id == self && !draining) {
+            return 0; /* the first one that may lead does */
+        }
+        if (node_id != self && may_lead(mover, node_id)) {
+            return node_id;
+        }
+    }
+    return 0;
+}
+
+/* Leaders are balanced when the first replica of each partition leads it. A node that has not got
+ * all of the log, because it is slow, is not handed anything (raft_transfer.c). */
+static void hand_over_leaders(struct sp_mover *mover)
+{
+    const struct sp_state *state = sp_controller_state(mover->controller);
+    const struct sp_state_topic *topic = NULL;
+    struct sp_map_cursor cursor = { 0 };
+    uint32_t self = sp_controller_self(mover->controller);
+    unsigned count = 0;
+
+    while ((topic = sp_state_topic_next(state, &cursor)) != NULL) {
+        for (uint32_t i = 0; i < topic->partition_count && count < HAND_OVERS_MAX; i++) {
+            const struct sp_state_partition *partition = &topic->partitions[i];
+            if (sp_group_table_leader(mover->table, partition->group_id, NULL) != self ||
+                sp_state_move(state, partition->group_id) != NULL) {
+                continue;
+            }
+            struct sp_raft_group *group = sp_group_table_get(mover->table, partition->group_id);
+            uint32_t to = group == NULL ? 0 : better_leader(mover, partition);
+            if (to != 0) {
+                (void)sp_raft_group_transfer_to(group, to); /* or at a later look */
+                count += 1;
+            }
+        }
     }
 }
 
@@ -98,6 +194,7 @@ static void advance(struct sp_deferred *deferred)
     const struct sp_state *state = sp_controller_state(mover->controller);
     const struct sp_state_move *move = NULL;
     struct sp_map_cursor cursor = { 0 };
+    uint64_t now_ms = sp_loop_now_ms(mover->loop);
 
     if (!sp_controller_is_confirmed(mover->controller)) {
         return; /* it will be told */
@@ -105,9 +202,15 @@ static void advance(struct sp_deferred *deferred)
     while ((move = sp_state_move_next(state, &cursor)) != NULL) {
         step(mover, move);
     }
-    if (sp_state_move_count(state) > 0 && !sp_timer_active(&mover->timer)) {
+    if (now_ms >= mover->look_due_ms) {
+        mover->look_due_ms = now_ms + LOOK_AROUND_MS;
+        hand_over_leaders(mover);
+        report_damage(mover);
+    }
+    if (!sp_timer_active(&mover->timer)) {
+        uint64_t due_ms = sp_state_move_count(state) > 0 ? now_ms + LOOK_MS : mover->look_due_ms;
         /* Without room for it the next change of the state goes on. */
-        (void)sp_timer_start(&mover->timer, sp_loop_now_ms(mover->loop) + LOOK_MS);
+        (void)sp_timer_start(&mover->timer, due_ms);
     }
 }
 
@@ -118,6 +221,9 @@ static void on_timer(struct sp_timer *timer)
 
 void sp_mover_wake(struct sp_mover *mover)
 {
+    if (sp_timer_active(&mover->timer) && mover->timer.due_ms == mover->look_due_ms) {
+        sp_timer_stop(&mover->timer); /* there may be moves now */
+    }
     sp_loop_defer(mover->loop, &mover->advance);
 }
 
@@ -136,6 +242,7 @@ int sp_mover_progress(const struct sp_mover *mover,
 int sp_mover_new(struct sp_loop *loop,
                  struct sp_controller *controller,
                  struct sp_group_table *table,
+                 const struct sp_reconcile *reconcile,
                  struct sp_mover **out_mover)
 {
     struct sp_mover *mover = sp_mem_calloc(1, sizeof *mover);
@@ -146,6 +253,7 @@ int sp_mover_new(struct sp_loop *loop,
     mover->loop = loop;
     mover->controller = controller;
     mover->table = table;
+    mover->reconcile = reconcile;
     sp_timer_init(&mover->timer, loop, on_timer);
     sp_deferred_init(&mover->advance, advance);
     *out_mover = mover;

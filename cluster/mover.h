@@ -1,4 +1,5 @@
-/* Carries out the moves of the partitions that this node leads (D10).
+/* Carries out the moves of the partitions that this node leads (D10), hands leaderships to the
+ * nodes that shall have them, and tells the controller of replicas of this node that are damaged.
  *
  *   controller's state: a move  --every 50 ms, and when the state changes--> raft_move's next step
  *   the membership is the target, committed --> MOVE_DONE to the controller --> the move is over
@@ -10,6 +11,7 @@
 
 #include "cluster/controller.h"
 #include "cluster/raft_move.h"
+#include "cluster/reconcile.h"
 
 struct sp_mover;
 
@@ -17,6 +19,7 @@ struct sp_mover;
 int sp_mover_new(struct sp_loop *loop,
                  struct sp_controller *controller,
                  struct sp_group_table *table,
+                 const struct sp_reconcile *reconcile,
                  struct sp_mover **out_mover);
 
 /* The controller's state has changed, or was confirmed. */

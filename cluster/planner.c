@@ -331,30 +331,40 @@ static void drop_one(struct board *board, struct sp_planner_move *move)
     move->count -= 1;
 }
 
-int sp_planner_resize(const struct sp_planner_view *view,
-                      const struct sp_state_topic *topic,
-                      uint32_t partition,
-                      unsigned replicas,
-                      struct sp_planner_move *out_move)
+static int resize_one(struct board *board, unsigned replicas, struct sp_planner_move *move)
 {
-    struct board board;
-
-    init_board(&board, view);
-    begin_move(view, topic, partition, out_move);
-    if (out_move->count == replicas) {
-        return SPATE_ERR_EXISTS;
+    while (move->count > replicas) {
+        drop_one(board, move);
     }
-    while (out_move->count > replicas) {
-        drop_one(&board, out_move);
-    }
-    while (out_move->count < replicas) {
-        struct candidate *to = choose(&board, out_move, out_move->count);
+    while (move->count < replicas) {
+        struct candidate *to = choose(board, move, move->count);
         if (to == NULL) {
             return SPATE_ERR_INVALID;
         }
-        out_move->wishes[out_move->count++] =
-            (struct sp_state_wish){ .node_id = to->node->node_id };
+        move->wishes[move->count++] = (struct sp_state_wish){ .node_id = to->node->node_id };
         to->replica_count += 1;
     }
     return 0;
+}
+
+int sp_planner_resize(const struct sp_planner_view *view,
+                      const struct sp_state_topic *topic,
+                      unsigned replicas,
+                      struct sp_planner_move *out_moves,
+                      unsigned *out_count)
+{
+    struct board board;
+    unsigned count = 0;
+    int rv = 0;
+
+    init_board(&board, view);
+    for (uint32_t i = 0; i < topic->partition_count && rv == 0; i++) {
+        begin_move(view, topic, i, &out_moves[count]);
+        if (out_moves[count].count != replicas) {
+            rv = resize_one(&board, replicas, &out_moves[count]);
+            count += 1;
+        }
+    }
+    *out_count = count;
+    return rv;
 }

@@ -46,12 +46,12 @@ unsigned sp_planner_balance(const struct sp_planner_view *view,
                             struct sp_planner_move *out_moves,
                             unsigned count_max);
 
-/* The move that gives a partition so many replicas. SPATE_ERR_EXISTS: it has; SPATE_ERR_INVALID:
- * there are not enough nodes. */
+/* Moves that give every partition of a topic so many replicas, for those that have not: into
+ * out_moves, which has room for all partitions. SPATE_ERR_INVALID: there are not enough nodes. */
 int sp_planner_resize(const struct sp_planner_view *view,
                       const struct sp_state_topic *topic,
-                      uint32_t partition,
                       unsigned replicas,
-                      struct sp_planner_move *out_move);
+                      struct sp_planner_move *out_moves,
+                      unsigned *out_count);
 
 #endif /* SP_CLUSTER_PLANNER_H */

@@ -36,6 +36,7 @@ void sp_raft_stop(struct sp_raft_group *group, int status, const char *text)
         return;
     }
     group->stopped = true;
+    group->stop_status = status;
     sp_timer_stop(&group->timer);
     SP_TRACE_ERROR("raft",
                    "replica stopped itself",
@@ -379,6 +380,7 @@ void sp_raft_group_status(const struct sp_raft_group *group,
                           struct sp_raft_group_status *out_status)
 {
     struct sp_raft_group_status status = { .stopped = group->stopped,
+                                           .stop_status = group->stop_status,
                                            .first_index = sp_log_first_index(group->log),
                                            .last_index = sp_log_last_index(group->log),
                                            .persisted_index = sp_log_persisted_index(group->log),

@@ -38,9 +38,10 @@ enum sp_role {
 
 struct sp_raft_group_status {
     enum sp_role role;
-    bool ready;     /* leader whose own-term commit is applied: may serve (D6, D7) */
-    bool stopped;   /* has stopped itself */
-    bool confirmed; /* since start, applied all that a current leader said is committed */
+    bool ready;      /* leader whose own-term commit is applied: may serve (D6, D7) */
+    bool stopped;    /* has stopped itself */
+    int stop_status; /* why */
+    bool confirmed;  /* since start, applied all that a current leader said is committed */
     uint64_t term;
     uint32_t leader_node; /* 0: unknown */
     uint64_t first_index;

@@ -101,6 +101,7 @@ struct sp_raft_group {
     bool advancing; /* inside advance(): calls from callbacks only mark `again` */
     bool again;
     bool stopped;
+    int stop_status;
     bool closing;
     uint64_t move_looked_ms;  /* raft_move.c: when it looked what was committed; 0: it has not */
     uint64_t move_goal_index; /* what was committed then */

@@ -244,6 +244,38 @@ void sp_reconcile_close(struct sp_reconcile *reconcile, void (*closed)(void *arg
     sp_reconcile_wake(reconcile);
 }
 
+static bool is_damaged(const struct sp_reconcile_item *item)
+{
+    struct sp_raft_group_status status;
+
+    if (item->doomed || item->superseded) {
+        return false;
+    }
+    if (item->state == RUNNING) {
+        sp_raft_group_status(item->group, &status);
+        return status.stopped && status.stop_status == SPATE_ERR_CORRUPT;
+    }
+    return item->state == DAMAGED && item->status == SPATE_ERR_CORRUPT;
+}
+
+bool sp_reconcile_next_damage(const struct sp_reconcile *reconcile,
+                              struct sp_map_cursor *cursor,
+                              struct sp_reconcile_damage *out)
+{
+    const struct sp_reconcile_item *item = NULL;
+
+    while ((item = sp_map_next(reconcile->items, cursor)) != NULL) {
+        if (is_damaged(item)) {
+            *out = (struct sp_reconcile_damage){ .topic_id = item->topic_id,
+                                                 .partition = item->partition,
+                                                 .group_id = item->group_id,
+                                                 .replica_id = item->replica_id };
+            return true;
+        }
+    }
+    return false;
+}
+
 unsigned sp_reconcile_missing_count(const struct sp_reconcile *reconcile)
 {
     struct sp_map_cursor cursor = { 0 };

@@ -43,6 +43,19 @@ void sp_reconcile_confirmed(struct sp_reconcile *reconcile);
 /* Stops opening; closes what it opened, then `closed`. */
 void sp_reconcile_close(struct sp_reconcile *reconcile, void (*closed)(void *arg), void *arg);
 
+/* A replica of this node whose data are damaged. */
+struct sp_reconcile_damage {
+    uint64_t topic_id;
+    uint32_t partition;
+    uint64_t group_id;
+    uint64_t replica_id;
+};
+
+/* The next one, from a cursor that begins at zero; false: there is none. */
+bool sp_reconcile_next_damage(const struct sp_reconcile *reconcile,
+                              struct sp_map_cursor *cursor,
+                              struct sp_reconcile_damage *out);
+
 /* Replicas that should run here and do not (still opening, or damaged), for health. */
 unsigned sp_reconcile_missing_count(const struct sp_reconcile *reconcile);
 

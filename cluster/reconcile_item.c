@@ -62,6 +62,7 @@ static void open_failed(struct sp_reconcile_item *item, int status)
         return;
     }
     item->state = DAMAGED;
+    item->status = status;
     if (!item->doomed && !item->superseded && !item->reconcile->closing) {
         SP_TRACE_ERROR("reconcile",
                        "replica cannot be opened and stays closed",

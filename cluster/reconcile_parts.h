@@ -34,6 +34,7 @@ struct sp_reconcile_item {
     enum sp_reconcile_state state;
     bool doomed;
     bool superseded;
+    int status; /* DAMAGED: why it was not opened */
     uint64_t topic_id;
     uint32_t partition;
     uint64_t group_id;

@@ -57,6 +57,10 @@ void sp_method_node_drain(struct sp_broker *, struct sp_request, const struct sp
 void sp_method_node_remove(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_partition_move(struct sp_broker *, struct sp_request, const struct sp_message *);
 
+/* plans.c */
+void sp_method_cluster_rebalance(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_topic_replicas(struct sp_broker *, struct sp_request, const struct sp_message *);
+
 /* group_members.c, group_offsets.c, group_describe.c */
 void sp_method_group_find(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_group_join(struct sp_broker *, struct sp_request, const struct sp_message *);

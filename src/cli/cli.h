@@ -99,6 +99,8 @@ int command_cluster_moves(struct cli *cli, int argc, char **argv);
 int command_cluster_drain(struct cli *cli, int argc, char **argv);
 int command_cluster_undrain(struct cli *cli, int argc, char **argv);
 int command_cluster_remove(struct cli *cli, int argc, char **argv);
+int command_cluster_rebalance(struct cli *cli, int argc, char **argv);
+int command_topic_alter(struct cli *cli, int argc, char **argv);
 int command_partition_move(struct cli *cli, int argc, char **argv);
 
 /* ---- dispatch.c ---- */

@@ -80,6 +80,16 @@ static const struct command_option health_options[] = {
     { 0 },
 };
 
+static const struct command_option rebalance_options[] = {
+    { 'n', "dry-run", NULL, "show what would move, move nothing" },
+    { 0 },
+};
+
+static const struct command_option alter_options[] = {
+    { 'r', "replicas", "N", "copies of each partition" },
+    { 0 },
+};
+
 static const struct command_option moves_options[] = {
     { 'w', "watch", NULL, "keep looking until none is left" },
     { 0 },
@@ -117,6 +127,14 @@ const struct command commands[] = {
       NULL,
       "  spate topic describe orders\n  spate topic desc orders --json\n",
       command_topic_describe },
+    { "topic",
+      "alter",
+      NULL,
+      "TOPIC... --replicas N",
+      "Gives topics another number of replicas; `spate cluster moves` shows how far it is.",
+      alter_options,
+      "  spate topic alter orders --replicas 3\n",
+      command_topic_alter },
     { "topic",
       "delete",
       "rm",
@@ -257,6 +275,14 @@ const struct command commands[] = {
       NULL,
       "  spate cluster remove 3\n",
       command_cluster_remove },
+    { "cluster",
+      "rebalance",
+      NULL,
+      "[--dry-run]",
+      "Moves replicas until all nodes have the same number, plus or minus one.",
+      rebalance_options,
+      "  spate cluster rebalance --dry-run\n  spate cluster rebalance && spate cluster moves -w\n",
+      command_cluster_rebalance },
     { "partition",
       "move",
       NULL,

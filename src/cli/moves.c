@@ -1,4 +1,5 @@
-/* spate partition move; spate cluster moves, nodes, drain, undrain, remove. */
+/* spate partition move; spate topic alter; spate cluster moves, nodes, drain, undrain, remove,
+ * rebalance. */
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -347,4 +348,93 @@ int command_cluster_undrain(struct cli *cli, int argc, char **argv)
 int command_cluster_remove(struct cli *cli, int argc, char **argv)
 {
     return for_nodes(cli, argc, argv, "node.remove", "is removed", -1);
+}
+
+/* ---- cluster rebalance, topic alter ---------------------------------------------------------- */
+
+static void print_plan(struct cli *cli, json_t *result)
+{
+    const json_t *moves = json_object_get(result, "moves");
+    struct table table = { .columns = 4, .headings = { "TOPIC", "PARTITION", "FROM", "TO" } };
+
+    if (cli->json) {
+        out_json(result);
+        return;
+    }
+    for (size_t i = 0; i < json_array_size(moves); i++) {
+        const json_t *move = json_array_get(moves, i);
+        char from[64];
+        char to[64];
+        nodes_text(json_object_get(move, "from"), from, sizeof from);
+        nodes_text(json_object_get(move, "to"), to, sizeof to);
+        table_text(&table, value_text(move, "topic"));
+        table_number(&table, value_number(move, "partition"));
+        table_text(&table, from);
+        table_text(&table, to);
+    }
+    table_print(&table);
+    json_decref(result);
+}
+
+int command_cluster_rebalance(struct cli *cli, int argc, char **argv)
+{
+    struct option_parser parser = { 0 };
+    json_t *result = NULL;
+    bool dry_run = false;
+    int option;
+
+    while ((option = next_option(cli, &parser, argc, argv)) != -1) {
+        if (option != 'n') {
+            return EXIT_USAGE;
+        }
+        dry_run = true;
+    }
+    if (optind != argc) {
+        return usage_error(cli, "no arguments are needed");
+    }
+    int code = connect_client(cli);
+    if (code != 0) {
+        return code;
+    }
+    int rv = call_json(cli, "cluster.rebalance", json_pack("{sb}", "dry_run", dry_run), &result);
+    if (rv != 0) {
+        return tell_failure(cli, rv, NULL);
+    }
+    print_plan(cli, result);
+    return EXIT_OK;
+}
+
+int command_topic_alter(struct cli *cli, int argc, char **argv)
+{
+    struct option_parser parser = { 0 };
+    struct tally tally = { 0 };
+    int64_t replicas = 0;
+    int option;
+
+    while ((option = next_option(cli, &parser, argc, argv)) != -1) {
+        if (option != 'r') {
+            return EXIT_USAGE;
+        }
+        if (!parse_number(optarg, 1, REPLICAS_MAX, &replicas)) {
+            return usage_error(cli, "-r %s: 1 to 7 replicas", optarg);
+        }
+    }
+    if (optind == argc || replicas == 0) {
+        return usage_error(cli, "a topic and --replicas are needed");
+    }
+    int code = connect_client(cli);
+    if (code != 0) {
+        return code;
+    }
+    for (int i = optind; i < argc; i++) {
+        json_t *result = NULL;
+        json_t *params = json_pack("{sssI}", "name", argv[i], "replicas", (json_int_t)replicas);
+        int rv = call_json(cli, "topic.replicas", params, &result);
+        if (rv == 0) {
+            json_decref(result);
+            note(cli, "topic %s will have %lld replicas", argv[i], (long long)replicas);
+        }
+        tally_add(cli, &tally, argv[i], rv);
+    }
+    return tally_end(cli, &tally, "topics");
 }

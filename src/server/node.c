@@ -272,7 +272,7 @@ static int open_broker(struct sp_node *node, char *text, size_t text_size)
                           &node->reconcile);
     if (rv == 0) {
         sp_broker_set_reconcile(node->broker, node->reconcile);
-        rv = sp_mover_new(node->loop, node->controller, node->table, &node->mover);
+        rv = sp_mover_new(node->loop, node->controller, node->table, node->reconcile, &node->mover);
     }
     if (rv == 0) {
         sp_broker_set_mover(node->broker, node->mover);

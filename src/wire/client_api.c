@@ -228,6 +228,17 @@ static const struct sp_field partition_move_request_fields[] = {
 };
 SHAPE(partition_move_request, "partition.move");
 
+static const struct sp_field cluster_rebalance_request_fields[] = {
+    { "dry_run", SP_FIELD_BOOL, .optional = true, AT(cluster_rebalance_request, dry_run) },
+};
+SHAPE(cluster_rebalance_request, "cluster.rebalance");
+
+static const struct sp_field topic_replicas_request_fields[] = {
+    { "name", SP_FIELD_TEXT, AT(topic_replicas_request, name), TOPIC_NAME },
+    { "replicas", SP_FIELD_I32, AT(topic_replicas_request, replicas), RANGE(1, SP_REPLICAS_MAX) },
+};
+SHAPE(topic_replicas_request, "topic.replicas");
+
 static const struct sp_field node_drain_request_fields[] = {
     { "node", SP_FIELD_I32, AT(node_drain_request, node), RANGE(1, SP_NODE_ID_MAX) },
     { "draining", SP_FIELD_BOOL, AT(node_drain_request, draining) },
@@ -440,6 +451,8 @@ DEFINE(producer_resume_request, sp_shape_decode_params)
 DEFINE(producer_resume_response, sp_shape_decode)
 DEFINE(topic_list_request, sp_shape_decode_params)
 DEFINE(partition_move_request, sp_shape_decode_params)
+DEFINE(cluster_rebalance_request, sp_shape_decode_params)
+DEFINE(topic_replicas_request, sp_shape_decode_params)
 DEFINE(node_drain_request, sp_shape_decode_params)
 DEFINE(node_request, sp_shape_decode_params)
 DEFINE(group_request, sp_shape_decode_params)

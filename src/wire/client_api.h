@@ -45,6 +45,8 @@
     X(NODE_DRAIN, "node.drain")                                                                    \
     X(NODE_REMOVE, "node.remove")                                                                  \
     X(PARTITION_MOVE, "partition.move")                                                            \
+    X(CLUSTER_REBALANCE, "cluster.rebalance")                                                      \
+    X(TOPIC_REPLICAS, "topic.replicas")                                                            \
     X(GROUP_FIND, "group.find")                                                                    \
     X(GROUP_JOIN, "group.join")                                                                    \
     X(GROUP_HEARTBEAT, "group.heartbeat")                                                          \
@@ -141,6 +143,17 @@ struct sp_partition_move_request {
     struct sp_bytes topic; /* text */
     int32_t partition;
     struct sp_bytes replicas; /* encoded array of node ids, the preferred leader first */
+};
+
+/* cluster.rebalance { dry_run } -> { moves: [ { topic, partition, from, to } ] } */
+struct sp_cluster_rebalance_request {
+    bool dry_run; /* tell the plan only; optional, false */
+};
+
+/* topic.replicas { name, replicas } -> { moves: as of cluster.rebalance } */
+struct sp_topic_replicas_request {
+    struct sp_bytes name; /* text */
+    int32_t replicas;
 };
 
 /* node.drain { node, draining } -> {} */
@@ -377,6 +390,8 @@ int sp_group_offset_read(struct sp_cursor *cursor,
     X(producer_resume_request)                                                                     \
     X(producer_resume_response)                                                                    \
     X(topic_list_request)                                                                          \
+    X(cluster_rebalance_request)                                                                   \
+    X(topic_replicas_request)                                                                      \
     X(partition_move_request)                                                                      \
     X(node_drain_request)                                                                          \
     X(node_request)                                                                                \

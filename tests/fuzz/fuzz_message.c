@@ -63,6 +63,8 @@ TRIP(topic_request, PARAMS)
 TRIP(partition_move_request, PARAMS)
 TRIP(node_drain_request, PARAMS)
 TRIP(node_request, PARAMS)
+TRIP(cluster_rebalance_request, PARAMS)
+TRIP(topic_replicas_request, PARAMS)
 TRIP(produce_request, PARAMS)
 TRIP(fetch_request, PARAMS)
 TRIP(offsets_request, PARAMS)
@@ -127,6 +129,8 @@ static void take_call(const struct sp_cursor *params)
     trip_partition_move_request(params);
     trip_node_drain_request(params);
     trip_node_request(params);
+    trip_cluster_rebalance_request(params);
+    trip_topic_replicas_request(params);
     trip_produce_request(params);
     trip_fetch_request(params);
     trip_offsets_request(params);

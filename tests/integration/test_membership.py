@@ -2,6 +2,7 @@
 """Replicas move, nodes come and go, while records are written: nothing is lost or stored twice."""
 
 import os
+import shutil
 import time
 import unittest
 
@@ -160,6 +161,166 @@ class JoinTest(unittest.TestCase):
             finally:
                 twin.kill()
             self.assertTrue(node.alive)
+
+
+class LifeTest(unittest.TestCase):
+    """Draining, removing, losing and replacing nodes; balance."""
+
+    def partitions(self, nodes, topic):
+        return nodes.spate_json("topic", "describe", topic)["partitions"]
+
+    def write(self, nodes, topic, count):
+        text = "".join(f"{number}\n" for number in range(count))
+        nodes.spate("produce", topic, "-p", "0", input=text.encode())
+
+    def assert_records(self, nodes, topic, count):
+        text = nodes.spate("consume", topic, "-p", "0", "-o", "start", "-e").decode()
+        self.assertEqual([int(line) for line in text.split()], list(range(count)))
+
+    def settled(self, nodes, topic, check):
+        def look():
+            answer = moves(nodes)
+            return answer == [] and check(self.partitions(nodes, topic))
+
+        cluster.wait_for("the replicas where they belong", look, 60, 0.1)
+
+    def test_drain_moves_everything_away_and_remove_forgets_the_node(self):
+        with cluster.Cluster(3) as nodes:
+            nodes.add(4)
+            cluster.wait_for("four nodes", lambda: len(node_rows(nodes)) == 4, 15)
+            nodes.spate("topic", "create", "t", "-p", "6", "-r", "3")
+            self.write(nodes, "t", 1000)
+            refused = nodes.run("cluster", "remove", "2")
+            self.assertNotEqual(refused.returncode, 0)
+            self.assertIn("drain it first", refused.stderr.decode())
+            nodes.spate("cluster", "drain", "2")
+            self.settled(
+                nodes, "t", lambda rows: all(2 not in row["replicas"] for row in rows)
+            )
+            empty = lambda: node_rows(nodes)[2]["replicas"] == 0 and node_rows(nodes)[2]["leaders"] == 0
+            cluster.wait_for("nothing left on node 2", empty, 30, 0.1)
+            cluster.wait_for(
+                "the disk of node 2 to be empty",
+                lambda: not replica_directories(nodes.node(2)),
+                15,
+            )
+            nodes.spate("cluster", "remove", "2")
+            cluster.wait_for("node 2 to be forgotten", lambda: 2 not in node_rows(nodes), 20)
+            nodes.node(2).kill()
+            nodes.nodes = [node for node in nodes.nodes if node.number != 2]
+            nodes.wait_healthy(20)
+            self.assert_records(nodes, "t", 1000)
+
+    def test_undrain_lets_a_node_have_replicas_again(self):
+        with cluster.Cluster(2) as nodes:
+            nodes.spate("cluster", "drain", "2")
+            nodes.spate("topic", "create", "a", "-p", "4", "-r", "1")
+            self.assertTrue(all(row["replicas"] == [1] for row in self.partitions(nodes, "a")))
+            nodes.spate("cluster", "undrain", "2")
+            nodes.spate("topic", "create", "b", "-p", "4", "-r", "1")
+            self.assertIn([2], [row["replicas"] for row in self.partitions(nodes, "b")])
+
+    def test_a_node_that_stays_away_is_replaced(self):
+        settings = ["node.replace.after.ms=3000"]
+        with cluster.Cluster(3, settings=settings) as nodes:
+            nodes.add(4, settings)
+            cluster.wait_for("four nodes", lambda: len(node_rows(nodes)) == 4, 15)
+            nodes.spate("topic", "create", "t", "-p", "4", "-r", "3")
+            self.write(nodes, "t", 500)
+            nodes.node(2).kill()
+            time.sleep(1)
+            self.assertEqual(moves(nodes), [], "too early")
+            self.settled(
+                nodes, "t", lambda rows: all(2 not in row["replicas"] for row in rows)
+            )
+            self.assert_records(nodes, "t", 500)
+            nodes.node(2).start()
+            gone = lambda: not replica_directories(nodes.node(2))
+            cluster.wait_for("what it had to go", gone, 20)
+            nodes.wait_healthy(20)
+
+    def test_a_replaced_disk_comes_back_and_is_refilled(self):
+        with cluster.Cluster(3) as nodes:
+            nodes.spate("topic", "create", "t", "-p", "3", "-r", "3")
+            self.write(nodes, "t", 500)
+            before = node_rows(nodes)[3]["incarnation"]
+            victim = nodes.node(3)
+            victim.kill()
+            shutil.rmtree(victim.data)
+            victim.start()
+            changed = lambda: node_rows(nodes).get(3, {}).get("incarnation", before) != before
+            cluster.wait_for("another incarnation", changed, 20)
+            full = lambda: len(replica_directories(victim)) == 3 + 8
+            cluster.wait_for("all replicas made anew", full, 60)
+            cluster.wait_for("no moves", lambda: moves(nodes) == [], 60)
+            voters = lambda: [row["controller"] for row in node_rows(nodes).values()].count(
+                "voter"
+            ) == 2
+            cluster.wait_for("three voters again", voters, 20)
+            nodes.wait_healthy(30)
+            nodes.node(1).kill()
+            nodes.leader("t")
+            self.assert_records(nodes, "t", 500)
+
+    def test_a_damaged_replica_is_rebuilt_at_once(self):
+        with cluster.Cluster(3) as nodes:
+            nodes.spate("topic", "create", "t", "-r", "3")
+            self.write(nodes, "t", 500)
+            victim = nodes.node(partition_of(nodes, "t")["replicas"][2])
+            victim.kill()
+            damaged = 0
+            for name in replica_directories(victim):
+                folder = os.path.join(victim.data, "replicas", name)
+                for file in os.listdir(folder):
+                    path = os.path.join(folder, file)
+                    if file.endswith(".log") and os.path.getsize(path) > 5000:
+                        with open(path, "r+b") as handle:
+                            handle.seek(4200)
+                            handle.write(b"damage")
+                        damaged += 1
+            self.assertGreater(damaged, 0)
+            victim.start()
+            said = lambda: "stays closed" in victim.trace()
+            cluster.wait_for("the damage to be seen", said, 20)
+            nodes.wait_healthy(40)
+            self.assert_records(nodes, "t", 500)
+
+    def test_rebalance_spreads_replicas_and_leaders(self):
+        with cluster.Cluster(3) as nodes:
+            nodes.spate("topic", "create", "t", "-p", "12", "-r", "2")
+            nodes.add(4)
+            cluster.wait_for("four nodes", lambda: len(node_rows(nodes)) == 4, 15)
+            plan = nodes.spate_json("cluster", "rebalance", "--dry-run")["moves"]
+            self.assertEqual(moves(nodes), [], "a dry run moves nothing")
+            total = sum(row["replicas"] for row in node_rows(nodes).values())
+            self.assertEqual(len(plan), total // 4, "only what is needed")
+            nodes.spate("cluster", "rebalance")
+            counts = lambda: [row["replicas"] for row in node_rows(nodes).values()]
+            balanced = lambda: moves(nodes) == [] and max(counts()) - min(counts()) <= 1
+            cluster.wait_for("balance", balanced, 60, 0.1)
+            nodes.wait_healthy(20)
+
+    def test_leaders_return_to_where_they_belong(self):
+        with cluster.Cluster(3) as nodes:
+            nodes.spate("topic", "create", "t", "-p", "30", "-r", "3")
+            nodes.node(1).kill()
+            nodes.node(1).start()
+            preferred = lambda: all(
+                row["leader"] == row["replicas"][0] for row in self.partitions(nodes, "t")
+            )
+            cluster.wait_for("every first replica to lead", preferred, 20, 0.1)
+
+    def test_alter_replicas_grows_and_shrinks(self):
+        with cluster.Cluster(3) as nodes:
+            nodes.spate("topic", "create", "t", "-p", "3", "-r", "1")
+            self.write(nodes, "t", 300)
+            for replicas in (3, 2, 1):
+                nodes.spate("topic", "alter", "t", "--replicas", str(replicas))
+                right = lambda rows: all(len(row["replicas"]) == replicas for row in rows)
+                self.settled(nodes, "t", right)
+            self.assert_records(nodes, "t", 300)
+            done = nodes.run("topic", "alter", "t", "--replicas", "4")
+            self.assertIn("not enough nodes", done.stderr.decode())
 
 
 if __name__ == "__main__":
