@@ -20,6 +20,22 @@ find_node(const struct sp_replica_place *places, unsigned count, uint32_t node_i
     return NULL;
 }
 
+/* The newest one: the others of that node are lost. */
+static const struct sp_replica_place *find_leaving(const struct sp_state_move *move,
+                                                   uint32_t node_id)
+{
+    const struct sp_replica_place *newest = NULL;
+
+    for (unsigned i = 0; i < move->leaving_count; i++) {
+        const struct sp_replica_place *place = &move->leaving[i];
+        if (place->node_id == node_id &&
+            (newest == NULL || place->replica_id > newest->replica_id)) {
+            newest = place;
+        }
+    }
+    return newest;
+}
+
 static bool has_id(const struct sp_replica_place *places, unsigned count, uint64_t replica_id)
 {
     for (unsigned i = 0; i < count; i++) {
@@ -60,7 +76,7 @@ const struct sp_replica_place *sp_state_place_on(const struct sp_state *state,
         place = find_node(partition->replicas, partition->replica_count, node_id);
     }
     if (place == NULL && move != NULL) {
-        place = find_node(move->leaving, move->leaving_count, node_id);
+        place = find_leaving(move, node_id);
     }
     return place;
 }
@@ -124,7 +140,8 @@ static void count_move(const struct sp_state *state,
 /* ---- beginning ------------------------------------------------------------------------------- */
 
 /* The replica that stands for a wish: one that the partition has or was about to have, if it is not
- * lost, else a new one. */
+ * lost, else a new one. A node runs one replica of a group, so a second one would put the first one
+ * out, which may be a voter. */
 static struct sp_replica_place place_for(const struct sp_state *state,
                                          const struct sp_state_partition *partition,
                                          const struct sp_state_move *before,
@@ -138,6 +155,9 @@ static struct sp_replica_place place_for(const struct sp_state *state,
     }
     if (place == NULL) {
         place = find_node(partition->replicas, partition->replica_count, wish->node_id);
+    }
+    if (place == NULL && before != NULL) {
+        place = find_leaving(before, wish->node_id); /* it may be a voter already */
     }
     if (place != NULL && !wish->fresh && !sp_state_is_lost(state, place)) {
         return *place;

@@ -202,7 +202,7 @@ static void print_counts(const struct sim_counts *c)
     (void)printf("  kills=%llu power_cuts=%llu power_cuts_of_all=%llu stops=%llu pauses=%llu "
                  "partitions=%llu cuts=%llu disk_errors=%llu slow_disks=%llu clock_jumps=%llu "
                  "client_deaths=%llu bit_flips=%llu deaths_in_call=%llu takeovers=%llu "
-                 "fenced=%llu moves=%llu\n",
+                 "fenced=%llu moves=%llu drains=%llu\n",
                  (unsigned long long)c->kills,
                  (unsigned long long)c->power_cuts,
                  (unsigned long long)c->power_cuts_all,
@@ -218,7 +218,8 @@ static void print_counts(const struct sim_counts *c)
                  (unsigned long long)c->deaths_in_call,
                  (unsigned long long)c->takeovers,
                  (unsigned long long)c->fenced,
-                 (unsigned long long)c->moves);
+                 (unsigned long long)c->moves,
+                 (unsigned long long)c->drains);
     (void)printf("  frames=%llu records=%llu acknowledged=%llu unknown=%llu refused=%llu read=%llu "
                  "group_read=%llu group_read_again=%llu rebalances=%llu node_peak_kib=%llu\n",
                  (unsigned long long)c->committed_frames,
@@ -309,6 +310,7 @@ static bool reached(const struct sim_counts *c)
         { "transfer", c->transfers },     { "rebalance", c->rebalances },
         { "transfer", c->transfers },     { "takeover", c->takeovers },
         { "fenced life", c->fenced },     { "move", c->moves },
+        { "drain", c->drains },
     };
     bool all = true;
 

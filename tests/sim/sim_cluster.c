@@ -43,12 +43,21 @@ static void configure(struct sim_node *node, const struct sim_cluster_shape *sha
                    CLIENT_PORT);
     (void)snprintf(
         config->listen_peer, sizeof config->listen_peer, "%s:%d", node->process->host, PEER_PORT);
-    for (unsigned i = 0; i < shape->node_count; i++) {
+    unsigned seed_count = shape->node_count - shape->joiner_count;
+    for (unsigned i = 0; i < seed_count && node->node_id <= seed_count; i++) {
         used += (size_t)snprintf(config->seeds + used,
                                  sizeof config->seeds - used,
                                  "%s%u@10.0.0.%u:%d",
                                  i == 0 ? "" : ",",
                                  i + 1,
+                                 i + 1,
+                                 PEER_PORT);
+    }
+    for (unsigned i = 0; i < seed_count && node->node_id > seed_count; i++) {
+        used += (size_t)snprintf(config->join + used,
+                                 sizeof config->join - used,
+                                 "%s10.0.0.%u:%d",
+                                 i == 0 ? "" : ",",
                                  i + 1,
                                  PEER_PORT);
     }

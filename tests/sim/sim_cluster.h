@@ -35,6 +35,7 @@ struct sim_node {
 
 struct sim_cluster_shape {
     unsigned node_count;
+    unsigned joiner_count; /* of them: the last ones join what the others have formed */
     uint32_t segment_bytes;
     uint32_t election_timeout_ms;
     uint32_t heartbeat_ms;

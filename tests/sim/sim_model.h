@@ -134,6 +134,7 @@ struct sim_counts {
     uint64_t processed_twice;
     uint64_t rebalances; /* as members are told of */
     uint64_t takeovers;  /* of partitions that had records of the name */
+    uint64_t drains;     /* of nodes, that were begun */
     uint64_t moves;      /* of partitions, that were begun */
     uint64_t fenced;     /* lives that were told that another one has taken over */
 };

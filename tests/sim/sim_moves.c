@@ -10,12 +10,18 @@
 #include "spate/spate.h"
 #include "wire/pack.h"
 
-bool sim_moves_draw(uint64_t seed, unsigned node_count, const struct sim_fault_mix *mix)
+bool sim_moves_draw(uint64_t seed,
+                    unsigned node_count,
+                    const struct sim_fault_mix *mix,
+                    unsigned *out_joiner_count)
 {
     struct sp_rand rand;
 
     sp_rand_init(&rand, seed ^ UINT64_C(0x6d6f766573)); /* "moves" */
-    return sim_one_in(&rand, 3) && node_count >= 3 && mix->interval_us[SIM_FAULT_BIT_FLIP] == 0;
+    bool moves =
+        sim_one_in(&rand, 3) && node_count >= 3 && mix->interval_us[SIM_FAULT_BIT_FLIP] == 0;
+    *out_joiner_count = moves ? (unsigned)sp_rand_below(&rand, 3) : 0;
+    return moves;
 }
 
 /* As many different nodes as chance wants, in its order. */
@@ -63,14 +69,40 @@ static void move_one(struct spate_client *client)
     }
 }
 
+/* Drains a node, or lets it have replicas again. */
+static void drain_one(struct spate_client *client, uint64_t node_id, bool draining)
+{
+    struct sp_buf buf;
+    struct sp_pack pack;
+    void *result = NULL;
+    size_t size = 0;
+
+    sp_buf_init(&buf, 4096);
+    sp_pack_init(&pack, &buf);
+    sp_pack_map(&pack, 2);
+    sp_pack_text(&pack, "node");
+    sp_pack_uint(&pack, node_id);
+    sp_pack_text(&pack, "draining");
+    sp_pack_bool(&pack, draining);
+    int rv = spate_call(client, "node.drain", buf.bytes, buf.size, &result, &size);
+    sp_buf_deinit(&buf);
+    if (rv == 0) {
+        spate_free(result);
+        sim_model.counts.drains += draining ? 1 : 0;
+    }
+}
+
 void sim_moves_main(void *arg)
 {
     struct sim_client *own = arg;
     struct spate_client *client = sim_clients_connect(NULL);
 
     while (!sim_clients.finishing) {
-        if (sim_clients_topics_created()) {
+        if (sim_clients_topics_created() && sim_clients_draw(0, 3) > 0) {
             move_one(client);
+        } else if (sim_clients_topics_created()) {
+            drain_one(
+                client, sim_clients_draw(1, sim_cluster.node_count), sim_clients_draw(0, 2) == 0);
         }
         sim_fiber_sleep(sim_clients_draw(100 * SIM_MS, 2 * SIM_SECOND));
     }

@@ -1,4 +1,5 @@
-/* A program that has partitions moved, again and again, to nodes that chance chooses. */
+/* A program that has partitions moved to nodes that chance chooses, and nodes drained, again and
+ * again. */
 #ifndef SP_SIM_MOVES_H
 #define SP_SIM_MOVES_H
 
@@ -7,9 +8,12 @@
 
 struct sim_fault_mix;
 
-/* Whether a run has one; by a stream of chance of its own. Not together with flipped bits: one disk
+/* Whether a run has one, and how many nodes join besides those that form the cluster; by a stream of chance of its own. Not together with flipped bits: one disk
  * may then be out for good, which a majority of few replicas does not survive. */
-bool sim_moves_draw(uint64_t seed, unsigned node_count, const struct sim_fault_mix *mix);
+bool sim_moves_draw(uint64_t seed,
+                    unsigned node_count,
+                    const struct sim_fault_mix *mix,
+                    unsigned *out_joiner_count);
 
 /* The program; `arg` is its struct sim_client. */
 void sim_moves_main(void *arg);

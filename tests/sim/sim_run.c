@@ -61,7 +61,9 @@ static void draw_shape(const struct sim_run_options *options, struct shape *out)
             out->mix.interval_us[i] = 0;
         }
     }
-    out->clients.moves = sim_moves_draw(options->seed, out->cluster.node_count, &out->mix);
+    out->clients.moves = sim_moves_draw(
+        options->seed, out->cluster.node_count, &out->mix, &out->cluster.joiner_count);
+    out->cluster.node_count += out->cluster.joiner_count;
     if (options->fault_us_max > 0 && out->fault_us > options->fault_us_max) {
         out->fault_us = options->fault_us_max;
     }

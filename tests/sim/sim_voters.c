@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "cluster/state_moves.h"
 #include "sim_cluster.h"
+#include "sim_disk.h"
 #include "sim_images.h"
 #include "sim_model.h"
 #include "sim_observer.h"
@@ -268,12 +269,26 @@ int __wrap_sp_store_delete_replica(struct sp_store *store, uint64_t group_id, ui
 
 /* ---- settled --------------------------------------------------------------------------------- */
 
+/* What is on such a disk may be out for good, and so is what was to come there. */
+static bool needs_rotten_disk(const struct sp_state_move *move)
+{
+    for (unsigned i = 0; i < move->target_count; i++) {
+        if (sim_cluster.nodes[move->target[i].node_id - 1].process->disk->rotten) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool sim_voters_settled(char *out_why, unsigned size)
 {
     struct sp_map_cursor cursor = { 0 };
     const struct sp_state_move *move =
         reference == NULL ? NULL : sp_state_move_next(reference, &cursor);
 
+    while (move != NULL && needs_rotten_disk(move)) {
+        move = sp_state_move_next(reference, &cursor);
+    }
     if (move != NULL) {
         (void)snprintf(
             out_why, size, "group %llu is being moved", (unsigned long long)move->group_id);
