@@ -222,19 +222,10 @@ static struct candidate *most_loaded(struct board *board)
     return most;
 }
 
-/* Whether another node may be given the place of `from` in this partition: at least two replicas
- * less, and no rack gets more of it than before. */
-static bool plan_shift(const struct sp_planner_view *view,
-                       struct board *board,
-                       struct candidate *from,
-                       const struct sp_state_topic *topic,
-                       uint32_t partition,
-                       struct sp_planner_move *move)
+/* Gives the place of `from` in this move to another node, if one has at least two replicas less and
+ * no rack gets more of the partition than before. */
+static bool shift(struct board *board, struct candidate *from, struct sp_planner_move *move)
 {
-    if (sp_state_move(view->state, topic->partitions[partition].group_id) != NULL) {
-        return false;
-    }
-    begin_move(view, topic, partition, move);
     for (unsigned i = 0; i < move->count; i++) {
         if (move->wishes[i].node_id != from->node->node_id) {
             continue;
@@ -252,33 +243,40 @@ static bool plan_shift(const struct sp_planner_view *view,
     return false;
 }
 
-static bool is_planned(const struct sp_planner_move *moves,
-                       unsigned count,
-                       const struct sp_state_topic *topic,
-                       uint32_t partition)
+/* The move of the partition that is planned already, or one more behind them all. */
+static struct sp_planner_move *move_of(const struct sp_planner_view *view,
+                                       const struct sp_state_topic *topic,
+                                       uint32_t partition,
+                                       struct sp_planner_move *moves,
+                                       unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
         if (moves[i].topic_id == topic->topic_id && moves[i].partition == partition) {
-            return true;
+            return &moves[i];
         }
     }
-    return false;
+    begin_move(view, topic, partition, &moves[count]);
+    return &moves[count];
 }
 
-/* One replica less on `from`; false: none can go. */
+/* One replica less on `from`; false: none can go. *count grows when a further partition moves. */
 static bool relieve(const struct sp_planner_view *view,
                     struct board *board,
                     struct candidate *from,
                     struct sp_planner_move *moves,
-                    unsigned count)
+                    unsigned *count)
 {
     struct sp_map_cursor cursor = { 0 };
     const struct sp_state_topic *topic = NULL;
 
     while ((topic = sp_state_topic_next(view->state, &cursor)) != NULL) {
         for (uint32_t i = 0; i < topic->partition_count; i++) {
-            if (!is_planned(moves, count, topic, i) &&
-                plan_shift(view, board, from, topic, i, &moves[count])) {
+            if (sp_state_move(view->state, topic->partitions[i].group_id) != NULL) {
+                continue;
+            }
+            struct sp_planner_move *move = move_of(view, topic, i, moves, *count);
+            if (shift(board, from, move)) {
+                *count += move == &moves[*count] ? 1 : 0;
                 return true;
             }
         }
@@ -299,9 +297,7 @@ unsigned sp_planner_balance(const struct sp_planner_view *view,
         if (from == NULL) {
             return count;
         }
-        if (relieve(view, &board, from, out_moves, count)) {
-            count += 1;
-        } else {
+        if (!relieve(view, &board, from, out_moves, &count)) {
             from->eligible = false; /* nothing of it can go; the others may still shed some */
         }
     }

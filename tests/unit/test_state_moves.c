@@ -1,0 +1,377 @@
+#include "cluster/state_moves.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "cluster/placement.h"
+#include "cluster/planner.h"
+#include "cluster/state_nodes.h"
+#include "spate/error.h"
+
+#define BYTES_MAX (1024 * 1024)
+#define NODES 5
+
+static int apply(struct sp_state *state, struct sp_buf *buf)
+{
+    int rv = sp_state_apply(state, buf->bytes, buf->size, 7, NULL, NULL);
+
+    sp_buf_deinit(buf);
+    return rv;
+}
+
+static struct sp_state_node make_node(uint32_t node_id, const char *rack)
+{
+    struct sp_state_node node = { .node_id = node_id, .incarnation = 100 + node_id };
+
+    (void)snprintf(node.client_address, sizeof node.client_address, "c%u:1", node_id);
+    (void)snprintf(node.peer_address, sizeof node.peer_address, "p%u:1", node_id);
+    (void)snprintf(node.rack, sizeof node.rack, "%s", rack);
+    return node;
+}
+
+static int join(struct sp_state *state, const struct sp_state_node *node)
+{
+    struct sp_buf buf;
+
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_join_node(node, &buf), 0);
+    return apply(state, &buf);
+}
+
+static int drain(struct sp_state *state, uint32_t node_id, bool draining)
+{
+    struct sp_buf buf;
+
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_drain_node(node_id, draining, &buf), 0);
+    return apply(state, &buf);
+}
+
+static int move_to(struct sp_state *state, unsigned count, const uint32_t *nodes, bool fresh)
+{
+    struct sp_state_wish wishes[SP_REPLICAS_MAX] = { 0 };
+    struct sp_buf buf;
+
+    for (unsigned i = 0; i < count; i++) {
+        wishes[i] = (struct sp_state_wish){ .node_id = nodes[i], .fresh = fresh && i == 0 };
+    }
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_move_begin(1, 0, wishes, count, &buf), 0);
+    return apply(state, &buf);
+}
+
+static int end_move(struct sp_state *state, const struct sp_state_move *move)
+{
+    struct sp_state_move copy = *move;
+    struct sp_buf buf;
+
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_move_done(&copy, &buf), 0);
+    return apply(state, &buf);
+}
+
+/* Nodes 1 to 5, and a topic with one partition on 1, 2 and 3. */
+static struct sp_state *make_state(void)
+{
+    static const uint32_t placed[] = { 1, 2, 3 };
+    struct sp_state *state = NULL;
+    struct sp_buf buf;
+
+    assert_int_equal(sp_state_new(&state), 0);
+    for (uint32_t i = 1; i <= NODES; i++) {
+        struct sp_state_node node = make_node(i, "");
+        assert_int_equal(join(state, &node), 0);
+    }
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_create_topic("t", 1, 3, placed, 4096, &buf), 0);
+    assert_int_equal(apply(state, &buf), 0);
+    return state;
+}
+
+static const struct sp_state_partition *the_partition(const struct sp_state *state)
+{
+    return &sp_state_topic(state, "t")->partitions[0];
+}
+
+static const struct sp_state_move *the_move(const struct sp_state *state)
+{
+    return sp_state_move(state, the_partition(state)->group_id);
+}
+
+static void test_move_keeps_replicas_until_it_is_done(void **unused)
+{
+    static const uint32_t target[] = { 4, 2, 3 };
+    struct sp_state *state = make_state();
+    uint64_t first = the_partition(state)->replicas[0].replica_id;
+    uint64_t second = the_partition(state)->replicas[1].replica_id;
+
+    (void)unused;
+    assert_int_equal(move_to(state, 3, target, false), 0);
+    assert_int_equal(move_to(state, 3, target, false), SPATE_ERR_EXISTS);
+    assert_int_equal(the_partition(state)->replicas[0].replica_id, first);
+    assert_int_equal(the_move(state)->target[1].replica_id, second);
+    assert_true(the_move(state)->target[0].replica_id > second);
+    assert_true(sp_state_knows_replica(state, the_partition(state), first));
+    assert_int_equal(sp_state_replicas_on(state, 1), 1);
+    assert_int_equal(sp_state_replicas_on(state, 4), 1);
+    assert_int_equal(end_move(state, the_move(state)), 0);
+    assert_null(the_move(state));
+    assert_true(the_partition(state)->moved);
+    assert_int_equal(the_partition(state)->replicas[0].node_id, 4);
+    assert_false(sp_state_knows_replica(state, the_partition(state), first));
+    assert_int_equal(sp_state_replicas_on(state, 1), 0);
+    sp_state_free(state);
+}
+
+static void test_move_end_of_another_target_is_refused(void **unused)
+{
+    static const uint32_t target[] = { 4, 2, 3 };
+    static const uint32_t other[] = { 5, 2, 3 };
+    struct sp_state *state = make_state();
+
+    (void)unused;
+    assert_int_equal(move_to(state, 3, target, false), 0);
+    struct sp_state_move old = *the_move(state);
+    assert_int_equal(move_to(state, 3, other, false), 0);
+    assert_int_equal(end_move(state, &old), SPATE_ERR_NOT_FOUND);
+    assert_true(sp_state_knows_replica(state, the_partition(state), old.target[0].replica_id));
+    assert_int_equal(sp_state_replicas_on(state, 4), 1); /* leaving, but still there */
+    assert_int_equal(end_move(state, the_move(state)), 0);
+    assert_int_equal(sp_state_replicas_on(state, 4), 0);
+    sp_state_free(state);
+}
+
+static void test_move_back_to_a_node_that_is_leaving_takes_its_replica(void **unused)
+{
+    static const uint32_t there[] = { 4, 2, 3 };
+    static const uint32_t elsewhere[] = { 5, 2, 3 };
+    struct sp_state *state = make_state();
+
+    (void)unused;
+    assert_int_equal(move_to(state, 3, there, false), 0);
+    uint64_t replica_id = the_move(state)->target[0].replica_id;
+    assert_int_equal(move_to(state, 3, elsewhere, false), 0);
+    const struct sp_replica_place *place = sp_state_place_on(state, the_partition(state), 4);
+    assert_int_equal(place->replica_id, replica_id); /* it runs on: it may be a voter */
+    assert_int_equal(move_to(state, 3, there, false), 0);
+    assert_int_equal(the_move(state)->target[0].replica_id, replica_id);
+    assert_int_equal(the_move(state)->leaving_count, 1);
+    sp_state_free(state);
+}
+
+static void test_move_fresh_and_lost_replicas_get_new_ids(void **unused)
+{
+    static const uint32_t same[] = { 1, 2, 3 };
+    struct sp_state *state = make_state();
+    struct sp_state_node renewed = make_node(2, "");
+
+    (void)unused;
+    uint64_t damaged = the_partition(state)->replicas[0].replica_id;
+    uint64_t lost = the_partition(state)->replicas[1].replica_id;
+    assert_int_equal(move_to(state, 3, same, true), 0);
+    assert_int_not_equal(the_move(state)->target[0].replica_id, damaged);
+    assert_int_equal(the_move(state)->target[1].replica_id, lost);
+    renewed.incarnation = 999;
+    uint64_t voter_id = sp_state_member(state, 2).voter_id;
+    assert_int_equal(join(state, &renewed), 0);
+    assert_int_not_equal(sp_state_member(state, 2).voter_id, voter_id);
+    assert_true(sp_state_is_lost(state, &the_partition(state)->replicas[1]));
+    assert_int_equal(move_to(state, 3, same, false), 0);
+    assert_int_not_equal(the_move(state)->target[1].replica_id, lost);
+    assert_false(sp_state_is_lost(state, &the_move(state)->target[1]));
+    sp_state_free(state);
+}
+
+static void test_move_and_members_survive_a_checkpoint(void **unused)
+{
+    static const uint32_t target[] = { 4, 2 };
+    static const uint32_t other[] = { 5, 2 };
+    struct sp_state *state = make_state();
+    struct sp_state *copy = NULL;
+    struct sp_buf first;
+    struct sp_buf second;
+
+    (void)unused;
+    assert_int_equal(move_to(state, 2, target, false), 0);
+    assert_int_equal(move_to(state, 2, other, false), 0);
+    assert_int_equal(drain(state, 3, true), 0);
+    sp_buf_init(&first, BYTES_MAX);
+    sp_buf_init(&second, BYTES_MAX);
+    assert_int_equal(sp_state_checkpoint(state, &first), 0);
+    assert_int_equal(sp_state_new(&copy), 0);
+    assert_int_equal(sp_state_restore(copy, first.bytes, first.size), 0);
+    assert_int_equal(sp_state_checkpoint(copy, &second), 0);
+    assert_int_equal(second.size, first.size);
+    assert_memory_equal(second.bytes, first.bytes, first.size);
+    assert_true(sp_state_member(copy, 3).draining);
+    assert_int_equal(the_move(copy)->leaving_count, 1);
+    assert_int_equal(end_move(copy, the_move(copy)), 0);
+    sp_buf_deinit(&first);
+    sp_buf_deinit(&second);
+    sp_state_free(copy);
+    sp_state_free(state);
+}
+
+static void test_node_is_removed_only_without_replicas_and_in_two_steps(void **unused)
+{
+    struct sp_state *state = make_state();
+    struct sp_buf buf;
+
+    (void)unused;
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_remove_node(1, &buf), 0);
+    assert_int_equal(apply(state, &buf), SPATE_ERR_INVALID);
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_node_gone(5, &buf), 0);
+    assert_int_equal(apply(state, &buf), SPATE_ERR_INVALID);
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_remove_node(5, &buf), 0);
+    assert_int_equal(apply(state, &buf), 0);
+    assert_true(sp_state_member(state, 5).removing);
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_node_gone(5, &buf), 0);
+    assert_int_equal(apply(state, &buf), 0);
+    assert_null(sp_state_node(state, 5));
+    sp_state_free(state);
+}
+
+/* ---- the planner ----------------------------------------------------------------------------- */
+
+static enum sp_planner_health health(void *arg, uint32_t node_id)
+{
+    const enum sp_planner_health *healths = arg;
+
+    return healths[node_id];
+}
+
+static void test_planner_replaces_what_is_gone_or_draining_only(void **unused)
+{
+    enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
+    struct sp_state *state = make_state();
+    const struct sp_planner_view view = { .state = state, .health = health, .arg = healths };
+    struct sp_planner_move moves[4];
+
+    (void)unused;
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 0);
+    healths[2] = SP_PLANNER_DOWN;
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 0);
+    healths[2] = SP_PLANNER_GONE;
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 1);
+    assert_int_equal(moves[0].wishes[0].node_id, 1);
+    assert_int_equal(moves[0].wishes[1].node_id, 4);
+    assert_int_equal(moves[0].wishes[2].node_id, 3);
+    healths[2] = SP_PLANNER_UP;
+    assert_int_equal(drain(state, 3, true), 0);
+    assert_int_equal(drain(state, 4, true), 0);
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 1);
+    assert_int_equal(moves[0].wishes[2].node_id, 5);
+    sp_state_free(state);
+}
+
+static void test_planner_prefers_another_rack(void **unused)
+{
+    static const char *const racks[] = { "", "a", "b", "c", "b", "c" };
+    enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
+    struct sp_state *state = make_state();
+    const struct sp_planner_view view = { .state = state, .health = health, .arg = healths };
+    struct sp_planner_move moves[4];
+
+    (void)unused;
+    for (uint32_t i = 1; i <= NODES; i++) {
+        struct sp_state_node node = make_node(i, racks[i]);
+        assert_int_equal(join(state, &node), 0);
+    }
+    healths[3] = SP_PLANNER_GONE;
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 1);
+    assert_int_equal(moves[0].wishes[2].node_id, 5); /* node 4 stands in the rack of node 2 */
+    sp_state_free(state);
+}
+
+static void test_planner_balances_with_few_moves(void **unused)
+{
+    enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
+    struct sp_state *state = make_state();
+    const struct sp_planner_view view = { .state = state, .health = health, .arg = healths };
+    struct sp_planner_move moves[64];
+    uint32_t nodes[20];
+    uint32_t counts[NODES + 1] = { 0 };
+    struct sp_buf buf;
+
+    (void)unused;
+    for (unsigned i = 0; i < 20; i++) {
+        nodes[i] = i % 2 + 1;
+    }
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_create_topic("u", 10, 2, nodes, 4096, &buf), 0);
+    assert_int_equal(apply(state, &buf), 0);
+    /* 11, 11, 1, 0, 0 replicas: twelve or thirteen shifts, some of them of one partition */
+    unsigned count = sp_planner_balance(&view, moves, 64);
+    for (uint32_t i = 1; i <= NODES; i++) {
+        counts[i] = sp_state_replicas_on(state, i);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        const struct sp_state_topic *topic = sp_state_topic_by_id(state, moves[i].topic_id);
+        const struct sp_state_partition *partition = &topic->partitions[moves[i].partition];
+        for (unsigned k = 0; k < moves[i].count; k++) {
+            counts[partition->replicas[k].node_id] -= 1;
+            counts[moves[i].wishes[k].node_id] += 1;
+        }
+    }
+    for (uint32_t i = 1; i <= NODES; i++) {
+        assert_in_range(counts[i], 4, 5);
+    }
+    assert_in_range(count, 6, 11);
+    sp_state_free(state);
+}
+
+static void test_placement_spreads_over_racks_and_avoids_draining_nodes(void **unused)
+{
+    static const char *const racks[] = { "", "a", "a", "b", "b", "c" };
+    struct sp_state *state = NULL;
+    uint32_t nodes[30];
+
+    (void)unused;
+    assert_int_equal(sp_state_new(&state), 0);
+    for (uint32_t i = 1; i <= NODES; i++) {
+        struct sp_state_node node = make_node(i, racks[i]);
+        assert_int_equal(join(state, &node), 0);
+    }
+    assert_int_equal(drain(state, 2, true), 0);
+    assert_int_equal(sp_placement_choose(state, 10, 3, nodes), 0);
+    for (unsigned i = 0; i < 10; i++) {
+        unsigned seen = 0;
+        for (unsigned k = 0; k < 3; k++) {
+            uint32_t node_id = nodes[3 * i + k];
+            assert_int_not_equal(node_id, 2);
+            seen |= 1u << (racks[node_id][0] - 'a');
+        }
+        assert_int_equal(seen, 7);
+    }
+    assert_int_equal(sp_placement_choose(state, 1, 5, nodes), SPATE_ERR_INVALID);
+    sp_state_free(state);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_move_keeps_replicas_until_it_is_done),
+        cmocka_unit_test(test_move_end_of_another_target_is_refused),
+        cmocka_unit_test(test_move_back_to_a_node_that_is_leaving_takes_its_replica),
+        cmocka_unit_test(test_move_fresh_and_lost_replicas_get_new_ids),
+        cmocka_unit_test(test_move_and_members_survive_a_checkpoint),
+        cmocka_unit_test(test_node_is_removed_only_without_replicas_and_in_two_steps),
+        cmocka_unit_test(test_planner_replaces_what_is_gone_or_draining_only),
+        cmocka_unit_test(test_planner_prefers_another_rack),
+        cmocka_unit_test(test_planner_balances_with_few_moves),
+        cmocka_unit_test(test_placement_spreads_over_racks_and_avoids_draining_nodes),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
