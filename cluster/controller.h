@@ -47,8 +47,8 @@ int sp_controller_new(const struct sp_controller_options *options,
                       void *arg,
                       struct sp_controller **out_controller);
 
-/* The cluster is formed: opens this node's replica of group 0, `voter_id`, or with 0 creates it with
- * `members` (the seeds) as voters whose replica id is their node id. */
+/* The cluster is formed: opens this node's replica of group 0, `voter_id`, or with 0 creates it
+ * with `members` (the seeds) as voters whose replica id is their node id. */
 void sp_controller_start(struct sp_controller *controller,
                          uint64_t voter_id,
                          const uint32_t *members,

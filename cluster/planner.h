@@ -1,5 +1,5 @@
-/* Which replicas have to move, and where to: pure functions of the controller's state and of what is
- * known of the nodes.
+/* Which replicas have to move, and where to: pure functions of the controller's state and of what
+ * is known of the nodes.
  *
  *   node     UP      may be given replicas
  *            DOWN    keeps what it has

@@ -17,8 +17,8 @@
  *     '--'  (no memory: RESTING)
  *
  * `doomed` marks a replica whose topic was deleted, `superseded` one in whose place the state has
- * another one or none: from every state it goes, as soon as it can. Data go with the first, and with
- * the second once the state does not know the replica any more. */
+ * another one or none: from every state it goes, as soon as it can. Data go with the first, and
+ * with the second once the state does not know the replica any more. */
 enum sp_reconcile_state {
     QUEUED,
     OPENING,

@@ -10,8 +10,9 @@
  *      Data of a known replica is never deleted.
  *  M2  MOVE_DONE is proposed only by the group's leader, after the membership that consists of the
  *      target alone is committed. It names the target, so that a late one ends no other move.
- *  M3  Replica ids are given out by MOVE_BEGIN and never reused: a replica that comes back to a node
- *      is another replica.
+ *  M3  Replica ids are given out by MOVE_BEGIN and never reused: a replica that comes back to a
+ *      node is another replica. One that is leaving and is wanted again stays the same: it may be a
+ *      voter, and a node runs one replica of a group.
  *
  * Everything that a move needs is in this state and in the group's own membership, so any leader
  * can go on with it at any step. Part of cluster/state; pure. */

@@ -48,7 +48,7 @@ int sp_state_add_topic(struct sp_state *state, struct sp_state_topic *topic);
 
 bool sp_state_node_is_valid(const struct sp_state_node *node);
 
-/* ---- state_nodes.c, state_moves.c: the fields of commands, behind their number ---------------- */
+/* ---- state_nodes.c, state_moves.c: the fields of commands, behind their number ------------- */
 
 /* Errors as sp_state_apply; *out_change is set on success only. */
 int sp_state_join_node(struct sp_state *state,

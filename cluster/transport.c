@@ -6,56 +6,9 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
-#include "cluster/bootstrap.h"
 #include "cluster/greeting.h"
-#include "cluster/inbound.h"
-#include "cluster/link.h"
-#include "cluster/seeds.h"
+#include "cluster/transport_parts.h"
 #include "spate/error.h"
-
-/* Another node. */
-struct node {
-    struct sp_link *link;
-    struct sp_inbound *inbound; /* its newest connection to us; NULL: none */
-    uint64_t incarnation;       /* of its last HELLO; 0: none yet */
-};
-
-struct sp_transport {
-    struct sp_loop *loop;
-    struct sp_store *store;
-    const struct sp_transport_handler *handler;
-    void *arg;
-    uint32_t node_id;
-    struct sp_node_port *port;
-    struct node nodes[SP_NODES_MAX];
-    unsigned node_count;
-    struct sp_seeds seeds;
-    struct sp_bootstrap bootstrap;
-    struct sp_timer tick;
-    struct sp_deferred start;
-    bool closing;
-    unsigned closing_count; /* parts that close and have not ended */
-    void (*closed)(void *arg);
-    void *closed_arg;
-};
-
-/* Place of a node in `nodes`, or node_count. */
-static unsigned find_place(const struct sp_transport *transport, uint32_t node_id)
-{
-    unsigned i = 0;
-
-    while (i < transport->node_count && sp_link_node_id(transport->nodes[i].link) != node_id) {
-        i += 1;
-    }
-    return i;
-}
-
-static struct node *find_node(struct sp_transport *transport, uint32_t node_id)
-{
-    unsigned place = find_place(transport, node_id);
-
-    return place < transport->node_count ? &transport->nodes[place] : NULL;
-}
 
 static bool formed(const struct sp_transport *transport)
 {
@@ -85,7 +38,7 @@ static int check_hello(struct sp_transport *transport,
                        uint32_t expected,
                        char *text)
 {
-    struct node *node = find_node(transport, hello->node_id);
+    struct sp_transport_node *node = sp_transport_find(transport, hello->node_id);
     bool connected =
         node != NULL && (node->inbound != NULL || sp_link_state(node->link) == SP_LINK_UP);
     const struct sp_greeting_facts facts = {
@@ -143,7 +96,7 @@ static void on_link_changed(void *arg, struct sp_link *link, enum sp_link_state 
     transport->handler->link(transport->arg, sp_link_node_id(link), state);
 }
 
-static const struct sp_link_handler link_handler = {
+const struct sp_link_handler sp_transport_link_handler = {
     .greeting = make_greeting,
     .hello = on_link_hello,
     .changed = on_link_changed,
@@ -162,7 +115,7 @@ static int on_inbound_hello(void *arg,
     if (rv != 0) {
         return rv;
     }
-    struct node *node = find_node(transport, hello->node_id);
+    struct sp_transport_node *node = sp_transport_find(transport, hello->node_id);
     struct sp_inbound *before = node->inbound;
     node->inbound = inbound;
     if (before != NULL && before != inbound) {
@@ -176,7 +129,8 @@ static int on_inbound_hello(void *arg,
 static void on_inbound_ended(void *arg, struct sp_inbound *inbound)
 {
     struct sp_transport *transport = arg;
-    struct node *node = find_node(transport, sp_inbound_hello(inbound)->node_id);
+    struct sp_transport_node *node =
+        sp_transport_find(transport, sp_inbound_hello(inbound)->node_id);
 
     if (node != NULL && node->inbound == inbound) {
         node->inbound = NULL;
@@ -343,21 +297,6 @@ void sp_transport_meta_durable(struct sp_transport *transport, uint64_t sequence
 
 /* ---- starting -------------------------------------------------------------------------------- */
 
-static int add_node(struct sp_transport *transport, uint32_t node_id, const char *address)
-{
-    struct node *node = &transport->nodes[transport->node_count];
-
-    if (transport->node_count == SP_NODES_MAX) {
-        return SPATE_ERR_BUSY;
-    }
-    *node = (struct node){ .link = NULL };
-    int rv = sp_link_new(transport->loop, node_id, address, &link_handler, transport, &node->link);
-    if (rv == 0) {
-        transport->node_count += 1;
-    }
-    return rv;
-}
-
 /* Undoes what sp_transport_new has done before it failed. */
 static void abandon(struct sp_transport *transport)
 {
@@ -389,7 +328,8 @@ int sp_transport_new(struct sp_loop *loop,
     int rv = sp_seeds_init(&transport->seeds, options);
     for (unsigned i = 0; i < transport->seeds.count && rv == 0; i++) {
         if (transport->seeds.node_ids[i] != transport->node_id) {
-            rv = add_node(transport, transport->seeds.node_ids[i], transport->seeds.addresses[i]);
+            rv = sp_transport_add_node(
+                transport, transport->seeds.node_ids[i], transport->seeds.addresses[i]);
         }
     }
     if (rv == 0) {
@@ -415,124 +355,9 @@ int sp_transport_new(struct sp_loop *loop,
     return 0;
 }
 
-int sp_transport_set_node(struct sp_transport *transport, uint32_t node_id, const char *address)
-{
-    struct node *node = find_node(transport, node_id);
-
-    if (node_id == 0 || node_id > SP_NODE_ID_MAX || address[0] == '\0') {
-        return SPATE_ERR_INVALID;
-    }
-    if (node_id == transport->node_id || transport->closing) {
-        return 0;
-    }
-    if (node != NULL) {
-        return sp_link_set_address(node->link, address);
-    }
-    int rv = add_node(transport, node_id, address);
-    if (rv == 0) {
-        sp_link_connect(transport->nodes[transport->node_count - 1].link);
-    }
-    return rv;
-}
-
-static void on_part_closed(void *arg);
-
-void sp_transport_remove_node(struct sp_transport *transport, uint32_t node_id)
-{
-    unsigned place = find_place(transport, node_id);
-
-    if (place == transport->node_count || transport->closing) {
-        return;
-    }
-    struct node node = transport->nodes[place];
-    transport->node_count -= 1;
-    for (unsigned i = place; i < transport->node_count; i++) {
-        transport->nodes[i] = transport->nodes[i + 1];
-    }
-    if (node.inbound != NULL) {
-        sp_inbound_drop(node.inbound);
-    }
-    transport->closing_count += 1;
-    sp_link_close(node.link, on_part_closed, transport);
-    transport->handler->link(transport->arg, node_id, SP_LINK_DEAD);
-}
-
-void sp_transport_adopt(struct sp_transport *transport,
-                        const uint8_t cluster_id[SP_CLUSTER_ID_SIZE])
-{
-    sp_bootstrap_adopt(&transport->bootstrap, cluster_id);
-}
-
-void sp_transport_answer_guest(struct sp_transport *transport,
-                               uint64_t guest,
-                               const struct sp_slice *body)
-{
-    if (!transport->closing) {
-        sp_node_port_answer(transport->port, guest, body);
-    }
-}
-
-uint64_t sp_transport_incarnation(const struct sp_transport *transport, uint32_t node_id)
-{
-    unsigned place = find_place(transport, node_id);
-    const struct node *node = place < transport->node_count ? &transport->nodes[place] : NULL;
-    bool connected =
-        node != NULL && (node->inbound != NULL || sp_link_state(node->link) == SP_LINK_UP);
-
-    return connected ? node->incarnation : 0;
-}
-
-/* ---- sending --------------------------------------------------------------------------------- */
-
-int sp_transport_send(struct sp_transport *transport,
-                      uint32_t node_id,
-                      const struct sp_peer_message *message,
-                      const struct sp_slice *pieces,
-                      unsigned count)
-{
-    struct node *node = find_node(transport, node_id);
-
-    if (node == NULL || transport->closing) {
-        return SPATE_ERR_CLOSED;
-    }
-    return sp_link_send(node->link, message, pieces, count);
-}
-
-int sp_transport_send_heartbeat(struct sp_transport *transport,
-                                uint32_t node_id,
-                                const struct sp_peer_raft *raft)
-{
-    struct node *node = find_node(transport, node_id);
-
-    if (node == NULL || transport->closing) {
-        return SPATE_ERR_CLOSED;
-    }
-    return sp_link_send_heartbeat(node->link, raft);
-}
-
-enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id)
-{
-    unsigned place = find_place(transport, node_id);
-
-    return place < transport->node_count ? sp_link_state(transport->nodes[place].link)
-                                         : SP_LINK_DOWN;
-}
-
-size_t sp_transport_queued_bytes(const struct sp_transport *transport, uint32_t node_id)
-{
-    unsigned place = find_place(transport, node_id);
-
-    return place < transport->node_count ? sp_link_queued_bytes(transport->nodes[place].link) : 0;
-}
-
-uint16_t sp_transport_port(const struct sp_transport *transport)
-{
-    return sp_node_port_number(transport->port);
-}
-
 /* ---- ending ---------------------------------------------------------------------------------- */
 
-static void on_part_closed(void *arg)
+void sp_transport_part_closed(void *arg)
 {
     struct sp_transport *transport = arg;
 
@@ -559,7 +384,7 @@ void sp_transport_close(struct sp_transport *transport, void (*closed)(void *arg
     sp_timer_stop(&transport->tick);
     sp_deferred_cancel(&transport->start);
     for (unsigned i = 0; i < transport->node_count; i++) {
-        sp_link_close(transport->nodes[i].link, on_part_closed, transport);
+        sp_link_close(transport->nodes[i].link, sp_transport_part_closed, transport);
     }
-    sp_node_port_close(transport->port, on_part_closed, transport);
+    sp_node_port_close(transport->port, sp_transport_part_closed, transport);
 }

@@ -85,7 +85,8 @@ void sp_transport_meta_durable(struct sp_transport *transport, uint64_t sequence
  * nodes are known; SPATE_ERR_NOMEM. */
 int sp_transport_set_node(struct sp_transport *transport, uint32_t node_id, const char *address);
 
-/* Forgets a node that was removed from the cluster: its link closes, its connections are refused. */
+/* Forgets a node that was removed from the cluster: its link closes, its connections are refused.
+ */
 void sp_transport_remove_node(struct sp_transport *transport, uint32_t node_id);
 
 /* This node was let into the cluster of that id: `formed` follows once that is durable. */

@@ -13,14 +13,14 @@
 #define SP_MEM_KEPT_MS 1000 /* a piece that nobody takes for so long, or twice that, is freed */
 
 /* Cluster shape. */
-#define SP_NODE_ID_MAX 1023 /* fits the ordinal of any StatefulSet */
-#define SP_JOIN_ADDRESSES_MAX 8 /* of members that a new node asks */
-#define SP_NODES_MAX 64     /* full mesh of connections: 64 * 63 sockets */
+#define SP_NODE_ID_MAX 1023          /* fits the ordinal of any StatefulSet */
+#define SP_JOIN_ADDRESSES_MAX 8      /* of members that a new node asks */
+#define SP_NODES_MAX 64              /* full mesh of connections: 64 * 63 sockets */
 #define SP_CONTROLLER_MEMBERS_MAX 32 /* every node has the controller's log: servers of a group */
-#define SP_REPLICAS_MAX 7   /* tolerates three failures; more only slows the quorum */
+#define SP_REPLICAS_MAX 7            /* tolerates three failures; more only slows the quorum */
 #define SP_PARTITIONS_PER_TOPIC_MAX 10000
 #define SP_TOPICS_MAX 20000
-#define SP_MOVES_MAX 4096 /* partitions whose replicas change at once, in a cluster */
+#define SP_MOVES_MAX 4096            /* partitions whose replicas change at once, in a cluster */
 #define SP_GROUPS_PER_NODE_MAX 20000 /* 32 KiB each when idle: 640 MiB */
 
 /* Records. A batch is one Raft entry and one message, so all three bounds hang together. */

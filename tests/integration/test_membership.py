@@ -197,7 +197,11 @@ class LifeTest(unittest.TestCase):
             self.settled(
                 nodes, "t", lambda rows: all(2 not in row["replicas"] for row in rows)
             )
-            empty = lambda: node_rows(nodes)[2]["replicas"] == 0 and node_rows(nodes)[2]["leaders"] == 0
+
+            def empty():
+                row = node_rows(nodes)[2]
+                return row["replicas"] == 0 and row["leaders"] == 0
+
             cluster.wait_for("nothing left on node 2", empty, 30, 0.1)
             cluster.wait_for(
                 "the disk of node 2 to be empty",

@@ -12,8 +12,8 @@
 
 #include "base/mem.h"
 #include "cluster/node_call.h"
-#include "cluster/raft_members.h"
 #include "fake_loop.h"
+#include "fake_members.h"
 
 #define SELF 1
 #define SENT_MAX 700
@@ -136,63 +136,6 @@ int sp_transport_set_node(struct sp_transport *transport, uint32_t node_id, cons
     assert_int_not_equal(address[0], '\0');
     fake.set_node_count += 1;
     return 0;
-}
-
-int sp_raft_group_keep_members(struct sp_raft_group *group,
-                               const struct sp_raft_members *members,
-                               bool *out_settled)
-{
-    (void)group;
-    (void)members;
-    *out_settled = true;
-    return 0;
-}
-
-unsigned sp_raft_group_members(const struct sp_raft_group *group,
-                               struct sp_replica_place *out_places,
-                               unsigned count_max)
-{
-    (void)group;
-    (void)out_places;
-    (void)count_max;
-    return 0;
-}
-
-void sp_transport_remove_node(struct sp_transport *transport, uint32_t node_id)
-{
-    (void)transport;
-    (void)node_id;
-}
-
-struct sp_log *sp_raft_group_log(const struct sp_raft_group *group)
-{
-    (void)group;
-    return NULL;
-}
-
-uint64_t sp_log_last_index(const struct sp_log *log)
-{
-    (void)log;
-    return 0; /* no hints */
-}
-
-int sp_log_read_start(struct sp_log *log, struct sp_log_read *read)
-{
-    (void)log;
-    (void)read;
-    return SPATE_ERR_CANCELED;
-}
-
-void sp_log_read_release(struct sp_log_read *read)
-{
-    (void)read;
-}
-
-enum sp_member sp_raft_group_member(const struct sp_raft_group *group, uint64_t replica_id)
-{
-    (void)group;
-    (void)replica_id;
-    return SP_MEMBER_VOTER;
 }
 
 /* ---- driving --------------------------------------------------------------------------------- */

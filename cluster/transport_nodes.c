@@ -1,0 +1,153 @@
+/* The nodes that a node talks to: who there is, and sending to them. */
+#include "cluster/transport_parts.h"
+
+#include "base/mem.h"
+#include "spate/error.h"
+
+/* Place of a node in `nodes`, or node_count. */
+static unsigned find_place(const struct sp_transport *transport, uint32_t node_id)
+{
+    unsigned i = 0;
+
+    while (i < transport->node_count && sp_link_node_id(transport->nodes[i].link) != node_id) {
+        i += 1;
+    }
+    return i;
+}
+
+struct sp_transport_node *sp_transport_find(struct sp_transport *transport, uint32_t node_id)
+{
+    unsigned place = find_place(transport, node_id);
+
+    return place < transport->node_count ? &transport->nodes[place] : NULL;
+}
+
+int sp_transport_add_node(struct sp_transport *transport, uint32_t node_id, const char *address)
+{
+    struct sp_transport_node *node = &transport->nodes[transport->node_count];
+
+    if (transport->node_count == SP_NODES_MAX) {
+        return SPATE_ERR_BUSY;
+    }
+    *node = (struct sp_transport_node){ .link = NULL };
+    int rv = sp_link_new(
+        transport->loop, node_id, address, &sp_transport_link_handler, transport, &node->link);
+    if (rv == 0) {
+        transport->node_count += 1;
+    }
+    return rv;
+}
+
+int sp_transport_set_node(struct sp_transport *transport, uint32_t node_id, const char *address)
+{
+    struct sp_transport_node *node = sp_transport_find(transport, node_id);
+
+    if (node_id == 0 || node_id > SP_NODE_ID_MAX || address[0] == '\0') {
+        return SPATE_ERR_INVALID;
+    }
+    if (node_id == transport->node_id || transport->closing) {
+        return 0;
+    }
+    if (node != NULL) {
+        return sp_link_set_address(node->link, address);
+    }
+    int rv = sp_transport_add_node(transport, node_id, address);
+    if (rv == 0) {
+        sp_link_connect(transport->nodes[transport->node_count - 1].link);
+    }
+    return rv;
+}
+
+void sp_transport_remove_node(struct sp_transport *transport, uint32_t node_id)
+{
+    unsigned place = find_place(transport, node_id);
+
+    if (place == transport->node_count || transport->closing) {
+        return;
+    }
+    struct sp_transport_node node = transport->nodes[place];
+    transport->node_count -= 1;
+    for (unsigned i = place; i < transport->node_count; i++) {
+        transport->nodes[i] = transport->nodes[i + 1];
+    }
+    if (node.inbound != NULL) {
+        sp_inbound_drop(node.inbound);
+    }
+    transport->closing_count += 1;
+    sp_link_close(node.link, sp_transport_part_closed, transport);
+    transport->handler->link(transport->arg, node_id, SP_LINK_DEAD);
+}
+
+void sp_transport_adopt(struct sp_transport *transport,
+                        const uint8_t cluster_id[SP_CLUSTER_ID_SIZE])
+{
+    sp_bootstrap_adopt(&transport->bootstrap, cluster_id);
+}
+
+void sp_transport_answer_guest(struct sp_transport *transport,
+                               uint64_t guest,
+                               const struct sp_slice *body)
+{
+    if (!transport->closing) {
+        sp_node_port_answer(transport->port, guest, body);
+    }
+}
+
+uint64_t sp_transport_incarnation(const struct sp_transport *transport, uint32_t node_id)
+{
+    unsigned place = find_place(transport, node_id);
+    const struct sp_transport_node *node =
+        place < transport->node_count ? &transport->nodes[place] : NULL;
+    bool connected =
+        node != NULL && (node->inbound != NULL || sp_link_state(node->link) == SP_LINK_UP);
+
+    return connected ? node->incarnation : 0;
+}
+
+/* ---- sending --------------------------------------------------------------------------------- */
+
+int sp_transport_send(struct sp_transport *transport,
+                      uint32_t node_id,
+                      const struct sp_peer_message *message,
+                      const struct sp_slice *pieces,
+                      unsigned count)
+{
+    struct sp_transport_node *node = sp_transport_find(transport, node_id);
+
+    if (node == NULL || transport->closing) {
+        return SPATE_ERR_CLOSED;
+    }
+    return sp_link_send(node->link, message, pieces, count);
+}
+
+int sp_transport_send_heartbeat(struct sp_transport *transport,
+                                uint32_t node_id,
+                                const struct sp_peer_raft *raft)
+{
+    struct sp_transport_node *node = sp_transport_find(transport, node_id);
+
+    if (node == NULL || transport->closing) {
+        return SPATE_ERR_CLOSED;
+    }
+    return sp_link_send_heartbeat(node->link, raft);
+}
+
+enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id)
+{
+    unsigned place = find_place(transport, node_id);
+
+    return place < transport->node_count ? sp_link_state(transport->nodes[place].link)
+                                         : SP_LINK_DOWN;
+}
+
+size_t sp_transport_queued_bytes(const struct sp_transport *transport, uint32_t node_id)
+{
+    unsigned place = find_place(transport, node_id);
+
+    return place < transport->node_count ? sp_link_queued_bytes(transport->nodes[place].link) : 0;
+}
+
+uint16_t sp_transport_port(const struct sp_transport *transport)
+{
+    return sp_node_port_number(transport->port);
+}

@@ -1,0 +1,49 @@
+/* Inside of the transport: what transport.c (greeting, receiving, forming, life) and
+ * transport_nodes.c (who there is, sending) share. */
+#ifndef SP_CLUSTER_TRANSPORT_PARTS_H
+#define SP_CLUSTER_TRANSPORT_PARTS_H
+
+#include "cluster/bootstrap.h"
+#include "cluster/inbound.h"
+#include "cluster/link.h"
+#include "cluster/seeds.h"
+#include "cluster/transport.h"
+
+/* Another node. */
+struct sp_transport_node {
+    struct sp_link *link;
+    struct sp_inbound *inbound; /* its newest connection to us; NULL: none */
+    uint64_t incarnation;       /* of its last HELLO; 0: none yet */
+};
+
+struct sp_transport {
+    struct sp_loop *loop;
+    struct sp_store *store;
+    const struct sp_transport_handler *handler;
+    void *arg;
+    uint32_t node_id;
+    struct sp_node_port *port;
+    struct sp_transport_node nodes[SP_NODES_MAX];
+    unsigned node_count;
+    struct sp_seeds seeds;
+    struct sp_bootstrap bootstrap;
+    struct sp_timer tick;
+    struct sp_deferred start;
+    bool closing;
+    unsigned closing_count; /* parts that close and have not ended */
+    void (*closed)(void *arg);
+    void *closed_arg;
+};
+
+/* The node, or NULL. */
+struct sp_transport_node *sp_transport_find(struct sp_transport *transport, uint32_t node_id);
+
+/* Adds a node whose link is not connected yet. SPATE_ERR_BUSY: SP_NODES_MAX are known;
+ * SPATE_ERR_NOMEM. */
+int sp_transport_add_node(struct sp_transport *transport, uint32_t node_id, const char *address);
+
+/* transport.c */
+extern const struct sp_link_handler sp_transport_link_handler;
+void sp_transport_part_closed(void *arg);
+
+#endif /* SP_CLUSTER_TRANSPORT_PARTS_H */

@@ -1,0 +1,68 @@
+/* What the controller asks of group 0's members, its log and the transport's nodes, for tests that
+ * are not about them: everything is settled. Included once, by one test. */
+#ifndef SP_UNIT_FAKE_MEMBERS_H
+#define SP_UNIT_FAKE_MEMBERS_H
+
+#include "cluster/raft_members.h"
+#include "cluster/transport.h"
+#include "spate/error.h"
+#include "storage/log.h"
+
+int sp_raft_group_keep_members(struct sp_raft_group *group,
+                               const struct sp_raft_members *members,
+                               bool *out_settled)
+{
+    (void)group;
+    (void)members;
+    *out_settled = true;
+    return 0;
+}
+
+unsigned sp_raft_group_members(const struct sp_raft_group *group,
+                               struct sp_replica_place *out_places,
+                               unsigned count_max)
+{
+    (void)group;
+    (void)out_places;
+    (void)count_max;
+    return 0;
+}
+
+void sp_transport_remove_node(struct sp_transport *transport, uint32_t node_id)
+{
+    (void)transport;
+    (void)node_id;
+}
+
+struct sp_log *sp_raft_group_log(const struct sp_raft_group *group)
+{
+    (void)group;
+    return NULL;
+}
+
+uint64_t sp_log_last_index(const struct sp_log *log)
+{
+    (void)log;
+    return 0; /* no hints */
+}
+
+int sp_log_read_start(struct sp_log *log, struct sp_log_read *read)
+{
+    (void)log;
+    (void)read;
+    return SPATE_ERR_CANCELED;
+}
+
+void sp_log_read_release(struct sp_log_read *read)
+{
+    (void)read;
+}
+
+enum sp_member sp_raft_group_member(const struct sp_raft_group *group, uint64_t replica_id)
+{
+    (void)group;
+    (void)replica_id;
+    return SP_MEMBER_VOTER;
+}
+
+#endif /* SP_UNIT_FAKE_MEMBERS_H */
