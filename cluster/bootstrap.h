@@ -12,8 +12,8 @@
  * Invariants:
  *  I1  A message is sent only after the state it speaks of is durable.
  *  I2  A FORMING seed never changes its cluster id. Nobody is FORMED before all seeds are durably
- *      FORMING with that id; so a seed that is EMPTY while another is FORMED has lost its disk, and
- *      it stays out.
+ *      FORMING with that id; so a seed that is EMPTY while another is FORMED has lost its disk: it
+ *      forms nothing and has to join.
  *  I3  Every step can be repeated: messages are sent again by the tick and whenever a seed greets,
  *      so a crash anywhere only delays.
  *

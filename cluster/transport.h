@@ -67,7 +67,7 @@ struct sp_transport_options {
  * from here by cluster/bootstrap.h: a seed with an empty directory forms a cluster only after all
  * seeds answered empty (or FORMING) with the same seed list; the lowest proposes the cluster id;
  * nobody starts before all have it on disk. A seed that finds others FORMED while it is empty has a
- * replaced disk: it traces an error, does not vote, and waits. SPATE_ERR_EXISTS: the address is in
+ * replaced disk: `lost` tells that it has to join. SPATE_ERR_EXISTS: the address is in
  * use; SPATE_ERR_INVALID: not an address of this machine, or the seeds are not distinct nodes from
  * 1 to SP_NODE_ID_MAX with addresses, this node among them; SPATE_ERR_NOMEM. */
 int sp_transport_new(struct sp_loop *loop,
