@@ -5,10 +5,8 @@
  * A job does, in this order: install or truncation, both synced; a new segment's file with its
  * header, synced with its name; the index of the finished segment; one write of a marker and all
  * frames that wait for this segment; one sync. What arrives meanwhile waits for the next job.
- *
- * A log that is sent more than the disk takes shall neither hold the disk for long nor be answered
- * in bursts, each of which brings the next burst: a flush has no more bytes than the disk takes in
- * SP_FLUSH_US_MAX, found by halving and doubling. Small ones run before large ones. */
+ * How large a write may be is told by flush_size.h; a small one runs before the large ones of other
+ * logs and never waits for them. */
 #include <string.h>
 
 #include "base/assert.h"
@@ -139,23 +137,6 @@ static void note_files(struct sp_log *log)
     }
 }
 
-/* A flush that took long is followed by smaller ones, one that took little time for as many bytes as
- * it could have by larger ones. */
-static void learn_speed(struct sp_log *log)
-{
-    uint64_t took_us = sp_loop_now_us(log->store->loop) - log->flush.begun_us;
-    size_t half = log->flush_bytes_max / 2;
-
-    if (log->flush.frame_bytes <= half) {
-        return; /* tells little of larger ones */
-    }
-    if (took_us > SP_FLUSH_US_MAX && half >= SP_FLUSH_BYTES_MIN) {
-        log->flush_bytes_max = half;
-    } else if (took_us < SP_FLUSH_US_MAX / 2 && log->flush_bytes_max < SP_FLUSH_BYTES_MAX) {
-        log->flush_bytes_max *= 2;
-    }
-}
-
 static void flush_done(struct sp_job *job)
 {
     struct sp_log_flush *flush = SP_CONTAINER_OF(job, struct sp_log_flush, job);
@@ -172,7 +153,10 @@ static void flush_done(struct sp_job *job)
             log->store->free_bytes = flush->free_bytes;
         }
         note_files(log);
-        learn_speed(log);
+        log->flush_bytes_max =
+            sp_flush_size_next(log->flush_bytes_max,
+                               flush->frame_bytes,
+                               sp_loop_now_us(log->store->loop) - flush->begun_us);
     }
     release_flush(flush);
     flush->proves = 0;

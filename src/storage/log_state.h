@@ -14,6 +14,7 @@
 #define SP_STORAGE_LOG_STATE_H
 
 #include "storage/checkpoint.h"
+#include "storage/flush_size.h"
 #include "storage/log.h"
 #include "storage/log_history.h"
 #include "storage/log_tail.h"
@@ -25,10 +26,7 @@ struct sp_store;
 #define SP_INSTALL_NAME "install.checkpoint" /* a checkpoint that replaces the log around it */
 #define SP_TRUNCATION_NAME "truncation"      /* a truncation that has begun */
 #define SP_FLUSH_FRAMES_MAX 1024             /* in one write: bounds the array of pieces */
-#define SP_FLUSH_BYTES_MAX (16 * 1024 * 1024)
-#define SP_FLUSH_BYTES_MIN (256 * 1024)
-#define SP_FLUSH_BYTES_SHORT (64 * 1024) /* up to so many do not wait behind larger flushes */
-#define SP_FLUSH_US_MAX 50000            /* one that takes longer is followed by smaller ones */
+#define SP_FLUSH_BYTES_SHORT (64 * 1024)     /* up to so many do not wait behind larger flushes */
 #define SP_FLUSH_FRAMES_SPARE 7 /* written at a time when there is no memory for the array */
 
 enum sp_checkpoint_progress {
@@ -132,7 +130,7 @@ struct sp_log {
     struct sp_blob *install_wanted; /* by the next flush */
     bool flushing;
     struct sp_log_flush flush;
-    size_t flush_bytes_max; /* of the next one: what the disk takes in about SP_FLUSH_US_MAX */
+    size_t flush_bytes_max; /* of the next one: see flush_size.h */
     struct sp_file *file;   /* of segment file_base, for writing; the flush owns it while it runs */
     uint64_t file_base;
 
