@@ -36,7 +36,7 @@
 #define SP_WRITE_QUEUE_BYTES_MAX (16 * 1024 * 1024) /* then requests of that peer wait */
 #define SP_MESSAGE_TIMEOUT_MS 30000                 /* a started message must be complete */
 #define SP_READ_CHUNK_BYTES (64 * 1024)
-#define SP_TURN_BYTES (256 * 1024)      /* read in one turn of the loop: some 300 us of work */
+#define SP_TURN_BYTES (512 * 1024)      /* read in one turn of the loop: less costs throughput */
 #define SP_TURN_BYTES_LEAST (16 * 1024) /* but of each connection so much */
 
 /* What clients make a node hold, all together (net/budget.h): messages that arrive, requests that
