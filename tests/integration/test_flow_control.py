@@ -151,25 +151,36 @@ class Flood:
         """Finishes the message begun, reads all answers: {(partition, offset): number}."""
         unpacker, out, answers, refused = msgpack.Unpacker(), {}, 0, {}
         deadline = time.monotonic() + LEAVE_SECONDS
-        while answers < len(self.sent):
-            poll = select.poll()
-            poll.register(self.sock, select.POLLIN | (select.POLLOUT if self.rest else 0))
-            ready = poll.poll(max(0, deadline - time.monotonic()) * 1000)
-            if not ready:
-                raise AssertionError(f"{answers} of {len(self.sent)} answers came in time, with "
-                                     f"{len(self.rest)} bytes still to be sent")
-            if ready[0][1] & select.POLLOUT:
-                self.rest = self.rest[self.sock.send(self.rest) :]
-            if ready[0][1] & select.POLLIN:
-                unpacker.feed(self.sock.recv(1 << 16))
-            for _, msgid, error, result in unpacker:
-                answers += 1
-                if error is None:
-                    out[self.partition, result["offset"]] = self.sent[msgid]
-                else:
-                    code = error.split(":")[0]
-                    refused[code] = refused.get(code, 0) + 1
+        try:
+            while answers < len(self.sent):
+                unpacker.feed(self.exchange(deadline))
+                for _, msgid, error, result in unpacker:
+                    answers += 1
+                    if error is None:
+                        out[self.partition, result["offset"]] = self.sent[msgid]
+                    else:
+                        code = error.split(":")[0]
+                        refused[code] = refused.get(code, 0) + 1
+        except OSError as failed:
+            raise AssertionError(f"{self.sock.getsockname()}: {answers} of {len(self.sent)} answers "
+                                 f"had come, {len(self.rest)} bytes were unsent: {failed}") from None
         return out, refused
+
+    def exchange(self, deadline):
+        """Sends what can be sent, returns what has come. TimeoutError, ConnectionError."""
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN | (select.POLLOUT if self.rest else 0))
+        ready = poll.poll(max(0, deadline - time.monotonic()) * 1000)
+        if not ready or time.monotonic() > deadline:
+            raise TimeoutError(f"not all within {LEAVE_SECONDS} s")
+        if ready[0][1] & select.POLLOUT:
+            self.rest = self.rest[self.sock.send(self.rest) :]
+        if not ready[0][1] & ~select.POLLOUT:
+            return b""
+        data = self.sock.recv(1 << 16)
+        if not data:
+            raise ConnectionError("the node has closed the connection")
+        return data
 
 
 KINDS = {
