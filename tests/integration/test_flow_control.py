@@ -7,7 +7,7 @@ docs/operations.md, the latency of an honest producer against its latency before
 acknowledged is lost. Afterwards the bad clients leave, and the memory must be back.
 
     test_flow_control.py                          the tests
-    test_flow_control.py bad KIND TOPIC ADDRESS...      bad clients; they leave when standard input ends
+    test_flow_control.py bad KIND TOPIC ADDRESS...  bad clients; they leave when standard input ends
 """
 
 import json
@@ -162,8 +162,8 @@ class Flood:
                         code = error.split(":")[0]
                         refused[code] = refused.get(code, 0) + 1
         except OSError as failed:
-            raise AssertionError(f"{self.sock.getsockname()}: {answers} of {len(self.sent)} answers "
-                                 f"had come, {len(self.rest)} bytes were unsent: {failed}") from None
+            raise AssertionError(f"{answers} of {len(self.sent)} answers had come, "
+                                 f"{len(self.rest)} bytes were unsent: {failed}") from None
         return out, refused
 
     def exchange(self, deadline):
@@ -195,7 +195,7 @@ KINDS = {
 
 
 def bad_clients(kind, topic, leaders):
-    """`leaders` of `topic`, which is flooded, are the addresses of the leaders of each partition."""
+    """`leaders` of `topic`, which is flooded, are the addresses of its leaders, by partition."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     clients = []
