@@ -36,6 +36,8 @@
 #define SP_WRITE_QUEUE_BYTES_MAX (16 * 1024 * 1024) /* then requests of that peer wait */
 #define SP_MESSAGE_TIMEOUT_MS 30000                 /* a started message must be complete */
 #define SP_READ_CHUNK_BYTES (64 * 1024)
+#define SP_TURN_BYTES (512 * 1024)      /* read in one turn of the loop: less costs throughput */
+#define SP_TURN_BYTES_LEAST (16 * 1024) /* but of each connection so much */
 
 /* What clients make a node hold, all together (net/budget.h): messages that arrive, requests that
  * wait for the disk, answers that are not taken. Above it sockets are not read. The resident memory
@@ -55,6 +57,7 @@
 #define SP_CLIENT_BYTES_MIN (64 * 1024 * 1024)      /* a quarter takes any message */
 #define SP_SHARE_BYTES_MIN (16 * 1024)      /* of a connection: small requests always pass */
 #define SP_CONNECTION_BYTES_MAX (64 * 1024) /* its structs, its least share, one read above it */
+#define SP_WITHHELD_MS 1000 /* so long the rest of a message may not come, if others need room */
 #define SP_STALLED_MS 10000 /* a peer that takes nothing for so long goes, if others need room */
 #define SP_FILES_KEPT 256   /* descriptors that connections may not use up: logs need them */
 

@@ -63,9 +63,9 @@ void sp_request_hold_session(struct sp_request *request, struct sp_list *held)
     }
 }
 
-void sp_session_release(struct sp_list *held)
+void sp_session_release(struct sp_list *held, unsigned count)
 {
-    while (!sp_list_empty(held)) {
+    for (; count > 0 && !sp_list_empty(held); count--) {
         struct sp_session *session = SP_LIST_ENTRY(held->next, struct sp_session, held);
 
         sp_list_remove(&session->held);

@@ -77,7 +77,7 @@ void sp_request_end_wait(struct sp_request_wait *wait);
 /* The connection is not read until sp_session_release, since what it sends goes to a full place;
  * `held` is that place's list of such sessions. */
 void sp_request_hold_session(struct sp_request *request, struct sp_list *held);
-void sp_session_release(struct sp_list *held);
+void sp_session_release(struct sp_list *held, unsigned count);
 
 /* True while somebody still waits for the answer. */
 bool sp_request_alive(const struct sp_request *request);

@@ -131,6 +131,7 @@ struct sp_job;
 struct sp_job {
     struct sp_list node;
     struct sp_loop *loop;
+    bool is_short;
     void (*work)(struct sp_job *job);
     void (*done)(struct sp_job *job);
 };
@@ -140,6 +141,14 @@ void sp_job_start(struct sp_loop *loop,
                   struct sp_job *job,
                   void (*work)(struct sp_job *job),
                   void (*done)(struct sp_job *job));
+
+/* The same for work that is little and that somebody waits for: it runs before jobs started with
+ * sp_job_start and never waits until one of them has ended, as these leave one worker free (if
+ * there are two). */
+void sp_job_start_short(struct sp_loop *loop,
+                        struct sp_job *job,
+                        void (*work)(struct sp_job *job),
+                        void (*done)(struct sp_job *job));
 
 /* ---- signals and standard input of programs -------------------------------------------------- */
 

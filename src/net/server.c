@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 
+#include "base/limits.h"
 #include "base/list.h"
 #include "base/mem.h"
 #include "base/trace.h"
@@ -127,16 +128,18 @@ void sp_server_close_stalled(struct sp_server *server, uint32_t stalled_ms)
 
     SP_LIST_EACH (node, &server->entries) {
         struct entry *entry = SP_LIST_ENTRY(node, struct entry, node);
+        bool stalled = has_stalled(entry, now_ms, stalled_ms);
         uint64_t dropped = 0;
 
-        if (!has_stalled(entry, now_ms, stalled_ms)) {
+        if (!stalled && !sp_conn_withholds(entry->conn, SP_WITHHELD_MS)) {
             continue;
         }
         if (sp_trace_allowed(&server->closed_limit, now_ms, TRACES_PER_SECOND_MAX, &dropped)) {
             SP_TRACE_WARN("net",
-                          "connection closed: it takes no answers, and others need the memory",
-                          "peer=%s queued_bytes=%zu dropped_traces=%llu",
+                          "connection closed: others need the memory",
+                          "peer=%s why=%s queued_bytes=%zu dropped_traces=%llu",
                           sp_conn_peer(entry->conn),
+                          stalled ? "takes_no_answers" : "sends_half_a_message",
                           sp_conn_queued_bytes(entry->conn),
                           (unsigned long long)dropped);
         }
