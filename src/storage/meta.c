@@ -66,6 +66,12 @@ int sp_meta_apply(struct sp_meta *meta, const struct sp_meta_record *record)
     case SP_META_DELETED:
         forget(meta, &id);
         return 0;
+    case SP_META_LEVEL:
+        if (record->term > UINT32_MAX) {
+            return SPATE_ERR_CORRUPT;
+        }
+        meta->feature_level = (uint32_t)record->term;
+        return 0;
     case SP_META_VOTE:
     case SP_META_CREATED:
         break;
@@ -136,6 +142,18 @@ uint64_t sp_meta_set_vote(struct sp_meta *meta,
     };
 
     return request(meta, &record);
+}
+
+uint64_t sp_meta_set_feature_level(struct sp_meta *meta, uint32_t level)
+{
+    const struct sp_meta_record record = { .type = SP_META_LEVEL, .term = level };
+
+    return request(meta, &record);
+}
+
+uint32_t sp_meta_feature_level(const struct sp_meta *meta)
+{
+    return meta->feature_level;
 }
 
 static uint64_t request_registry(struct sp_meta *meta,
@@ -230,7 +248,7 @@ static uint8_t *put_replica(uint8_t *bytes, const struct sp_meta_replica *replic
 
 size_t sp_meta_live_size(const struct sp_meta *meta)
 {
-    size_t records = 1 + 2 * sp_map_count(meta->replicas);
+    size_t records = 2 + 2 * sp_map_count(meta->replicas);
 
     return SP_META_HEADER_SIZE + SP_META_BATCH_HEADER_SIZE + records * SP_META_RECORD_SIZE;
 }
@@ -252,6 +270,11 @@ struct sp_blob *sp_meta_image(const struct sp_meta *meta, uint32_t *out_chain)
     uint8_t *next = batch + SP_META_BATCH_HEADER_SIZE;
     sp_meta_record_encode(&identity, next);
     next += SP_META_RECORD_SIZE;
+    if (meta->feature_level != 0) {
+        const struct sp_meta_record level = { .type = SP_META_LEVEL, .term = meta->feature_level };
+        sp_meta_record_encode(&level, next);
+        next += SP_META_RECORD_SIZE;
+    }
     for (struct sp_meta_replica *replica = sp_map_next(meta->replicas, &cursor); replica != NULL;
          replica = sp_map_next(meta->replicas, &cursor)) {
         next = put_replica(next, replica);

@@ -264,6 +264,17 @@ static int open_meta(struct sp_store *store, const struct opening *opening)
                          node_id,
                          opening->options->node_id);
     }
+    uint32_t level = sp_meta_feature_level(store->meta);
+    uint32_t level_max = opening->options->feature_level_max;
+    if (level_max != 0 && level > level_max) {
+        return fail_open(opening,
+                         SPATE_ERR_UNSUPPORTED,
+                         "%s was written at feature level %u, this build knows levels up to %u: "
+                         "start the newer build again; nothing was changed",
+                         store->directory,
+                         level,
+                         level_max);
+    }
     return 0;
 }
 
@@ -421,6 +432,16 @@ const struct sp_identity *sp_store_identity(const struct sp_store *store)
 uint64_t sp_store_set_identity(struct sp_store *store, const struct sp_identity *identity)
 {
     return sp_meta_set_identity(store->meta, identity);
+}
+
+uint32_t sp_store_feature_level(const struct sp_store *store)
+{
+    return sp_meta_feature_level(store->meta);
+}
+
+uint64_t sp_store_set_feature_level(struct sp_store *store, uint32_t level)
+{
+    return sp_meta_set_feature_level(store->meta, level);
 }
 
 uint64_t sp_store_set_vote(

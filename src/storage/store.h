@@ -40,6 +40,7 @@ struct sp_store_options {
     const char *path;       /* data directory; created when it is missing */
     uint32_t node_id;       /* a directory of another node is refused */
     uint64_t segment_bytes; /* roll size; 0: SP_SEGMENT_BYTES_DEFAULT */
+    uint32_t feature_level_max; /* a directory of a higher level is refused; 0: any is taken */
 };
 
 struct sp_store_handler {
@@ -51,7 +52,8 @@ struct sp_store_handler {
 
 /* Opens or makes the data directory, blocking, before the node serves. Recovers the meta log: the
  * longer valid copy wins and the other is rewritten from it. SPATE_ERR_LOCKED: another process has
- * it; SPATE_ERR_CORRUPT: both copies are damaged, or it belongs to another node; SPATE_ERR_IO,
+ * it; SPATE_ERR_CORRUPT: both copies are damaged, or it belongs to another node;
+ * SPATE_ERR_UNSUPPORTED: written at a feature level above feature_level_max; SPATE_ERR_IO,
  * SPATE_ERR_NO_SPACE, SPATE_ERR_NOMEM. On failure `text` (of `text_size` bytes) says what to do. */
 int sp_store_open(struct sp_loop *loop,
                   const struct sp_store_options *options,
@@ -69,6 +71,11 @@ const struct sp_identity *sp_store_identity(const struct sp_store *store);
 
 /* Asks for a new identity; durable when meta_durable reports the returned sequence. 0: NOMEM. */
 uint64_t sp_store_set_identity(struct sp_store *store, const struct sp_identity *identity);
+
+/* The highest feature level (base/feature.h) at which this directory may hold something; 0: none was
+ * set. Setting is like setting an identity. */
+uint32_t sp_store_feature_level(const struct sp_store *store);
+uint64_t sp_store_set_feature_level(struct sp_store *store, uint32_t level);
 
 /* ---- votes ----------------------------------------------------------------------------------- */
 
