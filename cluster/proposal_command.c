@@ -241,7 +241,7 @@ static int check_feature(const struct sp_proposal_view *view,
                       text,
                       text_size,
                       "%s need feature level %u, the cluster is held at %u: `spate cluster "
-                      "feature-level release` once no older build has to come back",
+                      "features release` once no older build has to come back",
                       what,
                       (unsigned)feature,
                       level);

@@ -248,12 +248,13 @@ static void change_role(enum sp_role role, bool ready, uint32_t leader)
 }
 
 /* A controller of node 1 whose replica follows; nodes 1 to 3 are registered. */
-static void begin(void)
+static void begin_as(uint32_t least, uint32_t most)
 {
     static const struct sp_controller_handler handler = { on_changed, on_confirmed, on_failed };
     static const uint32_t members[] = { 3, 1, 2 };
     struct sp_controller_options options = { .self = make_node(SELF) };
 
+    options.self.features = (struct sp_feature_range){ least, most };
     memset(&fake, 0, sizeof fake);
     fake_loop_init();
     fake.live_count = sp_mem_live_count();
@@ -272,6 +273,11 @@ static void begin(void)
     fake.open->group = (struct sp_raft_group *)(void *)&fake_group;
     fake.open->cb(fake.open, 0);
     fake_turn();
+}
+
+static void begin(void)
+{
+    begin_as(0, 0);
 }
 
 static void end(void)
@@ -396,12 +402,30 @@ static void ask_name(struct asked *asked, const char *name, const char *layout)
     sp_controller_propose(fake.controller, proposal);
 }
 
+/* All three nodes come back as a build of level 2, and the cluster rises to it. */
+static void apply_level(uint32_t level)
+{
+    struct sp_buf buf;
+
+    for (uint32_t id = 1; id <= 3; id++) {
+        struct sp_state_node node = make_node(id);
+        node.features = (struct sp_feature_range){ 1, level };
+        sp_buf_init(&buf, 4096);
+        assert_int_equal(sp_state_command_register_node(&node, &buf), 0);
+        apply_buf(&buf);
+    }
+    sp_buf_init(&buf, 4096);
+    assert_int_equal(sp_state_command_feature_level(level, &buf), 0);
+    apply_buf(&buf);
+}
+
 static void test_controller_named_producer_gets_the_next_epoch(void **unused)
 {
     struct asked asked;
 
     (void)unused;
-    begin();
+    begin_as(1, 2);
+    apply_level(2);
     change_role(SP_ROLE_LEADER, true, SELF);
     for (int16_t epoch = 0; epoch < 3; epoch++) {
         ask_name(&asked, "loader", "p=4");
@@ -829,7 +853,7 @@ static void test_controller_restore_confirms_again_and_node_changes_reach_transp
     assert_int_equal(fake.set_node_count, 6);
     assert_int_equal(machine->type->restore(machine, bytes.bytes, bytes.size - 1),
                      SPATE_ERR_CORRUPT);
-    assert_int_equal(apply_bytes((const uint8_t *)"\x91\x63", 2), SPATE_ERR_CORRUPT);
+    assert_int_equal(apply_bytes((const uint8_t *)"\x91\x02", 2), SPATE_ERR_CORRUPT);
     machine->type->stopped(machine, SPATE_ERR_CORRUPT, "the log contradicts itself");
     assert_int_equal(fake.failed, 0);
     fake_turn();
