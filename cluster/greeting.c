@@ -21,9 +21,8 @@ void sp_greeting_tell_levels(const struct sp_greeting_levels *levels, struct sp_
 }
 
 /* Of two members of the same cluster, whose levels do not fit each other. */
-static int check_levels(const struct sp_greeting_facts *facts,
-                        const struct sp_peer_hello *hello,
-                        char *text)
+static int
+check_levels(const struct sp_greeting_facts *facts, const struct sp_peer_hello *hello, char *text)
 {
     const struct sp_feature_range *known = &facts->levels->known;
     uint32_t active = facts->levels->active;

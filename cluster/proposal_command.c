@@ -267,10 +267,8 @@ static int check_feature(const struct sp_proposal_view *view,
                   nodes);
 }
 
-static int feature_level(const struct sp_proposal_view *view,
-                         struct sp_buf *out,
-                         char *text,
-                         size_t text_size)
+static int
+feature_level(const struct sp_proposal_view *view, struct sp_buf *out, char *text, size_t text_size)
 {
     uint32_t target = sp_state_feature_target(view->state);
 
@@ -281,7 +279,7 @@ static int feature_level(const struct sp_proposal_view *view,
     return sp_state_command_feature_level(target, out);
 }
 
-/* ---- producers -------------------------------------------------------------------------------- */
+/* ---- producers ------------------------------------------------------------------------------- */
 
 static int producer_name(const struct sp_proposal_view *view,
                          const struct sp_proposal *proposal,
@@ -289,8 +287,8 @@ static int producer_name(const struct sp_proposal_view *view,
                          char *text,
                          size_t text_size)
 {
-    int rv = check_feature(
-        view, SP_FEATURE_PRODUCER_NAMES, "producers with a name", text, text_size);
+    int rv =
+        check_feature(view, SP_FEATURE_PRODUCER_NAMES, "producers with a name", text, text_size);
     if (rv != 0) {
         return rv;
     }

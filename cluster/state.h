@@ -29,7 +29,7 @@ struct sp_state_node {
     uint64_t incarnation;
     char client_address[SP_ADDRESS_SIZE_MAX]; /* what clients are told */
     char peer_address[SP_ADDRESS_SIZE_MAX];
-    char rack[64]; /* "" when not set */
+    char rack[64];                    /* "" when not set */
     struct sp_feature_range features; /* levels that its build knows */
 };
 
@@ -67,9 +67,9 @@ struct sp_state_change {
     int16_t producer_epoch;     /* PRODUCER_NAMED: the epoch that it was given */
 };
 
-/* Empty, as before the first command, for a build that knows all levels. Replica ids are given out from above SP_NODE_ID_MAX: those
- * below belong to the founding members of group 0, whose replica id is their node id.
- * SPATE_ERR_NOMEM. */
+/* Empty, as before the first command, for a build that knows all levels. Replica ids are given out
+ * from above SP_NODE_ID_MAX: those below belong to the founding members of group 0, whose replica
+ * id is their node id. SPATE_ERR_NOMEM. */
 int sp_state_new(struct sp_state **out_state);
 void sp_state_free(struct sp_state *state);
 

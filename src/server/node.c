@@ -94,10 +94,9 @@ static void on_outdated(void *arg, const char *text)
     fail(arg, SPATE_ERR_UNSUPPORTED, text);
 }
 
-static const struct sp_transport_handler transport_handler = { on_peer_message,
-                                                               on_link,
-                                                               on_formed,
-                                                               on_outdated };
+static const struct sp_transport_handler transport_handler = {
+    on_peer_message, on_link, on_formed, on_outdated
+};
 
 /* ---- controller ------------------------------------------------------------------------------ */
 

@@ -37,10 +37,10 @@ struct sp_identity {
 struct sp_store;
 
 struct sp_store_options {
-    const char *path;       /* data directory; created when it is missing */
-    uint32_t node_id;       /* a directory of another node is refused */
-    uint64_t segment_bytes; /* roll size; 0: SP_SEGMENT_BYTES_DEFAULT */
-    uint32_t feature_level_max; /* a directory of a higher level is refused; 0: any is taken */
+    const char *path;           /* data directory; created when it is missing */
+    uint32_t node_id;           /* a directory of another node is refused */
+    uint64_t segment_bytes;     /* roll size; 0: SP_SEGMENT_BYTES_DEFAULT */
+    uint32_t feature_level_max; /* a directory of a higher level is refused; 0: none is */
 };
 
 struct sp_store_handler {
@@ -72,8 +72,8 @@ const struct sp_identity *sp_store_identity(const struct sp_store *store);
 /* Asks for a new identity; durable when meta_durable reports the returned sequence. 0: NOMEM. */
 uint64_t sp_store_set_identity(struct sp_store *store, const struct sp_identity *identity);
 
-/* The highest feature level (base/feature.h) at which this directory may hold something; 0: none was
- * set. Setting is like setting an identity. */
+/* The highest feature level (base/feature.h) at which this directory may hold something; 0: none
+ * was set. Setting is like setting an identity. */
 uint32_t sp_store_feature_level(const struct sp_store *store);
 uint64_t sp_store_set_feature_level(struct sp_store *store, uint32_t level);
 

@@ -31,19 +31,19 @@ enum {
 static struct {
     const char *servers;
     const char *topic;
-    atomic_bool stop;      /* writers and admin end */
+    atomic_bool stop; /* writers and admin end */
     atomic_bool read_to_end;
-    atomic_uint next;      /* number of the next record */
-    atomic_uint written;   /* acknowledged */
+    atomic_uint next;    /* number of the next record */
+    atomic_uint written; /* acknowledged */
     atomic_uint read;
-    atomic_uint shared;    /* read by the group, each record once */
+    atomic_uint shared; /* read by the group, each record once */
     atomic_uint commits;
     atomic_uint admin;
     atomic_uint failed;
-    atomic_ullong gap_us;  /* the longest time without an acknowledgement */
+    atomic_ullong gap_us; /* the longest time without an acknowledgement */
     atomic_ullong admin_gap_us;
-    atomic_uchar *reads;   /* of each record, by the reader */
-    atomic_uchar *shares;  /* likewise by the group */
+    atomic_uchar *reads;  /* of each record, by the reader */
+    atomic_uchar *shares; /* likewise by the group */
 } all;
 
 static uint64_t now_us(void)

@@ -96,6 +96,13 @@ CASES = (
         },
     ),
     ("cluster health", [], None, HEALTH),
+    (
+        "cluster features", ["release"], None,
+        {
+            "level": NUMBER, "held": TRUTH, "target": NUMBER,
+            "nodes": [{"id": NUMBER, "least": NUMBER, "most": NUMBER}],
+        },
+    ),
     ("context create", ["c", "-s", "h:1"], None, CONTEXT),
     ("context list", [], None, {"file": TEXT, "contexts": [CONTEXT]}),
     ("context use", ["c"], None, {"current": TEXT}),

@@ -160,9 +160,13 @@ static void on_failed(void *arg, int status, const char *text)
     fake.failed = status;
 }
 
+static uint32_t level_most; /* that all nodes know; 0: the first one */
+
 static struct sp_state_node make_node(uint32_t node_id)
 {
-    struct sp_state_node node = { .node_id = node_id, .incarnation = 7 };
+    struct sp_state_node node = { .node_id = node_id,
+                                  .incarnation = 7,
+                                  .features = { 1, level_most } };
 
     (void)snprintf(node.client_address, sizeof node.client_address, "c%u", node_id);
     (void)snprintf(node.peer_address, sizeof node.peer_address, "p%u", node_id);
@@ -248,13 +252,12 @@ static void change_role(enum sp_role role, bool ready, uint32_t leader)
 }
 
 /* A controller of node 1 whose replica follows; nodes 1 to 3 are registered. */
-static void begin_as(uint32_t least, uint32_t most)
+static void begin(void)
 {
     static const struct sp_controller_handler handler = { on_changed, on_confirmed, on_failed };
     static const uint32_t members[] = { 3, 1, 2 };
     struct sp_controller_options options = { .self = make_node(SELF) };
 
-    options.self.features = (struct sp_feature_range){ least, most };
     memset(&fake, 0, sizeof fake);
     fake_loop_init();
     fake.live_count = sp_mem_live_count();
@@ -273,11 +276,6 @@ static void begin_as(uint32_t least, uint32_t most)
     fake.open->group = (struct sp_raft_group *)(void *)&fake_group;
     fake.open->cb(fake.open, 0);
     fake_turn();
-}
-
-static void begin(void)
-{
-    begin_as(0, 0);
 }
 
 static void end(void)
@@ -402,31 +400,18 @@ static void ask_name(struct asked *asked, const char *name, const char *layout)
     sp_controller_propose(fake.controller, proposal);
 }
 
-/* All three nodes come back as a build of level 2, and the cluster rises to it. */
-static void apply_level(uint32_t level)
-{
-    struct sp_buf buf;
-
-    for (uint32_t id = 1; id <= 3; id++) {
-        struct sp_state_node node = make_node(id);
-        node.features = (struct sp_feature_range){ 1, level };
-        sp_buf_init(&buf, 4096);
-        assert_int_equal(sp_state_command_register_node(&node, &buf), 0);
-        apply_buf(&buf);
-    }
-    sp_buf_init(&buf, 4096);
-    assert_int_equal(sp_state_command_feature_level(level, &buf), 0);
-    apply_buf(&buf);
-}
-
 static void test_controller_named_producer_gets_the_next_epoch(void **unused)
 {
     struct asked asked;
 
     (void)unused;
-    begin_as(1, 2);
-    apply_level(2);
+    level_most = 2;
+    begin();
+    level_most = 0;
     change_role(SP_ROLE_LEADER, true, SELF);
+    assert_int_equal(sp_state_feature_level(sp_controller_state(fake.controller)), 1);
+    commit_submits(); /* the leader raises the level by itself */
+    assert_int_equal(sp_state_feature_level(sp_controller_state(fake.controller)), 2);
     for (int16_t epoch = 0; epoch < 3; epoch++) {
         ask_name(&asked, "loader", "p=4");
         fake_turn();

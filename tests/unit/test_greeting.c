@@ -73,10 +73,9 @@ static void test_greeting_levels_count_within_a_cluster_only(void **state)
     const struct sp_greeting_facts facts = {
         .node_id = 1, .known = true, .cluster_id = cluster_id, .levels = &mine
     };
-    struct sp_peer_hello hello = { .node_id = 2,
-                                   .incarnation = 7,
-                                   .identity_state = SP_IDENTITY_FORMED,
-                                   .feature_active = 9 };
+    struct sp_peer_hello hello = {
+        .node_id = 2, .incarnation = 7, .identity_state = SP_IDENTITY_FORMED, .feature_active = 9
+    };
 
     (void)state;
     assert_int_equal(sp_greeting_check(&facts, &hello, text), SPATE_ERR_WRONG_CLUSTER);

@@ -202,10 +202,10 @@ static void test_state_checkpoint_keeps_level_and_nodes_levels(void **unused)
 static void test_state_checkpoint_without_levels_is_still_read(void **unused)
 {
     static const uint8_t older[] = {
-        0x98, 2,    2, 2,    0xcd, 0x04, 0x02, 0xcd, 0x03, 0xea,       /* version, counters */
-        0x91, 0x95, 7, 0xcd, 0x03, 0xef, 0xa1, 'c',  0xa1, 'p',  0xa0, /* nodes */
-        0x90,                                                          /* topics */
-        0x91, 0x95, 0xa1, 'a', 0xa3, 'p', '=', '4', 0xcd, 0x03, 0xe9, 0, 77, /* names */
+        0x98, 2,    2,    2,    0xcd, 0x04, 0x02, 0xcd, 0x03, 0xea,       /* version, counters */
+        0x91, 0x95, 7,    0xcd, 0x03, 0xef, 0xa1, 'c',  0xa1, 'p',  0xa0, /* nodes */
+        0x90,                                                             /* topics */
+        0x91, 0x95, 0xa1, 'a',  0xa3, 'p',  '=',  '4',  0xcd, 0x03, 0xe9, 0, 77, /* names */
     };
     static const uint8_t later[] = { 0x92, 4, 1 };
     struct sp_state *state = NULL;
