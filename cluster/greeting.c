@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cluster/force_membership.h"
 #include "spate/error.h"
 #include "storage/store.h"
 
@@ -85,7 +86,15 @@ int sp_greeting_check(const struct sp_greeting_facts *facts,
     } else if (hello->identity_state > SP_IDENTITY_FORMED || hello->incarnation == 0) {
         (void)snprintf(text, SP_REFUSAL_SIZE, "node %u has no valid identity", id);
     } else if (other_cluster(facts, hello)) {
-        (void)snprintf(text, SP_REFUSAL_SIZE, "node %u belongs to another cluster", id);
+        if (sp_force_same_origin(facts->cluster_id, hello->cluster_id)) {
+            (void)snprintf(text,
+                           SP_REFUSAL_SIZE,
+                           "node %u is of this cluster, but on the other side of a forced "
+                           "membership: the node that was left out must come back empty",
+                           id);
+        } else {
+            (void)snprintf(text, SP_REFUSAL_SIZE, "node %u belongs to another cluster", id);
+        }
         return SPATE_ERR_WRONG_CLUSTER;
     } else if (facts->connected_incarnation != 0 &&
                facts->connected_incarnation != hello->incarnation) {

@@ -2,13 +2,16 @@
  * kept nodes are members of the cluster any more.
  *
  * A partition keeps the replicas that it has on kept nodes. One that has none there is lost: it and
- * the nodes that held it stay on record, so that health names it and nothing is deleted on a
- * guess. */
+ * the nodes that held it stay on record, so that health names it and nothing is deleted on a guess.
+ * One of the cluster's own topics, which nobody can delete and make again, begins anew and empty
+ * with new replicas. */
 #include "cluster/state_codec.h"
 #include "cluster/state_parts.h"
 
 #include "base/mem.h"
 #include "spate/error.h"
+
+#define RENEWED_REPLICAS_MAX 3 /* as many as a topic gets that says nothing */
 
 struct kept {
     uint32_t node_ids[SP_NODES_MAX];
@@ -25,7 +28,40 @@ static bool is_kept(const struct kept *kept, uint32_t node_id)
     return false;
 }
 
-static void
+/* New replicas on kept nodes that are registered, which have none of it; none if there are none. */
+static void renew(struct sp_state *state,
+                  struct sp_state_partition *partition,
+                  const struct kept *kept,
+                  uint32_t number)
+{
+    struct sp_state_partition fresh = *partition;
+
+    fresh.replica_count = 0;
+    for (uint32_t i = 0; i < kept->count && fresh.replica_count < RENEWED_REPLICAS_MAX; i++) {
+        uint32_t node_id = kept->node_ids[(number + i) % kept->count];
+        struct sp_state_node_entry *node = sp_map_get_u64(state->nodes, node_id);
+        if (node == NULL || node->replica_count >= SP_GROUPS_PER_NODE_MAX) {
+            continue;
+        }
+        node->replica_count += 1;
+        fresh.replicas[fresh.replica_count] =
+            (struct sp_replica_place){ .replica_id = state->next_replica_id, .node_id = node_id };
+        state->next_replica_id += 1;
+        fresh.replica_count += 1;
+    }
+    if (fresh.replica_count == 0) {
+        return;
+    }
+    for (unsigned i = 0; i < partition->replica_count; i++) {
+        struct sp_state_node_entry *node =
+            sp_map_get_u64(state->nodes, partition->replicas[i].node_id);
+        node->replica_count -= 1;
+    }
+    *partition = fresh;
+}
+
+/* False when no replica is left. */
+static bool
 shrink(struct sp_state *state, struct sp_state_partition *partition, const struct kept *kept)
 {
     struct sp_state_partition left = *partition;
@@ -38,7 +74,7 @@ shrink(struct sp_state *state, struct sp_state_partition *partition, const struc
         }
     }
     if (left.replica_count == 0) {
-        return;
+        return false;
     }
     for (unsigned i = 0; i < partition->replica_count; i++) {
         struct sp_state_node_entry *node =
@@ -48,6 +84,7 @@ shrink(struct sp_state *state, struct sp_state_partition *partition, const struc
         }
     }
     *partition = left;
+    return true;
 }
 
 static void drop_nodes(struct sp_state *state, const struct kept *kept)
@@ -87,7 +124,9 @@ int sp_state_take_force_nodes(struct sp_state *state,
     }
     while ((topic = sp_map_next(state->topics, &topics)) != NULL) {
         for (uint32_t i = 0; i < topic->partition_count; i++) {
-            shrink(state, &topic->partitions[i], &kept);
+            if (!shrink(state, &topic->partitions[i], &kept) && sp_state_is_internal(topic->name)) {
+                renew(state, &topic->partitions[i], &kept, i);
+            }
         }
     }
     drop_nodes(state, &kept);

@@ -258,6 +258,7 @@ static void test_state_forced_nodes_keep_their_replicas_alone(void **unused)
     assert_int_equal(join(state, 4, 1, 2), 0);
     assert_int_equal(create(state, "t", all, 3), 0);
     assert_int_equal(create(state, "gone", lost, 1), 0);
+    assert_int_equal(create(state, "__groups", lost, 1), 0);
     uint64_t replica_id = sp_state_topic(state, "t")->partitions[0].replicas[1].replica_id;
     assert_int_equal(force(state, kept, 2), 0);
     const struct sp_state_partition *partition = &sp_state_topic(state, "t")->partitions[0];
@@ -269,6 +270,12 @@ static void test_state_forced_nodes_keep_their_replicas_alone(void **unused)
     /* The only replica of a partition was there: it is named, and not forgotten. */
     assert_non_null(sp_state_node(state, 1));
     assert_int_equal(sp_state_topic(state, "gone")->partitions[0].replica_count, 1);
+    /* The cluster's own begin anew. */
+    partition = &sp_state_topic(state, "__groups")->partitions[0];
+    assert_int_equal(partition->replica_count, 2);
+    assert_int_equal(partition->replicas[0].node_id, 2);
+    assert_int_equal(partition->replicas[1].node_id, 3);
+    assert_true(partition->replicas[0].replica_id > replica_id + 3);
     sp_buf_init(&bytes, BYTES_MAX);
     assert_int_equal(sp_state_checkpoint(state, &bytes), 0);
     assert_int_equal(sp_state_new(&other), 0);
