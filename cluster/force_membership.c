@@ -118,12 +118,6 @@ static void on_closed(void *arg)
 
 /* ---- the cluster's id ------------------------------------------------------------------------ */
 
-bool sp_force_same_origin(const uint8_t *left, const uint8_t *right)
-{
-    return memcmp(left, right, SP_CLUSTER_ID_KEPT_SIZE) == 0 &&
-           memcmp(left, right, SP_CLUSTER_ID_SIZE) != 0;
-}
-
 static uint32_t sum_of_nodes(const struct sp_force_options *options, uint32_t crc)
 {
     for (unsigned i = 0; i < options->node_count; i++) {

@@ -16,7 +16,7 @@
  * each other, so their new frames stand at different indexes or are the same bytes: a pair (index,
  * term) still means one frame.
  *
- * The cluster id keeps its first 12 bytes and gets a new end from the old id and the nodes that are
+ * The cluster id keeps its first SP_CLUSTER_ID_KEPT_SIZE bytes and gets a new end from the old id and the nodes that are
  * kept, the same on each of them; nodes that were left out are of another cluster from then on.
  *
  * May be run again after a crash at any point, with the same nodes. Blocking; loop thread. */
@@ -31,9 +31,6 @@
 
 /* Terms above a log's last one; far more than elections ever use up. */
 #define SP_FORCE_TERM_STEP (UINT64_C(1) << 20)
-
-/* Bytes of a cluster id that all its generations share. */
-#define SP_CLUSTER_ID_KEPT_SIZE 12
 
 struct sp_force_options {
     uint32_t node_ids[SP_NODES_MAX]; /* that are left, this node among them; rising */
@@ -57,8 +54,5 @@ int sp_force_membership(struct sp_loop *loop,
                         const struct sp_force_options *options,
                         char *text,
                         size_t text_size);
-
-/* True if both are of the same cluster but for a forced membership in between. */
-bool sp_force_same_origin(const uint8_t *left, const uint8_t *right);
 
 #endif /* SP_CLUSTER_FORCE_MEMBERSHIP_H */

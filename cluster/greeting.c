@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cluster/force_membership.h"
 #include "spate/error.h"
 #include "storage/store.h"
 
@@ -86,7 +85,7 @@ int sp_greeting_check(const struct sp_greeting_facts *facts,
     } else if (hello->identity_state > SP_IDENTITY_FORMED || hello->incarnation == 0) {
         (void)snprintf(text, SP_REFUSAL_SIZE, "node %u has no valid identity", id);
     } else if (other_cluster(facts, hello)) {
-        if (sp_force_same_origin(facts->cluster_id, hello->cluster_id)) {
+        if (memcmp(hello->cluster_id, facts->cluster_id, SP_CLUSTER_ID_KEPT_SIZE) == 0) {
             (void)snprintf(text,
                            SP_REFUSAL_SIZE,
                            "node %u is of this cluster, but on the other side of a forced "

@@ -19,6 +19,7 @@
 #include "storage/log.h"
 
 #define SP_CLUSTER_ID_SIZE 16
+#define SP_CLUSTER_ID_KEPT_SIZE 12 /* the beginning, which a forced membership does not change */
 
 /* How far the forming of the cluster has come on this node (D10). */
 enum sp_identity_state {
