@@ -16,8 +16,9 @@
  * each other, so their new frames stand at different indexes or are the same bytes: a pair (index,
  * term) still means one frame.
  *
- * The cluster id keeps its first SP_CLUSTER_ID_KEPT_SIZE bytes and gets a new end from the old id and the nodes that are
- * kept, the same on each of them; nodes that were left out are of another cluster from then on.
+ * The cluster id keeps its first SP_CLUSTER_ID_KEPT_SIZE bytes and gets a new end from the old id
+ * and the nodes that are kept, the same on each of them; nodes that were left out are of another
+ * cluster from then on.
  *
  * May be run again after a crash at any point, with the same nodes. Blocking; loop thread. */
 #ifndef SP_CLUSTER_FORCE_MEMBERSHIP_H

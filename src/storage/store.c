@@ -429,7 +429,7 @@ void sp_store_close(struct sp_store *store, void (*closed)(void *arg), void *arg
     sp_store_advance(store);
 }
 
-/* ---- looking ---------------------------------------------------------------------------------- */
+/* ---- looking --------------------------------------------------------------------------------- */
 
 uint64_t sp_store_free_bytes(const struct sp_store *store)
 {

@@ -38,9 +38,9 @@ struct sp_identity {
 struct sp_store;
 
 struct sp_store_options {
-    const char *path;           /* data directory; created when it is missing */
-    uint32_t node_id;           /* a directory of another node is refused */
-    uint64_t segment_bytes;     /* roll size; 0: SP_SEGMENT_BYTES_DEFAULT */
+    const char *path;       /* data directory; created when it is missing */
+    uint32_t node_id;       /* a directory of another node is refused */
+    uint64_t segment_bytes; /* roll size; 0: SP_SEGMENT_BYTES_DEFAULT */
     bool forcing; /* also one with a mark of sp_store_set_forcing; otherwise that is refused */
     uint32_t feature_level_max; /* a directory of a higher level is refused; 0: none is */
 };

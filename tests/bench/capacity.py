@@ -121,8 +121,8 @@ class Capacity:
         """Disk and CPU of records of several sizes, in batches as `spate bench`-like load makes
         them, and one by one."""
         print("\nrecords: one partition, three replicas, acknowledged with fsync on a majority\n")
-        row("value", "records", "disk per record", "over the value", "CPU-s of all nodes per million",
-            "records/s here")
+        row("value", "records", "disk per record", "over the value",
+            "CPU-s of all nodes per million", "records/s here")
         row(*["---"] * 6)
         for size, count in ((20, 2000000), (100, 2000000), (1000, 500000), (16000, 40000)):
             self.one_size(size, self.scaled(count))
