@@ -70,12 +70,12 @@ class Capacity:
             "restart until healthy", "per replica")
         row(*["---"] * 7)
         empty = None
-        for count in (0, self.scaled(1000), self.scaled(5000)):
+        for count in (0, self.scaled(1000), self.scaled(3000)):
             with self.cluster(3) as nodes:
                 if count > 0:
                     nodes.spate("topic", "create", "t", "-p", str(count), "-r", "3",
-                                "--timeout", "60s")
-                    nodes.wait_healthy(120)
+                                "--timeout", "300s", seconds=320)
+                    nodes.wait_healthy(300)
                 node = nodes.nodes[0]
                 kib = settled_kib(node)
                 empty = empty or (kib, disk_bytes(node, False))
@@ -85,7 +85,7 @@ class Capacity:
                 node.stop(60)
                 started = time.monotonic()
                 node.start()
-                nodes.wait_healthy(120)
+                nodes.wait_healthy(300)
                 seconds = time.monotonic() - started
                 self.row_of_partitions(count, kib, disk_bytes(node, False), cpu, seconds, empty)
 
