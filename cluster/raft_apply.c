@@ -111,7 +111,11 @@ static void apply_frames(struct sp_raft_group *group, struct sp_log_read *read)
     }
     sp_log_read_release(read);
     if (rv != 0) {
-        sp_raft_stop(group, rv, "the state machine refused a committed frame");
+        sp_raft_stop(group,
+                     rv,
+                     rv == SPATE_ERR_UNSUPPORTED
+                         ? "a committed command is of a newer build: start that build again"
+                         : "the state machine refused a committed frame");
         return;
     }
     complete_submits(group);

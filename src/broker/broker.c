@@ -28,6 +28,7 @@ static const sp_method_handler handlers[SP_METHOD_COUNT] = {
     [SP_METHOD_PRODUCER_RESUME] = sp_method_producer_resume,
     [SP_METHOD_CLUSTER_INFO] = sp_method_cluster_info,
     [SP_METHOD_CLUSTER_HEALTH] = sp_method_cluster_health,
+    [SP_METHOD_CLUSTER_FEATURES] = sp_method_cluster_features,
     [SP_METHOD_GROUP_FIND] = sp_method_group_find,
     [SP_METHOD_GROUP_JOIN] = sp_method_group_join,
     [SP_METHOD_GROUP_HEARTBEAT] = sp_method_group_heartbeat,

@@ -33,7 +33,8 @@ typedef void (*sp_method_handler)(struct sp_broker *broker,
                                   struct sp_request request,
                                   const struct sp_message *message);
 
-/* produce.c, resume.c, fetch.c, offsets.c, admin.c, producer_ids.c, describe.c, health.c */
+/* produce.c, resume.c, fetch.c, offsets.c, admin.c, producer_ids.c, describe.c, health.c,
+ * features.c */
 void sp_method_produce(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_fetch(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_offsets(struct sp_broker *, struct sp_request, const struct sp_message *);
@@ -48,6 +49,7 @@ void sp_method_topic_list(struct sp_broker *, struct sp_request, const struct sp
 void sp_method_topic_describe(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_cluster_info(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_cluster_health(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_cluster_features(struct sp_broker *, struct sp_request, const struct sp_message *);
 
 /* group_members.c, group_offsets.c, group_describe.c */
 void sp_method_group_find(struct sp_broker *, struct sp_request, const struct sp_message *);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "server/config_keys.h"
+#include "server/feature_range.h"
 #include "spate/error.h"
 
 #define ENVIRONMENT_PREFIX "SPATE_NODE_"
@@ -338,6 +339,7 @@ void sp_config_init(struct sp_config *config)
     struct sp_config_error error;
 
     memset(config, 0, sizeof *config);
+    config->features = sp_feature_range_built();
     for (size_t i = 0; i < KEY_COUNT; i++) {
         (void)set_value(config, &keys[i], keys[i].default_value, "default", &error); /* all valid */
     }

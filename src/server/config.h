@@ -28,6 +28,7 @@ struct sp_config {
     uint32_t group_retention_ms;
     uint32_t group_stalled_ms;
     uint32_t client_bytes_max;
+    struct sp_feature_range features; /* no key: what the build knows */
 };
 
 /* A text for the operator; empty when there is nothing to say. */

@@ -106,6 +106,7 @@ int sp_config_finish(const struct sp_config *config,
     memset(out_transport, 0, sizeof *out_transport);
     out_transport->node_id = config->node_id;
     out_transport->listen = config->listen_peer;
+    out_transport->features = config->features;
     out_transport->advertise =
         config->advertise_peer[0] == '\0' ? config->listen_peer : config->advertise_peer;
     if (config->heartbeat_ms * 2 > config->election_timeout_ms) {

@@ -89,11 +89,28 @@ static void on_formed(void *arg, const uint32_t *members, unsigned count, bool f
     }
 }
 
-static const struct sp_transport_handler transport_handler = { on_peer_message,
-                                                               on_link,
-                                                               on_formed };
+static void on_outdated(void *arg, const char *text)
+{
+    fail(arg, SPATE_ERR_UNSUPPORTED, text);
+}
+
+static const struct sp_transport_handler transport_handler = {
+    on_peer_message, on_link, on_formed, on_outdated
+};
 
 /* ---- controller ------------------------------------------------------------------------------ */
+
+/* Kept in the data directory too, so that an older build that is started on it says so at once. It
+ * says so in any case, when it meets the command that raised the level. */
+static void note_level(struct sp_node *node)
+{
+    uint32_t level = sp_state_feature_level(sp_controller_state(node->controller));
+
+    if (level > SP_FEATURE_LEVEL_FIRST && level != sp_store_feature_level(node->store)) {
+        (void)sp_store_set_feature_level(node->store, level); /* without memory: see above */
+    }
+    sp_transport_set_level(node->transport, level);
+}
 
 static void on_state_changed(void *arg, const struct sp_state_change *change)
 {
@@ -103,12 +120,16 @@ static void on_state_changed(void *arg, const struct sp_state_change *change)
     if (change->kind == SP_STATE_TOPIC_CREATED || change->kind == SP_STATE_TOPIC_DELETED) {
         sp_broker_topics_changed(node->broker);
     }
+    if (change->kind == SP_STATE_FEATURE_LEVEL) {
+        note_level(node);
+    }
 }
 
 static void on_confirmed(void *arg)
 {
     struct sp_node *node = arg;
 
+    note_level(node);
     sp_reconcile_confirmed(node->reconcile);
     sp_broker_topics_changed(node->broker);
 }
@@ -128,7 +149,8 @@ static int open_store(struct sp_node *node, char *text, size_t text_size)
 {
     struct sp_store_options options = { .path = node->config->data_dir,
                                         .node_id = node->config->node_id,
-                                        .segment_bytes = node->config->segment_bytes };
+                                        .segment_bytes = node->config->segment_bytes,
+                                        .feature_level_max = node->config->features.most };
 
     return sp_store_open(node->loop, &options, &store_handler, node, text, text_size, &node->store);
 }
@@ -142,7 +164,9 @@ static int open_transport(struct sp_node *node, char *text, size_t text_size)
                               node,
                               &node->transport);
 
-    if (rv != 0) {
+    if (rv == 0) {
+        sp_transport_set_level(node->transport, sp_store_feature_level(node->store));
+    } else {
         (void)snprintf(text,
                        text_size,
                        "cannot listen on listen.peer %s: %s",
@@ -175,6 +199,7 @@ static int open_controller(struct sp_node *node)
     int rv;
 
     options.self.node_id = config->node_id;
+    options.self.features = config->features;
     options.self.incarnation = sp_store_identity(node->store)->incarnation;
     (void)snprintf(options.self.client_address,
                    sizeof options.self.client_address,

@@ -264,6 +264,24 @@ static int open_meta(struct sp_store *store, const struct opening *opening)
                          node_id,
                          opening->options->node_id);
     }
+    if (!opening->options->forcing && sp_meta_forcing(store->meta) != 0) {
+        return fail_open(opening,
+                         SPATE_ERR_NOT_READY,
+                         "a forced membership of %s was begun and not finished: run `spated "
+                         "--force-membership` again with the same nodes",
+                         store->directory);
+    }
+    uint32_t level = sp_meta_feature_level(store->meta);
+    uint32_t level_max = opening->options->feature_level_max;
+    if (level_max != 0 && level > level_max) {
+        return fail_open(opening,
+                         SPATE_ERR_UNSUPPORTED,
+                         "%s was written at feature level %u, this build knows levels up to %u: "
+                         "start the newer build again; nothing was changed",
+                         store->directory,
+                         level,
+                         level_max);
+    }
     return 0;
 }
 
@@ -411,41 +429,7 @@ void sp_store_close(struct sp_store *store, void (*closed)(void *arg), void *arg
     sp_store_advance(store);
 }
 
-/* ---- identity and votes ---------------------------------------------------------------------- */
-
-const struct sp_identity *sp_store_identity(const struct sp_store *store)
-{
-    return sp_meta_identity(store->meta);
-}
-
-uint64_t sp_store_set_identity(struct sp_store *store, const struct sp_identity *identity)
-{
-    return sp_meta_set_identity(store->meta, identity);
-}
-
-uint64_t sp_store_set_vote(
-    struct sp_store *store, uint64_t group_id, uint64_t replica_id, uint64_t term, uint64_t vote)
-{
-    const struct sp_replica_record replica = { group_id, replica_id };
-
-    return sp_meta_set_vote(store->meta, &replica, term, vote);
-}
-
-void sp_store_vote(const struct sp_store *store,
-                   uint64_t group_id,
-                   uint64_t replica_id,
-                   uint64_t *out_term,
-                   uint64_t *out_vote)
-{
-    const struct sp_replica_record replica = { group_id, replica_id };
-
-    sp_meta_vote(store->meta, &replica, out_term, out_vote);
-}
-
-uint64_t sp_store_meta_durable(const struct sp_store *store)
-{
-    return sp_meta_durable(store->meta);
-}
+/* ---- looking --------------------------------------------------------------------------------- */
 
 uint64_t sp_store_free_bytes(const struct sp_store *store)
 {

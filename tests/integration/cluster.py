@@ -88,6 +88,7 @@ class Node:
         self.peer_port = free_port()
         self.address = f"127.0.0.1:{self.client_port}"
         self.process = None
+        self.program = SPATED
         self.settings = []
         self.environment = {}
 
@@ -106,7 +107,7 @@ class Node:
 
     def start(self, **options):
         assert self.process is None, "it runs already"
-        arguments = [SPATED, "--config", self.config]
+        arguments = [self.program, "--config", self.config]
         for setting in self.settings:
             arguments += ["--set", setting]
         with open(self.log, "ab") as log:

@@ -111,6 +111,13 @@ CASES = (
     ("bench e2e", ["-n", "100", "-w", "0"], None, BENCH),
     ("bench latency", ["-n", "100", "-w", "0"], None, BENCH),
     ("bench failover", ["-n", "100", "-w", "0"], None, BENCH),
+    (
+        "cluster features", ["release"], None,
+        {
+            "level": NUMBER, "held": TRUTH, "target": NUMBER,
+            "nodes": [{"id": NUMBER, "least": NUMBER, "most": NUMBER}],
+        },
+    ),
     ("context create", ["c", "-s", "h:1"], None, CONTEXT),
     ("context list", [], None, {"file": TEXT, "contexts": [CONTEXT]}),
     ("context use", ["c"], None, {"current": TEXT}),
