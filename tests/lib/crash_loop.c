@@ -118,6 +118,11 @@ uint64_t sp_loop_now_ms(const struct sp_loop *loop)
     return loop->now_ms;
 }
 
+uint64_t sp_loop_now_us(const struct sp_loop *loop)
+{
+    return loop->now_ms * 1000;
+}
+
 uint64_t sp_loop_random(struct sp_loop *loop)
 {
     return sp_rand_next(&loop->rand);
