@@ -24,6 +24,16 @@ void sp_histogram_note(struct sp_histogram *histogram, uint64_t duration_us)
     histogram->sum_us += duration_us;
 }
 
+uint64_t sp_histogram_count(const struct sp_histogram *histogram)
+{
+    uint64_t count = 0;
+
+    for (unsigned i = 0; i < SP_HISTOGRAM_BUCKETS; i++) {
+        count += histogram->counts[i];
+    }
+    return count;
+}
+
 /* ---- exposition ------------------------------------------------------------------------------ */
 
 void sp_exposition_init(struct sp_exposition *exposition, struct sp_buf *out)

@@ -36,6 +36,9 @@ struct sp_histogram {
 /* One duration. */
 void sp_histogram_note(struct sp_histogram *histogram, uint64_t duration_us);
 
+/* How many were noted. */
+uint64_t sp_histogram_count(const struct sp_histogram *histogram);
+
 /* ---- exposition ------------------------------------------------------------------------------ */
 
 enum sp_metric_type {

@@ -164,7 +164,9 @@ static void expose_requests(const struct sp_broker_counters *counters,
             "method", i < SP_METHOD_COUNT ? sp_method_name((enum sp_method)i) : "unknown"
         };
 
-        sp_exposition_histogram(exposition, &label, 1, &counters->requests[i]);
+        if (sp_histogram_count(&counters->requests[i]) > 0) { /* few methods are in daily use */
+            sp_exposition_histogram(exposition, &label, 1, &counters->requests[i]);
+        }
     }
     sp_exposition_family(exposition,
                          SP_METRIC_COUNTER,

@@ -82,6 +82,7 @@ static void test_histogram_counts_up_to_and_including_the_bound(void **state)
     assert_int_equal(exposition.status, 0);
     memcpy(text, buf.bytes, buf.size);
     text[buf.size] = '\0';
+    assert_int_equal(sp_histogram_count(&histogram), 5);
     assert_non_null(strstr(text, "h_bucket{le=\"0.00005\"} 2\n"));
     assert_non_null(strstr(text, "h_bucket{le=\"0.0001\"} 3\n"));
     assert_non_null(strstr(text, "h_bucket{le=\"5\"} 3\n"));
