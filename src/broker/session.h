@@ -72,9 +72,10 @@ void sp_request_init_wait(struct sp_request_wait *wait,
                           void (*room)(struct sp_request_wait *wait),
                           void (*gone)(struct sp_request_wait *wait));
 
-/* The request's clock stands still: for what may never come it is not the node that takes time.
- * `request` stays where it is until the wait ends. From now on `gone` is called, once, when the connection goes; and, if `for_room`, `room` in a
- * later turn when there may be some, once. Each ends the wait before it is called. */
+/* The request's clock stands still: it is not the node that takes time. `request` stays where it is
+ * until the wait ends. From now on `gone` is called, once, when the connection goes; and, if
+ * `for_room`, `room` in a later turn when there may be some, once. Each ends the wait before it is
+ * called. */
 void sp_request_begin_wait(struct sp_request *request, struct sp_request_wait *wait, bool for_room);
 void sp_request_end_wait(struct sp_request_wait *wait);
 

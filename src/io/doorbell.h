@@ -16,7 +16,7 @@ int sp_doorbell_open(struct sp_loop *loop,
 /* Any thread. */
 void sp_doorbell_ring(struct sp_doorbell *doorbell);
 
-/* On the loop's thread, when nobody rings any more; `answer` does not run after it. NULL is fine. */
+/* On the loop's thread, when nobody rings any more; then `answer` does not run. NULL is fine. */
 void sp_doorbell_close(struct sp_doorbell *doorbell);
 
 #endif /* SP_IO_DOORBELL_H */
