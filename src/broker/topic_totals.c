@@ -60,7 +60,11 @@ void sp_topic_count_fetched(struct sp_partition *partition,
     uint64_t bytes = 0;
 
     for (unsigned i = 0; i < read->count; i++) {
-        bytes += read->frames[i].size - SP_LOG_FRAME_HEADER_SIZE;
+        struct sp_log_frame frame = { .length = 0 };
+
+        /* it was verified */
+        (void)sp_log_frame_decode(read->frames[i].bytes, read->frames[i].size, &frame);
+        bytes += frame.length;
     }
     if (read->count > 0) {
         sp_batch_facts_read(sp_log_frame_payload(read->frames[read->count - 1].bytes), &facts);

@@ -72,12 +72,14 @@ class MetricsTest(unittest.TestCase):
             raise AssertionError(f"{error}: {seen[-1]}") from None
 
     def topic(self, name, **fields):
-        with rpc.Leaders([node.address for node in self.nodes.nodes]) as calls:
-            calls.call("topic.create", name=name, **fields)
+        with rpc.Client(self.nodes.nodes[0].address) as client:
+            client.call("topic.create", name=name, **fields)
         self.nodes.wait_healthy()
 
     def produce(self, topic, count):
-        self.nodes.spate("produce", topic, input=b"".join(b"%d\n" % i for i in range(count)))
+        """Records with keys, so that all partitions get some."""
+        lines = b"".join(b"%d\t%d\n" % (i, i) for i in range(count))
+        self.nodes.spate("produce", topic, "-K", "\\t", input=lines)
 
     # ---- what the numbers are -------------------------------------------------------------------
 
@@ -185,7 +187,8 @@ class MetricsTest(unittest.TestCase):
 
     def test_metrics_counters_never_fall_under_load(self):
         self.topic("loaded", partitions=6)
-        load = self.nodes.popen("produce", "loaded", "--rate", "20000", stdin=-1, stderr=-3)
+        load = self.nodes.popen("produce", "loaded", "--rate", "20000", stdin=-1, stderr=-3,
+                                bufsize=0)
         feeding = threading.Thread(target=lambda: feed(load), daemon=True)
         feeding.start()
         try:
@@ -200,6 +203,7 @@ class MetricsTest(unittest.TestCase):
             load.kill()
             load.wait()
             feeding.join(SECONDS)
+            load.stdin.close()
         self.assertGreater(self.total("spate_topic_produced_records_total", topic="loaded"), 10000)
 
     def assert_not_fallen(self, before, after):
@@ -329,7 +333,7 @@ class MetricsTest(unittest.TestCase):
 def feed(process):
     try:
         while True:
-            process.stdin.write(b"x" * 99 + b"\n")
+            process.stdin.write(100 * (b"x" * 99 + b"\n"))
     except (BrokenPipeError, ValueError):
         pass
 
