@@ -125,6 +125,7 @@
 #define SP_HTTP_ANSWERS_BYTES_MAX (32 * 1024 * 1024) /* that clients have not taken: then 503 */
 #define SP_HTTP_CONNECTIONS_MAX 32
 #define SP_HTTP_REQUEST_BYTES_MAX (16 * 1024) /* line and headers of a request */
+#define SP_HTTP_IDLE_S_MAX 30 /* of a connection over which nothing comes: scrapes are 15 s apart */
 #define SP_HTTP_REQUEST_MS_MAX 60000 /* from its connection, or the answer before, to its answer */
 #define SP_HTTP_LOOP_MS_MAX 5000     /* the loop answers in a millisecond; a stalled one does not */
 #define SP_METRICS_AGE_MS 500        /* an answer that is younger is given again */

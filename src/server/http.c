@@ -12,12 +12,11 @@
 #include "server/http_parts.h"
 #include "spate/error.h"
 
-#define IDLE_S_MAX 30 /* a connection over which nothing comes: scrapes are 15 s apart */
-#define LOOK_MS 500   /* how often connections and old answers are looked at */
+#define LOOK_MS 500 /* how often connections and old answers are looked at */
 
 uint64_t sp_http_now_ms(const struct sp_http *http)
 {
-    return sp_loop_now_us(http->loop) / 1000;
+    return sp_loop_now_us(http->options.loop) / 1000;
 }
 
 /* ---- asking the loop ------------------------------------------------------------------------- */
@@ -40,7 +39,7 @@ static void on_ring(void *arg)
             continue;
         }
         sp_buf_init(&text, SP_HTTP_ANSWER_BYTES_MAX);
-        int status = http->handler.render(http->arg, (enum sp_http_page)i, &text, &good);
+        int status = http->handler.render(http->options.arg, (enum sp_http_page)i, &text, &good);
 
         sp_monitor_enter(http->monitor);
         ask->text = text;
@@ -82,7 +81,7 @@ static bool take_answer(struct sp_http *http, enum sp_http_page index)
         return false;
     }
     if (ask.status == 0) {
-        ask.status = http->handler.add(http->arg, index, &ask.text);
+        ask.status = http->handler.add(http->options.arg, index, &ask.text);
     }
     page->code = ask.good ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE;
     sp_http_show(http, index, ask.status == 0 ? &ask.text : NULL);
@@ -103,6 +102,7 @@ static void on_connection(void *arg,
     struct sp_http_connection *connection = *context;
 
     if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+        http->closed_some = true;
         if (connection != NULL) {
             sp_list_remove(&connection->node);
             sp_mem_free(connection);
@@ -134,7 +134,7 @@ static void look_after(struct sp_http *http)
         struct sp_http_connection *connection =
             SP_LIST_ENTRY(node, struct sp_http_connection, node);
 
-        if (now - connection->begun_ms > SP_HTTP_REQUEST_MS_MAX) {
+        if (now - connection->begun_ms > http->options.request_ms) {
             sp_socket_shut(connection->fd);
         }
     }
@@ -165,7 +165,8 @@ static void resume_waiting(struct sp_http *http)
     SP_LIST_EACH_SAFE (node, &http->waiting) {
         struct sp_http_request *request = SP_LIST_ENTRY(node, struct sp_http_request, node);
 
-        if (answered[request->page] || stopping || now - request->asked_ms > SP_HTTP_LOOP_MS_MAX) {
+        if (answered[request->page] || stopping ||
+            now - request->asked_ms > http->options.loop_ms) {
             resume(request);
         }
     }
@@ -195,6 +196,16 @@ static int sleep_ms(const struct sp_http *http)
     return bound;
 }
 
+/* libmicrohttpd forgets closed connections at the end of a run, and only the next one accepts those
+ * that wait for their places. */
+static void run_daemon(struct sp_http *http)
+{
+    do {
+        http->closed_some = false;
+        (void)MHD_run(http->daemon); /* fails only for daemons of another kind */
+    } while (http->closed_some);
+}
+
 static void run(void *arg)
 {
     struct sp_http *http = arg;
@@ -203,11 +214,11 @@ static void run(void *arg)
     while (!atomic_load(&http->stopping)) {
         sp_wakeup_wait(&http->wakeup, fd, sleep_ms(http));
         resume_waiting(http);
-        (void)MHD_run(http->daemon); /* fails only for daemons of another kind */
+        run_daemon(http);
         look_after(http);
     }
     resume_waiting(http);
-    (void)MHD_run(http->daemon); /* as above */
+    run_daemon(http);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -240,7 +251,7 @@ static struct MHD_Daemon *start_daemon(struct sp_http *http, int fd)
                             MHD_OPTION_CONNECTION_MEMORY_LIMIT,
                             (size_t)SP_HTTP_REQUEST_BYTES_MAX,
                             MHD_OPTION_CONNECTION_TIMEOUT,
-                            (unsigned)IDLE_S_MAX,
+                            http->options.idle_s,
                             MHD_OPTION_NOTIFY_COMPLETED,
                             sp_http_on_completed,
                             http,
@@ -250,11 +261,11 @@ static struct MHD_Daemon *start_daemon(struct sp_http *http, int fd)
                             MHD_OPTION_END);
 }
 
-static int open_parts(struct sp_http *http, const char *address)
+static int open_parts(struct sp_http *http)
 {
     uint16_t port;
     int fd = -1;
-    int rv = sp_socket_listen(http->loop, address, &fd, &port);
+    int rv = sp_socket_listen(http->options.loop, http->options.address, &fd, &port);
 
     if (rv != 0) {
         return rv;
@@ -269,16 +280,17 @@ static int open_parts(struct sp_http *http, const char *address)
         rv = sp_wakeup_open(&http->wakeup);
     }
     if (rv == 0) {
-        rv = sp_doorbell_open(http->loop, on_ring, http, &http->doorbell);
+        rv = sp_doorbell_open(http->options.loop, on_ring, http, &http->doorbell);
     }
     return rv == 0 ? sp_thread_start(run, http, &http->thread) : rv;
 }
 
-int sp_http_open(struct sp_loop *loop,
-                 const char *address,
-                 const struct sp_http_handler *handler,
-                 void *arg,
-                 struct sp_http **out_http)
+static uint32_t or_default(uint32_t given, uint32_t default_)
+{
+    return given == 0 ? default_ : given;
+}
+
+int sp_http_open(const struct sp_http_options *options, struct sp_http **out_http)
 {
     struct sp_http *http = sp_mem_calloc(1, sizeof *http);
     int rv;
@@ -286,14 +298,16 @@ int sp_http_open(struct sp_loop *loop,
     if (http == NULL) {
         return SPATE_ERR_NOMEM;
     }
-    http->loop = loop;
-    http->handler = *handler;
-    http->arg = arg;
+    http->options = *options;
+    http->options.idle_s = or_default(options->idle_s, SP_HTTP_IDLE_S_MAX);
+    http->options.request_ms = or_default(options->request_ms, SP_HTTP_REQUEST_MS_MAX);
+    http->options.loop_ms = or_default(options->loop_ms, SP_HTTP_LOOP_MS_MAX);
+    http->handler = *options->handler;
     http->wakeup.fd = -1;
     atomic_init(&http->stopping, false);
     sp_list_init(&http->waiting);
     sp_list_init(&http->connections);
-    rv = open_parts(http, address);
+    rv = open_parts(http);
     if (rv != 0) {
         sp_http_close(http);
         return rv;

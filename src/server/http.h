@@ -41,13 +41,19 @@ struct sp_http_handler {
     uint64_t (*silent_ms)(void *arg);
 };
 
+struct sp_http_options {
+    struct sp_loop *loop;
+    const char *address;                   /* borrowed until sp_http_open returns */
+    const struct sp_http_handler *handler; /* copied */
+    void *arg;
+    uint32_t idle_s;     /* a connection over which nothing comes; 0: SP_HTTP_IDLE_S_MAX */
+    uint32_t request_ms; /* 0: SP_HTTP_REQUEST_MS_MAX */
+    uint32_t loop_ms;    /* 0: SP_HTTP_LOOP_MS_MAX */
+};
+
 /* Listens and starts the thread. SPATE_ERR_EXISTS: the address is in use; SPATE_ERR_INVALID: it is
  * none of this machine; SPATE_ERR_NOMEM, SPATE_ERR_BUSY, SPATE_ERR_INTERNAL. */
-int sp_http_open(struct sp_loop *loop,
-                 const char *address,
-                 const struct sp_http_handler *handler,
-                 void *arg,
-                 struct sp_http **out_http);
+int sp_http_open(const struct sp_http_options *options, struct sp_http **out_http);
 
 /* Ends the thread and all connections, waiting for it: milliseconds. NULL is fine. */
 void sp_http_close(struct sp_http *http);

@@ -49,9 +49,8 @@ struct sp_http_connection {
 };
 
 struct sp_http {
-    struct sp_loop *loop;
+    struct sp_http_options options; /* without zeros; `handler` is below */
     struct sp_http_handler handler;
-    void *arg;
     struct sp_thread *thread;
     struct sp_monitor *monitor;
     struct sp_wakeup wakeup;
@@ -61,6 +60,7 @@ struct sp_http {
     struct sp_http_shown pages[SP_HTTP_PAGES];
     struct sp_list waiting;     /* struct sp_http_request */
     struct sp_list connections; /* struct sp_http_connection */
+    bool closed_some;           /* connections, in this run of libmicrohttpd */
     size_t held_bytes;          /* of all answers that exist */
 };
 

@@ -106,7 +106,7 @@ void sp_http_show(struct sp_http *http, enum sp_http_page page, struct sp_buf *t
 
 static enum MHD_Result answer_health(struct sp_http *http, struct MHD_Connection *connection)
 {
-    uint64_t silent_ms = http->handler.silent_ms(http->arg);
+    uint64_t silent_ms = http->handler.silent_ms(http->options.arg);
     char text[100];
 
     if (silent_ms <= SILENT_MS_MAX) {

@@ -175,10 +175,13 @@ static uint64_t silent_ms(void *arg)
 static int open_http(struct sp_watch *watch, const char *address)
 {
     static const struct sp_http_handler handler = { render, add, silent_ms };
+    const struct sp_http_options options = {
+        .loop = watch->loop, .address = address, .handler = &handler, .arg = watch
+    };
     int rv = sp_pulse_start(&watch->pulse, watch->loop);
 
     if (rv == 0) {
-        rv = sp_http_open(watch->loop, address, &handler, watch, &watch->http);
+        rv = sp_http_open(&options, &watch->http);
     }
     if (rv == 0) {
         SP_TRACE_INFO("http", "listening", "address=%s", address);
