@@ -122,4 +122,20 @@
 #define SP_CONSUMER_REBALANCE_MS_DEFAULT 30000
 #define SP_CONSUMER_EMPTY_MS (60 * 1000) /* a group with neither members nor offsets goes then */
 
+/* HTTP endpoint. One answer stays below 16 MiB even with the longest names, and is made in some ten
+ * milliseconds of the loop at most; what goes beyond is left out and counted. */
+#define SP_HTTP_ANSWER_BYTES_MAX (16 * 1024 * 1024)
+#define SP_HTTP_ANSWERS_BYTES_MAX (32 * 1024 * 1024) /* that clients have not taken: then 503 */
+#define SP_HTTP_CONNECTIONS_MAX 32
+#define SP_HTTP_REQUEST_BYTES_MAX (16 * 1024) /* line and headers of a request */
+#define SP_HTTP_IDLE_S_MAX 30 /* of a connection over which nothing comes: scrapes are 15 s apart */
+#define SP_HTTP_REQUEST_MS_MAX 60000 /* from its connection, or the answer before, to its answer */
+#define SP_HTTP_LOOP_MS_MAX 5000     /* the loop answers in a millisecond; a stalled one does not */
+#define SP_METRICS_AGE_MS 500        /* an answer that is younger is given again */
+#define SP_METRICS_TOPICS_MAX 1000
+#define SP_METRICS_PARTITIONS_MAX 5000
+#define SP_METRICS_GROUPS_MAX 1000
+#define SP_METRICS_LAGS_MAX 2000            /* consumer groups times topics */
+#define SP_METRICS_LAG_PARTITIONS_MAX 50000 /* that are looked at */
+
 #endif /* SP_BASE_LIMITS_H */

@@ -48,6 +48,7 @@ void sp_broker_dispatch(struct sp_broker *broker,
     enum sp_method method = sp_method_find(message->method);
     char text[160];
 
+    request.method = method;
     if (method == SP_METHOD_COUNT) {
         (void)snprintf(text,
                        sizeof text,
@@ -325,7 +326,8 @@ int sp_broker_new(const struct sp_broker_options *options, struct sp_broker **ou
     sp_list_init(&broker->producer_waiters);
     broker->partitions = sp_map_new();
     broker->coordinators = sp_map_new();
-    if (broker->partitions != NULL && broker->coordinators != NULL) {
+    broker->totals = sp_map_new();
+    if (broker->partitions != NULL && broker->coordinators != NULL && broker->totals != NULL) {
         rv = sp_server_new(options->loop,
                            options->listen,
                            &sp_conn_messagepack,
@@ -338,6 +340,7 @@ int sp_broker_new(const struct sp_broker_options *options, struct sp_broker **ou
     if (rv != 0) {
         sp_map_free(broker->partitions);
         sp_map_free(broker->coordinators);
+        sp_map_free(broker->totals);
         sp_mem_free(broker);
         return rv;
     }
@@ -386,5 +389,6 @@ void sp_broker_free(struct sp_broker *broker)
     sp_budget_deinit(&broker->budget);
     sp_map_free(broker->partitions);
     sp_map_free(broker->coordinators);
+    sp_map_free(broker->totals);
     sp_mem_free(broker);
 }

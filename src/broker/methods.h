@@ -5,17 +5,41 @@
 #define SP_BROKER_METHODS_H
 
 #include "base/map.h"
+#include "base/metrics.h"
 #include "broker/broker.h"
 #include "broker/partition.h"
 #include "broker/session.h"
+#include "spate/error.h"
+
+#define SP_BROKER_COUNT_CODE(name, number, retriable, meaning) SP_BROKER_CODE_##name,
+enum {
+    SPATE_ERROR_LIST(SP_BROKER_COUNT_CODE) SP_BROKER_CODES, /* how many codes there are */
+};
+#undef SP_BROKER_COUNT_CODE
+
+/* What is counted since the start, for sp_broker_expose. */
+struct sp_broker_counters {
+    struct sp_histogram requests[SP_METHOD_COUNT + 1]; /* the last: of unknown methods */
+    uint64_t errors[SP_BROKER_CODES + 1];              /* answered, by the number of the code */
+    uint64_t received_bytes;                           /* of whole messages */
+    uint64_t sent_bytes;
+    uint64_t produced_records;
+    uint64_t produced_batches;
+    uint64_t produced_bytes;
+    uint64_t repeats; /* batches that were sent again and had been stored, or were on their way */
+    uint64_t fetched_records;
+    uint64_t fetched_bytes;
+};
 
 struct sp_broker {
     struct sp_broker_options options;
+    struct sp_broker_counters counters;
     struct sp_server *server;
     struct sp_budget budget;     /* of all that clients make this node hold */
     struct sp_timer look_after;  /* runs while they hold much */
     struct sp_map *partitions;   /* group id -> struct sp_partition */
     struct sp_map *coordinators; /* group id -> struct sp_coordinator */
+    struct sp_map *totals;       /* topic id -> struct sp_topic_totals */
     const struct sp_reconcile *reconcile;
     int64_t producer_id_next; /* ids of the block in hand: [next, end) */
     int64_t producer_id_end;

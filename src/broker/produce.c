@@ -84,6 +84,10 @@ static void on_submitted(struct sp_submit *submit, int status)
 
     sp_list_remove(&append->flight.node);
     sp_produce_read_on(append->partition);
+    if (status == 0) {
+        sp_topic_count_produced(
+            append->partition, append->flight.batch.record_count, submit->size_bytes);
+    }
     answer(append, &append->request, status);
     SP_LIST_EACH_SAFE (node, &append->repeats) {
         struct repeat *repeat = SP_LIST_ENTRY(node, struct repeat, node);
@@ -214,6 +218,8 @@ static void produce_batch(struct sp_partition *partition,
                            sp_raft_group_append_time_ms(partition->group),
                            &judgement);
     }
+    partition->broker->counters.repeats +=
+        judgement.verdict == SP_VERDICT_IN_FLIGHT || judgement.verdict == SP_VERDICT_STORED;
     switch (judgement.verdict) {
     case SP_VERDICT_APPEND:
         append_batch(partition, request, batch, header);

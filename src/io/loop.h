@@ -55,7 +55,7 @@ bool sp_loop_due_before(const struct sp_loop *loop, uint64_t time_ms);
 /* Milliseconds of a clock that never goes back, read once per turn. */
 uint64_t sp_loop_now_ms(const struct sp_loop *loop);
 
-/* The same clock in microseconds, read now: for measuring, not for decisions. */
+/* The same clock in microseconds, read now: for measuring, not for decisions. Any thread. */
 uint64_t sp_loop_now_us(const struct sp_loop *loop);
 
 /* Milliseconds since 1970-01-01 UTC, read once per turn; may jump either way. */

@@ -22,6 +22,8 @@ struct sp_server {
     void *arg;
     uint32_t connections_max;
     uint32_t connection_count;
+    uint64_t accepted;
+    uint64_t refused;
     struct sp_list entries;
     struct sp_trace_limit refused_limit;
     struct sp_trace_limit closed_limit;
@@ -153,6 +155,7 @@ static void refuse(struct sp_server *server, struct sp_stream *stream, const cha
 {
     uint64_t dropped = 0;
 
+    server->refused += 1;
     if (sp_trace_allowed(&server->refused_limit,
                          sp_loop_now_ms(server->loop),
                          TRACES_PER_SECOND_MAX,
@@ -193,6 +196,7 @@ static void on_accept(void *arg, struct sp_stream *stream)
     }
     sp_list_append(&server->entries, &entry->node);
     server->connection_count += 1;
+    server->accepted += 1;
     if (server->handler->accept(
             server->arg, sp_conn_peer(entry->conn), &entry->handler, &entry->arg) != 0) {
         entry->handler = NULL;
@@ -253,6 +257,14 @@ uint16_t sp_server_port(const struct sp_server *server)
 uint32_t sp_server_connection_count(const struct sp_server *server)
 {
     return server->connection_count;
+}
+
+void sp_server_count(const struct sp_server *server, struct sp_server_counts *out_counts)
+{
+    *out_counts = (struct sp_server_counts){ .open = server->connection_count,
+                                             .open_max = server->connections_max,
+                                             .accepted = server->accepted,
+                                             .refused = server->refused };
 }
 
 void sp_server_close(struct sp_server *server, void (*closed)(void *arg), void *arg)

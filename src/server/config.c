@@ -36,6 +36,11 @@ static const struct sp_config_key keys[] = {
     TEXT("data.dir", data_dir, "./data", "Directory of this node's data; created when missing."),
     TEXT("listen.client", listen_client, "127.0.0.1:7700", "Where clients connect."),
     TEXT("listen.peer", listen_peer, "127.0.0.1:7701", "Where the other nodes connect."),
+    TEXT("listen.http",
+         listen_http,
+         "",
+         "Where metrics and health are served by HTTP; `none`: nowhere. Default: the port of "
+         "listen.client plus 80, on its host if that is loopback, else on 127.0.0.1."),
     TEXT("advertise.client",
          advertise_client,
          "",

@@ -7,6 +7,7 @@
 #ifndef SP_SERVER_CONFIG_H
 #define SP_SERVER_CONFIG_H
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "cluster/transport.h"
@@ -16,6 +17,7 @@ struct sp_config {
     char data_dir[4096];
     char listen_client[SP_ADDRESS_SIZE_MAX];
     char listen_peer[SP_ADDRESS_SIZE_MAX];
+    char listen_http[SP_ADDRESS_SIZE_MAX];      /* "": beside listen_client; "none" */
     char advertise_client[SP_ADDRESS_SIZE_MAX]; /* "": as listen_client */
     char advertise_peer[SP_ADDRESS_SIZE_MAX];   /* "": as in the seed list, else as listen_peer */
     char rack[64];
@@ -54,6 +56,9 @@ int sp_config_set(struct sp_config *config, const char *assignment, struct sp_co
 int sp_config_finish(const struct sp_config *config,
                      struct sp_transport_options *out_transport,
                      struct sp_config_error *error);
+
+/* Where the HTTP endpoint listens (of SP_ADDRESS_SIZE_MAX bytes); false: nowhere. */
+bool sp_config_http_address(const struct sp_config *config, char *out_address);
 
 /* Prints every key with its default and meaning, as a configuration file. */
 void sp_config_print_example(FILE *out);

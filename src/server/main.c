@@ -13,6 +13,7 @@
 #include "server/force.h"
 #include "server/node.h"
 #include "server/trace_sink.h"
+#include "server/watch.h"
 #include "spate/error.h"
 
 #define SETTINGS_MAX 64
@@ -136,6 +137,7 @@ enum {
 struct program {
     struct sp_loop *loop;
     struct sp_node *node;
+    struct sp_watch *watch;
     bool failed;
     struct sp_timer memory_timer;
     uint64_t memory_peak; /* bytes, since some were given back */
@@ -179,6 +181,7 @@ static void on_stopped(void *arg)
     struct program *program = arg;
 
     program->node = NULL;
+    sp_watch_close(program->watch);
     sp_timer_stop(&program->memory_timer);
     sp_loop_stop(program->loop);
 }
@@ -234,6 +237,14 @@ static int run(struct sp_config *config, const struct sp_transport_options *tran
                       "spated: cannot start: %s: %s\n",
                       spate_error_name(rv),
                       text[0] == '\0' ? spate_strerror(rv) : text);
+        return EXIT_RUNTIME;
+    }
+    rv = sp_watch_open(program.loop, config, program.node, &program.watch);
+    if (rv != 0) {
+        (void)fprintf(stderr,
+                      "spated: cannot start: %s: listen.http %s\n",
+                      spate_error_name(rv),
+                      config->listen_http);
         return EXIT_RUNTIME;
     }
     SP_TRACE_INFO("node",

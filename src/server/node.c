@@ -3,12 +3,14 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "base/metrics.h"
 #include "base/trace.h"
 #include "broker/broker.h"
 #include "cluster/controller.h"
 #include "cluster/group_table.h"
 #include "cluster/reconcile.h"
 #include "spate/error.h"
+#include "wire/pack.h"
 
 /* How long a stopping node tries to hand its leaderships over. */
 #define DRAIN_MS 2000
@@ -27,6 +29,7 @@ struct sp_node {
     struct sp_broker *broker;
     bool failed;
     bool stopping;
+    bool closing; /* its layers go, one after the other */
 };
 
 static void fail(struct sp_node *node, int status, const char *text)
@@ -342,6 +345,7 @@ static void on_drained(void *arg)
 {
     struct sp_node *node = arg;
 
+    node->closing = true;
     sp_broker_close_port(node->broker, on_port_closed, node);
 }
 
@@ -352,4 +356,39 @@ void sp_node_stop(struct sp_node *node)
     }
     node->stopping = true;
     sp_group_table_drain(node->table, DRAIN_MS, on_drained, node);
+}
+
+/* ---- looking --------------------------------------------------------------------------------- */
+
+void sp_node_expose(const struct sp_node *node, struct sp_exposition *exposition, bool partitions)
+{
+    char text[512];
+
+    sp_exposition_gauge(exposition,
+                        "spate_ready",
+                        "1 if this node serves and is not behind, as /readyz says.",
+                        sp_node_is_ready(node, text, sizeof text));
+    if (!node->closing) {
+        sp_store_expose(node->store, exposition);
+        sp_group_table_expose(node->table, exposition);
+        sp_broker_expose(node->broker, exposition, partitions);
+    }
+}
+
+bool sp_node_is_ready(const struct sp_node *node, char *text, size_t text_size)
+{
+    if (node->stopping || node->failed) {
+        (void)snprintf(text, text_size, "this node is stopping\n");
+        return false;
+    }
+    return sp_broker_is_ready(node->broker, text, text_size);
+}
+
+int sp_node_pack_status(const struct sp_node *node, struct sp_pack *pack)
+{
+    if (node->closing || node->failed) {
+        return SPATE_ERR_NOT_READY;
+    }
+    sp_broker_pack_status(node->broker, pack);
+    return sp_pack_status(pack);
 }

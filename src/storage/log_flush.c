@@ -54,8 +54,11 @@ static int write_frames(struct sp_log_flush *flush)
         rv = sp_file_write(flush->file, flush->position, flush->pieces, flush->piece_count);
     }
     if (rv == 0) {
+        uint64_t begun_us = sp_loop_now_us(flush->job.loop);
+
         flush->step = "syncing frames";
         rv = sp_file_sync(flush->file);
+        flush->sync_us = sp_loop_now_us(flush->job.loop) - begun_us;
     }
     return rv;
 }
@@ -157,6 +160,10 @@ static void flush_done(struct sp_job *job)
             sp_flush_size_next(log->flush_bytes_max,
                                flush->frame_bytes,
                                sp_loop_now_us(log->store->loop) - flush->begun_us);
+        if (flush->piece_count > 0) {
+            sp_histogram_note(&log->store->counters.frame_syncs, flush->sync_us);
+            log->store->counters.written_bytes += flush->pieces_bytes;
+        }
     }
     release_flush(flush);
     flush->proves = 0;
@@ -242,6 +249,7 @@ static void assign_frame(struct sp_log *log, struct sp_log_segment *segment, uns
                          });
     flush->pieces[1 + slot] = (struct sp_iovec){ entry->frame.bytes, entry->frame.size };
     flush->blobs[slot] = sp_blob_ref(entry->frame.blob);
+    flush->pieces_bytes += entry->frame.size;
     log->assigned_index = frame.index;
     log->assigned_chain = frame.chain;
 }
@@ -293,6 +301,7 @@ static void plan_frames(struct sp_log *log)
                              log->assigned_chain,
                              flush->marker);
     flush->pieces[0] = (struct sp_iovec){ flush->marker, sizeof flush->marker };
+    flush->pieces_bytes = sizeof flush->marker;
     segment->size += sizeof flush->marker;
     for (unsigned i = 0; i < count; i++) {
         assign_frame(log, segment, i);

@@ -66,6 +66,7 @@ struct sp_log_flush {
     uint64_t proves;         /* persisted when it ends well; lowered by truncations (I3) */
     size_t frame_bytes;      /* of all frames that it writes */
     unsigned piece_count;    /* 0: nothing is written */
+    size_t pieces_bytes;     /* of all of them */
     struct sp_iovec *pieces; /* the marker, then frames */
     struct sp_blob **blobs;  /* references that keep the frames */
     struct sp_iovec spare_pieces[1 + SP_FLUSH_FRAMES_SPARE];
@@ -76,6 +77,7 @@ struct sp_log_flush {
     uint64_t file_base;
     uint64_t free_bytes;
     bool free_known;
+    uint64_t sync_us; /* what the sync of the frames took */
     const char *step; /* what failed */
     int status;
 };

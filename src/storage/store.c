@@ -21,7 +21,10 @@ static void meta_work(struct sp_job *job)
 {
     struct sp_store *store = SP_CONTAINER_OF(job, struct sp_store, meta_job);
 
+    uint64_t begun_us = sp_loop_now_us(job->loop);
+
     store->meta_status = sp_meta_write(store->meta);
+    store->meta_write_us = sp_loop_now_us(job->loop) - begun_us;
 }
 
 static void meta_done(struct sp_job *job)
@@ -33,6 +36,7 @@ static void meta_done(struct sp_job *job)
     if (store->meta_status != 0) {
         sp_store_fail(store, store->meta_status, "writing the meta log", store->directory);
     } else if (!store->failed) {
+        sp_histogram_note(&store->counters.meta_writes, store->meta_write_us);
         if (store->handler.meta_durable != NULL && !store->closing) {
             store->handler.meta_durable(store->handler_arg, sp_meta_durable(store->meta));
         }

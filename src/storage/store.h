@@ -35,6 +35,7 @@ struct sp_identity {
     uint8_t cluster_id[SP_CLUSTER_ID_SIZE];
 };
 
+struct sp_exposition;
 struct sp_store;
 
 struct sp_store_options {
@@ -159,5 +160,8 @@ int sp_store_quarantine_unknown(struct sp_store *store);
 uint64_t sp_store_free_bytes(const struct sp_store *store);
 
 struct sp_loop *sp_store_loop(const struct sp_store *store);
+
+/* Writes the metrics of this layer: logs, segments, bytes, fsyncs, reads. */
+void sp_store_expose(const struct sp_store *store, struct sp_exposition *exposition);
 
 #endif /* SP_STORAGE_STORE_H */
