@@ -21,6 +21,7 @@ struct sp_server {
     void *arg;
     uint32_t connections_max;
     uint32_t connection_count;
+    const struct sp_server *other; /* whose connections count too; NULL: none */
     struct sp_list entries;
     struct sp_trace_limit refused_limit;
     struct sp_trace_limit closed_limit;
@@ -165,6 +166,13 @@ static void refuse(struct sp_server *server, struct sp_stream *stream, const cha
     sp_stream_close(stream, NULL, NULL);
 }
 
+static bool is_full(const struct sp_server *server)
+{
+    uint32_t others = server->other == NULL ? 0 : server->other->connection_count;
+
+    return server->connection_count + others >= server->connections_max;
+}
+
 static void on_accept(void *arg, struct sp_stream *stream)
 {
     struct sp_server *server = arg;
@@ -173,7 +181,7 @@ static void on_accept(void *arg, struct sp_stream *stream)
         sp_stream_close(stream, NULL, NULL);
         return;
     }
-    if (server->connection_count >= server->connections_max) {
+    if (is_full(server)) {
         refuse(server, stream, "as many connections as allowed");
         return;
     }
@@ -250,6 +258,11 @@ uint16_t sp_server_port(const struct sp_server *server)
 uint32_t sp_server_connection_count(const struct sp_server *server)
 {
     return server->connection_count;
+}
+
+void sp_server_count_with(struct sp_server *server, const struct sp_server *other)
+{
+    server->other = other;
 }
 
 void sp_server_close(struct sp_server *server, void (*closed)(void *arg), void *arg)
