@@ -76,6 +76,12 @@ packages_install() {
     rm -f "$log"
 }
 
+# The Debian mirror that this machine's apt uses; nothing when it has no package lists.
+debian_mirror() {
+    apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 'Created-By: Packages' |
+        grep -v -e '-security/*$' | head -n 1
+}
+
 # cmake_configure DIR ARGUMENT...: quiet while it works.
 cmake_configure() {
     local dir=$1
