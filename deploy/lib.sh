@@ -10,7 +10,8 @@ pkg-config|pkg-config libuv1-dev liblz4-dev libmsgpack-dev libyaml-dev libjansso
 readonly packages_tests="libcmocka-dev clang|clang libclang-rt-14-dev clang-format|clang-format
 libisal-dev /usr/bin/python3|python3 python3-msgpack nm|binutils node|nodejs npm|npm go|golang-go
 golang-github-ugorji-go-codec-dev python3-pynvim ruby-msgpack g++|g++
-groff|groff-base valgrind|valgrind debootstrap|debootstrap python3-yaml python3-kubernetes"
+groff|groff-base valgrind|valgrind debootstrap|debootstrap
+python3-yaml python3-kubernetes kubectl|kubernetes-client"
 
 say() {
     printf '%s\n' "$*"
