@@ -419,7 +419,8 @@ void sp_config_print_example(FILE *out)
         if (keys[i].type == SP_CONFIG_LIST) {
             (void)fprintf(out, "\n#%s: [1@127.0.0.1:7701]\n\n", keys[i].name);
         } else {
-            (void)fprintf(out, "\n#%s: %s\n\n", keys[i].name, keys[i].default_value);
+            const char *value = keys[i].default_value;
+            (void)fprintf(out, "\n#%s:%s%s\n\n", keys[i].name, value[0] == '\0' ? "" : " ", value);
         }
     }
 }

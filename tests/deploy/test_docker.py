@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """The image and the cluster of deploy/compose.yaml, with a real Docker engine.
 
-Called by tests/deploy/with-docker as `test_docker.py ROOT BUILD BASE`: BASE is an archive of the base
-image that deploy/docker/base-image has made. The engine and the network are this test's own, so the
-published ports are those of the file.
+Called by tests/deploy/with-docker as `test_docker.py ROOT BUILD BASE`: BASE is an archive of the
+base image that deploy/docker/base-image has made; or, with SPATE_IMAGE_ARCHIVE, that file's image
+is tested. The engine and the network are this test's own, so the published ports are the file's.
 """
 
 import datetime
@@ -86,6 +86,10 @@ def leader_container(topic):
 
 
 def prepare_image():
+    archive = os.environ.get("SPATE_IMAGE_ARCHIVE")
+    if archive:  # of an image that was built otherwise
+        docker("load", "-i", archive)
+        return
     with open(BASE, "rb") as archive:
         subprocess.run(
             ["docker", "import", "-", "debian:bookworm-slim"],
@@ -162,7 +166,8 @@ class ImageTest(unittest.TestCase):
             file=sys.stderr,
         )
         self.assertLess(took, FIRST_ACK_SECONDS_MAX)
-        self.assertEqual(spate("consume", "t", "-o", "start", "-e", servers=servers).stdout, "first\n")
+        read = spate("consume", "t", "-o", "start", "-e", servers=servers).stdout
+        self.assertEqual(read, "first\n")
         with open(f"/proc/{inspect('alone')['State']['Pid']}/status", encoding="ascii") as status:
             facts = dict(line.split(":", 1) for line in status)
         self.assertEqual(facts["Uid"].split(), ["7700"] * 4)

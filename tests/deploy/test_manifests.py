@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """The files of deploy/ that other programs read: Kubernetes, compose, Prometheus, Grafana, YAML.
 
-Called as `test_manifests.py ROOT BUILD`. Kubernetes' objects are rendered by `kubectl kustomize` and
-checked field by field against the models of python3-kubernetes. No image of Prometheus or Grafana
-can be pulled here, so what they read is checked against the fields that their documentation names.
+Called as `test_manifests.py ROOT BUILD`. Kubernetes' objects are rendered by `kubectl kustomize`
+and checked field by field against the models of python3-kubernetes. No image of Prometheus or
+Grafana can be pulled here, so what they read is checked against the fields that their documentation
+names.
 """
 
 import copy
@@ -47,7 +48,7 @@ def missing(what):
     raise unittest.SkipTest(f"{what} is missing")
 
 
-# ---- Kubernetes -----------------------------------------------------------------------------------
+# ---- Kubernetes ---------------------------------------------------------------------------------
 
 
 def for_old_kustomize(folder):
@@ -74,7 +75,8 @@ def render(overlay):
         folder = os.path.join(scratch, "kubernetes")
         shutil.copytree(os.path.join(DEPLOY, "kubernetes"), folder)
         done = run(kubectl, "kustomize", os.path.join(folder, overlay))
-        if done.returncode != 0 and "kustomize" not in run(kubectl, "version", "--client").stdout.lower():
+        version = run(kubectl, "version", "--client").stdout
+        if done.returncode != 0 and "Kustomize" not in version:
             for_old_kustomize(folder)
             done = run(kubectl, "kustomize", os.path.join(folder, overlay))
     if done.returncode != 0 or done.stderr:
@@ -166,7 +168,9 @@ class KubernetesTest(unittest.TestCase):
             container = pod["containers"][0]
             ports = {port["name"]: port["containerPort"] for port in container["ports"]}
             self.assertEqual(spec["selector"]["matchLabels"], labels)
-            self.assertEqual(one(documents, "Service", spec["serviceName"])["spec"]["clusterIP"], "None")
+            peers = one(documents, "Service", spec["serviceName"])["spec"]
+            self.assertEqual(peers["clusterIP"], "None")
+            self.assertTrue(peers["publishNotReadyAddresses"])
             one(documents, "ServiceAccount", pod["serviceAccountName"])
             for document in documents:
                 if document["kind"] == "Service":
@@ -176,7 +180,7 @@ class KubernetesTest(unittest.TestCase):
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
                 self.assertIn(container[probe]["httpGet"]["port"], ports)
             budget = one(documents, "PodDisruptionBudget")["spec"]
-            self.assertEqual((budget["selector"]["matchLabels"], budget["maxUnavailable"]), (labels, 1))
+            self.assertEqual(budget, {"selector": {"matchLabels": labels}, "maxUnavailable": 1})
             policy = one(documents, "NetworkPolicy")["spec"]
             self.assertEqual(policy["podSelector"]["matchLabels"], labels)
             for rule in policy["ingress"]:
@@ -236,9 +240,10 @@ class KubernetesTest(unittest.TestCase):
                 with tempfile.NamedTemporaryFile("w", suffix=".yaml") as config:
                     config.write(settings)
                     config.flush()
+                    check = f"{SPATED} --check-config --config {config.name}"
                     done = run(
                         "unshare", "--uts", "--map-root-user", "sh", "-c",
-                        f"hostname spate-{ordinal} && exec {SPATED} --check-config -c {config.name}",
+                        f"hostname spate-{ordinal} && exec {check}",
                         env={**os.environ, **made},
                     )
                 self.assertEqual(done.returncode, 0, done.stderr)
@@ -263,7 +268,7 @@ class KubernetesTest(unittest.TestCase):
             self.assertNotIn(done.returncode, (0, USAGE), done.stderr)
 
 
-# ---- compose, Prometheus, Grafana, the example ----------------------------------------------------
+# ---- compose, Prometheus, Grafana, the example --------------------------------------------------
 
 
 class ComposeTest(unittest.TestCase):
@@ -300,14 +305,16 @@ class ComposeTest(unittest.TestCase):
 
     def test_compose_monitoring_is_optional(self):
         for name, service in self.compose["services"].items():
-            self.assertEqual(service.get("profiles"), None if name in self.nodes else ["monitoring"])
+            profiles = None if name in self.nodes else ["monitoring"]
+            self.assertEqual(service.get("profiles"), profiles)
 
     def test_prometheus_scrapes_every_node(self):
         config = load("docker", "prometheus.yml")
         self.assertLessEqual(set(config), {"global", "rule_files", "scrape_configs", "alerting"})
         job = config["scrape_configs"][0]
         self.assertLessEqual(set(job), {"job_name", "static_configs", "metrics_path"})
-        self.assertEqual(job["static_configs"][0]["targets"], [f"{name}:7780" for name in self.nodes])
+        targets = job["static_configs"][0]["targets"]
+        self.assertEqual(targets, [f"{name}:7780" for name in self.nodes])
 
     def test_grafana_finds_its_source_and_its_dashboard(self):
         sources = load("docker", "grafana", "datasources.yaml")
@@ -320,8 +327,8 @@ class ComposeTest(unittest.TestCase):
         providers = load("docker", "grafana", "dashboards.yaml")
         self.assertEqual(set(providers), {"apiVersion", "providers"})
         path = providers["providers"][0]["options"]["path"]
-        targets = [volume.split(":")[1] for volume in self.compose["services"]["grafana"]["volumes"]]
-        self.assertTrue(any(target.startswith(path + "/") for target in targets))
+        volumes = self.compose["services"]["grafana"]["volumes"]
+        self.assertTrue(any(volume.split(":")[1].startswith(path + "/") for volume in volumes))
         dashboard = os.path.join(DEPLOY, "grafana", "dashboard.json")
         if os.path.exists(dashboard):
             with open(dashboard, encoding="utf-8") as handle:

@@ -58,7 +58,7 @@ class PackageTest(unittest.TestCase):
     written = sorted(f"record-{number}" for number in range(RECORDS))
 
     def test_1_contents_are_where_debian_wants_them(self):
-        listing = shell("dpkg-deb -c /root/packages/spate_*.deb").stdout.splitlines()
+        listing = shell("dpkg-deb -c /packages/spate_*.deb").stdout.splitlines()
         for line in listing:
             rights, owner, *_, path = line.split()
             self.assertEqual(owner, "root/root", line)
@@ -75,7 +75,7 @@ class PackageTest(unittest.TestCase):
                 run("sh", "-n", stdin=text)
 
     def test_2_installation_creates_the_user_and_starts_the_service(self):
-        shell("dpkg -i /root/packages/*.deb")
+        shell("dpkg -i /packages/*.deb")
         self.assertIn("spate", run("id", "spate").stdout)
         self.assertEqual(run("systemctl", "is-enabled", "spated").stdout.strip(), "enabled")
         wait_for("the service", answers)
@@ -117,7 +117,7 @@ class PackageTest(unittest.TestCase):
     def test_6_upgrade_keeps_settings_and_restarts(self):
         shell("echo 'trace.level: debug' >>/etc/spate/spated.yaml")
         before = show("MainPID")
-        shell("dpkg -i --force-confold /root/packages/spate_*.deb")
+        shell("dpkg -i --force-confold /packages/spate_*.deb")
         wait_for("the service", answers)
         self.assertNotEqual(show("MainPID"), before)
         self.assertIn("trace.level: debug", run("cat", "/etc/spate/spated.yaml").stdout)
@@ -129,7 +129,7 @@ class PackageTest(unittest.TestCase):
         self.assertEqual(journal().count("node: stopped"), before + 1)
         self.assertNotEqual(run("test", "-e", "/usr/bin/spated", ok=False).returncode, 0)
         run("test", "-s", "/etc/spate/spated.yaml")
-        shell("dpkg -i /root/packages/spate_*.deb")
+        shell("dpkg -i /packages/spate_*.deb")
         wait_for("the service", answers)
         self.assertEqual(run("systemctl", "is-enabled", "spated").stdout.strip(), "enabled")
         self.assertEqual(consumed(), self.written)
