@@ -27,7 +27,8 @@ struct sp_state;
 struct sp_state_node {
     uint32_t node_id;
     uint64_t incarnation;
-    char client_address[SP_ADDRESS_SIZE_MAX]; /* what clients are told */
+    char client_address
+        [SP_ADDRESS_SIZE_MAX]; /* what clients are told: "inside" or "inside,outside" */
     char peer_address[SP_ADDRESS_SIZE_MAX];
     char rack[64];                    /* "" when not set */
     struct sp_feature_range features; /* levels that its build knows */

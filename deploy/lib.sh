@@ -11,7 +11,8 @@ libmicrohttpd-dev"
 readonly packages_tests="libcmocka-dev clang|clang libclang-rt-14-dev clang-format|clang-format
 libisal-dev /usr/bin/python3|python3 python3-msgpack nm|binutils node|nodejs npm|npm go|golang-go
 golang-github-ugorji-go-codec-dev python3-pynvim ruby-msgpack g++|g++
-groff|groff-base valgrind|valgrind prometheus|prometheus"
+groff|groff-base valgrind|valgrind debootstrap|debootstrap
+prometheus|prometheus python3-yaml python3-kubernetes kubectl|kubernetes-client"
 
 say() {
     printf '%s\n' "$*"
@@ -41,6 +42,14 @@ as_root() {
     else
         return 126
     fi
+}
+
+# For tests: without root one is skipped, and under CI that is a failure.
+root_or_skip() {
+    [ "$(id -u)" -ne 0 ] || return 0
+    [ "${CI:-}" != true ] || die "needs root, and with CI=true nothing may be skipped"
+    say "skipped: needs root"
+    exit 77
 }
 
 package_present() {
@@ -85,6 +94,12 @@ quiet_services() {
         [ ! -d /run/systemd/system ] || as_root systemctl disable --quiet --now prometheus
         ;;
     esac
+}
+
+# The Debian mirror that this machine's apt uses; nothing when it has no package lists.
+debian_mirror() {
+    apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 'Created-By: Packages' |
+        grep -v -e '-security/*$' | head -n 1
 }
 
 # cmake_configure DIR ARGUMENT...: quiet while it works.

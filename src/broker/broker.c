@@ -75,12 +75,35 @@ bool sp_broker_copy_text(struct sp_bytes bytes, char *text, size_t size)
     return true;
 }
 
-const char *sp_broker_address(const struct sp_broker *broker, uint32_t node_id)
+const char *sp_broker_node_address(const struct sp_state_node *node,
+                                   const struct sp_request *request,
+                                   char text[SP_ADDRESS_SIZE_MAX])
+{
+    const char *comma = strchr(node->client_address, ',');
+    size_t inside_size =
+        comma == NULL ? strlen(node->client_address) : (size_t)(comma - node->client_address);
+
+    if (comma != NULL && sp_request_is_outside(request)) {
+        (void)snprintf(text, SP_ADDRESS_SIZE_MAX, "%s", comma + 1);
+    } else {
+        (void)snprintf(text, SP_ADDRESS_SIZE_MAX, "%.*s", (int)inside_size, node->client_address);
+    }
+    return text;
+}
+
+const char *sp_broker_address(const struct sp_broker *broker,
+                              const struct sp_request *request,
+                              uint32_t node_id,
+                              char text[SP_ADDRESS_SIZE_MAX])
 {
     const struct sp_state_node *node =
         sp_state_node(sp_controller_state(broker->options.controller), node_id);
 
-    return node == NULL ? "" : node->client_address;
+    if (node == NULL) {
+        text[0] = '\0';
+        return text;
+    }
+    return sp_broker_node_address(node, request, text);
 }
 
 void sp_broker_not_leader(struct sp_broker *broker,
@@ -91,6 +114,7 @@ void sp_broker_not_leader(struct sp_broker *broker,
 {
     uint32_t leader = sp_group_table_leader(broker->options.table, group_id, NULL);
     char text[SP_TOPIC_NAME_SIZE_MAX + 120];
+    char address[SP_ADDRESS_SIZE_MAX];
 
     if (leader == broker->options.node_id) {
         (void)snprintf(text,
@@ -112,7 +136,8 @@ void sp_broker_not_leader(struct sp_broker *broker,
         (void)snprintf(
             text, sizeof text, "partition %s/%u is led by node %u", topic, partition, leader);
     }
-    sp_request_not_leader(request, leader, sp_broker_address(broker, leader), text);
+    sp_request_not_leader(
+        request, leader, sp_broker_address(broker, request, leader, address), text);
 }
 
 void sp_broker_unknown_topic(struct sp_broker *broker,
@@ -283,6 +308,9 @@ static void on_look_after(struct sp_timer *timer)
     }
     if (broker->budget.full) {
         sp_server_close_stalled(broker->server, SP_STALLED_MS);
+        if (broker->outside != NULL) {
+            sp_server_close_stalled(broker->outside, SP_STALLED_MS);
+        }
     }
     /* Without memory for it the next growth starts it. */
     (void)sp_timer_start(timer, sp_loop_now_ms(broker->options.loop) + LOOK_AFTER_MS);
@@ -313,6 +341,40 @@ static void init_budget(struct sp_broker *broker)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+static int open_port(struct sp_broker *broker,
+                     const char *address,
+                     const struct sp_server_handler *handler,
+                     struct sp_server **out_server)
+{
+    uint32_t connections_max = broker->options.connections_max;
+
+    return sp_server_new(broker->options.loop,
+                         address,
+                         &sp_conn_messagepack,
+                         connections_max == 0 ? SP_CONNECTIONS_MAX : connections_max,
+                         handler,
+                         broker,
+                         out_server);
+}
+
+static int open_ports(struct sp_broker *broker)
+{
+    const char *outside = broker->options.listen_outside;
+    int rv = open_port(broker, broker->options.listen, &sp_session_server_handler, &broker->server);
+
+    if (rv != 0 || outside == NULL || outside[0] == '\0') {
+        return rv;
+    }
+    rv = open_port(broker, outside, &sp_session_outside_handler, &broker->outside);
+    if (rv != 0) {
+        sp_server_close(broker->server, NULL, NULL);
+        return rv;
+    }
+    sp_server_count_with(broker->server, broker->outside);
+    sp_server_count_with(broker->outside, broker->server);
+    return 0;
+}
+
 int sp_broker_new(const struct sp_broker_options *options, struct sp_broker **out_broker)
 {
     struct sp_broker *broker = sp_mem_calloc(1, sizeof *broker);
@@ -328,14 +390,7 @@ int sp_broker_new(const struct sp_broker_options *options, struct sp_broker **ou
     broker->coordinators = sp_map_new();
     broker->totals = sp_map_new();
     if (broker->partitions != NULL && broker->coordinators != NULL && broker->totals != NULL) {
-        rv = sp_server_new(options->loop,
-                           options->listen,
-                           &sp_conn_messagepack,
-                           options->connections_max == 0 ? SP_CONNECTIONS_MAX
-                                                         : options->connections_max,
-                           &sp_session_server_handler,
-                           broker,
-                           &broker->server);
+        rv = open_ports(broker);
     }
     if (rv != 0) {
         sp_map_free(broker->partitions);
@@ -353,6 +408,11 @@ uint16_t sp_broker_port(const struct sp_broker *broker)
     return sp_server_port(broker->server);
 }
 
+uint16_t sp_broker_outside_port(const struct sp_broker *broker)
+{
+    return broker->outside == NULL ? 0 : sp_server_port(broker->outside);
+}
+
 void sp_broker_set_reconcile(struct sp_broker *broker, const struct sp_reconcile *reconcile)
 {
     broker->reconcile = reconcile;
@@ -368,12 +428,27 @@ void sp_broker_topics_changed(struct sp_broker *broker)
     }
 }
 
+static void on_port_closed(struct sp_broker *broker)
+{
+    if (broker->server == NULL && broker->outside == NULL) {
+        broker->closed(broker->closed_arg);
+    }
+}
+
 static void on_server_closed(void *arg)
 {
     struct sp_broker *broker = arg;
 
     broker->server = NULL;
-    broker->closed(broker->closed_arg);
+    on_port_closed(broker);
+}
+
+static void on_outside_closed(void *arg)
+{
+    struct sp_broker *broker = arg;
+
+    broker->outside = NULL;
+    on_port_closed(broker);
 }
 
 void sp_broker_close_port(struct sp_broker *broker, void (*closed)(void *arg), void *arg)
@@ -382,6 +457,9 @@ void sp_broker_close_port(struct sp_broker *broker, void (*closed)(void *arg), v
     broker->closed_arg = arg;
     sp_timer_stop(&broker->look_after);
     sp_server_close(broker->server, on_server_closed, broker);
+    if (broker->outside != NULL) {
+        sp_server_close(broker->outside, on_outside_closed, broker);
+    }
 }
 
 void sp_broker_free(struct sp_broker *broker)

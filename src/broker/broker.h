@@ -25,20 +25,25 @@ struct sp_broker_options {
     struct sp_transport *transport;
     struct sp_controller *controller;
     uint32_t node_id;
-    const char *listen;          /* address of the client port */
+    const char *listen; /* address of the client port */
+    const char
+        *listen_outside; /* of a second one, whose clients are told other addresses; "": none */
     uint32_t connections_max;    /* 0: SP_CONNECTIONS_MAX */
     uint32_t group_retention_ms; /* of offsets of consumer groups without members; 0: for ever */
     uint32_t group_stalled_ms;   /* an owner that does not progress for so long is reported */
     size_t client_bytes_max;     /* that all clients together make the node hold; 0: the default */
 };
 
-/* Opens the client port. Errors as sp_server_new. */
+/* Opens the client ports. Errors as sp_server_new. */
 int sp_broker_new(const struct sp_broker_options *options, struct sp_broker **out_broker);
 
 /* What cluster/reconcile needs to run this broker's partitions; `arg` is the broker. */
 extern const struct sp_reconcile_handler sp_broker_reconcile_handler;
 
 uint16_t sp_broker_port(const struct sp_broker *broker);
+
+/* The second port; 0 without one. */
+uint16_t sp_broker_outside_port(const struct sp_broker *broker);
 
 /* Replicas that should run here and do not; shown by health. */
 void sp_broker_set_reconcile(struct sp_broker *broker, const struct sp_reconcile *reconcile);
@@ -63,11 +68,11 @@ void sp_broker_pack_status(const struct sp_broker *broker, struct sp_pack *pack)
 
 /* ---- life ---- */
 
-/* Closes the port and all connections, then calls `closed`. Partitions must be gone or go later;
+/* Closes the ports and all connections, then calls `closed`. Partitions must be gone or go later;
  * their waiting requests are dropped with the connections. */
 void sp_broker_close_port(struct sp_broker *broker, void (*closed)(void *arg), void *arg);
 
-/* After the port is closed and reconcile has released every partition. */
+/* After the ports are closed and reconcile has released every partition. */
 void sp_broker_free(struct sp_broker *broker);
 
 #endif /* SP_BROKER_BROKER_H */

@@ -17,6 +17,7 @@ void sp_method_group_find(struct sp_broker *broker,
     struct sp_api_error error;
     struct sp_buf buf;
     struct sp_pack pack;
+    char text[SP_ADDRESS_SIZE_MAX];
     uint32_t partition;
     uint32_t leader;
     int rv = sp_group_request_decode(&message->params, &asked, &error);
@@ -35,7 +36,8 @@ void sp_method_group_find(struct sp_broker *broker,
     response.partition = (int32_t)partition;
     response.leader = leader == 0 ? -1 : (int32_t)leader;
     response.leader_address =
-        leader == 0 ? sp_bytes_null() : sp_bytes_text(sp_broker_address(broker, leader));
+        leader == 0 ? sp_bytes_null()
+                    : sp_bytes_text(sp_broker_address(broker, &request, leader, text));
     sp_request_begin(&request, &buf, &pack);
     sp_group_find_response_encode(&pack, &response);
     sp_request_finish(&request, &buf, &pack, NULL, 0);

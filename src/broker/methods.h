@@ -35,6 +35,7 @@ struct sp_broker {
     struct sp_broker_options options;
     struct sp_broker_counters counters;
     struct sp_server *server;
+    struct sp_server *outside;   /* the second port; NULL: none */
     struct sp_budget budget;     /* of all that clients make this node hold */
     struct sp_timer look_after;  /* runs while they hold much */
     struct sp_map *partitions;   /* group id -> struct sp_partition */
@@ -131,8 +132,15 @@ bool sp_broker_copy_text(struct sp_bytes bytes, char *text, size_t size);
 /* The cluster id in hexadecimal (33 bytes with its NUL), or "" before it is formed. */
 void sp_broker_cluster_id(const struct sp_broker *broker, char text[33]);
 
-/* Where clients reach a node; "" when it has not registered yet. */
-const char *sp_broker_address(const struct sp_broker *broker, uint32_t node_id);
+/* Where the client of `request` reaches a node, by the port at which it came in; "" when the node
+ * has not registered yet. The text lies in `text`. */
+const char *sp_broker_address(const struct sp_broker *broker,
+                              const struct sp_request *request,
+                              uint32_t node_id,
+                              char text[SP_ADDRESS_SIZE_MAX]);
+const char *sp_broker_node_address(const struct sp_state_node *node,
+                                   const struct sp_request *request,
+                                   char text[SP_ADDRESS_SIZE_MAX]);
 
 /* fetch.c: records came in; the partition is no longer served here. */
 void sp_fetch_wake(struct sp_partition *partition);

@@ -13,6 +13,7 @@ struct sp_session {
     size_t request_bytes;  /* of open requests */
     size_t reserved_bytes; /* for answers that are being read from disk */
     bool paused;
+    bool outside;          /* came in at the second port */
     struct sp_share share; /* of all that this connection makes the node hold */
     struct sp_list held;   /* in the list of a full place that it sends to */
     struct sp_list waits;  /* struct sp_request_wait */
@@ -222,6 +223,11 @@ static void send_answer(struct sp_request *request,
     done(request);
 }
 
+bool sp_request_is_outside(const struct sp_request *request)
+{
+    return request->session->outside;
+}
+
 bool sp_request_alive(const struct sp_request *request)
 {
     return request->session->conn != NULL;
@@ -410,4 +416,19 @@ static void on_opened(void *arg, void *conn_arg, struct sp_conn *conn)
     sp_conn_set_share(conn, &session->share);
 }
 
+static int on_accept_outside(void *arg,
+                             const char *peer,
+                             const struct sp_conn_handler **out_handler,
+                             void **out_arg)
+{
+    int rv = on_accept(arg, peer, out_handler, out_arg);
+
+    if (rv == 0) {
+        struct sp_session *session = *out_arg;
+        session->outside = true;
+    }
+    return rv;
+}
+
 const struct sp_server_handler sp_session_server_handler = { on_accept, on_opened };
+const struct sp_server_handler sp_session_outside_handler = { on_accept_outside, on_opened };

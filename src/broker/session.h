@@ -87,7 +87,11 @@ void sp_session_release(struct sp_list *held, unsigned count);
 /* True while somebody still waits for the answer. */
 bool sp_request_alive(const struct sp_request *request);
 
-/* For the broker's server. */
+/* True if the client came in at the second port. */
+bool sp_request_is_outside(const struct sp_request *request);
+
+/* For the broker's servers: the client port, and the second one. */
 extern const struct sp_server_handler sp_session_server_handler;
+extern const struct sp_server_handler sp_session_outside_handler;
 
 #endif /* SP_BROKER_SESSION_H */

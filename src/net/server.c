@@ -24,6 +24,7 @@ struct sp_server {
     uint32_t connection_count;
     uint64_t accepted;
     uint64_t refused;
+    const struct sp_server *other; /* whose connections count too; NULL: none */
     struct sp_list entries;
     struct sp_trace_limit refused_limit;
     struct sp_trace_limit closed_limit;
@@ -171,6 +172,13 @@ static void refuse(struct sp_server *server, struct sp_stream *stream, const cha
     sp_stream_close(stream, NULL, NULL);
 }
 
+static bool is_full(const struct sp_server *server)
+{
+    uint32_t others = server->other == NULL ? 0 : server->other->connection_count;
+
+    return server->connection_count + others >= server->connections_max;
+}
+
 static void on_accept(void *arg, struct sp_stream *stream)
 {
     struct sp_server *server = arg;
@@ -179,7 +187,7 @@ static void on_accept(void *arg, struct sp_stream *stream)
         sp_stream_close(stream, NULL, NULL);
         return;
     }
-    if (server->connection_count >= server->connections_max) {
+    if (is_full(server)) {
         refuse(server, stream, "as many connections as allowed");
         return;
     }
@@ -265,6 +273,11 @@ void sp_server_count(const struct sp_server *server, struct sp_server_counts *ou
                                              .open_max = server->connections_max,
                                              .accepted = server->accepted,
                                              .refused = server->refused };
+}
+
+void sp_server_count_with(struct sp_server *server, const struct sp_server *other)
+{
+    server->other = other;
 }
 
 void sp_server_close(struct sp_server *server, void (*closed)(void *arg), void *arg)

@@ -43,6 +43,10 @@ struct sp_server_counts {
 
 void sp_server_count(const struct sp_server *server, struct sp_server_counts *out_counts);
 
+/* From now on the connections of `other` count against the bound of `server` too; both begin to
+ * close in the same turn. */
+void sp_server_count_with(struct sp_server *server, const struct sp_server *other);
+
 /* Closes connections whose peers have taken nothing of what waits for them for `stalled_ms`, as far
  * as the calls of this function have seen it, and those that send no more of a message that has
  * been given room others wait for; to be called every second while that matters. */

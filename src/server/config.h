@@ -17,9 +17,11 @@ struct sp_config {
     char data_dir[4096];
     char listen_client[SP_ADDRESS_SIZE_MAX];
     char listen_peer[SP_ADDRESS_SIZE_MAX];
-    char listen_http[SP_ADDRESS_SIZE_MAX];      /* "": beside listen_client; "none" */
-    char advertise_client[SP_ADDRESS_SIZE_MAX]; /* "": as listen_client */
-    char advertise_peer[SP_ADDRESS_SIZE_MAX];   /* "": as in the seed list, else as listen_peer */
+    char listen_http[SP_ADDRESS_SIZE_MAX];       /* "": beside listen_client; "none" */
+    char advertise_client[SP_ADDRESS_SIZE_MAX];  /* "": as listen_client */
+    char listen_outside[SP_ADDRESS_SIZE_MAX];    /* "": no second client port */
+    char advertise_outside[SP_ADDRESS_SIZE_MAX]; /* "": as listen_outside */
+    char advertise_peer[SP_ADDRESS_SIZE_MAX];    /* "": as in the seed list, else as listen_peer */
     char rack[64];
     char seeds[SP_NODES_MAX * (SP_ADDRESS_SIZE_MAX + 8)]; /* "1@host:port,2@host:port" */
     char trace_level[16];
@@ -59,6 +61,14 @@ int sp_config_finish(const struct sp_config *config,
 
 /* Where the HTTP endpoint listens (of SP_ADDRESS_SIZE_MAX bytes); false: nowhere. */
 bool sp_config_http_address(const struct sp_config *config, char *out_address);
+
+/* What the cluster is told of this node's client ports: "inside" or "inside,outside". */
+void sp_config_client_address(const struct sp_config *config, char out[SP_ADDRESS_SIZE_MAX]);
+
+/* The node id that a host name stands for: the number at its end plus one, as a StatefulSet counts
+ * its pods from 0; what follows a dot is left away. False: it ends in no number, or in one too
+ * large. */
+bool sp_config_id_of_host(const char *host, uint32_t *out_node_id);
 
 /* Prints every key with its default and meaning, as a configuration file. */
 void sp_config_print_example(FILE *out);

@@ -85,18 +85,25 @@ static bool is_wildcard(const char *address)
     return strncmp(address, "0.0.0.0:", 8) == 0 || strncmp(address, "[::]:", 5) == 0;
 }
 
-static int check_advertised(const struct sp_config *config, struct sp_config_error *error)
+static const char *told_of(const char *advertised, const char *listening)
 {
-    const char *told =
-        config->advertise_client[0] == '\0' ? config->listen_client : config->advertise_client;
+    return advertised[0] == '\0' ? listening : advertised;
+}
 
+static int check_address(const char *key, const char *told, struct sp_config_error *error)
+{
+    if (strchr(told, ',') != NULL) {
+        (void)snprintf(error->text, sizeof error->text, "%s: one address, not `%s`", key, told);
+        return SPATE_ERR_CONFIG;
+    }
     if (!is_wildcard(told)) {
         return 0;
     }
     (void)snprintf(error->text,
                    sizeof error->text,
-                   "advertise.client: clients cannot connect to %s: set it to the address under "
-                   "which they reach this node",
+                   "%s: clients cannot connect to %s: set it to the address under which they reach "
+                   "this node",
+                   key,
                    told);
     return SPATE_ERR_CONFIG;
 }
@@ -145,6 +152,43 @@ static int check_http(const struct sp_config *config, struct sp_config_error *er
                    "listen.http must look like HOST:PORT, or be `none`, not `%.64s`",
                    text);
     return SPATE_ERR_CONFIG;
+}
+
+static int check_advertised(const struct sp_config *config, struct sp_config_error *error)
+{
+    const char *inside = told_of(config->advertise_client, config->listen_client);
+    const char *outside = told_of(config->advertise_outside, config->listen_outside);
+    int rv = check_address("advertise.client", inside, error);
+
+    if (rv != 0) {
+        return rv;
+    }
+    if (config->listen_outside[0] == '\0' && outside[0] != '\0') {
+        (void)snprintf(error->text,
+                       sizeof error->text,
+                       "advertise.outside is set and listen.outside is not: nobody could connect");
+        return SPATE_ERR_CONFIG;
+    }
+    if (strlen(inside) + 1 + strlen(outside) >= SP_ADDRESS_SIZE_MAX) {
+        (void)snprintf(error->text,
+                       sizeof error->text,
+                       "advertise.client and advertise.outside must be shorter than %d bytes "
+                       "together",
+                       SP_ADDRESS_SIZE_MAX - 1);
+        return SPATE_ERR_CONFIG;
+    }
+    return check_address("advertise.outside", outside, error);
+}
+
+void sp_config_client_address(const struct sp_config *config, char out[SP_ADDRESS_SIZE_MAX])
+{
+    const char *inside = told_of(config->advertise_client, config->listen_client);
+    const char *outside = told_of(config->advertise_outside, config->listen_outside);
+    char joined[2 * SP_ADDRESS_SIZE_MAX + 1];
+
+    (void)snprintf(joined, sizeof joined, "%s%s%s", inside, outside[0] == '\0' ? "" : ",", outside);
+    joined[SP_ADDRESS_SIZE_MAX - 1] = '\0'; /* sp_config_finish has seen that both fit */
+    memcpy(out, joined, SP_ADDRESS_SIZE_MAX);
 }
 
 int sp_config_finish(const struct sp_config *config,

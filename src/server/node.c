@@ -204,11 +204,7 @@ static int open_controller(struct sp_node *node)
     options.self.node_id = config->node_id;
     options.self.features = config->features;
     options.self.incarnation = sp_store_identity(node->store)->incarnation;
-    (void)snprintf(options.self.client_address,
-                   sizeof options.self.client_address,
-                   "%s",
-                   config->advertise_client[0] == '\0' ? config->listen_client
-                                                       : config->advertise_client);
+    sp_config_client_address(config, options.self.client_address);
     (void)snprintf(options.self.peer_address,
                    sizeof options.self.peer_address,
                    "%s",
@@ -228,6 +224,7 @@ static int open_broker(struct sp_node *node, char *text, size_t text_size)
                                          .controller = node->controller,
                                          .node_id = node->config->node_id,
                                          .listen = node->config->listen_client,
+                                         .listen_outside = node->config->listen_outside,
                                          .connections_max = node->config->connections_max,
                                          .group_retention_ms = node->config->group_retention_ms,
                                          .group_stalled_ms = node->config->group_stalled_ms,
@@ -237,8 +234,10 @@ static int open_broker(struct sp_node *node, char *text, size_t text_size)
     if (rv != 0) {
         (void)snprintf(text,
                        text_size,
-                       "cannot listen on listen.client %s: %s",
+                       "cannot listen on listen.client %s%s%s: %s",
                        options.listen,
+                       options.listen_outside[0] == '\0' ? "" : " and listen.outside ",
+                       options.listen_outside,
                        rv == SPATE_ERR_EXISTS ? "the address is in use" : spate_strerror(rv));
         return rv;
     }

@@ -72,8 +72,12 @@ static void test_config_errors_name_line_key_and_what_is_allowed(void **state)
         const char *text;
         const char *expected;
     } cases[] = {
-        { "rack: x\nnode.id: 0\n", "F:2: node.id must be a whole number from 1 to 1023, not `0`" },
-        { "node:\n  id: many\n", "F:2: node.id must be a whole number from 1 to 1023, not `many`" },
+        { "rack: x\nnode.id: 0\n",
+          "F:2: node.id must be a whole number from 1 to 1023, or from-hostname on a host whose "
+          "name ends in one, not `0`" },
+        { "node:\n  id: many\n",
+          "F:2: node.id must be a whole number from 1 to 1023, or from-hostname on a host whose "
+          "name ends in one, not `many`" },
         { "trace.level: loud\n",
           "F:1: trace.level must be one of error|warn|info|debug, not `loud`" },
         { "trace.level: warn|info\n",
@@ -200,6 +204,74 @@ static void test_config_wildcard_address_must_be_advertised_otherwise(void **sta
     assert_int_equal(sp_config_finish(&config, &transport, &error), 0);
 }
 
+static void test_config_outside_port_is_told_beside_the_inside_one(void **state)
+{
+    struct sp_transport_options transport;
+    struct sp_config_error error;
+    struct sp_config config;
+    char told[SP_ADDRESS_SIZE_MAX];
+
+    (void)state;
+    sp_config_init(&config);
+    sp_config_client_address(&config, told);
+    assert_string_equal(told, "127.0.0.1:7700");
+
+    assert_int_equal(sp_config_set(&config, "advertise.outside=h:1", &error), 0);
+    assert_int_equal(sp_config_finish(&config, &transport, &error), SPATE_ERR_CONFIG);
+    assert_non_null(strstr(error.text, "listen.outside is not"));
+    assert_int_equal(sp_config_set(&config, "listen.outside=0.0.0.0:7710", &error), 0);
+    assert_int_equal(sp_config_finish(&config, &transport, &error), 0);
+    sp_config_client_address(&config, told);
+    assert_string_equal(told, "127.0.0.1:7700,h:1");
+
+    assert_int_equal(sp_config_set(&config, "advertise.outside=", &error), 0);
+    assert_int_equal(sp_config_finish(&config, &transport, &error), SPATE_ERR_CONFIG);
+    assert_non_null(strstr(error.text, "advertise.outside: clients cannot connect to 0.0.0.0"));
+    assert_int_equal(sp_config_set(&config, "advertise.outside=h:1,i:1", &error), 0);
+    assert_int_equal(sp_config_finish(&config, &transport, &error), SPATE_ERR_CONFIG);
+}
+
+static void test_config_both_addresses_fit_one_registration(void **state)
+{
+    struct sp_transport_options transport;
+    struct sp_config_error error;
+    struct sp_config config;
+    char told[SP_ADDRESS_SIZE_MAX];
+
+    (void)state;
+    sp_config_init(&config);
+    assert_int_equal(sp_config_set(&config, "listen.outside=127.0.0.1:7710", &error), 0);
+    memset(config.advertise_client, 'a', 130);
+    memset(config.advertise_outside, 'b', 130);
+    assert_int_equal(sp_config_finish(&config, &transport, &error), 0);
+    sp_config_client_address(&config, told);
+    assert_int_equal(strlen(told), SP_ADDRESS_SIZE_MAX - 1);
+    config.advertise_outside[130] = 'b';
+    assert_int_equal(sp_config_finish(&config, &transport, &error), SPATE_ERR_CONFIG);
+}
+
+static void test_config_node_id_may_come_from_the_host_name(void **state)
+{
+    static const struct {
+        const char *host;
+        uint32_t node_id; /* 0: none */
+    } cases[] = { { "spate-0", 1 },     { "spate-12", 13 }, { "spate-2.spate.svc", 3 },
+                  { "7", 8 },           { "spate", 0 },     { "", 0 },
+                  { "spate-1.a-2", 2 }, { "x-", 0 },        { "n-99999999999", 0 } };
+    struct sp_config_error error;
+    struct sp_config config;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        uint32_t node_id = 0;
+        assert_int_equal(sp_config_id_of_host(cases[i].host, &node_id), cases[i].node_id != 0);
+        assert_int_equal(node_id, cases[i].node_id);
+    }
+    sp_config_init(&config);
+    assert_int_equal(sp_config_set(&config, "node.id=from-host", &error), SPATE_ERR_CONFIG);
+    assert_non_null(strstr(error.text, "or from-hostname on a host whose name ends in one"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -210,6 +282,9 @@ int main(void)
         cmocka_unit_test(test_config_seeds_must_be_sound_and_name_this_node),
         cmocka_unit_test(test_config_without_seeds_is_a_cluster_of_one),
         cmocka_unit_test(test_config_wildcard_address_must_be_advertised_otherwise),
+        cmocka_unit_test(test_config_outside_port_is_told_beside_the_inside_one),
+        cmocka_unit_test(test_config_both_addresses_fit_one_registration),
+        cmocka_unit_test(test_config_node_id_may_come_from_the_host_name),
         cmocka_unit_test(test_config_heartbeat_must_fit_the_election_timeout),
     };
     return cmocka_run_group_tests_name("server/config", tests, NULL, NULL);
