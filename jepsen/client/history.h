@@ -35,7 +35,7 @@ void jep_history_idle(struct jep_history *history);
 
 void jep_history_close(struct jep_history *history);
 
-/* ---- a line about records that were read, made of runs ---------------------------------------- */
+/* ---- a line about records that were read, made of runs --------------------------------------- */
 
 /* Consecutive records of one client at consecutive offsets are one run. */
 struct jep_runs {
