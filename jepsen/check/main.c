@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "json.h"
+#include "series.h"
 #include "verdict.h"
+#include "window.h"
 
 struct arguments {
     const char *histories;
@@ -106,7 +108,8 @@ static void write_anomalies(struct jep_json *json,
 
 static void write_json(struct jep_json *json,
                        const struct jep_history *history,
-                       const struct jep_verdict *verdict)
+                       const struct jep_verdict *verdict,
+                       const struct jep_faults *faults)
 {
     struct totals totals = count(history);
 
@@ -133,6 +136,7 @@ static void write_json(struct jep_json *json,
     jep_json_int(json, "first_ns", history->first_ns);
     jep_json_int(json, "last_ns", history->last_ns);
     write_anomalies(json, history, verdict);
+    jep_series_write(history, faults, json);
     jep_json_end(json, '}');
     putc('\n', json->file);
 }
@@ -167,6 +171,52 @@ static void print(const struct jep_history *history, const struct jep_verdict *v
     }
 }
 
+/* ---- files ----------------------------------------------------------------------------------- */
+
+static int failed(const char *path)
+{
+    fprintf(stderr, "jepsen-check: %s: %s\n", path, strerror(errno));
+    return -1;
+}
+
+static int save(const struct arguments *arguments,
+                const struct jep_history *history,
+                const struct jep_verdict *verdict,
+                const struct jep_faults *faults)
+{
+    FILE *json = arguments->json == NULL ? NULL : fopen(arguments->json, "w");
+    FILE *text = arguments->text == NULL ? NULL : fopen(arguments->text, "w");
+    int rv = 0;
+
+    if (arguments->json != NULL) {
+        if (json == NULL) {
+            return failed(arguments->json);
+        }
+        write_json(&(struct jep_json){ .file = json }, history, verdict, faults);
+        rv = fclose(json) != 0 ? failed(arguments->json) : rv;
+    }
+    if (arguments->text != NULL) {
+        if (text == NULL) {
+            return failed(arguments->text);
+        }
+        rv |= jep_windows_write(history, verdict, arguments->histories, arguments->nemesis, text);
+        rv = fclose(text) != 0 ? failed(arguments->text) : rv;
+    }
+    return rv;
+}
+
+static void check(struct jep_history *history, struct jep_verdict *verdict)
+{
+    jep_history_build(history, verdict);
+    jep_check_values(history, verdict);
+    jep_check_polls(history, verdict);
+    jep_check_sends(history, verdict);
+    jep_check_time(history, verdict);
+    jep_check_groups(history, verdict);
+    jep_check_admin(history, verdict);
+    jep_check_graph(history, verdict);
+}
+
 int main(int argc, char **argv)
 {
     static const struct argp argp = {
@@ -175,6 +225,7 @@ int main(int argc, char **argv)
         .doc = "Judges what the clients of a run wrote down.",
     };
     static struct jep_verdict verdict;
+    struct jep_faults faults = { 0 };
     struct arguments arguments = { 0 };
     struct jep_history history;
 
@@ -182,26 +233,15 @@ int main(int argc, char **argv)
         fprintf(stderr, "jepsen-check: --histories DIR is needed\n");
         return 2;
     }
-    if (jep_history_read(&history, arguments.histories) != 0) {
+    if (jep_history_read(&history, arguments.histories) != 0 ||
+        (arguments.nemesis != NULL && jep_faults_read(&faults, arguments.nemesis) != 0) ||
+        (arguments.replicas != NULL && jep_check_replicas(arguments.replicas, &verdict) != 0)) {
         return 2;
     }
-    jep_history_build(&history, &verdict);
-    jep_check_values(&history, &verdict);
-    jep_check_polls(&history, &verdict);
-    jep_check_sends(&history, &verdict);
-    jep_check_time(&history, &verdict);
+    check(&history, &verdict);
     print(&history, &verdict);
-    if (arguments.json != NULL) {
-        struct jep_json json = { .file = fopen(arguments.json, "w") };
-        if (json.file == NULL) {
-            fprintf(stderr, "jepsen-check: %s: %s\n", arguments.json, strerror(errno));
-            return 2;
-        }
-        write_json(&json, &history, &verdict);
-        if (fclose(json.file) != 0) {
-            fprintf(stderr, "jepsen-check: %s: %s\n", arguments.json, strerror(errno));
-            return 2;
-        }
+    if (save(&arguments, &history, &verdict, &faults) != 0) {
+        return 2;
     }
     return jep_anomalies(&verdict) > 0 ? 1 : verdict.undecided > 0 ? 2 : 0;
 }
