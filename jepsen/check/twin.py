@@ -357,8 +357,8 @@ class Twin:
     # ---- cycles ---------------------------------------------------------------------------------
 
     def vertices(self):
-        """Of each value in a log its vertex: its send, or its run when that is unknown."""
-        vertex = {}
+        """Of each value its vertex: its send, or its run in the log when that is unknown."""
+        vertex = {v: (id(s), 0) for v, s in self.send_of.items() if s.outcome == "ok"}
         for offsets in self.log.values():
             last, run = None, 0
             for offset in sorted(offsets):
@@ -366,8 +366,8 @@ class Twin:
                 send = self.send_of.get(value)
                 run += send is not last
                 last = send
-                if send is not None:
-                    vertex[value] = (id(send), 0 if send.outcome == "ok" else (value[1], run))
+                if send is not None and send.outcome != "ok":
+                    vertex[value] = (id(send), (value[1], run))
         return vertex
 
     def check_cycles(self):
