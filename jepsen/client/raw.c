@@ -12,7 +12,6 @@ enum {
     CALL_MS = 2000,
     PAUSE_NS = 50 * 1000 * 1000, /* before another try */
     READ_PAUSE_NS = 10 * 1000 * 1000,
-    FETCH_BYTES = 262144,
     BATCH_BYTES = 1024 * 1024,
 };
 
@@ -216,113 +215,6 @@ static void send_burst(uint32_t partition, bool known)
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
-
-static void write_poll(uint32_t partition, const char *mark, struct jep_runs *runs)
-{
-    const char *text = jep_runs_text(runs);
-
-    if (text[0] != '\0') {
-        jep_history_line(all.client->history,
-                         jep_history_operation(all.client->history),
-                         "ok poll p=%" PRIu32 "%s r=%s",
-                         partition,
-                         mark,
-                         text);
-    }
-    jep_runs_reset(runs);
-}
-
-static void take_record(uint32_t partition,
-                        const char *mark,
-                        const struct sp_record_view *record,
-                        struct jep_runs *runs)
-{
-    struct jep_name name;
-    const char *bad = jep_record_check(record->key.bytes,
-                                       record->key.size,
-                                       record->value.bytes,
-                                       record->value.size,
-                                       partition,
-                                       &name);
-
-    if (bad != NULL) {
-        jep_history_line(all.client->history,
-                         jep_history_operation(all.client->history),
-                         "ok bad p=%" PRIu32 " o=%" PRId64 " why=%s",
-                         partition,
-                         record->offset,
-                         bad);
-    } else if (jep_runs_add(runs, record->offset, name.client, name.sequence) != 0) {
-        write_poll(partition, mark, runs);
-        (void)jep_runs_add(runs, record->offset, name.client, name.sequence); /* it is empty */
-    }
-}
-
-/* The records of all batches from *position on. */
-static int
-take_batches(uint32_t partition, const char *mark, struct sp_bytes batches, int64_t *position)
-{
-    static struct jep_runs runs;
-    struct sp_bytes batch;
-    size_t at = 0;
-    int count = 0;
-
-    jep_runs_reset(&runs);
-    while (sp_batch_next(batches.bytes, batches.size, &at, &batch) == 0) {
-        struct sp_batch_reader reader;
-        struct sp_record_view record;
-        if (sp_batch_reader_init(
-                &reader, batch.bytes, batch.size, SP_BATCH_DECOMPRESSED_BYTES_MAX) != 0) {
-            jep_history_line(all.client->history,
-                             jep_history_operation(all.client->history),
-                             "ok bad p=%" PRIu32 " o=%" PRId64 " why=batch",
-                             partition,
-                             *position);
-            break;
-        }
-        while (sp_batch_reader_next(&reader, &record)) {
-            if (record.offset >= *position) {
-                take_record(partition, mark, &record, &runs);
-                *position = record.offset + 1;
-                count += 1;
-            }
-        }
-        sp_batch_reader_deinit(&reader);
-    }
-    write_poll(partition, mark, &runs);
-    return count;
-}
-
-int jep_raw_fetch(struct jep_raw *raw,
-                  uint32_t partition,
-                  char address[JEP_ADDRESS_MAX],
-                  const char *mark,
-                  int64_t *position)
-{
-    struct sp_cursor result;
-    struct sp_pack *pack = jep_raw_begin(raw, "fetch");
-
-    sp_pack_map(pack, 5);
-    sp_pack_text(pack, "topic");
-    sp_pack_text(pack, all.client->options.topic);
-    sp_pack_text(pack, "partition");
-    sp_pack_uint(pack, partition);
-    sp_pack_text(pack, "offset");
-    sp_pack_int(pack, *position);
-    sp_pack_text(pack, "max_bytes");
-    sp_pack_uint(pack, FETCH_BYTES);
-    sp_pack_text(pack, "format");
-    sp_pack_text(pack, "batch");
-    int rv = jep_raw_call(raw, address, CALL_MS, &result);
-    if (rv != 0) {
-        return rv;
-    }
-    uint32_t left = sp_cursor_map(&result);
-    if (!jep_raw_key(&result, &left, "records")) {
-        jep_die(all.client, "fetch without records", SPATE_ERR_MALFORMED);
-    }
-    return take_batches(partition, mark, sp_cursor_bytes(&result), position);
-}
 
 /* Sometimes from another place: the reader says so. */
 static void read_some(uint32_t partition)

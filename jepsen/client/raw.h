@@ -16,6 +16,7 @@ struct jep_raw;
 
 struct jep_raw *jep_raw_new(struct jep_client *client);
 void jep_raw_free(struct jep_raw *raw);
+struct jep_client *jep_raw_client(struct jep_raw *raw);
 
 /* Begins the parameters of a call: pack one map into what is returned. */
 struct sp_pack *jep_raw_begin(struct jep_raw *raw, const char *method);

@@ -69,6 +69,11 @@ void jep_raw_free(struct jep_raw *raw)
     free(raw);
 }
 
+struct jep_client *jep_raw_client(struct jep_raw *raw)
+{
+    return raw->client;
+}
+
 void jep_raw_any(struct jep_raw *raw, char address[JEP_ADDRESS_MAX])
 {
     const char *brokers = raw->client->options.brokers;

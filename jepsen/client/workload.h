@@ -59,6 +59,7 @@ int jep_observe(struct jep_client *client);
 int jep_admin(struct jep_client *client);
 int jep_read(struct jep_client *client);
 int jep_raw(struct jep_client *client);
+int jep_raw_group(struct jep_client *client);
 
 /* False once the time is over or SIGTERM came. */
 bool jep_goes_on(const struct jep_client *client);
