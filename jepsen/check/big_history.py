@@ -12,7 +12,8 @@ def write(directory, operations):
     logs = [[] for _ in range(PARTITIONS)]
     sequences = [[0] * PARTITIONS for _ in range(CLIENTS)]
     positions = [[0] * PARTITIONS for _ in range(CLIENTS)]
-    files = [open(f"{directory}/{client}.log", "w", encoding="ascii") for client in range(CLIENTS + 1)]
+    names = [f"{directory}/{client}.log" for client in range(CLIENTS + 1)]
+    files = [open(name, "w", encoding="ascii") for name in names]
     for client, file in enumerate(files):
         file.write(f"1 {client} 0 ok start topic=t\n")
     now = 1000

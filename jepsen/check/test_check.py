@@ -45,13 +45,14 @@ def history(*changes, more=()):
 
 
 FINAL = "110 9 2 ok poll p=0 hw=6 final=1 r="
+END = "120 9 3 ok final p=0 from=0 end="
 
 # By kind: a history with this fault in it, and what else follows from the same fault.
 PLANTED = {
     "lost": (history((9, 1, FINAL + "0/1:0+3,4/2:0+2")), {"int-poll-skip"}),
     "unseen": (history((9, 1, FINAL + "0/1:0+4,4/2:0+1")), set()),
     "duplicate": (
-        history((9, 1, FINAL + "0/1:0+4,4/2:0+2,6/2:0+1"), (9, 2, "120 9 3 ok final p=0 from=0 end=7")),
+        history((9, 1, FINAL + "0/1:0+4,4/2:0+2,6/2:0+1"), (9, 2, END + "7")),
         {"producer-order"},
     ),
     "inconsistent-offsets": (
@@ -98,7 +99,7 @@ PLANTED = {
         {"producer-order"},
     ),
     "producer-order": (
-        history((9, 1, FINAL + "0/1:0+4,4/2:0+2,6/2:0+2"), (9, 2, "120 9 3 ok final p=0 from=0 end=8")),
+        history((9, 1, FINAL + "0/1:0+4,4/2:0+2,6/2:0+2"), (9, 2, END + "8")),
         {"duplicate"},
     ),
     "ack-order": (
@@ -108,7 +109,10 @@ PLANTED = {
         ),
         {"G1c-realtime"},
     ),
-    "stale-read": (history(more=["70 3 1 invoke offsets p=0", "80 3 1 ok offsets p=0 end=5"]), set()),
+    "stale-read": (
+        history(more=["70 3 1 invoke offsets p=0", "80 3 1 ok offsets p=0 end=5"]),
+        set(),
+    ),
     "watermark-back": (
         history(more=["91 3 1 ok poll p=0 hw=6 r=0/1:0+2", "92 3 2 ok poll p=0 hw=5 r=2/1:2+1"]),
         set(),
@@ -152,7 +156,7 @@ PLANTED = {
     ),
     # An operation before another, and behind it too.
     "G0": (
-        history((9, 1, FINAL + "0/1:0+4,4/2:0+2,6/1:3+1"), (9, 2, "120 9 3 ok final p=0 from=0 end=7")),
+        history((9, 1, FINAL + "0/1:0+4,4/2:0+2,6/1:3+1"), (9, 2, END + "7")),
         {"duplicate", "producer-order"},
     ),
     # Client 3 has read the last record, then sends the first one.
@@ -247,7 +251,8 @@ class Planted(unittest.TestCase):
 
     def test_a_line_that_is_none_is_refused(self):
         for line in ("x", "70 1 9 ok send p=0 v=9+1 o=9", "70 1 9 ok poll p=0 r=1/2:3",
-                     "70 1 9 done send p=0 v=4+1", "70 1 9 ok send p=0 v=4+99999999999 o=1"):  # fmt: skip
+                     "70 1 9 done send p=0 v=4+1",
+                     "70 1 9 ok send p=0 v=4+99999999999 o=1"):  # fmt: skip
             done, counts, _ = run({1: [START.format(1), line]})
             self.assertEqual((done.returncode, counts), (2, None), line)
             self.assertIn(b"001.log:2", done.stderr)
@@ -290,7 +295,8 @@ class Speed(unittest.TestCase):
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
         took = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-        print(f"{operations} operations: {took:.1f} CPU-seconds, {peak / 1e6:.0f} MB", file=sys.stderr)
+        figures = f"{took:.1f} CPU-seconds, {peak / 1e6:.0f} MB"
+        print(f"{operations} operations: {figures}", file=sys.stderr)
         self.assertEqual(done.returncode, 0)
         self.assertLess(took, seconds)
         self.assertLess(peak, bytes_max)

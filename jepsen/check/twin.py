@@ -306,8 +306,8 @@ class Twin:
 
         def before(what, other, time):
             """The highest number of such an event that was over before."""
-            found = [e["a"] for e in ok if e["what"] == what and same(e, other) and e["done"] < time]
-            return max(found, default=-1)
+            over = [e for e in ok if e["what"] == what and e["done"] < time]
+            return max([e["a"] for e in over if same(e, other)], default=-1)
 
         for event in ok:
             if event["what"] == "committed":
