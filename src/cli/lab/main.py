@@ -191,11 +191,9 @@ def write(options, steps, code, result):
 
 def tell(options, code, result):
     counts = result["counts"]
-    print(
-        f"{result['verdict']}: {counts['sent']} records sent, "
-        f"{counts['acknowledged']} acknowledged, {counts['failed']} failed, {counts['unknown']} unknown; {counts['stored']} stored;"
-        f" {len(result['faults'])} faults"
-    )
+    words = ("sent", "acknowledged", "failed", "unknown", "stored")
+    some = ", ".join(f"{counts[word]} {word}" for word in words)
+    print(f"{result['verdict']}: records: {some}; {len(result['faults'])} faults")
     for row in result["anomalies"]:
         if row["count"]:
             print(f"{row['kind']}: {row['count']}: {row['meaning']}")
