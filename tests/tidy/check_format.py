@@ -11,7 +11,7 @@ FINDING = re.compile(r"^(.*?):(\d+):\d+: (?:error|warning): code should be clang
 
 
 def check(root, clang_format="clang-format"):
-    paths = tidy.files(root, under=("src", "cluster", "include", "tests"), endings=(".c", ".h"))
+    paths = tidy.files(root, under=("src", "cluster", "include", "tests", "jepsen"), endings=(".c", ".h"))
     if not paths:
         return
     run = subprocess.run(
