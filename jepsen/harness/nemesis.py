@@ -1,0 +1,120 @@
+"""Streams of faults: each kind has its own chance, its own thread and its own gaps.
+
+A stream is decided by (seed, kind): gaps are exponential, targets and lengths drawn. What the cluster
+does in between is not decided by the seed, so a run can be repeated, but not replayed; the log says
+what happened.
+
+A third of all faults is aimed at the leader of a busy partition, a sixth at a node that recovers.
+"""
+
+import random
+import threading
+import traceback
+import zlib
+
+GAP_PER_KIND_SECONDS = 1.6  # mean gap of a stream: this times the number of streams
+HOLD_SECONDS = (1.5, 6.0)
+OBSERVE_SECONDS = 6.0
+RETRY_SECONDS = 0.5
+
+ONE, LEADER, RECOVERING, MINORITY, MAJORITY, ALL = (
+    "one",
+    "leader",
+    "recovering",
+    "minority",
+    "majority",
+    "all",
+)
+WEIGHTS = {LEADER: 6, ONE: 3, RECOVERING: 3, MINORITY: 3, MAJORITY: 2, ALL: 1}
+
+
+class Nemesis(threading.Thread):
+    """One stream. A subclass has a `kind`, the target classes it may take, and `strike`."""
+
+    kind = ""
+    aims = (LEADER, ONE, RECOVERING, MINORITY, MAJORITY, ALL)
+    claims = True  # meddles with processes or disks
+
+    def __init__(self, run):
+        super().__init__(name=self.kind, daemon=True)
+        self.run_ = run
+        self.cluster = run.cluster
+        self.log = run.log
+        self.stop = run.stop
+        self.seed = run.seed
+        self.random = random.Random(zlib.crc32(f"{run.seed} {self.kind}".encode()))
+
+    # ---- schedule -------------------------------------------------------------------------------
+
+    def first_gap(self):
+        """Everybody strikes once within the first half."""
+        return self.random.uniform(0.2, 0.45) * self.run_.fault_seconds * self.random.random()
+
+    def gap(self):
+        return self.random.expovariate(1 / (GAP_PER_KIND_SECONDS * self.run_.stream_count))
+
+    def run(self):
+        gap = self.first_gap()
+        while not self.stop.wait(gap):
+            try:
+                done = self.turn()
+            except Exception:  # pylint: disable=broad-except # the run must fail, not hang
+                self.cluster.fail(f"nemesis {self.kind}: {traceback.format_exc()}")
+                return
+            gap = self.gap() if done else RETRY_SECONDS
+
+    def turn(self):
+        """One fault from begin to end. False: no target was free."""
+        aim, target = self.choose()
+        if not target or (self.claims and not self.cluster.claim(target)):
+            return False
+        try:
+            return self.strike(aim, target) is not False
+        finally:
+            if self.claims:
+                self.cluster.release(target)
+
+    def hold(self):
+        """The fault lasts: a drawn time, or until the run ends its faults."""
+        self.stop.wait(self.random.uniform(*HOLD_SECONDS))
+
+    # ---- targets --------------------------------------------------------------------------------
+
+    def choose(self):
+        """(aim, numbers of nodes)"""
+        numbers = [node.number for node in self.cluster.nodes]
+        aim = self.random.choices(self.aims, [WEIGHTS[aim] for aim in self.aims])[0]
+        chance = self.random.random()
+        if aim == RECOVERING:
+            recovering = [n.number for n in self.cluster.nodes if n.recovering and n.alive]
+            if recovering:
+                return aim, [recovering[int(chance * len(recovering))]]
+            aim = ONE
+        if aim == LEADER:
+            leaders = [leader for _, leader in self.run_.view.leaders().values() if leader > 0]
+            if leaders:
+                return aim, [leaders[int(chance * len(leaders))]]
+            aim = ONE
+        majority = self.cluster.majority
+        sizes = {ONE: 1, MINORITY: len(numbers) - majority, MAJORITY: majority, ALL: len(numbers)}
+        return aim, sorted(self.random.sample(numbers, sizes[aim]))
+
+    def strike(self, aim, target):
+        """Begins, observes and ends one fault."""
+        raise NotImplementedError
+
+    # ---- what is seen ---------------------------------------------------------------------------
+
+    def led(self, target):
+        """{place: epoch} of the partitions that these nodes lead."""
+        places = set()
+        for number in target:
+            places |= self.run_.view.led_by(number)
+        return self.run_.view.epochs(places)
+
+    def saw_election(self, fault, before):
+        """Waits for newer epochs of partitions that the target led."""
+        changed = self.run_.view.await_epochs(before, OBSERVE_SECONDS, self.stop)
+        if changed:
+            self.log.saw(fault, epochs_changed=changed, of=len(before))
+        return changed
