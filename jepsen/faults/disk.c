@@ -78,6 +78,27 @@ static int on_getattr(const char *path, struct stat *status, struct fuse_file_in
     return lstat(real, status) == 0 ? 0 : -errno;
 }
 
+/* An open directory is known by the path it had then: `fh` owns a copy. */
+static const char *path_of(const struct fuse_file_info *info)
+{
+    return (const char *)(uintptr_t)info->fh;
+}
+
+static int on_opendir(const char *path, struct fuse_file_info *info)
+{
+    char *copy = strdup(path);
+
+    info->fh = (uint64_t)(uintptr_t)copy;
+    return copy == NULL ? -ENOMEM : 0;
+}
+
+static int on_releasedir(const char *path, struct fuse_file_info *info)
+{
+    (void)path;
+    free((void *)(uintptr_t)info->fh);
+    return 0;
+}
+
 static int on_readdir(const char *path,
                       void *buffer,
                       fuse_fill_dir_t fill,
@@ -88,10 +109,10 @@ static int on_readdir(const char *path,
     char real[DISK_PATH_MAX];
     struct dirent *entry;
 
+    (void)path;
     (void)offset;
-    (void)info;
     (void)flags;
-    DIR *dir = disk_names_path(path, real) ? opendir(real) : NULL;
+    DIR *dir = disk_names_path(path_of(info), real) ? opendir(real) : NULL;
     if (dir == NULL) {
         return -errno;
     }
@@ -166,13 +187,13 @@ static int on_rename(const char *from, const char *to, unsigned flags)
 
 static int on_fsyncdir(const char *path, int is_data, struct fuse_file_info *info)
 {
+    (void)path;
     (void)is_data;
-    (void)info;
     int rv = begin(DISK_NAME);
     if (rv != 0) {
         return rv;
     }
-    disk_names_synced(path);
+    disk_names_synced(path_of(info));
     return end(0);
 }
 
@@ -429,6 +450,8 @@ static void *on_init(struct fuse_conn_info *connection, struct fuse_config *conf
 static const struct fuse_operations operations = {
     .init = on_init,
     .getattr = on_getattr,
+    .opendir = on_opendir,
+    .releasedir = on_releasedir,
     .readdir = on_readdir,
     .mkdir = on_mkdir,
     .unlink = on_unlink,

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWIPC = 0x08000000
@@ -115,6 +116,8 @@ def run(main):
         code = main(owner)
     except Missing as missing:
         print(f"jepsen: {missing}", file=sys.stderr)
+    except BaseException:  # the process must not return into the caller's code
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
