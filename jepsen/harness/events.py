@@ -42,11 +42,12 @@ class Log:
             self._write(fault, "begin", kind, target, seed, facts)
         return fault
 
-    def saw(self, fault, **facts):
-        """The effect of a fault was seen; may be called again for the same one."""
+    def saw(self, fault, counts=True, **facts):
+        """Something was seen of a fault; may be called again for the same one. It `counts` when it
+        is the effect that the fault is there for."""
         with self._lock:
             kind, target, seed = self._kinds[fault]
-            if fault not in self._seen:
+            if counts and fault not in self._seen:
                 self._seen.add(fault)
                 self.observed[kind] = self.observed.get(kind, 0) + 1
             self._write(fault, "observed", kind, target, seed, facts)

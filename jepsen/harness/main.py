@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 
-from . import faults_network, faults_process, sandbox
+from . import faults_disk, faults_network, faults_process, faults_system, sandbox
 from .cluster import Cluster
 from .events import Log
 from .load import DEFAULT, PARTITIONS, TOPIC, Load
@@ -19,7 +19,7 @@ from .view import View
 
 STREAMS = {
     stream.kind: stream
-    for module in (faults_process, faults_network)
+    for module in (faults_process, faults_network, faults_disk, faults_system)
     for stream in module.STREAMS
 }
 

@@ -112,9 +112,9 @@ class Nemesis(threading.Thread):
             places |= self.run_.view.led_by(number)
         return self.run_.view.epochs(places)
 
-    def saw_election(self, fault, before):
+    def saw_election(self, fault, before, counts=True):
         """Waits for newer epochs of partitions that the target led."""
         changed = self.run_.view.await_epochs(before, OBSERVE_SECONDS, self.stop)
         if changed:
-            self.log.saw(fault, epochs_changed=changed, of=len(before))
+            self.log.saw(fault, counts=counts, epochs_changed=changed, of=len(before))
         return changed
