@@ -206,11 +206,11 @@ class BitFlip(Nemesis):
     def strike(self, aim, target):
         node = self.cluster.node(target[0])
         if not node.alive:
-            return False
+            return
         before = node.disk.numbers("stat")["flips_read"]
         facts = self.flip_one(node)
         if facts is None:
-            return False
+            return
         fault = self.log.begin(self.kind, target, self.seed, aim=aim, **facts)
         node.excused += 1  # damage found may end the process; it never may abort
         self.bounce(node)
@@ -224,7 +224,6 @@ class BitFlip(Nemesis):
         node.start()
         node.excused -= 1
         self.log.end(fault, put_back=mended)
-        return True
 
 
 STREAMS = [PowerCut, DiskFull, DiskError, SlowDisk, BitFlip]

@@ -6,6 +6,7 @@ import time
 from .nemesis import ALL, ONE, Nemesis
 
 CAUGHT_UP_SECONDS = 20
+YOUNG_SECONDS = 2  # since its start: SIGTERM may come before the node listens to it
 
 
 def partitions(before):
@@ -43,7 +44,7 @@ class Pause(Nemesis):
         before = self.led(target)
         nodes = [self.cluster.node(number) for number in target]
         if not all(node.alive for node in nodes):
-            return False
+            return
         fault = self.log.begin(
             self.kind, target, self.seed, aim=aim, partitions=partitions(before)
         )
@@ -57,7 +58,6 @@ class Pause(Nemesis):
         for node in nodes:
             node.signal(signal.SIGCONT)
         self.log.end(fault)
-        return True
 
 
 class Rolling(Nemesis):
@@ -86,10 +86,11 @@ class Rolling(Nemesis):
             if not node.alive:
                 return True
             before = self.led([number])
+            is_young = time.monotonic() - node.started_at < YOUNG_SECONDS
             code = node.stop()
             if code == 0:
                 self.log.saw(fault, node=number, exit_code=code, led=len(before))
-            elif not node.excused:
+            elif not node.excused and not (is_young and code == -signal.SIGTERM):
                 self.cluster.fail(f"node {number} ended with {code} after SIGTERM")
             node.binaries = builds[(builds.index(node.binaries) + 1) % len(builds)]
             node.start()
@@ -112,14 +113,13 @@ class ClientKill(Nemesis):
     def strike(self, aim, target):
         numbers = sorted(self.run_.load.running)
         if not numbers:
-            return False
+            return
         number = self.random.choice(numbers)
         fault = self.log.begin(self.kind, "-", self.seed, client=number)
         workload, was_alive = self.run_.load.kill(number)
         if was_alive:
             self.log.saw(fault, workload=workload)
         self.log.end(fault)
-        return True
 
 
 STREAMS = [Kill, Pause, Rolling, ClientKill]

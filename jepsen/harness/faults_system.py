@@ -95,7 +95,7 @@ class MemoryLimit(Nemesis):
     def strike(self, aim, target):
         node = self.cluster.node(target[0])
         if not node.alive:
-            return False
+            return
         before = self.led(target)
         kills = node.cgroup.oom_kills()
         node.excused += 1
@@ -122,7 +122,6 @@ class MemoryLimit(Nemesis):
         self.cluster.restart(node.number)
         node.excused -= 1
         self.log.end(fault)
-        return True
 
 
 class Descriptors(Nemesis):
@@ -137,7 +136,7 @@ class Descriptors(Nemesis):
     def strike(self, aim, target):
         nodes = [self.cluster.node(number) for number in target]
         if not all(node.alive for node in nodes):
-            return False
+            return
         fault = self.log.begin(self.kind, target, self.seed, aim=aim)
         for node in nodes:
             node.excused += 1  # a log that cannot be opened stops it
@@ -157,7 +156,6 @@ class Descriptors(Nemesis):
             self.cluster.restart(node.number)
             node.excused -= 1
         self.log.end(fault)
-        return True
 
     def offer(self, node):
         """Opens connections and pings on each: how many got no answer."""

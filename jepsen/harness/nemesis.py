@@ -57,19 +57,21 @@ class Nemesis(threading.Thread):
         gap = self.first_gap()
         while not self.stop.wait(gap):
             try:
-                done = self.turn()
+                seen = self.log.observed.get(self.kind, 0)
+                self.turn()
             except Exception:  # pylint: disable=broad-except # the run must fail, not hang
                 self.cluster.fail(f"nemesis {self.kind}: {traceback.format_exc()}")
                 return
-            gap = self.gap() if done else RETRY_SECONDS
+            # No target was free, or nothing was seen of it: soon again.
+            gap = self.gap() if self.log.observed.get(self.kind, 0) > seen else RETRY_SECONDS
 
     def turn(self):
-        """One fault from begin to end. False: no target was free."""
+        """One fault from begin to end, if a target is free."""
         aim, target = self.choose()
         if not target or (self.claims and not self.cluster.claim(target)):
-            return False
+            return
         try:
-            return self.strike(aim, target) is not False
+            self.strike(aim, target)
         finally:
             if self.claims:
                 self.cluster.release(target)
@@ -100,7 +102,7 @@ class Nemesis(threading.Thread):
         return aim, sorted(self.random.sample(numbers, sizes[aim]))
 
     def strike(self, aim, target):
-        """Begins, observes and ends one fault."""
+        """Begins, observes and ends one fault; or returns at once when the target does not suit."""
         raise NotImplementedError
 
     # ---- what is seen ---------------------------------------------------------------------------
