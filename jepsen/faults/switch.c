@@ -9,8 +9,9 @@
  * for another address go to all ports. TAP devices are not persistent: they vanish with the process.
  *
  * Requests (see control.h):
- *   set from=S to=D delay_us= jitter_us= loss_ppm= dup_ppm= reorder_ppm= corrupt_ppm= cut=
- *   stat                 S>D=forwarded,dropped,duplicated,reordered,delayed,corrupted ... of all links
+ *   set from=S to=D delay_us= jitter_us= loss_ppm= dup_ppm= reorder_ppm= cut=
+ *       corrupt_ppm= reset_ppm= data_delay_us=     (see struct link)
+ *   stat                 S>D=forwarded,dropped,duplicated,reordered,delayed,corrupted,reset ...
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +28,7 @@
 
 #include "base/rand.h"
 #include "control.h"
+#include "switch_tcp.h"
 
 enum {
     PORTS_MAX = 16,
@@ -36,9 +38,6 @@ enum {
     EVENTS_MAX = 32,
     MILLION = 1000 * 1000,
     ETHERNET_HEADER_SIZE = 14,
-    IP_HEADER_SIZE_MIN = 20,
-    TCP_HEADER_SIZE_MIN = 20,
-    IP_PROTOCOL_TCP = 6,
 };
 
 struct link_counts {
@@ -48,6 +47,7 @@ struct link_counts {
     uint64_t reordered;
     uint64_t delayed;
     uint64_t corrupted;
+    uint64_t reset;
 };
 
 struct link {
@@ -55,9 +55,12 @@ struct link {
     uint64_t jitter_us; /* added to the delay, uniform in [0, jitter) */
     uint64_t loss_ppm;
     uint64_t dup_ppm;
-    uint64_t reorder_ppm; /* these frames overtake what was delayed before them */
-    uint64_t corrupt_ppm; /* a bit of a TCP payload flips, the checksum is set right again */
+    uint64_t reorder_ppm;   /* these frames overtake what was delayed before them */
+    uint64_t corrupt_ppm;   /* a bit of a TCP payload flips, the checksum is set right again */
+    uint64_t reset_ppm;     /* a segment arrives in part, then its connection is reset */
+    uint64_t data_delay_us; /* of TCP segments with a payload: acknowledgements pass at once */
     bool cut;
+    uint64_t last_data_due_us;
     uint64_t last_due_us; /* frames of a link keep their order, but for the reordered */
     struct link_counts counts;
 };
@@ -136,47 +139,6 @@ static struct frame heap_pop(struct network *network)
     return first;
 }
 
-/* ---- corruption that no checksum of TCP shows ------------------------------------------------ */
-
-static uint32_t sum_of_pair(const uint8_t *bytes)
-{
-    return (uint32_t)bytes[0] << 8 | bytes[1];
-}
-
-/* Flips one bit of the TCP payload and sets the checksum right (RFC 1624). False: no payload. */
-static bool corrupt_payload(struct sp_rand *rand, uint8_t *bytes, size_t size)
-{
-    if (size < ETHERNET_HEADER_SIZE + IP_HEADER_SIZE_MIN + TCP_HEADER_SIZE_MIN ||
-        bytes[12] != 0x08 || bytes[13] != 0x00) {
-        return false;
-    }
-    uint8_t *ip = bytes + ETHERNET_HEADER_SIZE;
-    size_t ip_size = (size_t)(ip[0] & 0x0F) * 4;
-    size_t total = sum_of_pair(ip + 2);
-    if (ip[9] != IP_PROTOCOL_TCP || total > size - ETHERNET_HEADER_SIZE ||
-        ip_size + TCP_HEADER_SIZE_MIN > total) {
-        return false;
-    }
-    uint8_t *tcp = ip + ip_size;
-    size_t tcp_size = (size_t)(tcp[12] >> 4) * 4;
-    if (ip_size + tcp_size >= total) {
-        return false;
-    }
-    size_t at = tcp_size + (size_t)sp_rand_below(rand, total - ip_size - tcp_size);
-    uint8_t *pair = tcp + (at & ~(size_t)1); /* the last byte of an odd payload has no partner */
-    bool whole = (size_t)(pair - ip) + 1 < total;
-    uint32_t before = whole ? sum_of_pair(pair) : (uint32_t)pair[0] << 8;
-    tcp[at] ^= (uint8_t)(1U << sp_rand_below(rand, 8));
-    uint32_t after = whole ? sum_of_pair(pair) : (uint32_t)pair[0] << 8;
-    uint32_t sum = (~sum_of_pair(tcp + 16) & 0xFFFF) + (~before & 0xFFFF) + after;
-    sum = (sum & 0xFFFF) + (sum >> 16);
-    sum = (sum & 0xFFFF) + (sum >> 16);
-    sum = ~sum & 0xFFFF;
-    tcp[16] = (uint8_t)(sum >> 8);
-    tcp[17] = (uint8_t)sum;
-    return true;
-}
-
 /* ---- links ----------------------------------------------------------------------------------- */
 
 static bool happens(struct network *network, uint64_t ppm)
@@ -190,31 +152,36 @@ static void deliver(struct network *network, const struct frame *frame)
     (void)!write(network->taps[frame->port], frame->bytes, frame->size);
 }
 
-static uint64_t due_of(struct network *network, struct link *link, uint64_t now)
+/* When a frame that came now shall leave. `last_due_us` keeps the order of its kind. */
+static uint64_t due_of(struct network *network,
+                       struct link *link,
+                       uint64_t delay_us,
+                       uint64_t *last_due_us,
+                       uint64_t now)
 {
-    uint64_t due = now + link->delay_us;
+    uint64_t due = now + delay_us;
 
     if (link->jitter_us > 0) {
         due += sp_rand_below(&network->rand, link->jitter_us);
     }
-    if (happens(network, link->reorder_ppm) && link->last_due_us > now) {
+    if (happens(network, link->reorder_ppm) && *last_due_us > now) {
         link->counts.reordered += 1;
         return now;
     }
-    if (due < link->last_due_us) {
-        due = link->last_due_us;
+    if (due < *last_due_us) {
+        due = *last_due_us;
     }
-    link->last_due_us = due;
+    *last_due_us = due;
     return due;
 }
 
-static void
-send_copy(struct network *network, struct link *link, const struct frame *frame, uint64_t now)
+/* Queues a copy of the frame, or delivers it at once when nothing is to wait for. */
+static void send_at(struct network *network, struct link *link, const struct frame *frame)
 {
+    uint64_t now = now_us();
     struct frame copy = *frame;
-    copy.due_us = due_of(network, link, now);
 
-    if (copy.due_us <= now && network->heap_count == 0 && link->corrupt_ppm == 0) {
+    if (copy.due_us <= now && network->heap_count == 0) {
         deliver(network, frame);
         return;
     }
@@ -224,36 +191,77 @@ send_copy(struct network *network, struct link *link, const struct frame *frame,
         return;
     }
     memcpy(copy.bytes, frame->bytes, frame->size);
-    if (happens(network, link->corrupt_ppm) &&
-        corrupt_payload(&network->rand, copy.bytes, copy.size)) {
-        link->counts.corrupted += 1;
-    }
     link->counts.delayed += copy.due_us > now;
     copy.sequence = network->sequence;
     network->sequence += 1;
     heap_push(network, copy);
 }
 
-static void forward(struct network *network, unsigned from, const struct frame *frame, uint64_t now)
+/* The stream ends in the middle of a segment: its first bytes arrive, then a reset. */
+static void cut_connection(struct network *network,
+                           struct link *link,
+                           const struct tcp_segment *segment,
+                           struct frame *frame)
 {
-    struct link *link = &network->links[from][frame->port];
+    size_t keep = (size_t)sp_rand_below(&network->rand, segment->payload_size);
+
+    link->counts.reset += 1;
+    if (keep > 0) {
+        frame->size = tcp_shorten(segment, frame->bytes, keep);
+        send_at(network, link, frame);
+    }
+    frame->size = tcp_reset(segment, frame->bytes, keep);
+    send_at(network, link, frame);
+}
+
+/* Sends a frame, whose bytes may be changed, over a link that lets it through. */
+static void send_frame(struct network *network, struct link *link, struct frame *frame)
+{
+    struct tcp_segment segment;
+    uint64_t now = now_us();
+    bool has_data = tcp_parse(frame->bytes, frame->size, &segment);
+
+    if (has_data && link->data_delay_us > 0) {
+        uint64_t delay_us = link->delay_us + link->data_delay_us;
+        frame->due_us = due_of(network, link, delay_us, &link->last_data_due_us, now);
+    } else {
+        frame->due_us = due_of(network, link, link->delay_us, &link->last_due_us, now);
+    }
+    if (has_data && happens(network, link->corrupt_ppm)) {
+        tcp_corrupt(&segment, &network->rand);
+        link->counts.corrupted += 1;
+    }
+    if (has_data && happens(network, link->reset_ppm)) {
+        cut_connection(network, link, &segment, frame);
+        return;
+    }
+    send_at(network, link, frame);
+}
+
+/* Takes a frame of its own: what one link does to it must not reach the others. */
+static void forward(struct network *network, unsigned from, struct frame frame)
+{
+    struct link *link = &network->links[from][frame.port];
+    uint8_t bytes[FRAME_SIZE_MAX];
 
     if (link->cut || happens(network, link->loss_ppm)) {
         link->counts.dropped += 1;
         return;
     }
+    memcpy(bytes, frame.bytes, frame.size);
+    frame.bytes = bytes;
     link->counts.forwarded += 1;
-    send_copy(network, link, frame, now);
     if (happens(network, link->dup_ppm)) {
         link->counts.duplicated += 1;
-        send_copy(network, link, frame, now);
+        frame.due_us = due_of(network, link, link->delay_us, &link->last_due_us, now_us());
+        send_at(network, link, &frame);
     }
+    send_frame(network, link, &frame);
 }
 
 static void on_frames(struct network *network, unsigned from)
 {
     uint8_t bytes[FRAME_SIZE_MAX];
-    uint64_t now = now_us();
 
     for (unsigned i = 0; i < READS_PER_TURN; i++) {
         ssize_t size = read(network->taps[from], bytes, sizeof bytes);
@@ -265,7 +273,7 @@ static void on_frames(struct network *network, unsigned from)
         for (unsigned port = 0; port < network->port_count; port++) {
             if (port != from && (!is_known || bytes[5] == port)) {
                 frame.port = port;
-                forward(network, from, &frame, now);
+                forward(network, from, frame);
             }
         }
     }
@@ -307,6 +315,8 @@ static void answer_set(struct network *network, const char *request, char *out, 
     link->dup_ppm = (uint64_t)control_number(request, "dup_ppm", 0);
     link->reorder_ppm = (uint64_t)control_number(request, "reorder_ppm", 0);
     link->corrupt_ppm = (uint64_t)control_number(request, "corrupt_ppm", 0);
+    link->reset_ppm = (uint64_t)control_number(request, "reset_ppm", 0);
+    link->data_delay_us = (uint64_t)control_number(request, "data_delay_us", 0);
     link->cut = control_number(request, "cut", 0) != 0;
     (void)snprintf(out, out_size, "ok");
 }
@@ -320,7 +330,7 @@ static void answer_stat(struct network *network, char *out, size_t out_size)
             const struct link_counts *counts = &network->links[from][to].counts;
             used += snprintf(out + used,
                              out_size - (size_t)used,
-                             " %u>%u=%lu,%lu,%lu,%lu,%lu,%lu",
+                             " %u>%u=%lu,%lu,%lu,%lu,%lu,%lu,%lu",
                              from,
                              to,
                              counts->forwarded,
@@ -328,7 +338,8 @@ static void answer_stat(struct network *network, char *out, size_t out_size)
                              counts->duplicated,
                              counts->reordered,
                              counts->delayed,
-                             counts->corrupted);
+                             counts->corrupted,
+                             counts->reset);
         }
     }
 }

@@ -121,4 +121,29 @@ class CorruptLinks(Links):
         self.strike_links(aim, target, dict.fromkeys(pairs, what), **what)
 
 
-STREAMS = [Partition, SlowLinks, LossyLinks, CorruptLinks]
+class CutConnections(Links):
+    """Connections that end in the middle of a message: its first bytes arrive, then a reset."""
+
+    kind = "cut-connections"
+    evidence = ("reset",)
+
+    def strike(self, aim, target):
+        what = {"reset_ppm": self.random.choice([1_000, 10_000, 100_000])}
+        pairs = both_ways(target, self.numbers() + [CLIENTS])
+        self.strike_links(aim, target, dict.fromkeys(pairs, what), **what)
+
+
+class LateReplies(Links):
+    """Requests arrive at once and are acknowledged by the kernel, what the node answers comes late:
+    clients give up and ask again while the first request is being done."""
+
+    kind = "late-replies"
+    evidence = ("delayed",)
+
+    def strike(self, aim, target):
+        what = {"data_delay_us": self.random.choice([50_000, 500_000, 2_000_000])}
+        others = self.random.choice([[CLIENTS], self.numbers()])
+        self.strike_links(aim, target, dict.fromkeys(between(target, others), what), **what)
+
+
+STREAMS = [Partition, SlowLinks, LossyLinks, CorruptLinks, CutConnections, LateReplies]

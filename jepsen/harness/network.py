@@ -11,8 +11,7 @@ from . import sandbox
 from .control import Control
 
 CLIENTS = 0
-KINDS = ("cut", "delay_us", "jitter_us", "loss_ppm", "dup_ppm", "reorder_ppm", "corrupt_ppm")
-COUNTS = ("forwarded", "dropped", "duplicated", "reordered", "delayed", "corrupted")
+COUNTS = ("forwarded", "dropped", "duplicated", "reordered", "delayed", "corrupted", "reset")
 
 
 def address_of(port):
