@@ -6,6 +6,7 @@
  * Requests besides those of disk_faults.c:
  *   cut seed=N   the power fails: every call fails from now on, what was not durable may be lost
  *   on           power is back
+ *   lie on=1     syncs succeed and make nothing durable from now on
  *
  * The kernel sends no fsync for writes through a descriptor with O_DSYNC: they are synced here. */
 #define FUSE_USE_VERSION 31
@@ -31,7 +32,8 @@ enum {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static bool is_dead; /* under the lock */
+static bool is_dead;  /* under the lock */
+static bool is_lying; /* the same */
 static int listener;
 
 static int fd_of(const struct fuse_file_info *info)
@@ -302,7 +304,7 @@ static int on_write(
         return end(-errno);
     }
     disk_faults_touched(fd, (uint64_t)position, (uint64_t)done, true);
-    if ((info->flags & O_DSYNC) != 0) {
+    if ((info->flags & O_DSYNC) != 0 && !is_lying) {
         disk_data_synced(fd);
     }
     return end((int)done);
@@ -316,7 +318,9 @@ static int on_fsync(const char *path, int is_data, struct fuse_file_info *info)
     if (rv != 0) {
         return rv;
     }
-    disk_data_synced(fd_of(info));
+    if (!is_lying) {
+        disk_data_synced(fd_of(info));
+    }
     return end(0);
 }
 
@@ -409,6 +413,9 @@ static void answer(void *arg, const char *request, char *out, size_t out_size)
         power_cut(request, out, out_size);
     } else if (control_is(request, "on")) {
         is_dead = false;
+        (void)snprintf(out, out_size, "ok");
+    } else if (control_is(request, "lie")) {
+        is_lying = control_number(request, "on", 0) != 0;
         (void)snprintf(out, out_size, "ok");
     } else if (!disk_faults_answer(request, out, out_size)) {
         (void)snprintf(out, out_size, "error unknown request");

@@ -90,6 +90,7 @@ class Run:
             self.owner, self.folder, self.binaries, self.options.nodes, self.network, SETTINGS
         )
         for node in self.cluster.nodes:
+            node.disk.ask("lie", on=int(self.options.lying_disks))
             node.start()
         took = self.cluster.wait_healthy(FORM_SECONDS)
         if took is None:
@@ -202,6 +203,8 @@ class Run:
         seen = sum(observed for _, observed in counts.values())
         short = self.missing_faults()
         words = f"seed {self.seed}: {seen} faults seen, healed in {self.facts.get('healed_s')} s"
+        if self.options.expect:
+            return self.expected(words)
         if check != 0 or self.cluster.failures:
             self.say(f"FAILED {words}, checker {check}, see {self.folder}")
             return FOUND
@@ -210,6 +213,13 @@ class Run:
             return NOT_COUNTED
         self.say(f"clean {words}")
         return CLEAN
+
+    def expected(self, words):
+        """The verdict on a run in which something is broken on purpose."""
+        with open(os.path.join(self.folder, "check.json"), encoding="utf-8") as handle:
+            found = json.load(handle)["counts"].get(self.options.expect, 0)
+        self.say(f"{self.options.expect}: {found} found, as it must be: {words}")
+        return CLEAN if found else FOUND
 
     def go(self):
         check = FOUND
@@ -269,6 +279,13 @@ def parser(root):
     words.add_argument("--upgrade-to", help="programs of another build, for rolling upgrades")
     words.add_argument("--dir", help="the run's folder; must not exist")
     words.add_argument("--keep", action="store_true", help="keep the nodes' data of a clean run")
+    words.add_argument("--replace", action="store_true", help="replace the folder of a run before")
+    words.add_argument("--lying-disks", action="store_true", help="syncs do nothing: must be found")
+    words.add_argument(
+        "--expect",
+        choices=("lost",),
+        help="exit 0 only if the checker finds this: the run shows that it can fail",
+    )
     words.add_argument("--list", action="store_true", help="name the nemeses")
     words.add_argument("--clean", action="store_true", help="remove what killed runs left behind")
     return words
@@ -290,6 +307,8 @@ def main(root):
         options.dir = os.path.join(os.path.dirname(options.bin), "jepsen-runs", name)
     options.dir = os.path.abspath(options.dir)
     options.bin = os.path.abspath(options.bin)
+    if options.replace and os.path.exists(os.path.join(options.dir, "nemesis.log")):
+        shutil.rmtree(options.dir)
 
     def inside(owner):
         def interrupt(_number, _frame):
