@@ -4,9 +4,8 @@
  *   jepsen-disk BACKING MOUNTPOINT CONTROL_SOCKET
  *
  * Requests besides those of disk_faults.c:
- *   cut seed=N   the power fails: every call fails from now on, what was not durable may be lost
+ *   cut seed=N   the power fails: what was not durable may be lost; with all=1 it is
  *   on           power is back
- *   lie on=1     syncs succeed and make nothing durable from now on
  *
  * The kernel sends no fsync for writes through a descriptor with O_DSYNC: they are synced here. */
 #define FUSE_USE_VERSION 31
@@ -32,8 +31,7 @@ enum {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static bool is_dead;  /* under the lock */
-static bool is_lying; /* the same */
+static bool is_dead; /* under the lock */
 static int listener;
 
 static int fd_of(const struct fuse_file_info *info)
@@ -195,7 +193,9 @@ static int on_fsyncdir(const char *path, int is_data, struct fuse_file_info *inf
     if (rv != 0) {
         return rv;
     }
-    disk_names_synced(path_of(info));
+    if (!disk_faults_is_lying()) {
+        disk_names_synced(path_of(info));
+    }
     return end(0);
 }
 
@@ -304,7 +304,7 @@ static int on_write(
         return end(-errno);
     }
     disk_faults_touched(fd, (uint64_t)position, (uint64_t)done, true);
-    if ((info->flags & O_DSYNC) != 0 && !is_lying) {
+    if ((info->flags & O_DSYNC) != 0 && !disk_faults_is_lying()) {
         disk_data_synced(fd);
     }
     return end((int)done);
@@ -318,7 +318,7 @@ static int on_fsync(const char *path, int is_data, struct fuse_file_info *info)
     if (rv != 0) {
         return rv;
     }
-    if (!is_lying) {
+    if (!disk_faults_is_lying()) {
         disk_data_synced(fd_of(info));
     }
     return end(0);
@@ -391,6 +391,7 @@ static void power_cut(const char *request, char *out, size_t out_size)
 
     sp_rand_init(&rand, (uint64_t)control_number(request, "seed", 1));
     is_dead = true;
+    counts.is_total = control_number(request, "all", 0) != 0;
     disk_data_cut(&rand, &counts);
     disk_names_cut(&rand, &counts);
     (void)snprintf(out,
@@ -414,9 +415,6 @@ static void answer(void *arg, const char *request, char *out, size_t out_size)
     } else if (control_is(request, "on")) {
         is_dead = false;
         (void)snprintf(out, out_size, "ok");
-    } else if (control_is(request, "lie")) {
-        is_lying = control_number(request, "on", 0) != 0;
-        (void)snprintf(out, out_size, "ok");
     } else if (!disk_faults_answer(request, out, out_size)) {
         (void)snprintf(out, out_size, "error unknown request");
     }
@@ -433,7 +431,7 @@ static void *control_main(void *arg)
         }
         while (control_serve(fd, answer, NULL)) {
         }
-        (void)close(fd); /* that harness is gone */
+        (void)close(fd); /* it is gone */
     }
 }
 

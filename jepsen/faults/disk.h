@@ -32,6 +32,7 @@ enum {
 /* ---- data ------------------------------------------------------------------------------------ */
 
 struct disk_cut_counts {
+    bool is_total; /* set by the caller: everything that is not durable is lost */
     uint64_t files; /* with something that was not synced */
     uint64_t sectors;
     uint64_t kept;
@@ -106,7 +107,10 @@ int64_t disk_faults_space(void);
 /* A piece was read or overwritten: counts the flipped bits in it; overwritten ones are gone. */
 void disk_faults_touched(int fd, uint64_t position, uint64_t size, bool is_write);
 
-/* Answers `fault`, `slow`, `space`, `flip`, `unflip`, `heal` and `stat`; false: not one of them. */
+/* Whether syncs succeed and make nothing durable. */
+bool disk_faults_is_lying(void);
+
+/* Answers `lie`, `fault`, `slow`, `space`, `flip`, `unflip`, `heal` and `stat`; false: not one of them. */
 bool disk_faults_answer(const char *request, char *out, size_t out_size);
 
 #endif /* JEPSEN_DISK_H */

@@ -236,9 +236,10 @@ static void file_cut(struct file *file, struct sp_rand *rand, struct disk_cut_co
         ALL_LOST,
         ALL_KEPT,
         MIXED,
-        MODES
+        DRAWN = 6, /* most are mixed */
     };
-    uint64_t mode = sp_rand_below(rand, MODES);
+    uint64_t drawn = sp_rand_below(rand, DRAWN);
+    uint64_t mode = counts->is_total ? ALL_LOST : drawn < MIXED ? drawn : MIXED;
     uint64_t size;
 
     (void)inode_of(file->fd, &size);

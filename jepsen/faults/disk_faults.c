@@ -39,6 +39,7 @@ static unsigned flip_count;
 static uint64_t flips_read;
 static int64_t space_bytes = -1;
 static uint64_t space_refused;
+static bool is_lying;
 static struct sp_rand chance;
 
 void disk_faults_init(void)
@@ -97,6 +98,11 @@ void disk_faults_give_space(uint64_t size)
 int64_t disk_faults_space(void)
 {
     return space_bytes;
+}
+
+bool disk_faults_is_lying(void)
+{
+    return is_lying;
 }
 
 /* ---- flipped bits ---------------------------------------------------------------------------- */
@@ -224,6 +230,7 @@ static void heal(void)
         __atomic_store_n(&faults[i].delay_us, 0, __ATOMIC_RELAXED);
     }
     space_bytes = -1;
+    is_lying = false;
 }
 
 static void answer_stat(char *out, size_t out_size)
@@ -257,6 +264,9 @@ bool disk_faults_answer(const char *request, char *out, size_t out_size)
         answer_stat(out, out_size);
     } else if (control_is(request, "heal")) {
         heal();
+        (void)snprintf(out, out_size, "ok");
+    } else if (control_is(request, "lie")) {
+        is_lying = true;
         (void)snprintf(out, out_size, "ok");
     } else if (control_is(request, "space")) {
         space_bytes = control_number(request, "bytes", -1);

@@ -266,7 +266,7 @@ void disk_names_cut(struct sp_rand *rand, struct disk_cut_counts *counts)
         for (size_t i = 0; i < count; i++) {
             in_directory += is_in(entries[i].path, directory);
         }
-        uint64_t lost = sp_rand_below(rand, in_directory + 1);
+        uint64_t lost = counts->is_total ? in_directory : sp_rand_below(rand, in_directory + 1);
         for (size_t i = count; i > 0 && lost > 0; i--) {
             if (is_in(entries[i - 1].path, directory)) {
                 counts->names_undone += undo(i - 1);

@@ -8,7 +8,7 @@ import errno
 import os
 import re
 
-from .nemesis import LEADER, MAJORITY, MINORITY, ONE, RECOVERING, Nemesis
+from .nemesis import ALL, LEADER, MAJORITY, MINORITY, ONE, RECOVERING, Nemesis
 from .faults_process import partitions
 
 END_SECONDS = 15
@@ -42,9 +42,12 @@ class PowerCut(Nemesis):
             self.cluster.restart(number)
         self.log.end(fault)
 
+    def cut_options(self):
+        return {"seed": self.random.getrandbits(32)}
+
     def cut(self, fault, node):
         node.excused += 1  # it may notice the dead disk before it is killed
-        undone = node.disk.numbers("cut", seed=self.random.getrandbits(32))
+        undone = node.disk.numbers("cut", **self.cut_options())
         code = node.kill()
         node.excused -= 1
         for op in ("sync", "name"):
@@ -224,6 +227,25 @@ class BitFlip(Nemesis):
         node.start()
         node.excused -= 1
         self.log.end(fault, put_back=mended)
+
+
+class LyingPowerCut(PowerCut):
+    """All machines lose power, and the disks had lied about syncs for a while: acknowledged records
+    are lost. No system can survive this; a run with it shows that losses are found."""
+
+    aims = (ALL,)
+    LIE_SECONDS = 2.0
+
+    def strike(self, aim, target):
+        for number in target:
+            self.cluster.node(number).disk.ask("lie")
+        self.stop.wait(self.LIE_SECONDS)
+        super().strike(aim, target)
+        for number in target:
+            self.cluster.node(number).disk.ask("heal")
+
+    def cut_options(self):
+        return {"seed": 1, "all": 1}
 
 
 STREAMS = [PowerCut, DiskFull, DiskError, SlowDisk, BitFlip]
