@@ -13,10 +13,11 @@
 #include "workload.h"
 
 static const struct jep_workload workloads[] = {
-    { "produce", false, jep_produce }, { "consume", false, jep_consume },
-    { "mixed", false, jep_mixed },     { "group", false, jep_group },
-    { "observe", false, jep_observe }, { "admin", false, jep_admin },
-    { "read", false, jep_read },
+    { "produce", false, jep_produce },    { "consume", false, jep_consume },
+    { "mixed", false, jep_mixed },        { "group", false, jep_group },
+    { "observe", false, jep_observe },    { "admin", false, jep_admin },
+    { "read", false, jep_read },          { "raw", true, jep_raw },
+    { "raw-group", true, jep_raw_group },
 };
 
 static volatile sig_atomic_t stopping;
@@ -288,7 +289,7 @@ int main(int argc, char **argv)
     static const struct argp argp = {
         .options = option_table,
         .parser = parse,
-        .args_doc = "produce|consume|mixed|group|observe|admin|read",
+        .args_doc = "produce|consume|mixed|group|observe|admin|read|raw|raw-group",
         .doc = "A client that writes down what it does, for jepsen-check.",
     };
     struct jep_client client = {
