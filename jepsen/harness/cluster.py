@@ -22,6 +22,7 @@ CLIENT_PORT = 7700
 PEER_PORT = 7701
 CALL_SECONDS = 1.5
 STOP_SECONDS = 20
+CRASHES = {-6: "died of SIGABRT", -11: "died of SIGSEGV", -7: "died of SIGBUS", -4: "died of SIGILL"}
 
 
 class Node:
@@ -93,7 +94,10 @@ class Node:
                     "JEPSEN_CLOCK": self.clock.path,
                 },
             )
-        self.cgroup.add(self.process.pid)
+        try:
+            self.cgroup.add(self.process.pid)
+        except ProcessLookupError:
+            pass  # it has ended already, which `View` sees
         self.started_at = time.monotonic()
         self.recovering = True
 
@@ -107,7 +111,7 @@ class Node:
         if process is None:
             return None
         process.kill()
-        return process.wait()
+        return self.judge(process.wait())
 
     def stop(self):
         """SIGTERM, and SIGKILL when that takes too long. Returns the exit code."""
@@ -116,11 +120,18 @@ class Node:
             return None
         process.terminate()
         try:
-            return process.wait(STOP_SECONDS)
+            return self.judge(process.wait(STOP_SECONDS))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
             return None
+
+    def judge(self, code):
+        """An assertion or a crash fails the run, whatever fault held. Returns the code."""
+        if code in CRASHES:
+            died = f"node {self.number} {CRASHES[code]}: {' '.join(self.trace_tail())}"
+            self.cluster.fail(died)
+        return code
 
     def signal(self, number):
         if self.alive:
@@ -206,7 +217,7 @@ class Cluster:
         """Starts a node that a fault had ended."""
         node = self.node(number)
         if node.process is not None and not node.alive:
-            node.process.wait()
+            node.judge(node.process.wait())
         if not node.alive:
             node.start()
 

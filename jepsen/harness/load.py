@@ -94,9 +94,9 @@ class Load:
         """A client that ended by itself, or died, fails the run."""
         with self._lock:
             running = list(self.running.items())
-        for number, (workload, process) in running:
-            if process.poll() is not None:
-                self._complain(number, workload, process.returncode)
+            ended = [each for each in running if each[1][1].poll() is not None]
+        for number, (workload, process) in ended:
+            self._complain(number, workload, process.returncode)
 
     def _complain(self, number, workload, code):
         path = os.path.join(self.folder, "history", f"{number:03d}-{workload}.stderr")

@@ -31,10 +31,8 @@ COOL_DOWN_SECONDS = 5
 NEMESIS_END_SECONDS = 60
 FAULTS_PER_SECOND = 1 / 6  # that must have been seen at least
 
-SETTINGS = {
-    "storage.segment.bytes": 1048576,  # so that segments are finished and checkpoints written
-    "trace.level": "info",
-}
+# Drawn by the seed: small segments are finished, indexed and checkpointed often.
+SEGMENT_BYTES = (65536, 262144, 1048576)
 
 
 class Interrupted(Exception):
@@ -53,6 +51,7 @@ class Run:
         self.nemeses = []
         self.network = self.cluster = self.load = self.view = None
         self.facts = {}
+        self.settings = {"storage.segment.bytes": SEGMENT_BYTES[options.seed % 3]}
         os.makedirs(self.folder)
         self.log = Log(os.path.join(self.folder, "nemesis.log"))
         self.kinds = options.nemesis
@@ -71,7 +70,7 @@ class Run:
             "nemesis": self.kinds,
             "topic": TOPIC,
             "partitions": PARTITIONS,
-            "settings": SETTINGS,
+            "settings": self.settings,
             "builds": self.builds,
             "version": subprocess.run(
                 [f"{self.binaries}/spated", "--version"], capture_output=True, text=True, check=True
@@ -87,7 +86,7 @@ class Run:
         ports = self.options.nodes + 1
         self.network = Network(self.binaries, ports, self.seed, self.folder)
         self.cluster = Cluster(
-            self.owner, self.folder, self.binaries, self.options.nodes, self.network, SETTINGS
+            self.owner, self.folder, self.binaries, self.options.nodes, self.network, self.settings
         )
         for node in self.cluster.nodes:
             node.start()
@@ -170,6 +169,7 @@ class Run:
                 *("--nemesis", os.path.join(self.folder, "nemesis.log")),
                 *("--replicas", replicas),
                 *("--json", os.path.join(self.folder, "check.json")),
+                *("--text", os.path.join(self.folder, "anomalies.txt")),
             ],
             check=False,
         ).returncode

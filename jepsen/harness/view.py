@@ -7,8 +7,9 @@ hides the answers. Epochs only grow; a change of one is how the loss of a leader
 import threading
 import time
 
+from .cluster import CRASHES
+
 PERIOD_SECONDS = 0.25
-CRASHES = {-6: "died of SIGABRT", -11: "died of SIGSEGV", -7: "died of SIGBUS"}
 
 
 class View(threading.Thread):
@@ -18,7 +19,6 @@ class View(threading.Thread):
         self.topics = topics
         self._lock = threading.Lock()
         self._leaders = {}  # (topic, partition): (epoch, leader)
-        self._busy = []  # partitions whose end moved lately
         self._ended = threading.Event()
 
     def leaders(self):
@@ -56,10 +56,12 @@ class View(threading.Thread):
         if process is None:
             return
         code = process.poll()
-        if code in CRASHES or (code is not None and not node.excused):
-            how = CRASHES.get(code, f"ended by itself with {code}")
-            self.cluster.fail(f"node {node.number}: {how}: {' '.join(node.trace_tail())}")
+        if node.process is not process:
+            return  # a fault ended it
         if code is not None:
+            if node.judge(code) not in CRASHES and not node.excused:
+                ended = f"node {node.number} ended by itself with {code}"
+                self.cluster.fail(f"{ended}: {' '.join(node.trace_tail())}")
             return
         answer = node.call("metadata", topics=self.topics)
         if answer is not None:
