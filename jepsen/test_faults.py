@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The tools of fault injection do what they say: a disk that forgets, a switch that harms frames, a
-clock that lies, and a world that leaves nothing behind. Needs root; run by ctest, label `jepsen`."""
+clock that lies, limits of control groups. Needs root; run by ctest, label `jepsen`."""
 
 import errno
 import os
@@ -133,7 +133,8 @@ class DiskTest(unittest.TestCase):
             lost["removed"] += "old" in names
             lost["renamed"] += "tmp" in names
             self.assertEqual(len(names & {"tmp", "final"}), 1, names)
-            self.assertEqual("final" in names, self.read("d/final") == b"tmp" if "final" in names else False)
+            moved = "final" if "final" in names else "tmp"
+            self.assertEqual(self.read(f"d/{moved}"), b"tmp")
             # A prefix is kept: who has the newest change has all of them.
             if "final" in names:
                 self.assertEqual(names, {"new", "final"})

@@ -1,9 +1,9 @@
 /* jepsen-clock.so: preloaded into a node, gives it clocks of its own.
  *
- * JEPSEN_CLOCK names a file of the fields below, mapped by the node and by the harness, which writes
- * them at any time. The wall clock is the machine's plus an offset; the monotonic clock runs at
- * another rate from a moment on and never goes back. The node counts how often it read each: a change
- * had its effect once the node has read the clock after it. */
+ * JEPSEN_CLOCK names a file of the fields below, mapped by the node and by the harness, which
+ * writes them at any time. The wall clock is the machine's plus an offset; the monotonic clock runs
+ * at another rate from a moment on and never goes back. The node counts how often it read each: a
+ * change had its effect once the node has read the clock after it. */
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>

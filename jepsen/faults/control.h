@@ -1,5 +1,5 @@
 /* How the harness commands its programs: a SOCK_SEQPACKET Unix socket, one request per message, one
- * answer per request. A request is a word and `key=number` words: `set from=1 to=2 loss_ppm=200000`;
+ * answer per request. A request is a word and `key=number` words: `set from=1 to=2 loss_ppm=200`;
  * an answer begins with `ok` or `error`. */
 #ifndef JEPSEN_CONTROL_H
 #define JEPSEN_CONTROL_H

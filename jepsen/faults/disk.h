@@ -32,7 +32,7 @@ enum {
 /* ---- data ------------------------------------------------------------------------------------ */
 
 struct disk_cut_counts {
-    bool is_total; /* set by the caller: everything that is not durable is lost */
+    bool is_total;  /* set by the caller: everything that is not durable is lost */
     uint64_t files; /* with something that was not synced */
     uint64_t sectors;
     uint64_t kept;
@@ -110,7 +110,8 @@ void disk_faults_touched(int fd, uint64_t position, uint64_t size, bool is_write
 /* Whether syncs succeed and make nothing durable. */
 bool disk_faults_is_lying(void);
 
-/* Answers `lie`, `fault`, `slow`, `space`, `flip`, `unflip`, `heal` and `stat`; false: not one of them. */
+/* Answers `lie`, `fault`, `slow`, `space`, `flip`, `unflip`, `heal` and `stat`; false: it is
+ * another request. */
 bool disk_faults_answer(const char *request, char *out, size_t out_size);
 
 #endif /* JEPSEN_DISK_H */

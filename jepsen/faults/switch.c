@@ -2,11 +2,11 @@
  * direction on its own.
  *
  *   namespace 1 -- TAP --+
- *   namespace 2 -- TAP --+-- switch: frame from port S to port D -> link[S][D] -> queue by time -> D
+ *   namespace 2 -- TAP --+-- switch: frame from port S for D -> link[S][D] -> queue by time -> D
  *   namespace 3 -- TAP --+
  *
  * The kernel of this machine need not have netem. A port's address is 02:00:00:00:00:PORT; frames
- * for another address go to all ports. TAP devices are not persistent: they vanish with the process.
+ * for another address go to all ports. TAP devices are not persistent: they go with the process.
  *
  * Requests (see control.h):
  *   set from=S to=D delay_us= jitter_us= loss_ppm= dup_ppm= reorder_ppm= cut=

@@ -1,5 +1,5 @@
-/* What the switch does to TCP segments, as a proxy between the two ends would: the ends' kernels find
- * nothing wrong with what arrives, so it is the programs that have to. */
+/* What the switch does to TCP segments, as a proxy between the two ends would: the ends' kernels
+ * find nothing wrong with what arrives, so it is the programs that have to. */
 #ifndef JEPSEN_SWITCH_TCP_H
 #define JEPSEN_SWITCH_TCP_H
 
@@ -23,8 +23,8 @@ bool tcp_parse(uint8_t *frame, size_t size, struct tcp_segment *out_segment);
 /* Flips one bit of the payload and sets the checksum right. */
 void tcp_corrupt(const struct tcp_segment *segment, struct sp_rand *rand);
 
-/* Cuts the stream in the middle: the payload ends after `keep` of its bytes. Returns the frame's new
- * size. */
+/* Cuts the stream in the middle: the payload ends after `keep` of its bytes. Returns the frame's
+ * new size. */
 size_t tcp_shorten(const struct tcp_segment *segment, uint8_t *frame, size_t keep);
 
 /* Turns the segment into the reset of its connection, as it would come after `keep` bytes of its

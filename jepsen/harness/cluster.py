@@ -22,7 +22,12 @@ CLIENT_PORT = 7700
 PEER_PORT = 7701
 CALL_SECONDS = 1.5
 STOP_SECONDS = 20
-CRASHES = {-6: "died of SIGABRT", -11: "died of SIGSEGV", -7: "died of SIGBUS", -4: "died of SIGILL"}
+CRASHES = {
+    -4: "died of SIGILL",
+    -6: "died of SIGABRT",
+    -7: "died of SIGBUS",
+    -11: "died of SIGSEGV",
+}
 
 
 class Node:
@@ -62,12 +67,13 @@ class Node:
             time.sleep(0.01)
 
     def write_config(self, seeds, settings):
+        peer = f"{address_of(self.number)}:{PEER_PORT}"
         lines = [
             f"node: {{ id: {self.number} }}",
             "cluster:",
             "  seeds:",
             *[f'    - "{seed}"' for seed in seeds],
-            f'listen: {{ client: "{self.address}", peer: "{address_of(self.number)}:{PEER_PORT}" }}',
+            f'listen: {{ client: "{self.address}", peer: "{peer}" }}',
             f"data: {{ dir: {self.data} }}",
             *[f"{key}: {value}" for key, value in settings.items()],
         ]

@@ -2,8 +2,8 @@
 
     <ns> nemesis <fault_id> begin|end|observed <kind> target=1,2 seed=7 key=value...
 
-The clock is the one of the clients' histories. A fault counts when a line says `observed`: its effect
-was seen, and the line says how.
+The clock is the one of the clients' histories. A fault counts when its effect was seen: a line says
+`observed`, and how.
 """
 
 import threading

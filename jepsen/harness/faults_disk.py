@@ -1,7 +1,7 @@
 """Faults of disks: power cuts, no space, errors, slowness, bits that flip.
 
-What is seen are the disk's own counts: what a cut undid, which calls it failed or delayed, whether a
-flipped bit was read.
+What is seen are the disk's own counts: what a cut undid, which calls it failed or delayed, whether
+a flipped bit was read.
 """
 
 import errno
@@ -171,9 +171,9 @@ class SlowDisk(Nemesis):
 
 class BitFlip(Nemesis):
     """A bit flips in what a node of a minority has synced: in a segment, an index, a checkpoint, a
-    copy of its metadata. The node is restarted, so that it reads them all. Seen: the flipped byte was
-    read, and what the node says of it. Then the operator puts the old file back: the bit flips back
-    while the node is down, unless the node has mended the file itself."""
+    copy of its metadata. The node is restarted, so that it reads them all. Seen: the flipped byte
+    was read, and what the node says of it. Then the operator puts the old file back: the bit flips
+    back while the node is down, unless the node has mended the file itself."""
 
     kind = "bit-flip"
     aims = (LEADER, ONE)

@@ -1,7 +1,7 @@
 """Faults of links: cut in every shape, slow, lossy, and bytes that change on the way.
 
-Links are directed pairs of ports of the switch; port 0 is the clients. What is seen are the switch's
-own counts of frames that it dropped, delayed, repeated or changed on the links of the fault.
+Links are directed pairs of ports of the switch; port 0 is the clients. What is seen are the
+switch's own counts of frames that it dropped, delayed, repeated or changed on them.
 """
 
 from .nemesis import LEADER, MAJORITY, MINORITY, ONE, Nemesis

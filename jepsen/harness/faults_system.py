@@ -1,4 +1,4 @@
-"""Faults of what surrounds a process: clocks, processor, memory, descriptors, clients that misbehave."""
+"""Faults of what surrounds a process: clocks, processor, memory, descriptors, bad clients."""
 
 import os
 import resource
@@ -181,8 +181,8 @@ class Descriptors(Nemesis):
 
 class BadClients(Nemesis):
     """Clients that send garbage, half messages, huge claims, floods that nobody reads answers of,
-    or nothing at all, on the client's and on the nodes' port. Seen: the node closed connections that
-    it could not make sense of, and lives."""
+    or nothing at all, on the client's and on the nodes' port. Seen: the node closed connections
+    that it could not make sense of, and lives."""
 
     kind = "bad-clients"
     aims = (LEADER, ONE, MAJORITY)

@@ -137,7 +137,8 @@ class Run:
             self.cluster.restart(node.number)
         took = self.cluster.wait_healthy(HEAL_SECONDS)
         if took is None:
-            self.cluster.fail(f"not healthy {HEAL_SECONDS} s after healing: {self.cluster.health()}")
+            health = self.cluster.health()
+            self.cluster.fail(f"not healthy {HEAL_SECONDS} s after healing: {health}")
         self.facts["healed_s"] = None if took is None else round(took, 2)
         time.sleep(COOL_DOWN_SECONDS)
 
@@ -157,7 +158,8 @@ class Run:
         replicas = os.path.join(self.folder, "replicas.log")
         with open(replicas, "wb") as out:
             words = [f"{node.number}={node.data}" for node in self.cluster.nodes]
-            code = subprocess.run([f"{self.binaries}/jepsen-replicas", *words], stdout=out).returncode
+            words.insert(0, f"{self.binaries}/jepsen-replicas")
+            code = subprocess.run(words, stdout=out, check=False).returncode
         if code != 0:
             self.cluster.fail(f"jepsen-replicas ended with {code}: replicas cannot be read")
         self.facts["faults"] = self.log.counts()
@@ -249,7 +251,7 @@ class Run:
         return status
 
 
-# ---- command line ---------------------------------------------------------------------------------
+# ---- command line -------------------------------------------------------------------------------
 
 
 def parse_kinds(text):
@@ -273,8 +275,8 @@ def parse_workloads(text):
 def parser(root):
     words = argparse.ArgumentParser(
         prog="jepsen/run",
-        description="Runs a cluster of real processes under faults and checks what its clients saw.",
-        epilog="Exit: 0 clean and enough faults were seen, 1 something was found, 3 too few faults.",
+        description="Runs a cluster of processes under faults and checks what its clients saw.",
+        epilog="Exit: 0 clean and enough faults seen, 1 something was found, 3 too few faults.",
     )
     words.add_argument("--nodes", type=int, default=3, choices=(3, 5))
     words.add_argument("--time", type=int, default=180, help="seconds of load, warm-up included")
@@ -287,7 +289,9 @@ def parser(root):
     words.add_argument("--dir", help="the run's folder; must not exist")
     words.add_argument("--keep", action="store_true", help="keep the nodes' data of a clean run")
     words.add_argument("--replace", action="store_true", help="replace the folder of a run before")
-    words.add_argument("--lying-disks", action="store_true", help="syncs lie before a power cut of all")
+    words.add_argument(
+        "--lying-disks", action="store_true", help="syncs lie before a power cut of all"
+    )
     words.add_argument(
         "--expect",
         choices=("lost",),

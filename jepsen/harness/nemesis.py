@@ -1,8 +1,8 @@
 """Streams of faults: each kind has its own chance, its own thread and its own gaps.
 
-A stream is decided by (seed, kind): gaps are exponential, targets and lengths drawn. What the cluster
-does in between is not decided by the seed, so a run can be repeated, but not replayed; the log says
-what happened.
+A stream is decided by (seed, kind): gaps are exponential, targets and lengths drawn. What the
+cluster does in between is not decided by the seed, so a run can be repeated, but not replayed; the
+log says what happened.
 
 A third of all faults is aimed at the leader of a busy partition, a sixth at a node that recovers.
 """

@@ -45,9 +45,10 @@ class Network:
         self._lock = threading.Lock()
         self._faults = {}  # fault -> {(from, to): {kind: value}}
         self._set = {}  # what the switch was told last
+        path = f"{sandbox.RUNTIME}/switch"
         self.switch = Control(
-            [f"{binaries}/jepsen-switch", str(ports), "jtap", str(seed), f"{sandbox.RUNTIME}/switch"],
-            f"{sandbox.RUNTIME}/switch",
+            [f"{binaries}/jepsen-switch", str(ports), "jtap", str(seed), path],
+            path,
             os.path.join(folder, "switch.log"),
         )
         self.namespaces = [self._attach(port) for port in range(ports)]
