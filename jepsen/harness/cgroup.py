@@ -29,7 +29,10 @@ class Cgroup:
         name = f"{sandbox.PREFIX}{owner}-{number}"
         self.unified = "unified" in parents
         if self.unified:
-            _write(f"{parents['unified']}/cgroup.subtree_control", "+cpu +memory")
+            try:
+                _write(f"{parents['unified']}/cgroup.subtree_control", "+cpu +memory")
+            except OSError as error:
+                raise sandbox.Missing(f"control groups cannot be used: {error}") from None
             parents = {"cpu": parents["unified"], "memory": parents["unified"]}
         if set(parents) != {"cpu", "memory"}:
             raise sandbox.Missing("no control groups for cpu and memory")

@@ -146,7 +146,7 @@ class SlowDisk(Nemesis):
     """Every sync, or every write, takes long."""
 
     kind = "slow-disk"
-    aims = (LEADER, ONE, MINORITY, MAJORITY)
+    aims = (LEADER, ONE, RECOVERING, MINORITY, MAJORITY)
     claims = False
 
     def strike(self, aim, target):

@@ -4,7 +4,7 @@ Links are directed pairs of ports of the switch; port 0 is the clients. What is 
 switch's own counts of frames that it dropped, delayed, repeated or changed on them.
 """
 
-from .nemesis import LEADER, MAJORITY, MINORITY, ONE, Nemesis
+from .nemesis import LEADER, MAJORITY, MINORITY, ONE, RECOVERING, Nemesis
 from .network import CLIENTS
 
 
@@ -20,7 +20,7 @@ class Links(Nemesis):
     """What the faults of links share: they hold for a while, and frames were hit meanwhile."""
 
     claims = False
-    aims = (LEADER, ONE, MINORITY, MAJORITY)
+    aims = (LEADER, ONE, RECOVERING, MINORITY, MAJORITY)
     evidence = ()  # which counts of the switch
 
     def numbers(self):

@@ -307,6 +307,7 @@ def main(root):
     if options.list:
         print("\n".join(f"{kind:16} {STREAMS[kind].__doc__ or ''}" for kind in sorted(STREAMS)))
         return 0
+    sandbox.as_root()
     removed = sandbox.remove_leftovers()
     if options.clean:
         print(f"removed: {' '.join(removed) or 'nothing was left'}")
@@ -318,6 +319,8 @@ def main(root):
         options.dir = os.path.join(os.path.dirname(options.bin), "jepsen-runs", name)
     options.dir = os.path.abspath(options.dir)
     options.bin = os.path.abspath(options.bin)
+    if options.upgrade_to:
+        options.upgrade_to = os.path.abspath(options.upgrade_to)
     if options.replace and os.path.exists(os.path.join(options.dir, "nemesis.log")):
         shutil.rmtree(options.dir)
 

@@ -9,6 +9,7 @@ A third of all faults is aimed at the leader of a busy partition, a sixth at a n
 
 import random
 import threading
+import time
 import traceback
 import zlib
 
@@ -16,6 +17,7 @@ GAP_PER_KIND_SECONDS = 1.6  # mean gap of a stream: this times the number of str
 HOLD_SECONDS = (1.5, 6.0)
 OBSERVE_SECONDS = 6.0
 RETRY_SECONDS = 0.5
+RECOVERING_SECONDS = 10.0  # that an aim at a node that recovers waits for one
 
 ONE, LEADER, RECOVERING, MINORITY, MAJORITY, ALL = (
     "one",
@@ -88,7 +90,7 @@ class Nemesis(threading.Thread):
         aim = self.random.choices(self.aims, [WEIGHTS[aim] for aim in self.aims])[0]
         chance = self.random.random()
         if aim == RECOVERING:
-            recovering = [n.number for n in self.cluster.nodes if n.recovering and n.alive]
+            recovering = self.await_recovering()
             if recovering:
                 return aim, [recovering[int(chance * len(recovering))]]
             aim = ONE
@@ -100,6 +102,18 @@ class Nemesis(threading.Thread):
         majority = self.cluster.majority
         sizes = {ONE: 1, MINORITY: len(numbers) - majority, MAJORITY: majority, ALL: len(numbers)}
         return aim, sorted(self.random.sample(numbers, sizes[aim]))
+
+    def await_recovering(self):
+        """Nodes that recover now, once there is one; none when nothing restarts for a while."""
+        deadline = time.monotonic() + RECOVERING_SECONDS
+        while True:
+            found = [
+                node.number
+                for node in self.cluster.nodes
+                if node.recovering and node.alive and not (self.claims and node.claimed.locked())
+            ]
+            if found or time.monotonic() > deadline or self.stop.wait(0.02):
+                return found
 
     def strike(self, aim, target):
         """Begins, observes and ends one fault; or returns at once when the target does not suit."""

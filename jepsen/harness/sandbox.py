@@ -51,12 +51,15 @@ def command(*words, check=True):
 
 def as_root():
     """Runs the program again through sudo when it is not root: namespaces need it."""
+    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin:/sbin:/bin"
     if os.geteuid() == 0:
         return
+    kept = [f"{name}={os.environ[name]}" for name in ("PATH", "SPATE_BIN") if name in os.environ]
+    words = ["sudo", "-n", "env", *kept, sys.executable, "-B", *sys.argv]
     try:
-        os.execvp("sudo", ["sudo", "-n", "--preserve-env", sys.executable, "-B", *sys.argv])
+        os.execvp("sudo", words)
     except OSError:
-        raise Missing("root or sudo is needed for network namespaces and FUSE") from None
+        sys.exit("jepsen: root or sudo is needed for network namespaces and FUSE")
 
 
 def require():
@@ -99,7 +102,10 @@ def run(main):
     """Calls main(owner) in a world of its own and exits with what it returns. `owner` is the pid
     of the supervisor, unique on this machine while the run lasts."""
     as_root()
-    require()
+    try:
+        require()
+    except Missing as missing:
+        sys.exit(f"jepsen: {missing}")
     owner = str(os.getpid())
     flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
     _check(_libc.unshare(flags), "no namespaces of its own")
