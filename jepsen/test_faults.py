@@ -109,6 +109,19 @@ class DiskTest(unittest.TestCase):
         self.assertIn(4100, sizes)
         self.assertGreater(len(sizes), 3, sizes)
 
+    def test_what_was_cut_off_comes_back_or_not(self):
+        sizes = set()
+        self.write("file", bytes(range(250)) * 16, sync=True)
+        self.sync_names()
+        for seed in range(SEEDS):
+            os.truncate(self.path("file"), 100)
+            self.cut(seed)
+            data = self.read("file")
+            self.assertEqual(data, (bytes(range(250)) * 16)[: len(data)])
+            sizes.add(len(data))
+            self.write("file", bytes(range(250)) * 16, sync=True)
+        self.assertEqual(sizes, {100, 4000})
+
     def test_o_dsync_is_honoured(self):
         for seed in range(SEEDS):
             self.write("file", bytes([seed]) * 3000, flags=os.O_DSYNC)

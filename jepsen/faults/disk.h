@@ -9,7 +9,8 @@
  *   names   one journal of creations, removals and renames; syncing a directory makes those of that
  *           directory durable, nothing else does (disk_names.c)
  * A power cut decides by its seed what had reached the disk all the same, and undoes the rest: of a
- * file's sectors each is kept, lost or torn; of a directory's changes a prefix is kept.
+ * file's sectors each is kept, lost or torn, what was cut off a file comes back as a whole or not;
+ * of a directory's changes a prefix is kept.
  *
  * Faults besides (disk_faults.c): errors, delays, no space, bits that flip.
  * Everything here is called under the one lock of disk.c, except where a comment says otherwise. */

@@ -18,6 +18,7 @@ struct file {
     uint64_t inode;
     int fd;                /* of its own, so that a cut reaches it after it was closed or renamed */
     uint64_t durable_size; /* at its last sync */
+    uint64_t cut_size;     /* the smallest since */
     struct sector *sectors; /* ascending */
     size_t count;
     size_t capacity;
@@ -53,6 +54,7 @@ static struct file *file_new(int fd, uint64_t inode, uint64_t size)
     }
     file->inode = inode;
     file->durable_size = size;
+    file->cut_size = size;
     file->fd = dup(fd);
     if (file->fd < 0 || sp_map_put_u64(files, inode, file) != 0) {
         if (file->fd >= 0) {
@@ -180,7 +182,11 @@ int disk_data_before_truncate(int fd, uint64_t size)
     if (file == NULL) {
         return -ENOMEM;
     }
-    return size < file->durable_size ? save_range(file, size, file->durable_size) : 0;
+    int rv = size < file->durable_size ? save_range(file, size, file->durable_size) : 0;
+    if (rv == 0 && size < file->cut_size) {
+        file->cut_size = size;
+    }
+    return rv;
 }
 
 void disk_data_synced(int fd)
@@ -206,6 +212,12 @@ bool disk_data_is_pending(int fd, uint64_t position)
 
 /* ---- power cut ------------------------------------------------------------------------------- */
 
+enum fate {
+    LOST,
+    KEPT,
+    MIXED
+}; /* of a sector drawn as MIXED: torn */
+
 /* Puts back the sector's old content from its byte `from` on. */
 static void put_back(const struct file *file, const struct sector *sector, size_t from)
 {
@@ -216,48 +228,75 @@ static void put_back(const struct file *file, const struct sector *sector, size_
     (void)!pwrite(file->fd, old + from, SECTOR_SIZE - from, position);
 }
 
-/* The size that had become durable: between the old and the new one for what was appended, one of
- * both for what was cut off. */
-static uint64_t size_after(struct sp_rand *rand, uint64_t old, uint64_t new)
+/* What was cut off stays so: of the saved content only what stood before the cut can come back. */
+static void forget_cut_off(struct file *file)
 {
-    switch (sp_rand_below(rand, 3)) {
-    case 0:
-        return old;
-    case 1:
-        return new;
-    default:
-        return new < old ? old : old + sp_rand_below(rand, new - old + 1);
+    for (size_t i = 0; i < file->count; i++) {
+        struct sector *sector = &file->sectors[i];
+        uint64_t start = sector->number * SECTOR_SIZE;
+        if (sector->old != NULL && start + SECTOR_SIZE > file->cut_size) {
+            size_t kept = start < file->cut_size ? (size_t)(file->cut_size - start) : 0;
+            memset(sector->old + kept, 0, SECTOR_SIZE - kept);
+        }
     }
+}
+
+/* Draws the fate of one sector. */
+static void sector_cut(const struct file *file,
+                       const struct sector *sector,
+                       enum fate fate,
+                       struct sp_rand *rand,
+                       struct disk_cut_counts *counts)
+{
+    if (fate == MIXED) {
+        fate = (enum fate)sp_rand_below(rand, 3);
+    }
+    if (fate == LOST) {
+        put_back(file, sector, 0);
+        counts->lost += 1;
+    } else if (fate == KEPT) {
+        counts->kept += 1;
+    } else {
+        put_back(file, sector, sp_rand_below(rand, SECTOR_SIZE));
+        counts->torn += 1;
+    }
+}
+
+/* The size that had become durable of a file that grew from `old` to `new`. */
+static uint64_t size_after(struct sp_rand *rand, enum fate fate, uint64_t old, uint64_t new)
+{
+    if (fate == MIXED) {
+        fate = (enum fate)sp_rand_below(rand, 3);
+    }
+    if (fate == MIXED) {
+        return old + sp_rand_below(rand, new - old + 1);
+    }
+    return fate == LOST ? old : new;
 }
 
 static void file_cut(struct file *file, struct sp_rand *rand, struct disk_cut_counts *counts)
 {
     enum {
-        ALL_LOST,
-        ALL_KEPT,
-        MIXED,
-        DRAWN = 6, /* most are mixed */
-    };
+        DRAWN = 6
+    }; /* most are mixed */
     uint64_t drawn = sp_rand_below(rand, DRAWN);
-    uint64_t mode = counts->is_total ? ALL_LOST : drawn < MIXED ? drawn : MIXED;
+    enum fate fate = drawn < MIXED ? (enum fate)drawn : MIXED;
     uint64_t size;
 
+    fate = counts->is_total ? LOST : fate;
     (void)inode_of(file->fd, &size);
-    for (size_t i = 0; i < file->count; i++) {
-        uint64_t fate = mode == MIXED ? sp_rand_below(rand, 3) : mode;
-        if (fate == ALL_LOST) {
-            put_back(file, &file->sectors[i], 0);
-            counts->lost += 1;
-        } else if (fate == ALL_KEPT) {
-            counts->kept += 1;
-        } else {
-            put_back(file, &file->sectors[i], sp_rand_below(rand, SECTOR_SIZE));
-            counts->torn += 1;
-        }
+    /* A file is cut off as a whole or not at all. */
+    bool comes_back = file->cut_size < file->durable_size &&
+                      (fate == LOST || (fate == MIXED && sp_rand_below(rand, 2) == 0));
+    if (!comes_back) {
+        forget_cut_off(file);
     }
-    uint64_t after = mode == ALL_LOST   ? file->durable_size
-                     : mode == ALL_KEPT ? size
-                                        : size_after(rand, file->durable_size, size);
+    for (size_t i = 0; i < file->count; i++) {
+        const struct sector *sector = &file->sectors[i];
+        bool was_cut_off = (sector->number + 1) * SECTOR_SIZE > file->cut_size;
+        sector_cut(file, sector, comes_back && was_cut_off ? LOST : fate, rand, counts);
+    }
+    uint64_t after = comes_back ? file->durable_size : size_after(rand, fate, file->cut_size, size);
     (void)!ftruncate(file->fd, (off_t)after);
     counts->sectors += file->count;
     counts->files += 1;
