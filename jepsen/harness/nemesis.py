@@ -53,7 +53,8 @@ class Nemesis(threading.Thread):
         return self.random.uniform(0.2, 0.45) * self.run_.fault_seconds * self.random.random()
 
     def gap(self):
-        return self.random.expovariate(1 / (GAP_PER_KIND_SECONDS * self.run_.stream_count))
+        mean = GAP_PER_KIND_SECONDS * self.run_.stream_count / self.run_.options.intensity
+        return self.random.expovariate(1 / mean)
 
     def run(self):
         gap = self.first_gap()
