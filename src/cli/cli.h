@@ -92,6 +92,7 @@ int command_context_remove(struct cli *cli, int argc, char **argv);
 int command_generate_completion(struct cli *cli, int argc, char **argv);
 int command_generate_candidates(struct cli *cli, int argc, char **argv);
 int command_generate_man(struct cli *cli, int argc, char **argv);
+int command_lab(struct cli *cli, int argc, char **argv);
 int command_cluster_info(struct cli *cli, int argc, char **argv);
 int command_cluster_health(struct cli *cli, int argc, char **argv);
 

@@ -74,6 +74,21 @@ static const struct command_option context_show_options[] = {
     { 0 },
 };
 
+/* Known to src/cli/lab/main.py, which takes them. */
+static const struct command_option lab_options[] = {
+    { 't', "topic", "TOPIC[:N]", "check it; with N partitions it is created first" },
+    { 0, "unique", "TOPIC", "a key with its value may be in it once" },
+    { 0, "each", "IN:OUT", "each key is in OUT as often as in IN" },
+    { 0, "drained", "GROUP", "this group has committed everything in the end" },
+    { 'f', "script", "FILE", "the faults (some, drawn by --seed)" },
+    { 0, "seed", "N", "of faults that are drawn (1)" },
+    { 0, "for", "TIME", "ask COMMAND to end after this; drawn faults last as long (30s)" },
+    { 'n', "nodes", "1|3|5", "of the cluster (3)" },
+    { 'o', "out", "DIR", "for the report (spate-lab)" },
+    { 0, "keep", NULL, "keep the data of the nodes in DIR too" },
+    { 0 },
+};
+
 static const struct command_option health_options[] = {
     { 'w', "watch", NULL, "keep looking, tell changes" },
     { 0, "exit-when-healthy", NULL, "look until it is healthy, or --timeout" },
@@ -305,6 +320,18 @@ const struct command commands[] = {
       NULL,
       "  spate generate candidates -- topic describe ''\n",
       command_generate_candidates },
+    { NULL,
+      "lab",
+      NULL,
+      "-- COMMAND...",
+      "Tests a program under faults.\n"
+      "Runs COMMAND against a cluster of this machine while nodes are killed, paused, cut off and\n"
+      "slowed down, then checks the topics for loss, duplicates and order. COMMAND finds the\n"
+      "cluster in SPATE_SERVERS. docs/lab.md tells the script, and what is checked.",
+      lab_options,
+      "  spate lab --topic orders:4 --unique orders -- ./my-producer\n"
+      "  spate lab --script faults.txt --each orders:bills --drained billing -- ./my-service\n",
+      command_lab },
     { NULL, "version", NULL, "", "Prints the version.", NULL, NULL, command_version },
     { NULL,
       "help",
