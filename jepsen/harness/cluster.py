@@ -45,6 +45,7 @@ class Node:
         self.recovering = False
         self.excused = 0  # faults that hold by which the process may end itself
         self.started_at = 0.0
+        self.trace_before = 0  # bytes of the trace when it was started last
         self.claimed = threading.Lock()
         os.makedirs(self.data)
         self.clock = Clock(os.path.join(self.folder, "clock"))
@@ -84,6 +85,7 @@ class Node:
 
     def start(self):
         with open(self.trace_path, "ab") as trace:
+            self.trace_before = trace.tell()
             self.process = subprocess.Popen(
                 [
                     *self.namespace.enter(),
@@ -120,17 +122,22 @@ class Node:
         return self.judge(process.wait())
 
     def stop(self):
-        """SIGTERM, and SIGKILL when that takes too long. Returns the exit code."""
+        """SIGTERM, and SIGKILL when that takes too long. Returns the exit code; another one than 0
+        fails the run, unless a fault excuses it or the process was too young to know the signal."""
         process, self.process = self.process, None
         if process is None:
             return None
         process.terminate()
         try:
-            return self.judge(process.wait(STOP_SECONDS))
+            code = self.judge(process.wait(STOP_SECONDS))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            return None
+            code = f"no end within {STOP_SECONDS} s"
+        is_young = os.path.getsize(self.trace_path) == self.trace_before
+        if code != 0 and not self.excused and not (is_young and code == -signal.SIGTERM):
+            self.cluster.fail(f"node {self.number} ended with {code} after SIGTERM")
+        return code
 
     def judge(self, code):
         """An assertion or a crash fails the run, whatever fault held. Returns the code."""
