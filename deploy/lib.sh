@@ -12,7 +12,8 @@ readonly packages_tests="libcmocka-dev clang|clang libclang-rt-14-dev clang-form
 libisal-dev /usr/bin/python3|python3 python3-msgpack nm|binutils node|nodejs npm|npm go|golang-go
 golang-github-ugorji-go-codec-dev python3-pynvim ruby-msgpack g++|g++
 groff|groff-base valgrind|valgrind debootstrap|debootstrap
-prometheus|prometheus python3-yaml python3-kubernetes kubectl|kubernetes-client"
+prometheus|prometheus python3-yaml python3-kubernetes kubectl|kubernetes-client
+libfuse3-dev fuse3 ip|iproute2 unshare|util-linux mount|mount"
 
 say() {
     printf '%s\n' "$*"
