@@ -17,14 +17,14 @@ struct plan {
     const char *name;
     uint32_t partitions;
     uint32_t replicas;
-    uint32_t message_bytes_max;
+    const struct sp_topic_config *config;
 };
 
 static struct plan make_plan(const struct sp_proposal_view *view,
                              const struct sp_proposal *proposal)
 {
     struct plan plan = {
-        proposal->topic, proposal->partitions, proposal->replicas, proposal->message_bytes_max
+        proposal->topic, proposal->partitions, proposal->replicas, &proposal->config
     };
 
     if (plan.partitions == 0) {
@@ -35,10 +35,15 @@ static struct plan make_plan(const struct sp_proposal_view *view,
         nodes = view->voters > nodes ? view->voters : nodes;
         plan.replicas = nodes < SP_PROPOSAL_REPLICAS_DEFAULT ? nodes : SP_PROPOSAL_REPLICAS_DEFAULT;
     }
-    if (plan.message_bytes_max == 0) {
-        plan.message_bytes_max = SP_BATCH_BYTES_MAX_DEFAULT;
-    }
     return plan;
+}
+
+/* The node that took the request has said which setting is wrong; this is for those that did not. */
+static int check_config(const struct sp_topic_config *config, char *text, size_t text_size)
+{
+    return sp_topic_config_is_valid(config)
+               ? 0
+               : REFUSE(SPATE_ERR_INVALID, text, text_size, "a setting is out of its bounds");
 }
 
 static int check_bounds(const struct plan *plan, char *text, size_t text_size)
@@ -59,17 +64,7 @@ static int check_bounds(const struct plan *plan, char *text, size_t text_size)
                       plan->replicas,
                       SP_REPLICAS_MAX);
     }
-    if (plan->message_bytes_max < SP_STATE_MESSAGE_BYTES_MIN ||
-        plan->message_bytes_max > SP_BATCH_BYTES_MAX) {
-        return REFUSE(SPATE_ERR_INVALID,
-                      text,
-                      text_size,
-                      "max.message.bytes is %u: allowed are %d to %d",
-                      plan->message_bytes_max,
-                      SP_STATE_MESSAGE_BYTES_MIN,
-                      SP_BATCH_BYTES_MAX);
-    }
-    return 0;
+    return check_config(plan->config, text, text_size);
 }
 
 /* Are there enough nodes, and are those here that the cluster was formed with? */
@@ -115,7 +110,7 @@ place_and_encode(const struct sp_state *state, const struct plan *plan, struct s
     int rv = sp_placement_choose(state, plan->partitions, plan->replicas, nodes);
     if (rv == 0) {
         rv = sp_state_command_create_topic(
-            plan->name, plan->partitions, plan->replicas, nodes, plan->message_bytes_max, out);
+            plan->name, plan->partitions, plan->replicas, nodes, plan->config, out);
     }
     sp_mem_free(nodes);
     return rv;
@@ -161,6 +156,22 @@ static int delete_topic(const struct sp_proposal_view *view,
         return SPATE_ERR_UNKNOWN_TOPIC;
     }
     return sp_state_command_delete_topic(proposal->topic, out);
+}
+
+static int alter_topic(const struct sp_proposal_view *view,
+                       const struct sp_proposal *proposal,
+                       struct sp_buf *out,
+                       char *text,
+                       size_t text_size)
+{
+    if (sp_state_topic(view->state, proposal->topic) == NULL) {
+        sp_proposal_explain(proposal, SPATE_ERR_UNKNOWN_TOPIC, text, text_size);
+        return SPATE_ERR_UNKNOWN_TOPIC;
+    }
+    int rv = check_config(&proposal->config, text, text_size);
+    return rv != 0 ? rv
+                   : sp_state_command_alter_topic(
+                         proposal->topic, &proposal->config, proposal->unset, out);
 }
 
 /* The command is read back, since apply stops every replica when it meets one that it cannot read.
@@ -237,6 +248,8 @@ int sp_proposal_command(const struct sp_proposal_view *view,
         return register_node(proposal, out, text, text_size);
     case SP_PROPOSAL_PRODUCER_NAME:
         return producer_name(view, proposal, out, text, text_size);
+    case SP_PROPOSAL_ALTER_TOPIC:
+        return alter_topic(view, proposal, out, text, text_size);
     }
     return SPATE_ERR_INTERNAL;
 }

@@ -45,6 +45,9 @@ void sp_broker_set_reconcile(struct sp_broker *broker, const struct sp_reconcile
  * assignments. */
 void sp_broker_topics_changed(struct sp_broker *broker);
 
+/* A topic's configuration has changed; or, with NULL, any may have. */
+void sp_broker_topic_altered(struct sp_broker *broker, const struct sp_state_topic *topic);
+
 /* Closes the port and all connections, then calls `closed`. Partitions must be gone or go later;
  * their waiting requests are dropped with the connections. */
 void sp_broker_close_port(struct sp_broker *broker, void (*closed)(void *arg), void *arg);

@@ -14,6 +14,7 @@ struct sp_broker {
     struct sp_server *server;
     struct sp_budget budget;     /* of all that clients make this node hold */
     struct sp_timer look_after;  /* runs while they hold much */
+    struct sp_timer retention;   /* looks for what has outlived its topic's limits */
     struct sp_map *partitions;   /* group id -> struct sp_partition */
     struct sp_map *coordinators; /* group id -> struct sp_coordinator */
     const struct sp_reconcile *reconcile;
@@ -33,11 +34,14 @@ typedef void (*sp_method_handler)(struct sp_broker *broker,
                                   struct sp_request request,
                                   const struct sp_message *message);
 
-/* produce.c, resume.c, fetch.c, offsets.c, admin.c, producer_ids.c, describe.c, health.c */
+/* produce.c, resume.c, fetch.c, offsets.c, trim.c, admin.c, producer_ids.c, describe.c,
+ * describe_topic.c, health.c */
 void sp_method_produce(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_fetch(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_offsets(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_topic_create(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_topic_alter(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_topic_truncate(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_topic_delete(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_producer_resume(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_producer_init(struct sp_broker *, struct sp_request, const struct sp_message *);
@@ -68,6 +72,20 @@ void sp_refuse_producer(
 /* A batch or a fence of the partition has an outcome: those who wait for its place are read again
  * when there is some; produce.c. */
 void sp_produce_read_on(struct sp_partition *partition);
+
+/* trim.c: lets the log of a partition that is led here start at `offset`, which is applied.
+ * `request` (may be NULL: nobody asked) is answered when it does. Errors of sp_raft_group_submit. */
+int sp_trim_start(struct sp_partition *partition, int64_t offset, const struct sp_request *request);
+
+/* trim.c: answers OFFSET_OUT_OF_RANGE with the offsets that there are. */
+void sp_refuse_offset(struct sp_request *request,
+                      const struct sp_partition *partition,
+                      int64_t offset);
+
+/* retention.c: looks after all partitions from `watch` to `stop`; more than once is fine. */
+void sp_retention_init(struct sp_broker *broker);
+void sp_retention_watch(struct sp_broker *broker);
+void sp_retention_stop(struct sp_broker *broker);
 
 /* Takes one message of a session to its method. */
 void sp_broker_dispatch(struct sp_broker *broker,

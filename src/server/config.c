@@ -70,7 +70,7 @@ static const struct sp_config_key keys[] = {
            segment_bytes,
            "67108864",
            SP_SEGMENT_BYTES_MIN,
-           1073741824,
+           SP_SEGMENT_BYTES_MAX,
            "A log rolls to a new file at this size."),
     NUMBER("limits.connections",
            connections_max,

@@ -102,6 +102,8 @@ static void on_state_changed(void *arg, const struct sp_state_change *change)
     sp_reconcile_changed(node->reconcile, change);
     if (change->kind == SP_STATE_TOPIC_CREATED || change->kind == SP_STATE_TOPIC_DELETED) {
         sp_broker_topics_changed(node->broker);
+    } else if (change->kind == SP_STATE_TOPIC_ALTERED) {
+        sp_broker_topic_altered(node->broker, change->topic);
     }
 }
 
@@ -111,6 +113,7 @@ static void on_confirmed(void *arg)
 
     sp_reconcile_confirmed(node->reconcile);
     sp_broker_topics_changed(node->broker);
+    sp_broker_topic_altered(node->broker, NULL);
 }
 
 static void on_controller_failed(void *arg, int status, const char *text)

@@ -47,6 +47,9 @@ static void note_place(struct sp_log_segment *segment,
 {
     struct sp_batch_facts facts;
 
+    if (segment->since_ms == INT64_MAX) {
+        segment->since_ms = frame->append_time_ms;
+    }
     sp_offset_index_note(&segment->offset_index,
                          &(struct sp_offset_index_entry){
                              .index = frame->index,

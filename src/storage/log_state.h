@@ -5,7 +5,7 @@
  *   log_truncate.c  cutting, installing                  log_checkpoint.c  checkpoints, by jobs
  *   log_read.c      reading                              log_recover.c     opening
  *   log_tail.c      frames in memory                     log_history.c     terms and memberships
- *   log_trim.c      dropping the oldest segments
+ *   log_trim.c      dropping the oldest segments         log_retention.c   which of them may go
  *
  * Indexes:   first <= persisted <= assigned <= last
  *   persisted  durable and reported        assigned  given a place in a file: written, or in flight
@@ -37,9 +37,10 @@ enum sp_checkpoint_progress {
 struct sp_log_segment {
     struct sp_log_point before;
     uint64_t marker_key;
-    uint64_t size;                       /* of the file, with all frames that have a place */
-    uint64_t waiting_bytes;              /* of frames that have none yet */
-    int64_t max_timestamp_ms;            /* no batch has a larger one; it may be above them all */
+    uint64_t size;            /* of the file, with all frames that have a place */
+    uint64_t waiting_bytes;   /* of frames that have none yet */
+    int64_t since_ms;         /* append time of its first frame, or earlier; INT64_MAX: none */
+    int64_t max_timestamp_ms; /* no batch has a larger one; it may be above them all */
     struct sp_offset_index offset_index; /* empty when it was saved to its file */
     enum sp_checkpoint_progress checkpoint;
     bool on_disk;     /* its file exists, durably */

@@ -452,6 +452,11 @@ uint64_t sp_store_free_bytes(const struct sp_store *store)
     return store->free_bytes;
 }
 
+uint64_t sp_store_segment_bytes(const struct sp_store *store)
+{
+    return store->segment_bytes;
+}
+
 struct sp_loop *sp_store_loop(const struct sp_store *store)
 {
     return store->loop;

@@ -142,6 +142,9 @@ int sp_store_quarantine_unknown(struct sp_store *store);
 /* Free bytes of the disk, as read at the last flush or opening. */
 uint64_t sp_store_free_bytes(const struct sp_store *store);
 
+/* Roll size of logs that have none of their own. */
+uint64_t sp_store_segment_bytes(const struct sp_store *store);
+
 struct sp_loop *sp_store_loop(const struct sp_store *store);
 
 #endif /* SP_STORAGE_STORE_H */
