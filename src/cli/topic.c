@@ -242,7 +242,6 @@ int command_topic_describe(struct cli *cli, int argc, char **argv)
         return EXIT_OK;
     }
     print_partitions(result);
-    (void)putchar('\n'); /* the flush at exit tells of errors */
     print_settings(result);
     json_decref(result);
     return EXIT_OK;

@@ -129,6 +129,7 @@ typedef void (*sp_log_read_cb)(struct sp_log_read *read, int status);
 struct sp_log_read {
     enum sp_log_read_by by;
     int64_t start;
+    int64_t offset_min;  /* by time: no batch that ends at or below it */
     uint64_t index_max;  /* nothing above this Raft index */
     uint32_t bytes_max;  /* of frames together; at least one frame is returned all the same */
     uint32_t frames_max; /* at most SP_APPEND_FRAMES_MAX */
