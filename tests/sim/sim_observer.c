@@ -61,7 +61,7 @@ static int restore(struct sp_machine *machine, const uint8_t *bytes, size_t size
 
     observer->applied_index = 0;
     if (observer->group != NULL) {
-        sim_model.counts.refills += 1; /* it runs: a leader's checkpoint has replaced its log */
+        sim_model_refilled(observer->group_id); /* it runs: its log was replaced */
     }
     return observer->inner->type->restore(observer->inner, bytes, size);
 }
