@@ -22,6 +22,12 @@ static const struct command_option truncate_options[] = {
     { 0 },
 };
 
+static const struct command_option dump_options[] = {
+    { 'r', "records", NULL, "what is in the batches, too" },
+    { 'm', "markers", NULL, "also what a node writes for itself" },
+    { 0 },
+};
+
 static const struct command_option delete_options[] = {
     { 'y', "yes", NULL, "do not ask" },
     { 0 },
@@ -192,6 +198,32 @@ const struct command commands[] = {
       offsets_options,
       "  spate offsets orders\n  spate offsets orders -p 0 --at @-1h\n",
       command_offsets },
+    { "log",
+      "dump",
+      NULL,
+      "SEGMENT... [--records] [--markers]",
+      "Prints the frames of segment files; no node is needed.",
+      dump_options,
+      "  spate log dump data/replicas/9.1030/00000000000000000001.log\n"
+      "  spate log dump -r -J data/replicas/9.1030/*.log\n",
+      command_log_dump },
+    { "log",
+      "verify",
+      NULL,
+      "DIR",
+      "Checks every frame, checkpoint and index of a log, or of all logs in data.dir of a node\n"
+      "that is stopped; changes nothing. Exit code 0 nothing is damaged, 1 something is.",
+      NULL,
+      "  spate log verify data\n  spate log verify data/replicas/9.1030 --json\n",
+      command_log_verify },
+    { "log",
+      "index-rebuild",
+      NULL,
+      "DIR",
+      "The same, and writes anew the index files that are missing or do not fit.",
+      NULL,
+      "  spate log index-rebuild data\n",
+      command_log_index_rebuild },
     { "group",
       "list",
       "ls",
