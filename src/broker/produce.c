@@ -216,6 +216,19 @@ static void wait_for_first(struct append *append, struct sp_request request)
     sp_list_append(&append->repeats, &repeat->node);
 }
 
+static void refuse_full(struct sp_request *request, const struct sp_broker *broker)
+{
+    char text[200];
+
+    (void)snprintf(text,
+                   sizeof text,
+                   "node %u has %llu MiB left on its disk, which are below storage.min.free.bytes: "
+                   "it takes records again when there is more space",
+                   broker->options.node_id,
+                   (unsigned long long)(sp_store_free_bytes(broker->options.store) >> 20));
+    sp_request_fail(request, SPATE_ERR_NO_SPACE, text);
+}
+
 static void produce_batch(struct sp_partition *partition,
                           struct sp_request request,
                           struct sp_bytes batch,
@@ -232,8 +245,10 @@ static void produce_batch(struct sp_partition *partition,
     }
     switch (judgement.verdict) {
     case SP_VERDICT_APPEND:
-        if (sp_topic_config_value(&partition->config, SP_TOPIC_TIMESTAMP_TYPE) ==
-            SP_TOPIC_LOG_APPEND_TIME) {
+        if (sp_store_space(partition->broker->options.store) != SP_SPACE_ENOUGH) {
+            refuse_full(&request, partition->broker);
+        } else if (sp_topic_config_value(&partition->config, SP_TOPIC_TIMESTAMP_TYPE) ==
+                   SP_TOPIC_LOG_APPEND_TIME) {
             append_stamped(partition, request, batch, header);
         } else {
             append_batch(partition, request, batch, header);

@@ -89,6 +89,9 @@ static void on_look(struct sp_timer *timer)
     while ((partition = sp_map_next(broker->partitions, &cursor)) != NULL) {
         look_at(partition);
     }
+    if (sp_store_space(broker->options.store) != SP_SPACE_ENOUGH) {
+        sp_store_look_at_space(broker->options.store);
+    }
     sp_retention_watch(broker);
 }
 

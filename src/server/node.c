@@ -131,7 +131,8 @@ static int open_store(struct sp_node *node, char *text, size_t text_size)
 {
     struct sp_store_options options = { .path = node->config->data_dir,
                                         .node_id = node->config->node_id,
-                                        .segment_bytes = node->config->segment_bytes };
+                                        .segment_bytes = node->config->segment_bytes,
+                                        .free_bytes_min = node->config->free_bytes_min };
 
     return sp_store_open(node->loop, &options, &store_handler, node, text, text_size, &node->store);
 }

@@ -55,6 +55,7 @@ static void draw_shape(const struct sim_run_options *options, struct shape *out)
     sim_cluster.restart_min_us = 20 * SIM_MS;
     sim_cluster.restart_max_us = sim_between(rand, 100 * SIM_MS, 4 * SIM_SECOND);
     sim_named_draw(options->seed, &out->clients.streams, &out->clients.programs_per_stream);
+    out->cluster.free_bytes_min = sim_trim_draw_reserve(options->seed);
     sim_trim_draw(options->seed, &out->clients.trimmed_topics, &out->clients.trimmers);
     sim_faults_draw(&out->mix);
     for (unsigned i = 0; i < SIM_FAULTS; i++) {

@@ -29,6 +29,14 @@ void sim_trim_draw(uint64_t seed, unsigned *out_topics, unsigned *out_programs)
                    sim_one_in(&rand, 2) ? -1LL : (long long)sim_between(&rand, 500, 8000));
 }
 
+uint32_t sim_trim_draw_reserve(uint64_t seed)
+{
+    struct sp_rand rand;
+
+    sp_rand_init(&rand, seed ^ 0x73706163u);
+    return sim_one_in(&rand, 2) ? 0 : (uint32_t)sim_between(&rand, 20000, 2000000);
+}
+
 size_t sim_trim_settings(struct spate_topic_setting *out_settings)
 {
     out_settings[0] = (struct spate_topic_setting){ "retention.bytes", bytes_text };

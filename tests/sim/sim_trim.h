@@ -14,6 +14,9 @@ void sim_trim_main(void *arg);
  * its own: it leaves what else a seed means as it is. */
 void sim_trim_draw(uint64_t seed, unsigned *out_topics, unsigned *out_programs);
 
+/* Free space that nodes keep: none for half of all seeds. */
+uint32_t sim_trim_draw_reserve(uint64_t seed);
+
 /* The settings of such a topic, drawn once; how many. Their texts live as long as the program. */
 size_t sim_trim_settings(struct spate_topic_setting *out_settings);
 
