@@ -38,7 +38,7 @@ static struct plan make_plan(const struct sp_proposal_view *view,
     return plan;
 }
 
-/* The node that took the request has said which setting is wrong; this is for those that did not. */
+/* The node that took the request has said which setting is wrong; this is for others. */
 static int check_config(const struct sp_topic_config *config, char *text, size_t text_size)
 {
     return sp_topic_config_is_valid(config)

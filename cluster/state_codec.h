@@ -10,9 +10,10 @@
  *   topic       [topic_id, name, created_ms, config, [partition, ...]]
  *   partition   [group_id, replica_id, node_id, replica_id, node_id, ...]
  *
- * config and keys are those of cluster/topic_config. Readers check shape and what fits the structs, with a sticky error in the cursor; what the values
- * mean is checked by cluster/state. Bytes come from disk or from a peer, so they are hostile. Used
- * by cluster/state and cluster/node_call alone. */
+ * config and keys are those of cluster/topic_config. Readers check shape and what fits the structs,
+ * with a sticky error in the cursor; what the values mean is checked by cluster/state. Bytes come
+ * from disk or from a peer, so they are hostile. Used by cluster/state and cluster/node_call alone.
+ */
 #ifndef SP_CLUSTER_STATE_CODEC_H
 #define SP_CLUSTER_STATE_CODEC_H
 

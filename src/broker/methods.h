@@ -74,7 +74,7 @@ void sp_refuse_producer(
 void sp_produce_read_on(struct sp_partition *partition);
 
 /* trim.c: lets the log of a partition that is led here start at `offset`, which is applied.
- * `request` (may be NULL: nobody asked) is answered when it does. Errors of sp_raft_group_submit. */
+ * `request` (may be NULL: nobody asked) is answered then. Errors of sp_raft_group_submit. */
 int sp_trim_start(struct sp_partition *partition, int64_t offset, const struct sp_request *request);
 
 /* trim.c: answers OFFSET_OUT_OF_RANGE with the offsets that there are. */

@@ -1,5 +1,5 @@
-/* What must hold of the starts of logs: records below an announced start may be gone, none above it;
- * a start never goes back; a reader that falls below it is told where it goes on. */
+/* What must hold of the starts of logs: records below an announced start may be gone, none above
+ * it; a start never goes back; a reader that falls below it is told where it goes on. */
 #include "sim_model.h"
 #include "sim_world.h"
 
