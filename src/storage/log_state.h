@@ -260,7 +260,8 @@ struct sp_log_recovery {
     uint64_t group_id;
     uint64_t replica_id;
     uint64_t key_seed;
-    char *text; /* what is wrong, on failure */
+    uint64_t progress_bytes; /* traced after so many; 0: SP_RECOVERY_PROGRESS_BYTES */
+    char *text;              /* what is wrong, on failure */
     size_t text_size;
 };
 

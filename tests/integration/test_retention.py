@@ -129,6 +129,31 @@ class RetentionTest(unittest.TestCase):
             nodes.spate("topic", "truncate", "t", "--before", "end", "--yes")
             self.assertEqual(self.start_of(leaders), last + 1)
 
+    def test_readers_that_come_too_late_are_told(self):
+        with cluster.Cluster(1) as nodes:
+            nodes.spate("topic", "create", "t", "-r", "1")
+            leaders = rpc.Leaders([nodes.node(1).address])
+            self.addCleanup(leaders.close)
+            last = self.produce(leaders, 20)
+            read = ["consume", "t", "-g", "g", "-o", "start", "-n", "5", "-f", "%o\\n"]
+            self.assertEqual(nodes.spate(*read).split(), [b"0", b"1", b"2", b"3", b"4"])
+            leaders.call("topic.truncate", topic="t", partition=0, before=12)
+            expected = [str(offset).encode() for offset in range(12, last + 1)]
+            told = b"t/0: offsets %d to 11 were deleted before they were read: goes on at offset 12"
+            # one that names an offset, and a group that has committed one
+            done = nodes.run("consume", "t", "-o", "3", "-e", "-f", "%o\\n")
+            self.assertEqual((done.returncode, done.stdout.split()), (0, expected))
+            self.assertIn(told % 3, done.stderr)
+            done = nodes.run("consume", "t", "-g", "g", "-e", "-f", "%o\\n")
+            self.assertEqual((done.returncode, done.stdout.split()), (0, expected))
+            self.assertIn(told % 5, done.stderr)
+            # who begins at the start has missed nothing
+            done = nodes.run("consume", "t", "-o", "start", "-e", "-f", "%o\\n")
+            self.assertEqual((done.stdout.split(), done.stderr), (expected, b""))
+            # above the end is an error as before
+            done = nodes.run("consume", "t", "-o", "99", "-e")
+            self.assertNotEqual(done.returncode, 0)
+
     def test_replica_below_the_start_is_refilled_while_producing_goes_on(self):
         with cluster.Cluster(3) as nodes:
             leaders = self.begin(nodes, f"retention.bytes={4 * SEGMENT}")

@@ -186,7 +186,7 @@ void sp_log_trim(struct sp_log *log, uint64_t index)
 uint64_t sp_log_first_index(const struct sp_log *log)
 {
     (void)log;
-    return world.trim_index + 1;
+    return world.trimmed > 0 ? world.trim_index + 1 : 1;
 }
 
 uint64_t sp_log_term_at(const struct sp_log *log, uint64_t index)
