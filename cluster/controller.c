@@ -133,9 +133,9 @@ static void stopped(struct sp_machine *machine, int status, const char *text)
     fail(of_machine(machine), status, text);
 }
 
-static const struct sp_machine_type machine_type = { apply,   checkpoint,
-                                                     restore, role_changed,
-                                                     stopped, SP_MACHINE_CHECKPOINTS_KEPT };
+static const struct sp_machine_type machine_type = {
+    apply, checkpoint, restore, role_changed, stopped, SP_MACHINE_CHECKPOINTS_KEPT, NULL
+};
 
 /* ---- registration ---------------------------------------------------------------------------- */
 

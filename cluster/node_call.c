@@ -17,7 +17,7 @@ int sp_node_call_encode(const struct sp_proposal *proposal, struct sp_buf *out)
         sp_pack_text(&pack, proposal->topic);
         sp_pack_uint(&pack, proposal->partitions);
         sp_pack_uint(&pack, proposal->replicas);
-        sp_pack_uint(&pack, proposal->message_bytes_max);
+        sp_topic_config_pack(&pack, &proposal->config);
         break;
     case SP_PROPOSAL_DELETE_TOPIC:
         sp_pack_array(&pack, 2);
@@ -45,6 +45,13 @@ int sp_node_call_encode(const struct sp_proposal *proposal, struct sp_buf *out)
         sp_pack_uint(&pack, proposal->kind);
         sp_pack_uint(&pack, proposal->hold ? 1 : 0);
         break;
+    case SP_PROPOSAL_ALTER_TOPIC:
+        sp_pack_array(&pack, 4);
+        sp_pack_uint(&pack, proposal->kind);
+        sp_pack_text(&pack, proposal->topic);
+        sp_topic_config_pack(&pack, &proposal->config);
+        sp_topic_keys_pack(&pack, proposal->unset);
+        break;
     }
     return sp_pack_status(&pack);
 }
@@ -57,14 +64,14 @@ int sp_node_call_decode(const uint8_t *bytes, size_t size, struct sp_proposal *o
     *out_proposal = (struct sp_proposal){ 0 };
     sp_cursor_init(&cursor, bytes, size);
     uint32_t count = sp_cursor_array(&cursor);
-    out_proposal->kind = (enum sp_proposal_kind)sp_cursor_uint(&cursor, SP_PROPOSAL_FEATURE_HOLD);
+    out_proposal->kind = (enum sp_proposal_kind)sp_cursor_uint(&cursor, SP_PROPOSAL_ALTER_TOPIC);
     switch (out_proposal->kind) {
     case SP_PROPOSAL_CREATE_TOPIC:
         expected = 5;
         sp_state_text_read(&cursor, out_proposal->topic, sizeof out_proposal->topic);
         out_proposal->partitions = (uint32_t)sp_cursor_uint(&cursor, UINT32_MAX);
         out_proposal->replicas = (uint32_t)sp_cursor_uint(&cursor, UINT32_MAX);
-        out_proposal->message_bytes_max = (uint32_t)sp_cursor_uint(&cursor, UINT32_MAX);
+        sp_topic_config_read(&cursor, &out_proposal->config);
         break;
     case SP_PROPOSAL_DELETE_TOPIC:
         expected = 2;
@@ -88,6 +95,12 @@ int sp_node_call_decode(const uint8_t *bytes, size_t size, struct sp_proposal *o
     case SP_PROPOSAL_FEATURE_HOLD:
         expected = 2;
         out_proposal->hold = sp_cursor_uint(&cursor, 1) == 1;
+        break;
+    case SP_PROPOSAL_ALTER_TOPIC:
+        expected = 4;
+        sp_state_text_read(&cursor, out_proposal->topic, sizeof out_proposal->topic);
+        sp_topic_config_read(&cursor, &out_proposal->config);
+        out_proposal->unset = sp_topic_keys_read(&cursor);
         break;
     }
     return sp_cursor_finish(&cursor) != 0 || count != expected ? SPATE_ERR_MALFORMED : 0;

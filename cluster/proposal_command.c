@@ -12,197 +12,6 @@
 #define REFUSE(status, text, text_size, ...)                                                       \
     ((void)snprintf((text), (text_size), __VA_ARGS__), (status))
 
-/* A topic to be, with its defaults filled in. */
-struct plan {
-    const char *name;
-    uint32_t partitions;
-    uint32_t replicas;
-    uint32_t message_bytes_max;
-};
-
-static struct plan make_plan(const struct sp_proposal_view *view,
-                             const struct sp_proposal *proposal)
-{
-    struct plan plan = {
-        proposal->topic, proposal->partitions, proposal->replicas, proposal->message_bytes_max
-    };
-
-    if (plan.partitions == 0) {
-        plan.partitions = 1;
-    }
-    if (plan.replicas == 0) {
-        unsigned nodes = sp_state_node_count(view->state);
-        nodes = view->voters > nodes ? view->voters : nodes;
-        plan.replicas = nodes < SP_PROPOSAL_REPLICAS_DEFAULT ? nodes : SP_PROPOSAL_REPLICAS_DEFAULT;
-    }
-    if (plan.message_bytes_max == 0) {
-        plan.message_bytes_max = SP_BATCH_BYTES_MAX_DEFAULT;
-    }
-    return plan;
-}
-
-static int check_bounds(const struct plan *plan, char *text, size_t text_size)
-{
-    if (plan->partitions > SP_PARTITIONS_PER_TOPIC_MAX) {
-        return REFUSE(SPATE_ERR_INVALID,
-                      text,
-                      text_size,
-                      "partitions is %u: allowed are 1 to %d",
-                      plan->partitions,
-                      SP_PARTITIONS_PER_TOPIC_MAX);
-    }
-    if (plan->replicas > SP_REPLICAS_MAX) {
-        return REFUSE(SPATE_ERR_INVALID,
-                      text,
-                      text_size,
-                      "replicas is %u: allowed are 1 to %d",
-                      plan->replicas,
-                      SP_REPLICAS_MAX);
-    }
-    if (plan->message_bytes_max < SP_STATE_MESSAGE_BYTES_MIN ||
-        plan->message_bytes_max > SP_BATCH_BYTES_MAX) {
-        return REFUSE(SPATE_ERR_INVALID,
-                      text,
-                      text_size,
-                      "max.message.bytes is %u: allowed are %d to %d",
-                      plan->message_bytes_max,
-                      SP_STATE_MESSAGE_BYTES_MIN,
-                      SP_BATCH_BYTES_MAX);
-    }
-    return 0;
-}
-
-/* Are there enough nodes, and are those here that the cluster was formed with? */
-static int check_nodes(const struct sp_proposal_view *view,
-                       const struct plan *plan,
-                       char *text,
-                       size_t text_size)
-{
-    unsigned registered = sp_state_node_count(view->state);
-    unsigned nodes = registered > view->voters ? registered : view->voters;
-
-    if (plan->replicas > nodes) {
-        return REFUSE(SPATE_ERR_INVALID,
-                      text,
-                      text_size,
-                      "replicas is %u but the cluster has %u node%s: use -r %u or add nodes",
-                      plan->replicas,
-                      nodes,
-                      nodes == 1 ? "" : "s",
-                      nodes);
-    }
-    if (registered == 0 || plan->replicas > registered ||
-        (view->wait_for_voters && registered < view->voters)) {
-        return REFUSE(SPATE_ERR_NOT_READY,
-                      text,
-                      text_size,
-                      "%u of %u nodes have registered so far: try again when the others run, or "
-                      "use fewer replicas",
-                      registered,
-                      nodes);
-    }
-    return 0;
-}
-
-static int
-place_and_encode(const struct sp_state *state, const struct plan *plan, struct sp_buf *out)
-{
-    uint32_t *nodes = sp_mem_calloc((size_t)plan->partitions * plan->replicas, sizeof *nodes);
-
-    if (nodes == NULL) {
-        return SPATE_ERR_NOMEM;
-    }
-    int rv = sp_placement_choose(state, plan->partitions, plan->replicas, nodes);
-    if (rv == 0) {
-        rv = sp_state_command_create_topic(
-            plan->name, plan->partitions, plan->replicas, nodes, plan->message_bytes_max, out);
-    }
-    sp_mem_free(nodes);
-    return rv;
-}
-
-static int create_topic(const struct sp_proposal_view *view,
-                        const struct sp_proposal *proposal,
-                        struct sp_buf *out,
-                        char *text,
-                        size_t text_size)
-{
-    struct plan plan = make_plan(view, proposal);
-
-    int rv = sp_state_check_topic_name(plan.name, strlen(plan.name), text, text_size);
-    if (rv == 0) {
-        rv = check_bounds(&plan, text, text_size);
-    }
-    if (rv == 0 && sp_state_topic(view->state, plan.name) != NULL) {
-        sp_proposal_explain(proposal, SPATE_ERR_EXISTS, text, text_size);
-        rv = SPATE_ERR_EXISTS;
-    }
-    if (rv == 0) {
-        rv = check_nodes(view, &plan, text, text_size);
-    }
-    if (rv == 0 && sp_state_topic_count(view->state) >= SP_TOPICS_MAX) {
-        rv = REFUSE(SPATE_ERR_INVALID,
-                    text,
-                    text_size,
-                    "the cluster has %d topics, which is the limit: delete some first",
-                    SP_TOPICS_MAX);
-    }
-    return rv == 0 ? place_and_encode(view->state, &plan, out) : rv;
-}
-
-static int delete_topic(const struct sp_proposal_view *view,
-                        const struct sp_proposal *proposal,
-                        struct sp_buf *out,
-                        char *text,
-                        size_t text_size)
-{
-    if (sp_state_topic(view->state, proposal->topic) == NULL) {
-        sp_proposal_explain(proposal, SPATE_ERR_UNKNOWN_TOPIC, text, text_size);
-        return SPATE_ERR_UNKNOWN_TOPIC;
-    }
-    return sp_state_command_delete_topic(proposal->topic, out);
-}
-
-/* The command is read back, since apply stops every replica when it meets one that it cannot read.
- */
-static int register_node(const struct sp_state *state,
-                         const struct sp_proposal *proposal,
-                         struct sp_buf *out,
-                         char *text,
-                         size_t text_size)
-{
-    uint32_t most = sp_feature_level_said(proposal->self.features.most);
-    struct sp_state_node node;
-    struct sp_cursor cursor;
-
-    if (most < sp_state_feature_level(state)) {
-        return REFUSE(SPATE_ERR_UNSUPPORTED,
-                      text,
-                      text_size,
-                      "node %u knows feature levels up to %u, the cluster is at %u: install the "
-                      "newer build on it",
-                      proposal->self.node_id,
-                      most,
-                      sp_state_feature_level(state));
-    }
-    int rv = sp_state_command_register_node(&proposal->self, out);
-    if (rv != 0) {
-        return rv;
-    }
-    sp_cursor_init(&cursor, out->bytes, out->size);
-    (void)sp_cursor_array(&cursor); /* sticky, here and below */
-    sp_cursor_skip(&cursor);
-    sp_state_node_read(&cursor, &node);
-    if (sp_cursor_finish(&cursor) != 0) {
-        return REFUSE(SPATE_ERR_INVALID,
-                      text,
-                      text_size,
-                      "an address or the rack of node %u is no printable UTF-8 text",
-                      proposal->self.node_id);
-    }
-    return 0;
-}
-
 /* ---- feature levels -------------------------------------------------------------------------- */
 
 /* Names the nodes that know too little, as far as the text reaches. */
@@ -265,6 +74,214 @@ static int check_feature(const struct sp_proposal_view *view,
                   (unsigned)feature,
                   level,
                   nodes);
+}
+
+/* ---- topics ---------------------------------------------------------------------------------- */
+
+/* A topic to be, with its defaults filled in. */
+struct plan {
+    const char *name;
+    uint32_t partitions;
+    uint32_t replicas;
+    const struct sp_topic_config *config;
+};
+
+static struct plan make_plan(const struct sp_proposal_view *view,
+                             const struct sp_proposal *proposal)
+{
+    struct plan plan = {
+        proposal->topic, proposal->partitions, proposal->replicas, &proposal->config
+    };
+
+    if (plan.partitions == 0) {
+        plan.partitions = 1;
+    }
+    if (plan.replicas == 0) {
+        unsigned nodes = sp_state_node_count(view->state);
+        nodes = view->voters > nodes ? view->voters : nodes;
+        plan.replicas = nodes < SP_PROPOSAL_REPLICAS_DEFAULT ? nodes : SP_PROPOSAL_REPLICAS_DEFAULT;
+    }
+    return plan;
+}
+
+/* The node that took the request has said which setting is wrong; this is for others. */
+static int check_config(const struct sp_topic_config *config, char *text, size_t text_size)
+{
+    return sp_topic_config_is_valid(config)
+               ? 0
+               : REFUSE(SPATE_ERR_INVALID, text, text_size, "a setting is out of its bounds");
+}
+
+static int check_bounds(const struct plan *plan, char *text, size_t text_size)
+{
+    if (plan->partitions > SP_PARTITIONS_PER_TOPIC_MAX) {
+        return REFUSE(SPATE_ERR_INVALID,
+                      text,
+                      text_size,
+                      "partitions is %u: allowed are 1 to %d",
+                      plan->partitions,
+                      SP_PARTITIONS_PER_TOPIC_MAX);
+    }
+    if (plan->replicas > SP_REPLICAS_MAX) {
+        return REFUSE(SPATE_ERR_INVALID,
+                      text,
+                      text_size,
+                      "replicas is %u: allowed are 1 to %d",
+                      plan->replicas,
+                      SP_REPLICAS_MAX);
+    }
+    return check_config(plan->config, text, text_size);
+}
+
+/* Are there enough nodes, and are those here that the cluster was formed with? */
+static int check_nodes(const struct sp_proposal_view *view,
+                       const struct plan *plan,
+                       char *text,
+                       size_t text_size)
+{
+    unsigned registered = sp_state_node_count(view->state);
+    unsigned nodes = registered > view->voters ? registered : view->voters;
+
+    if (plan->replicas > nodes) {
+        return REFUSE(SPATE_ERR_INVALID,
+                      text,
+                      text_size,
+                      "replicas is %u but the cluster has %u node%s: use -r %u or add nodes",
+                      plan->replicas,
+                      nodes,
+                      nodes == 1 ? "" : "s",
+                      nodes);
+    }
+    if (registered == 0 || plan->replicas > registered ||
+        (view->wait_for_voters && registered < view->voters)) {
+        return REFUSE(SPATE_ERR_NOT_READY,
+                      text,
+                      text_size,
+                      "%u of %u nodes have registered so far: try again when the others run, or "
+                      "use fewer replicas",
+                      registered,
+                      nodes);
+    }
+    return 0;
+}
+
+static int
+place_and_encode(const struct sp_state *state, const struct plan *plan, struct sp_buf *out)
+{
+    uint32_t *nodes = sp_mem_calloc((size_t)plan->partitions * plan->replicas, sizeof *nodes);
+
+    if (nodes == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    int rv = sp_placement_choose(state, plan->partitions, plan->replicas, nodes);
+    if (rv == 0) {
+        rv = sp_state_command_create_topic(
+            plan->name, plan->partitions, plan->replicas, nodes, plan->config, out);
+    }
+    sp_mem_free(nodes);
+    return rv;
+}
+
+static int create_topic(const struct sp_proposal_view *view,
+                        const struct sp_proposal *proposal,
+                        struct sp_buf *out,
+                        char *text,
+                        size_t text_size)
+{
+    struct plan plan = make_plan(view, proposal);
+
+    int rv = sp_state_check_topic_name(plan.name, strlen(plan.name), text, text_size);
+    if (rv == 0) {
+        rv = check_bounds(&plan, text, text_size);
+    }
+    if (rv == 0 && sp_state_topic(view->state, plan.name) != NULL) {
+        sp_proposal_explain(proposal, SPATE_ERR_EXISTS, text, text_size);
+        rv = SPATE_ERR_EXISTS;
+    }
+    if (rv == 0) {
+        rv = check_nodes(view, &plan, text, text_size);
+    }
+    if (rv == 0 && sp_state_topic_count(view->state) >= SP_TOPICS_MAX) {
+        rv = REFUSE(SPATE_ERR_INVALID,
+                    text,
+                    text_size,
+                    "the cluster has %d topics, which is the limit: delete some first",
+                    SP_TOPICS_MAX);
+    }
+    if (rv == 0 && !sp_topic_config_is_plain(plan.config)) {
+        rv = check_feature(view, SP_FEATURE_TOPIC_SETTINGS, "settings of topics", text, text_size);
+    }
+    return rv == 0 ? place_and_encode(view->state, &plan, out) : rv;
+}
+
+static int delete_topic(const struct sp_proposal_view *view,
+                        const struct sp_proposal *proposal,
+                        struct sp_buf *out,
+                        char *text,
+                        size_t text_size)
+{
+    if (sp_state_topic(view->state, proposal->topic) == NULL) {
+        sp_proposal_explain(proposal, SPATE_ERR_UNKNOWN_TOPIC, text, text_size);
+        return SPATE_ERR_UNKNOWN_TOPIC;
+    }
+    return sp_state_command_delete_topic(proposal->topic, out);
+}
+
+static int alter_topic(const struct sp_proposal_view *view,
+                       const struct sp_proposal *proposal,
+                       struct sp_buf *out,
+                       char *text,
+                       size_t text_size)
+{
+    if (sp_state_topic(view->state, proposal->topic) == NULL) {
+        sp_proposal_explain(proposal, SPATE_ERR_UNKNOWN_TOPIC, text, text_size);
+        return SPATE_ERR_UNKNOWN_TOPIC;
+    }
+    int rv = check_feature(view, SP_FEATURE_TOPIC_SETTINGS, "altered settings", text, text_size);
+    rv = rv != 0 ? rv : check_config(&proposal->config, text, text_size);
+    return rv != 0 ? rv
+                   : sp_state_command_alter_topic(
+                         proposal->topic, &proposal->config, proposal->unset, out);
+}
+
+/* The command is read back, since apply stops every replica when it meets one that it cannot read.
+ */
+static int register_node(const struct sp_state *state,
+                         const struct sp_proposal *proposal,
+                         struct sp_buf *out,
+                         char *text,
+                         size_t text_size)
+{
+    uint32_t most = sp_feature_level_said(proposal->self.features.most);
+    struct sp_state_node node;
+    struct sp_cursor cursor;
+
+    if (most < sp_state_feature_level(state)) {
+        return REFUSE(SPATE_ERR_UNSUPPORTED,
+                      text,
+                      text_size,
+                      "node %u knows feature levels up to %u, the cluster is at %u: install the "
+                      "newer build on it",
+                      proposal->self.node_id,
+                      most,
+                      sp_state_feature_level(state));
+    }
+    int rv = sp_state_command_register_node(&proposal->self, out);
+    if (rv != 0) {
+        return rv;
+    }
+    sp_cursor_init(&cursor, out->bytes, out->size);
+    (void)sp_cursor_array(&cursor); /* sticky, here and below */
+    sp_cursor_skip(&cursor);
+    sp_state_node_read(&cursor, &node);
+    if (sp_cursor_finish(&cursor) != 0) {
+        return REFUSE(SPATE_ERR_INVALID,
+                      text,
+                      text_size,
+                      "an address or the rack of node %u is no printable UTF-8 text",
+                      proposal->self.node_id);
+    }
+    return 0;
 }
 
 static int
@@ -338,6 +355,8 @@ int sp_proposal_command(const struct sp_proposal_view *view,
         return feature_level(view, out, text, text_size);
     case SP_PROPOSAL_FEATURE_HOLD:
         return sp_state_command_feature_hold(proposal->hold, out);
+    case SP_PROPOSAL_ALTER_TOPIC:
+        return alter_topic(view, proposal, out, text, text_size);
     }
     return SPATE_ERR_INTERNAL;
 }

@@ -161,6 +161,7 @@ void sp_raft_advance(struct sp_raft_group *group)
         tell_changes(group);
         sp_raft_apply(group);
         if (runs(group)) {
+            sp_raft_trim(group); /* the machine may have moved its start */
             tell_changes(group); /* applying may have made a leader ready */
         }
     }

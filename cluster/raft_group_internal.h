@@ -85,7 +85,7 @@ struct sp_raft_group {
     struct sp_raft_install *installs[SP_RAFT_GUARD_SERVERS_MAX];
     struct sp_raft_incoming *incoming;      /* gathered from the leader; NULL: none */
     const struct sp_buf *staged_checkpoint; /* the one that is being installed in this step */
-    unsigned checkpoints_kept;              /* 0: the log keeps all frames */
+    unsigned checkpoints_kept;              /* 0: log_start of the machine decides, if it has one */
 
     uint64_t last_from; /* replica whose message is being answered, and its node */
     uint32_t last_from_node;
@@ -138,6 +138,9 @@ int sp_raft_install_finish(struct sp_raft_group *group);
 void sp_raft_install_forget(struct sp_raft_group *group, uint64_t below_term);
 void sp_raft_install_drop_all(struct sp_raft_group *group);
 void sp_raft_host_checkpointed(void *arg, uint64_t index);
+
+/* Drops the segments that the machine does not need any more, if there are some. */
+void sp_raft_trim(struct sp_raft_group *group);
 
 /* raft_membership.c: the membership in force at `index`, and where it was set. The caller closes
  * *out on success. SPATE_ERR_CORRUPT, SPATE_ERR_NOMEM. */

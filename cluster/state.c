@@ -190,8 +190,7 @@ static int place_topic(struct sp_state *state, const struct sp_state_topic *topi
 
 int sp_state_add_topic(struct sp_state *state, struct sp_state_topic *topic)
 {
-    if (!name_is_valid(topic->name) || topic->message_bytes_max < SP_STATE_MESSAGE_BYTES_MIN ||
-        topic->message_bytes_max > SP_BATCH_BYTES_MAX ||
+    if (!name_is_valid(topic->name) || !sp_topic_config_is_valid(&topic->config) ||
         sp_map_count(state->topics) >= SP_TOPICS_MAX) {
         return SPATE_ERR_INVALID;
     }
@@ -309,11 +308,12 @@ static int apply_create_topic(struct sp_state *state,
                               const struct change_sink *sink)
 {
     char name[SP_TOPIC_NAME_SIZE_MAX + 1];
+    struct sp_topic_config config;
 
     sp_state_text_read(cursor, name, sizeof name);
     uint32_t partitions = (uint32_t)sp_cursor_uint(cursor, UINT32_MAX);
     uint32_t replicas = (uint32_t)sp_cursor_uint(cursor, UINT32_MAX);
-    uint32_t message_bytes_max = (uint32_t)sp_cursor_uint(cursor, UINT32_MAX);
+    sp_topic_config_read(cursor, &config);
     struct sp_cursor nodes = sp_cursor_of(sp_cursor_raw(cursor));
     uint32_t node_count = sp_cursor_array(&nodes);
     if (command_end(cursor) != 0 || sp_cursor_status(&nodes) != 0) {
@@ -332,7 +332,7 @@ static int apply_create_topic(struct sp_state *state,
     }
     memcpy(topic->name, name, sizeof name);
     topic->created_ms = append_time_ms;
-    topic->message_bytes_max = message_bytes_max;
+    topic->config = config;
     assign_ids(state, topic, replicas, &nodes);
     rv = sp_cursor_status(&nodes) != 0 ? SPATE_ERR_CORRUPT : sp_state_add_topic(state, topic);
     if (rv != 0) {
@@ -367,6 +367,31 @@ apply_delete_topic(struct sp_state *state, struct sp_cursor *cursor, const struc
     return 0;
 }
 
+static int
+apply_alter_topic(struct sp_state *state, struct sp_cursor *cursor, const struct change_sink *sink)
+{
+    char name[SP_TOPIC_NAME_SIZE_MAX + 1];
+    struct sp_topic_config change;
+
+    sp_state_text_read(cursor, name, sizeof name);
+    sp_topic_config_read(cursor, &change);
+    uint32_t unset = sp_topic_keys_read(cursor);
+    int rv = command_end(cursor);
+    if (rv != 0) {
+        return rv;
+    }
+    struct sp_state_topic *topic = sp_map_get(state->topics, name, strlen(name));
+    if (topic == NULL) {
+        return SPATE_ERR_UNKNOWN_TOPIC;
+    }
+    if (!sp_topic_config_is_valid(&change)) {
+        return SPATE_ERR_INVALID;
+    }
+    sp_topic_config_change(&topic->config, &change, unset);
+    tell(sink, &(struct sp_state_change){ .kind = SP_STATE_TOPIC_ALTERED, .topic = topic });
+    return 0;
+}
+
 int sp_state_apply(struct sp_state *state,
                    const uint8_t *command,
                    size_t size,
@@ -395,6 +420,9 @@ int sp_state_apply(struct sp_state *state,
     }
     if (kind == SP_STATE_DELETE_TOPIC && element_count == 2) {
         return apply_delete_topic(state, &cursor, &sink);
+    }
+    if (kind == SP_STATE_ALTER_TOPIC && element_count == 4) {
+        return apply_alter_topic(state, &cursor, &sink);
     }
     int rv = SPATE_ERR_CORRUPT;
     if (kind == SP_STATE_TAKE_PRODUCER_BLOCK && element_count == 1) {

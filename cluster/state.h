@@ -18,6 +18,7 @@
 #include "base/map.h"
 #include "cluster/producer_names.h"
 #include "cluster/raft_group.h" /* struct sp_replica_place */
+#include "cluster/topic_config.h"
 
 /* Smallest max.message.bytes of a topic: a batch of one short record always fits. */
 #define SP_STATE_MESSAGE_BYTES_MIN 1024
@@ -47,7 +48,7 @@ struct sp_state_topic {
     int64_t created_ms;
     uint32_t partition_count;
     struct sp_state_partition *partitions;
-    uint32_t message_bytes_max; /* max.message.bytes */
+    struct sp_topic_config config;
 };
 
 /* What apply may tell its owner, so that reconcile acts on differences only. */
@@ -55,6 +56,7 @@ struct sp_state_change {
     enum {
         SP_STATE_NOTHING,
         SP_STATE_TOPIC_CREATED,
+        SP_STATE_TOPIC_ALTERED,
         SP_STATE_TOPIC_DELETED, /* `topic` is valid until apply's callback returns */
         SP_STATE_NODE_CHANGED,
         SP_STATE_PRODUCER_BLOCK,
@@ -86,9 +88,15 @@ int sp_state_command_create_topic(const char *name,
                                   uint32_t partitions,
                                   uint32_t replicas,
                                   const uint32_t *nodes,
-                                  uint32_t message_bytes_max,
+                                  const struct sp_topic_config *config,
                                   struct sp_buf *out);
 int sp_state_command_delete_topic(const char *name, struct sp_buf *out);
+
+/* Overrides of `change` are taken over, those whose bit is in `unset` are dropped. */
+int sp_state_command_alter_topic(const char *name,
+                                 const struct sp_topic_config *change,
+                                 uint32_t unset,
+                                 struct sp_buf *out);
 int sp_state_command_producer_block(struct sp_buf *out);
 int sp_state_command_producer_name(const char *name, const char *layout, struct sp_buf *out);
 int sp_state_command_feature_level(uint32_t level, struct sp_buf *out);

@@ -128,7 +128,7 @@ void sp_state_topic_pack(struct sp_pack *pack, const struct sp_state_topic *topi
     sp_pack_uint(pack, topic->topic_id);
     sp_pack_text(pack, topic->name);
     sp_pack_int(pack, topic->created_ms);
-    sp_pack_uint(pack, topic->message_bytes_max);
+    sp_topic_config_pack(pack, &topic->config);
     sp_pack_array(pack, topic->partition_count);
     for (uint32_t i = 0; i < topic->partition_count; i++) {
         partition_pack(pack, &topic->partitions[i]);
@@ -143,7 +143,7 @@ struct sp_state_topic *sp_state_topic_read(struct sp_cursor *cursor)
     head.topic_id = sp_cursor_uint(cursor, UINT64_MAX);
     sp_state_text_read(cursor, head.name, sizeof head.name);
     head.created_ms = sp_cursor_int(cursor, INT64_MIN, INT64_MAX);
-    head.message_bytes_max = (uint32_t)sp_cursor_uint(cursor, UINT32_MAX);
+    sp_topic_config_read(cursor, &head.config);
     uint32_t count = sp_cursor_array(cursor);
     if (count == 0 || count > SP_PARTITIONS_PER_TOPIC_MAX) {
         sp_cursor_fail(cursor, SPATE_ERR_INVALID);
@@ -192,7 +192,7 @@ int sp_state_command_create_topic(const char *name,
                                   uint32_t partitions,
                                   uint32_t replicas,
                                   const uint32_t *nodes,
-                                  uint32_t message_bytes_max,
+                                  const struct sp_topic_config *config,
                                   struct sp_buf *out)
 {
     struct sp_pack pack;
@@ -202,7 +202,7 @@ int sp_state_command_create_topic(const char *name,
     sp_pack_text(&pack, name);
     sp_pack_uint(&pack, partitions);
     sp_pack_uint(&pack, replicas);
-    sp_pack_uint(&pack, message_bytes_max);
+    sp_topic_config_pack(&pack, config);
     sp_pack_array(&pack, count);
     for (size_t i = 0; i < count; i++) {
         sp_pack_uint(&pack, nodes[i]);
@@ -216,6 +216,20 @@ int sp_state_command_delete_topic(const char *name, struct sp_buf *out)
 
     command_begin(&pack, out, SP_STATE_DELETE_TOPIC, 1);
     sp_pack_text(&pack, name);
+    return sp_pack_status(&pack);
+}
+
+int sp_state_command_alter_topic(const char *name,
+                                 const struct sp_topic_config *change,
+                                 uint32_t unset,
+                                 struct sp_buf *out)
+{
+    struct sp_pack pack;
+
+    command_begin(&pack, out, SP_STATE_ALTER_TOPIC, 3);
+    sp_pack_text(&pack, name);
+    sp_topic_config_pack(&pack, change);
+    sp_topic_keys_pack(&pack, unset);
     return sp_pack_status(&pack);
 }
 

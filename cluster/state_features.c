@@ -23,6 +23,8 @@ static uint32_t level_of(uint64_t kind)
         return SP_FEATURE_LEVEL_FIRST;
     case SP_STATE_TAKE_PRODUCER_NAME:
         return SP_FEATURE_PRODUCER_NAMES;
+    case SP_STATE_ALTER_TOPIC:
+        return SP_FEATURE_TOPIC_SETTINGS;
     default:
         return UINT32_MAX;
     }

@@ -30,6 +30,7 @@ _Static_assert(SP_FEATURE_LEVEL_MAX <= SP_FEATURE_LEVEL_LIMIT, "fits HELLO");
 /* The level from which on each may be used. */
 enum sp_feature {
     SP_FEATURE_PRODUCER_NAMES = 2, /* names of producers in the controller's state, fences */
+    SP_FEATURE_TOPIC_SETTINGS = 2, /* settings but max.message.bytes, altering, truncation */
 };
 
 /* What a build knows. */

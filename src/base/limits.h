@@ -80,9 +80,12 @@
 /* Storage. */
 #define SP_SEGMENT_BYTES_DEFAULT (64 * 1024 * 1024)
 #define SP_SEGMENT_BYTES_MIN (64 * 1024)
+#define SP_SEGMENT_BYTES_MAX (1024 * 1024 * 1024)
+#define SP_SEGMENT_MS_MIN 1000 /* a file for each second is the most that makes sense */
 #define SP_INDEX_INTERVAL_BYTES (64 * 1024) /* one sparse index entry per so many bytes */
 #define SP_TAIL_CACHE_BYTES (1024 * 1024)   /* durable frames kept in memory per busy log */
 #define SP_WORKERS_PER_SHARD 4
+#define SP_RECOVERY_PROGRESS_BYTES (256 * 1024 * 1024) /* some seconds of a slow disk */
 
 /* Logs of state machines (controller, coordinators): nobody reads them but replicas that catch up,
  * so they keep little. Their commands are small: they roll after so many frames as a segment has

@@ -18,6 +18,8 @@ static const sp_method_handler handlers[SP_METHOD_COUNT] = {
     [SP_METHOD_PING] = sp_method_ping,
     [SP_METHOD_METADATA] = sp_method_metadata,
     [SP_METHOD_TOPIC_CREATE] = sp_method_topic_create,
+    [SP_METHOD_TOPIC_ALTER] = sp_method_topic_alter,
+    [SP_METHOD_TOPIC_TRUNCATE] = sp_method_topic_truncate,
     [SP_METHOD_TOPIC_DELETE] = sp_method_topic_delete,
     [SP_METHOD_TOPIC_LIST] = sp_method_topic_list,
     [SP_METHOD_TOPIC_DESCRIBE] = sp_method_topic_describe,
@@ -256,12 +258,15 @@ static struct sp_coordinator *coordinator_of(struct sp_machine *machine)
 
 static void opened(void *arg, struct sp_machine *machine, struct sp_raft_group *group)
 {
-    (void)arg;
+    struct sp_partition *partition = SP_CONTAINER_OF(machine, struct sp_partition, machine);
+
     if (sp_coordinator_is(machine)) {
         sp_coordinator_opened(coordinator_of(machine), group);
-    } else {
-        SP_CONTAINER_OF(machine, struct sp_partition, machine)->group = group;
+        return;
     }
+    partition->group = group;
+    sp_partition_configure(partition, &partition->config);
+    sp_retention_watch(arg);
 }
 
 static void closing(void *arg, struct sp_machine *machine)
@@ -385,6 +390,7 @@ int sp_broker_new(const struct sp_broker_options *options, struct sp_broker **ou
     }
     broker->options = *options;
     init_budget(broker);
+    sp_retention_init(broker);
     sp_list_init(&broker->producer_waiters);
     broker->partitions = sp_map_new();
     broker->coordinators = sp_map_new();
@@ -435,6 +441,31 @@ static void on_port_closed(struct sp_broker *broker)
     }
 }
 
+static void configure(const struct sp_broker *broker, const struct sp_state_topic *topic)
+{
+    for (uint32_t i = 0; i < topic->partition_count; i++) {
+        struct sp_partition *partition =
+            sp_map_get_u64(broker->partitions, topic->partitions[i].group_id);
+        if (partition != NULL) {
+            sp_partition_configure(partition, &topic->config);
+        }
+    }
+}
+
+void sp_broker_topic_altered(struct sp_broker *broker, const struct sp_state_topic *topic)
+{
+    const struct sp_state *state = sp_controller_state(broker->options.controller);
+    struct sp_map_cursor cursor = { 0 };
+
+    if (topic != NULL) {
+        configure(broker, topic);
+        return;
+    }
+    while ((topic = sp_state_topic_next(state, &cursor)) != NULL) {
+        configure(broker, topic);
+    }
+}
+
 static void on_server_closed(void *arg)
 {
     struct sp_broker *broker = arg;
@@ -456,6 +487,7 @@ void sp_broker_close_port(struct sp_broker *broker, void (*closed)(void *arg), v
     broker->closed = closed;
     broker->closed_arg = arg;
     sp_timer_stop(&broker->look_after);
+    sp_retention_stop(broker);
     sp_server_close(broker->server, on_server_closed, broker);
     if (broker->outside != NULL) {
         sp_server_close(broker->outside, on_outside_closed, broker);

@@ -52,6 +52,9 @@ void sp_broker_set_reconcile(struct sp_broker *broker, const struct sp_reconcile
  * assignments. */
 void sp_broker_topics_changed(struct sp_broker *broker);
 
+/* A topic's configuration has changed; or, with NULL, any may have. */
+void sp_broker_topic_altered(struct sp_broker *broker, const struct sp_state_topic *topic);
+
 /* ---- for the HTTP endpoint ---- */
 
 /* Writes the metrics of clients, topics and consumer groups and of the cluster as this node sees

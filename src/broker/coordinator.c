@@ -159,9 +159,9 @@ static void stopped(struct sp_machine *machine, int status, const char *text)
     }
 }
 
-static const struct sp_machine_type machine_type = { apply,   checkpoint,
-                                                     restore, role_changed,
-                                                     stopped, SP_MACHINE_CHECKPOINTS_KEPT };
+static const struct sp_machine_type machine_type = {
+    apply, checkpoint, restore, role_changed, stopped, SP_MACHINE_CHECKPOINTS_KEPT, NULL
+};
 
 bool sp_coordinator_is(const struct sp_machine *machine)
 {

@@ -1,6 +1,8 @@
 /* cluster.features: the feature level of the cluster, held or let go (base/feature.h). */
 #include "broker/methods.h"
 
+#include <stdio.h>
+
 #include "base/mem.h"
 #include "spate/error.h"
 
@@ -93,4 +95,25 @@ void sp_method_cluster_features(struct sp_broker *broker,
         sp_request_fail(
             &request, SPATE_ERR_INVALID, "cluster.features: action must be `hold` or `release`");
     }
+}
+
+bool sp_broker_lacks_feature(const struct sp_broker *broker,
+                             enum sp_feature feature,
+                             const char *what,
+                             struct sp_request *request)
+{
+    char text[160];
+
+    if (sp_state_has_feature(sp_controller_state(broker->options.controller), feature)) {
+        return false;
+    }
+    if (request != NULL) {
+        (void)snprintf(text,
+                       sizeof text,
+                       "%s needs a higher feature level than the cluster has: `spate cluster "
+                       "features` tells which nodes are to be upgraded",
+                       what);
+        sp_request_fail(request, SPATE_ERR_UNSUPPORTED, text);
+    }
+    return true;
 }

@@ -38,6 +38,7 @@ struct sp_broker {
     struct sp_server *outside;   /* the second port; NULL: none */
     struct sp_budget budget;     /* of all that clients make this node hold */
     struct sp_timer look_after;  /* runs while they hold much */
+    struct sp_timer retention;   /* looks for what has outlived its topic's limits */
     struct sp_map *partitions;   /* group id -> struct sp_partition */
     struct sp_map *coordinators; /* group id -> struct sp_coordinator */
     struct sp_map *totals;       /* topic id -> struct sp_topic_totals */
@@ -58,12 +59,21 @@ typedef void (*sp_method_handler)(struct sp_broker *broker,
                                   struct sp_request request,
                                   const struct sp_message *message);
 
-/* produce.c, resume.c, fetch.c, offsets.c, admin.c, producer_ids.c, describe.c, health.c,
- * features.c */
+/* produce.c, resume.c, fetch.c, offsets.c, trim.c, admin.c, producer_ids.c, describe.c,
+ * describe_topic.c, health.c, features.c */
+/* True if the cluster's feature level is too low for `what`; with `request` (NULL: none)
+ * that is answered. */
+bool sp_broker_lacks_feature(const struct sp_broker *broker,
+                             enum sp_feature feature,
+                             const char *what,
+                             struct sp_request *request);
+
 void sp_method_produce(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_fetch(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_offsets(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_topic_create(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_topic_alter(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_topic_truncate(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_topic_delete(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_producer_resume(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_producer_init(struct sp_broker *, struct sp_request, const struct sp_message *);
@@ -95,6 +105,20 @@ void sp_refuse_producer(
 /* A batch or a fence of the partition has an outcome: those who wait for its place are read again
  * when there is some; produce.c. */
 void sp_produce_read_on(struct sp_partition *partition);
+
+/* trim.c: lets the log of a partition that is led here start at `offset`, which is applied.
+ * `request` (may be NULL: nobody asked) is answered then. Errors of sp_raft_group_submit. */
+int sp_trim_start(struct sp_partition *partition, int64_t offset, const struct sp_request *request);
+
+/* trim.c: answers OFFSET_OUT_OF_RANGE with the offsets that there are. */
+void sp_refuse_offset(struct sp_request *request,
+                      const struct sp_partition *partition,
+                      int64_t offset);
+
+/* retention.c: looks after all partitions from `watch` to `stop`; more than once is fine. */
+void sp_retention_init(struct sp_broker *broker);
+void sp_retention_watch(struct sp_broker *broker);
+void sp_retention_stop(struct sp_broker *broker);
 
 /* Takes one message of a session to its method. */
 void sp_broker_dispatch(struct sp_broker *broker,

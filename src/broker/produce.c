@@ -6,6 +6,7 @@
 #include "broker/methods.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "broker/sequences.h"
@@ -192,6 +193,24 @@ static void append_batch(struct sp_partition *partition,
     }
 }
 
+/* With message.timestamp.type LogAppendTime the records bear the time of this node. */
+static void append_stamped(struct sp_partition *partition,
+                           struct sp_request request,
+                           struct sp_bytes batch,
+                           const struct sp_batch_header *header)
+{
+    uint8_t *copy = sp_mem_alloc(batch.size);
+
+    if (copy == NULL) {
+        sp_request_fail(&request, SPATE_ERR_NOMEM, NULL);
+        return;
+    }
+    memcpy(copy, batch.bytes, batch.size);
+    sp_batch_stamp(copy, batch.size, sp_raft_group_append_time_ms(partition->group));
+    append_batch(partition, request, sp_bytes_of(copy, batch.size), header);
+    sp_mem_free(copy);
+}
+
 static void wait_for_first(struct append *append, struct sp_request request)
 {
     struct repeat *repeat = sp_mem_calloc(1, sizeof *repeat);
@@ -202,6 +221,19 @@ static void wait_for_first(struct append *append, struct sp_request request)
     }
     repeat->request = request;
     sp_list_append(&append->repeats, &repeat->node);
+}
+
+static void refuse_full(struct sp_request *request, const struct sp_broker *broker)
+{
+    char text[200];
+
+    (void)snprintf(text,
+                   sizeof text,
+                   "node %u has %llu MiB left on its disk, which are below storage.min.free.bytes: "
+                   "it takes records again when there is more space",
+                   broker->options.node_id,
+                   (unsigned long long)(sp_store_free_bytes(broker->options.store) >> 20));
+    sp_request_fail(request, SPATE_ERR_NO_SPACE, text);
 }
 
 static void produce_batch(struct sp_partition *partition,
@@ -222,7 +254,14 @@ static void produce_batch(struct sp_partition *partition,
         judgement.verdict == SP_VERDICT_IN_FLIGHT || judgement.verdict == SP_VERDICT_STORED;
     switch (judgement.verdict) {
     case SP_VERDICT_APPEND:
-        append_batch(partition, request, batch, header);
+        if (sp_store_space(partition->broker->options.store) != SP_SPACE_ENOUGH) {
+            refuse_full(&request, partition->broker);
+        } else if (sp_topic_config_value(&partition->config, SP_TOPIC_TIMESTAMP_TYPE) ==
+                   SP_TOPIC_LOG_APPEND_TIME) {
+            append_stamped(partition, request, batch, header);
+        } else {
+            append_batch(partition, request, batch, header);
+        }
         return;
     case SP_VERDICT_IN_FLIGHT:
         wait_for_first(SP_CONTAINER_OF(judgement.flight, struct append, flight), request);

@@ -5,6 +5,26 @@ static const struct command_option create_options[] = {
     { 'p', "partitions", "N", "partitions (the cluster's default)" },
     { 'r', "replicas", "N", "copies of each (the cluster's default)" },
     { 0, "if-not-exists", NULL, "a topic that exists already is fine" },
+    { 'c', "config", "KEY=VALUE", "a setting, again for more: retention.ms=604800000" },
+    { 0 },
+};
+
+static const struct command_option alter_options[] = {
+    { 0, "set", "KEY=VALUE", "a setting, again for more" },
+    { 0, "unset", "KEY", "back to the default, again for more" },
+    { 0 },
+};
+
+static const struct command_option truncate_options[] = {
+    { 'b', "before", "WHERE", "an offset, end, or @TIME (ms, @-1h, @2026-01-31)" },
+    { 'p', "partition", "N", "only this partition (all)" },
+    { 'y', "yes", NULL, "do not ask" },
+    { 0 },
+};
+
+static const struct command_option dump_options[] = {
+    { 'r', "records", NULL, "what is in the batches, too" },
+    { 'm', "markers", NULL, "also what a node writes for itself" },
     { 0 },
 };
 
@@ -129,10 +149,11 @@ const struct command commands[] = {
     { "topic",
       "create",
       NULL,
-      "NAME... [-p N] [-r N] [--if-not-exists]",
+      "NAME... [-p N] [-r N] [-c KEY=VALUE]... [--if-not-exists]",
       "Creates topics and waits until every partition has a leader.",
       create_options,
       "  spate topic create orders -p 6 -r 3\n"
+      "  spate topic create clicks -c retention.ms=86400000 -c retention.bytes=1073741824\n"
       "  spate topic create a b c --if-not-exists\n",
       command_topic_create },
     { "topic",
@@ -147,10 +168,28 @@ const struct command commands[] = {
       "describe",
       "desc",
       "TOPIC",
-      "Shows a topic's partitions: leader, replicas, offsets.",
+      "Shows a topic's partitions (leader, replicas, offsets, size) and its settings.",
       NULL,
       "  spate topic describe orders\n  spate topic desc orders --json\n",
       command_topic_describe },
+    { "topic",
+      "alter",
+      NULL,
+      "TOPIC [--set KEY=VALUE]... [--unset KEY]...",
+      "Changes the settings of a topic.",
+      alter_options,
+      "  spate topic alter clicks --set retention.ms=3600000\n"
+      "  spate topic alter clicks --unset retention.bytes\n",
+      command_topic_alter },
+    { "topic",
+      "truncate",
+      NULL,
+      "TOPIC --before WHERE [-p N] [--yes]",
+      "Gives up the records before an offset or a time; the space follows file by file.",
+      truncate_options,
+      "  spate topic truncate clicks --before @-7d\n"
+      "  spate topic truncate clicks -p 0 --before 4711 --yes\n",
+      command_topic_truncate },
     { "topic",
       "delete",
       "rm",
@@ -198,6 +237,32 @@ const struct command commands[] = {
       offsets_options,
       "  spate offsets orders\n  spate offsets orders -p 0 --at @-1h\n",
       command_offsets },
+    { "log",
+      "dump",
+      NULL,
+      "SEGMENT... [--records] [--markers]",
+      "Prints the frames of segment files; no node is needed.",
+      dump_options,
+      "  spate log dump data/replicas/9.1030/00000000000000000001.log\n"
+      "  spate log dump -r -J data/replicas/9.1030/*.log\n",
+      command_log_dump },
+    { "log",
+      "verify",
+      NULL,
+      "DIR",
+      "Checks every frame, checkpoint and index of a log, or of all logs in data.dir of a node\n"
+      "that is stopped; changes nothing. Exit code 0 nothing is damaged, 1 something is.",
+      NULL,
+      "  spate log verify data\n  spate log verify data/replicas/9.1030 --json\n",
+      command_log_verify },
+    { "log",
+      "index-rebuild",
+      NULL,
+      "DIR",
+      "The same, and writes anew the index files that are missing or do not fit.",
+      NULL,
+      "  spate log index-rebuild data\n",
+      command_log_index_rebuild },
     { "group",
       "list",
       "ls",

@@ -383,9 +383,10 @@ int sp_request_wait(struct sp_request *request, void **out_result, size_t *out_s
 bool sp_request_method_repeatable(const char *method)
 {
     static const char *const methods[] = {
-        "hello",          "ping",       "metadata",      "topic.list",      "topic.describe",
-        "fetch",          "offsets",    "producer.init", "producer.resume", "cluster.info",
-        "cluster.health", "group.find", "group.list",    "group.describe",  "group.committed",
+        "hello",          "ping",           "metadata",      "topic.list",      "topic.describe",
+        "fetch",          "offsets",        "producer.init", "producer.resume", "cluster.info",
+        "cluster.health", "group.find",     "group.list",    "group.describe",  "group.committed",
+        "topic.alter",    "topic.truncate",
     };
 
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {

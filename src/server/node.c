@@ -122,6 +122,8 @@ static void on_state_changed(void *arg, const struct sp_state_change *change)
     sp_reconcile_changed(node->reconcile, change);
     if (change->kind == SP_STATE_TOPIC_CREATED || change->kind == SP_STATE_TOPIC_DELETED) {
         sp_broker_topics_changed(node->broker);
+    } else if (change->kind == SP_STATE_TOPIC_ALTERED) {
+        sp_broker_topic_altered(node->broker, change->topic);
     }
     if (change->kind == SP_STATE_FEATURE_LEVEL) {
         note_level(node);
@@ -135,6 +137,7 @@ static void on_confirmed(void *arg)
     note_level(node);
     sp_reconcile_confirmed(node->reconcile);
     sp_broker_topics_changed(node->broker);
+    sp_broker_topic_altered(node->broker, NULL);
 }
 
 static void on_controller_failed(void *arg, int status, const char *text)
@@ -153,7 +156,8 @@ static int open_store(struct sp_node *node, char *text, size_t text_size)
     struct sp_store_options options = { .path = node->config->data_dir,
                                         .node_id = node->config->node_id,
                                         .segment_bytes = node->config->segment_bytes,
-                                        .feature_level_max = node->config->features.most };
+                                        .feature_level_max = node->config->features.most,
+                                        .free_bytes_min = node->config->free_bytes_min };
 
     return sp_store_open(node->loop, &options, &store_handler, node, text, text_size, &node->store);
 }

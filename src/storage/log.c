@@ -253,6 +253,7 @@ int sp_log_add_segment(struct sp_log *log, const struct sp_log_point *before, ui
         .before = *before,
         .marker_key = marker_key,
         .size = SP_SEGMENT_HEADER_SIZE,
+        .since_ms = INT64_MAX,
         .max_timestamp_ms = SP_TIMESTAMP_NONE,
     };
     log->segment_count += 1;
@@ -305,4 +306,9 @@ uint64_t sp_log_newest_count(const struct sp_log *log)
 uint64_t sp_log_segment_bytes(const struct sp_log *log)
 {
     return log->segment_bytes;
+}
+
+void sp_log_set_segment_bytes(struct sp_log *log, uint64_t segment_bytes)
+{
+    log->segment_bytes = segment_bytes != 0 ? segment_bytes : log->store->segment_bytes;
 }

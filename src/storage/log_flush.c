@@ -153,7 +153,7 @@ static void flush_done(struct sp_job *job)
     flush->file = NULL;
     if (status == 0) {
         if (flush->free_known) {
-            log->store->free_bytes = flush->free_bytes;
+            sp_store_note_free_bytes(log->store, flush->free_bytes);
         }
         note_files(log);
         log->flush_bytes_max =

@@ -12,8 +12,10 @@ struct sp_recovery {
     struct sp_log *log; /* grows segment by segment */
     struct sp_base_list segments;
     struct sp_base_list checkpoints;
-    bool install;    /* SP_INSTALL_NAME exists */
-    bool truncation; /* SP_TRUNCATION_NAME exists */
+    bool install;           /* SP_INSTALL_NAME exists */
+    bool truncation;        /* SP_TRUNCATION_NAME exists */
+    uint64_t scanned_bytes; /* of frames */
+    uint64_t told_bytes;    /* of them, when that was traced last */
 };
 
 /* The place behind which a log's files could not be read on. */

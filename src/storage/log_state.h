@@ -5,7 +5,7 @@
  *   log_truncate.c  cutting, installing                  log_checkpoint.c  checkpoints, by jobs
  *   log_read.c      reading                              log_recover.c     opening
  *   log_tail.c      frames in memory                     log_history.c     terms and memberships
- *   log_trim.c      dropping the oldest segments
+ *   log_trim.c      dropping the oldest segments         log_retention.c   which of them may go
  *
  * Indexes:   first <= persisted <= assigned <= last
  *   persisted  durable and reported        assigned  given a place in a file: written, or in flight
@@ -38,9 +38,10 @@ enum sp_checkpoint_progress {
 struct sp_log_segment {
     struct sp_log_point before;
     uint64_t marker_key;
-    uint64_t size;                       /* of the file, with all frames that have a place */
-    uint64_t waiting_bytes;              /* of frames that have none yet */
-    int64_t max_timestamp_ms;            /* no batch has a larger one; it may be above them all */
+    uint64_t size;            /* of the file, with all frames that have a place */
+    uint64_t waiting_bytes;   /* of frames that have none yet */
+    int64_t since_ms;         /* append time of its first frame, or earlier; INT64_MAX: none */
+    int64_t max_timestamp_ms; /* no batch has a larger one; it may be above them all */
     struct sp_offset_index offset_index; /* empty when it was saved to its file */
     enum sp_checkpoint_progress checkpoint;
     bool on_disk;     /* its file exists, durably */
@@ -265,7 +266,8 @@ struct sp_log_recovery {
     uint64_t group_id;
     uint64_t replica_id;
     uint64_t key_seed;
-    char *text; /* what is wrong, on failure */
+    uint64_t progress_bytes; /* traced after so many; 0: SP_RECOVERY_PROGRESS_BYTES */
+    char *text;              /* what is wrong, on failure */
     size_t text_size;
 };
 

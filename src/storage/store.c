@@ -326,9 +326,12 @@ static int open_store(struct sp_store *store, const struct opening *opening)
     if (rv == 0) {
         rv = open_meta(store, opening);
     }
-    if (rv == 0 && sp_path_free_bytes(store->directory, &store->free_bytes) != 0) {
+    uint64_t free_bytes = 0;
+    if (rv == 0 && sp_path_free_bytes(store->directory, &free_bytes) != 0) {
         rv = fail_open(
             opening, SPATE_ERR_IO, "the free space of %s cannot be read", store->directory);
+    } else if (rv == 0) {
+        sp_store_note_free_bytes(store, free_bytes);
     }
     return rv;
 }
@@ -373,6 +376,7 @@ static struct sp_store *new_store(struct sp_loop *loop,
     store->handler_arg = arg;
     store->segment_bytes =
         options->segment_bytes > 0 ? options->segment_bytes : SP_SEGMENT_BYTES_DEFAULT;
+    store->free_bytes_min = options->free_bytes_min;
     store->key_seed = sp_loop_random(loop);
     sp_list_init(&store->logs);
     sp_list_init(&store->dirty);
@@ -438,6 +442,11 @@ void sp_store_close(struct sp_store *store, void (*closed)(void *arg), void *arg
 uint64_t sp_store_free_bytes(const struct sp_store *store)
 {
     return store->free_bytes;
+}
+
+uint64_t sp_store_segment_bytes(const struct sp_store *store)
+{
+    return store->segment_bytes;
 }
 
 struct sp_loop *sp_store_loop(const struct sp_store *store)

@@ -39,9 +39,10 @@ struct sp_exposition;
 struct sp_store;
 
 struct sp_store_options {
-    const char *path;       /* data directory; created when it is missing */
-    uint32_t node_id;       /* a directory of another node is refused */
-    uint64_t segment_bytes; /* roll size; 0: SP_SEGMENT_BYTES_DEFAULT */
+    const char *path;        /* data directory; created when it is missing */
+    uint32_t node_id;        /* a directory of another node is refused */
+    uint64_t segment_bytes;  /* roll size; 0: SP_SEGMENT_BYTES_DEFAULT */
+    uint64_t free_bytes_min; /* the reserve, see enum sp_space; 0: none */
     bool forcing; /* also one with a mark of sp_store_set_forcing; otherwise that is refused */
     uint32_t feature_level_max; /* a directory of a higher level is refused; 0: none is */
 };
@@ -158,6 +159,23 @@ int sp_store_quarantine_unknown(struct sp_store *store);
 
 /* Free bytes of the disk, as read at the last flush or opening. */
 uint64_t sp_store_free_bytes(const struct sp_store *store);
+
+/* How far the disk is from being full. Nothing is refused here: who takes records in asks first. */
+enum sp_space {
+    SP_SPACE_ENOUGH,
+    SP_SPACE_LOW,  /* the reserve is touched: it belongs to what keeps the cluster going */
+    SP_SPACE_LAST, /* a quarter of it is left */
+};
+
+#define SP_SPACE_LAST_PART 4
+
+enum sp_space sp_store_space(const struct sp_store *store);
+
+/* Reads the free space anew, by a job: for a node that writes nothing. */
+void sp_store_look_at_space(struct sp_store *store);
+
+/* Roll size of logs that have none of their own. */
+uint64_t sp_store_segment_bytes(const struct sp_store *store);
 
 struct sp_loop *sp_store_loop(const struct sp_store *store);
 

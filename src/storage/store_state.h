@@ -46,6 +46,12 @@ struct sp_store {
     unsigned jobs;            /* opening, creating and deleting jobs that run */
     uint64_t free_bytes;
     struct sp_store_counters counters;
+    uint64_t free_bytes_min; /* the reserve */
+    enum sp_space space;
+    struct sp_job space_job;
+    bool space_looking;
+    int space_status;
+    uint64_t space_free_bytes; /* as the job has found it */
     bool failed;
     bool closing;
     void (*closed)(void *arg);
@@ -55,6 +61,9 @@ struct sp_store {
 
 /* A write or sync failed: reports once, ends all flushing. `step` says what, `place` where. */
 void sp_store_fail(struct sp_store *store, int status, const char *step, const char *place);
+
+/* So much is free now: store_space.c. */
+void sp_store_note_free_bytes(struct sp_store *store, uint64_t free_bytes);
 
 /* Lets the log be flushed at the end of this turn. */
 void sp_store_mark_dirty(struct sp_store *store, struct sp_log *log);

@@ -104,6 +104,26 @@ static const struct sp_field topic_create_response_fields[] = {
 };
 SHAPE(topic_create_response, "topic.create");
 
+static const struct sp_field topic_alter_request_fields[] = {
+    { "name", SP_FIELD_TEXT, AT(topic_alter_request, name), TOPIC_NAME },
+    { "set", SP_FIELD_MAP, .optional = true, AT(topic_alter_request, set) },
+    { "unset", SP_FIELD_TEXTS, .optional = true, AT(topic_alter_request, unset) },
+};
+SHAPE(topic_alter_request, "topic.alter");
+
+static const struct sp_field topic_truncate_request_fields[] = {
+    { "topic", SP_FIELD_TEXT, AT(topic_truncate_request, topic), TOPIC_NAME },
+    { "topic_id", SP_FIELD_I64, AT(topic_truncate_request, topic_id), ID_OPTIONAL },
+    { "partition", SP_FIELD_I32, AT(topic_truncate_request, partition), I32_COUNT },
+    { "before", SP_FIELD_I64, AT(topic_truncate_request, before), WHOLE },
+};
+SHAPE(topic_truncate_request, "topic.truncate");
+
+static const struct sp_field topic_truncate_response_fields[] = {
+    { "log_start", SP_FIELD_I64, AT(topic_truncate_response, log_start), WHOLE },
+};
+SHAPE(topic_truncate_response, "topic.truncate");
+
 static const struct sp_field topic_request_fields[] = {
     { "name", SP_FIELD_TEXT, AT(topic_request, name), TOPIC_NAME },
 };
@@ -414,6 +434,9 @@ DEFINE(hello_response, sp_shape_decode)
 DEFINE(metadata_request, sp_shape_decode_params)
 DEFINE(topic_create_request, sp_shape_decode_params)
 DEFINE(topic_create_response, sp_shape_decode)
+DEFINE(topic_alter_request, sp_shape_decode_params)
+DEFINE(topic_truncate_request, sp_shape_decode_params)
+DEFINE(topic_truncate_response, sp_shape_decode)
 DEFINE(topic_request, sp_shape_decode_params)
 DEFINE(produce_request, sp_shape_decode_params)
 DEFINE(produce_response, sp_shape_decode)

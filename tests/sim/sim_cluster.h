@@ -36,6 +36,7 @@ struct sim_node {
 struct sim_cluster_shape {
     unsigned node_count;
     uint32_t segment_bytes;
+    uint32_t free_bytes_min;
     uint32_t election_timeout_ms;
     uint32_t heartbeat_ms;
     unsigned checkpoints_kept;    /* of a log that nobody reads, at most */

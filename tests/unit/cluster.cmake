@@ -1,5 +1,6 @@
 spate_unit_test(cluster test_controller USES spate_base)
 spate_unit_test(cluster test_placement USES spate_base)
+spate_unit_test(cluster test_topic_config USES spate_wire spate_base)
 spate_unit_test(cluster test_reconcile USES spate_base)
 spate_unit_test(cluster test_state USES spate_base)
 spate_unit_test(cluster test_state_features USES spate_base)

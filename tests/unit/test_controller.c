@@ -213,7 +213,15 @@ static void apply_create(const char *name, uint32_t node_id)
     struct sp_buf buf;
 
     sp_buf_init(&buf, 4096);
-    assert_int_equal(sp_state_command_create_topic(name, 1, 1, &node_id, 4096, &buf), 0);
+    assert_int_equal(sp_state_command_create_topic(
+                         name,
+                         1,
+                         1,
+                         &node_id,
+                         &(struct sp_topic_config){ .set = 1U << SP_TOPIC_MESSAGE_BYTES_MAX,
+                                                    .values = { 4096 } },
+                         &buf),
+                     0);
     apply_buf(&buf);
 }
 
@@ -377,7 +385,8 @@ static void test_controller_leader_creates_topic_and_answers_after_apply(void **
     const struct sp_state_topic *topic = sp_state_topic(sp_controller_state(fake.controller), "t");
     assert_int_equal(topic->partition_count, 1);
     assert_int_equal(topic->partitions[0].replica_count, 3);
-    assert_int_equal(topic->message_bytes_max, SP_BATCH_BYTES_MAX_DEFAULT);
+    assert_int_equal(sp_topic_config_value(&topic->config, SP_TOPIC_MESSAGE_BYTES_MAX),
+                     SP_BATCH_BYTES_MAX_DEFAULT);
     ask_create(&asked, "t", 0);
     fake_turn();
     assert_int_equal(asked.status, SPATE_ERR_EXISTS);

@@ -83,7 +83,14 @@ static int create_topic(struct sp_state *state,
     struct sp_buf buf;
 
     sp_buf_init(&buf, BYTES_MAX);
-    assert_int_equal(sp_state_command_create_topic(name, partitions, replicas, nodes, 65536, &buf),
+    assert_int_equal(sp_state_command_create_topic(
+                         name,
+                         partitions,
+                         replicas,
+                         nodes,
+                         &(struct sp_topic_config){ .set = 1U << SP_TOPIC_MESSAGE_BYTES_MAX,
+                                                    .values = { 65536 } },
+                         &buf),
                      0);
     return apply_at(state, &buf, time_ms, seen);
 }
@@ -149,7 +156,7 @@ static void test_state_create_topic_assigns_ids_from_counters(void **unused)
     assert_non_null(topic);
     assert_ptr_equal(sp_state_topic_by_id(state, 1), topic);
     assert_int_equal(topic->created_ms, 77);
-    assert_int_equal(topic->message_bytes_max, 65536);
+    assert_int_equal(sp_topic_config_value(&topic->config, SP_TOPIC_MESSAGE_BYTES_MAX), 65536);
     assert_int_equal(topic->partition_count, 2);
     for (uint32_t i = 0; i < 2; i++) {
         assert_int_equal(topic->partitions[i].partition, i);
@@ -368,7 +375,15 @@ static void test_state_commands_have_golden_bytes(void **unused)
 
     (void)unused;
     sp_buf_init(&buf, BYTES_MAX);
-    assert_int_equal(sp_state_command_create_topic("t", 2, 1, placed, 2048, &buf), 0);
+    assert_int_equal(sp_state_command_create_topic(
+                         "t",
+                         2,
+                         1,
+                         placed,
+                         &(struct sp_topic_config){ .set = 1U << SP_TOPIC_MESSAGE_BYTES_MAX,
+                                                    .values = { 2048 } },
+                         &buf),
+                     0);
     assert_int_equal(buf.size, sizeof create);
     assert_memory_equal(buf.bytes, create, sizeof create);
     sp_buf_clear(&buf);
@@ -504,7 +519,15 @@ static void test_state_survives_every_failing_allocation(void **unused)
     assert_int_equal(rv, 0);
     assert_true(n > 10);
     sp_buf_clear(&bytes);
-    assert_int_equal(sp_state_command_create_topic("new", 1, 2, placed, 2048, &bytes), 0);
+    assert_int_equal(sp_state_command_create_topic(
+                         "new",
+                         1,
+                         2,
+                         placed,
+                         &(struct sp_topic_config){ .set = 1U << SP_TOPIC_MESSAGE_BYTES_MAX,
+                                                    .values = { 2048 } },
+                         &bytes),
+                     0);
     rv = SPATE_ERR_NOMEM;
     for (n = 1; rv == SPATE_ERR_NOMEM; n++) {
         assert_null(sp_state_topic(state, "new"));

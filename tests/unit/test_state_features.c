@@ -65,10 +65,11 @@ static int name_producer(struct sp_state *state)
 
 static int create(struct sp_state *state, const char *name, const uint32_t *nodes, uint32_t count)
 {
+    const struct sp_topic_config config = { .set = 0 };
     struct sp_buf buf;
 
     sp_buf_init(&buf, BYTES_MAX);
-    assert_int_equal(sp_state_command_create_topic(name, 1, count, nodes, 4096, &buf), 0);
+    assert_int_equal(sp_state_command_create_topic(name, 1, count, nodes, &config, &buf), 0);
     return apply(state, &buf);
 }
 
