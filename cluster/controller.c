@@ -160,7 +160,7 @@ static void on_registered(struct sp_proposal *proposal, int status, const char *
                       controller->options.self.client_address);
         return;
     }
-    if (status == SPATE_ERR_UNSUPPORTED) {
+    if (status == SPATE_ERR_UNSUPPORTED || status == SPATE_ERR_CORRUPT) {
         sp_controller_fail(controller, status, text);
         return;
     }

@@ -112,6 +112,19 @@ static void note_level(struct sp_node *node)
     sp_transport_set_level(node->transport, level);
 }
 
+/* So that older copies of data directories are refused. */
+static void note_registered(struct sp_node *node)
+{
+    const struct sp_state *state = sp_controller_state(node->controller);
+    const struct sp_state_node *known = NULL;
+    struct sp_map_cursor cursor = { 0 };
+
+    while ((known = sp_state_node_next(state, &cursor)) != NULL) {
+        sp_transport_set_registered(
+            node->transport, known->node_id, &(struct sp_life){ known->incarnation, known->run });
+    }
+}
+
 static void on_state_changed(void *arg, const struct sp_state_change *change)
 {
     struct sp_node *node = arg;
@@ -123,6 +136,9 @@ static void on_state_changed(void *arg, const struct sp_state_change *change)
     if (change->kind == SP_STATE_FEATURE_LEVEL) {
         note_level(node);
     }
+    if (change->kind == SP_STATE_NODE_CHANGED) {
+        note_registered(node);
+    }
 }
 
 static void on_confirmed(void *arg)
@@ -130,6 +146,7 @@ static void on_confirmed(void *arg)
     struct sp_node *node = arg;
 
     note_level(node);
+    note_registered(node);
     sp_reconcile_confirmed(node->reconcile);
     sp_broker_topics_changed(node->broker);
 }
@@ -150,6 +167,7 @@ static int open_store(struct sp_node *node, char *text, size_t text_size)
     struct sp_store_options options = { .path = node->config->data_dir,
                                         .node_id = node->config->node_id,
                                         .segment_bytes = node->config->segment_bytes,
+                                        .counted = true,
                                         .feature_level_max = node->config->features.most };
 
     return sp_store_open(node->loop, &options, &store_handler, node, text, text_size, &node->store);
@@ -166,6 +184,7 @@ static int open_transport(struct sp_node *node, char *text, size_t text_size)
 
     if (rv == 0) {
         sp_transport_set_level(node->transport, sp_store_feature_level(node->store));
+        sp_transport_set_run(node->transport, sp_store_run(node->store));
     } else {
         (void)snprintf(text,
                        text_size,
@@ -200,6 +219,7 @@ static int open_controller(struct sp_node *node)
 
     options.self.node_id = config->node_id;
     options.self.features = config->features;
+    options.self.run = sp_store_run(node->store);
     options.self.incarnation = sp_store_identity(node->store)->incarnation;
     (void)snprintf(options.self.client_address,
                    sizeof options.self.client_address,
