@@ -241,6 +241,7 @@ static void look(struct sp_controller *controller)
     }
     sp_raft_group_status(controller->group, &status);
     controller->applied_index = status.applied_index;
+    controller->voters = status.voters;
     if (!status.ready) {
         controller->ready_since_ms = 0;
     } else if (controller->ready_since_ms == 0) {
