@@ -160,7 +160,7 @@ static void on_registered(struct sp_proposal *proposal, int status, const char *
                       controller->options.self.client_address);
         return;
     }
-    if (status == SPATE_ERR_UNSUPPORTED) {
+    if (status == SPATE_ERR_UNSUPPORTED || status == SPATE_ERR_CORRUPT) {
         sp_controller_fail(controller, status, text);
         return;
     }
@@ -241,6 +241,7 @@ static void look(struct sp_controller *controller)
     }
     sp_raft_group_status(controller->group, &status);
     controller->applied_index = status.applied_index;
+    controller->voters = status.voters;
     if (!status.ready) {
         controller->ready_since_ms = 0;
     } else if (controller->ready_since_ms == 0) {

@@ -12,6 +12,7 @@
 bool sp_controller_raise_is_due(const struct sp_controller *controller)
 {
     return controller->confirmed && controller->ready_since_ms != 0 &&
+           sp_state_node_count(controller->state) >= controller->voters &&
            sp_state_feature_target(controller->state) > sp_state_feature_level(controller->state);
 }
 
@@ -19,7 +20,7 @@ static void on_raised(struct sp_proposal *proposal, int status, const char *text
 {
     struct sp_controller *controller = SP_CONTAINER_OF(proposal, struct sp_controller, raise);
 
-    (void)text; /* refused: a voter has not registered yet, or just did with an older build */
+    (void)text; /* refused: a node just registered with an older build, or somebody holds it */
     if (status == 0) {
         SP_TRACE_INFO("controller",
                       "feature level raised: builds that do not know it cannot come back",

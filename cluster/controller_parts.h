@@ -57,6 +57,7 @@ struct sp_controller {
     bool confirmation_due;   /* handler.confirmed is to be called */
     uint64_t ready_since_ms; /* leader: when it became ready; 0: it is not */
     uint64_t applied_index;
+    unsigned voters; /* of group 0 */
     struct sp_deferred advance;
     struct sp_timer tick;
     struct sp_list proposals; /* WAITING, LED, CALLED, ANSWERED */

@@ -66,6 +66,13 @@ check_levels(const struct sp_greeting_facts *facts, const struct sp_peer_hello *
     return 0;
 }
 
+static bool is_old_copy(const struct sp_greeting_facts *facts, const struct sp_peer_hello *hello)
+{
+    const struct sp_life life = { hello->incarnation, hello->run };
+
+    return facts->registered != NULL && sp_life_is_stale(&life, facts->registered);
+}
+
 int sp_greeting_check(const struct sp_greeting_facts *facts,
                       const struct sp_peer_hello *hello,
                       char *text)
@@ -98,6 +105,13 @@ int sp_greeting_check(const struct sp_greeting_facts *facts,
     } else if (facts->connected_incarnation != 0 &&
                facts->connected_incarnation != hello->incarnation) {
         (void)snprintf(text, SP_REFUSAL_SIZE, "another process with node id %u is connected", id);
+    } else if (is_old_copy(facts, hello)) {
+        (void)snprintf(
+            text,
+            SP_REFUSAL_SIZE,
+            "node %u runs on an older copy of its data directory, which does not know what "
+            "it has promised since: it must come back empty",
+            id);
     } else {
         return check_levels(facts, hello, text);
     }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/feature.h"
+#include "storage/store.h"
 #include "wire/peer_api.h"
 
 #define SP_REFUSAL_SIZE 200 /* of a sentence that says why a connection is closed */
@@ -24,6 +25,7 @@ struct sp_greeting_facts {
     uint64_t connected_incarnation; /* of the sender's id, while it is connected; else 0 */
     const uint8_t *cluster_id;      /* NULL: this node is not formed */
     const struct sp_greeting_levels *levels;
+    const struct sp_life *registered; /* of the sender, as the controller knows it */
 };
 
 void sp_greeting_tell_levels(const struct sp_greeting_levels *levels, struct sp_peer_hello *hello);

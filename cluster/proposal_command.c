@@ -266,6 +266,15 @@ static int register_node(const struct sp_state *state,
                       most,
                       sp_state_feature_level(state));
     }
+    if (sp_state_is_old_copy(state, &proposal->self)) {
+        return REFUSE(
+            SPATE_ERR_CORRUPT,
+            text,
+            text_size,
+            "node %u runs on an older copy of its data directory, which does not know what "
+            "it has promised since: it must come back empty",
+            proposal->self.node_id);
+    }
     int rv = sp_state_command_register_node(&proposal->self, out);
     if (rv != 0) {
         return rv;

@@ -244,8 +244,8 @@ static int apply_register_node(struct sp_state *state,
         return rv;
     }
     struct sp_state_node_entry *node = find_node(state, shown.node_id);
-    if (shown.features.most < state->feature_level) {
-        return SPATE_ERR_INVALID; /* the level rose just before */
+    if (shown.features.most < state->feature_level || sp_state_is_old_copy(state, &shown)) {
+        return SPATE_ERR_INVALID; /* the leader has let it pass before something else came */
     }
     if (node == NULL) {
         rv = sp_state_add_node(state, &shown, &added);
@@ -500,10 +500,18 @@ uint64_t sp_state_next_group_id(const struct sp_state *state)
     return state->next_group_id;
 }
 
+bool sp_state_is_old_copy(const struct sp_state *state, const struct sp_state_node *node)
+{
+    const struct sp_state_node *known = sp_state_node(state, node->node_id);
+
+    return known != NULL && sp_life_is_stale(&(struct sp_life){ node->incarnation, node->run },
+                                             &(struct sp_life){ known->incarnation, known->run });
+}
+
 bool sp_state_same_node(const struct sp_state_node *left, const struct sp_state_node *right)
 {
     return left->node_id == right->node_id && left->incarnation == right->incarnation &&
-           strcmp(left->client_address, right->client_address) == 0 &&
+           left->run == right->run && strcmp(left->client_address, right->client_address) == 0 &&
            strcmp(left->peer_address, right->peer_address) == 0 &&
            strcmp(left->rack, right->rack) == 0 &&
            sp_feature_level_said(left->features.least) ==

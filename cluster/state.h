@@ -33,6 +33,7 @@ struct sp_state_node {
     char peer_address[SP_ADDRESS_SIZE_MAX];
     char rack[64];                    /* "" when not set */
     struct sp_feature_range features; /* levels that its build knows */
+    uint64_t run;                     /* of its data directory, see storage/store.h */
 };
 
 struct sp_state_partition {
@@ -143,6 +144,9 @@ bool sp_state_has_feature(const struct sp_state *state, enum sp_feature feature)
 
 /* The named producers. */
 const struct sp_producer_names *sp_state_producer_names(const struct sp_state *state);
+
+/* True if `node` runs on an older copy of the data directory that is on record. */
+bool sp_state_is_old_copy(const struct sp_state *state, const struct sp_state_node *node);
 
 /* True if all fields are the same. */
 bool sp_state_same_node(const struct sp_state_node *left, const struct sp_state_node *right);

@@ -37,7 +37,7 @@ void sp_state_text_read(struct sp_cursor *cursor, char *out, size_t capacity)
 
 void sp_state_node_pack(struct sp_pack *pack, const struct sp_state_node *node)
 {
-    sp_pack_array(pack, 7);
+    sp_pack_array(pack, 8);
     sp_pack_uint(pack, node->node_id);
     sp_pack_uint(pack, node->incarnation);
     sp_pack_text(pack, node->client_address);
@@ -45,6 +45,7 @@ void sp_state_node_pack(struct sp_pack *pack, const struct sp_state_node *node)
     sp_pack_text(pack, node->rack);
     sp_pack_uint(pack, sp_feature_level_said(node->features.least));
     sp_pack_uint(pack, sp_feature_level_said(node->features.most));
+    sp_pack_uint(pack, node->run);
 }
 
 void sp_state_node_read(struct sp_cursor *cursor, struct sp_state_node *out_node)
@@ -53,7 +54,7 @@ void sp_state_node_read(struct sp_cursor *cursor, struct sp_state_node *out_node
         .features = { SP_FEATURE_LEVEL_FIRST, SP_FEATURE_LEVEL_FIRST },
     };
     uint32_t count = sp_cursor_array(cursor);
-    if (count != 5 && count != 7) {
+    if (count != 5 && count != 8) {
         sp_cursor_fail(cursor, SPATE_ERR_INVALID);
     }
     out_node->node_id = (uint32_t)sp_cursor_uint(cursor, UINT32_MAX);
@@ -61,9 +62,10 @@ void sp_state_node_read(struct sp_cursor *cursor, struct sp_state_node *out_node
     sp_state_text_read(cursor, out_node->client_address, sizeof out_node->client_address);
     sp_state_text_read(cursor, out_node->peer_address, sizeof out_node->peer_address);
     sp_state_text_read(cursor, out_node->rack, sizeof out_node->rack);
-    if (count == 7) {
+    if (count == 8) {
         out_node->features.least = (uint32_t)sp_cursor_uint(cursor, SP_FEATURE_LEVEL_LIMIT);
         out_node->features.most = (uint32_t)sp_cursor_uint(cursor, SP_FEATURE_LEVEL_LIMIT);
+        out_node->run = sp_cursor_uint(cursor, UINT64_MAX);
     }
 }
 

@@ -9,8 +9,8 @@
  *               [20, level]                                          raise the feature level
  *               [21, 0 or 1]                                         hold it, or no more
  *               [22, [node_id, ...]]                                 only these nodes are left
- *   node        [node_id, incarnation, client_address, peer_address, rack, least, most]
- *               without the levels: it knows the first one
+ *   node        [node_id, incarnation, client_address, peer_address, rack, least, most, run]
+ *               the first five alone: it knows the first level, and is in no counted run
  *   topic       [topic_id, name, created_ms, config, [partition, ...]]
  *   partition   [group_id, replica_id, node_id, replica_id, node_id, ...]
  *

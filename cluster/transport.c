@@ -6,57 +6,8 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
-#include "cluster/bootstrap.h"
-#include "cluster/greeting.h"
-#include "cluster/inbound.h"
-#include "cluster/link.h"
-#include "cluster/seeds.h"
+#include "cluster/transport_parts.h"
 #include "spate/error.h"
-
-/* Another node. */
-struct node {
-    struct sp_link *link;
-    struct sp_inbound *inbound; /* its newest connection to us; NULL: none */
-    uint64_t incarnation;       /* of its last HELLO; 0: none yet */
-};
-
-struct sp_transport {
-    struct sp_loop *loop;
-    struct sp_store *store;
-    const struct sp_transport_handler *handler;
-    void *arg;
-    uint32_t node_id;
-    struct sp_node_port *port;
-    struct node nodes[SP_NODES_MAX];
-    unsigned node_count;
-    struct sp_seeds seeds;
-    struct sp_greeting_levels levels;
-    struct sp_bootstrap bootstrap;
-    struct sp_timer tick;
-    struct sp_deferred start;
-    bool closing;
-    unsigned closing_count; /* parts that have not ended */
-    void (*closed)(void *arg);
-    void *closed_arg;
-};
-
-/* Place of a node in `nodes`, or node_count. */
-static unsigned find_place(const struct sp_transport *transport, uint32_t node_id)
-{
-    unsigned i = 0;
-
-    while (i < transport->node_count && sp_link_node_id(transport->nodes[i].link) != node_id) {
-        i += 1;
-    }
-    return i;
-}
-
-static struct node *find_node(struct sp_transport *transport, uint32_t node_id)
-{
-    unsigned place = find_place(transport, node_id);
-
-    return place < transport->node_count ? &transport->nodes[place] : NULL;
-}
 
 static bool formed(const struct sp_transport *transport)
 {
@@ -73,6 +24,7 @@ static void make_greeting(void *arg, struct sp_peer_hello *out_hello)
     *out_hello = (struct sp_peer_hello){
         .node_id = transport->node_id,
         .incarnation = identity->incarnation,
+        .run = transport->run,
         .identity_state = (uint32_t)identity->state,
         .seeds_hash = transport->seeds.hash,
     };
@@ -86,7 +38,7 @@ static int check_hello(struct sp_transport *transport,
                        uint32_t expected,
                        char *text)
 {
-    struct node *node = find_node(transport, hello->node_id);
+    struct sp_transport_node *node = sp_transport_find(transport, hello->node_id);
     bool connected =
         node != NULL && (node->inbound != NULL || sp_link_state(node->link) == SP_LINK_UP);
     const struct sp_greeting_facts facts = {
@@ -96,6 +48,7 @@ static int check_hello(struct sp_transport *transport,
         .connected_incarnation = connected ? node->incarnation : 0,
         .cluster_id = formed(transport) ? transport->bootstrap.identity.cluster_id : NULL,
         .levels = &transport->levels,
+        .registered = node == NULL ? NULL : &node->registered,
     };
     int rv = sp_greeting_check(&facts, hello, text);
 
@@ -161,7 +114,7 @@ static int on_inbound_hello(void *arg,
     if (rv != 0) {
         return rv;
     }
-    struct node *node = find_node(transport, hello->node_id);
+    struct sp_transport_node *node = sp_transport_find(transport, hello->node_id);
     struct sp_inbound *before = node->inbound;
     node->inbound = inbound;
     if (before != NULL && before != inbound) {
@@ -176,7 +129,8 @@ static int on_inbound_hello(void *arg,
 static void on_inbound_ended(void *arg, struct sp_inbound *inbound)
 {
     struct sp_transport *transport = arg;
-    struct node *node = find_node(transport, sp_inbound_hello(inbound)->node_id);
+    struct sp_transport_node *node =
+        sp_transport_find(transport, sp_inbound_hello(inbound)->node_id);
 
     if (node != NULL && node->inbound == inbound) {
         node->inbound = NULL;
@@ -326,12 +280,12 @@ void sp_transport_meta_durable(struct sp_transport *transport, uint64_t sequence
 
 static int add_node(struct sp_transport *transport, uint32_t node_id, const char *address)
 {
-    struct node *node = &transport->nodes[transport->node_count];
+    struct sp_transport_node *node = &transport->nodes[transport->node_count];
 
     if (transport->node_count == SP_NODES_MAX) {
         return SPATE_ERR_BUSY;
     }
-    *node = (struct node){ .link = NULL };
+    *node = (struct sp_transport_node){ .link = NULL };
     int rv = sp_link_new(transport->loop, node_id, address, &link_handler, transport, &node->link);
     if (rv == 0) {
         transport->node_count += 1;
@@ -398,7 +352,7 @@ int sp_transport_new(struct sp_loop *loop,
 
 int sp_transport_set_node(struct sp_transport *transport, uint32_t node_id, const char *address)
 {
-    struct node *node = find_node(transport, node_id);
+    struct sp_transport_node *node = sp_transport_find(transport, node_id);
 
     if (node_id == 0 || node_id > SP_NODE_ID_MAX || address[0] == '\0') {
         return SPATE_ERR_INVALID;
@@ -414,54 +368,6 @@ int sp_transport_set_node(struct sp_transport *transport, uint32_t node_id, cons
         sp_link_connect(transport->nodes[transport->node_count - 1].link);
     }
     return rv;
-}
-
-/* ---- sending --------------------------------------------------------------------------------- */
-
-int sp_transport_send(struct sp_transport *transport,
-                      uint32_t node_id,
-                      const struct sp_peer_message *message,
-                      const struct sp_slice *pieces,
-                      unsigned count)
-{
-    struct node *node = find_node(transport, node_id);
-
-    if (node == NULL || transport->closing) {
-        return SPATE_ERR_CLOSED;
-    }
-    return sp_link_send(node->link, message, pieces, count);
-}
-
-int sp_transport_send_heartbeat(struct sp_transport *transport,
-                                uint32_t node_id,
-                                const struct sp_peer_raft *raft)
-{
-    struct node *node = find_node(transport, node_id);
-
-    if (node == NULL || transport->closing) {
-        return SPATE_ERR_CLOSED;
-    }
-    return sp_link_send_heartbeat(node->link, raft);
-}
-
-enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id)
-{
-    unsigned place = find_place(transport, node_id);
-
-    return place < transport->node_count ? sp_link_state(transport->nodes[place].link)
-                                         : SP_LINK_DOWN;
-}
-
-size_t sp_transport_queued_bytes(const struct sp_transport *transport, uint32_t node_id)
-{
-    unsigned place = find_place(transport, node_id);
-
-    return place < transport->node_count ? sp_link_queued_bytes(transport->nodes[place].link) : 0;
-}
-
-uint16_t sp_transport_port(const struct sp_transport *transport)
-{
-    return sp_node_port_number(transport->port);
 }
 
 /* ---- ending ---------------------------------------------------------------------------------- */

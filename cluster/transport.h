@@ -87,6 +87,15 @@ void sp_transport_meta_durable(struct sp_transport *transport, uint64_t sequence
  * nodes are known; SPATE_ERR_NOMEM. */
 int sp_transport_set_node(struct sp_transport *transport, uint32_t node_id, const char *address);
 
+/* Which run of its data directory this node is (sp_store_run); right after sp_transport_new. */
+void sp_transport_set_run(struct sp_transport *transport, uint64_t run);
+
+/* What the controller has on record of a known node's data directory: an older copy of it is
+ * refused from now on. */
+void sp_transport_set_registered(struct sp_transport *transport,
+                                 uint32_t node_id,
+                                 const struct sp_life *life);
+
 /* Queues one message; it leaves at the end of this turn, behind what was queued to that node
  * before, heartbeats included. `pieces` (at most SP_APPEND_FRAMES_MAX) become the body, each keeps
  * a reference until it is sent. SPATE_ERR_CLOSED: no link, the message is dropped (normal);

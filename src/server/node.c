@@ -115,6 +115,19 @@ static void note_level(struct sp_node *node)
     sp_transport_set_level(node->transport, level);
 }
 
+/* So that older copies of data directories are refused. */
+static void note_registered(struct sp_node *node)
+{
+    const struct sp_state *state = sp_controller_state(node->controller);
+    const struct sp_state_node *known = NULL;
+    struct sp_map_cursor cursor = { 0 };
+
+    while ((known = sp_state_node_next(state, &cursor)) != NULL) {
+        sp_transport_set_registered(
+            node->transport, known->node_id, &(struct sp_life){ known->incarnation, known->run });
+    }
+}
+
 static void on_state_changed(void *arg, const struct sp_state_change *change)
 {
     struct sp_node *node = arg;
@@ -128,6 +141,9 @@ static void on_state_changed(void *arg, const struct sp_state_change *change)
     if (change->kind == SP_STATE_FEATURE_LEVEL) {
         note_level(node);
     }
+    if (change->kind == SP_STATE_NODE_CHANGED) {
+        note_registered(node);
+    }
 }
 
 static void on_confirmed(void *arg)
@@ -135,6 +151,7 @@ static void on_confirmed(void *arg)
     struct sp_node *node = arg;
 
     note_level(node);
+    note_registered(node);
     sp_reconcile_confirmed(node->reconcile);
     sp_broker_topics_changed(node->broker);
     sp_broker_topic_altered(node->broker, NULL);
@@ -156,6 +173,7 @@ static int open_store(struct sp_node *node, char *text, size_t text_size)
     struct sp_store_options options = { .path = node->config->data_dir,
                                         .node_id = node->config->node_id,
                                         .segment_bytes = node->config->segment_bytes,
+                                        .counted = true,
                                         .feature_level_max = node->config->features.most,
                                         .free_bytes_min = node->config->free_bytes_min };
 
@@ -173,6 +191,7 @@ static int open_transport(struct sp_node *node, char *text, size_t text_size)
 
     if (rv == 0) {
         sp_transport_set_level(node->transport, sp_store_feature_level(node->store));
+        sp_transport_set_run(node->transport, sp_store_run(node->store));
     } else {
         (void)snprintf(text,
                        text_size,
@@ -207,6 +226,7 @@ static int open_controller(struct sp_node *node)
 
     options.self.node_id = config->node_id;
     options.self.features = config->features;
+    options.self.run = sp_store_run(node->store);
     options.self.incarnation = sp_store_identity(node->store)->incarnation;
     sp_config_client_address(config, options.self.client_address);
     (void)snprintf(options.self.peer_address,

@@ -75,6 +75,9 @@ int sp_meta_apply(struct sp_meta *meta, const struct sp_meta_record *record)
     case SP_META_FORCING:
         meta->forcing = record->term;
         return 0;
+    case SP_META_RUN:
+        meta->run = record->term;
+        return 0;
     case SP_META_VOTE:
     case SP_META_CREATED:
         break;
@@ -159,6 +162,18 @@ uint64_t sp_meta_set_forcing(struct sp_meta *meta, uint64_t mark)
     const struct sp_meta_record record = { .type = SP_META_FORCING, .term = mark };
 
     return request(meta, &record);
+}
+
+uint64_t sp_meta_set_run(struct sp_meta *meta, uint64_t run)
+{
+    const struct sp_meta_record record = { .type = SP_META_RUN, .term = run };
+
+    return request(meta, &record);
+}
+
+uint64_t sp_meta_run(const struct sp_meta *meta)
+{
+    return meta->run;
 }
 
 uint64_t sp_meta_forcing(const struct sp_meta *meta)
@@ -275,7 +290,7 @@ static uint8_t *put_value(uint8_t *bytes, enum sp_meta_type type, uint64_t value
 
 size_t sp_meta_live_size(const struct sp_meta *meta)
 {
-    size_t records = 3 + 2 * sp_map_count(meta->replicas);
+    size_t records = 4 + 2 * sp_map_count(meta->replicas);
 
     return SP_META_HEADER_SIZE + SP_META_BATCH_HEADER_SIZE + records * SP_META_RECORD_SIZE;
 }
@@ -299,6 +314,7 @@ struct sp_blob *sp_meta_image(const struct sp_meta *meta, uint32_t *out_chain)
     next += SP_META_RECORD_SIZE;
     next = put_value(next, SP_META_LEVEL, meta->feature_level);
     next = put_value(next, SP_META_FORCING, meta->forcing);
+    next = put_value(next, SP_META_RUN, meta->run);
     for (struct sp_meta_replica *replica = sp_map_next(meta->replicas, &cursor); replica != NULL;
          replica = sp_map_next(meta->replicas, &cursor)) {
         next = put_replica(next, replica);

@@ -289,6 +289,26 @@ static int open_meta(struct sp_store *store, const struct opening *opening)
     return 0;
 }
 
+/* Blocking, as all of opening. */
+static int count_run(struct sp_store *store, const struct opening *opening)
+{
+    uint64_t number = (sp_meta_run(store->meta) >> 32) + 1;
+
+    store->run = number << 32 | (uint32_t)sp_loop_random(store->loop);
+    if (sp_meta_set_run(store->meta, store->run) == 0) {
+        return fail_open(opening, SPATE_ERR_NOMEM, "opening the data directory: out of memory");
+    }
+    sp_meta_begin(store->meta);
+    int rv = sp_meta_write(store->meta);
+    sp_meta_end(store->meta, rv);
+    return rv == 0 ? 0
+                   : fail_open(opening,
+                               rv,
+                               "the metadata in %s could not be written: %s",
+                               store->directory,
+                               spate_strerror(rv));
+}
+
 /* Of the end of a path, so that its last part is the directory's name. */
 static void drop_slashes(char *path)
 {
@@ -325,6 +345,9 @@ static int open_store(struct sp_store *store, const struct opening *opening)
     rv = take_lock(store, opening);
     if (rv == 0) {
         rv = open_meta(store, opening);
+    }
+    if (rv == 0 && opening->options->counted) {
+        rv = count_run(store, opening);
     }
     uint64_t free_bytes = 0;
     if (rv == 0 && sp_path_free_bytes(store->directory, &free_bytes) != 0) {

@@ -35,6 +35,21 @@ struct sp_identity {
     uint8_t cluster_id[SP_CLUSTER_ID_SIZE];
 };
 
+/* Which run of which data directory this is. The number of runs is kept in the directory and counts
+ * up; a copy of a directory that is older than its last run comes back with a number that was
+ * used. */
+struct sp_life {
+    uint64_t incarnation;
+    uint64_t run; /* the number in the upper half, chance in the lower; 0: not counted */
+};
+
+/* True if `life` is of an older copy of the directory that `known` is of: the number was used. */
+static inline bool sp_life_is_stale(const struct sp_life *life, const struct sp_life *known)
+{
+    return life->incarnation == known->incarnation && life->run != 0 && life->run != known->run &&
+           life->run >> 32 <= known->run >> 32;
+}
+
 struct sp_exposition;
 struct sp_store;
 
@@ -43,6 +58,7 @@ struct sp_store_options {
     uint32_t node_id;        /* a directory of another node is refused */
     uint64_t segment_bytes;  /* roll size; 0: SP_SEGMENT_BYTES_DEFAULT */
     uint64_t free_bytes_min; /* the reserve, see enum sp_space; 0: none */
+    bool counted; /* this is a run of a node: it is counted, durably, before this returns */
     bool forcing; /* also one with a mark of sp_store_set_forcing; otherwise that is refused */
     uint32_t feature_level_max; /* a directory of a higher level is refused; 0: none is */
 };
@@ -81,6 +97,9 @@ uint64_t sp_store_set_identity(struct sp_store *store, const struct sp_identity 
  * was set. Setting is like setting an identity. */
 uint32_t sp_store_feature_level(const struct sp_store *store);
 uint64_t sp_store_set_feature_level(struct sp_store *store, uint32_t level);
+
+/* Of this run; 0 if it is not counted. */
+uint64_t sp_store_run(const struct sp_store *store);
 
 /* A mark (not 0) says that a change of the whole directory was begun, which has to be finished
  * before the node may run; 0 takes it away. What is set in the same turn becomes durable at once or

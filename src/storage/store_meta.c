@@ -45,6 +45,11 @@ uint64_t sp_store_meta_durable(const struct sp_store *store)
     return sp_meta_durable(store->meta);
 }
 
+uint64_t sp_store_run(const struct sp_store *store)
+{
+    return store->run;
+}
+
 uint64_t sp_store_forcing(const struct sp_store *store)
 {
     return sp_meta_forcing(store->meta);

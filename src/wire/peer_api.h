@@ -50,6 +50,7 @@ struct sp_peer_hello {
     uint8_t cluster_id[16];  /* zeros: none yet */
     uint32_t identity_state; /* enum sp_identity_state as a number */
     uint32_t seeds_hash;     /* crc32c over the sorted seed list; formation compares it */
+    uint64_t run;            /* which run of the data directory this is, see storage/store.h */
 };
 
 struct sp_peer_form {

@@ -70,7 +70,7 @@ class Capacity:
             "restart until healthy", "per replica")
         row(*["---"] * 7)
         empty = None
-        for count in (0, self.scaled(1000), self.scaled(3000)):
+        for count in (0, self.scaled(300), self.scaled(1000)):
             with self.cluster(3) as nodes:
                 if count > 0:
                     nodes.spate("topic", "create", "t", "-p", str(count), "-r", "3",

@@ -55,6 +55,29 @@ class BackupTest(unittest.TestCase):
             nodes.spate("produce", "orders", input=b"later\n")
             self.assertEqual(len(self.everything(nodes, "orders")), 3003)
 
+    def test_backup_older_copy_of_a_directory_is_refused(self):
+        with cluster.Cluster(3) as nodes:
+            self.fill(nodes)
+            nodes.wait_healthy()
+            three = nodes.nodes[2]
+            three.stop()
+            shutil.copytree(three.data, three.data + ".copy")
+            three.start()
+            nodes.wait_healthy()
+            three.stop()  # nothing else has happened: even this copy is too old
+            os.rename(three.data, three.data + ".right")
+            os.rename(three.data + ".copy", three.data)
+            three.start()
+            text = "node 3 runs on an older copy of its data directory"
+            cluster.wait_for("the node to hear of it", lambda: text in three.trace())
+            cluster.wait_for("others to tell", lambda: text in nodes.nodes[0].trace())
+            self.assertEqual(nodes.health()["nodes_down"], [3])
+            three.kill()
+            shutil.rmtree(three.data)
+            os.rename(three.data + ".right", three.data)
+            three.start()
+            nodes.wait_healthy()
+
 
 if __name__ == "__main__":
     cluster.main()

@@ -82,6 +82,41 @@ static void test_greeting_levels_count_within_a_cluster_only(void **state)
     assert_int_equal(greet((struct sp_greeting_levels){ { 0, 0 }, 0 }, 1, 9, 9), 0);
 }
 
+static void test_greeting_older_copy_of_a_directory_is_refused(void **state)
+{
+    const struct sp_greeting_levels none = { { 0, 0 }, 0 };
+    const struct sp_life known = { .incarnation = 7, .run = UINT64_C(9) << 32 | 100 };
+    const struct sp_greeting_facts facts = {
+        .node_id = 1, .known = true, .cluster_id = cluster_id, .levels = &none, .registered = &known
+    };
+    static const struct {
+        uint64_t incarnation;
+        uint64_t run;
+        bool welcome;
+    } cases[] = {
+        { 7, UINT64_C(9) << 32 | 100, true },  /* the run on record */
+        { 7, UINT64_C(10) << 32 | 1, true },   /* the next one */
+        { 7, UINT64_C(9) << 32 | 101, false }, /* another one of that number */
+        { 7, UINT64_C(8) << 32 | 100, false },
+        { 8, UINT64_C(1) << 32 | 1, true }, /* another directory */
+        { 7, 0, true },                     /* a build that does not count */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sp_peer_hello hello = { .node_id = 2,
+                                       .incarnation = cases[i].incarnation,
+                                       .run = cases[i].run,
+                                       .identity_state = SP_IDENTITY_FORMED };
+        memcpy(hello.cluster_id, cluster_id, sizeof cluster_id);
+        assert_int_equal(sp_greeting_check(&facts, &hello, text),
+                         cases[i].welcome ? 0 : SPATE_ERR_INVALID);
+        if (!cases[i].welcome) {
+            assert_non_null(strstr(text, "older copy of its data directory"));
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -90,6 +125,7 @@ int main(void)
         cmocka_unit_test(test_greeting_node_that_is_too_old_itself_hears_of_it),
         cmocka_unit_test(test_greeting_node_of_two_releases_on_is_refused),
         cmocka_unit_test(test_greeting_levels_count_within_a_cluster_only),
+        cmocka_unit_test(test_greeting_older_copy_of_a_directory_is_refused),
     };
     return cmocka_run_group_tests_name("cluster/greeting", tests, NULL, NULL);
 }
