@@ -268,13 +268,7 @@ void sp_group_table_each(const struct sp_group_table *table,
 
 static void count_replica(void *arg, struct sp_raft_group *group)
 {
-    struct sp_raft_group_status status;
-    struct sp_raft_replicas *replicas = arg;
-
-    sp_raft_group_status(group, &status);
-    replicas->count += 1;
-    replicas->leading += status.role == SP_ROLE_LEADER;
-    replicas->stopped += status.stopped;
+    sp_raft_count_replica(arg, group);
 }
 
 void sp_group_table_expose(const struct sp_group_table *table, struct sp_exposition *exposition)

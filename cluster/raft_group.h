@@ -150,6 +150,11 @@ int sp_raft_group_transfer(struct sp_raft_group *group);
 void sp_raft_group_status(const struct sp_raft_group *group,
                           struct sp_raft_group_status *out_status);
 
+/* Two answers of the status that cost little, for those who look at all groups: whether it leads,
+ * as its owner was told last; and `confirmed`. */
+bool sp_raft_group_leads(const struct sp_raft_group *group);
+bool sp_raft_group_is_confirmed(const struct sp_raft_group *group);
+
 /* Notes what is committed now; members without it at a later look lag. What is merely on its way
  * counts as no lag. */
 void sp_raft_group_watch(struct sp_raft_group *group);

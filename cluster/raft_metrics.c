@@ -18,6 +18,29 @@ void sp_raft_count_changes(struct sp_raft_group *group,
     counters->leaders_found += leader_node != 0 && leader_node != group->seen_leader;
 }
 
+static bool runs(const struct sp_raft_group *group)
+{
+    return group->guard.started && !group->stopped && !group->closing;
+}
+
+bool sp_raft_group_leads(const struct sp_raft_group *group)
+{
+    return runs(group) && group->seen_role == SP_ROLE_LEADER;
+}
+
+bool sp_raft_group_is_confirmed(const struct sp_raft_group *group)
+{
+    return runs(group) && (group->seen_ready ||
+                           (group->confirm_index != 0 && group->applied >= group->confirm_index));
+}
+
+void sp_raft_count_replica(struct sp_raft_replicas *replicas, const struct sp_raft_group *group)
+{
+    replicas->count += 1;
+    replicas->leading += sp_raft_group_leads(group);
+    replicas->stopped += group->stopped;
+}
+
 static void expose_replicas(const struct sp_raft_replicas *replicas,
                             struct sp_exposition *exposition)
 {

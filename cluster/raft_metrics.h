@@ -11,6 +11,9 @@ struct sp_raft_replicas {
     uint64_t stopped;
 };
 
+/* Counts one more. */
+void sp_raft_count_replica(struct sp_raft_replicas *replicas, const struct sp_raft_group *group);
+
 void sp_raft_expose(const struct sp_raft_replicas *replicas,
                     const struct sp_raft_counters *counters,
                     struct sp_exposition *exposition);

@@ -46,6 +46,7 @@
  *     64 MiB                                    program, metadata, one large answer being built
  *   + limits.client.bytes                       this budget
  *   + limits.client.bytes / 8                   large pieces of it are rounded up
+ *   + SP_HTTP_ANSWERS_BYTES_MAX                 scrapers that read slowly
  *   + SP_MEM_KEPT_BYTES_MAX                     and, per connection, budget or not:
  *   + limits.connections * SP_CONNECTION_BYTES_MAX
  *   + SP_MESSAGE_BYTES_MAX                      one message that is let through beyond it

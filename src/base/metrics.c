@@ -112,10 +112,16 @@ static void put_name(struct sp_exposition *exposition,
 
 static void put_number(struct sp_exposition *exposition, uint64_t value)
 {
-    char text[32];
-    int size = snprintf(text, sizeof text, "%" PRIu64 "\n", value);
+    char text[24];
+    size_t at = sizeof text - 1;
 
-    put(exposition, text, (size_t)size);
+    text[at] = '\n';
+    do {
+        at -= 1;
+        text[at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    put(exposition, text + at, sizeof text - at);
 }
 
 /* Seconds, without digits that say nothing. */

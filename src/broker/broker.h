@@ -16,6 +16,7 @@
 
 struct sp_broker;
 struct sp_exposition;
+struct sp_health;
 struct sp_pack;
 
 struct sp_broker_options {
@@ -57,14 +58,12 @@ void sp_broker_topic_altered(struct sp_broker *broker, const struct sp_state_top
 
 /* ---- for the HTTP endpoint ---- */
 
-/* Writes the metrics of clients, topics and consumer groups and of the cluster as this node sees
- * it; `partitions`: those of single partitions, too. */
+/* Writes the metrics of clients, topics and consumer groups, and of the cluster as `health` says;
+ * `partitions`: those of single partitions, too. */
 void sp_broker_expose(const struct sp_broker *broker,
+                      const struct sp_health *health,
                       struct sp_exposition *exposition,
                       bool partitions);
-
-/* True if this node serves and is not behind; else `text` says what it waits for, a line each. */
-bool sp_broker_is_ready(const struct sp_broker *broker, char *text, size_t text_size);
 
 /* This node and its view of the cluster's health: one map. */
 void sp_broker_pack_status(const struct sp_broker *broker, struct sp_pack *pack);

@@ -202,14 +202,13 @@ static void expose_left_out(const struct sp_metrics_left_out *left_out,
 }
 
 void sp_broker_expose(const struct sp_broker *broker,
+                      const struct sp_health *health,
                       struct sp_exposition *exposition,
                       bool partitions)
 {
     struct sp_metrics_left_out left_out = { 0 };
-    struct sp_health health;
 
-    sp_health_look(broker, &health);
-    expose_health(&health, exposition);
+    expose_health(health, exposition);
     expose_peers(broker, exposition);
     expose_connections(broker, exposition);
     expose_bytes(&broker->counters, exposition);

@@ -18,22 +18,19 @@ static void SP_PRINTF(3, 4) say(char *text, size_t text_size, const char *format
     va_end(arguments);
 }
 
-bool sp_broker_is_ready(const struct sp_broker *broker, char *text, size_t text_size)
+bool sp_health_is_ready(const struct sp_health *health, char *text, size_t text_size)
 {
-    struct sp_health health;
-
     text[0] = '\0';
-    sp_health_look(broker, &health);
-    if (!sp_controller_is_confirmed(broker->options.controller)) {
+    if (!health->confirmed) {
         say(text, text_size, "this node has not caught up with a controller since its start\n");
-    } else if (!health.controller) {
+    } else if (!health->controller) {
         say(text, text_size, "no controller is known\n");
     }
-    if (health.opening > 0) {
-        say(text, text_size, "replicas that are opening: %u\n", health.opening);
+    if (health->opening > 0) {
+        say(text, text_size, "replicas that are opening: %u\n", health->opening);
     }
-    if (health.behind > 0) {
-        say(text, text_size, "replicas that lack committed records: %u\n", health.behind);
+    if (health->behind > 0) {
+        say(text, text_size, "replicas that lack committed records: %u\n", health->behind);
     }
     return text[0] == '\0';
 }
@@ -42,9 +39,12 @@ void sp_broker_pack_status(const struct sp_broker *broker, struct sp_pack *pack)
 {
     uint32_t controller = sp_controller_leader(broker->options.controller);
     char cluster_id[33];
+    struct sp_health health;
     char text[512];
-    bool ready = sp_broker_is_ready(broker, text, sizeof text);
+    bool ready;
 
+    sp_health_look(broker, &health);
+    ready = sp_health_is_ready(&health, text, sizeof text);
     sp_broker_cluster_id(broker, cluster_id);
     sp_pack_map(pack, 7);
     sp_pack_text(pack, "node_id");

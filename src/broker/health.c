@@ -29,10 +29,12 @@ static void pack_partition_name(struct sp_pack *pack,
     sp_pack_uint(pack, partition->partition);
 }
 
-uint32_t sp_health_missing(const struct sp_broker *broker,
-                           const struct sp_state_partition *partition)
+/* Bit i: the i-th replica is down or lacks committed records. */
+static uint32_t missing_of(const struct sp_broker *broker,
+                           const struct sp_state_partition *partition,
+                           uint32_t lagging)
 {
-    uint32_t missing = sp_group_table_lagging(broker->options.table, partition->group_id);
+    uint32_t missing = lagging;
 
     for (unsigned i = 0; i < partition->replica_count; i++) {
         if (!sp_health_node_alive(broker, partition->replicas[i].node_id)) {
@@ -57,24 +59,20 @@ static void look_at_nodes(const struct sp_broker *broker, struct sp_health *heal
 }
 
 /* True if the replica runs and has not yet all that its leader says is committed. */
-static bool is_behind(const struct sp_broker *broker, const struct sp_state_partition *place)
+static bool
+is_behind(const struct sp_broker *broker, const struct sp_state_partition *place, uint32_t lagging)
 {
     const struct sp_raft_group *group = sp_group_table_get(broker->options.table, place->group_id);
-    struct sp_raft_group_status status;
 
     if (group == NULL) {
         return false;
     }
-    sp_raft_group_status(group, &status);
-    if (!status.confirmed) {
-        return true;
-    }
     for (unsigned i = 0; i < place->replica_count; i++) {
-        if (place->replicas[i].node_id == broker->options.node_id) {
-            return (sp_group_table_lagging(broker->options.table, place->group_id) >> i & 1) != 0;
+        if (place->replicas[i].node_id == broker->options.node_id && (lagging >> i & 1) != 0) {
+            return true;
         }
     }
-    return false;
+    return !sp_raft_group_is_confirmed(group);
 }
 
 static void look_at_partitions(const struct sp_broker *broker, struct sp_health *health)
@@ -90,10 +88,12 @@ static void look_at_partitions(const struct sp_broker *broker, struct sp_health 
             const struct sp_state_partition *place = &topic->partitions[i];
             uint32_t leader = sp_group_table_leader(broker->options.table, place->group_id, NULL);
 
+            uint32_t lagging = sp_group_table_lagging(broker->options.table, place->group_id);
+
             health->led += leader == broker->options.node_id;
             health->leaderless += leader == 0;
-            health->under_replicated += sp_health_missing(broker, place) != 0;
-            health->behind += is_behind(broker, place);
+            health->under_replicated += missing_of(broker, place, lagging) != 0;
+            health->behind += is_behind(broker, place, lagging);
         }
     }
 }
@@ -103,8 +103,8 @@ static void look_at_node(const struct sp_broker *broker, struct sp_health *healt
 {
     const struct sp_controller *controller = broker->options.controller;
 
-    health->controller =
-        sp_controller_is_confirmed(controller) && sp_controller_leader(controller) != 0;
+    health->confirmed = sp_controller_is_confirmed(controller);
+    health->controller = health->confirmed && sp_controller_leader(controller) != 0;
     health->groups = sp_state_topic(sp_controller_state(controller), SP_STATE_GROUPS_TOPIC) != NULL;
     health->opening = broker->reconcile == NULL ? 0 : sp_reconcile_missing_count(broker->reconcile);
 }
@@ -184,7 +184,9 @@ static uint32_t pack_under_replicated(const struct sp_broker *broker, struct sp_
 
     while ((topic = sp_state_topic_next(state, &cursor)) != NULL) {
         for (uint32_t i = 0; i < topic->partition_count; i++) {
-            uint32_t missing = sp_health_missing(broker, &topic->partitions[i]);
+            const struct sp_state_partition *place = &topic->partitions[i];
+            uint32_t missing = missing_of(
+                broker, place, sp_group_table_lagging(broker->options.table, place->group_id));
             if (missing != 0) {
                 sp_pack_map(pack, 3);
                 pack_partition_name(pack, topic, &topic->partitions[i]);

@@ -3,6 +3,7 @@
 #define SP_BROKER_HEALTH_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "cluster/state.h"
@@ -11,7 +12,8 @@
 struct sp_broker;
 
 struct sp_health {
-    bool controller; /* this node follows one */
+    bool confirmed;  /* this node has caught up with a controller since its start */
+    bool controller; /* and knows one now */
     bool groups;     /* the topic of the consumer groups exists */
     uint32_t nodes;
     uint32_t nodes_down;
@@ -27,12 +29,11 @@ struct sp_health {
 /* Counts; takes some 100 ns for each partition of the cluster. */
 void sp_health_look(const struct sp_broker *broker, struct sp_health *out_health);
 
+/* True if this node serves and is not behind; else `text` says what it waits for, a line each. */
+bool sp_health_is_ready(const struct sp_health *health, char *text, size_t text_size);
+
 /* The answer to cluster.health: one map. */
 void sp_health_pack(const struct sp_broker *broker, struct sp_pack *pack);
-
-/* Bit i: the i-th replica is down or lacks committed records. */
-uint32_t sp_health_missing(const struct sp_broker *broker,
-                           const struct sp_state_partition *partition);
 
 bool sp_health_node_alive(const struct sp_broker *broker, uint32_t node_id);
 

@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "broker/health.h"
+#include "base/mem.h"
 #include "broker/metrics_parts.h"
 
 /* A family with one sample for each of many things, whose numbers are fields of one struct. */
@@ -54,11 +54,6 @@ static const struct family topic_families[] = {
     TOPIC(SP_METRIC_GAUGE, "segments", segments, "Segments of the topic on this node."),
 };
 
-static bool leads(const struct sp_broker *broker, uint64_t group_id)
-{
-    return sp_group_table_leader(broker->options.table, group_id, NULL) == broker->options.node_id;
-}
-
 static void sum_up(const struct sp_broker *broker)
 {
     const struct sp_partition *partition;
@@ -76,7 +71,7 @@ static void sum_up(const struct sp_broker *broker)
     while ((partition = sp_map_next(broker->partitions, &cursor)) != NULL) {
         if (partition->group != NULL) {
             const struct sp_log *log = sp_raft_group_log(partition->group);
-            bool leader = leads(broker, partition->group_id);
+            bool leader = sp_raft_group_leads(partition->group);
 
             totals = partition->totals;
             totals->replicas += 1;
@@ -117,6 +112,8 @@ void sp_topic_metrics_expose(const struct sp_broker *broker,
 /* ---- partitions ------------------------------------------------------------------------------ */
 
 struct numbers {
+    const char *topic;
+    char partition[16];
     uint64_t leader;
     uint64_t log_start;
     uint64_t high_watermark;
@@ -137,53 +134,61 @@ static const struct family partition_families[] = {
     PARTITION("segments", segments, "Segments of the partition on this node."),
 };
 
-static void look(const struct sp_broker *broker,
-                 const struct sp_partition *partition,
-                 struct numbers *out_numbers)
+static void look(const struct sp_partition *partition, struct numbers *out_numbers)
 {
     const struct sp_log *log = sp_raft_group_log(partition->group);
 
-    *out_numbers = (struct numbers){ .leader = leads(broker, partition->group_id),
+    *out_numbers = (struct numbers){ .topic = partition->topic,
+                                     .leader = sp_raft_group_leads(partition->group),
                                      .log_start = (uint64_t)partition->log_start,
                                      .high_watermark = (uint64_t)partition->next_offset,
                                      .log_bytes = sp_log_size_bytes(log),
                                      .segments = sp_log_segment_count(log) };
+    (void)snprintf(
+        out_numbers->partition, sizeof out_numbers->partition, "%" PRIu32, partition->partition);
 }
 
-static void expose_family(const struct sp_broker *broker,
-                          struct sp_exposition *exposition,
-                          const struct family *family)
+/* Of those that run; *out_left_out have no place. */
+static unsigned
+look_at_all(const struct sp_broker *broker, struct numbers *numbers, uint64_t *out_left_out)
 {
     const struct sp_partition *partition;
     struct sp_map_cursor cursor = { 0 };
-    unsigned shown = 0;
+    unsigned count = 0;
 
-    sp_exposition_family(exposition, family->type, family->name, family->help);
-    while (shown < SP_METRICS_PARTITIONS_MAX &&
-           (partition = sp_map_next(broker->partitions, &cursor)) != NULL) {
-        char number[16];
-        const struct sp_metric_label labels[] = { { "topic", partition->topic },
-                                                  { "partition", number } };
-        struct numbers numbers;
-
-        if (partition->group != NULL) {
-            look(broker, partition, &numbers);
-            (void)snprintf(number, sizeof number, "%" PRIu32, partition->partition);
-            sp_exposition_sample(exposition, labels, 2, field_of(&numbers, family));
-            shown += 1;
+    while ((partition = sp_map_next(broker->partitions, &cursor)) != NULL) {
+        if (partition->group != NULL && count < SP_METRICS_PARTITIONS_MAX) {
+            look(partition, &numbers[count]);
+            count += 1;
+        } else if (partition->group != NULL) {
+            *out_left_out += 1;
         }
     }
+    return count;
 }
 
 void sp_partition_metrics_expose(const struct sp_broker *broker,
                                  struct sp_exposition *exposition,
                                  struct sp_metrics_left_out *left_out)
 {
-    size_t count = sp_map_count(broker->partitions);
+    struct numbers *numbers = sp_mem_alloc(SP_METRICS_PARTITIONS_MAX * sizeof *numbers);
+    unsigned count;
 
-    left_out->partitions =
-        count > SP_METRICS_PARTITIONS_MAX ? count - SP_METRICS_PARTITIONS_MAX : 0;
-    for (size_t i = 0; i < sizeof partition_families / sizeof partition_families[0]; i++) {
-        expose_family(broker, exposition, &partition_families[i]);
+    if (numbers == NULL) {
+        exposition->status = exposition->status == 0 ? SPATE_ERR_NOMEM : exposition->status;
+        return;
     }
+    count = look_at_all(broker, numbers, &left_out->partitions);
+    for (size_t i = 0; i < sizeof partition_families / sizeof partition_families[0]; i++) {
+        const struct family *family = &partition_families[i];
+
+        sp_exposition_family(exposition, family->type, family->name, family->help);
+        for (unsigned k = 0; k < count; k++) {
+            const struct sp_metric_label labels[] = { { "topic", numbers[k].topic },
+                                                      { "partition", numbers[k].partition } };
+
+            sp_exposition_sample(exposition, labels, 2, field_of(&numbers[k], family));
+        }
+    }
+    sp_mem_free(numbers);
 }

@@ -34,6 +34,7 @@ static const char doc[] =
     "  spated --config spated.yaml --set trace.level=debug\n"
     "  spated --config spated.yaml --check-config\n"
     "  SPATE_NODE_NODE_ID=2 spated --config spated.yaml\n"
+    "  curl http://127.0.0.1:7780/readyz    is it ready? also /healthz, /metrics, /status\n"
     "\nEvery key can come from the file, from SPATE_NODE_<KEY> (dots as underscores), or from "
     "--set, later ones win. `spated --example` prints them all. SIGTERM hands leadership over and "
     "ends the node cleanly.";

@@ -6,6 +6,7 @@
 #include "base/metrics.h"
 #include "base/trace.h"
 #include "broker/broker.h"
+#include "broker/health.h"
 #include "cluster/controller.h"
 #include "cluster/group_table.h"
 #include "cluster/reconcile.h"
@@ -14,6 +15,8 @@
 
 /* How long a stopping node tries to hand its leaderships over. */
 #define DRAIN_MS 2000
+
+#define READY_TEXT_SIZE 512 /* of what a node waits for */
 
 struct sp_node {
     struct sp_loop *loop;
@@ -385,26 +388,32 @@ void sp_node_stop(struct sp_node *node)
 
 void sp_node_expose(const struct sp_node *node, struct sp_exposition *exposition, bool partitions)
 {
-    char text[512];
+    struct sp_health health;
+    char text[READY_TEXT_SIZE];
 
+    if (node->closing) {
+        return;
+    }
+    sp_health_look(node->broker, &health);
     sp_exposition_gauge(exposition,
                         "spate_ready",
                         "1 if this node serves and is not behind, as /readyz says.",
-                        sp_node_is_ready(node, text, sizeof text));
-    if (!node->closing) {
-        sp_store_expose(node->store, exposition);
-        sp_group_table_expose(node->table, exposition);
-        sp_broker_expose(node->broker, exposition, partitions);
-    }
+                        !node->stopping && sp_health_is_ready(&health, text, sizeof text));
+    sp_store_expose(node->store, exposition);
+    sp_group_table_expose(node->table, exposition);
+    sp_broker_expose(node->broker, &health, exposition, partitions);
 }
 
 bool sp_node_is_ready(const struct sp_node *node, char *text, size_t text_size)
 {
+    struct sp_health health;
+
     if (node->stopping || node->failed) {
         (void)snprintf(text, text_size, "this node is stopping\n");
         return false;
     }
-    return sp_broker_is_ready(node->broker, text, text_size);
+    sp_health_look(node->broker, &health);
+    return sp_health_is_ready(&health, text, text_size);
 }
 
 int sp_node_pack_status(const struct sp_node *node, struct sp_pack *pack)

@@ -330,6 +330,91 @@ class MetricsTest(unittest.TestCase):
         self.assertGreater(int(headers["Content-Length"]), 1000)
 
 
+class HealthTest(unittest.TestCase):
+    """One node of three, and what becomes of it."""
+
+    def setUp(self):
+        self.nodes = cluster.Cluster(3)
+        self.addCleanup(self.nodes.close)
+        self.node = self.nodes.nodes[0]
+
+    def pages(self):
+        health, ready = (exposition.get(self.node, path) for path in ("/healthz", "/readyz"))
+        return health[0], ready[0], ready[2]
+
+    def wait_pages(self, *wanted):
+        cluster.wait_for(f"pages {wanted}", lambda: answers(self.pages) == wanted, SECONDS * 2, 0.1)
+
+    def test_http_a_node_without_the_others_is_alive_and_not_ready(self):
+        self.node.start()
+        self.wait_pages(200, 503, "this node has not caught up with a controller since its start\n")
+        self.assertEqual(exposition.scrape(self.node)["spate_ready"].value(), 0)
+        told = json.loads(exposition.get(self.node, "/status")[2])
+        self.assertEqual((told["ready"], told["cluster_id"], told["controller"]), (False, None, -1))
+        for node in self.nodes.nodes[1:]:
+            node.start()
+        self.nodes.wait_healthy()
+        self.wait_pages(200, 200, "ready\n")
+        for node in self.nodes.nodes[1:]:
+            node.kill()
+        cluster.wait_for("a node without a controller", lambda: (answers(self.pages) or ("",) * 3)[
+            2].startswith("no controller is known\n"), SECONDS * 2, 0.1)
+        self.assertEqual(self.pages()[:2], (200, 503))
+
+    def test_http_address_that_is_taken(self):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", self.node.http_port))
+            taken.listen()
+            self.node.start()
+            self.assertEqual(self.node.wait(), 1)
+            self.assertIn(f"EXISTS: listen.http 127.0.0.1:{self.node.http_port}", self.node.trace())
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", self.node.client_port + 80))
+            taken.listen()
+            self.node.settings = ["listen.http="]
+            self.node.start()
+            cluster.wait_for("a warning", lambda: "no metrics: the default address"
+                             in self.node.trace(), SECONDS)
+            self.assertTrue(self.node.alive)
+
+    def test_http_can_be_switched_off(self):
+        self.node.settings = ["listen.http=none"]
+        self.node.start()
+        cluster.wait_for("a start", lambda: "started" in self.node.trace(), SECONDS)
+        self.assertNotIn("http", self.node.trace())
+        with self.assertRaises(ConnectionRefusedError):
+            exposition.get(self.node, "/healthz")
+
+    def test_http_says_that_it_stops(self):
+        for node in self.nodes.nodes:
+            node.start()
+        self.nodes.wait_healthy()
+        leaders = {node: exposition.scrape(node)["spate_raft_leaders"].value()
+                   for node in self.nodes.nodes}
+        stopping = max(leaders, key=leaders.get)
+        others = [node for node in self.nodes.nodes if node is not stopping]
+        for node in others:
+            node.process.send_signal(signal.SIGSTOP)  # nobody takes over: it waits two seconds
+        self.addCleanup(lambda: [node.process.send_signal(signal.SIGCONT) for node in others])
+        stopping.process.terminate()
+        seen = set()
+        while stopping.alive:
+            try:
+                seen.add(exposition.get(stopping, "/readyz")[2])
+            except (OSError, http.client.HTTPException):
+                break
+            time.sleep(0.05)
+        self.assertEqual(stopping.wait(), 0)
+        self.assertIn("this node is stopping\n", seen)
+
+
+def answers(pages):
+    try:
+        return pages()
+    except (OSError, http.client.HTTPException):
+        return None
+
+
 def feed(process):
     try:
         while True:

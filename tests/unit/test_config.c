@@ -272,6 +272,57 @@ static void test_config_node_id_may_come_from_the_host_name(void **state)
     assert_non_null(strstr(error.text, "or from-hostname on a host whose name ends in one"));
 }
 
+/* Beside the clients' port, but never open to the world by itself. */
+static void test_config_http_stands_beside_the_client_port(void **state)
+{
+    static const struct {
+        const char *client;
+        const char *http;
+        const char *expected; /* NULL: nowhere */
+    } cases[] = {
+        { "127.0.0.1:7700", "", "127.0.0.1:7780" },
+        { "127.0.0.3:7900", "", "127.0.0.3:7980" },
+        { "localhost:1", "", "localhost:81" },
+        { "0.0.0.0:7700", "", "127.0.0.1:7780" },
+        { "[::]:7700", "", "127.0.0.1:7780" },
+        { "10.1.2.3:65455", "", "127.0.0.1:65535" },
+        { "10.1.2.3:65456", "", NULL },
+        { "127.0.0.1:0", "", NULL },
+        { "127.0.0.1:7700", "0.0.0.0:9000", "0.0.0.0:9000" },
+        { "127.0.0.1:7700", "none", NULL },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char address[SP_ADDRESS_SIZE_MAX] = "";
+        struct sp_config config;
+        bool some;
+
+        sp_config_init(&config);
+        (void)snprintf(config.listen_client, sizeof config.listen_client, "%s", cases[i].client);
+        (void)snprintf(config.listen_http, sizeof config.listen_http, "%s", cases[i].http);
+        some = sp_config_http_address(&config, address);
+        assert_int_equal(some, cases[i].expected != NULL);
+        assert_string_equal(address, some ? cases[i].expected : "");
+    }
+}
+
+static void test_config_http_must_be_an_address(void **state)
+{
+    struct sp_transport_options transport;
+    struct sp_config_error error;
+    struct sp_config config;
+
+    (void)state;
+    sp_config_init(&config);
+    assert_int_equal(sp_config_set(&config, "listen.http=nowhere", &error), 0);
+    assert_int_equal(sp_config_finish(&config, &transport, &error), SPATE_ERR_CONFIG);
+    assert_string_equal(error.text,
+                        "listen.http must look like HOST:PORT, or be `none`, not `nowhere`");
+    assert_int_equal(sp_config_set(&config, "listen.http=none", &error), 0);
+    assert_int_equal(sp_config_finish(&config, &transport, &error), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -285,6 +336,8 @@ int main(void)
         cmocka_unit_test(test_config_outside_port_is_told_beside_the_inside_one),
         cmocka_unit_test(test_config_both_addresses_fit_one_registration),
         cmocka_unit_test(test_config_node_id_may_come_from_the_host_name),
+        cmocka_unit_test(test_config_http_stands_beside_the_client_port),
+        cmocka_unit_test(test_config_http_must_be_an_address),
         cmocka_unit_test(test_config_heartbeat_must_fit_the_election_timeout),
     };
     return cmocka_run_group_tests_name("server/config", tests, NULL, NULL);
