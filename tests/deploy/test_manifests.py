@@ -26,6 +26,7 @@ DEPLOY = os.path.join(ROOT, "deploy")
 SPATED = os.path.join(BUILD, "bin", "spated")
 SPATE = os.path.join(BUILD, "bin", "spate")
 OVERLAYS = {"overlays/three": 3, "overlays/five": 5, "base": 3}
+OWN_HOST_NAME = ["unshare", "--uts", *([] if os.getuid() == 0 else ["--map-root-user"])]
 USAGE = 2  # exit code of both programs
 
 
@@ -242,7 +243,7 @@ class KubernetesTest(unittest.TestCase):
                     config.flush()
                     check = f"{SPATED} --check-config --config {config.name}"
                     done = run(
-                        "unshare", "--uts", "--map-root-user", "sh", "-c",
+                        *OWN_HOST_NAME, "sh", "-c",
                         f"hostname spate-{ordinal} && exec {check}",
                         env={**os.environ, **made},
                     )
