@@ -17,18 +17,23 @@ void sp_controller_wake(struct sp_controller *controller)
     sp_loop_defer(controller->options.loop, &controller->advance);
 }
 
-static void fail(struct sp_controller *controller, int status, const char *text)
+void sp_controller_fail(struct sp_controller *controller, int status, const char *text)
 {
     if (controller->fail_status != 0) {
         return;
     }
     controller->failed = true;
     controller->fail_status = status;
-    (void)snprintf(controller->fail_text,
-                   sizeof controller->fail_text,
-                   "the controller's replica: %.200s",
-                   text);
+    (void)snprintf(controller->fail_text, sizeof controller->fail_text, "%s", text);
     sp_controller_wake(controller);
+}
+
+static void fail(struct sp_controller *controller, int status, const char *reason)
+{
+    char text[256];
+
+    (void)snprintf(text, sizeof text, "the controller's replica: %.200s", reason);
+    sp_controller_fail(controller, status, text);
 }
 
 /* ---- group 0's machine ----------------------------------------------------------------------- */
@@ -84,7 +89,11 @@ apply(struct sp_machine *machine, const struct sp_log_frame *frame, const uint8_
     if (frame->kind == SP_FRAME_COMMAND) {
         int answer = sp_state_apply(
             controller->state, payload, frame->length, frame->append_time_ms, on_change, &applied);
-        if (answer == SPATE_ERR_CORRUPT || answer == SPATE_ERR_NOMEM) {
+        if (answer == SPATE_ERR_UNSUPPORTED) {
+            sp_controller_fail_outdated(controller, frame->index);
+        }
+        if (answer == SPATE_ERR_CORRUPT || answer == SPATE_ERR_NOMEM ||
+            answer == SPATE_ERR_UNSUPPORTED) {
             return answer;
         }
         applied.outcome.answer = answer;
@@ -149,6 +158,10 @@ static void on_registered(struct sp_proposal *proposal, int status, const char *
                       "node=%" PRIu32 " address=%s",
                       controller->options.self.node_id,
                       controller->options.self.client_address);
+        return;
+    }
+    if (status == SPATE_ERR_UNSUPPORTED) {
+        sp_controller_fail(controller, status, text);
         return;
     }
     controller->registration_due_ms =
@@ -267,7 +280,7 @@ static void schedule_tick(struct sp_controller *controller)
     bool needed = (controller->group != NULL && !controller->confirmed) ||
                   !sp_list_empty(&controller->proposals) ||
                   (controller->confirmed && !is_registered(controller)) ||
-                  lacks_internal_topic(controller);
+                  lacks_internal_topic(controller) || sp_controller_raise_is_due(controller);
 
     if (!needed || sp_timer_active(&controller->tick)) {
         return;
@@ -290,6 +303,7 @@ static void advance(struct sp_deferred *deferred)
         tell_confirmed(controller);
         register_self(controller);
         create_internal_topic(controller);
+        sp_controller_raise_level(controller);
     }
     if (!controller->stopped) {
         sp_controller_run_proposals(controller);
@@ -319,6 +333,9 @@ int sp_controller_new(const struct sp_controller_options *options,
     if (rv != 0) {
         sp_mem_free(controller);
         return rv;
+    }
+    if (options->self.features.most != 0) {
+        sp_state_set_level_max(controller->state, options->self.features.most);
     }
     controller->options = *options;
     controller->handler = *handler;

@@ -83,6 +83,8 @@ enum sp_proposal_kind {
     SP_PROPOSAL_PRODUCER_BLOCK,
     SP_PROPOSAL_REGISTER_NODE,
     SP_PROPOSAL_PRODUCER_NAME,
+    SP_PROPOSAL_FEATURE_LEVEL, /* raise it as far as it goes; the leader asks itself */
+    SP_PROPOSAL_FEATURE_HOLD,
 };
 
 /* Where a proposal stands.
@@ -113,6 +115,7 @@ struct sp_proposal {
     struct sp_state_node self;  /* REGISTER_NODE */
     char producer_name[SP_PRODUCER_NAME_SIZE_MAX + 1];     /* PRODUCER_NAME */
     char producer_layout[SP_PRODUCER_LAYOUT_SIZE_MAX + 1]; /* PRODUCER_NAME */
+    bool hold;                                             /* FEATURE_HOLD */
     uint32_t timeout_ms;                                   /* 0: 5000 */
     sp_proposal_cb cb;
     uint64_t producer_id_first; /* result of PRODUCER_BLOCK; of PRODUCER_NAME: its id */

@@ -3,6 +3,7 @@
  *   controller.c           life, group 0's machine, confirmation, registration of this node
  *   controller_propose.c   proposals made on this node, until they are answered
  *   controller_lead.c      what this node does for them, and for calls of others, while it leads
+ *   controller_features.c  the cluster's feature level
  *
  * Callbacks record a fact and ask for one advance at the end of the turn; it makes the
  * decisions. */
@@ -68,6 +69,8 @@ struct sp_controller {
     uint64_t registration_due_ms;
     struct sp_proposal internal_topic; /* of the leader: the one that consumer groups live in */
     uint64_t internal_due_ms;
+    struct sp_proposal raise; /* of the leader: the feature level */
+    uint64_t raise_due_ms;
     int fail_status;
     char fail_text[256];
 };
@@ -76,6 +79,20 @@ struct sp_controller {
 
 /* Asks for one advance at the end of this turn. */
 void sp_controller_wake(struct sp_controller *controller);
+
+/* This node cannot go on: the handler is told at the end of the turn, once. */
+void sp_controller_fail(struct sp_controller *controller, int status, const char *text);
+
+/* ---- controller_features.c ------------------------------------------------------------------- */
+
+/* Leader: raises the feature level when all nodes know a higher one. */
+void sp_controller_raise_level(struct sp_controller *controller);
+
+/* True while that is due and no event may announce it. */
+bool sp_controller_raise_is_due(const struct sp_controller *controller);
+
+/* Fails the controller when apply met a command that this build does not know. */
+void sp_controller_fail_outdated(struct sp_controller *controller, uint64_t index);
 
 /* ---- controller_propose.c -------------------------------------------------------------------- */
 

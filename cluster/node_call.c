@@ -25,6 +25,7 @@ int sp_node_call_encode(const struct sp_proposal *proposal, struct sp_buf *out)
         sp_pack_text(&pack, proposal->topic);
         break;
     case SP_PROPOSAL_PRODUCER_BLOCK:
+    case SP_PROPOSAL_FEATURE_LEVEL:
         sp_pack_array(&pack, 1);
         sp_pack_uint(&pack, proposal->kind);
         break;
@@ -39,6 +40,11 @@ int sp_node_call_encode(const struct sp_proposal *proposal, struct sp_buf *out)
         sp_pack_text(&pack, proposal->producer_name);
         sp_pack_text(&pack, proposal->producer_layout);
         break;
+    case SP_PROPOSAL_FEATURE_HOLD:
+        sp_pack_array(&pack, 2);
+        sp_pack_uint(&pack, proposal->kind);
+        sp_pack_uint(&pack, proposal->hold ? 1 : 0);
+        break;
     }
     return sp_pack_status(&pack);
 }
@@ -51,7 +57,7 @@ int sp_node_call_decode(const uint8_t *bytes, size_t size, struct sp_proposal *o
     *out_proposal = (struct sp_proposal){ 0 };
     sp_cursor_init(&cursor, bytes, size);
     uint32_t count = sp_cursor_array(&cursor);
-    out_proposal->kind = (enum sp_proposal_kind)sp_cursor_uint(&cursor, SP_PROPOSAL_PRODUCER_NAME);
+    out_proposal->kind = (enum sp_proposal_kind)sp_cursor_uint(&cursor, SP_PROPOSAL_FEATURE_HOLD);
     switch (out_proposal->kind) {
     case SP_PROPOSAL_CREATE_TOPIC:
         expected = 5;
@@ -65,6 +71,7 @@ int sp_node_call_decode(const uint8_t *bytes, size_t size, struct sp_proposal *o
         sp_state_text_read(&cursor, out_proposal->topic, sizeof out_proposal->topic);
         break;
     case SP_PROPOSAL_PRODUCER_BLOCK:
+    case SP_PROPOSAL_FEATURE_LEVEL:
         expected = 1;
         break;
     case SP_PROPOSAL_REGISTER_NODE:
@@ -77,6 +84,10 @@ int sp_node_call_decode(const uint8_t *bytes, size_t size, struct sp_proposal *o
             &cursor, out_proposal->producer_name, sizeof out_proposal->producer_name);
         sp_state_text_read(
             &cursor, out_proposal->producer_layout, sizeof out_proposal->producer_layout);
+        break;
+    case SP_PROPOSAL_FEATURE_HOLD:
+        expected = 2;
+        out_proposal->hold = sp_cursor_uint(&cursor, 1) == 1;
         break;
     }
     return sp_cursor_finish(&cursor) != 0 || count != expected ? SPATE_ERR_MALFORMED : 0;

@@ -5,6 +5,8 @@
  *                   [kind]                                                     producer block
  *                   [kind, node]                                               register a node
  *                   [kind, name, layout]                                       producer name
+ *                   [kind]                                                     feature level
+ *                   [kind, 0 or 1]                                             hold it
  *   REPLY           [text, index, producer_id_first], and producer_epoch unless it is 0;
  *                   the status is in the message's head
  *

@@ -165,12 +165,26 @@ static int delete_topic(const struct sp_proposal_view *view,
 
 /* The command is read back, since apply stops every replica when it meets one that it cannot read.
  */
-static int
-register_node(const struct sp_proposal *proposal, struct sp_buf *out, char *text, size_t text_size)
+static int register_node(const struct sp_state *state,
+                         const struct sp_proposal *proposal,
+                         struct sp_buf *out,
+                         char *text,
+                         size_t text_size)
 {
+    uint32_t most = sp_feature_level_said(proposal->self.features.most);
     struct sp_state_node node;
     struct sp_cursor cursor;
 
+    if (most < sp_state_feature_level(state)) {
+        return REFUSE(SPATE_ERR_UNSUPPORTED,
+                      text,
+                      text_size,
+                      "node %u knows feature levels up to %u, the cluster is at %u: install the "
+                      "newer build on it",
+                      proposal->self.node_id,
+                      most,
+                      sp_state_feature_level(state));
+    }
     int rv = sp_state_command_register_node(&proposal->self, out);
     if (rv != 0) {
         return rv;
@@ -189,16 +203,99 @@ register_node(const struct sp_proposal *proposal, struct sp_buf *out, char *text
     return 0;
 }
 
+/* ---- feature levels -------------------------------------------------------------------------- */
+
+/* Names the nodes that know too little, as far as the text reaches. */
+static void name_old_nodes(const struct sp_state *state, uint32_t level, char *text, size_t size)
+{
+    struct sp_map_cursor cursor = { 0 };
+    const struct sp_state_node *node = NULL;
+    size_t used = 0;
+
+    text[0] = '\0';
+    while ((node = sp_state_node_next(state, &cursor)) != NULL && used + 1 < size) {
+        if (node->features.most < level) {
+            used += (size_t)snprintf(
+                text + used, size - used, "%s%u", used == 0 ? "" : ", ", node->node_id);
+        }
+    }
+}
+
+/* 0 if `feature` may be written. NOT_READY: soon, nobody has to act. UNSUPPORTED: not before
+ * somebody upgrades a node or lets go of the level. */
+static int check_feature(const struct sp_proposal_view *view,
+                         enum sp_feature feature,
+                         const char *what,
+                         char *text,
+                         size_t text_size)
+{
+    const struct sp_state *state = view->state;
+    uint32_t level = sp_state_feature_level(state);
+    char nodes[64];
+
+    if (sp_state_has_feature(state, feature)) {
+        return 0;
+    }
+    if (sp_state_feature_hold(state)) {
+        return REFUSE(SPATE_ERR_UNSUPPORTED,
+                      text,
+                      text_size,
+                      "%s need feature level %u, the cluster is held at %u: `spate cluster "
+                      "features release` once no older build has to come back",
+                      what,
+                      (unsigned)feature,
+                      level);
+    }
+    name_old_nodes(state, feature, nodes, sizeof nodes);
+    if (nodes[0] == '\0') {
+        return REFUSE(SPATE_ERR_NOT_READY,
+                      text,
+                      text_size,
+                      "%s need feature level %u, to which the cluster rises from %u once all nodes "
+                      "have registered: try again",
+                      what,
+                      (unsigned)feature,
+                      level);
+    }
+    return REFUSE(SPATE_ERR_UNSUPPORTED,
+                  text,
+                  text_size,
+                  "%s need feature level %u, the cluster is at %u: upgrade node %s",
+                  what,
+                  (unsigned)feature,
+                  level,
+                  nodes);
+}
+
+static int
+feature_level(const struct sp_proposal_view *view, struct sp_buf *out, char *text, size_t text_size)
+{
+    uint32_t target = sp_state_feature_target(view->state);
+
+    if (target == sp_state_feature_level(view->state) ||
+        sp_state_node_count(view->state) < view->voters) {
+        return REFUSE(SPATE_ERR_INVALID, text, text_size, "the feature level cannot rise now");
+    }
+    return sp_state_command_feature_level(target, out);
+}
+
+/* ---- producers ------------------------------------------------------------------------------- */
+
 static int producer_name(const struct sp_proposal_view *view,
                          const struct sp_proposal *proposal,
                          struct sp_buf *out,
                          char *text,
                          size_t text_size)
 {
-    int rv = sp_producer_names_check(sp_state_producer_names(view->state),
-                                     proposal->producer_name,
-                                     proposal->producer_layout,
-                                     view->append_time_ms);
+    int rv =
+        check_feature(view, SP_FEATURE_PRODUCER_NAMES, "producers with a name", text, text_size);
+    if (rv != 0) {
+        return rv;
+    }
+    rv = sp_producer_names_check(sp_state_producer_names(view->state),
+                                 proposal->producer_name,
+                                 proposal->producer_layout,
+                                 view->append_time_ms);
 
     if (rv == SPATE_ERR_EXISTS) {
         const struct sp_producer_name *taken =
@@ -234,9 +331,13 @@ int sp_proposal_command(const struct sp_proposal_view *view,
     case SP_PROPOSAL_PRODUCER_BLOCK:
         return sp_state_command_producer_block(out);
     case SP_PROPOSAL_REGISTER_NODE:
-        return register_node(proposal, out, text, text_size);
+        return register_node(view->state, proposal, out, text, text_size);
     case SP_PROPOSAL_PRODUCER_NAME:
         return producer_name(view, proposal, out, text, text_size);
+    case SP_PROPOSAL_FEATURE_LEVEL:
+        return feature_level(view, out, text, text_size);
+    case SP_PROPOSAL_FEATURE_HOLD:
+        return sp_state_command_feature_hold(proposal->hold, out);
     }
     return SPATE_ERR_INTERNAL;
 }

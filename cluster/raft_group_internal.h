@@ -146,6 +146,12 @@ int sp_raft_membership_at(const struct sp_log *log,
                           raft_index *out_index,
                           struct raft_configuration *out);
 
+/* raft_metrics.c: counts elections, before what was seen of the group is brought up to date. */
+void sp_raft_count_changes(struct sp_raft_group *group,
+                           enum sp_role role,
+                           uint64_t term,
+                           uint32_t leader_node);
+
 /* raft_apply.c: applies what is committed, completes submits. */
 void sp_raft_apply(struct sp_raft_group *group);
 void sp_raft_fail_submits(struct sp_raft_group *group, int status);

@@ -79,6 +79,7 @@ static int receive_append(struct sp_raft_group *group,
     if (rv != 0) {
         return rv;
     }
+    group->context->counters.received_bytes += body->size;
     group->staged = frames;
     group->staged_first = message->index + 1;
     group->staged_count = message->frame_count;

@@ -19,6 +19,8 @@ int sp_state_new(struct sp_state **out_state)
     state->next_group_id = 1;
     state->next_replica_id = SP_STATE_FIRST_REPLICA_ID;
     state->next_producer_id = 1;
+    state->feature_level = SP_FEATURE_LEVEL_FIRST;
+    state->level_max = SP_FEATURE_LEVEL_MAX;
     state->nodes = sp_map_new();
     state->topics = sp_map_new();
     state->by_id = sp_map_new();
@@ -70,7 +72,9 @@ static struct sp_state_node_entry *find_node(const struct sp_state *state, uint3
 static bool node_is_valid(const struct sp_state_node *node)
 {
     return node->node_id >= 1 && node->node_id <= SP_NODE_ID_MAX &&
-           node->client_address[0] != '\0' && node->peer_address[0] != '\0';
+           node->client_address[0] != '\0' && node->peer_address[0] != '\0' &&
+           node->features.least >= SP_FEATURE_LEVEL_FIRST &&
+           node->features.least <= node->features.most;
 }
 
 int sp_state_add_node(struct sp_state *state,
@@ -241,6 +245,9 @@ static int apply_register_node(struct sp_state *state,
         return rv;
     }
     struct sp_state_node_entry *node = find_node(state, shown.node_id);
+    if (shown.features.most < state->feature_level) {
+        return SPATE_ERR_INVALID; /* the level rose just before */
+    }
     if (node == NULL) {
         rv = sp_state_add_node(state, &shown, &added);
         if (rv != 0) {
@@ -377,6 +384,9 @@ int sp_state_apply(struct sp_state *state,
     if (sp_cursor_status(&cursor) != 0) {
         return SPATE_ERR_CORRUPT;
     }
+    if (!sp_state_knows(state, kind)) {
+        return SPATE_ERR_UNSUPPORTED;
+    }
     if (kind == SP_STATE_REGISTER_NODE && element_count == 2) {
         return apply_register_node(state, &cursor, &sink);
     }
@@ -391,6 +401,12 @@ int sp_state_apply(struct sp_state *state,
         rv = sp_state_take_producer_block(state, &cursor, &change);
     } else if (kind == SP_STATE_TAKE_PRODUCER_NAME && element_count == 3) {
         rv = sp_state_take_producer_name(state, &cursor, append_time_ms, &change);
+    } else if (kind == SP_STATE_FEATURE_LEVEL_SET && element_count == 2) {
+        rv = sp_state_take_feature_level(state, &cursor, &change);
+    } else if (kind == SP_STATE_FEATURE_HOLD_SET && element_count == 2) {
+        rv = sp_state_take_feature_hold(state, &cursor, &change);
+    } else if (kind == SP_STATE_FORCE_NODES && element_count == 2) {
+        rv = sp_state_take_force_nodes(state, &cursor, &change);
     }
     if (rv == 0) {
         tell(&sink, &change);
@@ -461,5 +477,9 @@ bool sp_state_same_node(const struct sp_state_node *left, const struct sp_state_
     return left->node_id == right->node_id && left->incarnation == right->incarnation &&
            strcmp(left->client_address, right->client_address) == 0 &&
            strcmp(left->peer_address, right->peer_address) == 0 &&
-           strcmp(left->rack, right->rack) == 0;
+           strcmp(left->rack, right->rack) == 0 &&
+           sp_feature_level_said(left->features.least) ==
+               sp_feature_level_said(right->features.least) &&
+           sp_feature_level_said(left->features.most) ==
+               sp_feature_level_said(right->features.most);
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/feature.h"
 #include "base/limits.h"
 #include "base/map.h"
 #include "cluster/producer_names.h"
@@ -29,7 +30,8 @@ struct sp_state_node {
     char client_address
         [SP_ADDRESS_SIZE_MAX]; /* what clients are told: "inside" or "inside,outside" */
     char peer_address[SP_ADDRESS_SIZE_MAX];
-    char rack[64]; /* "" when not set */
+    char rack[64];                    /* "" when not set */
+    struct sp_feature_range features; /* levels that its build knows */
 };
 
 struct sp_state_partition {
@@ -57,6 +59,7 @@ struct sp_state_change {
         SP_STATE_NODE_CHANGED,
         SP_STATE_PRODUCER_BLOCK,
         SP_STATE_PRODUCER_NAMED,
+        SP_STATE_FEATURE_LEVEL, /* it rose, or is held or not held any more */
     } kind;
     const struct sp_state_topic *topic;
     const struct sp_state_node *node;
@@ -65,11 +68,14 @@ struct sp_state_change {
     int16_t producer_epoch;     /* PRODUCER_NAMED: the epoch that it was given */
 };
 
-/* Empty, as before the first command. Replica ids are given out from above SP_NODE_ID_MAX: those
- * below belong to the founding members of group 0, whose replica id is their node id.
- * SPATE_ERR_NOMEM. */
+/* Empty, as before the first command, for a build that knows all levels. Replica ids are given out
+ * from above SP_NODE_ID_MAX: those below belong to the founding members of group 0, whose replica
+ * id is their node id. SPATE_ERR_NOMEM. */
 int sp_state_new(struct sp_state **out_state);
 void sp_state_free(struct sp_state *state);
+
+/* Commands of levels above `level_max` are not known from now on, as to an older build. */
+void sp_state_set_level_max(struct sp_state *state, uint32_t level_max);
 
 /* ---- commands: encoders used by the leader --------------------------------------------------- */
 
@@ -85,11 +91,15 @@ int sp_state_command_create_topic(const char *name,
 int sp_state_command_delete_topic(const char *name, struct sp_buf *out);
 int sp_state_command_producer_block(struct sp_buf *out);
 int sp_state_command_producer_name(const char *name, const char *layout, struct sp_buf *out);
+int sp_state_command_feature_level(uint32_t level, struct sp_buf *out);
+int sp_state_command_feature_hold(bool hold, struct sp_buf *out);
+int sp_state_command_force_nodes(const uint32_t *kept, unsigned count, struct sp_buf *out);
 
 /* ---- machine --------------------------------------------------------------------------------- */
 
 /* Applies one command. 0; a negative code that is this command's answer on every node (EXISTS,
- * UNKNOWN_TOPIC, INVALID, BUSY); SPATE_ERR_CORRUPT or SPATE_ERR_NOMEM: the replica must stop.
+ * UNKNOWN_TOPIC, INVALID, BUSY); SPATE_ERR_CORRUPT, SPATE_ERR_NOMEM or SPATE_ERR_UNSUPPORTED (a
+ * newer build's command, or a feature level above this build's): the replica must stop.
  * `changed` (may be NULL) is called once when something changed. */
 int sp_state_apply(struct sp_state *state,
                    const uint8_t *command,
@@ -111,6 +121,17 @@ const struct sp_state_node *sp_state_node(const struct sp_state *state, uint32_t
 const struct sp_state_node *sp_state_node_next(const struct sp_state *state,
                                                struct sp_map_cursor *cursor);
 unsigned sp_state_node_count(const struct sp_state *state);
+
+/* The cluster's feature level, and whether it is held where it is. */
+uint32_t sp_state_feature_level(const struct sp_state *state);
+bool sp_state_feature_hold(const struct sp_state *state);
+
+/* The level to which it may be raised now: the highest that every registered node knows; the
+ * present one when it is held or nobody knows more. */
+uint32_t sp_state_feature_target(const struct sp_state *state);
+
+/* Whether commands and formats of this feature may be written. */
+bool sp_state_has_feature(const struct sp_state *state, enum sp_feature feature);
 
 /* The named producers. */
 const struct sp_producer_names *sp_state_producer_names(const struct sp_state *state);

@@ -37,23 +37,34 @@ void sp_state_text_read(struct sp_cursor *cursor, char *out, size_t capacity)
 
 void sp_state_node_pack(struct sp_pack *pack, const struct sp_state_node *node)
 {
-    sp_pack_array(pack, 5);
+    sp_pack_array(pack, 7);
     sp_pack_uint(pack, node->node_id);
     sp_pack_uint(pack, node->incarnation);
     sp_pack_text(pack, node->client_address);
     sp_pack_text(pack, node->peer_address);
     sp_pack_text(pack, node->rack);
+    sp_pack_uint(pack, sp_feature_level_said(node->features.least));
+    sp_pack_uint(pack, sp_feature_level_said(node->features.most));
 }
 
 void sp_state_node_read(struct sp_cursor *cursor, struct sp_state_node *out_node)
 {
-    *out_node = (struct sp_state_node){ 0 };
-    read_array_of(cursor, 5);
+    *out_node = (struct sp_state_node){
+        .features = { SP_FEATURE_LEVEL_FIRST, SP_FEATURE_LEVEL_FIRST },
+    };
+    uint32_t count = sp_cursor_array(cursor);
+    if (count != 5 && count != 7) {
+        sp_cursor_fail(cursor, SPATE_ERR_INVALID);
+    }
     out_node->node_id = (uint32_t)sp_cursor_uint(cursor, UINT32_MAX);
     out_node->incarnation = sp_cursor_uint(cursor, UINT64_MAX);
     sp_state_text_read(cursor, out_node->client_address, sizeof out_node->client_address);
     sp_state_text_read(cursor, out_node->peer_address, sizeof out_node->peer_address);
     sp_state_text_read(cursor, out_node->rack, sizeof out_node->rack);
+    if (count == 7) {
+        out_node->features.least = (uint32_t)sp_cursor_uint(cursor, SP_FEATURE_LEVEL_LIMIT);
+        out_node->features.most = (uint32_t)sp_cursor_uint(cursor, SP_FEATURE_LEVEL_LIMIT);
+    }
 }
 
 struct sp_state_topic *sp_state_topic_new(uint32_t partition_count)
@@ -223,5 +234,35 @@ int sp_state_command_producer_name(const char *name, const char *layout, struct 
     command_begin(&pack, out, SP_STATE_TAKE_PRODUCER_NAME, 2);
     sp_pack_text(&pack, name);
     sp_pack_text(&pack, layout);
+    return sp_pack_status(&pack);
+}
+
+int sp_state_command_feature_level(uint32_t level, struct sp_buf *out)
+{
+    struct sp_pack pack;
+
+    command_begin(&pack, out, SP_STATE_FEATURE_LEVEL_SET, 1);
+    sp_pack_uint(&pack, level);
+    return sp_pack_status(&pack);
+}
+
+int sp_state_command_feature_hold(bool hold, struct sp_buf *out)
+{
+    struct sp_pack pack;
+
+    command_begin(&pack, out, SP_STATE_FEATURE_HOLD_SET, 1);
+    sp_pack_uint(&pack, hold ? 1 : 0);
+    return sp_pack_status(&pack);
+}
+
+int sp_state_command_force_nodes(const uint32_t *kept, unsigned count, struct sp_buf *out)
+{
+    struct sp_pack pack;
+
+    command_begin(&pack, out, SP_STATE_FORCE_NODES, 1);
+    sp_pack_array(&pack, count);
+    for (unsigned i = 0; i < count; i++) {
+        sp_pack_uint(&pack, kept[i]);
+    }
     return sp_pack_status(&pack);
 }

@@ -5,7 +5,11 @@
  *               [3, name]                                            delete a topic
  *               [4]                                                  take a block of producer ids
  *               [5, name, layout]                                    take a producer's name
- *   node        [node_id, incarnation, client_address, peer_address, rack]
+ *               [20, level]                                          raise the feature level
+ *               [21, 0 or 1]                                         hold it, or no more
+ *               [22, [node_id, ...]]                                 only these nodes are left
+ *   node        [node_id, incarnation, client_address, peer_address, rack, least, most]
+ *               without the levels: it knows the first one
  *   topic       [topic_id, name, created_ms, message_bytes_max, [partition, ...]]
  *   partition   [group_id, replica_id, node_id, replica_id, node_id, ...]
  *
@@ -25,6 +29,9 @@ enum sp_state_command {
     SP_STATE_DELETE_TOPIC = 3,
     SP_STATE_TAKE_PRODUCER_BLOCK = 4,
     SP_STATE_TAKE_PRODUCER_NAME = 5,
+    SP_STATE_FEATURE_LEVEL_SET = 20,
+    SP_STATE_FEATURE_HOLD_SET = 21,
+    SP_STATE_FORCE_NODES = 22,
 };
 
 /* Reads a text without control characters into `out` of `capacity` bytes, NUL included; a text that

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/feature.h"
 #include "base/limits.h"
 #include "io/loop.h"
 #include "storage/store.h"
@@ -43,6 +44,9 @@ struct sp_transport_handler {
      * not
      * `fresh`, whether group 0 is still to be created. */
     void (*formed)(void *arg, const uint32_t *members, unsigned count, bool fresh);
+    /* This build is too old for its cluster, as a member has said: the node must stop. May be
+     * NULL, and may come more than once. */
+    void (*outdated)(void *arg, const char *text);
 };
 
 struct sp_transport_options {
@@ -54,6 +58,7 @@ struct sp_transport_options {
         char address[SP_ADDRESS_SIZE_MAX];
     } seeds[SP_NODES_MAX]; /* includes this node if it is a seed */
     unsigned seed_count;
+    struct sp_feature_range features; /* levels that this build knows; zeros: they are not told */
 };
 
 /* Starts listening and connecting. The store gives and keeps the identity; forming (D10) is driven
@@ -69,6 +74,10 @@ int sp_transport_new(struct sp_loop *loop,
                      const struct sp_transport_handler *handler,
                      void *arg,
                      struct sp_transport **out_transport);
+
+/* The cluster's feature level as this node has applied it: told to all, nodes that do not know it
+ * are refused from now on. */
+void sp_transport_set_level(struct sp_transport *transport, uint32_t level);
 
 /* To be called when the store reports meta durability (forming waits for it). */
 void sp_transport_meta_durable(struct sp_transport *transport, uint64_t sequence);

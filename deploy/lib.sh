@@ -6,12 +6,14 @@ spate_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # What `packages_install GROUP` makes sure of: a Debian package, or `command|package` where any
 # provider of the command will do.
 readonly packages_build="gcc|gcc libc6-dev ar|binutils cmake|cmake ninja|ninja-build
-pkg-config|pkg-config libuv1-dev liblz4-dev libmsgpack-dev libyaml-dev libjansson-dev uthash-dev"
+pkg-config|pkg-config libuv1-dev liblz4-dev libmsgpack-dev libyaml-dev libjansson-dev uthash-dev
+libmicrohttpd-dev"
 readonly packages_tests="libcmocka-dev clang|clang libclang-rt-14-dev clang-format|clang-format
 libisal-dev /usr/bin/python3|python3 python3-msgpack nm|binutils node|nodejs npm|npm go|golang-go
 golang-github-ugorji-go-codec-dev python3-pynvim ruby-msgpack g++|g++
 groff|groff-base valgrind|valgrind debootstrap|debootstrap
-python3-yaml python3-kubernetes kubectl|kubernetes-client"
+prometheus|prometheus python3-yaml python3-kubernetes kubectl|kubernetes-client
+libfuse3-dev fuse3 ip|iproute2 unshare|util-linux mount|mount"
 
 say() {
     printf '%s\n' "$*"
@@ -83,6 +85,16 @@ packages_install() {
     run_quietly "$log" as_root apt-get -qq -o DPkg::Lock::Timeout=600 install -y \
         --no-install-recommends $missing || die "apt-get could not install:$missing"
     rm -f "$log"
+    quiet_services "$missing"
+}
+
+# quiet_services PACKAGES: Debian starts the services that it installs; tests start their own.
+quiet_services() {
+    case " $1 " in
+    *" prometheus "*)
+        [ ! -d /run/systemd/system ] || as_root systemctl disable --quiet --now prometheus
+        ;;
+    esac
 }
 
 # The Debian mirror that this machine's apt uses; nothing when it has no package lists.

@@ -28,6 +28,7 @@ static const sp_method_handler handlers[SP_METHOD_COUNT] = {
     [SP_METHOD_PRODUCER_RESUME] = sp_method_producer_resume,
     [SP_METHOD_CLUSTER_INFO] = sp_method_cluster_info,
     [SP_METHOD_CLUSTER_HEALTH] = sp_method_cluster_health,
+    [SP_METHOD_CLUSTER_FEATURES] = sp_method_cluster_features,
     [SP_METHOD_GROUP_FIND] = sp_method_group_find,
     [SP_METHOD_GROUP_JOIN] = sp_method_group_join,
     [SP_METHOD_GROUP_HEARTBEAT] = sp_method_group_heartbeat,
@@ -47,6 +48,7 @@ void sp_broker_dispatch(struct sp_broker *broker,
     enum sp_method method = sp_method_find(message->method);
     char text[160];
 
+    request.method = method;
     if (method == SP_METHOD_COUNT) {
         (void)snprintf(text,
                        sizeof text,
@@ -386,12 +388,14 @@ int sp_broker_new(const struct sp_broker_options *options, struct sp_broker **ou
     sp_list_init(&broker->producer_waiters);
     broker->partitions = sp_map_new();
     broker->coordinators = sp_map_new();
-    if (broker->partitions != NULL && broker->coordinators != NULL) {
+    broker->totals = sp_map_new();
+    if (broker->partitions != NULL && broker->coordinators != NULL && broker->totals != NULL) {
         rv = open_ports(broker);
     }
     if (rv != 0) {
         sp_map_free(broker->partitions);
         sp_map_free(broker->coordinators);
+        sp_map_free(broker->totals);
         sp_mem_free(broker);
         return rv;
     }
@@ -463,5 +467,6 @@ void sp_broker_free(struct sp_broker *broker)
     sp_budget_deinit(&broker->budget);
     sp_map_free(broker->partitions);
     sp_map_free(broker->coordinators);
+    sp_map_free(broker->totals);
     sp_mem_free(broker);
 }

@@ -15,6 +15,8 @@
 #include "cluster/reconcile.h"
 
 struct sp_broker;
+struct sp_exposition;
+struct sp_pack;
 
 struct sp_broker_options {
     struct sp_loop *loop;
@@ -49,6 +51,22 @@ void sp_broker_set_reconcile(struct sp_broker *broker, const struct sp_reconcile
 /* The controller's state has other topics than before: consumer groups look at their
  * assignments. */
 void sp_broker_topics_changed(struct sp_broker *broker);
+
+/* ---- for the HTTP endpoint ---- */
+
+/* Writes the metrics of clients, topics and consumer groups and of the cluster as this node sees
+ * it; `partitions`: those of single partitions, too. */
+void sp_broker_expose(const struct sp_broker *broker,
+                      struct sp_exposition *exposition,
+                      bool partitions);
+
+/* True if this node serves and is not behind; else `text` says what it waits for, a line each. */
+bool sp_broker_is_ready(const struct sp_broker *broker, char *text, size_t text_size);
+
+/* This node and its view of the cluster's health: one map. */
+void sp_broker_pack_status(const struct sp_broker *broker, struct sp_pack *pack);
+
+/* ---- life ---- */
 
 /* Closes the ports and all connections, then calls `closed`. Partitions must be gone or go later;
  * their waiting requests are dropped with the connections. */

@@ -99,7 +99,6 @@ static void answer_batches(struct fetch *fetch, const struct sp_fetch_response *
     for (unsigned i = 0; i < count; i++) {
         const struct sp_slice *bytes = &fetch->reading->read.frames[i];
         struct sp_log_frame frame = { .length = 0 };
-
         (void)sp_log_frame_decode(bytes->bytes, bytes->size, &frame); /* it was verified */
         tail[i] =
             (struct sp_slice){ bytes->blob, sp_log_frame_payload(bytes->bytes), frame.length };
@@ -170,6 +169,7 @@ static void answer(struct fetch *fetch, struct sp_partition *partition)
         answer_batches(fetch, &response);
     }
     if (fetch->reading != NULL) {
+        sp_topic_count_fetched(partition, &fetch->reading->read, fetch->offset);
         sp_log_read_release(&fetch->reading->read);
     }
     finish(fetch);

@@ -5,18 +5,42 @@
 #define SP_BROKER_METHODS_H
 
 #include "base/map.h"
+#include "base/metrics.h"
 #include "broker/broker.h"
 #include "broker/partition.h"
 #include "broker/session.h"
+#include "spate/error.h"
+
+#define SP_BROKER_COUNT_CODE(name, number, retriable, meaning) SP_BROKER_CODE_##name,
+enum {
+    SPATE_ERROR_LIST(SP_BROKER_COUNT_CODE) SP_BROKER_CODES, /* how many codes there are */
+};
+#undef SP_BROKER_COUNT_CODE
+
+/* What is counted since the start, for sp_broker_expose. */
+struct sp_broker_counters {
+    struct sp_histogram requests[SP_METHOD_COUNT + 1]; /* the last: of unknown methods */
+    uint64_t errors[SP_BROKER_CODES + 1];              /* answered, by the number of the code */
+    uint64_t received_bytes;                           /* of whole messages */
+    uint64_t sent_bytes;
+    uint64_t produced_records;
+    uint64_t produced_batches;
+    uint64_t produced_bytes;
+    uint64_t repeats; /* batches that were sent again and had been stored, or were on their way */
+    uint64_t fetched_records;
+    uint64_t fetched_bytes;
+};
 
 struct sp_broker {
     struct sp_broker_options options;
+    struct sp_broker_counters counters;
     struct sp_server *server;
     struct sp_server *outside;   /* the second port; NULL: none */
     struct sp_budget budget;     /* of all that clients make this node hold */
     struct sp_timer look_after;  /* runs while they hold much */
     struct sp_map *partitions;   /* group id -> struct sp_partition */
     struct sp_map *coordinators; /* group id -> struct sp_coordinator */
+    struct sp_map *totals;       /* topic id -> struct sp_topic_totals */
     const struct sp_reconcile *reconcile;
     int64_t producer_id_next; /* ids of the block in hand: [next, end) */
     int64_t producer_id_end;
@@ -34,7 +58,8 @@ typedef void (*sp_method_handler)(struct sp_broker *broker,
                                   struct sp_request request,
                                   const struct sp_message *message);
 
-/* produce.c, resume.c, fetch.c, offsets.c, admin.c, producer_ids.c, describe.c, health.c */
+/* produce.c, resume.c, fetch.c, offsets.c, admin.c, producer_ids.c, describe.c, health.c,
+ * features.c */
 void sp_method_produce(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_fetch(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_offsets(struct sp_broker *, struct sp_request, const struct sp_message *);
@@ -49,6 +74,7 @@ void sp_method_topic_list(struct sp_broker *, struct sp_request, const struct sp
 void sp_method_topic_describe(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_cluster_info(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_cluster_health(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_cluster_features(struct sp_broker *, struct sp_request, const struct sp_message *);
 
 /* group_members.c, group_offsets.c, group_describe.c */
 void sp_method_group_find(struct sp_broker *, struct sp_request, const struct sp_message *);

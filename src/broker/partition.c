@@ -197,7 +197,10 @@ int sp_partition_new(struct sp_broker *broker,
         return SPATE_ERR_NOMEM;
     }
     partition->producers = sp_producers_new();
-    if (partition->producers == NULL) {
+    partition->totals = sp_topic_totals_ref(broker, topic);
+    if (partition->producers == NULL || partition->totals == NULL) {
+        sp_producers_free(partition->producers);
+        sp_topic_totals_unref(broker, partition->totals);
         sp_mem_free(partition);
         return SPATE_ERR_NOMEM;
     }
@@ -223,6 +226,7 @@ void sp_partition_free(struct sp_partition *partition)
     SP_ASSERT(sp_list_empty(&partition->crowded));
     SP_ASSERT(sp_list_empty(&partition->held));
     sp_producers_free(partition->producers);
+    sp_topic_totals_unref(partition->broker, partition->totals);
     sp_mem_free(partition->epochs);
     sp_mem_free(partition);
 }

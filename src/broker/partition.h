@@ -11,6 +11,7 @@
 
 #include "base/limits.h"
 #include "broker/producers.h"
+#include "broker/topic_totals.h"
 #include "cluster/machine.h"
 #include "cluster/raft_group.h"
 #include "cluster/state.h"
@@ -42,7 +43,8 @@ struct sp_partition {
     struct sp_list flights; /* struct sp_flight in order of index: batches and fences */
     struct sp_list fetches; /* fetches that wait for records */
     struct sp_list crowded; /* fetches that wait for room for their answer */
-    struct sp_list held;    /* sessions that are not read while too much waits to be stored */
+    struct sp_topic_totals *totals;
+    struct sp_list held; /* sessions that are not read while too much waits to be stored */
 };
 
 int sp_partition_new(struct sp_broker *broker,

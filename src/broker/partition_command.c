@@ -26,9 +26,12 @@ int sp_partition_command_decode(const uint8_t *bytes,
     sp_cursor_init(&cursor, bytes, size);
     uint32_t count = sp_cursor_array(&cursor);
     uint64_t kind = sp_cursor_uint(&cursor, UINT32_MAX);
+    if (sp_cursor_status(&cursor) == 0 && kind != SP_PARTITION_FENCE_PRODUCER) {
+        return SPATE_ERR_UNSUPPORTED;
+    }
     command.producer_id = sp_cursor_int(&cursor, 0, INT64_MAX);
     command.producer_epoch = (int16_t)sp_cursor_int(&cursor, 0, INT16_MAX);
-    if (sp_cursor_finish(&cursor) != 0 || count != 3 || kind != SP_PARTITION_FENCE_PRODUCER) {
+    if (sp_cursor_finish(&cursor) != 0 || count != 3) {
         return SPATE_ERR_CORRUPT;
     }
     *out_command = command;

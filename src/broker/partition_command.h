@@ -25,7 +25,8 @@ struct sp_partition_command {
 /* Appends the command to `out`. SPATE_ERR_NOMEM, SPATE_ERR_TOO_LARGE. */
 int sp_partition_command_encode(const struct sp_partition_command *command, struct sp_buf *out);
 
-/* SPATE_ERR_CORRUPT: no such command; *out_command is untouched then. */
+/* SPATE_ERR_UNSUPPORTED: a command of a newer build; SPATE_ERR_CORRUPT: no command. *out_command is
+ * untouched then. */
 int sp_partition_command_decode(const uint8_t *bytes,
                                 size_t size,
                                 struct sp_partition_command *out_command);

@@ -13,9 +13,10 @@
 #include "wire/records.h"
 
 /* Connections that send to a partition are not read while more than so much of what it may have
- * waiting is used: BUSY is for those who come when others have filled it. */
+ * waiting is used: BUSY is for those who come when others have filled it. They go on one by one as
+ * batches are stored, so that what they send comes as evenly as the disk takes it. */
 #define STOP_READING_PERCENT 50
-#define READ_ON_PERCENT 25
+#define READ_ON_PERCENT 45
 
 /* A batch on its way through Raft. */
 struct append {
@@ -69,9 +70,11 @@ static void answer(struct append *append, struct sp_request *request, int status
 
 void sp_produce_read_on(struct sp_partition *partition)
 {
-    if (partition->group == NULL ||
-        sp_raft_group_fill_percent(partition->group) <= READ_ON_PERCENT) {
-        sp_session_release(&partition->held);
+    unsigned percent = partition->group == NULL ? 0 : sp_raft_group_fill_percent(partition->group);
+
+    if (percent <= READ_ON_PERCENT) {
+        /* Nothing that is still to be stored may come to wake those that are left. */
+        sp_session_release(&partition->held, percent == 0 ? SP_CONNECTIONS_MAX : 1);
     }
 }
 
@@ -81,6 +84,10 @@ static void on_submitted(struct sp_submit *submit, int status)
 
     sp_list_remove(&append->flight.node);
     sp_produce_read_on(append->partition);
+    if (status == 0) {
+        sp_topic_count_produced(
+            append->partition, append->flight.batch.record_count, submit->size_bytes);
+    }
     answer(append, &append->request, status);
     SP_LIST_EACH_SAFE (node, &append->repeats) {
         struct repeat *repeat = SP_LIST_ENTRY(node, struct repeat, node);
@@ -211,6 +218,8 @@ static void produce_batch(struct sp_partition *partition,
                            sp_raft_group_append_time_ms(partition->group),
                            &judgement);
     }
+    partition->broker->counters.repeats +=
+        judgement.verdict == SP_VERDICT_IN_FLIGHT || judgement.verdict == SP_VERDICT_STORED;
     switch (judgement.verdict) {
     case SP_VERDICT_APPEND:
         append_batch(partition, request, batch, header);

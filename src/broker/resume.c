@@ -136,6 +136,14 @@ void sp_method_producer_resume(struct sp_broker *broker,
         sp_request_fail(&request, rv, error.text);
         return;
     }
+    if (!sp_state_has_feature(sp_controller_state(broker->options.controller),
+                              SP_FEATURE_PRODUCER_NAMES)) {
+        sp_request_fail(&request,
+                        SPATE_ERR_UNSUPPORTED,
+                        "producer.resume needs a higher feature level than the cluster has: `spate "
+                        "cluster features` tells which nodes are to be upgraded");
+        return;
+    }
     partition = sp_broker_find(broker, &request, resume.topic, resume.topic_id, resume.partition);
     if (partition == NULL) {
         return;

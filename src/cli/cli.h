@@ -83,6 +83,11 @@ int command_group_list(struct cli *cli, int argc, char **argv);
 int command_group_describe(struct cli *cli, int argc, char **argv);
 int command_group_seek(struct cli *cli, int argc, char **argv);
 int command_group_delete(struct cli *cli, int argc, char **argv);
+int command_bench_produce(struct cli *cli, int argc, char **argv);
+int command_bench_consume(struct cli *cli, int argc, char **argv);
+int command_bench_e2e(struct cli *cli, int argc, char **argv);
+int command_bench_latency(struct cli *cli, int argc, char **argv);
+int command_bench_failover(struct cli *cli, int argc, char **argv);
 int command_context_create(struct cli *cli, int argc, char **argv);
 int command_context_list(struct cli *cli, int argc, char **argv);
 int command_context_use(struct cli *cli, int argc, char **argv);
@@ -92,8 +97,10 @@ int command_context_remove(struct cli *cli, int argc, char **argv);
 int command_generate_completion(struct cli *cli, int argc, char **argv);
 int command_generate_candidates(struct cli *cli, int argc, char **argv);
 int command_generate_man(struct cli *cli, int argc, char **argv);
+int command_lab(struct cli *cli, int argc, char **argv);
 int command_cluster_info(struct cli *cli, int argc, char **argv);
 int command_cluster_health(struct cli *cli, int argc, char **argv);
+int command_cluster_features(struct cli *cli, int argc, char **argv);
 
 /* ---- dispatch.c ---- */
 

@@ -64,6 +64,30 @@ static const struct command_option seek_options[] = {
     { 0 },
 };
 
+static const struct command_option bench_options[] = {
+    { 't', "topic", "TOPIC", "this topic, made if need be (one of its own, deleted afterwards)" },
+    { 'p', "partitions", "N", "of a topic that is made (the cluster's default)" },
+    { 0, "replicas", "N", "of a topic that is made (the cluster's default)" },
+    { 's', "size", "BYTES", "of a value, as 100 or 16k (1k)" },
+    { 0, "keys", "N", "records have one of N different keys (none)" },
+    { 0, "payload", "random|compressible", "what values are made of (random)" },
+    { 'z', "compression", "lz4|none", "of batches (none)" },
+    { 0, "batch", "BYTES", "batch.bytes of the library" },
+    { 0, "linger", "MS", "linger.ms of the library (e2e, latency, failover: 0)" },
+    { 'n', "count", "N", "measure N records, as 500k or 1M" },
+    { 'd', "duration", "TIME", "measure for so long (10s, failover 30s)" },
+    { 'w', "warmup", "TIME", "before measuring begins (1s, consume 0)" },
+    { 'r', "rate", "N/s", "records a second in all (as many as go; e2e, failover 1000)" },
+    { 'c', "clients", "N", "connections of their own, a thread each (1)" },
+    { 'i', "inflight", "N", "records without an answer per client (latency 1, else no limit)" },
+    { 0, "interval", "TIME", "of the figures over time (500ms)" },
+    { 0, "server-pids", "PID,PID", "servers on this machine, for their CPU time" },
+    { 0, "csv", "FILE", "figures over time" },
+    { 0, "svg", "FILE", "a picture of rate and latency over time" },
+    { 0, "keep", NULL, "do not delete the topic that was made" },
+    { 0 },
+};
+
 static const struct command_option context_create_options[] = {
     { 0, "replace", NULL, "if there is one of this name" },
     { 0 },
@@ -71,6 +95,21 @@ static const struct command_option context_create_options[] = {
 
 static const struct command_option context_show_options[] = {
     { 'r', "resolved", NULL, "all values in effect and where each comes from" },
+    { 0 },
+};
+
+/* Known to src/cli/lab/main.py, which takes them. */
+static const struct command_option lab_options[] = {
+    { 't', "topic", "TOPIC[:N]", "check it; with N partitions it is created first" },
+    { 0, "unique", "TOPIC", "a key with its value may be in it once" },
+    { 0, "each", "IN:OUT", "each key is in OUT as often as in IN" },
+    { 0, "drained", "GROUP", "this group has committed everything in the end" },
+    { 'f', "script", "FILE", "the faults (some, drawn by --seed)" },
+    { 0, "seed", "N", "of faults that are drawn (1)" },
+    { 0, "for", "TIME", "ask COMMAND to end after this; drawn faults last as long (30s)" },
+    { 'n', "nodes", "1|3|5", "of the cluster (3)" },
+    { 'o', "out", "DIR", "for the report (spate-lab)" },
+    { 0, "keep", NULL, "keep the data of the nodes in DIR too" },
     { 0 },
 };
 
@@ -212,6 +251,66 @@ const struct command commands[] = {
       "  spate cluster health\n"
       "  spate cluster health -w --exit-when-healthy --timeout 30s\n",
       command_cluster_health },
+    { "bench",
+      "produce",
+      NULL,
+      "[-t TOPIC] [-s BYTES] [-n COUNT | -d TIME] [-r RATE] [-c CLIENTS] [-i N] [--csv FILE] "
+      "[--svg FILE]",
+      "Sends records as fast as they are stored, or at a rate, and says what it cost.\n"
+      "Latencies are counted from when a record was due.",
+      bench_options,
+      "  spate bench produce -s 100 -n 5M -c 2\n"
+      "  spate bench produce -r 2000 -d 30s --server-pids 812,813,814 --svg rate.svg\n",
+      command_bench_produce },
+    { "bench",
+      "consume",
+      NULL,
+      "[-t TOPIC] [-s BYTES] [-n COUNT | -d TIME] [-r RATE] [-c CLIENTS] [-i N] [--csv FILE] "
+      "[--svg FILE]",
+      "Reads a topic from its start, again and again until the time or count is reached.",
+      bench_options,
+      "  spate bench consume -n 1M\n"
+      "  spate bench consume -t orders -c 2 -d 10s --json\n",
+      command_bench_consume },
+    { "bench",
+      "e2e",
+      NULL,
+      "[-t TOPIC] [-s BYTES] [-n COUNT | -d TIME] [-r RATE] [-c CLIENTS] [-i N] [--csv FILE] "
+      "[--svg FILE]",
+      "Sends records at a rate and reads them: the time from being due to being read.",
+      bench_options,
+      "  spate bench e2e -r 1000 -d 30s\n",
+      command_bench_e2e },
+    { "bench",
+      "latency",
+      NULL,
+      "[-t TOPIC] [-s BYTES] [-n COUNT | -d TIME] [-r RATE] [-c CLIENTS] [-i N] [--csv FILE] "
+      "[--svg FILE]",
+      "Sends one record after the other, or at a rate: the time to its acknowledgement.",
+      bench_options,
+      "  spate bench latency -n 10k\n"
+      "  spate bench latency -r 2000 -d 30s --csv latency.csv\n",
+      command_bench_latency },
+    { "bench",
+      "failover",
+      NULL,
+      "[-t TOPIC] [-s BYTES] [-n COUNT | -d TIME] [-r RATE] [-c CLIENTS] [-i N] [--csv FILE] "
+      "[--svg FILE]",
+      "Sends at a rate and lists each time without acknowledgements: kill a node meanwhile.",
+      bench_options,
+      "  spate bench failover -d 60s\n",
+      command_bench_failover },
+    { "cluster",
+      "features",
+      NULL,
+      "[hold | release]",
+      "Shows the feature level of the cluster and what each node's build knows. `hold` keeps the\n"
+      "level where it is, so that nodes can go back to the build before; `release` lets it rise.",
+      NULL,
+      "  spate cluster features\n"
+      "  spate cluster features hold        # before an upgrade\n"
+      "  spate cluster features release     # once nobody wants to go back\n",
+      command_cluster_features },
     { "context",
       "create",
       NULL,
@@ -305,6 +404,18 @@ const struct command commands[] = {
       NULL,
       "  spate generate candidates -- topic describe ''\n",
       command_generate_candidates },
+    { NULL,
+      "lab",
+      NULL,
+      "-- COMMAND...",
+      "Tests a program under faults.\n"
+      "Runs COMMAND against a cluster of this machine while nodes are killed, paused, cut off and\n"
+      "slowed down, then checks the topics for loss, duplicates and order. COMMAND finds the\n"
+      "cluster in SPATE_SERVERS. docs/lab.md tells the script, and what is checked.",
+      lab_options,
+      "  spate lab --topic orders:4 --unique orders -- ./my-producer\n"
+      "  spate lab --script faults.txt --each orders:bills --drained billing -- ./my-service\n",
+      command_lab },
     { NULL, "version", NULL, "", "Prints the version.", NULL, NULL, command_version },
     { NULL,
       "help",

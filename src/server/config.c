@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "server/config_keys.h"
+#include "server/feature_range.h"
 #include "spate/error.h"
 
 #define ENVIRONMENT_PREFIX "SPATE_NODE_"
@@ -41,6 +42,11 @@ static const struct sp_config_key keys[] = {
     TEXT("data.dir", data_dir, "./data", "Directory of this node's data; created when missing."),
     TEXT("listen.client", listen_client, "127.0.0.1:7700", "Where clients connect."),
     TEXT("listen.peer", listen_peer, "127.0.0.1:7701", "Where the other nodes connect."),
+    TEXT("listen.http",
+         listen_http,
+         "",
+         "Where metrics and health are served by HTTP; `none`: nowhere. Default: the port of "
+         "listen.client plus 80, on its host if that is loopback, else on 127.0.0.1."),
     TEXT("advertise.client",
          advertise_client,
          "",
@@ -398,6 +404,7 @@ void sp_config_init(struct sp_config *config)
     struct sp_config_error error;
 
     memset(config, 0, sizeof *config);
+    config->features = sp_feature_range_built();
     for (size_t i = 0; i < KEY_COUNT; i++) {
         (void)set_value(config, &keys[i], keys[i].default_value, "default", &error); /* all valid */
     }

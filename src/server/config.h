@@ -17,6 +17,7 @@ struct sp_config {
     char data_dir[4096];
     char listen_client[SP_ADDRESS_SIZE_MAX];
     char listen_peer[SP_ADDRESS_SIZE_MAX];
+    char listen_http[SP_ADDRESS_SIZE_MAX];       /* "": beside listen_client; "none" */
     char advertise_client[SP_ADDRESS_SIZE_MAX];  /* "": as listen_client */
     char listen_outside[SP_ADDRESS_SIZE_MAX];    /* "": no second client port */
     char advertise_outside[SP_ADDRESS_SIZE_MAX]; /* "": as listen_outside */
@@ -31,6 +32,7 @@ struct sp_config {
     uint32_t group_retention_ms;
     uint32_t group_stalled_ms;
     uint32_t client_bytes_max;
+    struct sp_feature_range features; /* no key: what the build knows */
 };
 
 /* A text for the operator; empty when there is nothing to say. */
@@ -56,6 +58,9 @@ int sp_config_set(struct sp_config *config, const char *assignment, struct sp_co
 int sp_config_finish(const struct sp_config *config,
                      struct sp_transport_options *out_transport,
                      struct sp_config_error *error);
+
+/* Where the HTTP endpoint listens (of SP_ADDRESS_SIZE_MAX bytes); false: nowhere. */
+bool sp_config_http_address(const struct sp_config *config, char *out_address);
 
 /* What the cluster is told of this node's client ports: "inside" or "inside,outside". */
 void sp_config_client_address(const struct sp_config *config, char out[SP_ADDRESS_SIZE_MAX]);

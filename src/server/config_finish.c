@@ -2,8 +2,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "io/address.h"
 #include "server/config_keys.h"
 #include "spate/error.h"
+
+enum {
+    HTTP_PORTS_ABOVE = 80, /* 7780 beside 7700 */
+};
 
 static int parse_seed(const char *text,
                       size_t size,
@@ -103,6 +108,52 @@ static int check_address(const char *key, const char *told, struct sp_config_err
     return SPATE_ERR_CONFIG;
 }
 
+/* Nodes on one machine have client ports of their own, so this one is theirs alone, too. */
+static bool default_http_address(const struct sp_config *config, char *out_address)
+{
+    struct sp_address client;
+    bool loopback;
+    uint32_t port;
+
+    if (sp_address_parse(config->listen_client, &client) != 0 ||
+        !sp_config_parse_number(client.port, 1, UINT16_MAX - HTTP_PORTS_ABOVE, &port)) {
+        return false;
+    }
+    loopback = strncmp(client.host, "127.", 4) == 0 || strcmp(client.host, "localhost") == 0;
+    return snprintf(out_address,
+                    SP_ADDRESS_SIZE_MAX,
+                    "%s:%u",
+                    loopback ? client.host : "127.0.0.1",
+                    port + HTTP_PORTS_ABOVE) < SP_ADDRESS_SIZE_MAX;
+}
+
+bool sp_config_http_address(const struct sp_config *config, char *out_address)
+{
+    if (config->listen_http[0] == '\0') {
+        return default_http_address(config, out_address);
+    }
+    if (strcmp(config->listen_http, "none") == 0) {
+        return false;
+    }
+    memcpy(out_address, config->listen_http, sizeof config->listen_http);
+    return true;
+}
+
+static int check_http(const struct sp_config *config, struct sp_config_error *error)
+{
+    struct sp_address address;
+    char text[SP_ADDRESS_SIZE_MAX];
+
+    if (!sp_config_http_address(config, text) || sp_address_parse(text, &address) == 0) {
+        return 0;
+    }
+    (void)snprintf(error->text,
+                   sizeof error->text,
+                   "listen.http must look like HOST:PORT, or be `none`, not `%.64s`",
+                   text);
+    return SPATE_ERR_CONFIG;
+}
+
 static int check_advertised(const struct sp_config *config, struct sp_config_error *error)
 {
     const char *inside = told_of(config->advertise_client, config->listen_client);
@@ -150,6 +201,7 @@ int sp_config_finish(const struct sp_config *config,
     memset(out_transport, 0, sizeof *out_transport);
     out_transport->node_id = config->node_id;
     out_transport->listen = config->listen_peer;
+    out_transport->features = config->features;
     out_transport->advertise =
         config->advertise_peer[0] == '\0' ? config->listen_peer : config->advertise_peer;
     if (config->heartbeat_ms * 2 > config->election_timeout_ms) {
@@ -162,6 +214,9 @@ int sp_config_finish(const struct sp_config *config,
         return SPATE_ERR_CONFIG;
     }
     rv = check_advertised(config, error);
+    if (rv == 0) {
+        rv = check_http(config, error);
+    }
     if (rv != 0) {
         return rv;
     }

@@ -3,12 +3,14 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "base/metrics.h"
 #include "base/trace.h"
 #include "broker/broker.h"
 #include "cluster/controller.h"
 #include "cluster/group_table.h"
 #include "cluster/reconcile.h"
 #include "spate/error.h"
+#include "wire/pack.h"
 
 /* How long a stopping node tries to hand its leaderships over. */
 #define DRAIN_MS 2000
@@ -27,6 +29,7 @@ struct sp_node {
     struct sp_broker *broker;
     bool failed;
     bool stopping;
+    bool closing; /* its layers go, one after the other */
 };
 
 static void fail(struct sp_node *node, int status, const char *text)
@@ -89,11 +92,28 @@ static void on_formed(void *arg, const uint32_t *members, unsigned count, bool f
     }
 }
 
-static const struct sp_transport_handler transport_handler = { on_peer_message,
-                                                               on_link,
-                                                               on_formed };
+static void on_outdated(void *arg, const char *text)
+{
+    fail(arg, SPATE_ERR_UNSUPPORTED, text);
+}
+
+static const struct sp_transport_handler transport_handler = {
+    on_peer_message, on_link, on_formed, on_outdated
+};
 
 /* ---- controller ------------------------------------------------------------------------------ */
+
+/* Kept in the data directory too, so that an older build that is started on it says so at once. It
+ * says so in any case, when it meets the command that raised the level. */
+static void note_level(struct sp_node *node)
+{
+    uint32_t level = sp_state_feature_level(sp_controller_state(node->controller));
+
+    if (level > SP_FEATURE_LEVEL_FIRST && level != sp_store_feature_level(node->store)) {
+        (void)sp_store_set_feature_level(node->store, level); /* without memory: see above */
+    }
+    sp_transport_set_level(node->transport, level);
+}
 
 static void on_state_changed(void *arg, const struct sp_state_change *change)
 {
@@ -103,12 +123,16 @@ static void on_state_changed(void *arg, const struct sp_state_change *change)
     if (change->kind == SP_STATE_TOPIC_CREATED || change->kind == SP_STATE_TOPIC_DELETED) {
         sp_broker_topics_changed(node->broker);
     }
+    if (change->kind == SP_STATE_FEATURE_LEVEL) {
+        note_level(node);
+    }
 }
 
 static void on_confirmed(void *arg)
 {
     struct sp_node *node = arg;
 
+    note_level(node);
     sp_reconcile_confirmed(node->reconcile);
     sp_broker_topics_changed(node->broker);
 }
@@ -128,7 +152,8 @@ static int open_store(struct sp_node *node, char *text, size_t text_size)
 {
     struct sp_store_options options = { .path = node->config->data_dir,
                                         .node_id = node->config->node_id,
-                                        .segment_bytes = node->config->segment_bytes };
+                                        .segment_bytes = node->config->segment_bytes,
+                                        .feature_level_max = node->config->features.most };
 
     return sp_store_open(node->loop, &options, &store_handler, node, text, text_size, &node->store);
 }
@@ -142,7 +167,9 @@ static int open_transport(struct sp_node *node, char *text, size_t text_size)
                               node,
                               &node->transport);
 
-    if (rv != 0) {
+    if (rv == 0) {
+        sp_transport_set_level(node->transport, sp_store_feature_level(node->store));
+    } else {
         (void)snprintf(text,
                        text_size,
                        "cannot listen on listen.peer %s: %s",
@@ -175,6 +202,7 @@ static int open_controller(struct sp_node *node)
     int rv;
 
     options.self.node_id = config->node_id;
+    options.self.features = config->features;
     options.self.incarnation = sp_store_identity(node->store)->incarnation;
     sp_config_client_address(config, options.self.client_address);
     (void)snprintf(options.self.peer_address,
@@ -316,6 +344,7 @@ static void on_drained(void *arg)
 {
     struct sp_node *node = arg;
 
+    node->closing = true;
     sp_broker_close_port(node->broker, on_port_closed, node);
 }
 
@@ -326,4 +355,39 @@ void sp_node_stop(struct sp_node *node)
     }
     node->stopping = true;
     sp_group_table_drain(node->table, DRAIN_MS, on_drained, node);
+}
+
+/* ---- looking --------------------------------------------------------------------------------- */
+
+void sp_node_expose(const struct sp_node *node, struct sp_exposition *exposition, bool partitions)
+{
+    char text[512];
+
+    sp_exposition_gauge(exposition,
+                        "spate_ready",
+                        "1 if this node serves and is not behind, as /readyz says.",
+                        sp_node_is_ready(node, text, sizeof text));
+    if (!node->closing) {
+        sp_store_expose(node->store, exposition);
+        sp_group_table_expose(node->table, exposition);
+        sp_broker_expose(node->broker, exposition, partitions);
+    }
+}
+
+bool sp_node_is_ready(const struct sp_node *node, char *text, size_t text_size)
+{
+    if (node->stopping || node->failed) {
+        (void)snprintf(text, text_size, "this node is stopping\n");
+        return false;
+    }
+    return sp_broker_is_ready(node->broker, text, text_size);
+}
+
+int sp_node_pack_status(const struct sp_node *node, struct sp_pack *pack)
+{
+    if (node->closing || node->failed) {
+        return SPATE_ERR_NOT_READY;
+    }
+    sp_broker_pack_status(node->broker, pack);
+    return sp_pack_status(pack);
 }

@@ -35,6 +35,7 @@ struct sp_log *sp_log_new(const char *directory, uint64_t group_id, uint64_t rep
     }
     log->group_id = group_id;
     log->replica_id = replica_id;
+    log->flush_bytes_max = SP_FLUSH_BYTES_FIRST;
     sp_list_init(&log->store_node);
     sp_list_init(&log->dirty_node);
     sp_list_init(&log->warm_node);

@@ -14,6 +14,7 @@
 #define SP_STORAGE_LOG_STATE_H
 
 #include "storage/checkpoint.h"
+#include "storage/flush_size.h"
 #include "storage/log.h"
 #include "storage/log_history.h"
 #include "storage/log_tail.h"
@@ -25,7 +26,7 @@ struct sp_store;
 #define SP_INSTALL_NAME "install.checkpoint" /* a checkpoint that replaces the log around it */
 #define SP_TRUNCATION_NAME "truncation"      /* a truncation that has begun */
 #define SP_FLUSH_FRAMES_MAX 1024             /* in one write: bounds the array of pieces */
-#define SP_FLUSH_BYTES_MAX (16 * 1024 * 1024)
+#define SP_FLUSH_BYTES_SHORT (64 * 1024)     /* up to so many do not wait behind larger flushes */
 #define SP_FLUSH_FRAMES_SPARE 7 /* written at a time when there is no memory for the array */
 
 enum sp_checkpoint_progress {
@@ -49,6 +50,7 @@ struct sp_log_segment {
 /* One flush; the worker reads it and sets what stands under "result". */
 struct sp_log_flush {
     struct sp_job job;
+    uint64_t begun_us;
     const char *directory;
     uint64_t key_seed;
     struct sp_blob *install; /* replace the log by this checkpoint; then nothing else */
@@ -62,7 +64,9 @@ struct sp_log_flush {
     bool segment_gone; /* it was dropped meanwhile: nothing is known of its file */
     uint64_t position;
     uint64_t proves;         /* persisted when it ends well; lowered by truncations (I3) */
+    size_t frame_bytes;      /* of all frames that it writes */
     unsigned piece_count;    /* 0: nothing is written */
+    size_t pieces_bytes;     /* of all of them */
     struct sp_iovec *pieces; /* the marker, then frames */
     struct sp_blob **blobs;  /* references that keep the frames */
     struct sp_iovec spare_pieces[1 + SP_FLUSH_FRAMES_SPARE];
@@ -73,6 +77,7 @@ struct sp_log_flush {
     uint64_t file_base;
     uint64_t free_bytes;
     bool free_known;
+    uint64_t sync_us; /* what the sync of the frames took */
     const char *step; /* what failed */
     int status;
 };
@@ -127,7 +132,8 @@ struct sp_log {
     struct sp_blob *install_wanted; /* by the next flush */
     bool flushing;
     struct sp_log_flush flush;
-    struct sp_file *file; /* of segment file_base, for writing; the flush owns it while it runs */
+    size_t flush_bytes_max; /* of the next one: see flush_size.h */
+    struct sp_file *file;   /* of segment file_base, for writing; the flush owns it while it runs */
     uint64_t file_base;
 
     struct sp_blob *checkpoint_image; /* newest durable checkpoint, or NULL */

@@ -22,6 +22,8 @@ struct sp_meta_replica {
 struct sp_meta {
     char *directory;
     struct sp_identity identity;
+    uint32_t feature_level; /* 0: never set */
+    uint64_t forcing;
     struct sp_map *replicas; /* (group, replica) -> struct sp_meta_replica */
     struct sp_file *files[SP_META_COPIES];
     size_t dead_bytes_max;

@@ -19,6 +19,7 @@
 #include "storage/log.h"
 
 #define SP_CLUSTER_ID_SIZE 16
+#define SP_CLUSTER_ID_KEPT_SIZE 12 /* the beginning, which a forced membership does not change */
 
 /* How far the forming of the cluster has come on this node (D10). */
 enum sp_identity_state {
@@ -34,12 +35,15 @@ struct sp_identity {
     uint8_t cluster_id[SP_CLUSTER_ID_SIZE];
 };
 
+struct sp_exposition;
 struct sp_store;
 
 struct sp_store_options {
     const char *path;       /* data directory; created when it is missing */
     uint32_t node_id;       /* a directory of another node is refused */
     uint64_t segment_bytes; /* roll size; 0: SP_SEGMENT_BYTES_DEFAULT */
+    bool forcing; /* also one with a mark of sp_store_set_forcing; otherwise that is refused */
+    uint32_t feature_level_max; /* a directory of a higher level is refused; 0: none is */
 };
 
 struct sp_store_handler {
@@ -51,7 +55,9 @@ struct sp_store_handler {
 
 /* Opens or makes the data directory, blocking, before the node serves. Recovers the meta log: the
  * longer valid copy wins and the other is rewritten from it. SPATE_ERR_LOCKED: another process has
- * it; SPATE_ERR_CORRUPT: both copies are damaged, or it belongs to another node; SPATE_ERR_IO,
+ * it; SPATE_ERR_CORRUPT: both copies are damaged, or it belongs to another node;
+ * SPATE_ERR_UNSUPPORTED: written at a feature level above feature_level_max; SPATE_ERR_NOT_READY:
+ * see `forcing`; SPATE_ERR_IO,
  * SPATE_ERR_NO_SPACE, SPATE_ERR_NOMEM. On failure `text` (of `text_size` bytes) says what to do. */
 int sp_store_open(struct sp_loop *loop,
                   const struct sp_store_options *options,
@@ -69,6 +75,17 @@ const struct sp_identity *sp_store_identity(const struct sp_store *store);
 
 /* Asks for a new identity; durable when meta_durable reports the returned sequence. 0: NOMEM. */
 uint64_t sp_store_set_identity(struct sp_store *store, const struct sp_identity *identity);
+
+/* The highest feature level (base/feature.h) at which this directory may hold something; 0: none
+ * was set. Setting is like setting an identity. */
+uint32_t sp_store_feature_level(const struct sp_store *store);
+uint64_t sp_store_set_feature_level(struct sp_store *store, uint32_t level);
+
+/* A mark (not 0) says that a change of the whole directory was begun, which has to be finished
+ * before the node may run; 0 takes it away. What is set in the same turn becomes durable at once or
+ * not at all. */
+uint64_t sp_store_forcing(const struct sp_store *store);
+uint64_t sp_store_set_forcing(struct sp_store *store, uint64_t mark);
 
 /* ---- votes ----------------------------------------------------------------------------------- */
 
@@ -143,5 +160,8 @@ int sp_store_quarantine_unknown(struct sp_store *store);
 uint64_t sp_store_free_bytes(const struct sp_store *store);
 
 struct sp_loop *sp_store_loop(const struct sp_store *store);
+
+/* Writes the metrics of this layer: logs, segments, bytes, fsyncs, reads. */
+void sp_store_expose(const struct sp_store *store, struct sp_exposition *exposition);
 
 #endif /* SP_STORAGE_STORE_H */

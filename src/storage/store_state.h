@@ -2,6 +2,7 @@
 #ifndef SP_STORAGE_STORE_STATE_H
 #define SP_STORAGE_STORE_STATE_H
 
+#include "base/metrics.h"
 #include "io/file.h"
 #include "io/loop.h"
 #include "storage/meta.h"
@@ -11,6 +12,15 @@
 #define SP_QUARANTINE_DIRECTORY "quarantine"
 #define SP_STORE_TEXT_SIZE 256
 #define SP_COOL_AFTER_MS 5000 /* an idle log keeps durable frames in memory for so long */
+
+/* What is counted since the start, for sp_store_expose. */
+struct sp_store_counters {
+    struct sp_histogram frame_syncs;
+    struct sp_histogram meta_writes; /* a write and a sync of both copies */
+    uint64_t written_bytes;          /* of frames and markers */
+    uint64_t memory_reads;
+    uint64_t disk_reads;
+};
 
 struct sp_store {
     struct sp_loop *loop;
@@ -24,6 +34,7 @@ struct sp_store {
     struct sp_meta *meta;
     struct sp_job meta_job;
     int meta_status;
+    uint64_t meta_write_us; /* what the last write of it took */
     bool meta_flushing;
     struct sp_hook hook;
     struct sp_timer cool_timer;
@@ -34,6 +45,7 @@ struct sp_store {
     struct sp_list deletions; /* directories to remove, struct deletion in store_replica.c */
     unsigned jobs;            /* opening, creating and deleting jobs that run */
     uint64_t free_bytes;
+    struct sp_store_counters counters;
     bool failed;
     bool closing;
     void (*closed)(void *arg);

@@ -221,6 +221,11 @@ static const struct sp_field topic_list_request_fields[] = {
 };
 SHAPE(topic_list_request, "topic.list");
 
+static const struct sp_field cluster_features_request_fields[] = {
+    { "action", SP_FIELD_TEXT, .optional = true, AT(cluster_features_request, action), .max = 16 },
+};
+SHAPE(cluster_features_request, "cluster.features");
+
 /* ---- consumer groups ------------------------------------------------------------------------- */
 
 #define GROUP_FIELD(type)                                                                          \
@@ -421,6 +426,7 @@ DEFINE(producer_init_response, sp_shape_decode)
 DEFINE(producer_resume_request, sp_shape_decode_params)
 DEFINE(producer_resume_response, sp_shape_decode)
 DEFINE(topic_list_request, sp_shape_decode_params)
+DEFINE(cluster_features_request, sp_shape_decode_params)
 DEFINE(group_request, sp_shape_decode_params)
 DEFINE(group_find_response, sp_shape_decode)
 DEFINE(group_join_request, sp_shape_decode_params)

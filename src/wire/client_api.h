@@ -40,6 +40,7 @@
     X(PRODUCER_RESUME, "producer.resume")                                                          \
     X(CLUSTER_INFO, "cluster.info")                                                                \
     X(CLUSTER_HEALTH, "cluster.health")                                                            \
+    X(CLUSTER_FEATURES, "cluster.features")                                                        \
     X(GROUP_FIND, "group.find")                                                                    \
     X(GROUP_JOIN, "group.join")                                                                    \
     X(GROUP_HEARTBEAT, "group.heartbeat")                                                          \
@@ -129,6 +130,12 @@ struct sp_topic_create_response {
 /* topic.delete { name } -> {}, topic.describe { name } */
 struct sp_topic_request {
     struct sp_bytes name; /* text */
+};
+
+/* cluster.features { action: "hold" | "release" }; absent: only looks
+ * -> { level, held, target, nodes: [ { id, least, most } ] } */
+struct sp_cluster_features_request {
+    struct sp_bytes action; /* text; optional */
 };
 
 /* What a produce or fetch carries; exactly one of the two is not null. */
@@ -354,6 +361,7 @@ int sp_group_offset_read(struct sp_cursor *cursor,
     X(producer_resume_request)                                                                     \
     X(producer_resume_response)                                                                    \
     X(topic_list_request)                                                                          \
+    X(cluster_features_request)                                                                    \
     X(group_request)                                                                               \
     X(group_find_response)                                                                         \
     X(group_join_request)                                                                          \

@@ -169,7 +169,9 @@ static size_t fields_size(unsigned kind)
 static void put_hello(uint8_t **at, const struct sp_peer_hello *hello)
 {
     put(at, hello->node_id, 4);
-    put(at, hello->feature_level, 4);
+    put(at, hello->feature_most, 1);
+    put(at, hello->feature_least, 1);
+    put(at, hello->feature_active, 2);
     put(at, hello->incarnation, 8);
     memcpy(*at, hello->cluster_id, sizeof hello->cluster_id);
     *at += sizeof hello->cluster_id;
@@ -180,7 +182,9 @@ static void put_hello(uint8_t **at, const struct sp_peer_hello *hello)
 static void get_hello(const uint8_t **at, struct sp_peer_hello *out_hello)
 {
     out_hello->node_id = get_u32(at);
-    out_hello->feature_level = get_u32(at);
+    out_hello->feature_most = (uint8_t)get(at, 1);
+    out_hello->feature_least = (uint8_t)get(at, 1);
+    out_hello->feature_active = (uint16_t)get(at, 2);
     out_hello->incarnation = get(at, 8);
     memcpy(out_hello->cluster_id, *at, sizeof out_hello->cluster_id);
     *at += sizeof out_hello->cluster_id;

@@ -86,8 +86,10 @@ class Node:
         self.log = os.path.join(directory, "spated.log")
         self.client_port = free_port()
         self.peer_port = free_port()
+        self.http_port = free_port()
         self.address = f"127.0.0.1:{self.client_port}"
         self.process = None
+        self.program = SPATED
         self.settings = []
         self.environment = {}
 
@@ -98,7 +100,10 @@ class Node:
             "cluster:",
             "  seeds:",
             *[f'    - "{seed}"' for seed in seeds],
-            f'listen: {{ client: "{self.address}", peer: "127.0.0.1:{self.peer_port}" }}',
+            "listen:",
+            f'  client: "{self.address}"',
+            f'  peer: "127.0.0.1:{self.peer_port}"',
+            f'  http: "127.0.0.1:{self.http_port}"',
             f"data: {{ dir: {self.data} }}",
         ]
         with open(self.config, "w", encoding="utf-8") as handle:
@@ -106,7 +111,7 @@ class Node:
 
     def start(self, **options):
         assert self.process is None, "it runs already"
-        arguments = [SPATED, "--config", self.config]
+        arguments = [self.program, "--config", self.config]
         for setting in self.settings:
             arguments += ["--set", setting]
         with open(self.log, "ab") as log:

@@ -160,9 +160,13 @@ static void on_failed(void *arg, int status, const char *text)
     fake.failed = status;
 }
 
+static uint32_t level_most; /* that all nodes know; 0: the first one */
+
 static struct sp_state_node make_node(uint32_t node_id)
 {
-    struct sp_state_node node = { .node_id = node_id, .incarnation = 7 };
+    struct sp_state_node node = { .node_id = node_id,
+                                  .incarnation = 7,
+                                  .features = { 1, level_most } };
 
     (void)snprintf(node.client_address, sizeof node.client_address, "c%u", node_id);
     (void)snprintf(node.peer_address, sizeof node.peer_address, "p%u", node_id);
@@ -401,8 +405,13 @@ static void test_controller_named_producer_gets_the_next_epoch(void **unused)
     struct asked asked;
 
     (void)unused;
+    level_most = 2;
     begin();
+    level_most = 0;
     change_role(SP_ROLE_LEADER, true, SELF);
+    assert_int_equal(sp_state_feature_level(sp_controller_state(fake.controller)), 1);
+    commit_submits(); /* the leader raises the level by itself */
+    assert_int_equal(sp_state_feature_level(sp_controller_state(fake.controller)), 2);
     for (int16_t epoch = 0; epoch < 3; epoch++) {
         ask_name(&asked, "loader", "p=4");
         fake_turn();
@@ -829,7 +838,7 @@ static void test_controller_restore_confirms_again_and_node_changes_reach_transp
     assert_int_equal(fake.set_node_count, 6);
     assert_int_equal(machine->type->restore(machine, bytes.bytes, bytes.size - 1),
                      SPATE_ERR_CORRUPT);
-    assert_int_equal(apply_bytes((const uint8_t *)"\x91\x63", 2), SPATE_ERR_CORRUPT);
+    assert_int_equal(apply_bytes((const uint8_t *)"\x91\x02", 2), SPATE_ERR_CORRUPT);
     machine->type->stopped(machine, SPATE_ERR_CORRUPT, "the log contradicts itself");
     assert_int_equal(fake.failed, 0);
     fake_turn();

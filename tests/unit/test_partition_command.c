@@ -34,13 +34,12 @@ static void test_partition_command_has_golden_bytes_and_comes_back(void **state)
 static void test_partition_command_hostile_bytes_are_refused(void **state)
 {
     static const uint8_t bad[][6] = {
-        { 0x93, 2, 7, 5, 0, 0 },          /* a kind of a later version */
         { 0x94, 1, 7, 5, 0, 0 },          /* an element too many */
         { 0x93, 1, 0xff, 5, 0, 0 },       /* producer -1 */
         { 0x93, 1, 7, 0xcd, 0x80, 0x00 }, /* an epoch above int16 */
         { 0x93, 1, 0xa1, 'x', 5, 0 },     /* a text */
     };
-    static const size_t sizes[] = { 4, 4, 4, 6, 5 };
+    static const size_t sizes[] = { 4, 4, 6, 5 };
 
     (void)state;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -50,11 +49,23 @@ static void test_partition_command_hostile_bytes_are_refused(void **state)
     }
 }
 
+static void test_partition_command_of_a_newer_build_is_told_from_damage(void **state)
+{
+    static const uint8_t newer[] = { 0x95, 2, 7, 5, 0, 0 };
+    struct sp_partition_command read = { .producer_id = -7 };
+
+    (void)state;
+    assert_int_equal(sp_partition_command_decode(newer, sizeof newer, &read),
+                     SPATE_ERR_UNSUPPORTED);
+    assert_int_equal(read.producer_id, -7);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_partition_command_has_golden_bytes_and_comes_back),
         cmocka_unit_test(test_partition_command_hostile_bytes_are_refused),
+        cmocka_unit_test(test_partition_command_of_a_newer_build_is_told_from_damage),
     };
     return cmocka_run_group_tests_name("broker/partition_command", tests, NULL, NULL);
 }

@@ -308,9 +308,10 @@ static void test_state_producer_names_share_the_ids_of_blocks(void **unused)
 static void test_state_checkpoint_has_golden_bytes(void **unused)
 {
     static const uint8_t golden[] = {
-        0x98, 2,    2,    3,    0xcd, 0x04, 0x03, 0xcd, 0x03, 0xea,       /* version, counters */
-        0x91, 0x95, 7,    0xcd, 0x03, 0xef, 0xa1, 'c',  0xa1, 'p',  0xa0, /* nodes */
-        0x91, 0x95, 1,    0xa1, 't',  0x2a, 0xce, 0x00, 0x01, 0x00, 0x00, /* topic */
+        0x9a, 3,    2,    3,    0xcd, 0x04, 0x03, 0xcd, 0x03, 0xea, 1,    0, /* version, counters,
+                                                                                level, held */
+        0x91, 0x97, 7,    0xcd, 0x03, 0xef, 0xa1, 'c',  0xa1, 'p',  0xa0, 1,    1, /* nodes */
+        0x91, 0x95, 1,    0xa1, 't',  0x2a, 0xce, 0x00, 0x01, 0x00, 0x00,          /* topic */
         0x92, 0x93, 1,    0xcd, 0x04, 0x01, 7,    0x93, 2,    0xcd, 0x04, 0x02, 7,
         0x91, 0x95, 0xa1, 'a',  0xa3, 'p',  '=',  '4',  0xcd, 0x03, 0xe9, 0,    77, /* names */
     };
@@ -441,7 +442,7 @@ static void test_state_hostile_checkpoint_is_refused_or_consistent(void **unused
         int rv = sp_state_restore(other, good.bytes, good.size);
         good.bytes[i / 8] ^= (uint8_t)(1u << i % 8);
         if (rv != 0) {
-            assert_int_equal(rv, SPATE_ERR_CORRUPT);
+            assert_true(rv == SPATE_ERR_CORRUPT || rv == SPATE_ERR_UNSUPPORTED);
             refused += 1;
             continue;
         }
@@ -464,11 +465,10 @@ static void test_state_hostile_command_is_refused(void **unused)
         { 0x92, 3, 0xa1, 't', 0 },                                  /* bytes left over */
         { 0x92, 2, 0xa1, 't' },                                     /* fields missing */
         { 0x91, 5 },                                                /* without its fields */
-        { 0x91, 6 },                                                /* from a later version */
         { 0x80 },
         { 0xc1 },
     };
-    static const size_t sizes[] = { 12, 12, 5, 4, 2, 2, 1, 1 };
+    static const size_t sizes[] = { 12, 12, 5, 4, 2, 1, 1 };
     struct sp_state *state = three_nodes();
 
     (void)unused;
