@@ -13,17 +13,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
+import urllib.request
 
 ROOT, BUILD, BASE = (os.path.abspath(path) for path in sys.argv[1:4])
 SPATE = os.path.join(BUILD, "bin", "spate")
 COMPOSE = ["docker-compose", "-f", os.path.join(ROOT, "deploy", "compose.yaml")]
 IMAGE = "spate:latest"
-IMAGE_BYTES_MAX = 8 * 1000 * 1000
+IMAGE_BYTES_MAX = 16 * 1000 * 1000
 FIRST_ACK_SECONDS_MAX = 3.0
 RECORDS = 100_000
-RATE = 5_000  # records per second: the faults fall into the stream
+RATE = 5_000  # records per second while the faults last
+KEPT = 10_000  # so many of the last records flow slowly until the faults are over
 SERVERS = "127.0.0.1:7700,127.0.0.1:7800,127.0.0.1:7900"
 
 
@@ -66,6 +69,57 @@ def started_at(name):
     text = inspect(name)["State"]["StartedAt"]
     moment = datetime.datetime.strptime(text[:19] + "+0000", "%Y-%m-%dT%H:%M:%S%z")
     return moment.timestamp() + float("0." + text[20:].rstrip("Z"))
+
+
+def answers(page):
+    try:
+        with urllib.request.urlopen(page, timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+class Stream:
+    """RECORDS lines into a producer: it outlasts the faults, however slow the machine is."""
+
+    def __init__(self):
+        self.lines = [f"{number}\tvalue of {number}" for number in range(RECORDS)]
+        self.faults_over = threading.Event()
+        self.producer = subprocess.Popen(
+            [SPATE, "produce", "orders", "-K", "\\t"],
+            stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "SPATE_SERVERS": SERVERS},
+        )
+        self.feeder = threading.Thread(target=self.feed)
+        self.feeder.start()
+
+    def feed(self):
+        at, pause = 0, 0.1
+        while at < RECORDS:
+            size = round(RATE * pause)
+            if self.faults_over.is_set():
+                size, pause = RECORDS, 0
+            elif at >= RECORDS - KEPT:
+                size = 10
+            part = self.lines[at:at + size]
+            try:
+                self.producer.stdin.write("\n".join(part) + "\n")
+                self.producer.stdin.flush()
+            except BrokenPipeError:
+                return  # it has ended: its exit code tells
+            at += len(part)
+            self.faults_over.wait(pause)
+
+    def finish(self):
+        """The exit code of the producer, and what it said."""
+        self.faults_over.set()
+        self.feeder.join(120)
+        _, words = self.producer.communicate(timeout=120)
+        return self.producer.returncode, words
+
+    def close(self):
+        self.producer.kill()
+        self.finish()
 
 
 def healthy():
@@ -198,6 +252,13 @@ class ComposeTest(unittest.TestCase):
 
     # ---- the faults, and their ends -------------------------------------------------------------
 
+    def has_records(self):
+        described = spate("topic", "describe", "orders", "--json", ok=False)
+        return described.returncode == 0 and any(
+            partition.get("high_watermark", 0) > 0
+            for partition in json.loads(described.stdout)["partitions"]
+        )
+
     def kill(self, name):
         """The process dies by itself, as far as the engine knows: it is started again."""
         os.kill(inspect(name)["State"]["Pid"], 9)
@@ -216,30 +277,22 @@ class ComposeTest(unittest.TestCase):
     def test_compose_every_record_survives_kill_pause_and_disconnect(self):
         spate("topic", "create", "orders", "-p", "3", "-r", "3")
         wait_for("a healthy cluster", healthy)
-        lines = "".join(f"{number}\tvalue of {number}\n" for number in range(RECORDS))
-        with tempfile.TemporaryFile("w+") as source:
-            source.write(lines)
-            source.seek(0)
-            producer = subprocess.Popen(
-                [SPATE, "produce", "orders", "-K", "\\t", "--rate", str(RATE)],
-                stdin=source, stderr=subprocess.PIPE, text=True,
-                env={**os.environ, "SPATE_SERVERS": SERVERS},
-            )
-            self.addCleanup(producer.kill)
-            time.sleep(1.0)  # the stream runs
-            for fault in (self.kill, self.pause, self.disconnect):
-                name = leader_container("orders")
-                started = time.monotonic()
-                fault(name)
-                wait_for(f"healed after {fault.__name__}", healthy)
-                took = time.monotonic() - started
-                print(f"{fault.__name__} {name}: healed after {took:.1f} s", file=sys.stderr)
-            self.assertIsNone(producer.poll(), "the stream was over before the faults were")
-            self.assertEqual(producer.wait(120), 0, producer.stderr.read())
-            producer.stderr.close()
+        stream = Stream()
+        self.addCleanup(stream.close)
+        wait_for("the stream runs", self.has_records)
+        for fault in (self.kill, self.pause, self.disconnect):
+            name = leader_container("orders")
+            started = time.monotonic()
+            fault(name)
+            wait_for(f"healed after {fault.__name__}", healthy)
+            took = time.monotonic() - started
+            print(f"{fault.__name__} {name}: healed after {took:.1f} s", file=sys.stderr)
+        self.assertIsNone(stream.producer.poll(), "the stream was over before the faults were")
+        code, words = stream.finish()
+        self.assertEqual(code, 0, words)
         got = spate("consume", "orders", "-o", "start", "-e", "-f", "%k\\t%v\\n").stdout
         self.assertEqual(len(got.splitlines()), RECORDS)
-        self.assertEqual(sorted(got.splitlines()), sorted(lines.splitlines()))
+        self.assertEqual(sorted(got.splitlines()), sorted(stream.lines))
 
     def test_compose_clients_inside_are_told_the_names_inside(self):
         told = docker(
@@ -262,6 +315,12 @@ class ComposeTest(unittest.TestCase):
                 lambda number=number: inspect(f"spate-{number}")["State"]["Health"]["Status"]
                 == "healthy",
             )
+
+    def test_compose_nodes_say_that_they_are_ready(self):
+        for number in (1, 2, 3):
+            networks = inspect(f"spate-{number}")["NetworkSettings"]["Networks"]
+            page = f"http://{networks['spate']['IPAddress']}:7780/readyz"
+            wait_for(page, lambda page=page: answers(page))
 
     def test_compose_stop_hands_over_and_ends_cleanly(self):
         name = leader_container("first")
