@@ -124,7 +124,8 @@ class Maker:
         self.say(9, number, f"ok create topic={name} e=OK")
         number = self.number()
         self.say(9, number, f"invoke delete topic={name}")
-        self.say(9, number, f"ok delete topic={name} e=OK")
+        outcome = "fail" if self.random.random() < 0.03 else "ok"
+        self.say(9, number, f"{outcome} delete topic={name} e=OK")
 
     def something(self):
         self.random.choice((self.read, self.read, self.member, self.look))()
