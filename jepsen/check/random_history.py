@@ -70,11 +70,12 @@ class Maker:
 
     def poll(self, client, partition, mark=""):
         at = self.positions.get((client, partition), 0)
+        at = max(0, at + self.random.choices((-1, 0, 1), (3, 94, 3))[0])
         count = min(len(self.log[partition]) - at, self.random.randrange(1, 6))
         if count > 0:
-            hw = len(self.log[partition])
+            hw = len(self.log[partition]) - 2 * (self.random.random() < 0.03)
             runs = self.runs(partition, at, count)
-            self.say(client, self.number(), f"ok poll p={partition} hw={hw}{mark} r={runs}")
+            self.say(client, self.number(), f"ok poll p={partition} hw={max(hw, 0)}{mark} r={runs}")
             self.positions[client, partition] = at + count
 
     def read(self):
