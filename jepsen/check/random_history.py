@@ -66,6 +66,8 @@ class Maker:
         for offset in range(start, start + count):
             client, sequence = self.log[partition][offset]
             words.append(f"{offset}/{client}:{sequence}+1")
+        if len(words) > 2 and self.random.random() < 0.05:
+            del words[self.random.randrange(len(words))]
         return ",".join(words)
 
     def poll(self, client, partition, mark=""):
@@ -117,7 +119,9 @@ class Maker:
             self.say(9, number, f"ok offsets p={partition} end={len(self.log[partition])}")
         else:
             self.say(9, number, f"invoke committed p={partition}")
-            self.say(9, number, f"ok committed p={partition} o={self.committed[partition]}")
+            at = self.committed[partition]
+            at = at if self.random.random() < 0.9 else -1
+            self.say(9, number, f"ok committed p={partition} o={at}")
 
     def administer(self):
         name, number = f"side-{self.number()}", self.number()
