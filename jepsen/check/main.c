@@ -74,9 +74,13 @@ static struct totals count(const struct jep_history *history)
     return totals;
 }
 
-static const char *word_of(const struct jep_verdict *verdict)
+/* A run in which nothing was acknowledged shows nothing. */
+static const char *word_of(const struct jep_history *history, const struct jep_verdict *verdict)
 {
-    return jep_anomalies(verdict) > 0 ? "anomalies" : verdict->undecided > 0 ? "unknown" : "valid";
+    if (jep_anomalies(verdict) > 0) {
+        return "anomalies";
+    }
+    return verdict->undecided > 0 || count(history).acknowledged == 0 ? "unknown" : "valid";
 }
 
 static void write_anomalies(struct jep_json *json,
@@ -114,7 +118,7 @@ static void write_json(struct jep_json *json,
     struct totals totals = count(history);
 
     jep_json_begin(json, NULL, '{');
-    jep_json_text(json, "verdict", word_of(verdict));
+    jep_json_text(json, "verdict", word_of(history, verdict));
     jep_json_begin(json, "counts", '{');
     jep_json_int(json, "lines", (int64_t)history->lines);
     jep_json_int(json, "clients", (int64_t)history->clients.count);
@@ -147,7 +151,7 @@ static void print(const struct jep_history *history, const struct jep_verdict *v
 
     printf("%s: %" PRIu64 " records sent, %" PRIu64 " acknowledged, %" PRIu64 " failed, %" PRIu64
            " unknown; %" PRIu64 " read, %" PRIu64 " of them in the end; %" PRIu64 " anomalies\n",
-           word_of(verdict),
+           word_of(history, verdict),
            totals.sent,
            totals.acknowledged,
            totals.failed,
@@ -243,5 +247,6 @@ int main(int argc, char **argv)
     if (save(&arguments, &history, &verdict, &faults) != 0) {
         return 2;
     }
-    return jep_anomalies(&verdict) > 0 ? 1 : verdict.undecided > 0 ? 2 : 0;
+    const char *word = word_of(&history, &verdict);
+    return strcmp(word, "valid") == 0 ? 0 : strcmp(word, "anomalies") == 0 ? 1 : 2;
 }

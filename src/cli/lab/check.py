@@ -285,6 +285,13 @@ def gaps(acked):
     return sorted(found, key=lambda gap: -gap["ms"])[:20]
 
 
+def verdict(checks):
+    """Topics without a record show nothing."""
+    if any(count for count, _ in checks.found.values()):
+        return "anomalies"
+    return "valid" if checks.counts["stored"] else "unknown"
+
+
 def outcomes(sent):
     """Records by what became of them; a batch that was sent again counts once."""
     groups = collections.defaultdict(list)
@@ -309,7 +316,7 @@ def result(checks, faults, begin, end):
         fault["next_ack_ms"], fault["partitions"] = next_acks(fault, acked)
         fault["without_ack"] = fault["partitions"] - len(fault["next_ack_ms"])
     return {
-        "verdict": "anomalies" if any(count for count, _ in checks.found.values()) else "valid",
+        "verdict": verdict(checks),
         "first_ns": int(begin * 1e9),
         "last_ns": int(end * 1e9),
         "counts": {

@@ -201,6 +201,8 @@ def tell(options, code, result):
                 print(f"  {example['text']}")
     if counts["connections_not_followed"]:
         print(f"{counts['connections_not_followed']} connections were not understood")
+    if result["verdict"] == "unknown":
+        print("no record is in these topics: nothing was tested")
     if code != 0:
         print(f"the program ended with {code}")
     print(os.path.join(options.out, "report.html"))
