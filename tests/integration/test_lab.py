@@ -21,7 +21,7 @@ FAULTS = """
 1s      kill   leader of in/0         for 1s
 3s      cut    1,2                    for 1500ms
 5500ms  pause  3                      for 500ms
-6500ms  slow   all by 20ms            for 500ms
+6500ms  slow   clients by 20ms        for 500ms
 """
 
 
@@ -144,6 +144,7 @@ class Script(unittest.TestCase):
         for line, words in (
             ("3 kill 1", "is no time"), ("3s burn 1", "none of"), ("3s kill 4", "nodes 1 to 3"),
             ("3s kill", "a line is"), ("3s slow 1", "by how much"), ("3s kill 1 by 3s", "slow"),
+            ("3s kill clients", "can be cut"),
             ("3s start 1 for 2s", "undoes"), ("3s kill leader of x", "none of"),
         ):  # fmt: skip
             with self.assertRaisesRegex(script.Wrong, words, msg=line) as caught:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+import types
 
 import proxy
 import rpc
@@ -105,6 +106,10 @@ class Node:
             self.paused = number == signal.SIGSTOP
 
 
+# Stands for the program where nodes are cut or slow.
+CLIENTS = types.SimpleNamespace(number=proxy.CLIENT)
+
+
 class Cluster:
     def __init__(self, directory, count, spated):
         self.directory, self.spated = directory, spated
@@ -156,6 +161,8 @@ class Cluster:
     async def find(self, whom):
         if whom == "all":
             return self.nodes
+        if whom == "clients":
+            return [CLIENTS]
         if whom == "any":
             return [random.choice(self.nodes)]
         if whom[0].isdigit():
@@ -188,8 +195,8 @@ class Cluster:
 
     async def heal(self):
         await self.act("resume", self.nodes)
-        await self.act("join", self.nodes)
-        await self.act("fast", self.nodes)
+        await self.act("join", [*self.nodes, CLIENTS])
+        await self.act("fast", [*self.nodes, CLIENTS])
         await self.act("start", self.nodes)
 
 
@@ -215,7 +222,7 @@ class Nemesis:
 
     async def take(self, step):
         nodes = await self.cluster.find(step.whom)
-        numbers = ",".join(str(node.number) for node in nodes)
+        numbers = ",".join(str(node.number or "clients") for node in nodes)
         self.say(f"{step}{'' if numbers == step.whom else f' (node {numbers or None})'}")
         if not nodes:
             return

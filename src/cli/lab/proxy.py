@@ -10,7 +10,8 @@ import os
 import time
 
 CHUNK = 65536
-CLIENT = 0  # the number of whoever is no node
+CLIENT = 0  # the number that stands for the program
+UNKNOWN = -1  # whoever connects to a node's port for other nodes, and is none of ours
 
 
 class Network:
@@ -32,14 +33,14 @@ class Network:
         return max((self.slow.get(node, 0) for node in link), default=0)
 
     def node_of_port(self, port):
-        """Which of our nodes has the connection from this local port; CLIENT: none."""
+        """Which of our nodes has the connection from this local port, or UNKNOWN."""
         wanted = f":{port:04X}"
         try:
             with open("/proc/net/tcp", encoding="ascii") as table:
                 rows = [line.split() for line in table]
             inode = next(row[9] for row in rows[1:] if row[1].endswith(wanted) and row[9] != "0")
         except (OSError, StopIteration):
-            return CLIENT
+            return UNKNOWN
         for node, pid in self.pids.items():
             try:
                 for name in os.listdir(f"/proc/{pid}/fd"):
@@ -50,7 +51,7 @@ class Network:
                         continue
             except OSError:
                 continue
-        return CLIENT
+        return UNKNOWN
 
 
 class Proxy:

@@ -4,6 +4,7 @@
     3s       kill   2                     for 4s
     10s      pause  leader of orders/0    for 2s
     14s      cut    1                     for 3s
+    18s      cut    clients               for 1s
     20s      slow   all                   by 100ms for 5s
     30s      stop   3
     35s      start  3
@@ -55,8 +56,10 @@ def parse_line(line, nodes):
         options[rest[-2]] = seconds(rest[-1])
         rest = rest[:-2]
     whom = " ".join(rest)
-    if not re.match(r"^(all|any|leader of \S+/\d+|\d+(,\d+)*)$", whom):
-        raise Wrong(f"{whom} is none of: a node's number, 1,2, all, any, leader of TOPIC/PARTITION")
+    if not re.match(r"^(all|any|clients|leader of \S+/\d+|\d+(,\d+)*)$", whom):
+        raise Wrong(f"{whom} is none of: 1, 1,2, all, any, leader of TOPIC/PARTITION, clients")
+    if whom == "clients" and action not in ("cut", "join", "slow", "fast"):
+        raise Wrong(f"{action} is done to nodes; clients can be cut or slow")
     if whom[0].isdigit() and not all(1 <= int(one) <= nodes for one in whom.split(",")):
         raise Wrong(f"there are nodes 1 to {nodes}")
     if "for" in options and action not in UNDO:
