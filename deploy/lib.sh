@@ -10,7 +10,7 @@ pkg-config|pkg-config libuv1-dev liblz4-dev libmsgpack-dev libyaml-dev libjansso
 readonly packages_tests="libcmocka-dev clang|clang libclang-rt-14-dev clang-format|clang-format
 libisal-dev /usr/bin/python3|python3 python3-msgpack nm|binutils node|nodejs npm|npm go|golang-go
 golang-github-ugorji-go-codec-dev python3-pynvim ruby-msgpack g++|g++
-groff|groff-base valgrind|valgrind libfuse3-dev fuse3 ip|iproute2 unshare|util-linux mount|mount"
+groff|groff-base valgrind|valgrind libfuse3-dev fuse3 ip|iproute2 nsenter|util-linux mount|mount"
 
 say() {
     printf '%s\n' "$*"
