@@ -229,7 +229,6 @@ class Run:
         return CLEAN if found else FOUND
 
     def go(self):
-        check = FOUND
         try:
             self.build()
             self.warm_up()
@@ -240,8 +239,9 @@ class Run:
             self.close()
         check = self.judge()
         report = os.path.join(os.path.dirname(os.path.dirname(__file__)), "report")
-        if os.path.exists(report):
-            subprocess.run([sys.executable, "-B", report, self.folder], check=False)
+        code = subprocess.run([sys.executable, "-B", report, self.folder], check=False).returncode
+        if code != 0:
+            self.cluster.fail(f"jepsen/report ended with {code}")
         status = self.verdict(check)
         if status == CLEAN and not self.options.keep:
             for node in self.cluster.nodes:
