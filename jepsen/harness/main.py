@@ -51,7 +51,6 @@ class Run:
         self.nemeses = []
         self.network = self.cluster = self.load = self.view = None
         self.facts = {}
-        self.operator_restarts = 0  # of nodes that stayed up with closed replicas
         self.settings = {"storage.segment.bytes": SEGMENT_BYTES[options.seed % 3]}
         os.makedirs(self.folder)
         self.log = Log(os.path.join(self.folder, "nemesis.log"))
@@ -161,7 +160,6 @@ class Run:
         if code != 0:
             self.cluster.fail(f"jepsen-replicas ended with {code}: replicas cannot be read")
         self.facts["faults"] = self.log.counts()
-        self.facts["operator_restarts"] = self.operator_restarts
         self.facts["failures"] = self.cluster.failures
         self.write_json()
         return subprocess.run(
