@@ -258,6 +258,9 @@ make_event(struct jep_reading *reading, const struct line *line, const struct fo
         if (wrong != NULL) {
             return wrong;
         }
+        if (form->kind == JEP_FINAL && (event.a < 0 || event.b < event.a)) {
+            return bad_number; /* what lies below `from` is not asked for: no guessing */
+        }
     } else { /* the number of a topic stands for it */
         struct word topic = field(line, "topic");
         event.a = jep_name_of(history, topic.text == NULL ? "" : topic.text, topic.size);

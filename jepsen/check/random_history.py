@@ -66,15 +66,18 @@ class Maker:
         for offset in range(start, start + count):
             client, sequence = self.log[partition][offset]
             words.append(f"{offset}/{client}:{sequence}+1")
+        if len(words) > 2 and self.random.random() < 0.05:
+            del words[self.random.randrange(len(words))]
         return ",".join(words)
 
     def poll(self, client, partition, mark=""):
         at = self.positions.get((client, partition), 0)
+        at = max(0, at + self.random.choices((-1, 0, 1), (3, 94, 3))[0])
         count = min(len(self.log[partition]) - at, self.random.randrange(1, 6))
         if count > 0:
-            hw = len(self.log[partition])
+            hw = len(self.log[partition]) - 2 * (self.random.random() < 0.03)
             runs = self.runs(partition, at, count)
-            self.say(client, self.number(), f"ok poll p={partition} hw={hw}{mark} r={runs}")
+            self.say(client, self.number(), f"ok poll p={partition} hw={max(hw, 0)}{mark} r={runs}")
             self.positions[client, partition] = at + count
 
     def read(self):
@@ -116,7 +119,9 @@ class Maker:
             self.say(9, number, f"ok offsets p={partition} end={len(self.log[partition])}")
         else:
             self.say(9, number, f"invoke committed p={partition}")
-            self.say(9, number, f"ok committed p={partition} o={self.committed[partition]}")
+            at = self.committed[partition]
+            at = at if self.random.random() < 0.9 else -1
+            self.say(9, number, f"ok committed p={partition} o={at}")
 
     def administer(self):
         name, number = f"side-{self.number()}", self.number()
@@ -124,7 +129,8 @@ class Maker:
         self.say(9, number, f"ok create topic={name} e=OK")
         number = self.number()
         self.say(9, number, f"invoke delete topic={name}")
-        self.say(9, number, f"ok delete topic={name} e=OK")
+        outcome = "fail" if self.random.random() < 0.03 else "ok"
+        self.say(9, number, f"{outcome} delete topic={name} e=OK")
 
     def something(self):
         self.random.choice((self.read, self.read, self.member, self.look))()

@@ -251,7 +251,7 @@ class Planted(unittest.TestCase):
 
     def test_a_line_that_is_none_is_refused(self):
         for line in ("x", "70 1 9 ok send p=0 v=9+1 o=9", "70 1 9 ok poll p=0 r=1/2:3",
-                     "70 1 9 done send p=0 v=4+1",
+                     "70 1 9 done send p=0 v=4+1", "70 1 9 ok final p=0 end=3",
                      "70 1 9 ok send p=0 v=4+99999999999 o=1"):  # fmt: skip
             done, counts, _ = run({1: [START.format(1), line]})
             self.assertEqual((done.returncode, counts), (2, None), line)

@@ -120,6 +120,8 @@ class History:
             return
         event = {"what": what, "client": client, "key": key, "a": a, "invoked": time}
         event.update(b=int(fields.get("end", -1)), outcome=outcome)
+        if what == "final" and not 0 <= a <= event["b"]:
+            raise Refused("a final read of what?")
         event["done"] = FAR if outcome == "invoke" else time
         if outcome == "invoke":
             self.open[(client, operation)] = event

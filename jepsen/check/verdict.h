@@ -91,6 +91,7 @@ void jep_check_sends(struct jep_history *history, struct jep_verdict *verdict);
 void jep_check_time(struct jep_history *history, struct jep_verdict *verdict);
 void jep_check_groups(struct jep_history *history, struct jep_verdict *verdict);
 void jep_check_admin(struct jep_history *history, struct jep_verdict *verdict);
+/* After all others, whose findings tell whether there can be cycles. */
 void jep_check_graph(struct jep_history *history, struct jep_verdict *verdict);
 
 /* What jepsen-replicas wrote. 0, or -1 after a sentence on standard error. */

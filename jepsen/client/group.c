@@ -84,6 +84,9 @@ static void on_event(void *arg, const struct spate_consumer_event *event)
     for (size_t i = 0; i < event->count; i++) {
         uint32_t partition = (uint32_t)event->partitions[i].partition;
         struct place *place = &all.places[partition];
+        if (partition >= all.client->options.partitions) {
+            jep_die(all.client, "the topic has more than --partitions", SPATE_ERR_INVALID);
+        }
         if (event->kind == SPATE_CONSUMER_ASSIGNED) {
             say("assigned", partition);
             *place = (struct place){ .owned = true, .next = -1, .committed = -1 };

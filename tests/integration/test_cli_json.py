@@ -11,7 +11,7 @@ import cluster
 
 DOCUMENT = os.path.join(os.path.dirname(__file__), "../../docs/cli.md")
 NUMBER, TEXT, LIST, TRUTH, OBJECT = int, str, list, bool, dict
-NO_JSON = {"generate man"}  # roff is for one reader only
+NO_JSON = {"generate man", "lab"}  # roff is for one reader only, a lab writes a report
 
 TOPIC = {"name": TEXT, "partitions": NUMBER, "replicas": NUMBER, "id": NUMBER}
 ROW = {
