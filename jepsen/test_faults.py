@@ -175,6 +175,39 @@ class DiskTest(unittest.TestCase):
             os.rmdir(self.path(here))
             self.sync_names()
 
+    def test_a_directory_that_is_gone_takes_its_names_along(self):
+        os.mkdir(self.path("d"))
+        self.write("d/file", b"content", sync=True)
+        self.sync_names("d")
+        self.sync_names()
+        os.unlink(self.path("d/file"))
+        os.rmdir(self.path("d"))
+        self.sync_names()
+        self.assertEqual(self.cut(1)["names"], 0)
+        self.assertEqual([name for name in os.listdir(self.mounted) if name == "d"], [])
+
+    def test_a_directory_that_comes_back_may_bring_its_names(self):
+        seen = set()
+        for seed in range(SEEDS):
+            os.mkdir(self.path("d"))
+            self.write("d/file", b"content", sync=True)
+            self.sync_names("d")
+            self.sync_names()
+            os.unlink(self.path("d/file"))
+            os.rmdir(self.path("d"))
+            self.cut(seed)
+            if not os.path.isdir(self.path("d")):
+                seen.add("gone")
+                continue
+            names = os.listdir(self.path("d"))
+            seen.add("full" if names else "empty")
+            for name in names:
+                self.assertEqual(self.read(f"d/{name}"), b"content")
+                os.unlink(self.path(f"d/{name}"))
+            os.rmdir(self.path("d"))
+            self.sync_names()
+        self.assertEqual(seen, {"gone", "empty", "full"})
+
     def test_a_replaced_file_comes_back(self):
         back = 0
         for seed in range(SEEDS):

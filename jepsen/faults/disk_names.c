@@ -30,6 +30,7 @@ struct entry {
     char *path;     /* owned; what was created or removed, or the new name */
     char *from;     /* owned; the old name, or NULL */
     uint64_t trash; /* number of what was removed or replaced, 0: nothing */
+    bool is_over;   /* durable or undone, about to be forgotten */
 };
 
 static const char *root;
@@ -197,12 +198,32 @@ static bool is_in(const char *path, const char *directory)
     return strlen(directory) == size && strncmp(path, directory, size) == 0;
 }
 
+/* A directory that is durably gone has taken the names in it along. */
+static void forget_below(const char *path, size_t before)
+{
+    size_t size = strlen(path);
+
+    for (size_t i = 0; i < before; i++) {
+        if (strncmp(entries[i].path, path, size) == 0 && entries[i].path[size] == '/') {
+            entries[i].is_over = true;
+        }
+    }
+}
+
 void disk_names_synced(const char *directory)
 {
     size_t kept = 0;
 
     for (size_t i = 0; i < count; i++) {
-        if (is_in(entries[i].path, directory)) {
+        if (is_in(entries[i].path, directory) && !entries[i].is_over) {
+            entries[i].is_over = true;
+            if (entries[i].change == REMOVED) {
+                forget_below(entries[i].path, i);
+            }
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (entries[i].is_over) {
             entry_deinit(&entries[i]);
         } else {
             entries[kept] = entries[i];
@@ -252,7 +273,7 @@ static bool undo(size_t at)
 }
 
 /* Of the changes of each directory the first ones are kept: how many is drawn when the newest is
- * met. Entries whose change is kept are marked by `change` staying, undone ones are undone. */
+ * met, so that a directory comes back before the names in it do. */
 void disk_names_cut(struct sp_rand *rand, struct disk_cut_counts *counts)
 {
     counts->names += count;
@@ -270,6 +291,7 @@ void disk_names_cut(struct sp_rand *rand, struct disk_cut_counts *counts)
         for (size_t i = count; i > 0 && lost > 0; i--) {
             if (is_in(entries[i - 1].path, directory)) {
                 counts->names_undone += undo(i - 1);
+                entries[i - 1].is_over = true;
                 lost -= 1;
             }
         }

@@ -12,7 +12,7 @@ import time
 from .nemesis import ALL, LEADER, MAJORITY, MINORITY, ONE, RECOVERING, Nemesis
 from .faults_process import partitions
 
-OPEN_SECONDS = 3
+OPEN_SECONDS = 15
 
 
 class PowerCut(Nemesis):
@@ -88,25 +88,23 @@ class DiskStops(Nemesis):
             code = node.process.poll() if node.process else None
             if code not in (None, 1):
                 self.cluster.fail(f"node {node.number} ended with {code} after a disk error")
-            if node.alive and self.closed_replicas(node):
-                # A sync that fails while a replica opens closes it and leaves the node alive: the
-                # operator mends the disk and starts the node again.
-                self.log.saw(fault, counts=False, node=node.number, restarted="closed-replicas")
-                self.run_.operator_restarts += 1
-                node.stop()
+            if node.alive and any(hits) and self.has_closed_replicas(node):
+                self.cluster.fail(f"node {node.number} lives, a disk error closed some replicas")
             self.cluster.restart(node.number)
             node.excused -= 1
         self.log.end(fault)
 
-    def closed_replicas(self, node):
+    def has_closed_replicas(self, node):
         """Whether replicas of the node stay closed for longer than opening takes."""
         deadline = time.monotonic() + OPEN_SECONDS
-        while time.monotonic() < deadline:
+        while node.alive:
             health = node.call("cluster.health")
             if health is not None and health["replicas_opening"] == 0:
                 return False
+            if time.monotonic() > deadline:
+                return health is not None
             time.sleep(0.2)
-        return health is not None
+        return False
 
 
 class DiskFull(DiskStops):

@@ -51,7 +51,6 @@ class Run:
         self.nemeses = []
         self.network = self.cluster = self.load = self.view = None
         self.facts = {}
-        self.operator_restarts = 0  # of nodes that stayed up with closed replicas
         self.settings = {"storage.segment.bytes": SEGMENT_BYTES[options.seed % 3]}
         os.makedirs(self.folder)
         self.log = Log(os.path.join(self.folder, "nemesis.log"))
@@ -161,7 +160,6 @@ class Run:
         if code != 0:
             self.cluster.fail(f"jepsen-replicas ended with {code}: replicas cannot be read")
         self.facts["faults"] = self.log.counts()
-        self.facts["operator_restarts"] = self.operator_restarts
         self.facts["failures"] = self.cluster.failures
         self.write_json()
         return subprocess.run(
@@ -229,7 +227,6 @@ class Run:
         return CLEAN if found else FOUND
 
     def go(self):
-        check = FOUND
         try:
             self.build()
             self.warm_up()
@@ -240,8 +237,9 @@ class Run:
             self.close()
         check = self.judge()
         report = os.path.join(os.path.dirname(os.path.dirname(__file__)), "report")
-        if os.path.exists(report):
-            subprocess.run([sys.executable, "-B", report, self.folder], check=False)
+        code = subprocess.run([sys.executable, "-B", report, self.folder], check=False).returncode
+        if code != 0:
+            self.cluster.fail(f"jepsen/report ended with {code}")
         status = self.verdict(check)
         if status == CLEAN and not self.options.keep:
             for node in self.cluster.nodes:

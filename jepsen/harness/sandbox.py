@@ -91,7 +91,11 @@ def _supervise(child):
 def _furnish():
     """Inside: private mounts, /proc of the new process namespace, an empty /run, loopback."""
     _check(_libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "prctl")
-    command("mount", "--make-rprivate", "/")
+    # In a chroot there is no mount at "/", but then all must be private already.
+    command("mount", "--make-rprivate", "/", check=False)
+    with open("/proc/self/mountinfo", encoding="utf-8") as handle:
+        if any(" shared:" in line for line in handle):
+            raise Missing("mounts of the run would be seen outside")
     command("mount", "-t", "proc", "proc", "/proc")
     command("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
     os.mkdir(RUNTIME)

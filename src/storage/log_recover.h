@@ -29,6 +29,9 @@ struct sp_log_break {
 int sp_recovery_fail(const struct sp_recovery *recovery, int status, const char *format, ...)
     SP_PRINTF(3, 4);
 
+/* The same for a write or a sync: the disk has failed when `status` is SPATE_ERR_IO. */
+int sp_recovery_fail_writing(const struct sp_recovery *recovery, int status, const char *what);
+
 /* Decides whether what follows the break is a torn tail, which is cut off the files, or damage to
  * synced frames: SPATE_ERR_CORRUPT. Other errors of files. */
 int sp_recovery_judge(struct sp_recovery *recovery, const struct sp_log_break *at);

@@ -269,6 +269,7 @@ struct sp_log_recovery {
     uint64_t progress_bytes; /* traced after so many; 0: SP_RECOVERY_PROGRESS_BYTES */
     char *text;              /* what is wrong, on failure */
     size_t text_size;
+    bool *disk_failed; /* set when a write or a sync failed, and not only a read */
 };
 
 /* Opens the log in a directory, blocking, on any thread: newest checkpoint, then the tail; a torn

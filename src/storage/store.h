@@ -155,12 +155,14 @@ struct sp_replica_open {
     uint64_t registry_sequence; /* internal: meta sequence that makes it known */
     int status;                 /* internal */
     bool create;                /* internal */
+    bool disk_failed;           /* internal: a write or a sync failed, and not only a read */
 };
 
 /* Opens the log of a registered replica: newest checkpoint, then the tail, a torn end is cut and
  * traced. Recovered bytes are synced before it completes. Fill group_id, replica_id, cb first.
  * Completes with 0, SPATE_ERR_NOT_FOUND (not registered), SPATE_ERR_CORRUPT (registered and missing
- * or damaged: it must not vote), SPATE_ERR_IO, SPATE_ERR_NOMEM. */
+ * or damaged: it must not vote), SPATE_ERR_IO, SPATE_ERR_NOMEM. When a write or a sync failed, the
+ * whole store has failed before it completes, as by any other write. */
 void sp_store_open_replica(struct sp_store *store, struct sp_replica_open *open);
 
 /* Makes a new log that begins with `first` (taken on success and failure) or empty, and registers
