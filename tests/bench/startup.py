@@ -3,8 +3,8 @@
 
     tests/bench/startup.py [--partitions 1000] [--rounds 3] BUILD
 
-Each partition holds a record. Printed are, for each start, the seconds until the cluster is healthy,
-which includes the election of every partition, and the CPU-seconds that the node took for it.
+Each partition holds a record. Printed are, for each start, the seconds until the cluster is
+healthy, which includes the election of every partition, and the CPU-seconds of the node.
 """
 
 import argparse
