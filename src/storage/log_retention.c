@@ -20,14 +20,20 @@ uint64_t sp_log_trim_index(const struct sp_log *log, unsigned checkpoints_kept)
 
 uint64_t sp_log_trim_index_below(const struct sp_log *log, int64_t offset)
 {
-    for (unsigned i = log->segment_count - 1; i > 0; i--) {
+    uint64_t index = 0;
+
+    /* Asked after every commit: as a rule the first look ends it. */
+    for (unsigned i = 1; i < log->segment_count; i++) {
         const struct sp_log_segment *segment = &log->segments[i];
 
-        if (segment->before.end_offset <= offset && segment->checkpoint == SP_CHECKPOINT_DONE) {
-            return segment->before.index;
+        if (segment->before.end_offset > offset) {
+            break;
+        }
+        if (segment->checkpoint == SP_CHECKPOINT_DONE) {
+            index = segment->before.index;
         }
     }
-    return 0;
+    return index;
 }
 
 static uint64_t size_of(const struct sp_log_segment *segment)

@@ -24,7 +24,6 @@ struct verify {
     struct sp_verify_report *report;
     struct sp_base_list segments;
     struct sp_base_list checkpoints;
-    struct sp_base_list indexes;
     struct sp_log_point point; /* behind the last frame that was read */
     bool continuous;           /* the next segment must begin there */
 };
@@ -95,7 +94,7 @@ static int note_name(void *arg, const char *name)
         return sp_base_list_add(&verify->checkpoints, base);
     }
     if (sp_disk_parse_base(name, SP_OFFSET_INDEX_SUFFIX, &base)) {
-        return sp_base_list_add(&verify->indexes, base);
+        return 0; /* looked for beside its segment */
     }
     if (strcmp(name, SP_INSTALL_NAME) == 0 || strcmp(name, SP_TRUNCATION_NAME) == 0) {
         find(verify, SP_VERIFY_NOTE, name, 0, "has begun; the next start of the node ends it");
@@ -459,7 +458,6 @@ int sp_log_verify(const char *directory,
 
     sp_base_list_clear(&verify.segments);
     sp_base_list_clear(&verify.checkpoints);
-    sp_base_list_clear(&verify.indexes);
     if (rv == 0) {
         *out_report = report;
     }

@@ -112,7 +112,7 @@ def report(options, rows, probe, began, seconds):
     print(f"produce before anything is deleted: {percentiles(before)}")
     print(f"produce while segments are deleted: {percentiles(after)}")
     print(f"disk use of a node: at most {peak >> 20} MiB, bound {bound >> 20} MiB")
-    print(f"RSS of a node: {rss_begin} MiB a quarter after the first deletion, {rss_end} MiB at the end")
+    print(f"RSS of a node: {rss_begin} MiB soon after the first deletion, {rss_end} MiB at the end")
     if peak > bound:
         sys.exit("disk use is beyond its bound")
     if rss_end > rss_begin * 1.25 + 16:

@@ -11,6 +11,8 @@ import cluster
 
 DOCUMENT = os.path.join(os.path.dirname(__file__), "../../docs/cli.md")
 NUMBER, TEXT, LIST, TRUTH, OBJECT = int, str, list, bool, dict
+# Read files of a node that is stopped: test_log_tools looks at their JSON.
+OFFLINE = {"log dump", "log verify", "log index-rebuild"}
 NO_JSON = {"generate man", "lab"}  # roff is for one reader only, a lab writes a report
 
 TOPIC = {"name": TEXT, "partitions": NUMBER, "replicas": NUMBER, "id": NUMBER}
@@ -51,6 +53,11 @@ CASES = (
                 }
             ],
         },
+    ),
+    ("topic alter", ["t", "--set", "retention.ms=86400000"], None, {}),
+    (
+        "topic truncate", ["t", "--before", "end", "--yes"], None,
+        {"topic": TEXT, "partitions": [{"partition": NUMBER, "log_start": NUMBER}]},
     ),
     ("produce", ["t", "-p", "0"], b"a\n", {"topic": TEXT, "partition": NUMBER, "offset": NUMBER}),
     (
@@ -173,7 +180,7 @@ class CliJsonTest(unittest.TestCase):
                 self.check(json.loads(lines[0]), fields, command)
                 self.assertEqual(done.stderr, b"", command)
             listed = {entry["name"] for entry in nodes.spate_json("help")["commands"]}
-        self.assertEqual({case[0] for case in CASES} | NO_JSON, listed)
+        self.assertEqual({case[0] for case in CASES} | NO_JSON | OFFLINE, listed)
 
     def test_errors_stay_text_on_stderr(self):
         with cluster.Cluster(1) as nodes:
