@@ -351,35 +351,56 @@ static void test_nobody_goes_for_room_that_nobody_waits_for(void **state)
     assert_true(withholds(0));
 }
 
+/* A little of a message is no more than the least share, which is everybody's. */
+static void test_nobody_goes_for_the_least_share(void **state)
+{
+    struct client *last = &fixture.clients[CLIENTS - 1];
+
+    (void)state;
+    arrive(last, 20);
+    begin_message(&fixture.clients[0]);
+    begin_message(&fixture.clients[1]);
+    fake_wait(LONG_MS);
+    assert_true(last->stream.reading);
+    assert_false(withholds(CLIENTS - 1));
+    assert_true(withholds(0));
+    assert_int_equal(look(), CLIENTS - 1);
+    assert_non_null(last->conn);
+}
+
 /* One who waits for room, and looks in the moment in which the client has been given it and is not
  * read yet. */
 static bool withheld_between;
+static unsigned looks_between;
 
 static void on_between(struct sp_share_waiter *waiter)
 {
     assert_ptr_equal(waiter->share, &fixture.hoard);
     assert_true(sp_share_favoured(&fixture.clients[0].share));
-    withheld_between = withholds(0);
+    withheld_between = withheld_between || withholds(0);
+    looks_between += 1;
 }
 
 static void test_nobody_goes_before_it_is_read(void **state)
 {
     struct sp_share first = { .budget = &fixture.budget };
-    struct sp_share_waiter waiters[3];
+    struct sp_share_waiter waiters[2];
 
     (void)state;
-    for (unsigned i = 0; i < 3; i++) {
+    withheld_between = false;
+    looks_between = 0;
+    for (unsigned i = 0; i < 2; i++) {
         sp_share_waiter_init(&waiters[i], on_between);
     }
     fixture.budget.favoured = &first;
     begin_message(&fixture.clients[0]);
     assert_false(fixture.clients[0].stream.reading);
     fake_wait(LONG_MS);
-    withheld_between = true;
     sp_share_wait(&fixture.hoard, &waiters[0], false);
     sp_share_wait(&fixture.hoard, &waiters[1], false);
     sp_share_unfavour(&first);
     fake_turn();
+    assert_int_equal(looks_between, 2);
     assert_false(withheld_between);
     assert_true(fixture.clients[0].stream.reading);
 }
@@ -393,6 +414,7 @@ int main(void)
         WITHHELD_TEST(test_time_begins_anew_with_each_byte),
         WITHHELD_TEST(test_time_begins_when_room_is_given),
         WITHHELD_TEST(test_nobody_goes_for_room_that_nobody_waits_for),
+        WITHHELD_TEST(test_nobody_goes_for_the_least_share),
         WITHHELD_TEST(test_nobody_goes_before_it_is_read),
     };
 
