@@ -34,7 +34,7 @@ static struct fixture {
     uint64_t live_before;
 } fixture;
 
-/* ---- in the place of cluster, of net/conn and of broker.c ------------------------------------- */
+/* ---- in the place of cluster, of net/conn and of broker.c ------------------------------------ */
 
 int64_t sp_loop_wall_ms(const struct sp_loop *loop)
 {
@@ -163,7 +163,7 @@ void sp_broker_dispatch(struct sp_broker *broker,
     sp_method_produce(broker, request, message);
 }
 
-/* ---- senders ---------------------------------------------------------------------------------- */
+/* ---- senders --------------------------------------------------------------------------------- */
 
 static int set_up(void **state)
 {
@@ -247,7 +247,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* ---- tests ------------------------------------------------------------------------------------ */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 static void test_senders_are_held_above_half(void **state)
 {

@@ -57,7 +57,7 @@ static struct fixture {
 
 static uint8_t message[9 + BODY_BYTES] = { 0x93, 0x02, 0xa1, 'm', 0xc6, 0x00, 0x10, 0x00, 0x00 };
 
-/* ---- in the place of io/stream ---------------------------------------------------------------- */
+/* ---- in the place of io/stream --------------------------------------------------------------- */
 
 int sp_listener_open(struct sp_loop *loop,
                      const char *address,
@@ -138,7 +138,7 @@ void sp_stream_close(struct sp_stream *stream, void (*closed)(void *arg), void *
     sp_loop_defer(NULL, &stream->ending);
 }
 
-/* ---- connections ------------------------------------------------------------------------------ */
+/* ---- connections ----------------------------------------------------------------------------- */
 
 static void
 on_message(void *arg, struct sp_conn *conn, struct sp_blob *blob, size_t position, size_t size)
@@ -289,7 +289,7 @@ static unsigned look(void)
     return sp_server_connection_count(fixture.server);
 }
 
-/* ---- tests ------------------------------------------------------------------------------------ */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 static void test_who_falls_silent_goes_and_the_next_is_given_the_room(void **state)
 {
