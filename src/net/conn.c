@@ -187,8 +187,9 @@ bool sp_conn_withholds(const struct sp_conn *conn, uint32_t silent_ms)
 {
     uint64_t since_ms = conn->arrived_ms > conn->begun_ms ? conn->arrived_ms : conn->begun_ms;
 
-    return sp_share_favoured(conn->share) && conn->reading && sp_input_partial(&conn->input) &&
-           sp_loop_now_ms(conn->loop) >= since_ms + silent_ms;
+    /* Favoured: it is in the middle of a message. */
+    return sp_share_favoured(conn->share) && conn->share->budget->waiter_count > 0 &&
+           conn->reading && sp_loop_now_ms(conn->loop) >= since_ms + silent_ms;
 }
 
 static void deliver(struct sp_conn *conn)

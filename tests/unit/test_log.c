@@ -376,6 +376,29 @@ static void test_flush_size_follows_the_disk(void **state)
     /* Small flushes tell nothing, however long they take. */
     assert_int_equal(sp_flush_size_next(bytes, bytes / 2, 1000000), bytes);
     assert_int_equal(sp_flush_size_next(bytes, 200, 1), bytes);
+    /* The bounds hold, however slow or fast the disk is. */
+    bytes = SP_FLUSH_BYTES_MIN;
+    assert_int_equal(sp_flush_size_next(bytes, bytes, 1000000), bytes);
+    bytes = SP_FLUSH_BYTES_MAX;
+    assert_int_equal(sp_flush_size_next(bytes, bytes, 1), bytes);
+}
+
+/* The first flush may begin at once with little, but no flush has all that waits. */
+static void test_flush_writes_no_more_than_its_size(void **state)
+{
+    struct test_store *test = *state;
+    struct test_log log;
+
+    test_store_close(test);
+    test->segment_bytes = 0; /* a new segment would end a flush, too */
+    test_store_open(test);
+    assert_int_equal(test_log_create(&log, test, 1), 0);
+    for (int i = 0; i < 60; i++) {
+        test_log_batch(&log, 1, 1, 100 * 1000, 100);
+    }
+    test_log_flush(&log);
+    assert_true(log.reports >= 3);
+    test_log_close(&log);
 }
 
 int main(void)
@@ -396,6 +419,7 @@ int main(void)
             test_log_follower_append_is_undone_when_memory_ends, setup, teardown),
         cmocka_unit_test_setup_teardown(test_log_idle_keeps_little_memory, setup, teardown),
         cmocka_unit_test(test_flush_size_follows_the_disk),
+        cmocka_unit_test_setup_teardown(test_flush_writes_no_more_than_its_size, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_log_memory_of_durable_frames_is_bounded, setup, teardown),
     };

@@ -459,6 +459,7 @@ static void test_read_share_is_equal_and_bounds_the_turn(void **state)
     /* None was cut short, and a turn without reading forgets who was. */
     assert_int_equal(sp_read_share_begin(&share, 7), SP_TURN_BYTES);
     sp_read_share_end(&share, 1, true);
+    sp_read_share_end(&share, 1, true);
     assert_int_equal(sp_read_share_begin(&share, 9), SP_TURN_BYTES);
     /* Very many are read in each turn all the same. */
     for (unsigned i = 0; i < 1000; i++) {
