@@ -17,18 +17,23 @@ void sp_controller_wake(struct sp_controller *controller)
     sp_loop_defer(controller->options.loop, &controller->advance);
 }
 
-static void fail(struct sp_controller *controller, int status, const char *text)
+void sp_controller_fail(struct sp_controller *controller, int status, const char *text)
 {
     if (controller->fail_status != 0) {
         return;
     }
     controller->failed = true;
     controller->fail_status = status;
-    (void)snprintf(controller->fail_text,
-                   sizeof controller->fail_text,
-                   "the controller's replica: %.200s",
-                   text);
+    (void)snprintf(controller->fail_text, sizeof controller->fail_text, "%s", text);
     sp_controller_wake(controller);
+}
+
+static void fail(struct sp_controller *controller, int status, const char *reason)
+{
+    char text[256];
+
+    (void)snprintf(text, sizeof text, "the controller's replica: %.200s", reason);
+    sp_controller_fail(controller, status, text);
 }
 
 /* ---- group 0's machine ----------------------------------------------------------------------- */
@@ -71,7 +76,11 @@ apply(struct sp_machine *machine, const struct sp_log_frame *frame, const uint8_
     if (frame->kind == SP_FRAME_COMMAND) {
         int answer = sp_state_apply(
             controller->state, payload, frame->length, frame->append_time_ms, on_change, &applied);
-        if (answer == SPATE_ERR_CORRUPT || answer == SPATE_ERR_NOMEM) {
+        if (answer == SPATE_ERR_UNSUPPORTED) {
+            sp_controller_fail_outdated(controller, frame->index);
+        }
+        if (answer == SPATE_ERR_CORRUPT || answer == SPATE_ERR_NOMEM ||
+            answer == SPATE_ERR_UNSUPPORTED) {
             return answer;
         }
         applied.outcome.answer = answer;
@@ -111,9 +120,9 @@ static void stopped(struct sp_machine *machine, int status, const char *text)
     fail(of_machine(machine), status, text);
 }
 
-static const struct sp_machine_type machine_type = { apply,   checkpoint,
-                                                     restore, role_changed,
-                                                     stopped, SP_MACHINE_CHECKPOINTS_KEPT };
+static const struct sp_machine_type machine_type = {
+    apply, checkpoint, restore, role_changed, stopped, SP_MACHINE_CHECKPOINTS_KEPT, NULL
+};
 
 /* ---- registration ---------------------------------------------------------------------------- */
 
@@ -136,6 +145,10 @@ static void on_registered(struct sp_proposal *proposal, int status, const char *
                       "node=%" PRIu32 " address=%s",
                       controller->options.self.node_id,
                       controller->options.self.client_address);
+        return;
+    }
+    if (status == SPATE_ERR_UNSUPPORTED || status == SPATE_ERR_CORRUPT) {
+        sp_controller_fail(controller, status, text);
         return;
     }
     controller->registration_due_ms =
@@ -215,6 +228,7 @@ static void look(struct sp_controller *controller)
     }
     sp_raft_group_status(controller->group, &status);
     controller->applied_index = status.applied_index;
+    controller->voters = status.voters;
     if (!status.ready) {
         controller->ready_since_ms = 0;
     } else if (controller->ready_since_ms == 0) {
@@ -249,10 +263,11 @@ static void schedule_tick(struct sp_controller *controller)
     bool needed = (controller->group != NULL && !controller->confirmed) ||
                   !sp_list_empty(&controller->proposals) ||
                   (controller->confirmed && !is_registered(controller)) ||
-                  lacks_internal_topic(controller) || controller->ready_since_ms != 0;
-    uint64_t pause_ms = !sp_list_empty(&controller->proposals) || controller->ready_since_ms == 0
-                            ? SP_CONTROLLER_TICK_MS
-                            : SP_CONTROLLER_LEADER_TICK_MS;
+                  lacks_internal_topic(controller) || sp_controller_raise_is_due(controller) ||
+                  controller->ready_since_ms != 0;
+    bool soon = !sp_list_empty(&controller->proposals) || controller->ready_since_ms == 0 ||
+                sp_controller_raise_is_due(controller);
+    uint64_t pause_ms = soon ? SP_CONTROLLER_TICK_MS : SP_CONTROLLER_LEADER_TICK_MS;
 
     if (!needed || sp_timer_active(&controller->tick)) {
         return;
@@ -275,6 +290,7 @@ static void advance(struct sp_deferred *deferred)
         tell_confirmed(controller);
         register_self(controller);
         create_internal_topic(controller);
+        sp_controller_raise_level(controller);
         sp_controller_keep_members(controller);
         sp_controller_plan(controller);
     }
@@ -306,6 +322,9 @@ int sp_controller_new(const struct sp_controller_options *options,
     if (rv != 0) {
         sp_mem_free(controller);
         return rv;
+    }
+    if (options->self.features.most != 0) {
+        sp_state_set_level_max(controller->state, options->self.features.most);
     }
     controller->options = *options;
     controller->handler = *handler;

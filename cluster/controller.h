@@ -99,6 +99,9 @@ enum sp_proposal_kind {
     SP_PROPOSAL_PRODUCER_BLOCK,
     SP_PROPOSAL_REGISTER_NODE,
     SP_PROPOSAL_PRODUCER_NAME,
+    SP_PROPOSAL_FEATURE_LEVEL, /* raise it as far as it goes; the leader asks itself */
+    SP_PROPOSAL_FEATURE_HOLD,
+    SP_PROPOSAL_ALTER_TOPIC,
     SP_PROPOSAL_MEMBERSHIP,
 };
 
@@ -124,12 +127,14 @@ enum sp_proposal_state {
 struct sp_proposal {
     enum sp_proposal_kind kind;
     char topic[SP_TOPIC_NAME_SIZE_MAX + 1];
-    uint32_t partitions;        /* CREATE_TOPIC; 0: 1 */
-    uint32_t replicas;          /* CREATE_TOPIC; 0: 3, or as many as there are nodes if fewer */
-    uint32_t message_bytes_max; /* CREATE_TOPIC; 0: default */
-    struct sp_state_node self;  /* REGISTER_NODE */
+    uint32_t partitions;           /* CREATE_TOPIC; 0: 1 */
+    uint32_t replicas;             /* CREATE_TOPIC; 0: 3, or as many as there are nodes if fewer */
+    struct sp_topic_config config; /* CREATE_TOPIC: overrides; ALTER_TOPIC: those to be set */
+    uint32_t unset;                /* ALTER_TOPIC: overrides to be dropped, bits */
+    struct sp_state_node self;     /* REGISTER_NODE */
     char producer_name[SP_PRODUCER_NAME_SIZE_MAX + 1];     /* PRODUCER_NAME */
     char producer_layout[SP_PRODUCER_LAYOUT_SIZE_MAX + 1]; /* PRODUCER_NAME */
+    bool hold;                                             /* FEATURE_HOLD */
     struct sp_membership_change membership;                /* MEMBERSHIP */
     uint32_t timeout_ms;                                   /* 0: 5000 */
     sp_proposal_cb cb;

@@ -107,7 +107,8 @@ void sp_controller_keep_members(struct sp_controller *controller)
     bool settled = true;
 
     if (controller->group == NULL || controller->ready_since_ms == 0 ||
-        now_ms < controller->members_due_ms) {
+        now_ms < controller->members_due_ms ||
+        !sp_state_has_feature(controller->state, SP_FEATURE_MEMBERSHIP)) {
         return;
     }
     controller->members_due_ms = now_ms + LOOK_MS;

@@ -6,6 +6,7 @@
  *   controller_members.c   who is a member of group 0
  *   controller_plan.c      which partitions have to move by themselves
  *   controller_lead.c      what this node does for them, and for calls of others, while it leads
+ *   controller_features.c  the cluster's feature level
  *
  * Callbacks record a fact and ask for one advance at the end of the turn; it makes the
  * decisions. */
@@ -67,6 +68,7 @@ struct sp_controller {
     uint64_t ready_since_ms; /* leader: when it became ready; 0: it is not */
     uint64_t applied_index;
     struct sp_controller_hints *hints; /* being read; NULL: not */
+    unsigned voters;                   /* of group 0 */
     struct sp_deferred advance;
     struct sp_timer tick;
     struct sp_list proposals; /* WAITING, LED, CALLED, ANSWERED */
@@ -84,6 +86,8 @@ struct sp_controller {
     uint64_t members_due_ms;           /* of the leader: when it looks at group 0's members again */
     struct sp_proposal internal_topic; /* of the leader: the one that consumer groups live in */
     uint64_t internal_due_ms;
+    struct sp_proposal raise; /* of the leader: the feature level */
+    uint64_t raise_due_ms;
     int fail_status;
     char fail_text[256];
 };
@@ -92,6 +96,9 @@ struct sp_controller {
 
 /* Asks for one advance at the end of this turn. */
 void sp_controller_wake(struct sp_controller *controller);
+
+/* This node cannot go on: the handler is told at the end of the turn, once. */
+void sp_controller_fail(struct sp_controller *controller, int status, const char *text);
 
 /* ---- controller_hints.c ---------------------------------------------------------------------- */
 
@@ -114,6 +121,17 @@ void sp_controller_keep_members(struct sp_controller *controller);
 
 /* As leader: begins the moves that are needed. */
 void sp_controller_plan(struct sp_controller *controller);
+
+/* ---- controller_features.c ------------------------------------------------------------------- */
+
+/* Leader: raises the feature level when all nodes know a higher one. */
+void sp_controller_raise_level(struct sp_controller *controller);
+
+/* True while that is due and no event may announce it. */
+bool sp_controller_raise_is_due(const struct sp_controller *controller);
+
+/* Fails the controller when apply met a command that this build does not know. */
+void sp_controller_fail_outdated(struct sp_controller *controller, uint64_t index);
 
 /* ---- controller_propose.c -------------------------------------------------------------------- */
 

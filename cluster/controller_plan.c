@@ -129,7 +129,8 @@ void sp_controller_plan(struct sp_controller *controller)
         }
         return;
     }
-    if (now_ms < controller->plan_due_ms) {
+    if (now_ms < controller->plan_due_ms ||
+        !sp_state_has_feature(controller->state, SP_FEATURE_MEMBERSHIP)) {
         return;
     }
     controller->plan_due_ms = now_ms + LOOK_MS;

@@ -13,6 +13,66 @@ static bool other_cluster(const struct sp_greeting_facts *facts, const struct sp
            memcmp(hello->cluster_id, facts->cluster_id, SP_CLUSTER_ID_SIZE) != 0;
 }
 
+void sp_greeting_tell_levels(const struct sp_greeting_levels *levels, struct sp_peer_hello *hello)
+{
+    hello->feature_most = (uint8_t)levels->known.most;
+    hello->feature_least = (uint8_t)levels->known.least;
+    hello->feature_active = (uint16_t)levels->active;
+}
+
+/* Of two members of the same cluster, whose levels do not fit each other. */
+static int
+check_levels(const struct sp_greeting_facts *facts, const struct sp_peer_hello *hello, char *text)
+{
+    const struct sp_feature_range *known = &facts->levels->known;
+    uint32_t active = facts->levels->active;
+    uint32_t most = sp_feature_level_said(hello->feature_most);
+    uint32_t least = sp_feature_level_said(hello->feature_least);
+
+    if (known->most == 0 || facts->cluster_id == NULL ||
+        hello->identity_state != SP_IDENTITY_FORMED) {
+        return 0;
+    }
+    if (hello->feature_active > known->most) {
+        (void)snprintf(text,
+                       SP_REFUSAL_SIZE,
+                       "this node knows feature levels up to %u, the cluster is at %u, says node "
+                       "%u: install the newer build on this node",
+                       known->most,
+                       hello->feature_active,
+                       hello->node_id);
+        return SPATE_ERR_UNSUPPORTED;
+    }
+    if (most < active) {
+        (void)snprintf(text,
+                       SP_REFUSAL_SIZE,
+                       "node %u knows feature levels up to %u, the cluster is at %u: install the "
+                       "newer build on it",
+                       hello->node_id,
+                       most,
+                       active);
+        return SPATE_ERR_INVALID;
+    }
+    if (active != 0 && least > active) {
+        (void)snprintf(text,
+                       SP_REFUSAL_SIZE,
+                       "node %u knows feature levels from %u on, the cluster is at %u: upgrade one "
+                       "release at a time",
+                       hello->node_id,
+                       least,
+                       active);
+        return SPATE_ERR_INVALID;
+    }
+    return 0;
+}
+
+static bool is_old_copy(const struct sp_greeting_facts *facts, const struct sp_peer_hello *hello)
+{
+    const struct sp_life life = { hello->incarnation, hello->run };
+
+    return facts->registered != NULL && sp_life_is_stale(&life, facts->registered);
+}
+
 int sp_greeting_check(const struct sp_greeting_facts *facts,
                       const struct sp_peer_hello *hello,
                       char *text)
@@ -32,13 +92,28 @@ int sp_greeting_check(const struct sp_greeting_facts *facts,
     } else if (hello->identity_state > SP_IDENTITY_FORMED || hello->incarnation == 0) {
         (void)snprintf(text, SP_REFUSAL_SIZE, "node %u has no valid identity", id);
     } else if (other_cluster(facts, hello)) {
-        (void)snprintf(text, SP_REFUSAL_SIZE, "node %u belongs to another cluster", id);
+        if (memcmp(hello->cluster_id, facts->cluster_id, SP_CLUSTER_ID_KEPT_SIZE) == 0) {
+            (void)snprintf(text,
+                           SP_REFUSAL_SIZE,
+                           "node %u is of this cluster, but on the other side of a forced "
+                           "membership: the node that was left out must come back empty",
+                           id);
+        } else {
+            (void)snprintf(text, SP_REFUSAL_SIZE, "node %u belongs to another cluster", id);
+        }
         return SPATE_ERR_WRONG_CLUSTER;
     } else if (facts->connected_incarnation != 0 &&
                facts->connected_incarnation != hello->incarnation) {
         (void)snprintf(text, SP_REFUSAL_SIZE, "another process with node id %u is connected", id);
+    } else if (is_old_copy(facts, hello)) {
+        (void)snprintf(
+            text,
+            SP_REFUSAL_SIZE,
+            "node %u runs on an older copy of its data directory, which does not know what "
+            "it has promised since: it must come back empty",
+            id);
     } else {
-        return 0;
+        return check_levels(facts, hello, text);
     }
     return SPATE_ERR_INVALID;
 }

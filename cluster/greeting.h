@@ -5,9 +5,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/feature.h"
+#include "storage/store.h"
 #include "wire/peer_api.h"
 
 #define SP_REFUSAL_SIZE 200 /* of a sentence that says why a connection is closed */
+
+/* Feature levels, as HELLO tells them. */
+struct sp_greeting_levels {
+    struct sp_feature_range known; /* to this build; both 0: levels are neither told nor checked */
+    uint32_t active;               /* the cluster's; 0: this node does not know it yet */
+};
 
 /* What this node knows. */
 struct sp_greeting_facts {
@@ -16,10 +24,17 @@ struct sp_greeting_facts {
     bool known;                     /* the sender's id is among the nodes */
     uint64_t connected_incarnation; /* of the sender's id, while it is connected; else 0 */
     const uint8_t *cluster_id;      /* NULL: this node is not formed */
+    const struct sp_greeting_levels *levels;
+    const struct sp_life *registered; /* of the sender, as the controller knows it */
 };
 
-/* 0, or SPATE_ERR_WRONG_CLUSTER or SPATE_ERR_INVALID with the reason in `text` (SP_REFUSAL_SIZE
- * bytes). Any thread. */
+void sp_greeting_tell_levels(const struct sp_greeting_levels *levels, struct sp_peer_hello *hello);
+
+/* 0, or the reason in `text` (SP_REFUSAL_SIZE bytes):
+ *   SPATE_ERR_WRONG_CLUSTER
+ *   SPATE_ERR_UNSUPPORTED   this node is too old for the cluster of the sender, and cannot go on
+ *   SPATE_ERR_INVALID       anything else, also that the sender is too old, or too new
+ * Any thread. */
 int sp_greeting_check(const struct sp_greeting_facts *facts,
                       const struct sp_peer_hello *hello,
                       char *text);

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/trace.h"
 #include "cluster/leader_table.h"
+#include "cluster/raft_metrics.h"
 #include "spate/error.h"
 
 /* How often a drain asks again for transfers that were not possible yet. */
@@ -276,6 +277,19 @@ void sp_group_table_each(const struct sp_group_table *table,
     while (!table->closing && (group = sp_map_next(table->groups, &cursor)) != NULL) {
         each(arg, group);
     }
+}
+
+static void count_replica(void *arg, struct sp_raft_group *group)
+{
+    sp_raft_count_replica(arg, group);
+}
+
+void sp_group_table_expose(const struct sp_group_table *table, struct sp_exposition *exposition)
+{
+    struct sp_raft_replicas replicas = { 0 };
+
+    sp_group_table_each(table, count_replica, &replicas);
+    sp_raft_expose(&replicas, &table->context.counters, exposition);
 }
 
 /* ---- events ---------------------------------------------------------------------------------- */

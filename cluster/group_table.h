@@ -14,6 +14,7 @@
 #include "cluster/raft_group.h"
 #include "cluster/transport.h"
 
+struct sp_exposition;
 struct sp_group_table;
 
 struct sp_group_table_options {
@@ -94,6 +95,9 @@ void sp_group_table_message(struct sp_group_table *table,
                             struct sp_peer_message *message);
 void sp_group_table_link(struct sp_group_table *table, uint32_t node_id, enum sp_link_state state);
 void sp_group_table_meta_durable(struct sp_group_table *table, uint64_t sequence);
+
+/* Writes the metrics of this layer: replicas, leaders, elections, commits. */
+void sp_group_table_expose(const struct sp_group_table *table, struct sp_exposition *exposition);
 
 /* Calls `each` for every running group in order of opening. */
 void sp_group_table_each(const struct sp_group_table *table,

@@ -33,8 +33,11 @@ struct sp_machine_type {
     /* The replica has stopped itself and will do nothing more; `text` says why. */
     void (*stopped)(struct sp_machine *machine, int status, const char *text);
     /* The log begins at the oldest of so many checkpoints, since nobody reads it but replicas that
-     * catch up; 0: it keeps all frames. */
+     * catch up; 0: see log_start. */
     unsigned checkpoints_kept;
+    /* For a log of records: the offset below which the machine has given them up, by a command that
+     * was applied. Whole segments below it go. NULL: none do. */
+    int64_t (*log_start)(struct sp_machine *machine);
 };
 
 struct sp_machine {

@@ -17,7 +17,7 @@ int sp_node_call_encode(const struct sp_proposal *proposal, struct sp_buf *out)
         sp_pack_text(&pack, proposal->topic);
         sp_pack_uint(&pack, proposal->partitions);
         sp_pack_uint(&pack, proposal->replicas);
-        sp_pack_uint(&pack, proposal->message_bytes_max);
+        sp_topic_config_pack(&pack, &proposal->config);
         break;
     case SP_PROPOSAL_DELETE_TOPIC:
         sp_pack_array(&pack, 2);
@@ -25,6 +25,7 @@ int sp_node_call_encode(const struct sp_proposal *proposal, struct sp_buf *out)
         sp_pack_text(&pack, proposal->topic);
         break;
     case SP_PROPOSAL_PRODUCER_BLOCK:
+    case SP_PROPOSAL_FEATURE_LEVEL:
         sp_pack_array(&pack, 1);
         sp_pack_uint(&pack, proposal->kind);
         break;
@@ -38,6 +39,18 @@ int sp_node_call_encode(const struct sp_proposal *proposal, struct sp_buf *out)
         sp_pack_uint(&pack, proposal->kind);
         sp_pack_text(&pack, proposal->producer_name);
         sp_pack_text(&pack, proposal->producer_layout);
+        break;
+    case SP_PROPOSAL_FEATURE_HOLD:
+        sp_pack_array(&pack, 2);
+        sp_pack_uint(&pack, proposal->kind);
+        sp_pack_uint(&pack, proposal->hold ? 1 : 0);
+        break;
+    case SP_PROPOSAL_ALTER_TOPIC:
+        sp_pack_array(&pack, 4);
+        sp_pack_uint(&pack, proposal->kind);
+        sp_pack_text(&pack, proposal->topic);
+        sp_topic_config_pack(&pack, &proposal->config);
+        sp_topic_keys_pack(&pack, proposal->unset);
         break;
     case SP_PROPOSAL_MEMBERSHIP:
         sp_pack_array(&pack, 2);
@@ -63,13 +76,14 @@ int sp_node_call_decode(const uint8_t *bytes, size_t size, struct sp_proposal *o
         sp_state_text_read(&cursor, out_proposal->topic, sizeof out_proposal->topic);
         out_proposal->partitions = (uint32_t)sp_cursor_uint(&cursor, UINT32_MAX);
         out_proposal->replicas = (uint32_t)sp_cursor_uint(&cursor, UINT32_MAX);
-        out_proposal->message_bytes_max = (uint32_t)sp_cursor_uint(&cursor, UINT32_MAX);
+        sp_topic_config_read(&cursor, &out_proposal->config);
         break;
     case SP_PROPOSAL_DELETE_TOPIC:
         expected = 2;
         sp_state_text_read(&cursor, out_proposal->topic, sizeof out_proposal->topic);
         break;
     case SP_PROPOSAL_PRODUCER_BLOCK:
+    case SP_PROPOSAL_FEATURE_LEVEL:
         expected = 1;
         break;
     case SP_PROPOSAL_REGISTER_NODE:
@@ -82,6 +96,16 @@ int sp_node_call_decode(const uint8_t *bytes, size_t size, struct sp_proposal *o
             &cursor, out_proposal->producer_name, sizeof out_proposal->producer_name);
         sp_state_text_read(
             &cursor, out_proposal->producer_layout, sizeof out_proposal->producer_layout);
+        break;
+    case SP_PROPOSAL_FEATURE_HOLD:
+        expected = 2;
+        out_proposal->hold = sp_cursor_uint(&cursor, 1) == 1;
+        break;
+    case SP_PROPOSAL_ALTER_TOPIC:
+        expected = 4;
+        sp_state_text_read(&cursor, out_proposal->topic, sizeof out_proposal->topic);
+        sp_topic_config_read(&cursor, &out_proposal->config);
+        out_proposal->unset = sp_topic_keys_read(&cursor);
         break;
     case SP_PROPOSAL_MEMBERSHIP:
         expected = 2;

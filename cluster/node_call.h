@@ -1,15 +1,19 @@
 /* What nodes ask of each other by CALL and answer by REPLY: the methods and their bodies.
  *
- *   CALL  PROPOSE   [kind, topic, partitions, replicas, message_bytes_max]     create a topic
+ *   CALL  PROPOSE   [kind, topic, partitions, replicas, config]                create a topic
  *                   [kind, topic]                                              delete a topic
  *                   [kind]                                                     producer block
  *                   [kind, node]                                               register a node
  *                   [kind, name, layout]                                       producer name
  *                   [kind, change]                 membership, as in cluster/membership_command
+ *                   [kind]                                                     feature level
+ *                   [kind, 0 or 1]                                             hold it
+ *                   [kind, topic, config, keys]                                alter a topic
  *   REPLY           [text, index, producer_id_first], and producer_epoch unless it is 0;
  *                   the status is in the message's head
  *
- * MessagePack; `kind` is enum sp_proposal_kind, `node` as in cluster/state_codec. `index` is what
+ * MessagePack; `kind` is enum sp_proposal_kind, `node` as in cluster/state_codec,
+ * `config` and `keys` as in cluster/topic_config. `index` is what
  * the caller must have applied to see the outcome. */
 #ifndef SP_CLUSTER_NODE_CALL_H
 #define SP_CLUSTER_NODE_CALL_H

@@ -12,19 +12,85 @@
 #define REFUSE(status, text, text_size, ...)                                                       \
     ((void)snprintf((text), (text_size), __VA_ARGS__), (status))
 
+/* ---- feature levels -------------------------------------------------------------------------- */
+
+/* Names the nodes that know too little, as far as the text reaches. */
+static void name_old_nodes(const struct sp_state *state, uint32_t level, char *text, size_t size)
+{
+    struct sp_map_cursor cursor = { 0 };
+    const struct sp_state_node *node = NULL;
+    size_t used = 0;
+
+    text[0] = '\0';
+    while ((node = sp_state_node_next(state, &cursor)) != NULL && used + 1 < size) {
+        if (node->features.most < level) {
+            used += (size_t)snprintf(
+                text + used, size - used, "%s%u", used == 0 ? "" : ", ", node->node_id);
+        }
+    }
+}
+
+/* 0 if `feature` may be written. NOT_READY: soon, nobody has to act. UNSUPPORTED: not before
+ * somebody upgrades a node or lets go of the level. */
+static int check_feature(const struct sp_proposal_view *view,
+                         enum sp_feature feature,
+                         const char *what,
+                         char *text,
+                         size_t text_size)
+{
+    const struct sp_state *state = view->state;
+    uint32_t level = sp_state_feature_level(state);
+    char nodes[64];
+
+    if (sp_state_has_feature(state, feature)) {
+        return 0;
+    }
+    if (sp_state_feature_hold(state)) {
+        return REFUSE(SPATE_ERR_UNSUPPORTED,
+                      text,
+                      text_size,
+                      "%s need feature level %u, the cluster is held at %u: `spate cluster "
+                      "features release` once no older build has to come back",
+                      what,
+                      (unsigned)feature,
+                      level);
+    }
+    name_old_nodes(state, feature, nodes, sizeof nodes);
+    if (nodes[0] == '\0') {
+        return REFUSE(SPATE_ERR_NOT_READY,
+                      text,
+                      text_size,
+                      "%s need feature level %u, to which the cluster rises from %u once all nodes "
+                      "have registered: try again",
+                      what,
+                      (unsigned)feature,
+                      level);
+    }
+    return REFUSE(SPATE_ERR_UNSUPPORTED,
+                  text,
+                  text_size,
+                  "%s need feature level %u, the cluster is at %u: upgrade node %s",
+                  what,
+                  (unsigned)feature,
+                  level,
+                  nodes);
+}
+
+/* ---- topics ---------------------------------------------------------------------------------- */
+
 /* A topic to be, with its defaults filled in. */
 struct plan {
     const char *name;
     uint32_t partitions;
     uint32_t replicas;
-    uint32_t message_bytes_max;
+    const struct sp_topic_config *config;
 };
 
 static struct plan make_plan(const struct sp_proposal_view *view,
                              const struct sp_proposal *proposal)
 {
     struct plan plan = {
-        proposal->topic, proposal->partitions, proposal->replicas, proposal->message_bytes_max
+        proposal->topic, proposal->partitions, proposal->replicas, &proposal->config
     };
 
     if (plan.partitions == 0) {
@@ -35,10 +101,15 @@ static struct plan make_plan(const struct sp_proposal_view *view,
         nodes = view->voters > nodes ? view->voters : nodes;
         plan.replicas = nodes < SP_PROPOSAL_REPLICAS_DEFAULT ? nodes : SP_PROPOSAL_REPLICAS_DEFAULT;
     }
-    if (plan.message_bytes_max == 0) {
-        plan.message_bytes_max = SP_BATCH_BYTES_MAX_DEFAULT;
-    }
     return plan;
+}
+
+/* The node that took the request has said which setting is wrong; this is for others. */
+static int check_config(const struct sp_topic_config *config, char *text, size_t text_size)
+{
+    return sp_topic_config_is_valid(config)
+               ? 0
+               : REFUSE(SPATE_ERR_INVALID, text, text_size, "a setting is out of its bounds");
 }
 
 static int check_bounds(const struct plan *plan, char *text, size_t text_size)
@@ -59,17 +130,7 @@ static int check_bounds(const struct plan *plan, char *text, size_t text_size)
                       plan->replicas,
                       SP_REPLICAS_MAX);
     }
-    if (plan->message_bytes_max < SP_STATE_MESSAGE_BYTES_MIN ||
-        plan->message_bytes_max > SP_BATCH_BYTES_MAX) {
-        return REFUSE(SPATE_ERR_INVALID,
-                      text,
-                      text_size,
-                      "max.message.bytes is %u: allowed are %d to %d",
-                      plan->message_bytes_max,
-                      SP_STATE_MESSAGE_BYTES_MIN,
-                      SP_BATCH_BYTES_MAX);
-    }
-    return 0;
+    return check_config(plan->config, text, text_size);
 }
 
 /* Are there enough nodes, and are those here that the cluster was formed with? */
@@ -115,7 +176,7 @@ place_and_encode(const struct sp_state *state, const struct plan *plan, struct s
     int rv = sp_placement_choose(state, plan->partitions, plan->replicas, nodes);
     if (rv == 0) {
         rv = sp_state_command_create_topic(
-            plan->name, plan->partitions, plan->replicas, nodes, plan->message_bytes_max, out);
+            plan->name, plan->partitions, plan->replicas, nodes, plan->config, out);
     }
     sp_mem_free(nodes);
     return rv;
@@ -147,6 +208,9 @@ static int create_topic(const struct sp_proposal_view *view,
                     "the cluster has %d topics, which is the limit: delete some first",
                     SP_TOPICS_MAX);
     }
+    if (rv == 0 && !sp_topic_config_is_plain(plan.config)) {
+        rv = check_feature(view, SP_FEATURE_TOPIC_SETTINGS, "settings of topics", text, text_size);
+    }
     return rv == 0 ? place_and_encode(view->state, &plan, out) : rv;
 }
 
@@ -163,6 +227,53 @@ static int delete_topic(const struct sp_proposal_view *view,
     return sp_state_command_delete_topic(proposal->topic, out);
 }
 
+static int alter_topic(const struct sp_proposal_view *view,
+                       const struct sp_proposal *proposal,
+                       struct sp_buf *out,
+                       char *text,
+                       size_t text_size)
+{
+    if (sp_state_topic(view->state, proposal->topic) == NULL) {
+        sp_proposal_explain(proposal, SPATE_ERR_UNKNOWN_TOPIC, text, text_size);
+        return SPATE_ERR_UNKNOWN_TOPIC;
+    }
+    int rv = check_feature(view, SP_FEATURE_TOPIC_SETTINGS, "altered settings", text, text_size);
+    rv = rv != 0 ? rv : check_config(&proposal->config, text, text_size);
+    return rv != 0 ? rv
+                   : sp_state_command_alter_topic(
+                         proposal->topic, &proposal->config, proposal->unset, out);
+}
+
+/* Is the node's build new enough, and its data directory no old copy? */
+static int check_build(const struct sp_state *state,
+                       const struct sp_state_node *node,
+                       char *text,
+                       size_t text_size)
+{
+    uint32_t most = sp_feature_level_said(node->features.most);
+
+    if (most < sp_state_feature_level(state)) {
+        return REFUSE(SPATE_ERR_UNSUPPORTED,
+                      text,
+                      text_size,
+                      "node %u knows feature levels up to %u, the cluster is at %u: install the "
+                      "newer build on it",
+                      node->node_id,
+                      most,
+                      sp_state_feature_level(state));
+    }
+    if (sp_state_is_old_copy(state, node)) {
+        return REFUSE(
+            SPATE_ERR_CORRUPT,
+            text,
+            text_size,
+            "node %u runs on an older copy of its data directory, which does not know what "
+            "it has promised since: it must come back empty",
+            node->node_id);
+    }
+    return 0;
+}
+
 /* The command is read back, since apply stops every replica when it meets one that it cannot read.
  */
 static int register_node(const struct sp_proposal_view *view,
@@ -175,6 +286,11 @@ static int register_node(const struct sp_proposal_view *view,
     struct sp_cursor cursor;
     const struct sp_state_node *known = sp_state_node(view->state, proposal->self.node_id);
 
+    int rv = check_build(view->state, &proposal->self, text, text_size);
+
+    if (rv != 0) {
+        return rv;
+    }
     if (known != NULL && known->incarnation != proposal->self.incarnation) {
         return REFUSE(SPATE_ERR_INVALID,
                       text,
@@ -183,7 +299,7 @@ static int register_node(const struct sp_proposal_view *view,
                       "empty one, or bring the old one back",
                       proposal->self.node_id);
     }
-    int rv = sp_state_command_register_node(&proposal->self, out);
+    rv = sp_state_command_register_node(&proposal->self, out);
     if (rv != 0) {
         return rv;
     }
@@ -201,16 +317,35 @@ static int register_node(const struct sp_proposal_view *view,
     return 0;
 }
 
+static int
+feature_level(const struct sp_proposal_view *view, struct sp_buf *out, char *text, size_t text_size)
+{
+    uint32_t target = sp_state_feature_target(view->state);
+
+    if (target == sp_state_feature_level(view->state) ||
+        sp_state_node_count(view->state) < view->voters) {
+        return REFUSE(SPATE_ERR_INVALID, text, text_size, "the feature level cannot rise now");
+    }
+    return sp_state_command_feature_level(target, out);
+}
+
+/* ---- producers ------------------------------------------------------------------------------- */
+
 static int producer_name(const struct sp_proposal_view *view,
                          const struct sp_proposal *proposal,
                          struct sp_buf *out,
                          char *text,
                          size_t text_size)
 {
-    int rv = sp_producer_names_check(sp_state_producer_names(view->state),
-                                     proposal->producer_name,
-                                     proposal->producer_layout,
-                                     view->append_time_ms);
+    int rv =
+        check_feature(view, SP_FEATURE_PRODUCER_NAMES, "producers with a name", text, text_size);
+    if (rv != 0) {
+        return rv;
+    }
+    rv = sp_producer_names_check(sp_state_producer_names(view->state),
+                                 proposal->producer_name,
+                                 proposal->producer_layout,
+                                 view->append_time_ms);
 
     if (rv == SPATE_ERR_EXISTS) {
         const struct sp_producer_name *taken =
@@ -231,6 +366,25 @@ static int producer_name(const struct sp_proposal_view *view,
     return sp_state_command_producer_name(proposal->producer_name, proposal->producer_layout, out);
 }
 
+/* ---- members --------------------------------------------------------------------------------- */
+
+static int membership(const struct sp_proposal_view *view,
+                      const struct sp_proposal *proposal,
+                      struct sp_buf *out,
+                      char *text,
+                      size_t text_size)
+{
+    int rv = check_feature(
+        view, SP_FEATURE_MEMBERSHIP, "changes of members and replicas", text, text_size);
+
+    if (rv == 0 && proposal->membership.kind == SP_MEMBERSHIP_JOIN_NODE) {
+        rv = check_build(view->state, &proposal->membership.node, text, text_size);
+    }
+    return rv != 0
+               ? rv
+               : sp_membership_command(view->state, &proposal->membership, out, text, text_size);
+}
+
 int sp_proposal_command(const struct sp_proposal_view *view,
                         const struct sp_proposal *proposal,
                         struct sp_buf *out,
@@ -249,8 +403,14 @@ int sp_proposal_command(const struct sp_proposal_view *view,
         return register_node(view, proposal, out, text, text_size);
     case SP_PROPOSAL_PRODUCER_NAME:
         return producer_name(view, proposal, out, text, text_size);
+    case SP_PROPOSAL_FEATURE_LEVEL:
+        return feature_level(view, out, text, text_size);
+    case SP_PROPOSAL_FEATURE_HOLD:
+        return sp_state_command_feature_hold(proposal->hold, out);
+    case SP_PROPOSAL_ALTER_TOPIC:
+        return alter_topic(view, proposal, out, text, text_size);
     case SP_PROPOSAL_MEMBERSHIP:
-        return sp_membership_command(view->state, &proposal->membership, out, text, text_size);
+        return membership(view, proposal, out, text, text_size);
     }
     return SPATE_ERR_INTERNAL;
 }

@@ -16,6 +16,8 @@ struct sp_proposal_view {
 
 /* Appends the command to `out`. The proposal's first part is read.
  *   SPATE_ERR_INVALID, SPATE_ERR_EXISTS, SPATE_ERR_UNKNOWN_TOPIC   final; `text` says why
+ *   SPATE_ERR_UNSUPPORTED a feature level is too low, see base/feature.h
+ *   SPATE_ERR_CORRUPT     the node runs on an older copy of its data directory
  *   SPATE_ERR_BUSY        too many producers have names
  *   SPATE_ERR_NOT_READY   more nodes are about to register: try again soon
  *   SPATE_ERR_NOMEM, SPATE_ERR_TOO_LARGE */

@@ -34,6 +34,8 @@ static unsigned count_fsynced(struct sp_raft_group *group, uint64_t index)
 
 static void complete_submits(struct sp_raft_group *group)
 {
+    uint64_t now_us = sp_list_empty(&group->submits) ? 0 : sp_loop_now_us(group->context->loop);
+
     while (!sp_list_empty(&group->submits)) {
         struct sp_submit *submit = SP_LIST_ENTRY(group->submits.next, struct sp_submit, node);
         if (submit->index > group->applied) {
@@ -42,6 +44,7 @@ static void complete_submits(struct sp_raft_group *group)
         sp_list_remove(&submit->node);
         group->submit_count -= 1;
         group->submitted_bytes -= submit->size_bytes;
+        sp_histogram_note(&group->context->counters.commits, now_us - submit->begun_us);
         submit->fsynced =
             sp_raft_state(group) == RAFT_LEADER ? count_fsynced(group, submit->index) : 0;
         submit->cb(submit, 0);
@@ -114,7 +117,11 @@ static void apply_frames(struct sp_raft_group *group, struct sp_log_read *read)
     }
     sp_log_read_release(read);
     if (rv != 0) {
-        sp_raft_stop(group, rv, "the state machine refused a committed frame");
+        sp_raft_stop(group,
+                     rv,
+                     rv == SPATE_ERR_UNSUPPORTED
+                         ? "a committed command is of a newer build: start that build again"
+                         : "the state machine refused a committed frame");
         return;
     }
     complete_submits(group);

@@ -114,6 +114,7 @@ static void tell_changes(struct sp_raft_group *group)
     if (term != group->seen_term) {
         sp_raft_install_forget(group, term); /* its sender leads no more */
     }
+    sp_raft_count_changes(group, role, term, leader);
     group->seen_role = role;
     group->seen_term = term;
     group->seen_leader = leader;
@@ -161,6 +162,7 @@ void sp_raft_advance(struct sp_raft_group *group)
         tell_changes(group);
         sp_raft_apply(group);
         if (runs(group)) {
+            sp_raft_trim(group); /* the machine may have moved its start */
             tell_changes(group); /* applying may have made a leader ready */
         }
     }
@@ -355,6 +357,7 @@ int sp_raft_group_submit(struct sp_raft_group *group,
     submit->term = raft_current_term(&group->guard.raft);
     submit->base_offset = group->submit_offset;
     submit->size_bytes = size;
+    submit->begun_us = sp_loop_now_us(group->context->loop);
     submit->fsynced = 0;
     sp_list_append(&group->submits, &submit->node);
     group->submit_count += 1;

@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "base/metrics.h"
 #include "base/rand.h"
 #include "base/trace.h"
 #include "cluster/machine.h"
@@ -65,6 +66,17 @@ struct sp_raft_group_options {
     uint32_t heartbeat_timeout_ms; /* 0: 50 */
 };
 
+/* What the groups of a node count since its start. */
+struct sp_raft_counters {
+    struct sp_histogram commits; /* of what was submitted here: until it is applied here */
+    uint64_t elections;          /* that a replica of this node stood in */
+    uint64_t elections_won;
+    uint64_t leaders_found; /* another leader than before, or one again */
+    uint64_t sent_bytes;    /* of frames, to followers */
+    uint64_t received_bytes;
+    uint64_t checkpoints_installed;
+};
+
 /* What the groups of a node share; kept by cluster/group_table. */
 struct sp_raft_context {
     struct sp_loop *loop;
@@ -75,6 +87,7 @@ struct sp_raft_context {
     uint32_t install_chunk_bytes; /* of a checkpoint in one message */
     struct sp_list meta_waiters;  /* groups that wait for the store's meta log */
     struct sp_trace_limit receive_limit;
+    struct sp_raft_counters counters;
     /* A group's leader or term, as this node knows it, has changed. */
     void (*leader_changed)(struct sp_raft_context *context, struct sp_raft_group *group);
 };
@@ -106,6 +119,7 @@ struct sp_submit {
     uint64_t term;       /* set when submitted */
     int64_t base_offset; /* set when submitted, for a batch */
     uint64_t size_bytes; /* set when submitted: what it takes of the group's budget */
+    uint64_t begun_us;   /* set when submitted */
     unsigned fsynced;    /* set before cb: replicas known to have it on disk */
 };
 
@@ -141,6 +155,11 @@ int sp_raft_group_transfer_to(struct sp_raft_group *group, uint32_t node_id);
 
 void sp_raft_group_status(const struct sp_raft_group *group,
                           struct sp_raft_group_status *out_status);
+
+/* Two answers of the status that cost little, for those who look at all groups: whether it leads,
+ * as its owner was told last; and `confirmed`. */
+bool sp_raft_group_leads(const struct sp_raft_group *group);
+bool sp_raft_group_is_confirmed(const struct sp_raft_group *group);
 
 /* Notes what is committed now; members without it at a later look lag. What is merely on its way
  * counts as no lag. */

@@ -85,7 +85,7 @@ struct sp_raft_group {
     struct sp_raft_install *installs[SP_RAFT_GUARD_SERVERS_MAX];
     struct sp_raft_incoming *incoming;      /* gathered from the leader; NULL: none */
     const struct sp_buf *staged_checkpoint; /* the one that is being installed in this step */
-    unsigned checkpoints_kept;              /* 0: the log keeps all frames */
+    unsigned checkpoints_kept;              /* 0: log_start of the machine decides, if it has one */
 
     uint64_t last_from; /* replica whose message is being answered, and its node */
     uint32_t last_from_node;
@@ -142,6 +142,9 @@ void sp_raft_install_forget(struct sp_raft_group *group, uint64_t below_term);
 void sp_raft_install_drop_all(struct sp_raft_group *group);
 void sp_raft_host_checkpointed(void *arg, uint64_t index);
 
+/* Drops the segments that the machine does not need any more, if there are some. */
+void sp_raft_trim(struct sp_raft_group *group);
+
 /* raft_membership.c: the membership in force at `index`, and where it was set. The caller closes
  * *out on success. SPATE_ERR_CORRUPT, SPATE_ERR_NOMEM. */
 int sp_raft_membership_at(const struct sp_log *log,
@@ -165,6 +168,11 @@ int sp_raft_make_change(struct sp_raft_group *group, const struct sp_raft_change
 /* A look notes what is committed now; a standby that has it at a later look is filled (S2). */
 void sp_raft_take_look(struct sp_raft_group *group);
 bool sp_raft_is_filled(struct sp_raft_group *group, uint64_t replica_id);
+/* raft_metrics.c: counts elections, before what was seen of the group is brought up to date. */
+void sp_raft_count_changes(struct sp_raft_group *group,
+                           enum sp_role role,
+                           uint64_t term,
+                           uint32_t leader_node);
 
 /* raft_apply.c: applies what is committed, completes submits. */
 void sp_raft_apply(struct sp_raft_group *group);

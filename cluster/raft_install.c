@@ -38,12 +38,12 @@ struct sp_raft_install {
 
 /* ---- the start of the log -------------------------------------------------------------------- */
 
-/* Lets the log begin at the oldest of `kept` checkpoints. First raft must know that its followers
- * may need a checkpoint, then the files may go (D3). False: it stays as it is, until the next
- * checkpoint; advance tells of what is worse. */
-static bool raise_start(struct sp_raft_group *group, unsigned kept)
+/* Lets the log begin behind `index`, where it has a checkpoint. First raft must know that its
+ * followers may need a checkpoint, then the files may go (D3). False: it stays as it is, until the
+ * next checkpoint; advance tells of what is worse. */
+static bool raise_start(struct sp_raft_group *group, uint64_t index)
 {
-    struct raft_snapshot_metadata metadata = { .index = sp_log_trim_index(group->log, kept) };
+    struct raft_snapshot_metadata metadata = { .index = index };
 
     if (metadata.index < 2) {
         return false; /* a replica that joins empty would never be sent anything */
@@ -66,7 +66,7 @@ static bool raise_start(struct sp_raft_group *group, unsigned kept)
 static bool leave_damaged(struct sp_raft_group *group)
 {
     for (unsigned kept = group->checkpoints_kept; kept > 1; kept--) {
-        if (raise_start(group, kept - 1)) {
+        if (raise_start(group, sp_log_trim_index(group->log, kept - 1))) {
             SP_TRACE_WARN("raft",
                           "damaged checkpoint left behind, the log begins at the next one",
                           "group=%llu first_index=%llu",
@@ -84,12 +84,23 @@ static bool is_alive(const struct sp_raft_install *install)
     return install->reading || sp_raft_now_ms(install->group) < install->heard_ms + PATIENCE_MS;
 }
 
-void sp_raft_host_checkpointed(void *arg, uint64_t index)
+/* The last index that is of no use any more; 0: all are. */
+static uint64_t outlived_index(const struct sp_raft_group *group)
 {
-    struct sp_raft_group *group = arg;
+    if (group->checkpoints_kept > 0) {
+        return sp_log_trim_index(group->log, group->checkpoints_kept);
+    }
+    const struct sp_machine_type *type = group->machine->type;
+    return type->log_start == NULL
+               ? 0
+               : sp_log_trim_index_below(group->log, type->log_start(group->machine));
+}
 
-    (void)index;
-    if (group->checkpoints_kept == 0 || group->stopped || group->closing || !group->guard.started) {
+void sp_raft_trim(struct sp_raft_group *group)
+{
+    uint64_t index = outlived_index(group);
+
+    if (index < sp_log_first_index(group->log)) {
         return;
     }
     for (unsigned i = 0; i < SP_RAFT_GUARD_SERVERS_MAX; i++) {
@@ -97,8 +108,18 @@ void sp_raft_host_checkpointed(void *arg, uint64_t index)
             return; /* what it needs next must still be there when it has taken this one over */
         }
     }
-    (void)raise_start(group, group->checkpoints_kept);
-    sp_raft_advance(group);
+    (void)raise_start(group, index);
+}
+
+void sp_raft_host_checkpointed(void *arg, uint64_t index)
+{
+    struct sp_raft_group *group = arg;
+
+    (void)index;
+    if (!group->stopped && !group->closing && group->guard.started) {
+        sp_raft_trim(group);
+        sp_raft_advance(group);
+    }
 }
 
 /* ---- the leader ------------------------------------------------------------------------------ */
@@ -431,6 +452,7 @@ int sp_raft_install_finish(struct sp_raft_group *group)
         return rv;
     }
     group->applied = metadata.index;
+    group->context->counters.checkpoints_installed += 1;
     SP_TRACE_INFO("raft",
                   "log replaced by the leader's checkpoint",
                   "group=%llu index=%llu",

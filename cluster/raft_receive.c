@@ -58,6 +58,24 @@ static int parse_frames(struct sp_raft_group *group,
     return position == body->size ? 0 : SPATE_ERR_MALFORMED;
 }
 
+/* The last of the reserve belongs to what keeps the cluster going: no records, but what moves the
+ * start of a log, elects leaders and changes metadata. */
+static bool
+lacks_space_for(const struct sp_raft_group *group, const struct sp_slice *frames, unsigned count)
+{
+    if (sp_store_space(group->context->store) != SP_SPACE_LAST) {
+        return false;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        struct sp_log_frame frame;
+        if (sp_log_frame_decode(frames[i].bytes, frames[i].size, &frame) == 0 &&
+            frame.kind == SP_FRAME_BATCH) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int receive_append(struct sp_raft_group *group,
                           const struct sp_peer_raft *message,
                           const struct sp_slice *body)
@@ -78,6 +96,10 @@ static int receive_append(struct sp_raft_group *group,
     rv = parse_frames(group, message, body, frames, entries);
     if (rv != 0) {
         return rv;
+    }
+    group->context->counters.received_bytes += body->size;
+    if (message->frame_count > 0 && lacks_space_for(group, frames, message->frame_count)) {
+        return 0; /* as if it had got lost: the leader sends it again */
     }
     group->staged = frames;
     group->staged_first = message->index + 1;

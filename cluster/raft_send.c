@@ -56,6 +56,7 @@ send_part(struct sp_raft_group *group, struct sp_raft_outgoing *out, const struc
     SP_ASSERT(rv == 0);
     for (unsigned i = 0; i < read->count; i++) {
         sp_raft_note_frame_size(group, read->frames[i].size);
+        group->context->counters.sent_bytes += read->frames[i].size;
     }
     message.u.raft.frame_count = read->count;
     if (message.u.raft.commit > last.index) {

@@ -19,6 +19,8 @@ int sp_state_new(struct sp_state **out_state)
     state->next_group_id = 1;
     state->next_replica_id = SP_STATE_FIRST_REPLICA_ID;
     state->next_producer_id = 1;
+    state->feature_level = SP_FEATURE_LEVEL_FIRST;
+    state->level_max = SP_FEATURE_LEVEL_MAX;
     state->nodes = sp_map_new();
     state->topics = sp_map_new();
     state->by_id = sp_map_new();
@@ -77,7 +79,9 @@ static struct sp_state_node_entry *find_node(const struct sp_state *state, uint3
 bool sp_state_node_is_valid(const struct sp_state_node *node)
 {
     return node->node_id >= 1 && node->node_id <= SP_NODE_ID_MAX &&
-           node->client_address[0] != '\0' && node->peer_address[0] != '\0';
+           node->client_address[0] != '\0' && node->peer_address[0] != '\0' &&
+           node->features.least >= SP_FEATURE_LEVEL_FIRST &&
+           node->features.least <= node->features.most;
 }
 
 int sp_state_add_node(struct sp_state *state,
@@ -194,8 +198,7 @@ static int place_topic(struct sp_state *state, const struct sp_state_topic *topi
 
 int sp_state_add_topic(struct sp_state *state, struct sp_state_topic *topic)
 {
-    if (!name_is_valid(topic->name) || topic->message_bytes_max < SP_STATE_MESSAGE_BYTES_MIN ||
-        topic->message_bytes_max > SP_BATCH_BYTES_MAX ||
+    if (!name_is_valid(topic->name) || !sp_topic_config_is_valid(&topic->config) ||
         sp_map_count(state->topics) >= SP_TOPICS_MAX) {
         return SPATE_ERR_INVALID;
     }
@@ -249,6 +252,9 @@ static int apply_register_node(struct sp_state *state,
         return rv;
     }
     struct sp_state_node_entry *node = find_node(state, shown.node_id);
+    if (shown.features.most < state->feature_level || sp_state_is_old_copy(state, &shown)) {
+        return SPATE_ERR_INVALID; /* the leader has let it pass before something else came */
+    }
     if (node == NULL) {
         rv = sp_state_add_node(state, &shown, &added);
         if (rv != 0) {
@@ -310,11 +316,12 @@ static int apply_create_topic(struct sp_state *state,
                               const struct change_sink *sink)
 {
     char name[SP_TOPIC_NAME_SIZE_MAX + 1];
+    struct sp_topic_config config;
 
     sp_state_text_read(cursor, name, sizeof name);
     uint32_t partitions = (uint32_t)sp_cursor_uint(cursor, UINT32_MAX);
     uint32_t replicas = (uint32_t)sp_cursor_uint(cursor, UINT32_MAX);
-    uint32_t message_bytes_max = (uint32_t)sp_cursor_uint(cursor, UINT32_MAX);
+    sp_topic_config_read(cursor, &config);
     struct sp_cursor nodes = sp_cursor_of(sp_cursor_raw(cursor));
     uint32_t node_count = sp_cursor_array(&nodes);
     if (command_end(cursor) != 0 || sp_cursor_status(&nodes) != 0) {
@@ -333,7 +340,7 @@ static int apply_create_topic(struct sp_state *state,
     }
     memcpy(topic->name, name, sizeof name);
     topic->created_ms = append_time_ms;
-    topic->message_bytes_max = message_bytes_max;
+    topic->config = config;
     assign_ids(state, topic, replicas, &nodes);
     rv = sp_cursor_status(&nodes) != 0 ? SPATE_ERR_CORRUPT : sp_state_add_topic(state, topic);
     if (rv != 0) {
@@ -369,6 +376,31 @@ apply_delete_topic(struct sp_state *state, struct sp_cursor *cursor, const struc
     return 0;
 }
 
+static int
+apply_alter_topic(struct sp_state *state, struct sp_cursor *cursor, const struct change_sink *sink)
+{
+    char name[SP_TOPIC_NAME_SIZE_MAX + 1];
+    struct sp_topic_config change;
+
+    sp_state_text_read(cursor, name, sizeof name);
+    sp_topic_config_read(cursor, &change);
+    uint32_t unset = sp_topic_keys_read(cursor);
+    int rv = command_end(cursor);
+    if (rv != 0) {
+        return rv;
+    }
+    struct sp_state_topic *topic = sp_map_get(state->topics, name, strlen(name));
+    if (topic == NULL) {
+        return SPATE_ERR_UNKNOWN_TOPIC;
+    }
+    if (!sp_topic_config_is_valid(&change)) {
+        return SPATE_ERR_INVALID;
+    }
+    sp_topic_config_change(&topic->config, &change, unset);
+    tell(sink, &(struct sp_state_change){ .kind = SP_STATE_TOPIC_ALTERED, .topic = topic });
+    return 0;
+}
+
 int sp_state_apply(struct sp_state *state,
                    const uint8_t *command,
                    size_t size,
@@ -386,6 +418,9 @@ int sp_state_apply(struct sp_state *state,
     if (sp_cursor_status(&cursor) != 0) {
         return SPATE_ERR_CORRUPT;
     }
+    if (!sp_state_knows(state, kind)) {
+        return SPATE_ERR_UNSUPPORTED;
+    }
     if (kind == SP_STATE_REGISTER_NODE && element_count == 2) {
         return apply_register_node(state, &cursor, &sink);
     }
@@ -394,6 +429,9 @@ int sp_state_apply(struct sp_state *state,
     }
     if (kind == SP_STATE_DELETE_TOPIC && element_count == 2) {
         return apply_delete_topic(state, &cursor, &sink);
+    }
+    if (kind == SP_STATE_ALTER_TOPIC && element_count == 4) {
+        return apply_alter_topic(state, &cursor, &sink);
     }
     int rv = SPATE_ERR_CORRUPT;
     if (sp_state_is_membership(kind)) {
@@ -405,6 +443,12 @@ int sp_state_apply(struct sp_state *state,
         rv = sp_state_take_producer_block(state, &cursor, &change);
     } else if (kind == SP_STATE_TAKE_PRODUCER_NAME && element_count == 3) {
         rv = sp_state_take_producer_name(state, &cursor, append_time_ms, &change);
+    } else if (kind == SP_STATE_FEATURE_LEVEL_SET && element_count == 2) {
+        rv = sp_state_take_feature_level(state, &cursor, &change);
+    } else if (kind == SP_STATE_FEATURE_HOLD_SET && element_count == 2) {
+        rv = sp_state_take_feature_hold(state, &cursor, &change);
+    } else if (kind == SP_STATE_FORCE_NODES && element_count == 2) {
+        rv = sp_state_take_force_nodes(state, &cursor, &change);
     }
     if (rv == 0) {
         tell(&sink, &change);
@@ -475,10 +519,22 @@ uint64_t sp_state_next_replica_id(const struct sp_state *state)
     return state->next_replica_id;
 }
 
+bool sp_state_is_old_copy(const struct sp_state *state, const struct sp_state_node *node)
+{
+    const struct sp_state_node *known = sp_state_node(state, node->node_id);
+
+    return known != NULL && sp_life_is_stale(&(struct sp_life){ node->incarnation, node->run },
+                                             &(struct sp_life){ known->incarnation, known->run });
+}
+
 bool sp_state_same_node(const struct sp_state_node *left, const struct sp_state_node *right)
 {
     return left->node_id == right->node_id && left->incarnation == right->incarnation &&
-           strcmp(left->client_address, right->client_address) == 0 &&
+           left->run == right->run && strcmp(left->client_address, right->client_address) == 0 &&
            strcmp(left->peer_address, right->peer_address) == 0 &&
-           strcmp(left->rack, right->rack) == 0;
+           strcmp(left->rack, right->rack) == 0 &&
+           sp_feature_level_said(left->features.least) ==
+               sp_feature_level_said(right->features.least) &&
+           sp_feature_level_said(left->features.most) ==
+               sp_feature_level_said(right->features.most);
 }

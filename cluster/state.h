@@ -13,10 +13,12 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/feature.h"
 #include "base/limits.h"
 #include "base/map.h"
 #include "cluster/producer_names.h"
 #include "cluster/raft_group.h" /* struct sp_replica_place */
+#include "cluster/topic_config.h"
 
 /* Smallest max.message.bytes of a topic: a batch of one short record always fits. */
 #define SP_STATE_MESSAGE_BYTES_MIN 1024
@@ -26,9 +28,12 @@ struct sp_state;
 struct sp_state_node {
     uint32_t node_id;
     uint64_t incarnation;
-    char client_address[SP_ADDRESS_SIZE_MAX]; /* what clients are told */
+    char client_address
+        [SP_ADDRESS_SIZE_MAX]; /* what clients are told: "inside" or "inside,outside" */
     char peer_address[SP_ADDRESS_SIZE_MAX];
-    char rack[64]; /* "" when not set */
+    char rack[64];                    /* "" when not set */
+    struct sp_feature_range features; /* levels that its build knows */
+    uint64_t run;                     /* of its data directory, see storage/store.h */
 };
 
 struct sp_state_partition {
@@ -45,7 +50,7 @@ struct sp_state_topic {
     int64_t created_ms;
     uint32_t partition_count;
     struct sp_state_partition *partitions;
-    uint32_t message_bytes_max; /* max.message.bytes */
+    struct sp_topic_config config;
 };
 
 /* What apply may tell its owner, so that reconcile acts on differences only. */
@@ -53,12 +58,14 @@ struct sp_state_change {
     enum {
         SP_STATE_NOTHING,
         SP_STATE_TOPIC_CREATED,
+        SP_STATE_TOPIC_ALTERED,
         SP_STATE_TOPIC_DELETED, /* `topic` is valid until apply's callback returns */
         SP_STATE_NODE_CHANGED,
         SP_STATE_PRODUCER_BLOCK,
         SP_STATE_PRODUCER_NAMED,
         SP_STATE_PARTITION_CHANGED, /* its replicas: a move has begun, changed or ended */
         SP_STATE_NODE_REMOVED,
+        SP_STATE_FEATURE_LEVEL, /* it rose, or is held or not held any more */
     } kind;
     const struct sp_state_topic *topic;
     uint32_t partition; /* PARTITION_CHANGED: of `topic` */
@@ -69,11 +76,14 @@ struct sp_state_change {
     int16_t producer_epoch;     /* PRODUCER_NAMED: the epoch that it was given */
 };
 
-/* Empty, as before the first command. Replica ids are given out from above SP_NODE_ID_MAX: those
- * below belong to the founding members of group 0, whose replica id is their node id.
- * SPATE_ERR_NOMEM. */
+/* Empty, as before the first command, for a build that knows all levels. Replica ids are given out
+ * from above SP_NODE_ID_MAX: those below belong to the founding members of group 0, whose replica
+ * id is their node id. SPATE_ERR_NOMEM. */
 int sp_state_new(struct sp_state **out_state);
 void sp_state_free(struct sp_state *state);
+
+/* Commands of levels above `level_max` are not known from now on, as to an older build. */
+void sp_state_set_level_max(struct sp_state *state, uint32_t level_max);
 
 /* ---- commands: encoders used by the leader --------------------------------------------------- */
 
@@ -84,16 +94,26 @@ int sp_state_command_create_topic(const char *name,
                                   uint32_t partitions,
                                   uint32_t replicas,
                                   const uint32_t *nodes,
-                                  uint32_t message_bytes_max,
+                                  const struct sp_topic_config *config,
                                   struct sp_buf *out);
 int sp_state_command_delete_topic(const char *name, struct sp_buf *out);
+
+/* Overrides of `change` are taken over, those whose bit is in `unset` are dropped. */
+int sp_state_command_alter_topic(const char *name,
+                                 const struct sp_topic_config *change,
+                                 uint32_t unset,
+                                 struct sp_buf *out);
 int sp_state_command_producer_block(struct sp_buf *out);
 int sp_state_command_producer_name(const char *name, const char *layout, struct sp_buf *out);
+int sp_state_command_feature_level(uint32_t level, struct sp_buf *out);
+int sp_state_command_feature_hold(bool hold, struct sp_buf *out);
+int sp_state_command_force_nodes(const uint32_t *kept, unsigned count, struct sp_buf *out);
 
 /* ---- machine --------------------------------------------------------------------------------- */
 
 /* Applies one command. 0; a negative code that is this command's answer on every node (EXISTS,
- * UNKNOWN_TOPIC, INVALID, BUSY); SPATE_ERR_CORRUPT or SPATE_ERR_NOMEM: the replica must stop.
+ * UNKNOWN_TOPIC, INVALID, BUSY); SPATE_ERR_CORRUPT, SPATE_ERR_NOMEM or SPATE_ERR_UNSUPPORTED (a
+ * newer build's command, or a feature level above this build's): the replica must stop.
  * `changed` (may be NULL) is called once when something changed. */
 int sp_state_apply(struct sp_state *state,
                    const uint8_t *command,
@@ -116,8 +136,22 @@ const struct sp_state_node *sp_state_node_next(const struct sp_state *state,
                                                struct sp_map_cursor *cursor);
 unsigned sp_state_node_count(const struct sp_state *state);
 
+/* The cluster's feature level, and whether it is held where it is. */
+uint32_t sp_state_feature_level(const struct sp_state *state);
+bool sp_state_feature_hold(const struct sp_state *state);
+
+/* The level to which it may be raised now: the highest that every registered node knows; the
+ * present one when it is held or nobody knows more. */
+uint32_t sp_state_feature_target(const struct sp_state *state);
+
+/* Whether commands and formats of this feature may be written. */
+bool sp_state_has_feature(const struct sp_state *state, enum sp_feature feature);
+
 /* The named producers. */
 const struct sp_producer_names *sp_state_producer_names(const struct sp_state *state);
+
+/* True if `node` runs on an older copy of the data directory that is on record. */
+bool sp_state_is_old_copy(const struct sp_state *state, const struct sp_state_node *node);
 
 /* True if all fields are the same. */
 bool sp_state_same_node(const struct sp_state_node *left, const struct sp_state_node *right);

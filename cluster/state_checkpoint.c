@@ -1,17 +1,19 @@
 /* The controller's state as bytes and back.
  *
- *   [version, next_topic_id, next_group_id, next_replica_id, next_producer_id, [node, ...],
- *    [topic, ...], [producer name, ...], {section number: section}]
+ *   [version = 3, next_topic_id, next_group_id, next_replica_id, next_producer_id, feature level,
+ *    held (0 or 1), [node, ...], [topic, ...], [producer name, ...]]
+ *   [version = 4, as version 3, {section number: section}]
  *
  * Nodes and topics as in state_codec.h, in order; producer names as in producer_names.c. Sections
- * hold what not every cluster has, in order of their numbers; a version 3 without any is written as
- * version 2, which has no map. Version 1 had no names either. */
+ * hold what not every cluster has, in order of their numbers; without any it is written as version
+ * 3, which every build of feature level 1 reads. Version 1 had no names and 2 no levels; both are
+ * still read. */
 #include "base/mem.h"
 #include "cluster/state_codec.h"
 #include "cluster/state_parts.h"
 #include "spate/error.h"
 
-#define CHECKPOINT_VERSION 3
+#define CHECKPOINT_VERSION 4
 
 enum {
     SECTION_MEMBERSHIP = 1, /* cluster/state_membership.c */
@@ -26,12 +28,14 @@ int sp_state_checkpoint(const struct sp_state *state, struct sp_buf *out)
 
     sp_pack_init(&pack, out);
     bool membership = sp_state_has_membership(state);
-    sp_pack_array(&pack, membership ? 9 : 8);
+    sp_pack_array(&pack, membership ? 11 : 10);
     sp_pack_uint(&pack, membership ? CHECKPOINT_VERSION : CHECKPOINT_VERSION - 1);
     sp_pack_uint(&pack, state->next_topic_id);
     sp_pack_uint(&pack, state->next_group_id);
     sp_pack_uint(&pack, state->next_replica_id);
     sp_pack_uint(&pack, state->next_producer_id);
+    sp_pack_uint(&pack, state->feature_level);
+    sp_pack_uint(&pack, state->feature_hold ? 1 : 0);
     sp_pack_array(&pack, sp_map_count(state->nodes));
     while ((node = sp_state_node_next(state, &cursor)) != NULL) {
         sp_state_node_pack(&pack, node);
@@ -129,26 +133,45 @@ static void restore_sections(struct sp_state *state, struct sp_cursor *cursor)
     }
 }
 
+/* SPATE_ERR_UNSUPPORTED: the state is that of a level above this build's. */
+static int restore_level(struct sp_state *state, struct sp_cursor *cursor)
+{
+    state->feature_level = (uint32_t)sp_cursor_uint(cursor, SP_FEATURE_LEVEL_LIMIT);
+    state->feature_hold = sp_cursor_uint(cursor, 1) == 1;
+    if (sp_cursor_status(cursor) == 0 && state->feature_level < SP_FEATURE_LEVEL_FIRST) {
+        return SPATE_ERR_CORRUPT;
+    }
+    return state->feature_level > state->level_max ? SPATE_ERR_UNSUPPORTED : 0;
+}
+
 static int restore_all(struct sp_state *state, const uint8_t *bytes, size_t size)
 {
     struct sp_cursor cursor;
 
     sp_cursor_init(&cursor, bytes, size);
     uint32_t element_count = sp_cursor_array(&cursor);
-    uint64_t version = sp_cursor_uint(&cursor, CHECKPOINT_VERSION);
-    if (version < 1 || element_count != 6 + version) {
+    static const uint32_t element_counts[] = { 0, 7, 8, 10, 11 }; /* by version */
+    uint64_t version = sp_cursor_uint(&cursor, UINT32_MAX);
+    if (version > CHECKPOINT_VERSION) {
+        return SPATE_ERR_UNSUPPORTED;
+    }
+    if (version < 1 || element_count != element_counts[version]) {
         return SPATE_ERR_CORRUPT;
     }
     state->next_topic_id = sp_cursor_uint(&cursor, SP_STATE_ID_MAX);
     state->next_group_id = sp_cursor_uint(&cursor, SP_STATE_ID_MAX);
     state->next_replica_id = sp_cursor_uint(&cursor, SP_STATE_ID_MAX);
     state->next_producer_id = sp_cursor_uint(&cursor, SP_STATE_ID_MAX);
+    int level_status = version > 2 ? restore_level(state, &cursor) : 0;
+    if (level_status != 0) {
+        return level_status;
+    }
     restore_nodes(state, &cursor);
     restore_topics(state, &cursor);
     if (version > 1) {
         sp_producer_names_decode(state->producer_names, state->next_producer_id, &cursor);
     }
-    if (version > 2) {
+    if (version > 3) {
         restore_sections(state, &cursor);
     }
     int rv = sp_cursor_finish(&cursor);
@@ -166,6 +189,9 @@ int sp_state_restore(struct sp_state *state, const uint8_t *bytes, size_t size)
     struct sp_state *restored = NULL;
 
     int rv = sp_state_new(&restored);
+    if (rv == 0) {
+        restored->level_max = state->level_max;
+    }
     if (rv == 0 && size > 0) {
         rv = restore_all(restored, bytes, size);
     }

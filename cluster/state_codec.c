@@ -37,23 +37,36 @@ void sp_state_text_read(struct sp_cursor *cursor, char *out, size_t capacity)
 
 void sp_state_node_pack(struct sp_pack *pack, const struct sp_state_node *node)
 {
-    sp_pack_array(pack, 5);
+    sp_pack_array(pack, 8);
     sp_pack_uint(pack, node->node_id);
     sp_pack_uint(pack, node->incarnation);
     sp_pack_text(pack, node->client_address);
     sp_pack_text(pack, node->peer_address);
     sp_pack_text(pack, node->rack);
+    sp_pack_uint(pack, sp_feature_level_said(node->features.least));
+    sp_pack_uint(pack, sp_feature_level_said(node->features.most));
+    sp_pack_uint(pack, node->run);
 }
 
 void sp_state_node_read(struct sp_cursor *cursor, struct sp_state_node *out_node)
 {
-    *out_node = (struct sp_state_node){ 0 };
-    read_array_of(cursor, 5);
+    *out_node = (struct sp_state_node){
+        .features = { SP_FEATURE_LEVEL_FIRST, SP_FEATURE_LEVEL_FIRST },
+    };
+    uint32_t count = sp_cursor_array(cursor);
+    if (count != 5 && count != 8) {
+        sp_cursor_fail(cursor, SPATE_ERR_INVALID);
+    }
     out_node->node_id = (uint32_t)sp_cursor_uint(cursor, UINT32_MAX);
     out_node->incarnation = sp_cursor_uint(cursor, UINT64_MAX);
     sp_state_text_read(cursor, out_node->client_address, sizeof out_node->client_address);
     sp_state_text_read(cursor, out_node->peer_address, sizeof out_node->peer_address);
     sp_state_text_read(cursor, out_node->rack, sizeof out_node->rack);
+    if (count == 8) {
+        out_node->features.least = (uint32_t)sp_cursor_uint(cursor, SP_FEATURE_LEVEL_LIMIT);
+        out_node->features.most = (uint32_t)sp_cursor_uint(cursor, SP_FEATURE_LEVEL_LIMIT);
+        out_node->run = sp_cursor_uint(cursor, UINT64_MAX);
+    }
 }
 
 struct sp_state_topic *sp_state_topic_new(uint32_t partition_count)
@@ -124,7 +137,7 @@ void sp_state_topic_pack(struct sp_pack *pack, const struct sp_state_topic *topi
     sp_pack_uint(pack, topic->topic_id);
     sp_pack_text(pack, topic->name);
     sp_pack_int(pack, topic->created_ms);
-    sp_pack_uint(pack, topic->message_bytes_max);
+    sp_topic_config_pack(pack, &topic->config);
     sp_pack_array(pack, topic->partition_count);
     for (uint32_t i = 0; i < topic->partition_count; i++) {
         partition_pack(pack, &topic->partitions[i]);
@@ -139,7 +152,7 @@ struct sp_state_topic *sp_state_topic_read(struct sp_cursor *cursor)
     head.topic_id = sp_cursor_uint(cursor, UINT64_MAX);
     sp_state_text_read(cursor, head.name, sizeof head.name);
     head.created_ms = sp_cursor_int(cursor, INT64_MIN, INT64_MAX);
-    head.message_bytes_max = (uint32_t)sp_cursor_uint(cursor, UINT32_MAX);
+    sp_topic_config_read(cursor, &head.config);
     uint32_t count = sp_cursor_array(cursor);
     if (count == 0 || count > SP_PARTITIONS_PER_TOPIC_MAX) {
         sp_cursor_fail(cursor, SPATE_ERR_INVALID);
@@ -188,7 +201,7 @@ int sp_state_command_create_topic(const char *name,
                                   uint32_t partitions,
                                   uint32_t replicas,
                                   const uint32_t *nodes,
-                                  uint32_t message_bytes_max,
+                                  const struct sp_topic_config *config,
                                   struct sp_buf *out)
 {
     struct sp_pack pack;
@@ -198,7 +211,7 @@ int sp_state_command_create_topic(const char *name,
     sp_pack_text(&pack, name);
     sp_pack_uint(&pack, partitions);
     sp_pack_uint(&pack, replicas);
-    sp_pack_uint(&pack, message_bytes_max);
+    sp_topic_config_pack(&pack, config);
     sp_pack_array(&pack, count);
     for (size_t i = 0; i < count; i++) {
         sp_pack_uint(&pack, nodes[i]);
@@ -212,6 +225,20 @@ int sp_state_command_delete_topic(const char *name, struct sp_buf *out)
 
     command_begin(&pack, out, SP_STATE_DELETE_TOPIC, 1);
     sp_pack_text(&pack, name);
+    return sp_pack_status(&pack);
+}
+
+int sp_state_command_alter_topic(const char *name,
+                                 const struct sp_topic_config *change,
+                                 uint32_t unset,
+                                 struct sp_buf *out)
+{
+    struct sp_pack pack;
+
+    command_begin(&pack, out, SP_STATE_ALTER_TOPIC, 3);
+    sp_pack_text(&pack, name);
+    sp_topic_config_pack(&pack, change);
+    sp_topic_keys_pack(&pack, unset);
     return sp_pack_status(&pack);
 }
 
@@ -230,5 +257,35 @@ int sp_state_command_producer_name(const char *name, const char *layout, struct 
     command_begin(&pack, out, SP_STATE_TAKE_PRODUCER_NAME, 2);
     sp_pack_text(&pack, name);
     sp_pack_text(&pack, layout);
+    return sp_pack_status(&pack);
+}
+
+int sp_state_command_feature_level(uint32_t level, struct sp_buf *out)
+{
+    struct sp_pack pack;
+
+    command_begin(&pack, out, SP_STATE_FEATURE_LEVEL_SET, 1);
+    sp_pack_uint(&pack, level);
+    return sp_pack_status(&pack);
+}
+
+int sp_state_command_feature_hold(bool hold, struct sp_buf *out)
+{
+    struct sp_pack pack;
+
+    command_begin(&pack, out, SP_STATE_FEATURE_HOLD_SET, 1);
+    sp_pack_uint(&pack, hold ? 1 : 0);
+    return sp_pack_status(&pack);
+}
+
+int sp_state_command_force_nodes(const uint32_t *kept, unsigned count, struct sp_buf *out)
+{
+    struct sp_pack pack;
+
+    command_begin(&pack, out, SP_STATE_FORCE_NODES, 1);
+    sp_pack_array(&pack, count);
+    for (unsigned i = 0; i < count; i++) {
+        sp_pack_uint(&pack, kept[i]);
+    }
     return sp_pack_status(&pack);
 }

@@ -135,6 +135,10 @@ int sp_state_apply_membership(struct sp_state *state,
     case SP_STATE_DELETE_TOPIC:
     case SP_STATE_TAKE_PRODUCER_BLOCK:
     case SP_STATE_TAKE_PRODUCER_NAME:
+    case SP_STATE_ALTER_TOPIC:
+    case SP_STATE_FEATURE_LEVEL_SET:
+    case SP_STATE_FEATURE_HOLD_SET:
+    case SP_STATE_FORCE_NODES:
         break;
     }
     return SPATE_ERR_CORRUPT;

@@ -320,14 +320,27 @@ int sp_state_begin_move(struct sp_state *state,
 
 /* ---- ending ---------------------------------------------------------------------------------- */
 
+bool sp_state_take_move(struct sp_state *state,
+                        const struct sp_state_partition *partition,
+                        struct sp_state_move *out_move)
+{
+    struct sp_state_move *move = sp_map_remove_u64(state->moves, partition->group_id);
+
+    if (move == NULL) {
+        return false;
+    }
+    count_move(state, partition, move, -1);
+    *out_move = *move;
+    sp_mem_free(move);
+    return true;
+}
+
 void sp_state_drop_moves(struct sp_state *state, const struct sp_state_topic *topic)
 {
+    struct sp_state_move move;
+
     for (uint32_t i = 0; i < topic->partition_count && sp_map_count(state->moves) > 0; i++) {
-        struct sp_state_move *move = sp_map_remove_u64(state->moves, topic->partitions[i].group_id);
-        if (move != NULL) {
-            count_move(state, &topic->partitions[i], move, -1);
-            sp_mem_free(move);
-        }
+        (void)sp_state_take_move(state, &topic->partitions[i], &move);
     }
 }
 

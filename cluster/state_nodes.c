@@ -73,6 +73,9 @@ int sp_state_join_node(struct sp_state *state,
     if (!sp_state_node_is_valid(&shown) || state->next_replica_id >= SP_STATE_ID_MAX) {
         return SPATE_ERR_INVALID;
     }
+    if (shown.features.most < state->feature_level || sp_state_is_old_copy(state, &shown)) {
+        return SPATE_ERR_INVALID; /* as for registering */
+    }
     struct sp_state_node_entry *entry = find(state, shown.node_id);
     bool renewed = entry != NULL && entry->shown.incarnation != shown.incarnation;
     if (entry == NULL) {

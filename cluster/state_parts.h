@@ -1,4 +1,4 @@
-/* Inside of the controller's state, for cluster/state*.c alone. */
+/* Inside of the controller's state, for cluster/state and cluster/state_*.c alone. */
 #ifndef SP_CLUSTER_STATE_PARTS_H
 #define SP_CLUSTER_STATE_PARTS_H
 
@@ -26,6 +26,9 @@ struct sp_state {
     uint64_t next_group_id; /* 0 is the controller's */
     uint64_t next_replica_id;
     uint64_t next_producer_id;
+    uint32_t feature_level; /* of the cluster */
+    bool feature_hold;
+    uint32_t level_max;    /* what this build knows; not replicated */
     struct sp_map *nodes;  /* node id -> struct sp_state_node_entry, in order of registration */
     struct sp_map *topics; /* name -> struct sp_state_topic, owned, in order of creation */
     struct sp_map *by_id;  /* topic id -> the same */
@@ -83,6 +86,11 @@ bool sp_state_set_member(struct sp_state *state,
  * SPATE_ERR_NOMEM. */
 int sp_state_put_move(struct sp_state *state, const struct sp_state_move *move);
 
+/* Takes the move of a group out of the table, if it has one: true, and *out_move is it. */
+bool sp_state_take_move(struct sp_state *state,
+                        const struct sp_state_partition *partition,
+                        struct sp_state_move *out_move);
+
 /* Forgets the moves of a topic that goes, which still has its replicas counted. */
 void sp_state_drop_moves(struct sp_state *state, const struct sp_state_topic *topic);
 
@@ -117,5 +125,21 @@ int sp_state_take_producer_name(struct sp_state *state,
                                 struct sp_cursor *cursor,
                                 int64_t append_time_ms,
                                 struct sp_state_change *out_change);
+
+/* ---- state_features.c, state_force.c: likewise ----------------------------------------------- */
+
+/* SPATE_ERR_UNSUPPORTED: the level is above level_max. */
+int sp_state_take_feature_level(struct sp_state *state,
+                                struct sp_cursor *cursor,
+                                struct sp_state_change *out_change);
+int sp_state_take_feature_hold(struct sp_state *state,
+                               struct sp_cursor *cursor,
+                               struct sp_state_change *out_change);
+int sp_state_take_force_nodes(struct sp_state *state,
+                              struct sp_cursor *cursor,
+                              struct sp_state_change *out_change);
+
+/* Whether this build knows commands of this kind; those of an older level it always does. */
+bool sp_state_knows(const struct sp_state *state, uint64_t kind);
 
 #endif /* SP_CLUSTER_STATE_PARTS_H */

@@ -6,7 +6,6 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
-#include "cluster/greeting.h"
 #include "cluster/transport_parts.h"
 #include "spate/error.h"
 
@@ -24,12 +23,13 @@ static void make_greeting(void *arg, struct sp_peer_hello *out_hello)
 
     *out_hello = (struct sp_peer_hello){
         .node_id = transport->node_id,
-        .feature_level = SP_PEER_FEATURE_LEVEL,
         .incarnation = identity->incarnation,
+        .run = transport->run,
         .identity_state = (uint32_t)identity->state,
         .seeds_hash = transport->seeds.hash,
     };
     memcpy(out_hello->cluster_id, identity->cluster_id, SP_CLUSTER_ID_SIZE);
+    sp_greeting_tell_levels(&transport->levels, out_hello);
 }
 
 /* Whether to talk to the sender of this HELLO; `expected` is who should answer there, 0: anyone. */
@@ -47,11 +47,15 @@ static int check_hello(struct sp_transport *transport,
         .known = node != NULL,
         .connected_incarnation = connected ? node->incarnation : 0,
         .cluster_id = formed(transport) ? transport->bootstrap.identity.cluster_id : NULL,
+        .levels = &transport->levels,
+        .registered = node == NULL ? NULL : &node->registered,
     };
     int rv = sp_greeting_check(&facts, hello, text);
 
     if (rv == 0) {
         node->incarnation = hello->incarnation;
+    } else if (rv == SPATE_ERR_UNSUPPORTED && transport->handler->outdated != NULL) {
+        transport->handler->outdated(transport->arg, text);
     }
     return rv;
 }
@@ -65,12 +69,6 @@ static void keep_ticking(struct sp_transport *transport)
     }
 }
 
-static void tell_bootstrap(struct sp_transport *transport, const struct sp_peer_hello *hello)
-{
-    sp_bootstrap_hello(&transport->bootstrap, hello);
-    keep_ticking(transport);
-}
-
 static int
 on_link_hello(void *arg, struct sp_link *link, const struct sp_peer_hello *hello, char *text)
 {
@@ -78,7 +76,8 @@ on_link_hello(void *arg, struct sp_link *link, const struct sp_peer_hello *hello
     int rv = check_hello(transport, hello, sp_link_node_id(link), text);
 
     if (rv == 0) {
-        tell_bootstrap(transport, hello);
+        sp_bootstrap_hello(&transport->bootstrap, hello);
+        keep_ticking(transport);
     }
     return rv;
 }
@@ -122,7 +121,8 @@ static int on_inbound_hello(void *arg,
         sp_inbound_drop(before); /* the node would not connect twice: the old one is a ghost */
     }
     sp_link_connect(node->link);
-    tell_bootstrap(transport, hello);
+    sp_bootstrap_hello(&transport->bootstrap, hello);
+    keep_ticking(transport);
     return 0;
 }
 
@@ -288,6 +288,11 @@ static void on_tick(struct sp_timer *timer)
     keep_ticking(transport);
 }
 
+void sp_transport_set_level(struct sp_transport *transport, uint32_t level)
+{
+    transport->levels.active = level; /* the next HELLO, within a second, tells it */
+}
+
 void sp_transport_meta_durable(struct sp_transport *transport, uint64_t sequence)
 {
     if (!transport->closing) {
@@ -323,6 +328,7 @@ int sp_transport_new(struct sp_loop *loop,
     transport->handler = handler;
     transport->arg = arg;
     transport->node_id = options->node_id;
+    transport->levels.known = options->features;
     sp_timer_init(&transport->tick, loop, on_tick);
     sp_deferred_init(&transport->start, on_start);
     int rv = sp_seeds_init(&transport->seeds, options);

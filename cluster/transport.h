@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/feature.h"
 #include "base/limits.h"
 #include "io/loop.h"
 #include "storage/store.h"
@@ -47,6 +48,9 @@ struct sp_transport_handler {
     void (*lost)(void *arg);
     /* A stranger asks to be let in, see sp_transport_answer_guest. */
     void (*join)(void *arg, uint64_t guest, const struct sp_slice *body);
+    /* This build is too old for its cluster, as a member has said: the node must stop. May be
+     * NULL, and may come more than once. */
+    void (*outdated)(void *arg, const char *text);
 };
 
 struct sp_transport_options {
@@ -61,6 +65,7 @@ struct sp_transport_options {
     char join[SP_JOIN_ADDRESSES_MAX]
              [SP_ADDRESS_SIZE_MAX]; /* of members; such a node forms nothing */
     unsigned join_count;
+    struct sp_feature_range features; /* levels that this build knows; zeros: they are not told */
 };
 
 /* Starts listening and connecting. The store gives and keeps the identity; forming (D10) is driven
@@ -76,6 +81,10 @@ int sp_transport_new(struct sp_loop *loop,
                      const struct sp_transport_handler *handler,
                      void *arg,
                      struct sp_transport **out_transport);
+
+/* The cluster's feature level as this node has applied it: told to all, nodes that do not know it
+ * are refused from now on. */
+void sp_transport_set_level(struct sp_transport *transport, uint32_t level);
 
 /* To be called when the store reports meta durability (forming waits for it). */
 void sp_transport_meta_durable(struct sp_transport *transport, uint64_t sequence);
@@ -100,6 +109,14 @@ void sp_transport_answer_guest(struct sp_transport *transport,
 
 /* Of the process that is connected under this node id; 0: none is. */
 uint64_t sp_transport_incarnation(const struct sp_transport *transport, uint32_t node_id);
+/* Which run of its data directory this node is (sp_store_run); right after sp_transport_new. */
+void sp_transport_set_run(struct sp_transport *transport, uint64_t run);
+
+/* What the controller has on record of a known node's data directory: an older copy of it is
+ * refused from now on. */
+void sp_transport_set_registered(struct sp_transport *transport,
+                                 uint32_t node_id,
+                                 const struct sp_life *life);
 
 /* Queues one message; it leaves at the end of this turn, behind what was queued to that node
  * before, heartbeats included. `pieces` (at most SP_APPEND_FRAMES_MAX) become the body, each keeps

@@ -104,6 +104,22 @@ uint64_t sp_transport_incarnation(const struct sp_transport *transport, uint32_t
     return connected ? node->incarnation : 0;
 }
 
+void sp_transport_set_run(struct sp_transport *transport, uint64_t run)
+{
+    transport->run = run;
+}
+
+void sp_transport_set_registered(struct sp_transport *transport,
+                                 uint32_t node_id,
+                                 const struct sp_life *life)
+{
+    struct sp_transport_node *node = sp_transport_find(transport, node_id);
+
+    if (node != NULL) {
+        node->registered = *life;
+    }
+}
+
 /* ---- sending --------------------------------------------------------------------------------- */
 
 int sp_transport_send(struct sp_transport *transport,

@@ -4,6 +4,7 @@
 #define SP_CLUSTER_TRANSPORT_PARTS_H
 
 #include "cluster/bootstrap.h"
+#include "cluster/greeting.h"
 #include "cluster/inbound.h"
 #include "cluster/link.h"
 #include "cluster/seeds.h"
@@ -14,6 +15,7 @@ struct sp_transport_node {
     struct sp_link *link;
     struct sp_inbound *inbound; /* its newest connection to us; NULL: none */
     uint64_t incarnation;       /* of its last HELLO; 0: none yet */
+    struct sp_life registered;  /* as the controller knows it; zeros: it does not */
 };
 
 struct sp_transport {
@@ -26,11 +28,13 @@ struct sp_transport {
     struct sp_transport_node nodes[SP_NODES_MAX];
     unsigned node_count;
     struct sp_seeds seeds;
+    struct sp_greeting_levels levels;
+    uint64_t run;
     struct sp_bootstrap bootstrap;
     struct sp_timer tick;
     struct sp_deferred start;
     bool closing;
-    unsigned closing_count; /* parts that close and have not ended */
+    unsigned closing_count; /* parts that have not ended */
     void (*closed)(void *arg);
     void *closed_arg;
 };

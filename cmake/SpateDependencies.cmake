@@ -17,6 +17,7 @@ spate_require(LZ4 liblz4 liblz4-dev)
 spate_require(MSGPACK msgpack libmsgpack-dev)
 spate_require(YAML yaml-0.1 libyaml-dev)
 spate_require(JANSSON jansson libjansson-dev)
+spate_require(MICROHTTPD libmicrohttpd libmicrohttpd-dev)
 
 find_path(SPATE_UTHASH_DIR uthash.h)
 if(NOT SPATE_UTHASH_DIR)

@@ -78,9 +78,9 @@ if(TARGET spate)
         DEPENDS spate
         COMMENT "Manual page and completion of spate")
     add_custom_target(spate_told ALL DEPENDS ${told}/spate.1 ${told}/spate)
-    install(FILES ${told}/spate.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+    install(FILES ${told}/spate.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT spate)
     install(FILES ${told}/spate
-        DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions COMPONENT spate)
 endif()
 
 # ---- what finds it -------------------------------------------------------------------------------

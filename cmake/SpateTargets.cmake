@@ -69,7 +69,7 @@ function(spate_program name)
     add_executable(${name} ${arg_SOURCES})
     target_link_libraries(${name} PRIVATE spate_flags ${arg_USES})
     set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
-    install(TARGETS ${name} RUNTIME)
+    install(TARGETS ${name} RUNTIME COMPONENT spate)
 endfunction()
 
 # spate_unit_test(FOLDER FILE [USES ...]): tests/unit/FILE.c against that folder's target alone.

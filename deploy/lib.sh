@@ -6,11 +6,14 @@ spate_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # What `packages_install GROUP` makes sure of: a Debian package, or `command|package` where any
 # provider of the command will do.
 readonly packages_build="gcc|gcc libc6-dev ar|binutils cmake|cmake ninja|ninja-build
-pkg-config|pkg-config libuv1-dev liblz4-dev libmsgpack-dev libyaml-dev libjansson-dev uthash-dev"
+pkg-config|pkg-config libuv1-dev liblz4-dev libmsgpack-dev libyaml-dev libjansson-dev uthash-dev
+libmicrohttpd-dev"
 readonly packages_tests="libcmocka-dev clang|clang libclang-rt-14-dev clang-format|clang-format
 libisal-dev /usr/bin/python3|python3 python3-msgpack nm|binutils node|nodejs npm|npm go|golang-go
 golang-github-ugorji-go-codec-dev python3-pynvim ruby-msgpack g++|g++
-groff|groff-base valgrind|valgrind"
+groff|groff-base valgrind|valgrind debootstrap|debootstrap
+prometheus|prometheus python3-yaml python3-kubernetes kubectl|kubernetes-client
+libfuse3-dev fuse3 ip|iproute2 nsenter|util-linux mount|mount"
 
 say() {
     printf '%s\n' "$*"
@@ -40,6 +43,14 @@ as_root() {
     else
         return 126
     fi
+}
+
+# For tests: without root one is skipped, and under CI that is a failure.
+root_or_skip() {
+    [ "$(id -u)" -ne 0 ] || return 0
+    [ "${CI:-}" != true ] || die "needs root, and with CI=true nothing may be skipped"
+    say "skipped: needs root"
+    exit 77
 }
 
 package_present() {
@@ -74,6 +85,22 @@ packages_install() {
     run_quietly "$log" as_root apt-get -qq -o DPkg::Lock::Timeout=600 install -y \
         --no-install-recommends $missing || die "apt-get could not install:$missing"
     rm -f "$log"
+    quiet_services "$missing"
+}
+
+# quiet_services PACKAGES: Debian starts the services that it installs; tests start their own.
+quiet_services() {
+    case " $1 " in
+    *" prometheus "*)
+        [ ! -d /run/systemd/system ] || as_root systemctl disable --quiet --now prometheus
+        ;;
+    esac
+}
+
+# The Debian mirror that this machine's apt uses; nothing when it has no package lists.
+debian_mirror() {
+    apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 'Created-By: Packages' |
+        grep -v -e '-security/*$' | head -n 1
 }
 
 # cmake_configure DIR ARGUMENT...: quiet while it works.

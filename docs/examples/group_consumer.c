@@ -28,6 +28,7 @@ static void on_event(void *arg, const struct spate_consumer_event *event)
         [SPATE_CONSUMER_REVOKED] = "revoked", /* the last moment to commit by hand */
         [SPATE_CONSUMER_LOST] = "lost",       /* another member has them already */
         [SPATE_CONSUMER_STALLED] = "stalled",
+        [SPATE_CONSUMER_SKIPPED] = "records are gone, goes on",
     };
 
     (void)arg;

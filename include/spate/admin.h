@@ -15,6 +15,20 @@ SPATE_API int spate_topic_create(struct spate_client *client,
                                  uint32_t partitions,
                                  uint32_t replicas);
 
+/* A setting of a topic, as docs/protocol.md lists them: "retention.ms", "604800000". */
+struct spate_topic_setting {
+    const char *name;
+    const char *value;
+};
+
+/* The same with settings of its own; SPATE_ERR_INVALID names one that is wrong. */
+SPATE_API int spate_topic_create_with(struct spate_client *client,
+                                      const char *topic,
+                                      uint32_t partitions,
+                                      uint32_t replicas,
+                                      const struct spate_topic_setting *settings,
+                                      size_t count);
+
 /* SPATE_ERR_UNKNOWN_TOPIC. */
 SPATE_API int spate_topic_delete(struct spate_client *client, const char *topic);
 

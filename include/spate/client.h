@@ -64,7 +64,9 @@ SPATE_API struct spate_config *spate_config_new(void);
  *   session.ms         a member that is not heard of for so long is out (10000)
  *   rebalance.ms       so long may giving up a partition take (30000)
  *   commit.interval.ms how often what is processed is committed by itself (5000; 0: never)
- *   offset.reset       start | end | none: where to begin without a committed offset (start)
+ *   offset.reset       start | end | none: where to begin without a committed offset (start). A
+ *                      position whose record was deleted goes on at the first one that is kept,
+ *                      with an event; with none that is an error
  * SPATE_ERR_NOT_FOUND: no such key; SPATE_ERR_INVALID: not a value of it; SPATE_ERR_NOMEM. */
 SPATE_API int spate_config_set(struct spate_config *config, const char *key, const char *value);
 

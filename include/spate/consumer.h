@@ -58,13 +58,15 @@ enum spate_consumer_event_kind {
     SPATE_CONSUMER_REVOKED = 2,  /* these go to others; commit now what is not committed yet */
     SPATE_CONSUMER_LOST = 3,     /* these others have already; nothing of them can be committed */
     SPATE_CONSUMER_STALLED = 4,  /* for stall.ms nothing of these was read although there is more */
+    SPATE_CONSUMER_SKIPPED = 5, /* records were deleted before these got to them: reading goes on at
+                                  * `offset`, the first one that is kept; see offset.reset */
 };
 
 struct spate_consumer_event {
     int kind;
     const struct spate_partition *partitions; /* valid until the callback returns */
     size_t count;
-    const char *text; /* STALLED: why, as far as it is known; else "" */
+    const char *text; /* STALLED: why, as far as it is known; SKIPPED: which; else "" */
 };
 
 typedef void (*spate_consumer_event_cb)(void *arg, const struct spate_consumer_event *event);
@@ -129,7 +131,8 @@ SPATE_API int spate_consumer_position(const struct spate_consumer *consumer,
 
 /* The next record of any partition; each partition in order, partitions in turn. Waits up to
  * `timeout_ms` (0: what is there, -1: for ever). SPATE_ERR_AGAIN: nothing came in that time;
- * SPATE_ERR_OFFSET_OUT_OF_RANGE, SPATE_ERR_UNKNOWN_TOPIC, SPATE_ERR_CORRUPT, SPATE_ERR_NOT_FOUND
+ * SPATE_ERR_OFFSET_OUT_OF_RANGE (above the end; with offset.reset none also below the start),
+ * SPATE_ERR_UNKNOWN_TOPIC, SPATE_ERR_CORRUPT, SPATE_ERR_NOT_FOUND
  * (no committed offset and offset.reset none) concern one partition, which is then paused until a
  * seek; SPATE_ERR_GROUP_FENCED: another process has taken the place of this group.instance; network
  * trouble is retried and never reported here. */

@@ -39,6 +39,8 @@
 #define SP_WRITE_QUEUE_BYTES_MAX (16 * 1024 * 1024) /* then requests of that peer wait */
 #define SP_MESSAGE_TIMEOUT_MS 30000                 /* a started message must be complete */
 #define SP_READ_CHUNK_BYTES (64 * 1024)
+#define SP_TURN_BYTES (512 * 1024)      /* read in one turn of the loop: less costs throughput */
+#define SP_TURN_BYTES_LEAST (16 * 1024) /* but of each connection so much */
 
 /* What clients make a node hold, all together (net/budget.h): messages that arrive, requests that
  * wait for the disk, answers that are not taken. Above it sockets are not read. The resident memory
@@ -47,6 +49,7 @@
  *     64 MiB                                    program, metadata, one large answer being built
  *   + limits.client.bytes                       this budget
  *   + limits.client.bytes / 8                   large pieces of it are rounded up
+ *   + SP_HTTP_ANSWERS_BYTES_MAX                 scrapers that read slowly
  *   + SP_MEM_KEPT_BYTES_MAX                     and, per connection, budget or not:
  *   + limits.connections * SP_CONNECTION_BYTES_MAX
  *   + SP_MESSAGE_BYTES_MAX                      one message that is let through beyond it
@@ -58,6 +61,7 @@
 #define SP_CLIENT_BYTES_MIN (64 * 1024 * 1024)      /* a quarter takes any message */
 #define SP_SHARE_BYTES_MIN (16 * 1024)      /* of a connection: small requests always pass */
 #define SP_CONNECTION_BYTES_MAX (64 * 1024) /* its structs, its least share, one read above it */
+#define SP_WITHHELD_MS 1000 /* so long the rest of a message may not come, if others need room */
 #define SP_STALLED_MS 10000 /* a peer that takes nothing for so long goes, if others need room */
 #define SP_FILES_KEPT 256   /* descriptors that connections may not use up: logs need them */
 
@@ -80,9 +84,12 @@
 /* Storage. */
 #define SP_SEGMENT_BYTES_DEFAULT (64 * 1024 * 1024)
 #define SP_SEGMENT_BYTES_MIN (64 * 1024)
+#define SP_SEGMENT_BYTES_MAX (1024 * 1024 * 1024)
+#define SP_SEGMENT_MS_MIN 1000 /* a file for each second is the most that makes sense */
 #define SP_INDEX_INTERVAL_BYTES (64 * 1024) /* one sparse index entry per so many bytes */
 #define SP_TAIL_CACHE_BYTES (1024 * 1024)   /* durable frames kept in memory per busy log */
 #define SP_WORKERS_PER_SHARD 4
+#define SP_RECOVERY_PROGRESS_BYTES (256 * 1024 * 1024) /* some seconds of a slow disk */
 
 /* Logs of state machines (controller, coordinators): nobody reads them but replicas that catch up,
  * so they keep little. Their commands are small: they roll after so many frames as a segment has
@@ -121,5 +128,21 @@
 #define SP_CONSUMER_SESSION_MS_DEFAULT 10000
 #define SP_CONSUMER_REBALANCE_MS_DEFAULT 30000
 #define SP_CONSUMER_EMPTY_MS (60 * 1000) /* a group with neither members nor offsets goes then */
+
+/* HTTP endpoint. One answer stays below 16 MiB even with the longest names, and is made in some ten
+ * milliseconds of the loop at most; what goes beyond is left out and counted. */
+#define SP_HTTP_ANSWER_BYTES_MAX (16 * 1024 * 1024)
+#define SP_HTTP_ANSWERS_BYTES_MAX (32 * 1024 * 1024) /* that clients have not taken: then 503 */
+#define SP_HTTP_CONNECTIONS_MAX 32
+#define SP_HTTP_REQUEST_BYTES_MAX (16 * 1024) /* line and headers of a request */
+#define SP_HTTP_IDLE_S_MAX 30 /* of a connection over which nothing comes: scrapes are 15 s apart */
+#define SP_HTTP_REQUEST_MS_MAX 60000 /* from its connection, or the answer before, to its answer */
+#define SP_HTTP_LOOP_MS_MAX 5000     /* the loop answers in a millisecond; a stalled one does not */
+#define SP_METRICS_AGE_MS 500        /* an answer that is younger is given again */
+#define SP_METRICS_TOPICS_MAX 1000
+#define SP_METRICS_PARTITIONS_MAX 5000
+#define SP_METRICS_GROUPS_MAX 1000
+#define SP_METRICS_LAGS_MAX 2000            /* consumer groups times topics */
+#define SP_METRICS_LAG_PARTITIONS_MAX 50000 /* that are looked at */
 
 #endif /* SP_BASE_LIMITS_H */

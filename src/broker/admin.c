@@ -1,4 +1,4 @@
-/* Changes through the controller: topics come and go. */
+/* Changes through the controller: topics come, are altered, and go. */
 #include "broker/methods.h"
 
 #include <stdio.h>
@@ -80,48 +80,48 @@ static struct change *new_change(struct sp_broker *broker,
     return change;
 }
 
-/* The number in a setting's text, or 0 when it is none or not allowed. */
-static uint32_t parse_message_bytes(struct sp_bytes text)
+/* Reads a map of settings; values are texts, as topic.describe shows them. `method` begins the text
+ * of an error. */
+static int read_config(const char *method,
+                       struct sp_bytes map,
+                       struct sp_topic_config *config,
+                       struct sp_api_error *error)
 {
-    uint32_t value = 0;
-
-    for (size_t i = 0; i < text.size; i++) {
-        if (text.bytes[i] < '0' || text.bytes[i] > '9' || value > SP_BATCH_BYTES_MAX) {
-            return 0;
-        }
-        value = value * 10 + (uint32_t)(text.bytes[i] - '0');
-    }
-    return value >= SP_STATE_MESSAGE_BYTES_MIN && value <= SP_BATCH_BYTES_MAX ? value : 0;
-}
-
-/* The topic's own settings: max.message.bytes for now. Values are texts, as topic.describe shows
- * them. */
-static int
-read_config(struct sp_bytes config, struct sp_proposal *proposal, char *text, size_t size)
-{
-    struct sp_cursor cursor = sp_cursor_of(config);
-    uint32_t pairs = config.bytes == NULL ? 0 : sp_cursor_map(&cursor);
+    struct sp_cursor cursor = sp_cursor_of(map);
+    uint32_t pairs = map.bytes == NULL ? 0 : sp_cursor_map(&cursor);
+    size_t begun = (size_t)snprintf(error->text, sizeof error->text, "%s: ", method);
 
     for (uint32_t i = 0; i < pairs; i++) {
         struct sp_bytes key = sp_cursor_text(&cursor);
-        if (!sp_bytes_equal_text(key, "max.message.bytes")) {
-            (void)snprintf(text,
-                           size,
-                           "topic.create: no setting `%.*s`: known is max.message.bytes",
-                           key.size > 64 ? 64 : (int)key.size,
-                           key.bytes == NULL ? "" : (const char *)key.bytes);
+        struct sp_bytes value = sp_cursor_text(&cursor);
+        int rv = sp_topic_config_set(
+            config, key, value, error->text + begun, sizeof error->text - begun);
+        if (rv != 0) {
+            return rv;
+        }
+    }
+    return 0;
+}
+
+/* Reads an array of names of settings. */
+static int read_keys(struct sp_bytes names, uint32_t *out_keys, struct sp_api_error *error)
+{
+    struct sp_cursor cursor = sp_cursor_of(names);
+    uint32_t count = names.bytes == NULL ? 0 : sp_cursor_array(&cursor);
+
+    *out_keys = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct sp_bytes name = sp_cursor_text(&cursor);
+        enum sp_topic_key key = sp_topic_key_find(name);
+        if (key == SP_TOPIC_KEY_COUNT) {
+            (void)snprintf(error->text,
+                           sizeof error->text,
+                           "topic.alter: no setting `%.*s`",
+                           name.size > 64 ? 64 : (int)name.size,
+                           (const char *)name.bytes);
             return SPATE_ERR_INVALID;
         }
-        proposal->message_bytes_max = parse_message_bytes(sp_cursor_text(&cursor));
-        if (proposal->message_bytes_max == 0) {
-            (void)snprintf(text,
-                           size,
-                           "topic.create: max.message.bytes must be a text that holds a whole "
-                           "number from %d to %d",
-                           SP_STATE_MESSAGE_BYTES_MIN,
-                           SP_BATCH_BYTES_MAX);
-            return SPATE_ERR_INVALID;
-        }
+        *out_keys |= 1U << key;
     }
     return 0;
 }
@@ -151,13 +151,49 @@ void sp_method_topic_create(struct sp_broker *broker,
     }
     change->proposal.partitions = create.partitions < 0 ? 0 : (uint32_t)create.partitions;
     change->proposal.replicas = create.replicas < 0 ? 0 : (uint32_t)create.replicas;
-    rv = read_config(create.config, &change->proposal, error.text, sizeof error.text);
+    rv = read_config("topic.create", create.config, &change->proposal.config, &error);
     if (rv != 0) {
         sp_request_fail(&request, rv, error.text);
         sp_mem_free(change);
         return;
     }
     sp_controller_propose(broker->options.controller, &change->proposal);
+}
+
+void sp_method_topic_alter(struct sp_broker *broker,
+                           struct sp_request request,
+                           const struct sp_message *message)
+{
+    struct sp_topic_alter_request alter;
+    struct sp_topic_config config = { .set = 0 };
+    struct sp_api_error error;
+    uint32_t unset = 0;
+    int rv = sp_topic_alter_request_decode(&message->params, &alter, &error);
+
+    if (rv == 0) {
+        rv = read_config("topic.alter", alter.set, &config, &error);
+    }
+    if (rv == 0) {
+        rv = read_keys(alter.unset, &unset, &error);
+    }
+    if (rv == 0 && (config.set & unset) != 0) {
+        (void)snprintf(error.text, sizeof error.text, "topic.alter: a setting is set and unset");
+        rv = SPATE_ERR_INVALID;
+    }
+    if (rv == 0 && config.set == 0 && unset == 0) {
+        (void)snprintf(error.text, sizeof error.text, "topic.alter: nothing is set or unset");
+        rv = SPATE_ERR_INVALID;
+    }
+    if (rv != 0) {
+        sp_request_fail(&request, rv, error.text);
+        return;
+    }
+    struct change *change = new_change(broker, &request, SP_PROPOSAL_ALTER_TOPIC, alter.name);
+    if (change != NULL) {
+        change->proposal.config = config;
+        change->proposal.unset = unset;
+        sp_controller_propose(broker->options.controller, &change->proposal);
+    }
 }
 
 void sp_method_topic_delete(struct sp_broker *broker,

@@ -18,6 +18,8 @@ static const sp_method_handler handlers[SP_METHOD_COUNT] = {
     [SP_METHOD_PING] = sp_method_ping,
     [SP_METHOD_METADATA] = sp_method_metadata,
     [SP_METHOD_TOPIC_CREATE] = sp_method_topic_create,
+    [SP_METHOD_TOPIC_ALTER] = sp_method_topic_alter,
+    [SP_METHOD_TOPIC_TRUNCATE] = sp_method_topic_truncate,
     [SP_METHOD_TOPIC_DELETE] = sp_method_topic_delete,
     [SP_METHOD_TOPIC_LIST] = sp_method_topic_list,
     [SP_METHOD_TOPIC_DESCRIBE] = sp_method_topic_describe,
@@ -35,6 +37,7 @@ static const sp_method_handler handlers[SP_METHOD_COUNT] = {
     [SP_METHOD_PARTITION_MOVE] = sp_method_partition_move,
     [SP_METHOD_CLUSTER_REBALANCE] = sp_method_cluster_rebalance,
     [SP_METHOD_TOPIC_REPLICAS] = sp_method_topic_replicas,
+    [SP_METHOD_CLUSTER_FEATURES] = sp_method_cluster_features,
     [SP_METHOD_GROUP_FIND] = sp_method_group_find,
     [SP_METHOD_GROUP_JOIN] = sp_method_group_join,
     [SP_METHOD_GROUP_HEARTBEAT] = sp_method_group_heartbeat,
@@ -54,6 +57,7 @@ void sp_broker_dispatch(struct sp_broker *broker,
     enum sp_method method = sp_method_find(message->method);
     char text[160];
 
+    request.method = method;
     if (method == SP_METHOD_COUNT) {
         (void)snprintf(text,
                        sizeof text,
@@ -80,12 +84,35 @@ bool sp_broker_copy_text(struct sp_bytes bytes, char *text, size_t size)
     return true;
 }
 
-const char *sp_broker_address(const struct sp_broker *broker, uint32_t node_id)
+const char *sp_broker_node_address(const struct sp_state_node *node,
+                                   const struct sp_request *request,
+                                   char text[SP_ADDRESS_SIZE_MAX])
+{
+    const char *comma = strchr(node->client_address, ',');
+    size_t inside_size =
+        comma == NULL ? strlen(node->client_address) : (size_t)(comma - node->client_address);
+
+    if (comma != NULL && sp_request_is_outside(request)) {
+        (void)snprintf(text, SP_ADDRESS_SIZE_MAX, "%s", comma + 1);
+    } else {
+        (void)snprintf(text, SP_ADDRESS_SIZE_MAX, "%.*s", (int)inside_size, node->client_address);
+    }
+    return text;
+}
+
+const char *sp_broker_address(const struct sp_broker *broker,
+                              const struct sp_request *request,
+                              uint32_t node_id,
+                              char text[SP_ADDRESS_SIZE_MAX])
 {
     const struct sp_state_node *node =
         sp_state_node(sp_controller_state(broker->options.controller), node_id);
 
-    return node == NULL ? "" : node->client_address;
+    if (node == NULL) {
+        text[0] = '\0';
+        return text;
+    }
+    return sp_broker_node_address(node, request, text);
 }
 
 void sp_broker_not_leader(struct sp_broker *broker,
@@ -96,6 +123,7 @@ void sp_broker_not_leader(struct sp_broker *broker,
 {
     uint32_t leader = sp_group_table_leader(broker->options.table, group_id, NULL);
     char text[SP_TOPIC_NAME_SIZE_MAX + 120];
+    char address[SP_ADDRESS_SIZE_MAX];
 
     if (leader == broker->options.node_id) {
         (void)snprintf(text,
@@ -117,7 +145,8 @@ void sp_broker_not_leader(struct sp_broker *broker,
         (void)snprintf(
             text, sizeof text, "partition %s/%u is led by node %u", topic, partition, leader);
     }
-    sp_request_not_leader(request, leader, sp_broker_address(broker, leader), text);
+    sp_request_not_leader(
+        request, leader, sp_broker_address(broker, request, leader, address), text);
 }
 
 void sp_broker_unknown_topic(struct sp_broker *broker,
@@ -236,12 +265,15 @@ static struct sp_coordinator *coordinator_of(struct sp_machine *machine)
 
 static void opened(void *arg, struct sp_machine *machine, struct sp_raft_group *group)
 {
-    (void)arg;
+    struct sp_partition *partition = SP_CONTAINER_OF(machine, struct sp_partition, machine);
+
     if (sp_coordinator_is(machine)) {
         sp_coordinator_opened(coordinator_of(machine), group);
-    } else {
-        SP_CONTAINER_OF(machine, struct sp_partition, machine)->group = group;
+        return;
     }
+    partition->group = group;
+    sp_partition_configure(partition, &partition->config);
+    sp_retention_watch(arg);
 }
 
 static void closing(void *arg, struct sp_machine *machine)
@@ -288,6 +320,9 @@ static void on_look_after(struct sp_timer *timer)
     }
     if (broker->budget.full) {
         sp_server_close_stalled(broker->server, SP_STALLED_MS);
+        if (broker->outside != NULL) {
+            sp_server_close_stalled(broker->outside, SP_STALLED_MS);
+        }
     }
     /* Without memory for it the next growth starts it. */
     (void)sp_timer_start(timer, sp_loop_now_ms(broker->options.loop) + LOOK_AFTER_MS);
@@ -318,6 +353,40 @@ static void init_budget(struct sp_broker *broker)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+static int open_port(struct sp_broker *broker,
+                     const char *address,
+                     const struct sp_server_handler *handler,
+                     struct sp_server **out_server)
+{
+    uint32_t connections_max = broker->options.connections_max;
+
+    return sp_server_new(broker->options.loop,
+                         address,
+                         &sp_conn_messagepack,
+                         connections_max == 0 ? SP_CONNECTIONS_MAX : connections_max,
+                         handler,
+                         broker,
+                         out_server);
+}
+
+static int open_ports(struct sp_broker *broker)
+{
+    const char *outside = broker->options.listen_outside;
+    int rv = open_port(broker, broker->options.listen, &sp_session_server_handler, &broker->server);
+
+    if (rv != 0 || outside == NULL || outside[0] == '\0') {
+        return rv;
+    }
+    rv = open_port(broker, outside, &sp_session_outside_handler, &broker->outside);
+    if (rv != 0) {
+        sp_server_close(broker->server, NULL, NULL);
+        return rv;
+    }
+    sp_server_count_with(broker->server, broker->outside);
+    sp_server_count_with(broker->outside, broker->server);
+    return 0;
+}
+
 int sp_broker_new(const struct sp_broker_options *options, struct sp_broker **out_broker)
 {
     struct sp_broker *broker = sp_mem_calloc(1, sizeof *broker);
@@ -328,22 +397,18 @@ int sp_broker_new(const struct sp_broker_options *options, struct sp_broker **ou
     }
     broker->options = *options;
     init_budget(broker);
+    sp_retention_init(broker);
     sp_list_init(&broker->producer_waiters);
     broker->partitions = sp_map_new();
     broker->coordinators = sp_map_new();
-    if (broker->partitions != NULL && broker->coordinators != NULL) {
-        rv = sp_server_new(options->loop,
-                           options->listen,
-                           &sp_conn_messagepack,
-                           options->connections_max == 0 ? SP_CONNECTIONS_MAX
-                                                         : options->connections_max,
-                           &sp_session_server_handler,
-                           broker,
-                           &broker->server);
+    broker->totals = sp_map_new();
+    if (broker->partitions != NULL && broker->coordinators != NULL && broker->totals != NULL) {
+        rv = open_ports(broker);
     }
     if (rv != 0) {
         sp_map_free(broker->partitions);
         sp_map_free(broker->coordinators);
+        sp_map_free(broker->totals);
         sp_mem_free(broker);
         return rv;
     }
@@ -354,6 +419,11 @@ int sp_broker_new(const struct sp_broker_options *options, struct sp_broker **ou
 uint16_t sp_broker_port(const struct sp_broker *broker)
 {
     return sp_server_port(broker->server);
+}
+
+uint16_t sp_broker_outside_port(const struct sp_broker *broker)
+{
+    return broker->outside == NULL ? 0 : sp_server_port(broker->outside);
 }
 
 void sp_broker_set_reconcile(struct sp_broker *broker, const struct sp_reconcile *reconcile)
@@ -376,12 +446,52 @@ void sp_broker_topics_changed(struct sp_broker *broker)
     }
 }
 
+static void on_port_closed(struct sp_broker *broker)
+{
+    if (broker->server == NULL && broker->outside == NULL) {
+        broker->closed(broker->closed_arg);
+    }
+}
+
+static void configure(const struct sp_broker *broker, const struct sp_state_topic *topic)
+{
+    for (uint32_t i = 0; i < topic->partition_count; i++) {
+        struct sp_partition *partition =
+            sp_map_get_u64(broker->partitions, topic->partitions[i].group_id);
+        if (partition != NULL) {
+            sp_partition_configure(partition, &topic->config);
+        }
+    }
+}
+
+void sp_broker_topic_altered(struct sp_broker *broker, const struct sp_state_topic *topic)
+{
+    const struct sp_state *state = sp_controller_state(broker->options.controller);
+    struct sp_map_cursor cursor = { 0 };
+
+    if (topic != NULL) {
+        configure(broker, topic);
+        return;
+    }
+    while ((topic = sp_state_topic_next(state, &cursor)) != NULL) {
+        configure(broker, topic);
+    }
+}
+
 static void on_server_closed(void *arg)
 {
     struct sp_broker *broker = arg;
 
     broker->server = NULL;
-    broker->closed(broker->closed_arg);
+    on_port_closed(broker);
+}
+
+static void on_outside_closed(void *arg)
+{
+    struct sp_broker *broker = arg;
+
+    broker->outside = NULL;
+    on_port_closed(broker);
 }
 
 void sp_broker_close_port(struct sp_broker *broker, void (*closed)(void *arg), void *arg)
@@ -389,7 +499,11 @@ void sp_broker_close_port(struct sp_broker *broker, void (*closed)(void *arg), v
     broker->closed = closed;
     broker->closed_arg = arg;
     sp_timer_stop(&broker->look_after);
+    sp_retention_stop(broker);
     sp_server_close(broker->server, on_server_closed, broker);
+    if (broker->outside != NULL) {
+        sp_server_close(broker->outside, on_outside_closed, broker);
+    }
 }
 
 void sp_broker_free(struct sp_broker *broker)
@@ -397,5 +511,6 @@ void sp_broker_free(struct sp_broker *broker)
     sp_budget_deinit(&broker->budget);
     sp_map_free(broker->partitions);
     sp_map_free(broker->coordinators);
+    sp_map_free(broker->totals);
     sp_mem_free(broker);
 }

@@ -16,6 +16,9 @@
 #include "cluster/reconcile.h"
 
 struct sp_broker;
+struct sp_exposition;
+struct sp_health;
+struct sp_pack;
 
 struct sp_broker_options {
     struct sp_loop *loop;
@@ -24,20 +27,25 @@ struct sp_broker_options {
     struct sp_transport *transport;
     struct sp_controller *controller;
     uint32_t node_id;
-    const char *listen;          /* address of the client port */
+    const char *listen; /* address of the client port */
+    const char
+        *listen_outside; /* of a second one, whose clients are told other addresses; "": none */
     uint32_t connections_max;    /* 0: SP_CONNECTIONS_MAX */
     uint32_t group_retention_ms; /* of offsets of consumer groups without members; 0: for ever */
     uint32_t group_stalled_ms;   /* an owner that does not progress for so long is reported */
     size_t client_bytes_max;     /* that all clients together make the node hold; 0: the default */
 };
 
-/* Opens the client port. Errors as sp_server_new. */
+/* Opens the client ports. Errors as sp_server_new. */
 int sp_broker_new(const struct sp_broker_options *options, struct sp_broker **out_broker);
 
 /* What cluster/reconcile needs to run this broker's partitions; `arg` is the broker. */
 extern const struct sp_reconcile_handler sp_broker_reconcile_handler;
 
 uint16_t sp_broker_port(const struct sp_broker *broker);
+
+/* The second port; 0 without one. */
+uint16_t sp_broker_outside_port(const struct sp_broker *broker);
 
 /* Replicas that should run here and do not; shown by health. */
 void sp_broker_set_reconcile(struct sp_broker *broker, const struct sp_reconcile *reconcile);
@@ -49,11 +57,28 @@ void sp_broker_set_mover(struct sp_broker *broker, const struct sp_mover *mover)
  * assignments. */
 void sp_broker_topics_changed(struct sp_broker *broker);
 
-/* Closes the port and all connections, then calls `closed`. Partitions must be gone or go later;
+/* A topic's configuration has changed; or, with NULL, any may have. */
+void sp_broker_topic_altered(struct sp_broker *broker, const struct sp_state_topic *topic);
+
+/* ---- for the HTTP endpoint ---- */
+
+/* Writes the metrics of clients, topics and consumer groups, and of the cluster as `health` says;
+ * `partitions`: those of single partitions, too. */
+void sp_broker_expose(const struct sp_broker *broker,
+                      const struct sp_health *health,
+                      struct sp_exposition *exposition,
+                      bool partitions);
+
+/* This node and its view of the cluster's health: one map. */
+void sp_broker_pack_status(const struct sp_broker *broker, struct sp_pack *pack);
+
+/* ---- life ---- */
+
+/* Closes the ports and all connections, then calls `closed`. Partitions must be gone or go later;
  * their waiting requests are dropped with the connections. */
 void sp_broker_close_port(struct sp_broker *broker, void (*closed)(void *arg), void *arg);
 
-/* After the port is closed and reconcile has released every partition. */
+/* After the ports are closed and reconcile has released every partition. */
 void sp_broker_free(struct sp_broker *broker);
 
 #endif /* SP_BROKER_BROKER_H */

@@ -375,8 +375,8 @@ static int apply_type(struct reading *reading, int64_t type, struct sp_consumer_
         return reading->fields == 6 ? apply_commit(reading, group) : SPATE_ERR_CORRUPT;
     case SP_CONSUMER_DELETE:
         return reading->fields == 4 ? apply_delete(reading, group) : SPATE_ERR_CORRUPT;
-    default: /* of a later version, or no command */
-        return SPATE_ERR_CORRUPT;
+    default: /* a newer build's */
+        return SPATE_ERR_UNSUPPORTED;
     }
 }
 
@@ -397,8 +397,10 @@ int sp_consumer_groups_apply(struct sp_consumer_groups *groups,
     version = sp_cursor_int(&reading.cursor, 0, INT64_MAX);
     type = sp_cursor_int(&reading.cursor, 0, INT64_MAX);
     reading.name = sp_cursor_text(&reading.cursor);
-    if (reading.cursor.status != 0 || version != SP_CONSUMER_COMMAND_VERSION ||
-        !sp_consumer_group_name_valid(reading.name)) {
+    if (reading.cursor.status == 0 && version != SP_CONSUMER_COMMAND_VERSION) {
+        return SPATE_ERR_UNSUPPORTED;
+    }
+    if (reading.cursor.status != 0 || !sp_consumer_group_name_valid(reading.name)) {
         return SPATE_ERR_CORRUPT;
     }
     *out_group = sp_consumer_groups_find(groups, reading.name);

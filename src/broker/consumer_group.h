@@ -223,9 +223,9 @@ int sp_consumer_command_delete(struct sp_bytes group, int64_t changed_ms, struct
 
 /* ---- machine --------------------------------------------------------------------------------- */
 
-/* Applies one command. 0; a negative code that is its answer on every replica; SPATE_ERR_CORRUPT or
- * SPATE_ERR_NOMEM: the replica must stop. *out_group: what it was about, NULL if that is not there
- * (any more). */
+/* Applies one command. 0; a negative code that is its answer on every replica; SPATE_ERR_CORRUPT,
+ * SPATE_ERR_NOMEM or SPATE_ERR_UNSUPPORTED (a newer build's command): the replica must stop.
+ * *out_group: what it was about, NULL if that is not there (any more). */
 int sp_consumer_groups_apply(struct sp_consumer_groups *groups,
                              const uint8_t *command,
                              size_t size,

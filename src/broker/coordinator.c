@@ -36,7 +36,8 @@ apply(struct sp_machine *machine, const struct sp_log_frame *frame, const uint8_
     }
     answer = sp_consumer_groups_apply(
         coordinator->groups, payload, frame->length, frame->append_time_ms, &group);
-    if (answer == SPATE_ERR_CORRUPT || answer == SPATE_ERR_NOMEM) {
+    if (answer == SPATE_ERR_CORRUPT || answer == SPATE_ERR_NOMEM ||
+        answer == SPATE_ERR_UNSUPPORTED) {
         return answer;
     }
     SP_LIST_EACH (node, &coordinator->jobs) {
@@ -158,9 +159,9 @@ static void stopped(struct sp_machine *machine, int status, const char *text)
     }
 }
 
-static const struct sp_machine_type machine_type = { apply,   checkpoint,
-                                                     restore, role_changed,
-                                                     stopped, SP_MACHINE_CHECKPOINTS_KEPT };
+static const struct sp_machine_type machine_type = {
+    apply, checkpoint, restore, role_changed, stopped, SP_MACHINE_CHECKPOINTS_KEPT, NULL
+};
 
 bool sp_coordinator_is(const struct sp_machine *machine)
 {

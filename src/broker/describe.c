@@ -65,12 +65,14 @@ void sp_method_ping(struct sp_broker *broker,
 /* ---- metadata -------------------------------------------------------------------------------- */
 
 static void pack_metadata_partition(const struct sp_broker *broker,
+                                    const struct sp_request *request,
                                     struct sp_pack *pack,
                                     const struct sp_state_partition *partition)
 {
     uint64_t term = 0;
     uint32_t leader = sp_group_table_leader(broker->options.table, partition->group_id, &term);
-    const char *address = sp_broker_address(broker, leader);
+    char text[SP_ADDRESS_SIZE_MAX];
+    const char *address = sp_broker_address(broker, request, leader, text);
     bool has_address = leader != 0 && address[0] != '\0';
 
     sp_pack_map(pack, has_address ? 5 : 4);
@@ -92,6 +94,7 @@ static void pack_metadata_partition(const struct sp_broker *broker,
 }
 
 static void pack_metadata_topic(const struct sp_broker *broker,
+                                const struct sp_request *request,
                                 struct sp_pack *pack,
                                 const struct sp_state_topic *topic)
 {
@@ -103,7 +106,7 @@ static void pack_metadata_topic(const struct sp_broker *broker,
     sp_pack_text(pack, "partitions");
     sp_pack_array(pack, topic->partition_count);
     for (uint32_t i = 0; i < topic->partition_count; i++) {
-        pack_metadata_partition(broker, pack, &topic->partitions[i]);
+        pack_metadata_partition(broker, request, pack, &topic->partitions[i]);
     }
 }
 
@@ -146,7 +149,10 @@ static uint32_t count_shown(const struct sp_state *state, bool internal)
     return count;
 }
 
-static void pack_all_topics(const struct sp_broker *broker, struct sp_pack *pack, bool internal)
+static void pack_all_topics(const struct sp_broker *broker,
+                            const struct sp_request *request,
+                            struct sp_pack *pack,
+                            bool internal)
 {
     const struct sp_state *state = sp_controller_state(broker->options.controller);
     const struct sp_state_topic *topic;
@@ -154,12 +160,14 @@ static void pack_all_topics(const struct sp_broker *broker, struct sp_pack *pack
 
     sp_pack_array(pack, count_shown(state, internal));
     while ((topic = next_shown(state, &cursor, internal)) != NULL) {
-        pack_metadata_topic(broker, pack, topic);
+        pack_metadata_topic(broker, request, pack, topic);
     }
 }
 
-static void
-pack_named_topics(const struct sp_broker *broker, struct sp_pack *pack, struct sp_bytes names)
+static void pack_named_topics(const struct sp_broker *broker,
+                              const struct sp_request *request,
+                              struct sp_pack *pack,
+                              struct sp_bytes names)
 {
     const struct sp_state *state = sp_controller_state(broker->options.controller);
     struct sp_cursor cursor = sp_cursor_of(names);
@@ -180,16 +188,20 @@ pack_named_topics(const struct sp_broker *broker, struct sp_pack *pack, struct s
         if (topic == NULL) {
             pack_unknown_topic(broker, pack, name);
         } else {
-            pack_metadata_topic(broker, pack, topic);
+            pack_metadata_topic(broker, request, pack, topic);
         }
     }
 }
 
-static void pack_nodes(const struct sp_broker *broker, struct sp_pack *pack, bool with_alive)
+static void pack_nodes(const struct sp_broker *broker,
+                       const struct sp_request *request,
+                       struct sp_pack *pack,
+                       bool with_alive)
 {
     const struct sp_state *state = sp_controller_state(broker->options.controller);
     const struct sp_state_node *node;
     struct sp_map_cursor cursor = { 0 };
+    char text[SP_ADDRESS_SIZE_MAX];
 
     sp_pack_array(pack, sp_state_node_count(state));
     while ((node = sp_state_node_next(state, &cursor)) != NULL) {
@@ -199,7 +211,7 @@ static void pack_nodes(const struct sp_broker *broker, struct sp_pack *pack, boo
         sp_pack_text(pack, "id");
         sp_pack_uint(pack, node->node_id);
         sp_pack_text(pack, "address");
-        sp_pack_text(pack, node->client_address);
+        sp_pack_text(pack, sp_broker_node_address(node, request, text));
         sp_pack_text(pack, "rack");
         sp_pack_text(pack, node->rack);
         if (with_alive) {
@@ -238,12 +250,12 @@ void sp_method_metadata(struct sp_broker *broker,
     sp_pack_text(&pack, "controller");
     sp_pack_int(&pack, node_or_none(sp_controller_leader(broker->options.controller)));
     sp_pack_text(&pack, "nodes");
-    pack_nodes(broker, &pack, false);
+    pack_nodes(broker, &request, &pack, false);
     sp_pack_text(&pack, "topics");
     if (asked.topics.bytes == NULL) {
-        pack_all_topics(broker, &pack, asked.internal);
+        pack_all_topics(broker, &request, &pack, asked.internal);
     } else {
-        pack_named_topics(broker, &pack, asked.topics);
+        pack_named_topics(broker, &request, &pack, asked.topics);
     }
     sp_request_finish(&request, &buf, &pack, NULL, 0);
 }
@@ -285,82 +297,6 @@ void sp_method_topic_list(struct sp_broker *broker,
     sp_request_finish(&request, &buf, &pack, NULL, 0);
 }
 
-/* Offsets and sizes are those of this node's replica; absent when it has none. */
-static void pack_described_partition(const struct sp_broker *broker,
-                                     struct sp_pack *pack,
-                                     const struct sp_state_partition *place)
-{
-    const struct sp_partition *local = sp_map_get_u64(broker->partitions, place->group_id);
-    bool here = local != NULL && local->group != NULL;
-    uint64_t term = 0;
-    uint32_t leader = sp_group_table_leader(broker->options.table, place->group_id, &term);
-
-    sp_pack_map(pack, here ? 8 : 5);
-    sp_pack_text(pack, "partition");
-    sp_pack_uint(pack, place->partition);
-    sp_pack_text(pack, "leader");
-    sp_pack_int(pack, node_or_none(leader));
-    sp_pack_text(pack, "leader_address");
-    sp_pack_text(pack, leader == 0 ? NULL : sp_broker_address(broker, leader));
-    sp_pack_text(pack, "epoch");
-    sp_pack_uint(pack, term);
-    sp_pack_text(pack, "replicas");
-    sp_pack_array(pack, place->replica_count);
-    for (unsigned i = 0; i < place->replica_count; i++) {
-        sp_pack_uint(pack, place->replicas[i].node_id);
-    }
-    if (here) {
-        sp_pack_text(pack, "log_start");
-        sp_pack_int(pack, local->log_start);
-        sp_pack_text(pack, "high_watermark");
-        sp_pack_int(pack, local->next_offset);
-        sp_pack_text(pack, "size_bytes");
-        sp_pack_uint(pack, sp_log_size_bytes(sp_raft_group_log(local->group)));
-    }
-}
-
-void sp_method_topic_describe(struct sp_broker *broker,
-                              struct sp_request request,
-                              const struct sp_message *message)
-{
-    const struct sp_state_topic *topic = NULL;
-    struct sp_topic_request named;
-    struct sp_api_error error;
-    struct sp_buf buf;
-    struct sp_pack pack;
-    char text[SP_TOPIC_NAME_SIZE_MAX + 1] = "";
-    int rv = sp_topic_request_decode(&message->params, &named, &error);
-
-    if (rv != 0) {
-        sp_request_fail(&request, rv, error.text);
-        return;
-    }
-    if (sp_broker_copy_text(named.name, text, sizeof text)) {
-        topic = sp_state_topic(sp_controller_state(broker->options.controller), text);
-    }
-    if (topic == NULL) {
-        sp_broker_unknown_topic(broker, &request, text);
-        return;
-    }
-    sp_request_begin(&request, &buf, &pack);
-    sp_pack_map(&pack, 4);
-    sp_pack_text(&pack, "name");
-    sp_pack_text(&pack, topic->name);
-    sp_pack_text(&pack, "id");
-    sp_pack_uint(&pack, topic->topic_id);
-    sp_pack_text(&pack, "config");
-    sp_pack_map(&pack, 1);
-    sp_pack_text(&pack, "max.message.bytes");
-    (void)snprintf(text, sizeof text, "%u", topic->message_bytes_max);
-    sp_pack_text(&pack, text);
-    sp_pack_text(&pack, "partitions");
-    sp_pack_array(&pack, topic->partition_count);
-    for (uint32_t i = 0; i < topic->partition_count; i++) {
-        pack_described_partition(broker, &pack, &topic->partitions[i]);
-    }
-    sp_request_finish(&request, &buf, &pack, NULL, 0);
-}
-
 /* ---- cluster.info ---------------------------------------------------------------------------- */
 
 void sp_method_cluster_info(struct sp_broker *broker,
@@ -392,6 +328,6 @@ void sp_method_cluster_info(struct sp_broker *broker,
     sp_pack_text(&pack, "partitions");
     sp_pack_uint(&pack, partitions);
     sp_pack_text(&pack, "nodes");
-    pack_nodes(broker, &pack, true);
+    pack_nodes(broker, &request, &pack, true);
     sp_request_finish(&request, &buf, &pack, NULL, 0);
 }

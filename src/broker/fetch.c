@@ -7,7 +7,6 @@
  * One that waits costs a few hundred bytes, and ends when its connection does. */
 #include "broker/methods.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -99,7 +98,6 @@ static void answer_batches(struct fetch *fetch, const struct sp_fetch_response *
     for (unsigned i = 0; i < count; i++) {
         const struct sp_slice *bytes = &fetch->reading->read.frames[i];
         struct sp_log_frame frame = { .length = 0 };
-
         (void)sp_log_frame_decode(bytes->bytes, bytes->size, &frame); /* it was verified */
         tail[i] =
             (struct sp_slice){ bytes->blob, sp_log_frame_payload(bytes->bytes), frame.length };
@@ -170,6 +168,7 @@ static void answer(struct fetch *fetch, struct sp_partition *partition)
         answer_batches(fetch, &response);
     }
     if (fetch->reading != NULL) {
+        sp_topic_count_fetched(partition, &fetch->reading->read, fetch->offset);
         sp_log_read_release(&fetch->reading->read);
     }
     finish(fetch);
@@ -254,17 +253,8 @@ void sp_fetch_abort(struct sp_partition *partition)
 
 static void out_of_range(struct fetch *fetch, const struct sp_partition *partition)
 {
-    char text[SP_TOPIC_NAME_SIZE_MAX + 160];
-
-    (void)snprintf(text,
-                   sizeof text,
-                   "offset %lld is not in %s/%u, which has %lld to %lld",
-                   (long long)fetch->offset,
-                   partition->topic,
-                   partition->partition,
-                   (long long)partition->log_start,
-                   (long long)partition->next_offset);
-    fail(fetch, SPATE_ERR_OFFSET_OUT_OF_RANGE, text);
+    sp_refuse_offset(&fetch->request, partition, fetch->offset);
+    finish(fetch);
 }
 
 /* The offset behind the last batch that was read. */
@@ -295,7 +285,8 @@ static void on_read(struct sp_log_read *read, int status)
     struct fetch *fetch = SP_CONTAINER_OF(read, struct reading, read)->fetch;
     struct sp_partition *partition = sp_map_get_u64(fetch->broker->partitions, fetch->group_id);
 
-    if (status == 0 && (partition == NULL || partition->group == NULL)) {
+    if ((status == 0 || status == SPATE_ERR_NOT_FOUND) &&
+        (partition == NULL || partition->group == NULL)) {
         sp_log_read_release(read);
         status = SPATE_ERR_LEADER_UNKNOWN;
     }
@@ -307,6 +298,10 @@ static void on_read(struct sp_log_read *read, int status)
         partition->group != NULL) {
         sp_raft_group_read_failed(partition->group, status); /* another replica shall answer */
         status = SPATE_ERR_LEADER_CHANGED;
+    }
+    if (status == SPATE_ERR_NOT_FOUND && fetch->offset < partition->log_start) {
+        out_of_range(fetch, partition); /* given up while it was read */
+        return;
     }
     if (status == SPATE_ERR_NOT_FOUND) {
         status = 0; /* nothing between the offset and the high watermark yet */

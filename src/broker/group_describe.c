@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "broker/consumer_row.h"
 #include "broker/group_methods.h"
 #include "spate/error.h"
 
@@ -16,6 +17,7 @@ void sp_method_group_find(struct sp_broker *broker,
     struct sp_api_error error;
     struct sp_buf buf;
     struct sp_pack pack;
+    char text[SP_ADDRESS_SIZE_MAX];
     uint32_t partition;
     uint32_t leader;
     int rv = sp_group_request_decode(&message->params, &asked, &error);
@@ -34,7 +36,8 @@ void sp_method_group_find(struct sp_broker *broker,
     response.partition = (int32_t)partition;
     response.leader = leader == 0 ? -1 : (int32_t)leader;
     response.leader_address =
-        leader == 0 ? sp_bytes_null() : sp_bytes_text(sp_broker_address(broker, leader));
+        leader == 0 ? sp_bytes_null()
+                    : sp_bytes_text(sp_broker_address(broker, &request, leader, text));
     sp_request_begin(&request, &buf, &pack);
     sp_group_find_response_encode(&pack, &response);
     sp_request_finish(&request, &buf, &pack, NULL, 0);
@@ -162,14 +165,6 @@ static void pack_member(const struct sp_broker *broker,
     pack_shares(broker, pack, group, member, false);
 }
 
-/* One partition that the group has an owner or an offset of; each may be NULL, not both. */
-struct row {
-    const struct sp_state_topic *topic;
-    uint32_t partition;
-    const struct sp_consumer_share *share;
-    const struct sp_consumer_offset *offset;
-};
-
 static int64_t stalled_ms(const struct sp_broker *broker, const struct sp_consumer_share *share)
 {
     uint64_t now_ms = sp_loop_now_ms(broker->options.loop);
@@ -177,18 +172,21 @@ static int64_t stalled_ms(const struct sp_broker *broker, const struct sp_consum
     return share == NULL ? 0 : (int64_t)sp_consumer_share_still_ms(share, now_ms);
 }
 
-static void pack_row(const struct sp_broker *broker, struct sp_pack *pack, const struct row *row)
+static void pack_row(const struct sp_broker *broker,
+                     struct sp_pack *pack,
+                     const struct sp_state_topic *topic,
+                     const struct sp_consumer_row *row)
 {
     const struct sp_partition *local =
-        row->partition < row->topic->partition_count
-            ? sp_map_get_u64(broker->partitions, row->topic->partitions[row->partition].group_id)
+        row->partition < topic->partition_count
+            ? sp_map_get_u64(broker->partitions, topic->partitions[row->partition].group_id)
             : NULL;
     int64_t end = local == NULL ? -1 : local->next_offset;
     int64_t from = row->offset != NULL ? row->offset->offset : local == NULL ? 0 : local->log_start;
 
     sp_pack_map(pack, 9);
     sp_pack_text(pack, "topic");
-    sp_pack_text(pack, row->topic->name);
+    sp_pack_text(pack, topic->name);
     sp_pack_text(pack, "partition");
     sp_pack_uint(pack, row->partition);
     sp_pack_text(pack, "owner");
@@ -207,35 +205,22 @@ static void pack_row(const struct sp_broker *broker, struct sp_pack *pack, const
     sp_pack_int(pack, end < 0 ? -1 : stalled_ms(broker, row->share));
 }
 
-/* Rows in order of topic id and partition, from shares and offsets, both of which are so; packed
- * (`pack` given) or counted. */
+/* The partitions of the group; packed (`pack` given) or counted. */
 static unsigned each_row(const struct sp_broker *broker,
                          const struct sp_consumer_group *group,
                          struct sp_pack *pack)
 {
     const struct sp_state *state = sp_controller_state(broker->options.controller);
-    unsigned share = 0;
-    unsigned offset = 0;
+    struct sp_consumer_row_cursor cursor = { 0 };
+    struct sp_consumer_row row;
     unsigned count = 0;
 
-    while (share < group->share_count || offset < group->offset_count) {
-        const struct sp_consumer_share *left =
-            share < group->share_count ? &group->shares[share] : NULL;
-        const struct sp_consumer_offset *right =
-            offset < group->offset_count ? &group->offsets[offset] : NULL;
-        int order = left == NULL ? 1
-                    : right == NULL
-                        ? -1
-                        : sp_consumer_place_compare(
-                              left->topic_id, left->partition, right->topic_id, right->partition);
-        struct row row = { .share = order <= 0 ? left : NULL, .offset = order >= 0 ? right : NULL };
-        row.partition = order <= 0 ? left->partition : right->partition;
-        row.topic = sp_state_topic_by_id(state, order <= 0 ? left->topic_id : right->topic_id);
-        share += order <= 0;
-        offset += order >= 0;
-        count += row.topic != NULL;
-        if (row.topic != NULL && pack != NULL) {
-            pack_row(broker, pack, &row);
+    while (sp_consumer_row_next(group, &cursor, &row)) {
+        const struct sp_state_topic *topic = sp_state_topic_by_id(state, row.topic_id);
+
+        count += topic != NULL;
+        if (topic != NULL && pack != NULL) {
+            pack_row(broker, pack, topic, &row);
         }
     }
     return count;

@@ -5,13 +5,15 @@
  *   under-replicated  its leader says which members lack committed records (or a member is down)
  *   stalled           a consumer group, coordinated here, with members that do not progress; no
  *                     fault of the cluster, which stays healthy */
+#include "broker/health.h"
+
 #include "broker/coordinator.h"
 #include "broker/methods.h"
 
 #include "base/buf.h"
 #include "spate/error.h"
 
-static bool node_alive(const struct sp_broker *broker, uint32_t node_id)
+bool sp_health_node_alive(const struct sp_broker *broker, uint32_t node_id)
 {
     return node_id == broker->options.node_id ||
            sp_transport_link(broker->options.transport, node_id) == SP_LINK_UP;
@@ -42,19 +44,95 @@ static unsigned rank_of(const struct sp_state_partition *partition, unsigned rep
 
 /* Bit i: the i-th replica is down or lacks committed records. */
 static uint32_t missing_of(const struct sp_broker *broker,
-                           const struct sp_state_partition *partition)
+                           const struct sp_state_partition *partition,
+                           uint32_t lagging)
 {
-    uint32_t lagging = sp_group_table_lagging(broker->options.table, partition->group_id);
     uint32_t missing = 0;
 
     for (unsigned i = 0; i < partition->replica_count; i++) {
         bool lags = ((lagging >> rank_of(partition, i)) & 1) != 0;
-        if (lags || !node_alive(broker, partition->replicas[i].node_id)) {
+        if (lags || !sp_health_node_alive(broker, partition->replicas[i].node_id)) {
             missing |= 1U << i;
         }
     }
     return missing;
 }
+
+/* ---- numbers --------------------------------------------------------------------------------- */
+
+static void look_at_nodes(const struct sp_broker *broker, struct sp_health *health)
+{
+    const struct sp_state *state = sp_controller_state(broker->options.controller);
+    const struct sp_state_node *node;
+    struct sp_map_cursor cursor = { 0 };
+
+    while ((node = sp_state_node_next(state, &cursor)) != NULL) {
+        health->nodes += 1;
+        health->nodes_down += !sp_health_node_alive(broker, node->node_id);
+    }
+}
+
+/* True if the replica runs and has not yet all that its leader says is committed. */
+static bool
+is_behind(const struct sp_broker *broker, const struct sp_state_partition *place, uint32_t lagging)
+{
+    const struct sp_raft_group *group = sp_group_table_get(broker->options.table, place->group_id);
+
+    if (group == NULL) {
+        return false;
+    }
+    for (unsigned i = 0; i < place->replica_count; i++) {
+        if (place->replicas[i].node_id == broker->options.node_id &&
+            ((lagging >> rank_of(place, i)) & 1) != 0) {
+            return true;
+        }
+    }
+    return !sp_raft_group_is_confirmed(group);
+}
+
+static void look_at_partitions(const struct sp_broker *broker, struct sp_health *health)
+{
+    const struct sp_state *state = sp_controller_state(broker->options.controller);
+    const struct sp_state_topic *topic;
+    struct sp_map_cursor cursor = { 0 };
+
+    while ((topic = sp_state_topic_next(state, &cursor)) != NULL) {
+        health->topics += 1;
+        health->partitions += topic->partition_count;
+        for (uint32_t i = 0; i < topic->partition_count; i++) {
+            const struct sp_state_partition *place = &topic->partitions[i];
+            uint32_t leader = sp_group_table_leader(broker->options.table, place->group_id, NULL);
+
+            uint32_t lagging = sp_group_table_lagging(broker->options.table, place->group_id);
+
+            health->led += leader == broker->options.node_id;
+            health->leaderless += leader == 0;
+            health->under_replicated += missing_of(broker, place, lagging) != 0;
+            health->behind += is_behind(broker, place, lagging);
+        }
+    }
+}
+
+/* What needs no look at every partition. */
+static void look_at_node(const struct sp_broker *broker, struct sp_health *health)
+{
+    const struct sp_controller *controller = broker->options.controller;
+
+    health->confirmed = sp_controller_is_confirmed(controller);
+    health->controller = health->confirmed && sp_controller_leader(controller) != 0;
+    health->groups = sp_state_topic(sp_controller_state(controller), SP_STATE_GROUPS_TOPIC) != NULL;
+    health->opening = broker->reconcile == NULL ? 0 : sp_reconcile_missing_count(broker->reconcile);
+}
+
+void sp_health_look(const struct sp_broker *broker, struct sp_health *out_health)
+{
+    *out_health = (struct sp_health){ .nodes = 0 };
+    look_at_node(broker, out_health);
+    look_at_nodes(broker, out_health);
+    look_at_partitions(broker, out_health);
+}
+
+/* ---- the answer ------------------------------------------------------------------------------ */
 
 /* One section of the answer: packs the entries into `out` and counts them. */
 typedef uint32_t (*section)(const struct sp_broker *broker, struct sp_pack *pack);
@@ -67,7 +145,7 @@ static uint32_t pack_nodes_down(const struct sp_broker *broker, struct sp_pack *
     uint32_t count = 0;
 
     while ((node = sp_state_node_next(state, &cursor)) != NULL) {
-        if (!node_alive(broker, node->node_id)) {
+        if (!sp_health_node_alive(broker, node->node_id)) {
             sp_pack_uint(pack, node->node_id);
             count += 1;
         }
@@ -121,7 +199,9 @@ static uint32_t pack_under_replicated(const struct sp_broker *broker, struct sp_
 
     while ((topic = sp_state_topic_next(state, &cursor)) != NULL) {
         for (uint32_t i = 0; i < topic->partition_count; i++) {
-            uint32_t missing = missing_of(broker, &topic->partitions[i]);
+            const struct sp_state_partition *place = &topic->partitions[i];
+            uint32_t missing = missing_of(
+                broker, place, sp_group_table_lagging(broker->options.table, place->group_id));
             if (missing != 0) {
                 sp_pack_map(pack, 3);
                 pack_partition_name(pack, topic, &topic->partitions[i]);
@@ -184,34 +264,37 @@ static uint32_t pack_section(const struct sp_broker *broker,
     return count;
 }
 
+void sp_health_pack(const struct sp_broker *broker, struct sp_pack *pack)
+{
+    struct sp_health health = { .nodes = 0 };
+    uint32_t faults;
+
+    look_at_node(broker, &health);
+    faults = (uint32_t)!health.controller + (uint32_t)!health.groups + health.opening;
+    sp_pack_map(pack, 8);
+    faults += pack_section(broker, pack, "nodes_down", pack_nodes_down);
+    faults += pack_section(broker, pack, "leaderless", pack_leaderless);
+    faults += pack_section(broker, pack, "under_replicated", pack_under_replicated);
+    (void)pack_section(broker, pack, "stalled", pack_stalled); /* a warning */
+    sp_pack_text(pack, "controller");
+    sp_pack_bool(pack, health.controller);
+    sp_pack_text(pack, "groups");
+    sp_pack_bool(pack, health.groups);
+    sp_pack_text(pack, "replicas_opening");
+    sp_pack_uint(pack, health.opening);
+    sp_pack_text(pack, "healthy");
+    sp_pack_bool(pack, faults == 0);
+}
+
 void sp_method_cluster_health(struct sp_broker *broker,
                               struct sp_request request,
                               const struct sp_message *message)
 {
-    bool ready = sp_controller_is_confirmed(broker->options.controller) &&
-                 sp_controller_leader(broker->options.controller) != 0;
-    uint32_t opening =
-        broker->reconcile == NULL ? 0 : sp_reconcile_missing_count(broker->reconcile);
-    bool groups = sp_state_topic(sp_controller_state(broker->options.controller),
-                                 SP_STATE_GROUPS_TOPIC) != NULL;
-    uint32_t faults = (uint32_t)!ready + (uint32_t)!groups + opening;
     struct sp_buf buf;
     struct sp_pack pack;
 
     (void)message; /* no fields */
     sp_request_begin(&request, &buf, &pack);
-    sp_pack_map(&pack, 8);
-    faults += pack_section(broker, &pack, "nodes_down", pack_nodes_down);
-    faults += pack_section(broker, &pack, "leaderless", pack_leaderless);
-    faults += pack_section(broker, &pack, "under_replicated", pack_under_replicated);
-    (void)pack_section(broker, &pack, "stalled", pack_stalled); /* a warning */
-    sp_pack_text(&pack, "controller");
-    sp_pack_bool(&pack, ready);
-    sp_pack_text(&pack, "groups");
-    sp_pack_bool(&pack, groups);
-    sp_pack_text(&pack, "replicas_opening");
-    sp_pack_uint(&pack, opening);
-    sp_pack_text(&pack, "healthy");
-    sp_pack_bool(&pack, faults == 0);
+    sp_health_pack(broker, &pack);
     sp_request_finish(&request, &buf, &pack, NULL, 0);
 }

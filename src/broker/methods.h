@@ -5,17 +5,43 @@
 #define SP_BROKER_METHODS_H
 
 #include "base/map.h"
+#include "base/metrics.h"
 #include "broker/broker.h"
 #include "broker/partition.h"
 #include "broker/session.h"
+#include "spate/error.h"
+
+#define SP_BROKER_COUNT_CODE(name, number, retriable, meaning) SP_BROKER_CODE_##name,
+enum {
+    SPATE_ERROR_LIST(SP_BROKER_COUNT_CODE) SP_BROKER_CODES, /* how many codes there are */
+};
+#undef SP_BROKER_COUNT_CODE
+
+/* What is counted since the start, for sp_broker_expose. */
+struct sp_broker_counters {
+    struct sp_histogram requests[SP_METHOD_COUNT + 1]; /* the last: of unknown methods */
+    uint64_t errors[SP_BROKER_CODES + 1];              /* answered, by the number of the code */
+    uint64_t received_bytes;                           /* of whole messages */
+    uint64_t sent_bytes;
+    uint64_t produced_records;
+    uint64_t produced_batches;
+    uint64_t produced_bytes;
+    uint64_t repeats; /* batches that were sent again and had been stored, or were on their way */
+    uint64_t fetched_records;
+    uint64_t fetched_bytes;
+};
 
 struct sp_broker {
     struct sp_broker_options options;
+    struct sp_broker_counters counters;
     struct sp_server *server;
+    struct sp_server *outside;   /* the second port; NULL: none */
     struct sp_budget budget;     /* of all that clients make this node hold */
     struct sp_timer look_after;  /* runs while they hold much */
+    struct sp_timer retention;   /* looks for what has outlived its topic's limits */
     struct sp_map *partitions;   /* group id -> struct sp_partition */
     struct sp_map *coordinators; /* group id -> struct sp_coordinator */
+    struct sp_map *totals;       /* topic id -> struct sp_topic_totals */
     const struct sp_reconcile *reconcile;
     const struct sp_mover *mover;
     int64_t producer_id_next; /* ids of the block in hand: [next, end) */
@@ -34,11 +60,21 @@ typedef void (*sp_method_handler)(struct sp_broker *broker,
                                   struct sp_request request,
                                   const struct sp_message *message);
 
-/* produce.c, resume.c, fetch.c, offsets.c, admin.c, producer_ids.c, describe.c, health.c */
+/* produce.c, resume.c, fetch.c, offsets.c, trim.c, admin.c, producer_ids.c, describe.c,
+ * describe_topic.c, health.c, features.c */
+/* True if the cluster's feature level is too low for `what`; with `request` (NULL: none)
+ * that is answered. */
+bool sp_broker_lacks_feature(const struct sp_broker *broker,
+                             enum sp_feature feature,
+                             const char *what,
+                             struct sp_request *request);
+
 void sp_method_produce(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_fetch(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_offsets(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_topic_create(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_topic_alter(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_topic_truncate(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_topic_delete(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_producer_resume(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_producer_init(struct sp_broker *, struct sp_request, const struct sp_message *);
@@ -49,6 +85,7 @@ void sp_method_topic_list(struct sp_broker *, struct sp_request, const struct sp
 void sp_method_topic_describe(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_cluster_info(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_cluster_health(struct sp_broker *, struct sp_request, const struct sp_message *);
+void sp_method_cluster_features(struct sp_broker *, struct sp_request, const struct sp_message *);
 
 /* membership.c */
 void sp_method_cluster_nodes(struct sp_broker *, struct sp_request, const struct sp_message *);
@@ -80,6 +117,20 @@ void sp_refuse_producer(
 /* A batch or a fence of the partition has an outcome: those who wait for its place are read again
  * when there is some; produce.c. */
 void sp_produce_read_on(struct sp_partition *partition);
+
+/* trim.c: lets the log of a partition that is led here start at `offset`, which is applied.
+ * `request` (may be NULL: nobody asked) is answered then. Errors of sp_raft_group_submit. */
+int sp_trim_start(struct sp_partition *partition, int64_t offset, const struct sp_request *request);
+
+/* trim.c: answers OFFSET_OUT_OF_RANGE with the offsets that there are. */
+void sp_refuse_offset(struct sp_request *request,
+                      const struct sp_partition *partition,
+                      int64_t offset);
+
+/* retention.c: looks after all partitions from `watch` to `stop`; more than once is fine. */
+void sp_retention_init(struct sp_broker *broker);
+void sp_retention_watch(struct sp_broker *broker);
+void sp_retention_stop(struct sp_broker *broker);
 
 /* Takes one message of a session to its method. */
 void sp_broker_dispatch(struct sp_broker *broker,
@@ -117,8 +168,15 @@ bool sp_broker_copy_text(struct sp_bytes bytes, char *text, size_t size);
 /* The cluster id in hexadecimal (33 bytes with its NUL), or "" before it is formed. */
 void sp_broker_cluster_id(const struct sp_broker *broker, char text[33]);
 
-/* Where clients reach a node; "" when it has not registered yet. */
-const char *sp_broker_address(const struct sp_broker *broker, uint32_t node_id);
+/* Where the client of `request` reaches a node, by the port at which it came in; "" when the node
+ * has not registered yet. The text lies in `text`. */
+const char *sp_broker_address(const struct sp_broker *broker,
+                              const struct sp_request *request,
+                              uint32_t node_id,
+                              char text[SP_ADDRESS_SIZE_MAX]);
+const char *sp_broker_node_address(const struct sp_state_node *node,
+                                   const struct sp_request *request,
+                                   char text[SP_ADDRESS_SIZE_MAX]);
 
 /* fetch.c: records came in; the partition is no longer served here. */
 void sp_fetch_wake(struct sp_partition *partition);

@@ -10,7 +10,10 @@
 /* A search by time on its way to the disk. */
 struct search {
     struct sp_request request;
+    struct sp_broker *broker;
+    uint64_t group_id; /* the partition may go while a read is on its way */
     int64_t at_ms;
+    int64_t log_start;  /* records below are given up, also when their batch is still there */
     int64_t end_offset; /* the answer when nothing is as young as that */
     struct sp_log_read read;
 };
@@ -29,9 +32,10 @@ static void answer(struct sp_request *request, int64_t offset, int64_t timestamp
     sp_request_finish(request, &buf, &pack, NULL, 0);
 }
 
-/* The first record of the batch that is young enough; the batch has one. */
-static int first_record(const struct sp_slice *frame_bytes,
-                        int64_t at_ms,
+/* The first record of the batch that is young enough and not given up. SPATE_ERR_NOT_FOUND: none;
+ * *out_offset is the one behind the batch then. */
+static int first_record(const struct search *search,
+                        const struct sp_slice *frame_bytes,
                         int64_t *out_offset,
                         int64_t *out_timestamp_ms)
 {
@@ -51,7 +55,8 @@ static int first_record(const struct sp_slice *frame_bytes,
     }
     rv = SPATE_ERR_NOT_FOUND;
     while (rv != 0 && sp_batch_reader_next(&reader, &record)) {
-        if (record.timestamp_ms >= at_ms) {
+        *out_offset = record.offset + 1;
+        if (record.timestamp_ms >= search->at_ms && record.offset >= search->log_start) {
             *out_offset = record.offset;
             *out_timestamp_ms = record.timestamp_ms;
             rv = 0;
@@ -64,21 +69,9 @@ static int first_record(const struct sp_slice *frame_bytes,
     return rv;
 }
 
-static void on_read(struct sp_log_read *read, int status)
+static void end_search(struct search *search, int status, int64_t offset, int64_t timestamp_ms)
 {
-    struct search *search = SP_CONTAINER_OF(read, struct search, read);
-    int64_t offset = search->end_offset;
-    int64_t timestamp_ms = -1;
-
-    for (unsigned i = 0; status == 0 && i < read->count; i++) {
-        int rv = first_record(&read->frames[i], search->at_ms, &offset, &timestamp_ms);
-        if (rv == 0) {
-            break;
-        }
-        status = rv == SPATE_ERR_NOT_FOUND ? 0 : rv;
-    }
-    sp_log_read_release(read);
-    if (status == 0 || status == SPATE_ERR_NOT_FOUND) {
+    if (status == 0) {
         answer(&search->request, offset, timestamp_ms);
     } else {
         sp_request_fail(&search->request, status, NULL);
@@ -86,29 +79,68 @@ static void on_read(struct sp_log_read *read, int status)
     sp_mem_free(search);
 }
 
+static void on_read(struct sp_log_read *read, int status);
+
+/* Looks for the next batch that ends above `offset_min` and may have such a record. */
+static void look(struct search *search, int64_t offset_min)
+{
+    const struct sp_partition *partition =
+        sp_map_get_u64(search->broker->partitions, search->group_id);
+    struct sp_raft_group_status status;
+
+    if (partition == NULL || partition->group == NULL) {
+        end_search(search, SPATE_ERR_LEADER_UNKNOWN, 0, 0);
+        return;
+    }
+    sp_raft_group_status(partition->group, &status);
+    search->read = (struct sp_log_read){
+        .by = SP_LOG_READ_TIME,
+        .start = search->at_ms,
+        .offset_min = offset_min,
+        .index_max = status.applied_index,
+        .bytes_max = 1, /* one batch that qualifies is enough */
+        .frames_max = 1,
+        .cb = on_read,
+    };
+    int rv = sp_log_read_start(sp_raft_group_log(partition->group), &search->read);
+    if (rv != 0) {
+        end_search(search, rv, 0, 0);
+    }
+}
+
+static void on_read(struct sp_log_read *read, int status)
+{
+    struct search *search = SP_CONTAINER_OF(read, struct search, read);
+    int64_t offset = search->end_offset;
+    int64_t timestamp_ms = -1;
+    bool found_batch = status == 0 && read->count > 0;
+
+    if (found_batch) {
+        status = first_record(search, &read->frames[0], &offset, &timestamp_ms);
+    }
+    sp_log_read_release(read);
+    if (found_batch && status == SPATE_ERR_NOT_FOUND) {
+        look(search, offset); /* what was young enough in it is given up */
+        return;
+    }
+    end_search(search, status == SPATE_ERR_NOT_FOUND ? 0 : status, offset, timestamp_ms);
+}
+
 static void search_time(struct sp_partition *partition, struct sp_request request, int64_t at_ms)
 {
     struct search *search = sp_mem_calloc(1, sizeof *search);
-    struct sp_raft_group_status status;
-    int rv = SPATE_ERR_NOMEM;
 
-    if (search != NULL) {
-        sp_raft_group_status(partition->group, &status);
-        search->request = request;
-        search->at_ms = at_ms;
-        search->end_offset = partition->next_offset;
-        search->read.by = SP_LOG_READ_TIME;
-        search->read.start = at_ms;
-        search->read.index_max = status.applied_index;
-        search->read.bytes_max = 1; /* the first batch that qualifies is enough */
-        search->read.frames_max = 1;
-        search->read.cb = on_read;
-        rv = sp_log_read_start(sp_raft_group_log(partition->group), &search->read);
+    if (search == NULL) {
+        sp_request_fail(&request, SPATE_ERR_NOMEM, NULL);
+        return;
     }
-    if (rv != 0) {
-        sp_request_fail(&request, rv, NULL);
-        sp_mem_free(search);
-    }
+    search->request = request;
+    search->broker = partition->broker;
+    search->group_id = partition->group_id;
+    search->at_ms = at_ms;
+    search->log_start = partition->log_start;
+    search->end_offset = partition->next_offset;
+    look(search, partition->log_start);
 }
 
 void sp_method_offsets(struct sp_broker *broker,

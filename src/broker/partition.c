@@ -46,6 +46,36 @@ static int note_epoch(struct sp_partition *partition, int64_t epoch, int64_t sta
     return 0;
 }
 
+/* Epochs that ended at or below the log start are of no use; the last one stays. */
+static void drop_epochs(struct sp_partition *partition)
+{
+    unsigned dropped = 0;
+
+    while (dropped + 1 < partition->epoch_count &&
+           partition->epochs[dropped + 1].start_offset <= partition->log_start) {
+        dropped += 1;
+    }
+    if (dropped > 0) {
+        partition->epoch_count -= dropped;
+        memmove(partition->epochs,
+                partition->epochs + dropped,
+                partition->epoch_count * sizeof partition->epochs[0]);
+    }
+}
+
+/* The log start never goes back (D3). */
+static int apply_trim(struct sp_partition *partition, int64_t offset)
+{
+    if (offset > partition->next_offset) {
+        return SPATE_ERR_CORRUPT; /* no leader gives up what it has not applied */
+    }
+    if (offset > partition->log_start) {
+        partition->log_start = offset;
+        drop_epochs(partition);
+    }
+    return 0;
+}
+
 static int apply_command(struct sp_partition *partition,
                          const struct sp_log_frame *frame,
                          const uint8_t *payload)
@@ -53,11 +83,19 @@ static int apply_command(struct sp_partition *partition,
     struct sp_partition_command command;
     int rv = sp_partition_command_decode(payload, frame->length, &command);
 
-    return rv != 0 ? rv
-                   : sp_producers_fence(partition->producers,
-                                        command.producer_id,
-                                        command.producer_epoch,
-                                        frame->append_time_ms);
+    if (rv != 0) {
+        return rv;
+    }
+    switch (command.kind) {
+    case SP_PARTITION_FENCE_PRODUCER:
+        return sp_producers_fence(partition->producers,
+                                  command.producer_id,
+                                  command.producer_epoch,
+                                  frame->append_time_ms);
+    case SP_PARTITION_TRIM:
+        return apply_trim(partition, command.offset);
+    }
+    return SPATE_ERR_CORRUPT;
 }
 
 static int apply_batch(struct sp_partition *partition,
@@ -156,6 +194,9 @@ static int restore(struct sp_machine *machine, const uint8_t *bytes, size_t size
     partition->next_offset = sp_cursor_int(&cursor, 0, INT64_MAX);
     partition->log_start = sp_cursor_int(&cursor, 0, INT64_MAX);
     rv = restore_epochs(partition, &cursor);
+    if (rv == 0 && partition->log_start > partition->next_offset) {
+        rv = SPATE_ERR_CORRUPT;
+    }
     if (rv == 0) {
         rv = sp_producers_decode(partition->producers, version, &cursor);
     }
@@ -183,8 +224,24 @@ static void stopped(struct sp_machine *machine, int status, const char *text)
     sp_fetch_abort(partition);
 }
 
-static const struct sp_machine_type machine_type = { apply,        checkpoint, restore,
-                                                     role_changed, stopped,    0 };
+static int64_t log_start(struct sp_machine *machine)
+{
+    return partition_of(machine)->log_start;
+}
+
+static const struct sp_machine_type machine_type = { apply,   checkpoint, restore,  role_changed,
+                                                     stopped, 0,          log_start };
+
+void sp_partition_configure(struct sp_partition *partition, const struct sp_topic_config *config)
+{
+    partition->config = *config;
+    partition->message_bytes_max =
+        (uint32_t)sp_topic_config_value(config, SP_TOPIC_MESSAGE_BYTES_MAX);
+    if (partition->group != NULL) {
+        sp_log_set_segment_bytes(sp_raft_group_log(partition->group),
+                                 (uint64_t)sp_topic_config_value(config, SP_TOPIC_SEGMENT_BYTES));
+    }
+}
 
 int sp_partition_new(struct sp_broker *broker,
                      const struct sp_state_topic *topic,
@@ -197,7 +254,10 @@ int sp_partition_new(struct sp_broker *broker,
         return SPATE_ERR_NOMEM;
     }
     partition->producers = sp_producers_new();
-    if (partition->producers == NULL) {
+    partition->totals = sp_topic_totals_ref(broker, topic);
+    if (partition->producers == NULL || partition->totals == NULL) {
+        sp_producers_free(partition->producers);
+        sp_topic_totals_unref(broker, partition->totals);
         sp_mem_free(partition);
         return SPATE_ERR_NOMEM;
     }
@@ -206,7 +266,7 @@ int sp_partition_new(struct sp_broker *broker,
     partition->topic_id = topic->topic_id;
     partition->partition = place->partition;
     partition->group_id = place->group_id;
-    partition->message_bytes_max = topic->message_bytes_max;
+    sp_partition_configure(partition, &topic->config);
     (void)snprintf(partition->topic, sizeof partition->topic, "%s", topic->name);
     sp_list_init(&partition->flights);
     sp_list_init(&partition->fetches);
@@ -223,6 +283,7 @@ void sp_partition_free(struct sp_partition *partition)
     SP_ASSERT(sp_list_empty(&partition->crowded));
     SP_ASSERT(sp_list_empty(&partition->held));
     sp_producers_free(partition->producers);
+    sp_topic_totals_unref(partition->broker, partition->totals);
     sp_mem_free(partition->epochs);
     sp_mem_free(partition);
 }

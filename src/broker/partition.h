@@ -11,6 +11,7 @@
 
 #include "base/limits.h"
 #include "broker/producers.h"
+#include "broker/topic_totals.h"
 #include "cluster/machine.h"
 #include "cluster/raft_group.h"
 #include "cluster/state.h"
@@ -31,7 +32,8 @@ struct sp_partition {
     char topic[SP_TOPIC_NAME_SIZE_MAX + 1];
     uint32_t partition;
     uint64_t group_id;
-    uint32_t message_bytes_max;
+    struct sp_topic_config config;
+    uint32_t message_bytes_max; /* from it, at hand */
 
     int64_t next_offset;               /* machine state: offset behind the last applied record */
     int64_t log_start;                 /* machine state */
@@ -42,7 +44,9 @@ struct sp_partition {
     struct sp_list flights; /* struct sp_flight in order of index: batches and fences */
     struct sp_list fetches; /* fetches that wait for records */
     struct sp_list crowded; /* fetches that wait for room for their answer */
-    struct sp_list held;    /* sessions that are not read while too much waits to be stored */
+    struct sp_topic_totals *totals;
+    struct sp_list held; /* sessions that are not read while too much waits to be stored */
+    bool expiring;       /* a trim that retention asked for is on its way */
 };
 
 int sp_partition_new(struct sp_broker *broker,
@@ -50,6 +54,9 @@ int sp_partition_new(struct sp_broker *broker,
                      const struct sp_state_partition *place,
                      struct sp_partition **out_partition);
 void sp_partition_free(struct sp_partition *partition);
+
+/* Its topic's configuration is new, or its group has just opened. */
+void sp_partition_configure(struct sp_partition *partition, const struct sp_topic_config *config);
 
 /* True if this node leads it and may serve. */
 bool sp_partition_serves(const struct sp_partition *partition);

@@ -6,6 +6,7 @@
 #include "broker/methods.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "broker/sequences.h"
@@ -13,9 +14,10 @@
 #include "wire/records.h"
 
 /* Connections that send to a partition are not read while more than so much of what it may have
- * waiting is used: BUSY is for those who come when others have filled it. */
+ * waiting is used: BUSY is for those who come when others have filled it. They go on one by one as
+ * batches are stored, so that what they send comes as evenly as the disk takes it. */
 #define STOP_READING_PERCENT 50
-#define READ_ON_PERCENT 25
+#define READ_ON_PERCENT 45
 
 /* A batch on its way through Raft. */
 struct append {
@@ -69,9 +71,11 @@ static void answer(struct append *append, struct sp_request *request, int status
 
 void sp_produce_read_on(struct sp_partition *partition)
 {
-    if (partition->group == NULL ||
-        sp_raft_group_fill_percent(partition->group) <= READ_ON_PERCENT) {
-        sp_session_release(&partition->held);
+    unsigned percent = partition->group == NULL ? 0 : sp_raft_group_fill_percent(partition->group);
+
+    if (percent <= READ_ON_PERCENT) {
+        /* Nothing that is still to be stored may come to wake those that are left. */
+        sp_session_release(&partition->held, percent == 0 ? SP_CONNECTIONS_MAX : 1);
     }
 }
 
@@ -81,6 +85,10 @@ static void on_submitted(struct sp_submit *submit, int status)
 
     sp_list_remove(&append->flight.node);
     sp_produce_read_on(append->partition);
+    if (status == 0) {
+        sp_topic_count_produced(
+            append->partition, append->flight.batch.record_count, submit->size_bytes);
+    }
     answer(append, &append->request, status);
     SP_LIST_EACH_SAFE (node, &append->repeats) {
         struct repeat *repeat = SP_LIST_ENTRY(node, struct repeat, node);
@@ -185,6 +193,24 @@ static void append_batch(struct sp_partition *partition,
     }
 }
 
+/* With message.timestamp.type LogAppendTime the records bear the time of this node. */
+static void append_stamped(struct sp_partition *partition,
+                           struct sp_request request,
+                           struct sp_bytes batch,
+                           const struct sp_batch_header *header)
+{
+    uint8_t *copy = sp_mem_alloc(batch.size);
+
+    if (copy == NULL) {
+        sp_request_fail(&request, SPATE_ERR_NOMEM, NULL);
+        return;
+    }
+    memcpy(copy, batch.bytes, batch.size);
+    sp_batch_stamp(copy, batch.size, sp_raft_group_append_time_ms(partition->group));
+    append_batch(partition, request, sp_bytes_of(copy, batch.size), header);
+    sp_mem_free(copy);
+}
+
 static void wait_for_first(struct append *append, struct sp_request request)
 {
     struct repeat *repeat = sp_mem_calloc(1, sizeof *repeat);
@@ -195,6 +221,19 @@ static void wait_for_first(struct append *append, struct sp_request request)
     }
     repeat->request = request;
     sp_list_append(&append->repeats, &repeat->node);
+}
+
+static void refuse_full(struct sp_request *request, const struct sp_broker *broker)
+{
+    char text[200];
+
+    (void)snprintf(text,
+                   sizeof text,
+                   "node %u has %llu MiB left on its disk, which are below storage.min.free.bytes: "
+                   "it takes records again when there is more space",
+                   broker->options.node_id,
+                   (unsigned long long)(sp_store_free_bytes(broker->options.store) >> 20));
+    sp_request_fail(request, SPATE_ERR_NO_SPACE, text);
 }
 
 static void produce_batch(struct sp_partition *partition,
@@ -211,9 +250,18 @@ static void produce_batch(struct sp_partition *partition,
                            sp_raft_group_append_time_ms(partition->group),
                            &judgement);
     }
+    partition->broker->counters.repeats +=
+        judgement.verdict == SP_VERDICT_IN_FLIGHT || judgement.verdict == SP_VERDICT_STORED;
     switch (judgement.verdict) {
     case SP_VERDICT_APPEND:
-        append_batch(partition, request, batch, header);
+        if (sp_store_space(partition->broker->options.store) != SP_SPACE_ENOUGH) {
+            refuse_full(&request, partition->broker);
+        } else if (sp_topic_config_value(&partition->config, SP_TOPIC_TIMESTAMP_TYPE) ==
+                   SP_TOPIC_LOG_APPEND_TIME) {
+            append_stamped(partition, request, batch, header);
+        } else {
+            append_batch(partition, request, batch, header);
+        }
         return;
     case SP_VERDICT_IN_FLIGHT:
         wait_for_first(SP_CONTAINER_OF(judgement.flight, struct append, flight), request);

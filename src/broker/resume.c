@@ -13,8 +13,6 @@
 #include "broker/sequences.h"
 #include "spate/error.h"
 
-#define COMMAND_BYTES_MAX 64
-
 struct resume {
     struct sp_submit submit;
     struct sp_flight flight; /* in partition->flights */
@@ -79,7 +77,7 @@ static int submit_fence(struct sp_partition *partition, struct resume *resume)
                                             .producer_epoch = resume->flight.producer_epoch };
     struct sp_buf bytes;
 
-    sp_buf_init(&bytes, COMMAND_BYTES_MAX);
+    sp_buf_init(&bytes, SP_PARTITION_COMMAND_BYTES_MAX);
     int rv = sp_partition_command_encode(&command, &bytes);
     if (rv == 0) {
         struct sp_iovec piece = { bytes.bytes, bytes.size };
@@ -134,6 +132,9 @@ void sp_method_producer_resume(struct sp_broker *broker,
 
     if (rv != 0) {
         sp_request_fail(&request, rv, error.text);
+        return;
+    }
+    if (sp_broker_lacks_feature(broker, SP_FEATURE_PRODUCER_NAMES, "producer.resume", &request)) {
         return;
     }
     partition = sp_broker_find(broker, &request, resume.topic, resume.topic_id, resume.partition);

@@ -13,6 +13,7 @@ struct sp_session {
     size_t request_bytes;  /* of open requests */
     size_t reserved_bytes; /* for answers that are being read from disk */
     bool paused;
+    bool outside;          /* came in at the second port */
     struct sp_share share; /* of all that this connection makes the node hold */
     struct sp_list held;   /* in the list of a full place that it sends to */
     struct sp_list waits;  /* struct sp_request_wait */
@@ -24,6 +25,11 @@ struct sp_session {
 
 /* Answers of plain-record fetches and of metadata are built in one buffer. */
 #define ANSWER_BYTES_MAX SP_MESSAGE_BYTES_MAX
+
+static uint64_t now_us(const struct sp_session *session)
+{
+    return sp_loop_now_us(session->broker->options.loop);
+}
 
 static void release(struct sp_session *session)
 {
@@ -63,9 +69,9 @@ void sp_request_hold_session(struct sp_request *request, struct sp_list *held)
     }
 }
 
-void sp_session_release(struct sp_list *held)
+void sp_session_release(struct sp_list *held, unsigned count)
 {
-    while (!sp_list_empty(held)) {
+    for (; count > 0 && !sp_list_empty(held); count--) {
         struct sp_session *session = SP_LIST_ENTRY(held->next, struct sp_session, held);
 
         sp_list_remove(&session->held);
@@ -144,6 +150,7 @@ void sp_request_init_wait(struct sp_request_wait *wait,
 {
     sp_list_init(&wait->node);
     sp_list_init(&wait->room_node);
+    wait->request = NULL;
     wait->room = room;
     wait->gone = gone;
 }
@@ -152,6 +159,7 @@ void sp_request_begin_wait(struct sp_request *request, struct sp_request_wait *w
 {
     struct sp_session *session = request->session;
 
+    wait->request = request;
     sp_list_append(&session->waits, &wait->node);
     if (for_room) {
         sp_list_append(&session->rooms, &wait->room_node);
@@ -161,6 +169,10 @@ void sp_request_begin_wait(struct sp_request *request, struct sp_request_wait *w
 
 void sp_request_end_wait(struct sp_request_wait *wait)
 {
+    if (wait->request != NULL) {
+        wait->request->begun_us = now_us(wait->request->session);
+        wait->request = NULL;
+    }
     sp_list_remove(&wait->node);
     sp_list_remove(&wait->room_node);
 }
@@ -188,9 +200,18 @@ static void send_answer(struct sp_request *request,
                         unsigned tail_count)
 {
     struct sp_conn *conn = request->session->conn;
+    struct sp_broker_counters *counters = &request->session->broker->counters;
     int rv = 0;
 
+    if (conn != NULL) {
+        sp_histogram_note(&counters->requests[request->method],
+                          now_us(request->session) - request->begun_us);
+    }
     if (conn != NULL && !request->silent) {
+        counters->sent_bytes += buf->size;
+        for (unsigned i = 0; i < tail_count; i++) {
+            counters->sent_bytes += tail[i].size;
+        }
         rv = sp_conn_send_copy(conn, buf->bytes, buf->size);
         if (rv == 0 && tail_count > 0) {
             rv = sp_conn_send(conn, tail, tail_count);
@@ -200,6 +221,11 @@ static void send_answer(struct sp_request *request,
         }
     }
     done(request);
+}
+
+bool sp_request_is_outside(const struct sp_request *request)
+{
+    return request->session->outside;
 }
 
 bool sp_request_alive(const struct sp_request *request)
@@ -231,8 +257,13 @@ void sp_request_finish(struct sp_request *request,
     sp_buf_deinit(buf);
 }
 
-static void send_error(struct sp_request *request, struct sp_buf *buf, struct sp_pack *pack)
+/* `buf` is freed. */
+static void
+send_error(struct sp_request *request, int code, struct sp_buf *buf, struct sp_pack *pack)
 {
+    if (code < 0 && code >= -SP_BROKER_CODES && request->session->conn != NULL) {
+        request->session->broker->counters.errors[-code] += 1;
+    }
     if (sp_pack_status(pack) != 0 && request->session->conn != NULL) {
         sp_conn_close(request->session->conn, false); /* out of memory: the peer tries again */
     }
@@ -248,7 +279,7 @@ void sp_request_fail(struct sp_request *request, int code, const char *text)
     sp_buf_init(&buf, ANSWER_BYTES_MAX);
     sp_pack_init(&pack, &buf);
     sp_message_response_error(&pack, request->msgid, code, text);
-    send_error(request, &buf, &pack);
+    send_error(request, code, &buf, &pack);
 }
 
 void sp_request_not_leader(struct sp_request *request,
@@ -256,6 +287,7 @@ void sp_request_not_leader(struct sp_request *request,
                            const char *leader_address,
                            const char *text)
 {
+    bool named = leader_node != 0 && leader_address[0] != '\0';
     struct sp_buf buf;
     struct sp_pack pack;
 
@@ -263,7 +295,7 @@ void sp_request_not_leader(struct sp_request *request,
     sp_pack_init(&pack, &buf);
     sp_message_response_not_leader(
         &pack, request->msgid, leader_node == 0 ? -1 : (int32_t)leader_node, leader_address, text);
-    send_error(request, &buf, &pack);
+    send_error(request, named ? SPATE_ERR_NOT_LEADER : SPATE_ERR_LEADER_UNKNOWN, &buf, &pack);
 }
 
 void sp_request_ok(struct sp_request *request)
@@ -307,6 +339,8 @@ on_message(void *arg, struct sp_conn *conn, struct sp_blob *blob, size_t positio
     request.msgid = message.msgid;
     request.silent = message.type == SP_MESSAGE_NOTIFICATION;
     request.cost_bytes = size + SP_REQUEST_OVERHEAD_BYTES;
+    request.begun_us = now_us(session);
+    session->broker->counters.received_bytes += size;
     session->open_requests += 1;
     session->request_bytes += request.cost_bytes;
     sp_share_take(&session->share, request.cost_bytes);
@@ -382,4 +416,19 @@ static void on_opened(void *arg, void *conn_arg, struct sp_conn *conn)
     sp_conn_set_share(conn, &session->share);
 }
 
+static int on_accept_outside(void *arg,
+                             const char *peer,
+                             const struct sp_conn_handler **out_handler,
+                             void **out_arg)
+{
+    int rv = on_accept(arg, peer, out_handler, out_arg);
+
+    if (rv == 0) {
+        struct sp_session *session = *out_arg;
+        session->outside = true;
+    }
+    return rv;
+}
+
 const struct sp_server_handler sp_session_server_handler = { on_accept, on_opened };
+const struct sp_server_handler sp_session_outside_handler = { on_accept_outside, on_opened };

@@ -23,6 +23,8 @@ struct sp_request {
     struct sp_session *session;
     uint32_t msgid;
     bool silent;           /* a notification: no answer is sent */
+    enum sp_method method; /* set by sp_broker_dispatch */
+    uint64_t begun_us;     /* when it arrived, or went on after a wait */
     size_t cost_bytes;     /* of the request itself, counted until it is answered */
     size_t reserved_bytes; /* for its answer */
 };
@@ -31,6 +33,7 @@ struct sp_request {
 struct sp_request_wait {
     struct sp_list node;                        /* among those of its session */
     struct sp_list room_node;                   /* among those of them that wait for room */
+    struct sp_request *request;                 /* whose clock stands still; NULL: none waits */
     void (*room)(struct sp_request_wait *wait); /* try to reserve again */
     void (*gone)(struct sp_request_wait *wait); /* nobody waits for the answer any more: end it */
 };
@@ -69,20 +72,26 @@ void sp_request_init_wait(struct sp_request_wait *wait,
                           void (*room)(struct sp_request_wait *wait),
                           void (*gone)(struct sp_request_wait *wait));
 
-/* From now on `gone` is called, once, when the connection goes; and, if `for_room`, `room` in a
- * later turn when there may be some, once. Each ends the wait before it is called. */
+/* The request's clock stands still: it is not the node that takes time. `request` stays where it is
+ * until the wait ends. From now on `gone` is called, once, when the connection goes; and, if
+ * `for_room`, `room` in a later turn when there may be some, once. Each ends the wait before it is
+ * called. */
 void sp_request_begin_wait(struct sp_request *request, struct sp_request_wait *wait, bool for_room);
 void sp_request_end_wait(struct sp_request_wait *wait);
 
 /* The connection is not read until sp_session_release, since what it sends goes to a full place;
  * `held` is that place's list of such sessions. */
 void sp_request_hold_session(struct sp_request *request, struct sp_list *held);
-void sp_session_release(struct sp_list *held);
+void sp_session_release(struct sp_list *held, unsigned count);
 
 /* True while somebody still waits for the answer. */
 bool sp_request_alive(const struct sp_request *request);
 
-/* For the broker's server. */
+/* True if the client came in at the second port. */
+bool sp_request_is_outside(const struct sp_request *request);
+
+/* For the broker's servers: the client port, and the second one. */
 extern const struct sp_server_handler sp_session_server_handler;
+extern const struct sp_server_handler sp_session_outside_handler;
 
 #endif /* SP_BROKER_SESSION_H */

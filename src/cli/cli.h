@@ -78,11 +78,21 @@ int command_consume(struct cli *cli, int argc, char **argv);
 int command_topic_create(struct cli *cli, int argc, char **argv);
 int command_topic_list(struct cli *cli, int argc, char **argv);
 int command_topic_describe(struct cli *cli, int argc, char **argv);
+int command_topic_alter(struct cli *cli, int argc, char **argv);
+int command_topic_truncate(struct cli *cli, int argc, char **argv);
 int command_topic_delete(struct cli *cli, int argc, char **argv);
+int command_log_dump(struct cli *cli, int argc, char **argv);
+int command_log_verify(struct cli *cli, int argc, char **argv);
+int command_log_index_rebuild(struct cli *cli, int argc, char **argv);
 int command_group_list(struct cli *cli, int argc, char **argv);
 int command_group_describe(struct cli *cli, int argc, char **argv);
 int command_group_seek(struct cli *cli, int argc, char **argv);
 int command_group_delete(struct cli *cli, int argc, char **argv);
+int command_bench_produce(struct cli *cli, int argc, char **argv);
+int command_bench_consume(struct cli *cli, int argc, char **argv);
+int command_bench_e2e(struct cli *cli, int argc, char **argv);
+int command_bench_latency(struct cli *cli, int argc, char **argv);
+int command_bench_failover(struct cli *cli, int argc, char **argv);
 int command_context_create(struct cli *cli, int argc, char **argv);
 int command_context_list(struct cli *cli, int argc, char **argv);
 int command_context_use(struct cli *cli, int argc, char **argv);
@@ -92,6 +102,7 @@ int command_context_remove(struct cli *cli, int argc, char **argv);
 int command_generate_completion(struct cli *cli, int argc, char **argv);
 int command_generate_candidates(struct cli *cli, int argc, char **argv);
 int command_generate_man(struct cli *cli, int argc, char **argv);
+int command_lab(struct cli *cli, int argc, char **argv);
 int command_cluster_info(struct cli *cli, int argc, char **argv);
 int command_cluster_health(struct cli *cli, int argc, char **argv);
 int command_cluster_nodes(struct cli *cli, int argc, char **argv);
@@ -100,8 +111,8 @@ int command_cluster_drain(struct cli *cli, int argc, char **argv);
 int command_cluster_undrain(struct cli *cli, int argc, char **argv);
 int command_cluster_remove(struct cli *cli, int argc, char **argv);
 int command_cluster_rebalance(struct cli *cli, int argc, char **argv);
-int command_topic_alter(struct cli *cli, int argc, char **argv);
 int command_partition_move(struct cli *cli, int argc, char **argv);
+int command_cluster_features(struct cli *cli, int argc, char **argv);
 
 /* ---- dispatch.c ---- */
 
@@ -157,6 +168,14 @@ void configure(struct cli *cli, const char *key, const char *value);
 /* Calls a method with a JSON object as parameters (taken; NULL: an empty one). Returns 0 and the
  * result as JSON (owned by the caller), or a SPATE_ERR_* code, untold. */
 int call_json(struct cli *cli, const char *method, json_t *params, json_t **out_result);
+
+/* The same at the leader of a partition. */
+int call_leader_json(struct cli *cli,
+                     const char *topic,
+                     uint32_t partition,
+                     const char *method,
+                     json_t *params,
+                     json_t **out_result);
 
 /* For a command without options of its own and without arguments: checks that, connects, calls the
  * method. 0 and the result (owned by the caller), or the exit code of an error that has been told.

@@ -5,6 +5,27 @@ static const struct command_option create_options[] = {
     { 'p', "partitions", "N", "partitions (the cluster's default)" },
     { 'r', "replicas", "N", "copies of each (the cluster's default)" },
     { 0, "if-not-exists", NULL, "a topic that exists already is fine" },
+    { 'c', "config", "KEY=VALUE", "a setting, again for more: retention.ms=604800000" },
+    { 0 },
+};
+
+static const struct command_option alter_options[] = {
+    { 0, "set", "KEY=VALUE", "a setting, again for more" },
+    { 0, "unset", "KEY", "back to the default, again for more" },
+    { 'r', "replicas", "N", "copies of each partition" },
+    { 0 },
+};
+
+static const struct command_option truncate_options[] = {
+    { 'b', "before", "WHERE", "an offset, end, or @TIME (ms, @-1h, @2026-01-31)" },
+    { 'p', "partition", "N", "only this partition (all)" },
+    { 'y', "yes", NULL, "do not ask" },
+    { 0 },
+};
+
+static const struct command_option dump_options[] = {
+    { 'r', "records", NULL, "what is in the batches, too" },
+    { 'm', "markers", NULL, "also what a node writes for itself" },
     { 0 },
 };
 
@@ -64,6 +85,30 @@ static const struct command_option seek_options[] = {
     { 0 },
 };
 
+static const struct command_option bench_options[] = {
+    { 't', "topic", "TOPIC", "this topic, made if need be (one of its own, deleted afterwards)" },
+    { 'p', "partitions", "N", "of a topic that is made (the cluster's default)" },
+    { 0, "replicas", "N", "of a topic that is made (the cluster's default)" },
+    { 's', "size", "BYTES", "of a value, as 100 or 16k (1k)" },
+    { 0, "keys", "N", "records have one of N different keys (none)" },
+    { 0, "payload", "random|compressible", "what values are made of (random)" },
+    { 'z', "compression", "lz4|none", "of batches (none)" },
+    { 0, "batch", "BYTES", "batch.bytes of the library" },
+    { 0, "linger", "MS", "linger.ms of the library (e2e, latency, failover: 0)" },
+    { 'n', "count", "N", "measure N records, as 500k or 1M" },
+    { 'd', "duration", "TIME", "measure for so long (10s, failover 30s)" },
+    { 'w', "warmup", "TIME", "before measuring begins (1s, consume 0)" },
+    { 'r', "rate", "N/s", "records a second in all (as many as go; e2e, failover 1000)" },
+    { 'c', "clients", "N", "connections of their own, a thread each (1)" },
+    { 'i', "inflight", "N", "records without an answer per client (latency 1, else no limit)" },
+    { 0, "interval", "TIME", "of the figures over time (500ms)" },
+    { 0, "server-pids", "PID,PID", "servers on this machine, for their CPU time" },
+    { 0, "csv", "FILE", "figures over time" },
+    { 0, "svg", "FILE", "a picture of rate and latency over time" },
+    { 0, "keep", NULL, "do not delete the topic that was made" },
+    { 0 },
+};
+
 static const struct command_option context_create_options[] = {
     { 0, "replace", NULL, "if there is one of this name" },
     { 0 },
@@ -71,6 +116,21 @@ static const struct command_option context_create_options[] = {
 
 static const struct command_option context_show_options[] = {
     { 'r', "resolved", NULL, "all values in effect and where each comes from" },
+    { 0 },
+};
+
+/* Known to src/cli/lab/main.py, which takes them. */
+static const struct command_option lab_options[] = {
+    { 't', "topic", "TOPIC[:N]", "check it; with N partitions it is created first" },
+    { 0, "unique", "TOPIC", "a key with its value may be in it once" },
+    { 0, "each", "IN:OUT", "each key is in OUT as often as in IN" },
+    { 0, "drained", "GROUP", "this group has committed everything in the end" },
+    { 'f', "script", "FILE", "the faults (some, drawn by --seed)" },
+    { 0, "seed", "N", "of faults that are drawn (1)" },
+    { 0, "for", "TIME", "ask COMMAND to end after this; drawn faults last as long (30s)" },
+    { 'n', "nodes", "1|3|5", "of the cluster (3)" },
+    { 'o', "out", "DIR", "for the report (spate-lab)" },
+    { 0, "keep", NULL, "keep the data of the nodes in DIR too" },
     { 0 },
 };
 
@@ -82,11 +142,6 @@ static const struct command_option health_options[] = {
 
 static const struct command_option rebalance_options[] = {
     { 'n', "dry-run", NULL, "show what would move, move nothing" },
-    { 0 },
-};
-
-static const struct command_option alter_options[] = {
-    { 'r', "replicas", "N", "copies of each partition" },
     { 0 },
 };
 
@@ -105,10 +160,11 @@ const struct command commands[] = {
     { "topic",
       "create",
       NULL,
-      "NAME... [-p N] [-r N] [--if-not-exists]",
+      "NAME... [-p N] [-r N] [-c KEY=VALUE]... [--if-not-exists]",
       "Creates topics and waits until every partition has a leader.",
       create_options,
       "  spate topic create orders -p 6 -r 3\n"
+      "  spate topic create clicks -c retention.ms=86400000 -c retention.bytes=1073741824\n"
       "  spate topic create a b c --if-not-exists\n",
       command_topic_create },
     { "topic",
@@ -123,18 +179,29 @@ const struct command commands[] = {
       "describe",
       "desc",
       "TOPIC",
-      "Shows a topic's partitions: leader, replicas, offsets.",
+      "Shows a topic's partitions (leader, replicas, offsets, size) and its settings.",
       NULL,
       "  spate topic describe orders\n  spate topic desc orders --json\n",
       command_topic_describe },
     { "topic",
       "alter",
       NULL,
-      "TOPIC... --replicas N",
-      "Gives topics another number of replicas; `spate cluster moves` shows how far it is.",
+      "TOPIC [--set KEY=VALUE]... [--unset KEY]... | TOPIC... -r N",
+      "Changes the settings of a topic, or how many replicas topics have.",
       alter_options,
-      "  spate topic alter orders --replicas 3\n",
+      "  spate topic alter clicks --set retention.ms=3600000\n"
+      "  spate topic alter clicks --unset retention.bytes\n"
+      "  spate topic alter orders payments --replicas 3\n",
       command_topic_alter },
+    { "topic",
+      "truncate",
+      NULL,
+      "TOPIC --before WHERE [-p N] [--yes]",
+      "Gives up the records before an offset or a time; the space follows file by file.",
+      truncate_options,
+      "  spate topic truncate clicks --before @-7d\n"
+      "  spate topic truncate clicks -p 0 --before 4711 --yes\n",
+      command_topic_truncate },
     { "topic",
       "delete",
       "rm",
@@ -182,6 +249,32 @@ const struct command commands[] = {
       offsets_options,
       "  spate offsets orders\n  spate offsets orders -p 0 --at @-1h\n",
       command_offsets },
+    { "log",
+      "dump",
+      NULL,
+      "SEGMENT... [--records] [--markers]",
+      "Prints the frames of segment files; no node is needed.",
+      dump_options,
+      "  spate log dump data/replicas/9.1030/00000000000000000001.log\n"
+      "  spate log dump -r -J data/replicas/9.1030/*.log\n",
+      command_log_dump },
+    { "log",
+      "verify",
+      NULL,
+      "DIR",
+      "Checks every frame, checkpoint and index of a log, or of all logs in data.dir of a node\n"
+      "that is stopped; changes nothing. Exit code 0 nothing is damaged, 1 something is.",
+      NULL,
+      "  spate log verify data\n  spate log verify data/replicas/9.1030 --json\n",
+      command_log_verify },
+    { "log",
+      "index-rebuild",
+      NULL,
+      "DIR",
+      "The same, and writes anew the index files that are missing or do not fit.",
+      NULL,
+      "  spate log index-rebuild data\n",
+      command_log_index_rebuild },
     { "group",
       "list",
       "ls",
@@ -291,6 +384,66 @@ const struct command commands[] = {
       NULL,
       "  spate partition move orders 0 1,2,4\n",
       command_partition_move },
+    { "bench",
+      "produce",
+      NULL,
+      "[-t TOPIC] [-s BYTES] [-n COUNT | -d TIME] [-r RATE] [-c CLIENTS] [-i N] [--csv FILE] "
+      "[--svg FILE]",
+      "Sends records as fast as they are stored, or at a rate, and says what it cost.\n"
+      "Latencies are counted from when a record was due.",
+      bench_options,
+      "  spate bench produce -s 100 -n 5M -c 2\n"
+      "  spate bench produce -r 2000 -d 30s --server-pids 812,813,814 --svg rate.svg\n",
+      command_bench_produce },
+    { "bench",
+      "consume",
+      NULL,
+      "[-t TOPIC] [-s BYTES] [-n COUNT | -d TIME] [-r RATE] [-c CLIENTS] [-i N] [--csv FILE] "
+      "[--svg FILE]",
+      "Reads a topic from its start, again and again until the time or count is reached.",
+      bench_options,
+      "  spate bench consume -n 1M\n"
+      "  spate bench consume -t orders -c 2 -d 10s --json\n",
+      command_bench_consume },
+    { "bench",
+      "e2e",
+      NULL,
+      "[-t TOPIC] [-s BYTES] [-n COUNT | -d TIME] [-r RATE] [-c CLIENTS] [-i N] [--csv FILE] "
+      "[--svg FILE]",
+      "Sends records at a rate and reads them: the time from being due to being read.",
+      bench_options,
+      "  spate bench e2e -r 1000 -d 30s\n",
+      command_bench_e2e },
+    { "bench",
+      "latency",
+      NULL,
+      "[-t TOPIC] [-s BYTES] [-n COUNT | -d TIME] [-r RATE] [-c CLIENTS] [-i N] [--csv FILE] "
+      "[--svg FILE]",
+      "Sends one record after the other, or at a rate: the time to its acknowledgement.",
+      bench_options,
+      "  spate bench latency -n 10k\n"
+      "  spate bench latency -r 2000 -d 30s --csv latency.csv\n",
+      command_bench_latency },
+    { "bench",
+      "failover",
+      NULL,
+      "[-t TOPIC] [-s BYTES] [-n COUNT | -d TIME] [-r RATE] [-c CLIENTS] [-i N] [--csv FILE] "
+      "[--svg FILE]",
+      "Sends at a rate and lists each time without acknowledgements: kill a node meanwhile.",
+      bench_options,
+      "  spate bench failover -d 60s\n",
+      command_bench_failover },
+    { "cluster",
+      "features",
+      NULL,
+      "[hold | release]",
+      "Shows the feature level of the cluster and what each node's build knows. `hold` keeps the\n"
+      "level where it is, so that nodes can go back to the build before; `release` lets it rise.",
+      NULL,
+      "  spate cluster features\n"
+      "  spate cluster features hold        # before an upgrade\n"
+      "  spate cluster features release     # once nobody wants to go back\n",
+      command_cluster_features },
     { "context",
       "create",
       NULL,
@@ -384,6 +537,18 @@ const struct command commands[] = {
       NULL,
       "  spate generate candidates -- topic describe ''\n",
       command_generate_candidates },
+    { NULL,
+      "lab",
+      NULL,
+      "-- COMMAND...",
+      "Tests a program under faults.\n"
+      "Runs COMMAND against a cluster of this machine while nodes are killed, paused, cut off and\n"
+      "slowed down, then checks the topics for loss, duplicates and order. COMMAND finds the\n"
+      "cluster in SPATE_SERVERS. docs/lab.md tells the script, and what is checked.",
+      lab_options,
+      "  spate lab --topic orders:4 --unique orders -- ./my-producer\n"
+      "  spate lab --script faults.txt --each orders:bills --drained billing -- ./my-service\n",
+      command_lab },
     { NULL, "version", NULL, "", "Prints the version.", NULL, NULL, command_version },
     { NULL,
       "help",

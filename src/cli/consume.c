@@ -354,7 +354,7 @@ static int drop_closed(struct consume *consume)
     spate_consumer_free(consume->consumer);
     consume->consumer = NULL;
     bounds->surplus = false;
-    int rv = spate_consumer_new(consume->cli->client, &consume->consumer);
+    int rv = consumer_of_its_own(consume->cli->client, &consume->consumer);
     for (size_t i = 0; rv == 0 && i < bounds->count; i++) {
         const struct bound *bound = &bounds->list[i];
         if (bound->open) {
@@ -463,7 +463,7 @@ int command_consume(struct cli *cli, int argc, char **argv)
         code = topic_list_fill(cli, consume.regex, argc - optind, argv + optind, &consume.topics);
     }
     if (code == 0) {
-        int rv = spate_consumer_new(cli->client, &consume.consumer);
+        int rv = consumer_of_its_own(cli->client, &consume.consumer);
         code = rv == 0 ? 0 : tell_failure(cli, rv, NULL);
     }
     if (code == 0) {

@@ -35,6 +35,30 @@ static int commit(struct consume_member *member, int timeout_ms)
     return member->read_only ? 0 : spate_consumer_commit(member->consumer, NULL, timeout_ms);
 }
 
+static void tell_skipped(const struct spate_partition *place, const char *text)
+{
+    tell("%s/%d: %s: goes on at offset %lld",
+         place->topic,
+         place->partition,
+         text,
+         (long long)place->offset);
+}
+
+static void on_skipped(void *arg, const struct spate_consumer_event *event)
+{
+    (void)arg;
+    for (size_t i = 0; i < event->count && event->kind == SPATE_CONSUMER_SKIPPED; i++) {
+        tell_skipped(&event->partitions[i], event->text);
+    }
+}
+
+int consumer_of_its_own(struct spate_client *client, struct spate_consumer **out_consumer)
+{
+    int rv = spate_consumer_new(client, out_consumer);
+
+    return rv == 0 ? spate_consumer_on_event(*out_consumer, on_skipped, NULL) : rv;
+}
+
 static void on_event(void *arg, const struct spate_consumer_event *event)
 {
     static const char *const names[] = { [SPATE_CONSUMER_ASSIGNED] = "assigned",
@@ -44,7 +68,9 @@ static void on_event(void *arg, const struct spate_consumer_event *event)
 
     for (size_t i = 0; i < event->count; i++) {
         const struct spate_partition *place = &event->partitions[i];
-        if (event->kind == SPATE_CONSUMER_STALLED) {
+        if (event->kind == SPATE_CONSUMER_SKIPPED) {
+            tell_skipped(place, event->text);
+        } else if (event->kind == SPATE_CONSUMER_STALLED) {
             tell("%s/%d is stalled: %s", place->topic, place->partition, event->text);
         } else if (member->cli->verbose) {
             tell("%s %s/%d", names[event->kind], place->topic, place->partition);

@@ -20,6 +20,9 @@ struct consume_member {
  * the exit code of wrong usage. */
 int member_configure(struct consume_member *member, const char *from);
 
+/* A consumer that tells of records which were deleted before it got to them. A SPATE_ERR_* code. */
+int consumer_of_its_own(struct spate_client *client, struct spate_consumer **out_consumer);
+
 /* Subscribes. 0, or the exit code of an error that has been told. */
 int member_begin(struct consume_member *member,
                  struct spate_consumer *consumer,

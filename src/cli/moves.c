@@ -1,4 +1,4 @@
-/* spate partition move; spate topic alter; spate cluster moves, nodes, drain, undrain, remove,
+/* spate partition move; spate topic alter --replicas; spate cluster moves, nodes, drain, undrain, remove,
  * rebalance. */
 #include <poll.h>
 #include <stdio.h>
@@ -7,6 +7,7 @@
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/several.h"
+#include "cli/topic_config.h"
 #include "cli/value.h"
 #include "cli/when.h"
 
@@ -404,23 +405,13 @@ int command_cluster_rebalance(struct cli *cli, int argc, char **argv)
     return EXIT_OK;
 }
 
-int command_topic_alter(struct cli *cli, int argc, char **argv)
+int alter_replicas(struct cli *cli, const char *replicas, int argc, char **argv)
 {
-    struct option_parser parser = { 0 };
     struct tally tally = { 0 };
-    int64_t replicas = 0;
-    int option;
+    int64_t count = 0;
 
-    while ((option = next_option(cli, &parser, argc, argv)) != -1) {
-        if (option != 'r') {
-            return EXIT_USAGE;
-        }
-        if (!parse_number(optarg, 1, REPLICAS_MAX, &replicas)) {
-            return usage_error(cli, "-r %s: 1 to 7 replicas", optarg);
-        }
-    }
-    if (optind == argc || replicas == 0) {
-        return usage_error(cli, "a topic and --replicas are needed");
+    if (!parse_number(replicas, 1, REPLICAS_MAX, &count)) {
+        return usage_error(cli, "-r %s: 1 to 7 replicas", replicas);
     }
     int code = connect_client(cli);
     if (code != 0) {
@@ -428,11 +419,11 @@ int command_topic_alter(struct cli *cli, int argc, char **argv)
     }
     for (int i = optind; i < argc; i++) {
         json_t *result = NULL;
-        json_t *params = json_pack("{sssI}", "name", argv[i], "replicas", (json_int_t)replicas);
+        json_t *params = json_pack("{sssI}", "name", argv[i], "replicas", (json_int_t)count);
         int rv = call_json(cli, "topic.replicas", params, &result);
         if (rv == 0) {
             json_decref(result);
-            note(cli, "topic %s will have %lld replicas", argv[i], (long long)replicas);
+            note(cli, "topic %s will have %lld replicas", argv[i], (long long)count);
         }
         tally_add(cli, &tally, argv[i], rv);
     }

@@ -152,19 +152,47 @@ static int read_result(struct cli *cli, void *result, size_t size, json_t **out_
     return *out_result == NULL ? SPATE_ERR_MALFORMED : 0;
 }
 
-int call_json(struct cli *cli, const char *method, json_t *params, json_t **out_result)
+/* Packs `params` (taken; NULL: an empty object). A SPATE_ERR_* code. */
+static int pack_params(json_t *params, struct sp_buf *out)
 {
     json_t *object = params != NULL ? params : json_object();
-    struct sp_buf buf;
     struct sp_pack pack;
+
+    sp_pack_init(&pack, out);
+    value_pack(&pack, object);
+    json_decref(object);
+    return sp_pack_status(&pack);
+}
+
+int call_leader_json(struct cli *cli,
+                     const char *topic,
+                     uint32_t partition,
+                     const char *method,
+                     json_t *params,
+                     json_t **out_result)
+{
+    struct sp_buf buf;
     void *result = NULL;
     size_t size = 0;
 
     sp_buf_init(&buf, PARAMS_BYTES_MAX);
-    sp_pack_init(&pack, &buf);
-    value_pack(&pack, object);
-    json_decref(object);
-    int rv = sp_pack_status(&pack);
+    int rv = pack_params(params, &buf);
+    if (rv == 0) {
+        rv = spate_call_leader(
+            cli->client, topic, partition, method, buf.bytes, buf.size, &result, &size);
+    }
+    sp_buf_deinit(&buf);
+    return rv != 0 ? rv : read_result(cli, result, size, out_result);
+}
+
+int call_json(struct cli *cli, const char *method, json_t *params, json_t **out_result)
+{
+    struct sp_buf buf;
+    void *result = NULL;
+    size_t size = 0;
+
+    sp_buf_init(&buf, PARAMS_BYTES_MAX);
+    int rv = pack_params(params, &buf);
     if (rv == 0) {
         rv = spate_call(cli->client, method, buf.bytes, buf.size, &result, &size);
     }

@@ -36,23 +36,37 @@ int tally_end(struct cli *cli, struct tally *tally, const char *key)
     return tally->done > 0 ? EXIT_PARTIAL : tally->last_code;
 }
 
-static int confirm_deletion(struct cli *cli, const char *consequence, int count, char **names)
+int begin_question(struct cli *cli, const char *consequence)
+{
+    return isatty(STDIN_FILENO) == 1 ? 0
+                                     : usage_error(cli, "this deletes %s: add --yes", consequence);
+}
+
+int end_question(struct cli *cli, const char *consequence)
 {
     char answer[8] = "";
 
-    if (isatty(STDIN_FILENO) != 1) {
-        return usage_error(cli, "this deletes %s: add --yes", consequence);
-    }
-    fprintf(stderr, "Delete");
-    for (int i = 0; i < count; i++) {
-        fprintf(stderr, " %s", names[i]);
-    }
-    fprintf(stderr, " with %s? [y/N] ", consequence);
+    fprintf(stderr, " %s? [y/N] ", consequence);
     if (fgets(answer, sizeof answer, stdin) == NULL || (answer[0] != 'y' && answer[0] != 'Y')) {
         note(cli, "nothing was deleted");
         return EXIT_FAILED;
     }
     return 0;
+}
+
+static int confirm_deletion(struct cli *cli, const char *consequence, int count, char **names)
+{
+    int code = begin_question(cli, consequence);
+
+    if (code != 0) {
+        return code;
+    }
+    fprintf(stderr, "Delete");
+    for (int i = 0; i < count; i++) {
+        fprintf(stderr, " %s", names[i]);
+    }
+    fprintf(stderr, " with");
+    return end_question(cli, consequence);
 }
 
 int begin_deletion(struct cli *cli, int argc, char **argv, const char *consequence)

@@ -21,6 +21,11 @@ void tally_add(struct cli *cli, struct tally *tally, const char *name, int code)
  * that of the last failure. Gives the results back. */
 int tally_end(struct cli *cli, struct tally *tally, const char *key);
 
+/* Before a question whether to delete something: without a terminal insists on --yes. Behind it:
+ * prints " CONSEQUENCE? [y/N] " and reads the answer. 0, or an exit code after a message. */
+int begin_question(struct cli *cli, const char *consequence);
+int end_question(struct cli *cli, const char *consequence);
+
 /* A command that deletes the names on its line, from `optind` on: reads its options (only --yes),
  * asks on the terminal "Delete NAME... with CONSEQUENCE?" unless that is given, without a terminal
  * insists on it, and connects. 0, or an exit code after a message. */

@@ -1,4 +1,4 @@
-/* spate topic: create, list, describe, delete. */
+/* spate topic: create, list, describe, delete; cli/topic_config.c has the rest. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -6,15 +6,22 @@
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/several.h"
+#include "cli/topic_config.h"
 #include "cli/value.h"
 #include "cli/when.h"
 
 /* ---- create ---------------------------------------------------------------------------------- */
 
+enum {
+    SETTINGS_MAX = 32,
+};
+
 struct create {
     int64_t partitions; /* 0: the cluster's default */
     int64_t replicas;
     bool if_not_exists;
+    struct spate_topic_setting settings[SETTINGS_MAX];
+    size_t setting_count;
 };
 
 static int take_create_options(struct cli *cli, struct create *create, int argc, char **argv)
@@ -37,6 +44,13 @@ static int take_create_options(struct cli *cli, struct create *create, int argc,
         case OPTION_LONG(2):
             create->if_not_exists = true;
             break;
+        case 'c':
+            if (create->setting_count == SETTINGS_MAX ||
+                !split_setting(optarg, &create->settings[create->setting_count])) {
+                return usage_error(cli, "-c %s: KEY=VALUE", optarg);
+            }
+            create->setting_count += 1;
+            break;
         default:
             return EXIT_USAGE;
         }
@@ -57,8 +71,12 @@ int command_topic_create(struct cli *cli, int argc, char **argv)
     }
     struct tally tally = { 0 };
     for (int i = optind; i < argc; i++) {
-        int rv = spate_topic_create(
-            cli->client, argv[i], (uint32_t)create.partitions, (uint32_t)create.replicas);
+        int rv = spate_topic_create_with(cli->client,
+                                         argv[i],
+                                         (uint32_t)create.partitions,
+                                         (uint32_t)create.replicas,
+                                         create.settings,
+                                         create.setting_count);
         if (rv == SPATE_ERR_EXISTS && create.if_not_exists) {
             note(cli, "topic %s exists already", argv[i]);
             rv = 0;
@@ -155,8 +173,16 @@ static void print_partitions(const json_t *result)
 {
     const json_t *partitions = json_object_get(result, "partitions");
     struct table table = {
-        .columns = 7,
-        .headings = { "PARTITION", "LEADER", "ADDRESS", "EPOCH", "REPLICAS", "START", "END" },
+        .columns = 9,
+        .headings = { "PARTITION",
+                      "LEADER",
+                      "ADDRESS",
+                      "EPOCH",
+                      "REPLICAS",
+                      "START",
+                      "END",
+                      "BYTES",
+                      "SEGMENTS" },
     };
 
     for (size_t i = 0; i < json_array_size(partitions); i++) {
@@ -170,6 +196,24 @@ static void print_partitions(const json_t *result)
         table_text(&table, replicas);
         table_number(&table, value_number(partition, "log_start"));
         table_number(&table, value_number(partition, "high_watermark"));
+        table_number(&table, value_number(partition, "size_bytes"));
+        table_number(&table, value_number(partition, "segments"));
+    }
+    table_print(&table);
+}
+
+static void print_settings(const json_t *result)
+{
+    const json_t *sources = json_object_get(result, "sources");
+    struct table table = { .columns = 3, .headings = { "SETTING", "VALUE", "SOURCE" } };
+    const char *key = NULL;
+    json_t *value = NULL;
+
+    json_object_foreach(json_object_get(result, "config"), key, value)
+    {
+        table_text(&table, key);
+        table_text(&table, json_string_value(value));
+        table_text(&table, value_text(sources, key));
     }
     table_print(&table);
 }
@@ -198,6 +242,7 @@ int command_topic_describe(struct cli *cli, int argc, char **argv)
         return EXIT_OK;
     }
     print_partitions(result);
+    print_settings(result);
     json_decref(result);
     return EXIT_OK;
 }

@@ -239,20 +239,70 @@ static int wait_for_leaders(struct spate_client *client,
     return rv;
 }
 
+static int
+pack_settings(const struct spate_topic_setting *settings, size_t count, struct sp_buf *out)
+{
+    struct sp_pack pack;
+
+    sp_pack_init(&pack, out);
+    sp_pack_map(&pack, count);
+    for (size_t i = 0; i < count; i++) {
+        if (settings[i].name == NULL || settings[i].value == NULL) {
+            return SPATE_ERR_INVALID;
+        }
+        sp_pack_text(&pack, settings[i].name);
+        sp_pack_text(&pack, settings[i].value);
+    }
+    return sp_pack_status(&pack);
+}
+
+/* The request's parameters into `out`. */
+static int pack_create(struct sp_topic_create_request *request,
+                       const struct spate_topic_setting *settings,
+                       size_t count,
+                       struct sp_buf *out)
+{
+    struct sp_pack pack;
+    struct sp_buf config;
+
+    sp_buf_init(&config, PARAMS_BYTES_MAX);
+    int rv = count > 0 ? pack_settings(settings, count, &config) : 0;
+    if (rv == 0) {
+        if (count > 0) {
+            request->config = sp_bytes_of(config.bytes, config.size);
+        }
+        sp_pack_init(&pack, out);
+        sp_topic_create_request_encode(&pack, request);
+        rv = sp_pack_status(&pack);
+    }
+    sp_buf_deinit(&config);
+    return rv;
+}
+
 int spate_topic_create(struct spate_client *client,
                        const char *topic,
                        uint32_t partitions,
                        uint32_t replicas)
+{
+    return spate_topic_create_with(client, topic, partitions, replicas, NULL, 0);
+}
+
+int spate_topic_create_with(struct spate_client *client,
+                            const char *topic,
+                            uint32_t partitions,
+                            uint32_t replicas,
+                            const struct spate_topic_setting *settings,
+                            size_t count)
 {
     if (client == NULL) {
         return SPATE_ERR_INVALID;
     }
     SP_CLIENT_HOLD(client);
     struct sp_topic_create_request request;
-    struct sp_pack pack;
     struct sp_buf params;
 
-    if (sp_client_need(client, topic, "topic") != 0) {
+    if (sp_client_need(client, topic, "topic") != 0 ||
+        (count > 0 && sp_client_need(client, settings, "settings") != 0)) {
         return SPATE_ERR_INVALID;
     }
     uint64_t deadline_ms = sp_client_deadline(client, client->config.timeout_ms);
@@ -268,9 +318,7 @@ int spate_topic_create(struct spate_client *client,
     request.partitions = partitions == 0 ? -1 : (int32_t)partitions;
     request.replicas = replicas == 0 ? -1 : (int32_t)replicas;
     sp_buf_init(&params, PARAMS_BYTES_MAX);
-    sp_pack_init(&pack, &params);
-    sp_topic_create_request_encode(&pack, &request);
-    int rv = sp_pack_status(&pack);
+    int rv = pack_create(&request, settings, count, &params);
     if (rv == 0) {
         rv = change_topic(client, "topic.create", &params, SPATE_ERR_EXISTS, deadline_ms);
     } else {

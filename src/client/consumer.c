@@ -118,6 +118,8 @@ void sp_consumer_begin_at(struct sp_consumer_partition *partition, int64_t offse
     partition->fetch_offset = offset;
     partition->position = offset;
     partition->epoch = -1;
+    partition->start_wanted = false;
+    partition->skipped_from = -1;
     partition->error = 0;
     partition->error_told = false;
     partition->text[0] = '\0';
@@ -148,7 +150,7 @@ static bool is_ready(const struct sp_consumer_partition *partition)
     switch (partition->ownership) {
     case SP_OWNERSHIP_OWNED:
         return (partition->fetched_count > 0 && !partition->paused) ||
-               (partition->error != 0 && !partition->error_told);
+               partition->skipped_from >= 0 || (partition->error != 0 && !partition->error_told);
     case SP_OWNERSHIP_ASSIGNED:
         return !partition->stored_wanted;
     case SP_OWNERSHIP_REVOKED:

@@ -69,8 +69,10 @@ struct sp_consumer_partition {
     int64_t start; /* as assigned: an offset or SPATE_OFFSET_* */
     int64_t fetch_offset;
     int64_t position;
-    int32_t epoch; /* of the last batch fetched; -1: none */
-    bool paused;   /* by the user */
+    int32_t epoch;        /* of the last batch fetched; -1: none */
+    bool start_wanted;    /* the offset asked for may be below the log: where does that start? */
+    int64_t skipped_from; /* the user is to be told that records from here on are gone; -1: no */
+    bool paused;          /* by the user */
 
     struct sp_rpc_call call;
     bool running;
@@ -304,6 +306,15 @@ void sp_fetcher_on_metadata(struct sp_consumer_partition *partition);
 
 /* Withdraws the call that is out. */
 void sp_fetcher_stop(struct sp_consumer_partition *partition);
+
+/* ---- consumer_start.c: the offset of a fetch was refused ---- */
+
+/* The log starts above it, it seems: asks where, once all records before are read. False: that is
+ * for the user to settle. `text` is the refusal's. */
+bool sp_consumer_look_for_start(struct sp_consumer_partition *partition, const char *text);
+
+/* Where the log starts: goes on there, or fails if the offset was above the end. */
+void sp_consumer_take_start(struct sp_consumer_partition *partition, int64_t start);
 
 /* Pauses the partition with an error for the user. */
 void sp_fetcher_fail(struct sp_consumer_partition *partition, int status, const char *text);

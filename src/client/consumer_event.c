@@ -1,4 +1,5 @@
 /* What the user is told between records, and the end of a consumer. */
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "base/assert.h"
@@ -48,6 +49,8 @@ static bool concerns(const struct sp_consumer_partition *partition, int kind)
         return partition->ownership == SP_OWNERSHIP_REVOKED;
     case SPATE_CONSUMER_LOST:
         return partition->ownership == SP_OWNERSHIP_LOST;
+    case SPATE_CONSUMER_SKIPPED:
+        return partition->ownership == SP_OWNERSHIP_OWNED && partition->skipped_from >= 0;
     default:
         return is_stalled(partition);
     }
@@ -61,6 +64,8 @@ static void move_on(struct sp_consumer_partition *partition, int kind)
         partition->progress_ms = sp_consumer_now_ms(partition->consumer);
     } else if (kind == SPATE_CONSUMER_REVOKED) {
         partition->ownership = SP_OWNERSHIP_RELEASING;
+    } else if (kind == SPATE_CONSUMER_SKIPPED) {
+        partition->skipped_from = -1;
     } else if (kind == SPATE_CONSUMER_STALLED) {
         partition->stall_told = true;
     }
@@ -82,6 +87,21 @@ static const char *stall_text(const struct sp_consumer_partition *partition)
         return "records are here, but the program did not ask for them";
     }
     return partition->text[0] != '\0' ? partition->text : "no answer from the partition's leader";
+}
+
+static void
+write_skipped(const struct sp_consumer_partition *partition, size_t count, char *text, size_t size)
+{
+    if (count > 1) {
+        (void)snprintf(
+            text, size, "records before these offsets were deleted before they were read");
+    } else {
+        (void)snprintf(text,
+                       size,
+                       "offsets %" PRId64 " to %" PRId64 " were deleted before they were read",
+                       partition->skipped_from,
+                       partition->position - 1);
+    }
 }
 
 /* One event about all partitions that it concerns. Out of memory: at the next call. */
@@ -114,6 +134,8 @@ static void tell(struct spate_consumer *consumer, int kind)
         event.partitions = places;
         if (kind == SPATE_CONSUMER_STALLED) {
             (void)snprintf(text, sizeof text, "%s", stall_text(concerned[0]));
+        } else if (kind == SPATE_CONSUMER_SKIPPED) {
+            write_skipped(concerned[0], count, text, sizeof text);
         }
         for (size_t i = 0; i < count; i++) {
             move_on(concerned[i], kind);
@@ -147,6 +169,7 @@ void sp_consumer_serve(struct spate_consumer *consumer)
     tell(consumer, SPATE_CONSUMER_LOST);
     tell(consumer, SPATE_CONSUMER_REVOKED);
     tell(consumer, SPATE_CONSUMER_ASSIGNED);
+    tell(consumer, SPATE_CONSUMER_SKIPPED);
     tell(consumer, SPATE_CONSUMER_STALLED);
     sp_commits_release(consumer);
 }

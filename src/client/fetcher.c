@@ -103,11 +103,11 @@ static void on_refusal(struct sp_consumer_partition *partition, int status, cons
 {
     bool unknown = status == SPATE_ERR_UNKNOWN_TOPIC || status == SPATE_ERR_UNKNOWN_PARTITION;
 
-    if (status == SPATE_ERR_OFFSET_OUT_OF_RANGE && partition->start == SPATE_OFFSET_START &&
-        partition->epoch < 0) {
-        partition->resolved = false; /* the start moved on before the first record was read */
-        partition->retry_ms = now_of(partition) + SP_CLIENT_PAUSE_MIN_MS;
-    } else if (sp_client_status_moves(status) || (unknown && !unknown_for_long(partition))) {
+    if (status == SPATE_ERR_OFFSET_OUT_OF_RANGE && partition->resolved &&
+        sp_consumer_look_for_start(partition, text)) {
+        return;
+    }
+    if (sp_client_status_moves(status) || (unknown && !unknown_for_long(partition))) {
         retry(partition, status, text);
     } else {
         sp_fetcher_fail(partition, status, text);
@@ -129,7 +129,9 @@ static int take_offsets(struct sp_consumer_partition *partition, const uint8_t *
 
     sp_cursor_init(&cursor, result, size);
     int rv = sp_offsets_response_decode(&cursor, &response, NULL);
-    if (rv == 0) {
+    if (rv == 0 && partition->start_wanted) {
+        sp_consumer_take_start(partition, response.offset);
+    } else if (rv == 0) {
         partition->resolved = true;
         partition->fetch_offset = response.offset;
         partition->position = response.offset;
@@ -293,8 +295,9 @@ static void pack_offsets(struct sp_consumer_partition *partition, struct sp_pack
     sp_offsets_request_init(&request);
     request.topic = sp_bytes_text(partition->topic->name);
     request.partition = (int32_t)partition->index;
-    request.at =
-        partition->start == SPATE_OFFSET_START ? SP_OFFSETS_AT_EARLIEST : SP_OFFSETS_AT_LATEST;
+    request.at = partition->start_wanted || partition->start == SPATE_OFFSET_START
+                     ? SP_OFFSETS_AT_EARLIEST
+                     : SP_OFFSETS_AT_LATEST;
     sp_offsets_request_encode(pack, &request);
 }
 

@@ -12,13 +12,13 @@
  *  I3  Whatever goes wrong with one batch, all calls of the partition are withdrawn and everything
  *      unanswered is sent again from the oldest on: the leader recognises what it has.
  *  I4  A batch is renumbered under a new identity only when it is certain that it was not stored
- *      under the old one. Otherwise it is reported as SPATE_ERR_TIMEOUT: outcome unknown.
+ *      under the old one. Otherwise it is reported as SPATE_ERR_TIMEOUT: outcome unknown. The new
+ *      one is the next epoch of the old id, which fences whatever of it is still on its way.
  *  I5  Every record is reported exactly once: a batch leaves the list for `finished` once, and
  *      `finished` for the user's callback once.
  *  I6  A producer with a name has one identity in its life. A partition gets nothing of it before
- * its
- *      takeover there is answered, and nothing after the first batch that failed: what is stored is
- *      always a beginning of what was produced. */
+ *      its takeover there is answered, and nothing after the first batch that failed: what is
+ *      stored is always a beginning of what was produced. */
 #ifndef SP_CLIENT_PRODUCER_H
 #define SP_CLIENT_PRODUCER_H
 
@@ -88,8 +88,9 @@ struct sp_producer_partition {
     uint32_t running_count;
     struct sp_connection *leader; /* to which the calls went that are out */
 
-    struct sp_producer_identity identity; /* number 0: to be taken */
-    uint64_t identity_min;                /* the number it must have at least */
+    struct sp_producer_identity identity;      /* number 0: to be taken */
+    struct sp_producer_identity next_identity; /* number 0: from the producer */
+    uint64_t identity_min;                     /* the number that one must have at least */
     int32_t next_sequence;
 
     struct sp_producer_takeover *takeover; /* NULL: not begun, or there is no name */

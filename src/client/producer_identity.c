@@ -1,5 +1,6 @@
-/* Producer ids: asked for when the first record is about to be sent, and again whenever a partition
- * has to begin a new numbering (I4). With a name: asked for once (I6). */
+/* Producer ids: asked for when the first record is about to be sent, and again when a partition has
+ * to begin a new numbering (I4) and has used up all epochs of its id. With a name: asked for once
+ * (I6). */
 #include <stdio.h>
 #include <string.h>
 
@@ -94,14 +95,18 @@ bool sp_producer_identify(struct sp_producer_partition *partition)
         sp_producer_end(partition, producer->identity_status, producer->identity_text, true);
         return false;
     }
-    if (producer->identity.number < partition->identity_min) {
+    if (partition->next_identity.number != 0) {
+        partition->identity = partition->next_identity;
+    } else if (producer->identity.number < partition->identity_min) {
         ask(producer);
         return false;
+    } else {
+        partition->identity = producer->identity;
     }
-    partition->identity = producer->identity;
     if (sp_producer_number(partition) != 0) {
         partition->identity.number = 0; /* out of memory: the timer tries again */
         return false;
     }
+    partition->next_identity.number = 0;
     return true;
 }

@@ -76,6 +76,22 @@ static void finish_uncertain(struct sp_producer_batch *batch, int status, const 
     sp_producer_finish(batch, SPATE_ERR_TIMEOUT, reason);
 }
 
+/* What the partition numbers by from now on: the next epoch of its id, so that a batch without an
+ * outcome that reaches a leader late, after newer ones, is fenced there (KIP-360). */
+static void begin_epoch(struct sp_producer_partition *partition)
+{
+    if (partition->identity.number == 0) {
+        return; /* nothing was numbered since the last time */
+    }
+    if (partition->identity.epoch < INT16_MAX) {
+        partition->next_identity = partition->identity;
+        partition->next_identity.epoch += 1;
+    } else {
+        partition->identity_min = partition->identity.number + 1;
+    }
+    partition->identity.number = 0;
+}
+
 /* A batch has failed and its numbers leave a gap: those behind it begin again under a new identity,
  * except those that may be stored already (I4). */
 static void renumber_rest(struct sp_producer_partition *partition, bool gap_certain)
@@ -90,10 +106,7 @@ static void renumber_rest(struct sp_producer_partition *partition, bool gap_cert
             batch->uncertain = false; /* behind a certain gap the leader stores nothing */
         }
     }
-    if (partition->identity.number != 0) {
-        partition->identity_min = partition->identity.number + 1;
-        partition->identity.number = 0;
-    }
+    begin_epoch(partition);
 }
 
 void sp_producer_end(struct sp_producer_partition *partition,

@@ -383,11 +383,10 @@ int sp_request_wait(struct sp_request *request, void **out_result, size_t *out_s
 bool sp_request_method_repeatable(const char *method)
 {
     static const char *const methods[] = {
-        "hello",           "ping",         "metadata",       "topic.list",
-        "topic.describe",  "fetch",        "offsets",        "producer.init",
-        "producer.resume", "cluster.info", "cluster.health", "cluster.nodes",
-        "cluster.moves",   "group.find",   "group.list",     "group.describe",
-        "group.committed",
+        "hello",           "ping",           "metadata",       "topic.list",      "topic.describe",
+        "topic.alter",     "topic.truncate", "fetch",          "offsets",         "producer.init",
+        "producer.resume", "cluster.info",   "cluster.health", "cluster.nodes",   "cluster.moves",
+        "group.find",      "group.list",     "group.describe", "group.committed",
     };
 
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {

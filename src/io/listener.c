@@ -9,11 +9,11 @@
 #include "base/mem.h"
 #include "base/trace.h"
 #include "io/address.h"
+#include "io/socket.h"
 #include "io/stream_body.h"
 #include "spate/error.h"
 
 enum {
-    BACKLOG = 1024,        /* clients of a whole cluster may come back at once after a failover */
     ACCEPTS_PER_TURN = 64, /* then the connections that exist get their turn */
     PAUSE_MS = 100,        /* without descriptors: a socket that stays ready would spin the loop */
 };
@@ -122,99 +122,19 @@ static void on_ready(uv_poll_t *poll, int status, int events)
     }
 }
 
-/* Resolves an address to listen on, waiting if it is a name: nothing is served yet. */
-static int find_address(struct sp_loop *loop, const char *text, struct sockaddr_storage *out)
-{
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
-    uv_getaddrinfo_t resolver;
-    struct sp_address address;
-
-    if (sp_address_parse(text, &address) != 0) {
-        return SPATE_ERR_INVALID;
-    }
-    if (sp_address_numeric(&address, out) == 0) {
-        return 0;
-    }
-    const char *host = address.host[0] == '\0' ? NULL : address.host;
-    int rv = uv_getaddrinfo(&loop->uv, &resolver, NULL, host, address.port, &hints);
-    if (rv != 0) {
-        return rv == UV_ENOMEM ? SPATE_ERR_NOMEM : SPATE_ERR_INVALID;
-    }
-    SP_ASSERT(resolver.addrinfo->ai_addrlen <= sizeof *out);
-    memcpy(out, resolver.addrinfo->ai_addr, resolver.addrinfo->ai_addrlen);
-    uv_freeaddrinfo(resolver.addrinfo);
-    return 0;
-}
-
-static int error_of_listen(int number)
-{
-    switch (number) {
-    case EADDRINUSE:
-        return SPATE_ERR_EXISTS;
-    case EADDRNOTAVAIL:
-    case EAFNOSUPPORT:
-    case EACCES:
-        return SPATE_ERR_INVALID;
-    case ENOMEM:
-    case ENOBUFS:
-        return SPATE_ERR_NOMEM;
-    default:
-        return SPATE_ERR_INTERNAL;
-    }
-}
-
-/* A listening socket on `address`, whose port is filled in. */
-static int open_socket(struct sockaddr_storage *address, int *out_fd)
-{
-    socklen_t size = sp_address_size(address);
-    int on = 1;
-    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-    if (fd < 0) {
-        return error_of_listen(errno);
-    }
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-        bind(fd, (struct sockaddr *)address, size) != 0 || listen(fd, BACKLOG) != 0 ||
-        getsockname(fd, (struct sockaddr *)address, &size) != 0) {
-        int rv = error_of_listen(errno);
-        (void)close(fd); /* nothing was sent */
-        return rv;
-    }
-    *out_fd = fd;
-    return 0;
-}
-
-static uint16_t port_of(const struct sockaddr_storage *address)
-{
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
-
-    if (address->ss_family == AF_INET6) {
-        memcpy(&v6, address, sizeof v6);
-        return ntohs(v6.sin6_port);
-    }
-    memcpy(&v4, address, sizeof v4);
-    return ntohs(v4.sin_port);
-}
-
 int sp_listener_open(struct sp_loop *loop,
                      const char *address,
                      sp_accept_cb cb,
                      void *arg,
                      struct sp_listener **out_listener)
 {
-    struct sockaddr_storage local = { 0 };
-    int fd = -1;
-    int rv = find_address(loop, address, &local);
-
-    if (rv != 0) {
-        return rv;
-    }
     struct sp_listener *listener = sp_mem_calloc(1, sizeof *listener);
+    int fd = -1;
+
     if (listener == NULL) {
         return SPATE_ERR_NOMEM;
     }
-    rv = open_socket(&local, &fd);
+    int rv = sp_socket_listen(loop, address, &fd, &listener->port);
     if (rv == 0 && uv_poll_init(&loop->uv, &listener->poll, fd) != 0) {
         (void)close(fd); /* nothing was sent */
         rv = SPATE_ERR_INTERNAL;
@@ -225,7 +145,6 @@ int sp_listener_open(struct sp_loop *loop,
     }
     listener->loop = loop;
     listener->fd = fd;
-    listener->port = port_of(&local);
     listener->poll.data = listener;
     listener->cb = cb;
     listener->arg = arg;

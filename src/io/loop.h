@@ -55,7 +55,7 @@ bool sp_loop_due_before(const struct sp_loop *loop, uint64_t time_ms);
 /* Milliseconds of a clock that never goes back, read once per turn. */
 uint64_t sp_loop_now_ms(const struct sp_loop *loop);
 
-/* The same clock in microseconds, read now: for measuring, not for decisions. */
+/* The same clock in microseconds, read now: for measuring, not for decisions. Any thread. */
 uint64_t sp_loop_now_us(const struct sp_loop *loop);
 
 /* Milliseconds since 1970-01-01 UTC, read once per turn; may jump either way. */
@@ -131,6 +131,7 @@ struct sp_job;
 struct sp_job {
     struct sp_list node;
     struct sp_loop *loop;
+    bool is_short;
     void (*work)(struct sp_job *job);
     void (*done)(struct sp_job *job);
 };
@@ -140,6 +141,14 @@ void sp_job_start(struct sp_loop *loop,
                   struct sp_job *job,
                   void (*work)(struct sp_job *job),
                   void (*done)(struct sp_job *job));
+
+/* The same for work that is little and that somebody waits for: it runs before jobs started with
+ * sp_job_start and never waits until one of them has ended, as these leave one worker free (if
+ * there are two). */
+void sp_job_start_short(struct sp_loop *loop,
+                        struct sp_job *job,
+                        void (*work)(struct sp_job *job),
+                        void (*done)(struct sp_job *job));
 
 /* ---- signals and standard input of programs -------------------------------------------------- */
 

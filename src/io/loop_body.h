@@ -14,6 +14,7 @@
 
 #include "base/list.h"
 #include "io/loop.h"
+#include "io/read_share.h"
 
 enum {
     SP_LOOP_SIGNALS = 2, /* SIGTERM and SIGINT */
@@ -43,6 +44,7 @@ struct sp_loop {
     uint64_t deadline_ms; /* of sp_loop_run_until, or UINT64_MAX */
 
     uint64_t turn;
+    struct sp_read_share read_share;
     uint64_t wall_turn; /* turn that wall_ms was read in; 0: never */
     int64_t wall_ms;
 

@@ -10,10 +10,6 @@
 #include "io/stream_body.h"
 #include "spate/error.h"
 
-enum {
-    READS_PER_WAKEUP = 16, /* of one stream; then the others get their turn */
-};
-
 /* ---- telling --------------------------------------------------------------------------------- */
 
 static void on_report(struct sp_deferred *deferred)
@@ -92,8 +88,9 @@ static void end_reading(struct sp_stream *stream)
     stream->reader->end(stream->reader_arg, SPATE_ERR_CLOSED);
 }
 
-/* One read. False when there is nothing more to do now. */
-static bool read_once(struct sp_stream *stream)
+/* One read of at most `size_max` bytes; *out_size is what came. False when there is nothing more to
+ * do now. */
+static bool read_once(struct sp_stream *stream, size_t size_max, size_t *out_size)
 {
     uint8_t *bytes = NULL;
     size_t size = 0;
@@ -104,6 +101,7 @@ static bool read_once(struct sp_stream *stream)
         stream->reading = false;
         return false;
     }
+    size = size < size_max ? size : size_max;
     do {
         got = recv(stream->fd, bytes, size, 0);
     } while (got < 0 && errno == EINTR);
@@ -114,17 +112,25 @@ static bool read_once(struct sp_stream *stream)
         end_reading(stream);
         return false;
     }
+    *out_size = (size_t)got;
     stream->reader->read(stream->reader_arg, (size_t)got);
     return (size_t)got == size; /* less: the kernel had no more */
 }
 
 static void read_some(struct sp_stream *stream)
 {
-    for (unsigned i = 0; i < READS_PER_WAKEUP; i++) {
-        if (stream->closing || !stream->reading || !read_once(stream)) {
-            break;
-        }
+    struct sp_read_share *share = &stream->loop->read_share;
+    size_t size_max = sp_read_share_begin(share, stream->loop->turn);
+    size_t size = 0;
+    bool more = true;
+
+    while (more && size < size_max && !stream->closing && stream->reading) {
+        size_t got = 0;
+
+        more = read_once(stream, size_max - size, &got);
+        size += got;
     }
+    sp_read_share_end(share, size, more && size == size_max);
 }
 
 int sp_stream_read_start(struct sp_stream *stream, const struct sp_stream_reader *reader, void *arg)

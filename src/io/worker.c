@@ -1,12 +1,13 @@
 /* Worker threads of one loop: jobs go out through a locked queue and come back by uv_async.
  *
- *   loop thread --> waiting --> worker thread --> finished --> loop thread
+ *   loop thread --> queue --> worker thread --> finished --> loop thread
  *
- * The lock guards the two lists and `ending`; everything else belongs to the loop thread. */
+ * The lock guards queue, list and `ending`; everything else belongs to the loop thread. */
 #include <stddef.h>
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "io/job_queue.h"
 #include "io/loop_body.h"
 #include "spate/error.h"
 
@@ -14,7 +15,7 @@ struct sp_workers {
     uv_async_t wake; /* referenced while jobs are outstanding */
     uv_mutex_t lock;
     uv_cond_t job_waits;
-    struct sp_list waiting;
+    struct sp_job_queue queue;
     struct sp_list finished;
     bool ending;
     size_t outstanding; /* started, `done` not yet called */
@@ -25,15 +26,11 @@ struct sp_workers {
 /* The next job, or NULL when the threads shall end. */
 static struct sp_job *take_job(struct sp_workers *workers)
 {
-    struct sp_job *job = NULL;
-
     uv_mutex_lock(&workers->lock);
-    while (sp_list_empty(&workers->waiting) && !workers->ending) {
+    struct sp_job *job = sp_job_queue_take(&workers->queue);
+    while (job == NULL && !workers->ending) {
         uv_cond_wait(&workers->job_waits, &workers->lock);
-    }
-    if (!sp_list_empty(&workers->waiting)) {
-        job = SP_LIST_ENTRY(workers->waiting.next, struct sp_job, node);
-        sp_list_remove(&job->node);
+        job = sp_job_queue_take(&workers->queue);
     }
     uv_mutex_unlock(&workers->lock);
     return job;
@@ -50,6 +47,7 @@ static void run_worker(void *arg)
         }
         job->work(job);
         uv_mutex_lock(&workers->lock);
+        sp_job_queue_end(&workers->queue, job); /* who may run now, this thread takes next */
         bool first = sp_list_empty(&workers->finished);
         sp_list_append(&workers->finished, &job->node);
         uv_mutex_unlock(&workers->lock);
@@ -79,23 +77,37 @@ static void on_wake(uv_async_t *wake)
     }
 }
 
-void sp_job_start(struct sp_loop *loop,
-                  struct sp_job *job,
-                  void (*work)(struct sp_job *job),
-                  void (*done)(struct sp_job *job))
+static void start(struct sp_loop *loop, struct sp_job *job)
 {
     struct sp_workers *workers = loop->workers;
 
     SP_ASSERT(workers != NULL);
-    *job = (struct sp_job){ .loop = loop, .work = work, .done = done };
     if (workers->outstanding == 0) {
         uv_ref((uv_handle_t *)&workers->wake);
     }
     workers->outstanding += 1;
     uv_mutex_lock(&workers->lock);
-    sp_list_append(&workers->waiting, &job->node);
+    sp_job_queue_add(&workers->queue, job);
     uv_cond_signal(&workers->job_waits);
     uv_mutex_unlock(&workers->lock);
+}
+
+void sp_job_start(struct sp_loop *loop,
+                  struct sp_job *job,
+                  void (*work)(struct sp_job *job),
+                  void (*done)(struct sp_job *job))
+{
+    *job = (struct sp_job){ .loop = loop, .work = work, .done = done };
+    start(loop, job);
+}
+
+void sp_job_start_short(struct sp_loop *loop,
+                        struct sp_job *job,
+                        void (*work)(struct sp_job *job),
+                        void (*done)(struct sp_job *job))
+{
+    *job = (struct sp_job){ .loop = loop, .is_short = true, .work = work, .done = done };
+    start(loop, job);
 }
 
 static int start_threads(struct sp_workers *workers, unsigned count)
@@ -136,7 +148,7 @@ int sp_workers_new(struct sp_loop *loop, unsigned count, struct sp_workers **out
     if (workers == NULL) {
         return SPATE_ERR_NOMEM;
     }
-    sp_list_init(&workers->waiting);
+    sp_job_queue_init(&workers->queue, count);
     sp_list_init(&workers->finished);
     int rv = init_parts(loop, workers);
     if (rv != 0) {

@@ -40,6 +40,7 @@ struct sp_conn {
     struct sp_deferred work;
     struct sp_timer timer;     /* OPEN: message timeout; DRAINING: DRAIN_MS */
     uint64_t begun_ms;         /* the message in progress began not before */
+    uint64_t arrived_ms;       /* when bytes came last */
     struct sp_share own_share; /* without a bound, until it is given another */
     struct sp_share *share;
     struct sp_share_waiter waiter; /* for a share that allows to read */
@@ -182,6 +183,15 @@ static void on_timer(struct sp_timer *timer)
     }
 }
 
+bool sp_conn_withholds(const struct sp_conn *conn, uint32_t silent_ms)
+{
+    uint64_t since_ms = conn->arrived_ms > conn->begun_ms ? conn->arrived_ms : conn->begun_ms;
+
+    /* Favoured: it is in the middle of a message. */
+    return sp_share_favoured(conn->share) && conn->share->budget->waiter_count > 0 &&
+           conn->reading && sp_loop_now_ms(conn->loop) >= since_ms + silent_ms;
+}
+
 static void deliver(struct sp_conn *conn)
 {
     while (may_deliver(conn)) {
@@ -230,8 +240,9 @@ static void on_read(void *arg, size_t size)
 {
     struct sp_conn *conn = arg;
 
+    conn->arrived_ms = sp_loop_now_ms(conn->loop);
     if (!sp_input_partial(&conn->input)) {
-        conn->begun_ms = sp_loop_now_ms(conn->loop);
+        conn->begun_ms = conn->arrived_ms;
     }
     sp_input_filled(&conn->input, size);
     deliver(conn);

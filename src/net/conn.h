@@ -82,6 +82,10 @@ void sp_conn_set_share(struct sp_conn *conn, struct sp_share *share);
  * socket is not read does not count. */
 void sp_conn_set_message_timeout(struct sp_conn *conn, uint32_t timeout_ms);
 
+/* True if a message begun is given room that others wait for, and nothing of it has come for
+ * `silent_ms`. */
+bool sp_conn_withholds(const struct sp_conn *conn, uint32_t silent_ms);
+
 /* Stops or resumes reading (budgets of the owner). No message is delivered while paused, also none
  * that has arrived already. Counted pauses are the owner's business. */
 void sp_conn_pause(struct sp_conn *conn);

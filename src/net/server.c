@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 
+#include "base/limits.h"
 #include "base/list.h"
 #include "base/mem.h"
 #include "base/trace.h"
@@ -21,6 +22,9 @@ struct sp_server {
     void *arg;
     uint32_t connections_max;
     uint32_t connection_count;
+    uint64_t accepted;
+    uint64_t refused;
+    const struct sp_server *other; /* whose connections count too; NULL: none */
     struct sp_list entries;
     struct sp_trace_limit refused_limit;
     struct sp_trace_limit closed_limit;
@@ -127,16 +131,18 @@ void sp_server_close_stalled(struct sp_server *server, uint32_t stalled_ms)
 
     SP_LIST_EACH (node, &server->entries) {
         struct entry *entry = SP_LIST_ENTRY(node, struct entry, node);
+        bool stalled = has_stalled(entry, now_ms, stalled_ms);
         uint64_t dropped = 0;
 
-        if (!has_stalled(entry, now_ms, stalled_ms)) {
+        if (!stalled && !sp_conn_withholds(entry->conn, SP_WITHHELD_MS)) {
             continue;
         }
         if (sp_trace_allowed(&server->closed_limit, now_ms, TRACES_PER_SECOND_MAX, &dropped)) {
             SP_TRACE_WARN("net",
-                          "connection closed: it takes no answers, and others need the memory",
-                          "peer=%s queued_bytes=%zu dropped_traces=%llu",
+                          "connection closed: others need the memory",
+                          "peer=%s why=%s queued_bytes=%zu dropped_traces=%llu",
                           sp_conn_peer(entry->conn),
+                          stalled ? "takes_no_answers" : "sends_half_a_message",
                           sp_conn_queued_bytes(entry->conn),
                           (unsigned long long)dropped);
         }
@@ -150,6 +156,7 @@ static void refuse(struct sp_server *server, struct sp_stream *stream, const cha
 {
     uint64_t dropped = 0;
 
+    server->refused += 1;
     if (sp_trace_allowed(&server->refused_limit,
                          sp_loop_now_ms(server->loop),
                          TRACES_PER_SECOND_MAX,
@@ -165,6 +172,13 @@ static void refuse(struct sp_server *server, struct sp_stream *stream, const cha
     sp_stream_close(stream, NULL, NULL);
 }
 
+static bool is_full(const struct sp_server *server)
+{
+    uint32_t others = server->other == NULL ? 0 : server->other->connection_count;
+
+    return server->connection_count + others >= server->connections_max;
+}
+
 static void on_accept(void *arg, struct sp_stream *stream)
 {
     struct sp_server *server = arg;
@@ -173,7 +187,7 @@ static void on_accept(void *arg, struct sp_stream *stream)
         sp_stream_close(stream, NULL, NULL);
         return;
     }
-    if (server->connection_count >= server->connections_max) {
+    if (is_full(server)) {
         refuse(server, stream, "as many connections as allowed");
         return;
     }
@@ -190,6 +204,7 @@ static void on_accept(void *arg, struct sp_stream *stream)
     }
     sp_list_append(&server->entries, &entry->node);
     server->connection_count += 1;
+    server->accepted += 1;
     if (server->handler->accept(
             server->arg, sp_conn_peer(entry->conn), &entry->handler, &entry->arg) != 0) {
         entry->handler = NULL;
@@ -250,6 +265,19 @@ uint16_t sp_server_port(const struct sp_server *server)
 uint32_t sp_server_connection_count(const struct sp_server *server)
 {
     return server->connection_count;
+}
+
+void sp_server_count(const struct sp_server *server, struct sp_server_counts *out_counts)
+{
+    *out_counts = (struct sp_server_counts){ .open = server->connection_count,
+                                             .open_max = server->connections_max,
+                                             .accepted = server->accepted,
+                                             .refused = server->refused };
+}
+
+void sp_server_count_with(struct sp_server *server, const struct sp_server *other)
+{
+    server->other = other;
 }
 
 void sp_server_close(struct sp_server *server, void (*closed)(void *arg), void *arg)

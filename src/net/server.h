@@ -34,8 +34,22 @@ uint16_t sp_server_port(const struct sp_server *server);
 
 uint32_t sp_server_connection_count(const struct sp_server *server);
 
+struct sp_server_counts {
+    uint32_t open; /* connections now */
+    uint32_t open_max;
+    uint64_t accepted; /* since the start */
+    uint64_t refused;
+};
+
+void sp_server_count(const struct sp_server *server, struct sp_server_counts *out_counts);
+
+/* From now on the connections of `other` count against the bound of `server` too; both begin to
+ * close in the same turn. */
+void sp_server_count_with(struct sp_server *server, const struct sp_server *other);
+
 /* Closes connections whose peers have taken nothing of what waits for them for `stalled_ms`, as far
- * as the calls of this function have seen it; to be called every second while that matters. */
+ * as the calls of this function have seen it, and those that send no more of a message that has
+ * been given room others wait for; to be called every second while that matters. */
 void sp_server_close_stalled(struct sp_server *server, uint32_t stalled_ms);
 
 /* Stops accepting and closes all connections (after flushing them), then calls `closed` and frees

@@ -6,11 +6,14 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "server/config_keys.h"
+#include "server/feature_range.h"
 #include "spate/error.h"
 
 #define ENVIRONMENT_PREFIX "SPATE_NODE_"
+#define FROM_HOSTNAME "from-hostname"
 
 /* ---- the table of keys ----------------------------------------------------------------------- */
 
@@ -26,19 +29,37 @@
     }
 
 static const struct sp_config_key keys[] = {
-    NUMBER("node.id",
-           node_id,
-           "1",
-           1,
-           SP_NODE_ID_MAX,
-           "Number of this node, unique in the cluster and the same for ever."),
+    { "node.id",
+      SP_CONFIG_NODE_ID,
+      offsetof(struct sp_config, node_id),
+      0,
+      "1",
+      1,
+      SP_NODE_ID_MAX,
+      NULL,
+      "Number of this node, unique in the cluster and the same for ever; or " FROM_HOSTNAME
+      ": the number at the end of the host name plus one, as for pods spate-0, spate-1, ..." },
     TEXT("data.dir", data_dir, "./data", "Directory of this node's data; created when missing."),
     TEXT("listen.client", listen_client, "127.0.0.1:7700", "Where clients connect."),
     TEXT("listen.peer", listen_peer, "127.0.0.1:7701", "Where the other nodes connect."),
+    TEXT("listen.http",
+         listen_http,
+         "",
+         "Where metrics and health are served by HTTP; `none`: nowhere. Default: the port of "
+         "listen.client plus 80, on its host if that is loopback, else on 127.0.0.1."),
     TEXT("advertise.client",
          advertise_client,
          "",
          "What clients are told to connect to; default: listen.client."),
+    TEXT("listen.outside",
+         listen_outside,
+         "",
+         "A second port for clients that reach the cluster under other addresses, as those outside "
+         "a container network; default: none."),
+    TEXT("advertise.outside",
+         advertise_outside,
+         "",
+         "What clients of listen.outside are told to connect to; default: listen.outside."),
     TEXT("advertise.peer",
          advertise_peer,
          "",
@@ -80,8 +101,15 @@ static const struct sp_config_key keys[] = {
            segment_bytes,
            "67108864",
            SP_SEGMENT_BYTES_MIN,
-           1073741824,
-           "A log rolls to a new file at this size."),
+           SP_SEGMENT_BYTES_MAX,
+           "A log rolls to a new file at this size, unless its topic says otherwise."),
+    NUMBER("storage.min.free.bytes",
+           free_bytes_min,
+           "134217728",
+           0,
+           UINT32_MAX,
+           "With less free space on the disk of data.dir this node takes no records until there is "
+           "more."),
     NUMBER("limits.connections",
            connections_max,
            "10000",
@@ -145,6 +173,17 @@ static int refuse(struct sp_config_error *error,
                   const char *value)
 {
     switch (key->type) {
+    case SP_CONFIG_NODE_ID:
+        (void)snprintf(error->text,
+                       sizeof error->text,
+                       "%s: %s must be a whole number from %" PRIu32 " to %" PRIu32
+                       ", or " FROM_HOSTNAME " on a host whose name ends in one, not `%.64s`",
+                       where,
+                       key->name,
+                       key->min,
+                       key->max,
+                       value);
+        break;
     case SP_CONFIG_NUMBER:
         (void)snprintf(error->text,
                        sizeof error->text,
@@ -208,6 +247,38 @@ bool sp_config_parse_number(const char *text, uint32_t min, uint32_t max, uint32
     return true;
 }
 
+bool sp_config_id_of_host(const char *host, uint32_t *out_node_id)
+{
+    size_t end = strcspn(host, ".");
+    size_t start = end;
+    char digits[16];
+    uint32_t number;
+
+    while (start > 0 && isdigit((unsigned char)host[start - 1])) {
+        start -= 1;
+    }
+    if (end - start >= sizeof digits) {
+        return false;
+    }
+    memcpy(digits, host + start, end - start);
+    digits[end - start] = '\0';
+    if (!sp_config_parse_number(digits, 0, SP_NODE_ID_MAX - 1, &number)) {
+        return false;
+    }
+    *out_node_id = number + 1;
+    return true;
+}
+
+static bool parse_node_id(const struct sp_config_key *key, const char *value, uint32_t *out)
+{
+    char host[256] = "";
+
+    if (strcmp(value, FROM_HOSTNAME) != 0) {
+        return sp_config_parse_number(value, key->min, key->max, out);
+    }
+    return gethostname(host, sizeof host - 1) == 0 && sp_config_id_of_host(host, out);
+}
+
 static int set_value(struct sp_config *config,
                      const struct sp_config_key *key,
                      const char *value,
@@ -216,9 +287,11 @@ static int set_value(struct sp_config *config,
 {
     char *field = (char *)config + key->offset;
 
-    if (key->type == SP_CONFIG_NUMBER) {
+    if (key->type == SP_CONFIG_NUMBER || key->type == SP_CONFIG_NODE_ID) {
         uint32_t number;
-        if (!sp_config_parse_number(value, key->min, key->max, &number)) {
+        if (key->type == SP_CONFIG_NODE_ID
+                ? !parse_node_id(key, value, &number)
+                : !sp_config_parse_number(value, key->min, key->max, &number)) {
             return refuse(error, where, key, value);
         }
         memcpy(field, &number, sizeof number);
@@ -354,6 +427,7 @@ void sp_config_init(struct sp_config *config)
     struct sp_config_error error;
 
     memset(config, 0, sizeof *config);
+    config->features = sp_feature_range_built();
     for (size_t i = 0; i < KEY_COUNT; i++) {
         (void)set_value(config, &keys[i], keys[i].default_value, "default", &error); /* all valid */
     }
@@ -367,7 +441,7 @@ void sp_config_print_example(FILE *out)
         char name[64];
         environment_name(keys[i].name, name, sizeof name);
         (void)fprintf(out, "# %s\n# Environment: %s%s", keys[i].help, ENVIRONMENT_PREFIX, name);
-        if (keys[i].type == SP_CONFIG_NUMBER) {
+        if (keys[i].type == SP_CONFIG_NUMBER || keys[i].type == SP_CONFIG_NODE_ID) {
             (void)fprintf(out, ". Allowed: %" PRIu32 " to %" PRIu32, keys[i].min, keys[i].max);
         } else if (keys[i].type == SP_CONFIG_CHOICE) {
             (void)fprintf(out, ". Allowed: %s", keys[i].choices);
@@ -375,7 +449,8 @@ void sp_config_print_example(FILE *out)
         if (keys[i].type == SP_CONFIG_LIST) {
             (void)fprintf(out, "\n#%s: [1@127.0.0.1:7701]\n\n", keys[i].name);
         } else {
-            (void)fprintf(out, "\n#%s: %s\n\n", keys[i].name, keys[i].default_value);
+            const char *value = keys[i].default_value;
+            (void)fprintf(out, "\n#%s:%s%s\n\n", keys[i].name, value[0] == '\0' ? "" : " ", value);
         }
     }
 }
@@ -384,7 +459,7 @@ void sp_config_print(const struct sp_config *config, FILE *out)
 {
     for (size_t i = 0; i < KEY_COUNT; i++) {
         const char *field = (const char *)config + keys[i].offset;
-        if (keys[i].type == SP_CONFIG_NUMBER) {
+        if (keys[i].type == SP_CONFIG_NUMBER || keys[i].type == SP_CONFIG_NODE_ID) {
             uint32_t number;
             memcpy(&number, field, sizeof number);
             (void)fprintf(out, "%s: %" PRIu32 "\n", keys[i].name, number);

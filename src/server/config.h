@@ -7,6 +7,7 @@
 #ifndef SP_SERVER_CONFIG_H
 #define SP_SERVER_CONFIG_H
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "cluster/transport.h"
@@ -16,8 +17,11 @@ struct sp_config {
     char data_dir[4096];
     char listen_client[SP_ADDRESS_SIZE_MAX];
     char listen_peer[SP_ADDRESS_SIZE_MAX];
-    char advertise_client[SP_ADDRESS_SIZE_MAX]; /* "": as listen_client */
-    char advertise_peer[SP_ADDRESS_SIZE_MAX];   /* "": as in the seed list, else as listen_peer */
+    char listen_http[SP_ADDRESS_SIZE_MAX];       /* "": beside listen_client; "none" */
+    char advertise_client[SP_ADDRESS_SIZE_MAX];  /* "": as listen_client */
+    char listen_outside[SP_ADDRESS_SIZE_MAX];    /* "": no second client port */
+    char advertise_outside[SP_ADDRESS_SIZE_MAX]; /* "": as listen_outside */
+    char advertise_peer[SP_ADDRESS_SIZE_MAX];    /* "": as in the seed list, else as listen_peer */
     char rack[64];
     char seeds[SP_NODES_MAX * (SP_ADDRESS_SIZE_MAX + 8)];         /* "1@host:port,2@host:port" */
     char join[SP_JOIN_ADDRESSES_MAX * (SP_ADDRESS_SIZE_MAX + 1)]; /* "host:port,host:port" */
@@ -25,11 +29,13 @@ struct sp_config {
     uint32_t election_timeout_ms;
     uint32_t heartbeat_ms;
     uint32_t segment_bytes;
+    uint32_t free_bytes_min;
     uint32_t connections_max;
     uint32_t group_retention_ms;
     uint32_t group_stalled_ms;
     uint32_t client_bytes_max;
     uint32_t node_replace_ms;
+    struct sp_feature_range features; /* no key: what the build knows */
 };
 
 /* A text for the operator; empty when there is nothing to say. */
@@ -55,6 +61,17 @@ int sp_config_set(struct sp_config *config, const char *assignment, struct sp_co
 int sp_config_finish(const struct sp_config *config,
                      struct sp_transport_options *out_transport,
                      struct sp_config_error *error);
+
+/* Where the HTTP endpoint listens (of SP_ADDRESS_SIZE_MAX bytes); false: nowhere. */
+bool sp_config_http_address(const struct sp_config *config, char *out_address);
+
+/* What the cluster is told of this node's client ports: "inside" or "inside,outside". */
+void sp_config_client_address(const struct sp_config *config, char out[SP_ADDRESS_SIZE_MAX]);
+
+/* The node id that a host name stands for: the number at its end plus one, as a StatefulSet counts
+ * its pods from 0; what follows a dot is left away. False: it ends in no number, or in one too
+ * large. */
+bool sp_config_id_of_host(const char *host, uint32_t *out_node_id);
 
 /* Prints every key with its default and meaning, as a configuration file. */
 void sp_config_print_example(FILE *out);

@@ -2,8 +2,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "io/address.h"
 #include "server/config_keys.h"
 #include "spate/error.h"
+
+enum {
+    HTTP_PORTS_ABOVE = 80, /* 7780 beside 7700 */
+};
 
 static int parse_seed(const char *text,
                       size_t size,
@@ -100,38 +105,162 @@ static int parse_join(const struct sp_config *config,
     return 0;
 }
 
+static bool is_seed(const struct sp_transport_options *options)
+{
+    for (unsigned i = 0; i < options->seed_count; i++) {
+        if (options->seeds[i].node_id == options->node_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* With cluster.join: a node beside the seeds, or one that would otherwise be alone. A seed among
+ * others forms the cluster with them, or hears from them that it is formed, and joins then. */
+static bool forms_nothing(const struct sp_transport_options *options)
+{
+    return !is_seed(options) || options->seed_count == 1;
+}
+
+/* A node beside the seeds forms nothing with them; they are members to ask, as far as there is
+ * room. */
+static void join_through_seeds(struct sp_transport_options *options)
+{
+    for (unsigned i = 0; i < options->seed_count && options->join_count < SP_JOIN_ADDRESSES_MAX;
+         i++) {
+        if (options->seeds[i].node_id == options->node_id) {
+            continue;
+        }
+        memcpy(options->join[options->join_count],
+               options->seeds[i].address,
+               sizeof options->seeds[i].address);
+        options->join_count += 1;
+    }
+    options->seed_count = 0;
+}
+
 /* "Listen on every address" is nothing that a client could connect to. */
 static bool is_wildcard(const char *address)
 {
     return strncmp(address, "0.0.0.0:", 8) == 0 || strncmp(address, "[::]:", 5) == 0;
 }
 
-static int check_advertised(const struct sp_config *config, struct sp_config_error *error)
+static const char *told_of(const char *advertised, const char *listening)
 {
-    const char *told =
-        config->advertise_client[0] == '\0' ? config->listen_client : config->advertise_client;
+    return advertised[0] == '\0' ? listening : advertised;
+}
 
+static int check_address(const char *key, const char *told, struct sp_config_error *error)
+{
+    if (strchr(told, ',') != NULL) {
+        (void)snprintf(error->text, sizeof error->text, "%s: one address, not `%s`", key, told);
+        return SPATE_ERR_CONFIG;
+    }
     if (!is_wildcard(told)) {
         return 0;
     }
     (void)snprintf(error->text,
                    sizeof error->text,
-                   "advertise.client: clients cannot connect to %s: set it to the address under "
-                   "which they reach this node",
+                   "%s: clients cannot connect to %s: set it to the address under which they reach "
+                   "this node",
+                   key,
                    told);
     return SPATE_ERR_CONFIG;
+}
+
+/* Nodes on one machine have client ports of their own, so this one is theirs alone, too. */
+static bool default_http_address(const struct sp_config *config, char *out_address)
+{
+    struct sp_address client;
+    bool loopback;
+    uint32_t port;
+
+    if (sp_address_parse(config->listen_client, &client) != 0 ||
+        !sp_config_parse_number(client.port, 1, UINT16_MAX - HTTP_PORTS_ABOVE, &port)) {
+        return false;
+    }
+    loopback = strncmp(client.host, "127.", 4) == 0 || strcmp(client.host, "localhost") == 0;
+    return snprintf(out_address,
+                    SP_ADDRESS_SIZE_MAX,
+                    "%s:%u",
+                    loopback ? client.host : "127.0.0.1",
+                    port + HTTP_PORTS_ABOVE) < SP_ADDRESS_SIZE_MAX;
+}
+
+bool sp_config_http_address(const struct sp_config *config, char *out_address)
+{
+    if (config->listen_http[0] == '\0') {
+        return default_http_address(config, out_address);
+    }
+    if (strcmp(config->listen_http, "none") == 0) {
+        return false;
+    }
+    memcpy(out_address, config->listen_http, sizeof config->listen_http);
+    return true;
+}
+
+static int check_http(const struct sp_config *config, struct sp_config_error *error)
+{
+    struct sp_address address;
+    char text[SP_ADDRESS_SIZE_MAX];
+
+    if (!sp_config_http_address(config, text) || sp_address_parse(text, &address) == 0) {
+        return 0;
+    }
+    (void)snprintf(error->text,
+                   sizeof error->text,
+                   "listen.http must look like HOST:PORT, or be `none`, not `%.64s`",
+                   text);
+    return SPATE_ERR_CONFIG;
+}
+
+static int check_advertised(const struct sp_config *config, struct sp_config_error *error)
+{
+    const char *inside = told_of(config->advertise_client, config->listen_client);
+    const char *outside = told_of(config->advertise_outside, config->listen_outside);
+    int rv = check_address("advertise.client", inside, error);
+
+    if (rv != 0) {
+        return rv;
+    }
+    if (config->listen_outside[0] == '\0' && outside[0] != '\0') {
+        (void)snprintf(error->text,
+                       sizeof error->text,
+                       "advertise.outside is set and listen.outside is not: nobody could connect");
+        return SPATE_ERR_CONFIG;
+    }
+    if (strlen(inside) + 1 + strlen(outside) >= SP_ADDRESS_SIZE_MAX) {
+        (void)snprintf(error->text,
+                       sizeof error->text,
+                       "advertise.client and advertise.outside must be shorter than %d bytes "
+                       "together",
+                       SP_ADDRESS_SIZE_MAX - 1);
+        return SPATE_ERR_CONFIG;
+    }
+    return check_address("advertise.outside", outside, error);
+}
+
+void sp_config_client_address(const struct sp_config *config, char out[SP_ADDRESS_SIZE_MAX])
+{
+    const char *inside = told_of(config->advertise_client, config->listen_client);
+    const char *outside = told_of(config->advertise_outside, config->listen_outside);
+    char joined[2 * SP_ADDRESS_SIZE_MAX + 1];
+
+    (void)snprintf(joined, sizeof joined, "%s%s%s", inside, outside[0] == '\0' ? "" : ",", outside);
+    joined[SP_ADDRESS_SIZE_MAX - 1] = '\0'; /* sp_config_finish has seen that both fit */
+    memcpy(out, joined, SP_ADDRESS_SIZE_MAX);
 }
 
 int sp_config_finish(const struct sp_config *config,
                      struct sp_transport_options *out_transport,
                      struct sp_config_error *error)
 {
-    bool is_seed = false;
     int rv;
 
     memset(out_transport, 0, sizeof *out_transport);
     out_transport->node_id = config->node_id;
     out_transport->listen = config->listen_peer;
+    out_transport->features = config->features;
     out_transport->advertise =
         config->advertise_peer[0] == '\0' ? config->listen_peer : config->advertise_peer;
     if (config->heartbeat_ms * 2 > config->election_timeout_ms) {
@@ -144,6 +273,9 @@ int sp_config_finish(const struct sp_config *config,
         return SPATE_ERR_CONFIG;
     }
     rv = check_advertised(config, error);
+    if (rv == 0) {
+        rv = check_http(config, error);
+    }
     if (rv != 0) {
         return rv;
     }
@@ -151,9 +283,14 @@ int sp_config_finish(const struct sp_config *config,
     if (rv == 0) {
         rv = parse_join(config, out_transport, error);
     }
-    if (rv != 0 || (out_transport->join_count > 0 && out_transport->seed_count == 0)) {
+    if (rv != 0) {
         return rv;
     }
+    if (out_transport->join_count > 0 && forms_nothing(out_transport)) {
+        join_through_seeds(out_transport);
+        return 0;
+    }
+    out_transport->join_count = 0;
     if (out_transport->seed_count == 0) {
         out_transport->seed_count = 1;
         out_transport->seeds[0].node_id = config->node_id;
@@ -164,18 +301,16 @@ int sp_config_finish(const struct sp_config *config,
         return 0;
     }
     for (unsigned i = 0; i < out_transport->seed_count; i++) {
-        if (out_transport->seeds[i].node_id == config->node_id) {
-            is_seed = true;
-            if (config->advertise_peer[0] == '\0') {
-                out_transport->advertise = out_transport->seeds[i].address;
-            }
+        if (out_transport->seeds[i].node_id == config->node_id &&
+            config->advertise_peer[0] == '\0') {
+            out_transport->advertise = out_transport->seeds[i].address;
         }
     }
-    if (!is_seed) {
+    if (!is_seed(out_transport)) {
         (void)snprintf(error->text,
                        sizeof error->text,
-                       "cluster.seeds does not list this node (node.id is %u): every node of the "
-                       "cluster stands in the list",
+                       "cluster.seeds does not list this node (node.id is %u): every node that "
+                       "forms the cluster stands in the list; others need cluster.join as well",
                        config->node_id);
         return SPATE_ERR_CONFIG;
     }

@@ -11,8 +11,9 @@
 enum sp_config_type {
     SP_CONFIG_TEXT,
     SP_CONFIG_NUMBER,
-    SP_CONFIG_LIST,   /* of texts; held joined by commas */
-    SP_CONFIG_CHOICE, /* one of `choices`, separated by | */
+    SP_CONFIG_NODE_ID, /* a number, or from-hostname */
+    SP_CONFIG_LIST,    /* of texts; held joined by commas */
+    SP_CONFIG_CHOICE,  /* one of `choices`, separated by | */
 };
 
 struct sp_config_key {

@@ -10,8 +10,10 @@
 #include "base/trace.h"
 #include "io/file.h"
 #include "server/config.h"
+#include "server/force.h"
 #include "server/node.h"
 #include "server/trace_sink.h"
+#include "server/watch.h"
 #include "spate/error.h"
 
 #define SETTINGS_MAX 64
@@ -32,6 +34,7 @@ static const char doc[] =
     "  spated --config spated.yaml --set trace.level=debug\n"
     "  spated --config spated.yaml --check-config\n"
     "  SPATE_NODE_NODE_ID=2 spated --config spated.yaml\n"
+    "  curl http://127.0.0.1:7780/readyz    is it ready? also /healthz, /metrics, /status\n"
     "\nEvery key can come from the file, from SPATE_NODE_<KEY> (dots as underscores), or from "
     "--set, later ones win. `spated --example` prints them all. SIGTERM hands leadership over and "
     "ends the node cleanly.";
@@ -42,6 +45,19 @@ static const struct argp_option options[] = {
     { "join", 'j', "HOST:PORT", 0, "Join the cluster of that node (its listen.peer)", 0 },
     { "check-config", 'n', NULL, 0, "Check the configuration, print it, and exit", 0 },
     { "example", 'e', NULL, 0, "Print a commented configuration file with all keys, and exit", 0 },
+    { "force-membership",
+      'f',
+      "NODES",
+      0,
+      "Last resort, offline: go on with these nodes alone (3 or 2,3) when a majority is lost for "
+      "good. Shows what would be done, and exits",
+      0 },
+    { "yes-lose-data",
+      'y',
+      NULL,
+      0,
+      "With --force-membership: do it. What only the lost nodes had is lost",
+      0 },
     { 0 },
 };
 
@@ -52,6 +68,8 @@ struct arguments {
     char join[SP_ADDRESS_SIZE_MAX + 16];
     bool check_only;
     bool example;
+    const char *forced_nodes;
+    bool lose_data;
 };
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
@@ -77,6 +95,12 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         return 0;
     case 'e':
         arguments->example = true;
+        return 0;
+    case 'f':
+        arguments->forced_nodes = text;
+        return 0;
+    case 'y':
+        arguments->lose_data = true;
         return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "unexpected argument `%s`", text);
@@ -122,6 +146,7 @@ enum {
 struct program {
     struct sp_loop *loop;
     struct sp_node *node;
+    struct sp_watch *watch;
     bool failed;
     struct sp_timer memory_timer;
     uint64_t memory_peak; /* bytes, since some were given back */
@@ -165,6 +190,7 @@ static void on_stopped(void *arg)
     struct program *program = arg;
 
     program->node = NULL;
+    sp_watch_close(program->watch);
     sp_timer_stop(&program->memory_timer);
     sp_loop_stop(program->loop);
 }
@@ -222,6 +248,14 @@ static int run(struct sp_config *config, const struct sp_transport_options *tran
                       text[0] == '\0' ? spate_strerror(rv) : text);
         return EXIT_RUNTIME;
     }
+    rv = sp_watch_open(program.loop, config, program.node, &program.watch);
+    if (rv != 0) {
+        (void)fprintf(stderr,
+                      "spated: cannot start: %s: listen.http %s\n",
+                      spate_error_name(rv),
+                      config->listen_http);
+        return EXIT_RUNTIME;
+    }
     SP_TRACE_INFO("node",
                   "started",
                   "version=%s node=%u client=%s peer=%s data=%s files_max=%llu",
@@ -252,6 +286,10 @@ int main(int argc, char **argv)
 
     argp_err_exit_status = EXIT_USAGE;
     (void)argp_parse(&parser, argc, argv, 0, NULL, &arguments); /* exits on its own errors */
+    if (arguments.lose_data && arguments.forced_nodes == NULL) {
+        (void)fprintf(stderr, "spated: --yes-lose-data belongs to --force-membership\n");
+        return EXIT_USAGE;
+    }
     if (arguments.example) {
         sp_config_print_example(stdout);
         return EXIT_SUCCESS;
@@ -265,5 +303,8 @@ int main(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     sp_trace_sink_install(config.trace_level);
+    if (arguments.forced_nodes != NULL) {
+        return sp_force_run(&config, arguments.forced_nodes, arguments.lose_data);
+    }
     return run(&config, &transport);
 }

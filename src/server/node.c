@@ -3,8 +3,10 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "base/metrics.h"
 #include "base/trace.h"
 #include "broker/broker.h"
+#include "broker/health.h"
 #include "cluster/admit.h"
 #include "cluster/controller.h"
 #include "cluster/group_table.h"
@@ -12,9 +14,12 @@
 #include "cluster/mover.h"
 #include "cluster/reconcile.h"
 #include "spate/error.h"
+#include "wire/pack.h"
 
 /* How long a stopping node tries to hand its leaderships over. */
 #define DRAIN_MS 2000
+
+#define READY_TEXT_SIZE 512 /* of what a node waits for */
 
 struct sp_node {
     struct sp_loop *loop;
@@ -33,6 +38,7 @@ struct sp_node {
     struct sp_broker *broker;
     bool failed;
     bool stopping;
+    bool closing; /* its layers go, one after the other */
 };
 
 static void fail(struct sp_node *node, int status, const char *text)
@@ -95,6 +101,11 @@ static void on_formed(void *arg, const uint32_t *members, unsigned count, bool f
     }
 }
 
+static void on_outdated(void *arg, const char *text)
+{
+    fail(arg, SPATE_ERR_UNSUPPORTED, text);
+}
+
 static void on_lost(void *arg)
 {
     struct sp_node *node = arg;
@@ -113,11 +124,36 @@ static void on_guest(void *arg, uint64_t guest, const struct sp_slice *body)
     }
 }
 
-static const struct sp_transport_handler transport_handler = {
-    on_peer_message, on_link, on_formed, on_lost, on_guest
-};
+static const struct sp_transport_handler transport_handler = { on_peer_message, on_link,
+                                                               on_formed,       on_lost,
+                                                               on_guest,        on_outdated };
 
 /* ---- controller ------------------------------------------------------------------------------ */
+
+/* Kept in the data directory too, so that an older build that is started on it says so at once. It
+ * says so in any case, when it meets the command that raised the level. */
+static void note_level(struct sp_node *node)
+{
+    uint32_t level = sp_state_feature_level(sp_controller_state(node->controller));
+
+    if (level > SP_FEATURE_LEVEL_FIRST && level != sp_store_feature_level(node->store)) {
+        (void)sp_store_set_feature_level(node->store, level); /* without memory: see above */
+    }
+    sp_transport_set_level(node->transport, level);
+}
+
+/* So that older copies of data directories are refused. */
+static void note_registered(struct sp_node *node)
+{
+    const struct sp_state *state = sp_controller_state(node->controller);
+    const struct sp_state_node *known = NULL;
+    struct sp_map_cursor cursor = { 0 };
+
+    while ((known = sp_state_node_next(state, &cursor)) != NULL) {
+        sp_transport_set_registered(
+            node->transport, known->node_id, &(struct sp_life){ known->incarnation, known->run });
+    }
+}
 
 static void on_state_changed(void *arg, const struct sp_state_change *change)
 {
@@ -127,6 +163,14 @@ static void on_state_changed(void *arg, const struct sp_state_change *change)
     sp_mover_wake(node->mover);
     if (change->kind == SP_STATE_TOPIC_CREATED || change->kind == SP_STATE_TOPIC_DELETED) {
         sp_broker_topics_changed(node->broker);
+    } else if (change->kind == SP_STATE_TOPIC_ALTERED) {
+        sp_broker_topic_altered(node->broker, change->topic);
+    }
+    if (change->kind == SP_STATE_FEATURE_LEVEL) {
+        note_level(node);
+    }
+    if (change->kind == SP_STATE_NODE_CHANGED) {
+        note_registered(node);
     }
 }
 
@@ -134,9 +178,12 @@ static void on_confirmed(void *arg)
 {
     struct sp_node *node = arg;
 
+    note_level(node);
+    note_registered(node);
     sp_reconcile_confirmed(node->reconcile);
     sp_mover_wake(node->mover);
     sp_broker_topics_changed(node->broker);
+    sp_broker_topic_altered(node->broker, NULL);
 }
 
 static void on_controller_failed(void *arg, int status, const char *text)
@@ -154,7 +201,10 @@ static int open_store(struct sp_node *node, char *text, size_t text_size)
 {
     struct sp_store_options options = { .path = node->config->data_dir,
                                         .node_id = node->config->node_id,
-                                        .segment_bytes = node->config->segment_bytes };
+                                        .segment_bytes = node->config->segment_bytes,
+                                        .counted = true,
+                                        .feature_level_max = node->config->features.most,
+                                        .free_bytes_min = node->config->free_bytes_min };
 
     return sp_store_open(node->loop, &options, &store_handler, node, text, text_size, &node->store);
 }
@@ -168,7 +218,10 @@ static int open_transport(struct sp_node *node, char *text, size_t text_size)
                               node,
                               &node->transport);
 
-    if (rv != 0) {
+    if (rv == 0) {
+        sp_transport_set_level(node->transport, sp_store_feature_level(node->store));
+        sp_transport_set_run(node->transport, sp_store_run(node->store));
+    } else {
         (void)snprintf(text,
                        text_size,
                        "cannot listen on listen.peer %s: %s",
@@ -222,12 +275,10 @@ static int open_controller(struct sp_node *node)
     int rv;
 
     options.self.node_id = config->node_id;
+    options.self.features = config->features;
+    options.self.run = sp_store_run(node->store);
     options.self.incarnation = sp_store_identity(node->store)->incarnation;
-    (void)snprintf(options.self.client_address,
-                   sizeof options.self.client_address,
-                   "%s",
-                   config->advertise_client[0] == '\0' ? config->listen_client
-                                                       : config->advertise_client);
+    sp_config_client_address(config, options.self.client_address);
     (void)snprintf(options.self.peer_address,
                    sizeof options.self.peer_address,
                    "%s",
@@ -248,6 +299,7 @@ static int open_broker(struct sp_node *node, char *text, size_t text_size)
                                          .controller = node->controller,
                                          .node_id = node->config->node_id,
                                          .listen = node->config->listen_client,
+                                         .listen_outside = node->config->listen_outside,
                                          .connections_max = node->config->connections_max,
                                          .group_retention_ms = node->config->group_retention_ms,
                                          .group_stalled_ms = node->config->group_stalled_ms,
@@ -257,8 +309,10 @@ static int open_broker(struct sp_node *node, char *text, size_t text_size)
     if (rv != 0) {
         (void)snprintf(text,
                        text_size,
-                       "cannot listen on listen.client %s: %s",
+                       "cannot listen on listen.client %s%s%s: %s",
                        options.listen,
+                       options.listen_outside[0] == '\0' ? "" : " and listen.outside ",
+                       options.listen_outside,
                        rv == SPATE_ERR_EXISTS ? "the address is in use" : spate_strerror(rv));
         return rv;
     }
@@ -382,6 +436,7 @@ static void on_drained(void *arg)
 {
     struct sp_node *node = arg;
 
+    node->closing = true;
     sp_broker_close_port(node->broker, on_port_closed, node);
 }
 
@@ -392,4 +447,45 @@ void sp_node_stop(struct sp_node *node)
     }
     node->stopping = true;
     sp_group_table_drain(node->table, DRAIN_MS, on_drained, node);
+}
+
+/* ---- looking --------------------------------------------------------------------------------- */
+
+void sp_node_expose(const struct sp_node *node, struct sp_exposition *exposition, bool partitions)
+{
+    struct sp_health health;
+    char text[READY_TEXT_SIZE];
+
+    if (node->closing) {
+        return;
+    }
+    sp_health_look(node->broker, &health);
+    sp_exposition_gauge(exposition,
+                        "spate_ready",
+                        "1 if this node serves and is not behind, as /readyz says.",
+                        !node->stopping && sp_health_is_ready(&health, text, sizeof text));
+    sp_store_expose(node->store, exposition);
+    sp_group_table_expose(node->table, exposition);
+    sp_broker_expose(node->broker, &health, exposition, partitions);
+}
+
+bool sp_node_is_ready(const struct sp_node *node, char *text, size_t text_size)
+{
+    struct sp_health health;
+
+    if (node->stopping || node->failed) {
+        (void)snprintf(text, text_size, "this node is stopping\n");
+        return false;
+    }
+    sp_health_look(node->broker, &health);
+    return sp_health_is_ready(&health, text, text_size);
+}
+
+int sp_node_pack_status(const struct sp_node *node, struct sp_pack *pack)
+{
+    if (node->closing || node->failed) {
+        return SPATE_ERR_NOT_READY;
+    }
+    sp_broker_pack_status(node->broker, pack);
+    return sp_pack_status(pack);
 }

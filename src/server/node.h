@@ -11,7 +11,9 @@
 
 #include "server/config.h"
 
+struct sp_exposition;
 struct sp_node;
+struct sp_pack;
 
 struct sp_node_handler {
     /* The node cannot go on and must not be used again; `text` says why. */
@@ -33,5 +35,17 @@ int sp_node_start(struct sp_loop *loop,
 
 /* Hands leadership over, closes everything, calls handler.stopped. Idempotent. */
 void sp_node_stop(struct sp_node *node);
+
+/* ---- for the HTTP endpoint ---- */
+
+/* Writes the metrics of all layers; `partitions`: those of single partitions, too. Nothing once it
+ * closes. */
+void sp_node_expose(const struct sp_node *node, struct sp_exposition *exposition, bool partitions);
+
+/* True if the node serves and is not behind; else `text` says why not. */
+bool sp_node_is_ready(const struct sp_node *node, char *text, size_t text_size);
+
+/* The node's status, one map. SPATE_ERR_NOT_READY once it closes. */
+int sp_node_pack_status(const struct sp_node *node, struct sp_pack *pack);
 
 #endif /* SP_SERVER_NODE_H */

@@ -35,6 +35,7 @@ struct sp_log *sp_log_new(const char *directory, uint64_t group_id, uint64_t rep
     }
     log->group_id = group_id;
     log->replica_id = replica_id;
+    log->flush_bytes_max = SP_FLUSH_BYTES_FIRST;
     sp_list_init(&log->store_node);
     sp_list_init(&log->dirty_node);
     sp_list_init(&log->warm_node);
@@ -252,6 +253,7 @@ int sp_log_add_segment(struct sp_log *log, const struct sp_log_point *before, ui
         .before = *before,
         .marker_key = marker_key,
         .size = SP_SEGMENT_HEADER_SIZE,
+        .since_ms = INT64_MAX,
         .max_timestamp_ms = SP_TIMESTAMP_NONE,
     };
     log->segment_count += 1;
@@ -304,4 +306,9 @@ uint64_t sp_log_newest_count(const struct sp_log *log)
 uint64_t sp_log_segment_bytes(const struct sp_log *log)
 {
     return log->segment_bytes;
+}
+
+void sp_log_set_segment_bytes(struct sp_log *log, uint64_t segment_bytes)
+{
+    log->segment_bytes = segment_bytes != 0 ? segment_bytes : log->store->segment_bytes;
 }

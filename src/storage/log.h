@@ -129,6 +129,7 @@ typedef void (*sp_log_read_cb)(struct sp_log_read *read, int status);
 struct sp_log_read {
     enum sp_log_read_by by;
     int64_t start;
+    int64_t offset_min;  /* by time: no batch that ends at or below it */
     uint64_t index_max;  /* nothing above this Raft index */
     uint32_t bytes_max;  /* of frames together; at least one frame is returned all the same */
     uint32_t frames_max; /* at most SP_APPEND_FRAMES_MAX */
@@ -173,9 +174,11 @@ int sp_log_checkpoint_write(struct sp_log *log, const uint8_t *state, size_t siz
 /* Forces a roll: the next append opens a new segment (state machines roll by command count). */
 void sp_log_roll(struct sp_log *log);
 
-/* Frames in the newest segment, and the size at which it is followed by the next. */
+/* Frames in the newest segment, and the size at which it is followed by the next; 0 sets it back to
+ * the store's. */
 uint64_t sp_log_newest_count(const struct sp_log *log);
 uint64_t sp_log_segment_bytes(const struct sp_log *log);
+void sp_log_set_segment_bytes(struct sp_log *log, uint64_t segment_bytes);
 
 struct sp_log_image;
 typedef void (*sp_log_image_cb)(struct sp_log_image *image, int status);
@@ -202,6 +205,24 @@ int sp_log_image_start(struct sp_log *log, struct sp_log_image *image);
 /* The index below which whole segments may go while `checkpoints_kept` (>= 1) checkpoints stay,
  * that at which the log then begins among them; 0: nothing may go. */
 uint64_t sp_log_trim_index(const struct sp_log *log, unsigned checkpoints_kept);
+
+/* The same for a log of records that are of no use below `offset`: whole segments that end at or
+ * below it, as far as the one behind them has its checkpoint; 0: nothing may go. */
+uint64_t sp_log_trim_index_below(const struct sp_log *log, int64_t offset);
+
+/* What a log of records keeps. */
+struct sp_log_retention {
+    int64_t bytes; /* oldest segments are too many while the others have so much; -1: no limit */
+    int64_t expired_ms; /* segments whose last frame was appended before are too old */
+    int64_t offset_max; /* nothing above may go */
+};
+
+/* The offset up to which whole segments have outlived `retention`; at most sp_log_end_offset, which
+ * means that all records have. */
+int64_t sp_log_expired_offset(const struct sp_log *log, const struct sp_log_retention *retention);
+
+/* Append time of the first frame in the newest segment; INT64_MAX while it has none. */
+int64_t sp_log_newest_since_ms(const struct sp_log *log);
 
 /* Drops all frames up to `index`, which sp_log_trim_index has named. Reads below it find nothing
  * from now on; the files go by a job, the oldest first. */

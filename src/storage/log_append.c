@@ -50,6 +50,9 @@ static int append_frame(struct sp_log *log,
             segment->max_timestamp_ms = facts.max_timestamp_ms;
         }
     }
+    if (segment->since_ms == INT64_MAX) {
+        segment->since_ms = frame->append_time_ms;
+    }
     segment->waiting_bytes += slice.size;
     sp_log_tail_push(&log->tail, slice, after->end_offset);
     log->last = *after;

@@ -142,7 +142,7 @@ static int cut_tail(struct sp_recovery *recovery, const struct sp_log_break *at)
                   (unsigned long long)removed,
                   (unsigned long long)recovery->log->last.index);
     int rv = sp_log_cut_files(recovery->request->directory, newest->before.index + 1, newest->size);
-    return rv != 0 ? sp_recovery_fail(recovery, rv, "cutting the torn tail failed") : 0;
+    return rv != 0 ? sp_recovery_fail_writing(recovery, rv, "cutting the torn tail failed") : 0;
 }
 
 int sp_recovery_judge(struct sp_recovery *recovery, const struct sp_log_break *at)

@@ -4,7 +4,9 @@
  *
  * A job does, in this order: install or truncation, both synced; a new segment's file with its
  * header, synced with its name; the index of the finished segment; one write of a marker and all
- * frames that wait for this segment; one sync. What arrives meanwhile waits for the next job. */
+ * frames that wait for this segment; one sync. What arrives meanwhile waits for the next job.
+ * How large a write may be is told by flush_size.h; a small one runs before the large ones of other
+ * logs and never waits for them. */
 #include <string.h>
 
 #include "base/assert.h"
@@ -52,8 +54,11 @@ static int write_frames(struct sp_log_flush *flush)
         rv = sp_file_write(flush->file, flush->position, flush->pieces, flush->piece_count);
     }
     if (rv == 0) {
+        uint64_t begun_us = sp_loop_now_us(flush->job.loop);
+
         flush->step = "syncing frames";
         rv = sp_file_sync(flush->file);
+        flush->sync_us = sp_loop_now_us(flush->job.loop) - begun_us;
     }
     return rv;
 }
@@ -148,9 +153,17 @@ static void flush_done(struct sp_job *job)
     flush->file = NULL;
     if (status == 0) {
         if (flush->free_known) {
-            log->store->free_bytes = flush->free_bytes;
+            sp_store_note_free_bytes(log->store, flush->free_bytes);
         }
         note_files(log);
+        log->flush_bytes_max =
+            sp_flush_size_next(log->flush_bytes_max,
+                               flush->frame_bytes,
+                               sp_loop_now_us(log->store->loop) - flush->begun_us);
+        if (flush->piece_count > 0) {
+            sp_histogram_note(&log->store->counters.frame_syncs, flush->sync_us);
+            log->store->counters.written_bytes += flush->pieces_bytes;
+        }
     }
     release_flush(flush);
     flush->proves = 0;
@@ -179,7 +192,7 @@ static unsigned count_frames(const struct sp_log *log, uint64_t last)
 
     for (uint64_t i = log->assigned_index + 1; i <= last && count < SP_FLUSH_FRAMES_MAX; i++) {
         bytes += sp_log_tail_entry(log, i)->frame.size;
-        if (count > 0 && bytes > SP_FLUSH_BYTES_MAX) {
+        if (count > 0 && bytes > log->flush_bytes_max) {
             break;
         }
         count += 1;
@@ -225,6 +238,7 @@ static void assign_frame(struct sp_log *log, struct sp_log_segment *segment, uns
     }
     entry->position = segment->size;
     segment->size += entry->frame.size;
+    flush->frame_bytes += entry->frame.size;
     segment->waiting_bytes -= entry->frame.size;
     sp_offset_index_note(&segment->offset_index,
                          &(struct sp_offset_index_entry){
@@ -235,6 +249,7 @@ static void assign_frame(struct sp_log *log, struct sp_log_segment *segment, uns
                          });
     flush->pieces[1 + slot] = (struct sp_iovec){ entry->frame.bytes, entry->frame.size };
     flush->blobs[slot] = sp_blob_ref(entry->frame.blob);
+    flush->pieces_bytes += entry->frame.size;
     log->assigned_index = frame.index;
     log->assigned_chain = frame.chain;
 }
@@ -286,6 +301,7 @@ static void plan_frames(struct sp_log *log)
                              log->assigned_chain,
                              flush->marker);
     flush->pieces[0] = (struct sp_iovec){ flush->marker, sizeof flush->marker };
+    flush->pieces_bytes = sizeof flush->marker;
     segment->size += sizeof flush->marker;
     for (unsigned i = 0; i < count; i++) {
         assign_frame(log, segment, i);
@@ -318,6 +334,18 @@ static void plan(struct sp_log *log)
     }
 }
 
+static void start_job(struct sp_log *log)
+{
+    struct sp_loop *loop = log->store->loop;
+
+    log->flush.begun_us = sp_loop_now_us(loop);
+    if (log->flush.frame_bytes <= SP_FLUSH_BYTES_SHORT) {
+        sp_job_start_short(loop, &log->flush.job, flush_work, flush_done);
+    } else {
+        sp_job_start(loop, &log->flush.job, flush_work, flush_done);
+    }
+}
+
 void sp_log_flush_start(struct sp_log *log)
 {
     bool changes_files = log->install_wanted != NULL || log->truncate_wanted;
@@ -336,5 +364,5 @@ void sp_log_flush_start(struct sp_log *log)
     log->file = NULL;
     log->flushing = true;
     plan(log);
-    sp_job_start(log->store->loop, &log->flush.job, flush_work, flush_done);
+    start_job(log);
 }

@@ -141,6 +141,7 @@ bool sp_log_read_cached(struct sp_log *log, struct sp_log_read *read)
     read->status = rv;
     if (rv == 0) {
         read_tail(log, read, index);
+        log->store->counters.memory_reads += 1;
     }
     /* Above the end there is nothing to wait for either. */
     return rv == 0 || (rv == SPATE_ERR_NOT_FOUND &&
@@ -366,6 +367,7 @@ static void read_done(struct sp_job *job)
 {
     struct sp_log_read *read = SP_CONTAINER_OF(job, struct sp_log_read, job);
     struct sp_log *log = read->log;
+    log->store->counters.disk_reads += read->plan != NULL;
     bool again = read->plan != NULL ? review(log, read) : repeat_from_memory(log, read);
 
     if (again) {

@@ -27,7 +27,8 @@ bool sp_log_read_matches(const struct sp_log_read *read,
     if (read->by == SP_LOG_READ_OFFSET) {
         return facts.base_offset + facts.record_count > read->start;
     }
-    return begun || facts.max_timestamp_ms >= read->start;
+    return facts.base_offset + facts.record_count > read->offset_min &&
+           (begun || facts.max_timestamp_ms >= read->start);
 }
 
 /* Looks up a better beginning in the index file; without one the search begins at `position`. */

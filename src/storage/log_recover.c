@@ -35,6 +35,12 @@ int sp_recovery_fail(const struct sp_recovery *recovery, int status, const char 
     return status;
 }
 
+int sp_recovery_fail_writing(const struct sp_recovery *recovery, int status, const char *what)
+{
+    *recovery->request->disk_failed |= status == SPATE_ERR_IO;
+    return sp_recovery_fail(recovery, status, "%s", what);
+}
+
 /* ---- the directory --------------------------------------------------------------------------- */
 
 static int note_name(void *arg, const char *name)
@@ -57,7 +63,9 @@ static int note_name(void *arg, const char *name)
         char path[SP_DISK_PATH_SIZE];
 
         sp_disk_path(path, recovery->request->directory, name);
-        return sp_disk_remove(path); /* of a replacement that did not come to its end */
+        int rv = sp_disk_remove(path); /* of a replacement that did not come to its end */
+        *recovery->request->disk_failed |= rv == SPATE_ERR_IO;
+        return rv;
     }
     return 0;
 }
@@ -96,7 +104,7 @@ static int finish_install(struct sp_recovery *recovery)
     sp_blob_unref(image);
     rv = sp_log_install_finish(request->directory, &header);
     if (rv != 0) {
-        return sp_recovery_fail(recovery, rv, "finishing an install failed");
+        return sp_recovery_fail_writing(recovery, rv, "finishing an install failed");
     }
     return list_files(recovery);
 }
@@ -105,7 +113,7 @@ static int finish_truncation(struct sp_recovery *recovery)
 {
     int rv = sp_log_truncate_finish(recovery->request->directory);
 
-    return rv != 0 ? sp_recovery_fail(recovery, rv, "finishing a truncation failed")
+    return rv != 0 ? sp_recovery_fail_writing(recovery, rv, "finishing a truncation failed")
                    : list_files(recovery);
 }
 
@@ -118,7 +126,7 @@ static int finish_trim(struct sp_recovery *recovery)
         return 0;
     }
     int rv = sp_log_trim_files(recovery->request->directory, first);
-    return rv != 0 ? sp_recovery_fail(recovery, rv, "finishing a trim failed")
+    return rv != 0 ? sp_recovery_fail_writing(recovery, rv, "finishing a trim failed")
                    : list_files(recovery);
 }
 
@@ -230,10 +238,14 @@ static int follow_segment(struct sp_recovery *recovery,
     if (rv == SPATE_ERR_CORRUPT || rv == SPATE_ERR_NOT_FOUND) {
         /* What was read may never have left the page cache. When that fails, also for a reason that
          * passes, trying again would succeed without the bytes. */
-        rv = sp_file_sync(file) == 0 ? 0 : SPATE_ERR_IO;
+        if (sp_file_sync(file) != 0) {
+            sp_file_close(file);
+            return sp_recovery_fail_writing(recovery, SPATE_ERR_IO, "syncing a segment failed");
+        }
+        rv = 0;
     }
     sp_file_close(file);
-    return rv != 0 ? sp_recovery_fail(recovery, rv, "reading or syncing a segment failed") : 0;
+    return rv != 0 ? sp_recovery_fail(recovery, rv, "reading a segment failed") : 0;
 }
 
 static int follow_all(struct sp_recovery *recovery, unsigned start)
@@ -298,7 +310,7 @@ static int recover(struct sp_recovery *recovery)
     log->assigned_chain = log->last.chain;
     sp_log_history_trim(&log->history, log->segments[0].before.index + 1);
     rv = sp_dir_sync(recovery->request->directory);
-    return rv != 0 ? sp_recovery_fail(recovery, rv, "syncing its directory failed") : 0;
+    return rv != 0 ? sp_recovery_fail_writing(recovery, rv, "syncing its directory failed") : 0;
 }
 
 int sp_log_recover(const struct sp_log_recovery *request, struct sp_log **out_log)

@@ -12,8 +12,10 @@ struct sp_recovery {
     struct sp_log *log; /* grows segment by segment */
     struct sp_base_list segments;
     struct sp_base_list checkpoints;
-    bool install;    /* SP_INSTALL_NAME exists */
-    bool truncation; /* SP_TRUNCATION_NAME exists */
+    bool install;           /* SP_INSTALL_NAME exists */
+    bool truncation;        /* SP_TRUNCATION_NAME exists */
+    uint64_t scanned_bytes; /* of frames */
+    uint64_t told_bytes;    /* of them, when that was traced last */
 };
 
 /* The place behind which a log's files could not be read on. */
@@ -26,6 +28,9 @@ struct sp_log_break {
 /* Says what is wrong in the request's text and returns `status`. */
 int sp_recovery_fail(const struct sp_recovery *recovery, int status, const char *format, ...)
     SP_PRINTF(3, 4);
+
+/* The same for a write or a sync: the disk has failed when `status` is SPATE_ERR_IO. */
+int sp_recovery_fail_writing(const struct sp_recovery *recovery, int status, const char *what);
 
 /* Decides whether what follows the break is a torn tail, which is cut off the files, or damage to
  * synced frames: SPATE_ERR_CORRUPT. Other errors of files. */

@@ -1,5 +1,6 @@
 /* Recovery of single segments: following their frames, and trusting or rebuilding the index of
  * those below the checkpoint. */
+#include "base/trace.h"
 #include "spate/error.h"
 #include "storage/log_recover.h"
 
@@ -47,6 +48,9 @@ static void note_place(struct sp_log_segment *segment,
 {
     struct sp_batch_facts facts;
 
+    if (segment->since_ms == INT64_MAX) {
+        segment->since_ms = frame->append_time_ms;
+    }
     sp_offset_index_note(&segment->offset_index,
                          &(struct sp_offset_index_entry){
                              .index = frame->index,
@@ -72,6 +76,24 @@ static bool marker_fits(const struct sp_log_segment *segment,
            marker->chain == point->chain && marker->index <= point->index;
 }
 
+/* Somebody waits for a long scan: says that it goes on. */
+static void note_progress(struct sp_recovery *recovery, uint64_t base, uint64_t bytes)
+{
+    uint64_t step = recovery->request->progress_bytes != 0 ? recovery->request->progress_bytes
+                                                           : SP_RECOVERY_PROGRESS_BYTES;
+
+    recovery->scanned_bytes += bytes;
+    if (recovery->scanned_bytes - recovery->told_bytes >= step) {
+        recovery->told_bytes = recovery->scanned_bytes;
+        SP_TRACE_INFO("storage",
+                      "recovery goes on",
+                      "log=%s segment=%llu scanned_bytes=%llu",
+                      recovery->request->directory,
+                      (unsigned long long)base,
+                      (unsigned long long)recovery->scanned_bytes);
+    }
+}
+
 int sp_recovery_follow_frames(struct sp_recovery *recovery,
                               struct sp_file *file,
                               struct sp_log_segment *segment,
@@ -92,6 +114,7 @@ int sp_recovery_follow_frames(struct sp_recovery *recovery,
 
         *out_position = cursor.position;
         rv = sp_segment_cursor_next(&cursor, &frame, &bytes, &position);
+        note_progress(recovery, segment->before.index + 1, cursor.position - *out_position);
         if (rv == 0 && frame.kind == SP_FRAME_MARKER) {
             rv = marker_fits(segment, &frame, group_id, point) ? 0 : SPATE_ERR_CORRUPT;
             continue;

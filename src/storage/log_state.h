@@ -5,7 +5,7 @@
  *   log_truncate.c  cutting, installing                  log_checkpoint.c  checkpoints, by jobs
  *   log_read.c      reading                              log_recover.c     opening
  *   log_tail.c      frames in memory                     log_history.c     terms and memberships
- *   log_trim.c      dropping the oldest segments
+ *   log_trim.c      dropping the oldest segments         log_retention.c   which of them may go
  *
  * Indexes:   first <= persisted <= assigned <= last
  *   persisted  durable and reported        assigned  given a place in a file: written, or in flight
@@ -14,6 +14,7 @@
 #define SP_STORAGE_LOG_STATE_H
 
 #include "storage/checkpoint.h"
+#include "storage/flush_size.h"
 #include "storage/log.h"
 #include "storage/log_history.h"
 #include "storage/log_tail.h"
@@ -25,7 +26,7 @@ struct sp_store;
 #define SP_INSTALL_NAME "install.checkpoint" /* a checkpoint that replaces the log around it */
 #define SP_TRUNCATION_NAME "truncation"      /* a truncation that has begun */
 #define SP_FLUSH_FRAMES_MAX 1024             /* in one write: bounds the array of pieces */
-#define SP_FLUSH_BYTES_MAX (16 * 1024 * 1024)
+#define SP_FLUSH_BYTES_SHORT (64 * 1024)     /* up to so many do not wait behind larger flushes */
 #define SP_FLUSH_FRAMES_SPARE 7 /* written at a time when there is no memory for the array */
 
 enum sp_checkpoint_progress {
@@ -37,9 +38,10 @@ enum sp_checkpoint_progress {
 struct sp_log_segment {
     struct sp_log_point before;
     uint64_t marker_key;
-    uint64_t size;                       /* of the file, with all frames that have a place */
-    uint64_t waiting_bytes;              /* of frames that have none yet */
-    int64_t max_timestamp_ms;            /* no batch has a larger one; it may be above them all */
+    uint64_t size;            /* of the file, with all frames that have a place */
+    uint64_t waiting_bytes;   /* of frames that have none yet */
+    int64_t since_ms;         /* append time of its first frame, or earlier; INT64_MAX: none */
+    int64_t max_timestamp_ms; /* no batch has a larger one; it may be above them all */
     struct sp_offset_index offset_index; /* empty when it was saved to its file */
     enum sp_checkpoint_progress checkpoint;
     bool on_disk;     /* its file exists, durably */
@@ -49,6 +51,7 @@ struct sp_log_segment {
 /* One flush; the worker reads it and sets what stands under "result". */
 struct sp_log_flush {
     struct sp_job job;
+    uint64_t begun_us;
     const char *directory;
     uint64_t key_seed;
     struct sp_blob *install; /* replace the log by this checkpoint; then nothing else */
@@ -62,7 +65,9 @@ struct sp_log_flush {
     bool segment_gone; /* it was dropped meanwhile: nothing is known of its file */
     uint64_t position;
     uint64_t proves;         /* persisted when it ends well; lowered by truncations (I3) */
+    size_t frame_bytes;      /* of all frames that it writes */
     unsigned piece_count;    /* 0: nothing is written */
+    size_t pieces_bytes;     /* of all of them */
     struct sp_iovec *pieces; /* the marker, then frames */
     struct sp_blob **blobs;  /* references that keep the frames */
     struct sp_iovec spare_pieces[1 + SP_FLUSH_FRAMES_SPARE];
@@ -73,6 +78,7 @@ struct sp_log_flush {
     uint64_t file_base;
     uint64_t free_bytes;
     bool free_known;
+    uint64_t sync_us; /* what the sync of the frames took */
     const char *step; /* what failed */
     int status;
 };
@@ -127,7 +133,8 @@ struct sp_log {
     struct sp_blob *install_wanted; /* by the next flush */
     bool flushing;
     struct sp_log_flush flush;
-    struct sp_file *file; /* of segment file_base, for writing; the flush owns it while it runs */
+    size_t flush_bytes_max; /* of the next one: see flush_size.h */
+    struct sp_file *file;   /* of segment file_base, for writing; the flush owns it while it runs */
     uint64_t file_base;
 
     struct sp_blob *checkpoint_image; /* newest durable checkpoint, or NULL */
@@ -259,8 +266,10 @@ struct sp_log_recovery {
     uint64_t group_id;
     uint64_t replica_id;
     uint64_t key_seed;
-    char *text; /* what is wrong, on failure */
+    uint64_t progress_bytes; /* traced after so many; 0: SP_RECOVERY_PROGRESS_BYTES */
+    char *text;              /* what is wrong, on failure */
     size_t text_size;
+    bool *disk_failed; /* set when a write or a sync failed, and not only a read */
 };
 
 /* Opens the log in a directory, blocking, on any thread: newest checkpoint, then the tail; a torn

@@ -9,22 +9,6 @@
 #include "storage/log_state.h"
 #include "storage/store_state.h"
 
-uint64_t sp_log_trim_index(const struct sp_log *log, unsigned checkpoints_kept)
-{
-    unsigned seen = 0;
-
-    SP_ASSERT(checkpoints_kept > 0);
-    for (unsigned i = log->segment_count; i > 1; i--) {
-        const struct sp_log_segment *segment = &log->segments[i - 1];
-
-        seen += segment->checkpoint == SP_CHECKPOINT_DONE;
-        if (seen == checkpoints_kept) {
-            return segment->checkpoint == SP_CHECKPOINT_DONE ? segment->before.index : 0;
-        }
-    }
-    return 0;
-}
-
 /* Frames below the first segment leave memory as well. */
 static void drop_frames(struct sp_log *log, uint64_t first)
 {

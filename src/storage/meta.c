@@ -66,6 +66,18 @@ int sp_meta_apply(struct sp_meta *meta, const struct sp_meta_record *record)
     case SP_META_DELETED:
         forget(meta, &id);
         return 0;
+    case SP_META_LEVEL:
+        if (record->term > UINT32_MAX) {
+            return SPATE_ERR_CORRUPT;
+        }
+        meta->feature_level = (uint32_t)record->term;
+        return 0;
+    case SP_META_FORCING:
+        meta->forcing = record->term;
+        return 0;
+    case SP_META_RUN:
+        meta->run = record->term;
+        return 0;
     case SP_META_VOTE:
     case SP_META_CREATED:
         break;
@@ -136,6 +148,42 @@ uint64_t sp_meta_set_vote(struct sp_meta *meta,
     };
 
     return request(meta, &record);
+}
+
+uint64_t sp_meta_set_feature_level(struct sp_meta *meta, uint32_t level)
+{
+    const struct sp_meta_record record = { .type = SP_META_LEVEL, .term = level };
+
+    return request(meta, &record);
+}
+
+uint64_t sp_meta_set_forcing(struct sp_meta *meta, uint64_t mark)
+{
+    const struct sp_meta_record record = { .type = SP_META_FORCING, .term = mark };
+
+    return request(meta, &record);
+}
+
+uint64_t sp_meta_set_run(struct sp_meta *meta, uint64_t run)
+{
+    const struct sp_meta_record record = { .type = SP_META_RUN, .term = run };
+
+    return request(meta, &record);
+}
+
+uint64_t sp_meta_run(const struct sp_meta *meta)
+{
+    return meta->run;
+}
+
+uint64_t sp_meta_forcing(const struct sp_meta *meta)
+{
+    return meta->forcing;
+}
+
+uint32_t sp_meta_feature_level(const struct sp_meta *meta)
+{
+    return meta->feature_level;
 }
 
 static uint64_t request_registry(struct sp_meta *meta,
@@ -228,9 +276,21 @@ static uint8_t *put_replica(uint8_t *bytes, const struct sp_meta_replica *replic
     return bytes;
 }
 
+/* Nothing for 0, which is what stands there without it. */
+static uint8_t *put_value(uint8_t *bytes, enum sp_meta_type type, uint64_t value)
+{
+    const struct sp_meta_record record = { .type = type, .term = value };
+
+    if (value == 0) {
+        return bytes;
+    }
+    sp_meta_record_encode(&record, bytes);
+    return bytes + SP_META_RECORD_SIZE;
+}
+
 size_t sp_meta_live_size(const struct sp_meta *meta)
 {
-    size_t records = 1 + 2 * sp_map_count(meta->replicas);
+    size_t records = 4 + 2 * sp_map_count(meta->replicas);
 
     return SP_META_HEADER_SIZE + SP_META_BATCH_HEADER_SIZE + records * SP_META_RECORD_SIZE;
 }
@@ -252,6 +312,9 @@ struct sp_blob *sp_meta_image(const struct sp_meta *meta, uint32_t *out_chain)
     uint8_t *next = batch + SP_META_BATCH_HEADER_SIZE;
     sp_meta_record_encode(&identity, next);
     next += SP_META_RECORD_SIZE;
+    next = put_value(next, SP_META_LEVEL, meta->feature_level);
+    next = put_value(next, SP_META_FORCING, meta->forcing);
+    next = put_value(next, SP_META_RUN, meta->run);
     for (struct sp_meta_replica *replica = sp_map_next(meta->replicas, &cursor); replica != NULL;
          replica = sp_map_next(meta->replicas, &cursor)) {
         next = put_replica(next, replica);

@@ -43,8 +43,18 @@ uint64_t sp_meta_set_vote(struct sp_meta *meta,
                           const struct sp_replica_record *replica,
                           uint64_t term,
                           uint64_t vote);
+uint64_t sp_meta_set_feature_level(struct sp_meta *meta, uint32_t level);
+uint64_t sp_meta_set_forcing(struct sp_meta *meta, uint64_t mark);
+uint64_t sp_meta_set_run(struct sp_meta *meta, uint64_t run);
 uint64_t sp_meta_create_replica(struct sp_meta *meta, const struct sp_replica_record *replica);
 uint64_t sp_meta_delete_replica(struct sp_meta *meta, const struct sp_replica_record *replica);
+
+/* The highest that was ever set; 0: none was. */
+uint32_t sp_meta_feature_level(const struct sp_meta *meta);
+
+/* The mark, and the run, that was set last; 0: none was. */
+uint64_t sp_meta_forcing(const struct sp_meta *meta);
+uint64_t sp_meta_run(const struct sp_meta *meta);
 
 /* What was set last; zeros when nothing was. */
 void sp_meta_vote(const struct sp_meta *meta,

@@ -62,7 +62,7 @@ int sp_meta_record_decode(const uint8_t *bytes, struct sp_meta_record *out_recor
     uint32_t type = sp_get_u32(bytes);
     struct sp_meta_record record = { .type = (enum sp_meta_type)type };
 
-    if (type < SP_META_IDENTITY || type > SP_META_DELETED) {
+    if (type < SP_META_IDENTITY || type > SP_META_RUN) {
         return SPATE_ERR_CORRUPT;
     }
     if (type == SP_META_IDENTITY) {

@@ -10,8 +10,10 @@
  *  24  4 chain               crc of the batch before; of the first batch: the file header's crc
  *  28  4 0
  * Record, 40 bytes:
- *   0  4 type                1 identity, 2 vote, 3 replica created, 4 replica deleted
+ *   0  4 type                1 identity, 2 vote, 3 replica created, 4 replica deleted,
+ *                            5 feature level, 6 forcing, 7 run
  *   identity: 4 4 state, 8 4 node_id, 12 4 0, 16 8 incarnation, 24 16 cluster_id
+ *   5, 6, 7:  4 4 0, 8 8 0, 16 8 0, 24 8 the level, the mark, or the run, 32 8 0
  *   others:   4 4 0, 8 8 group_id, 16 8 replica_id, 24 8 term, 32 8 vote (both 0 but in a vote)
  *
  * A batch is written only after the one before is durable on both copies: a valid batch proves that
@@ -34,6 +36,9 @@ enum sp_meta_type {
     SP_META_VOTE = 2,
     SP_META_CREATED = 3,
     SP_META_DELETED = 4,
+    SP_META_LEVEL = 5,
+    SP_META_FORCING = 6,
+    SP_META_RUN = 7,
 };
 
 struct sp_meta_record {
@@ -41,7 +46,7 @@ struct sp_meta_record {
     struct sp_identity identity; /* type identity only; the rest for the others */
     uint64_t group_id;
     uint64_t replica_id;
-    uint64_t term;
+    uint64_t term; /* types level, forcing and run: what is set */
     uint64_t vote;
 };
 

@@ -22,6 +22,9 @@ struct sp_meta_replica {
 struct sp_meta {
     char *directory;
     struct sp_identity identity;
+    uint32_t feature_level; /* 0: never set */
+    uint64_t forcing;
+    uint64_t run;
     struct sp_map *replicas; /* (group, replica) -> struct sp_meta_replica */
     struct sp_file *files[SP_META_COPIES];
     size_t dead_bytes_max;

@@ -21,7 +21,10 @@ static void meta_work(struct sp_job *job)
 {
     struct sp_store *store = SP_CONTAINER_OF(job, struct sp_store, meta_job);
 
+    uint64_t begun_us = sp_loop_now_us(job->loop);
+
     store->meta_status = sp_meta_write(store->meta);
+    store->meta_write_us = sp_loop_now_us(job->loop) - begun_us;
 }
 
 static void meta_done(struct sp_job *job)
@@ -33,6 +36,7 @@ static void meta_done(struct sp_job *job)
     if (store->meta_status != 0) {
         sp_store_fail(store, store->meta_status, "writing the meta log", store->directory);
     } else if (!store->failed) {
+        sp_histogram_note(&store->counters.meta_writes, store->meta_write_us);
         if (store->handler.meta_durable != NULL && !store->closing) {
             store->handler.meta_durable(store->handler_arg, sp_meta_durable(store->meta));
         }
@@ -51,7 +55,7 @@ static void before_sleep(struct sp_hook *hook)
     if (sp_meta_dirty(store->meta) && !store->meta_flushing) {
         store->meta_flushing = true;
         sp_meta_begin(store->meta);
-        sp_job_start(store->loop, &store->meta_job, meta_work, meta_done);
+        sp_job_start_short(store->loop, &store->meta_job, meta_work, meta_done);
     }
     while (!sp_list_empty(&store->dirty)) {
         struct sp_log *log = SP_LIST_ENTRY(store->dirty.next, struct sp_log, dirty_node);
@@ -264,7 +268,45 @@ static int open_meta(struct sp_store *store, const struct opening *opening)
                          node_id,
                          opening->options->node_id);
     }
+    if (!opening->options->forcing && sp_meta_forcing(store->meta) != 0) {
+        return fail_open(opening,
+                         SPATE_ERR_NOT_READY,
+                         "a forced membership of %s was begun and not finished: run `spated "
+                         "--force-membership` again with the same nodes",
+                         store->directory);
+    }
+    uint32_t level = sp_meta_feature_level(store->meta);
+    uint32_t level_max = opening->options->feature_level_max;
+    if (level_max != 0 && level > level_max) {
+        return fail_open(opening,
+                         SPATE_ERR_UNSUPPORTED,
+                         "%s was written at feature level %u, this build knows levels up to %u: "
+                         "start the newer build again; nothing was changed",
+                         store->directory,
+                         level,
+                         level_max);
+    }
     return 0;
+}
+
+/* Blocking, as all of opening. */
+static int count_run(struct sp_store *store, const struct opening *opening)
+{
+    uint64_t number = (sp_meta_run(store->meta) >> 32) + 1;
+
+    store->run = number << 32 | (uint32_t)sp_loop_random(store->loop);
+    if (sp_meta_set_run(store->meta, store->run) == 0) {
+        return fail_open(opening, SPATE_ERR_NOMEM, "opening the data directory: out of memory");
+    }
+    sp_meta_begin(store->meta);
+    int rv = sp_meta_write(store->meta);
+    sp_meta_end(store->meta, rv);
+    return rv == 0 ? 0
+                   : fail_open(opening,
+                               rv,
+                               "the metadata in %s could not be written: %s",
+                               store->directory,
+                               spate_strerror(rv));
 }
 
 /* Of the end of a path, so that its last part is the directory's name. */
@@ -304,9 +346,15 @@ static int open_store(struct sp_store *store, const struct opening *opening)
     if (rv == 0) {
         rv = open_meta(store, opening);
     }
-    if (rv == 0 && sp_path_free_bytes(store->directory, &store->free_bytes) != 0) {
+    if (rv == 0 && opening->options->counted) {
+        rv = count_run(store, opening);
+    }
+    uint64_t free_bytes = 0;
+    if (rv == 0 && sp_path_free_bytes(store->directory, &free_bytes) != 0) {
         rv = fail_open(
             opening, SPATE_ERR_IO, "the free space of %s cannot be read", store->directory);
+    } else if (rv == 0) {
+        sp_store_note_free_bytes(store, free_bytes);
     }
     return rv;
 }
@@ -351,6 +399,7 @@ static struct sp_store *new_store(struct sp_loop *loop,
     store->handler_arg = arg;
     store->segment_bytes =
         options->segment_bytes > 0 ? options->segment_bytes : SP_SEGMENT_BYTES_DEFAULT;
+    store->free_bytes_min = options->free_bytes_min;
     store->key_seed = sp_loop_random(loop);
     sp_list_init(&store->logs);
     sp_list_init(&store->dirty);
@@ -411,45 +460,16 @@ void sp_store_close(struct sp_store *store, void (*closed)(void *arg), void *arg
     sp_store_advance(store);
 }
 
-/* ---- identity and votes ---------------------------------------------------------------------- */
-
-const struct sp_identity *sp_store_identity(const struct sp_store *store)
-{
-    return sp_meta_identity(store->meta);
-}
-
-uint64_t sp_store_set_identity(struct sp_store *store, const struct sp_identity *identity)
-{
-    return sp_meta_set_identity(store->meta, identity);
-}
-
-uint64_t sp_store_set_vote(
-    struct sp_store *store, uint64_t group_id, uint64_t replica_id, uint64_t term, uint64_t vote)
-{
-    const struct sp_replica_record replica = { group_id, replica_id };
-
-    return sp_meta_set_vote(store->meta, &replica, term, vote);
-}
-
-void sp_store_vote(const struct sp_store *store,
-                   uint64_t group_id,
-                   uint64_t replica_id,
-                   uint64_t *out_term,
-                   uint64_t *out_vote)
-{
-    const struct sp_replica_record replica = { group_id, replica_id };
-
-    sp_meta_vote(store->meta, &replica, out_term, out_vote);
-}
-
-uint64_t sp_store_meta_durable(const struct sp_store *store)
-{
-    return sp_meta_durable(store->meta);
-}
+/* ---- looking --------------------------------------------------------------------------------- */
 
 uint64_t sp_store_free_bytes(const struct sp_store *store)
 {
     return store->free_bytes;
+}
+
+uint64_t sp_store_segment_bytes(const struct sp_store *store)
+{
+    return store->segment_bytes;
 }
 
 struct sp_loop *sp_store_loop(const struct sp_store *store)

@@ -19,6 +19,7 @@
 #include "storage/log.h"
 
 #define SP_CLUSTER_ID_SIZE 16
+#define SP_CLUSTER_ID_KEPT_SIZE 12 /* the beginning, which a forced membership does not change */
 
 /* How far the forming of the cluster has come on this node (D10). */
 enum sp_identity_state {
@@ -34,12 +35,32 @@ struct sp_identity {
     uint8_t cluster_id[SP_CLUSTER_ID_SIZE];
 };
 
+/* Which run of which data directory this is. The number of runs is kept in the directory and counts
+ * up; a copy of a directory that is older than its last run comes back with a number that was
+ * used. */
+struct sp_life {
+    uint64_t incarnation;
+    uint64_t run; /* the number in the upper half, chance in the lower; 0: not counted */
+};
+
+/* True if `life` is of an older copy of the directory that `known` is of: the number was used. */
+static inline bool sp_life_is_stale(const struct sp_life *life, const struct sp_life *known)
+{
+    return life->incarnation == known->incarnation && life->run != 0 && life->run != known->run &&
+           life->run >> 32 <= known->run >> 32;
+}
+
+struct sp_exposition;
 struct sp_store;
 
 struct sp_store_options {
-    const char *path;       /* data directory; created when it is missing */
-    uint32_t node_id;       /* a directory of another node is refused */
-    uint64_t segment_bytes; /* roll size; 0: SP_SEGMENT_BYTES_DEFAULT */
+    const char *path;        /* data directory; created when it is missing */
+    uint32_t node_id;        /* a directory of another node is refused */
+    uint64_t segment_bytes;  /* roll size; 0: SP_SEGMENT_BYTES_DEFAULT */
+    uint64_t free_bytes_min; /* the reserve, see enum sp_space; 0: none */
+    bool counted; /* this is a run of a node: it is counted, durably, before this returns */
+    bool forcing; /* also one with a mark of sp_store_set_forcing; otherwise that is refused */
+    uint32_t feature_level_max; /* a directory of a higher level is refused; 0: none is */
 };
 
 struct sp_store_handler {
@@ -51,7 +72,9 @@ struct sp_store_handler {
 
 /* Opens or makes the data directory, blocking, before the node serves. Recovers the meta log: the
  * longer valid copy wins and the other is rewritten from it. SPATE_ERR_LOCKED: another process has
- * it; SPATE_ERR_CORRUPT: both copies are damaged, or it belongs to another node; SPATE_ERR_IO,
+ * it; SPATE_ERR_CORRUPT: both copies are damaged, or it belongs to another node;
+ * SPATE_ERR_UNSUPPORTED: written at a feature level above feature_level_max; SPATE_ERR_NOT_READY:
+ * see `forcing`; SPATE_ERR_IO,
  * SPATE_ERR_NO_SPACE, SPATE_ERR_NOMEM. On failure `text` (of `text_size` bytes) says what to do. */
 int sp_store_open(struct sp_loop *loop,
                   const struct sp_store_options *options,
@@ -69,6 +92,20 @@ const struct sp_identity *sp_store_identity(const struct sp_store *store);
 
 /* Asks for a new identity; durable when meta_durable reports the returned sequence. 0: NOMEM. */
 uint64_t sp_store_set_identity(struct sp_store *store, const struct sp_identity *identity);
+
+/* The highest feature level (base/feature.h) at which this directory may hold something; 0: none
+ * was set. Setting is like setting an identity. */
+uint32_t sp_store_feature_level(const struct sp_store *store);
+uint64_t sp_store_set_feature_level(struct sp_store *store, uint32_t level);
+
+/* Of this run; 0 if it is not counted. */
+uint64_t sp_store_run(const struct sp_store *store);
+
+/* A mark (not 0) says that a change of the whole directory was begun, which has to be finished
+ * before the node may run; 0 takes it away. What is set in the same turn becomes durable at once or
+ * not at all. */
+uint64_t sp_store_forcing(const struct sp_store *store);
+uint64_t sp_store_set_forcing(struct sp_store *store, uint64_t mark);
 
 /* ---- votes ----------------------------------------------------------------------------------- */
 
@@ -118,12 +155,14 @@ struct sp_replica_open {
     uint64_t registry_sequence; /* internal: meta sequence that makes it known */
     int status;                 /* internal */
     bool create;                /* internal */
+    bool disk_failed;           /* internal: a write or a sync failed, and not only a read */
 };
 
 /* Opens the log of a registered replica: newest checkpoint, then the tail, a torn end is cut and
  * traced. Recovered bytes are synced before it completes. Fill group_id, replica_id, cb first.
  * Completes with 0, SPATE_ERR_NOT_FOUND (not registered), SPATE_ERR_CORRUPT (registered and missing
- * or damaged: it must not vote), SPATE_ERR_IO, SPATE_ERR_NOMEM. */
+ * or damaged: it must not vote), SPATE_ERR_IO, SPATE_ERR_NOMEM. When a write or a sync failed, the
+ * whole store has failed before it completes, as by any other write. */
 void sp_store_open_replica(struct sp_store *store, struct sp_replica_open *open);
 
 /* Makes a new log that begins with `first` (taken on success and failure) or empty, and registers
@@ -142,6 +181,26 @@ int sp_store_quarantine_unknown(struct sp_store *store);
 /* Free bytes of the disk, as read at the last flush or opening. */
 uint64_t sp_store_free_bytes(const struct sp_store *store);
 
+/* How far the disk is from being full. Nothing is refused here: who takes records in asks first. */
+enum sp_space {
+    SP_SPACE_ENOUGH,
+    SP_SPACE_LOW,  /* the reserve is touched: it belongs to what keeps the cluster going */
+    SP_SPACE_LAST, /* a quarter of it is left */
+};
+
+#define SP_SPACE_LAST_PART 4
+
+enum sp_space sp_store_space(const struct sp_store *store);
+
+/* Reads the free space anew, by a job: for a node that writes nothing. */
+void sp_store_look_at_space(struct sp_store *store);
+
+/* Roll size of logs that have none of their own. */
+uint64_t sp_store_segment_bytes(const struct sp_store *store);
+
 struct sp_loop *sp_store_loop(const struct sp_store *store);
+
+/* Writes the metrics of this layer: logs, segments, bytes, fsyncs, reads. */
+void sp_store_expose(const struct sp_store *store, struct sp_exposition *exposition);
 
 #endif /* SP_STORAGE_STORE_H */

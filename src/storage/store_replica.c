@@ -131,6 +131,7 @@ static int recover(struct sp_replica_open *open, const char *directory)
         .key_seed = open->store->key_seed,
         .text = open->text,
         .text_size = sizeof open->text,
+        .disk_failed = &open->disk_failed,
     };
 
     return sp_log_recover(&recovery, &open->log);
@@ -149,8 +150,13 @@ static void open_work(struct sp_job *job)
 
 static void complete(struct sp_replica_open *open)
 {
+    char path[SP_DISK_PATH_SIZE];
+
     if (open->status == 0) {
         sp_store_adopt(open->store, open->log);
+    } else if (open->disk_failed) {
+        replica_path(open->store, open->group_id, open->replica_id, path);
+        sp_store_fail(open->store, open->status, "opening a log", path);
     }
     open->cb(open, open->status);
 }
@@ -193,6 +199,7 @@ static void begin(struct sp_store *store, struct sp_replica_open *open, bool cre
     open->log = NULL;
     open->status = 0;
     open->create = create;
+    open->disk_failed = false;
     open->text[0] = '\0';
     sp_list_init(&open->node);
     store->jobs += 1;
@@ -280,6 +287,7 @@ static void create_work(struct sp_job *job)
     replica_path(open->store, open->group_id, open->replica_id, path);
     open->status = make_files(open, path);
     if (open->status != 0) {
+        open->disk_failed = open->status == SPATE_ERR_IO;
         fail_text(open, "its files could not be made");
         return;
     }

@@ -2,6 +2,7 @@
 #ifndef SP_STORAGE_STORE_STATE_H
 #define SP_STORAGE_STORE_STATE_H
 
+#include "base/metrics.h"
 #include "io/file.h"
 #include "io/loop.h"
 #include "storage/meta.h"
@@ -12,6 +13,15 @@
 #define SP_STORE_TEXT_SIZE 256
 #define SP_COOL_AFTER_MS 5000 /* an idle log keeps durable frames in memory for so long */
 
+/* What is counted since the start, for sp_store_expose. */
+struct sp_store_counters {
+    struct sp_histogram frame_syncs;
+    struct sp_histogram meta_writes; /* a write and a sync of both copies */
+    uint64_t written_bytes;          /* of frames and markers */
+    uint64_t memory_reads;
+    uint64_t disk_reads;
+};
+
 struct sp_store {
     struct sp_loop *loop;
     struct sp_store_handler handler;
@@ -19,11 +29,13 @@ struct sp_store {
     char *directory;
     char *replicas_directory;
     uint64_t segment_bytes;
+    uint64_t run;      /* of sp_store_run */
     uint64_t key_seed; /* drawn at opening, for the segments' marker keys */
     struct sp_file *lock;
     struct sp_meta *meta;
     struct sp_job meta_job;
     int meta_status;
+    uint64_t meta_write_us; /* what the last write of it took */
     bool meta_flushing;
     struct sp_hook hook;
     struct sp_timer cool_timer;
@@ -34,6 +46,13 @@ struct sp_store {
     struct sp_list deletions; /* directories to remove, struct deletion in store_replica.c */
     unsigned jobs;            /* opening, creating and deleting jobs that run */
     uint64_t free_bytes;
+    struct sp_store_counters counters;
+    uint64_t free_bytes_min; /* the reserve */
+    enum sp_space space;
+    struct sp_job space_job;
+    bool space_looking;
+    int space_status;
+    uint64_t space_free_bytes; /* as the job has found it */
     bool failed;
     bool closing;
     void (*closed)(void *arg);
@@ -43,6 +62,9 @@ struct sp_store {
 
 /* A write or sync failed: reports once, ends all flushing. `step` says what, `place` where. */
 void sp_store_fail(struct sp_store *store, int status, const char *step, const char *place);
+
+/* So much is free now: store_space.c. */
+void sp_store_note_free_bytes(struct sp_store *store, uint64_t free_bytes);
 
 /* Lets the log be flushed at the end of this turn. */
 void sp_store_mark_dirty(struct sp_store *store, struct sp_log *log);

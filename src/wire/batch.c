@@ -102,6 +102,7 @@ static int check_producer(const struct sp_batch_header *header)
     return 0;
 }
 
+/* Searches by time rely on the header's latest timestamp, so it must be that of a record. */
 static int walk_records(const struct sp_batch_header *header,
                         const uint8_t *bytes,
                         size_t decompressed_max_bytes)
@@ -113,11 +114,15 @@ static int walk_records(const struct sp_batch_header *header,
     if (rv != 0) {
         return rv;
     }
+    int64_t latest_ms = INT64_MIN;
     while (sp_batch_reader_next(&reader, &record)) {
-        continue;
+        latest_ms = record.timestamp_ms > latest_ms ? record.timestamp_ms : latest_ms;
     }
     rv = sp_batch_reader_status(&reader);
     sp_batch_reader_deinit(&reader);
+    if (rv == 0 && latest_ms != header->max_timestamp_ms) {
+        return SPATE_ERR_INVALID;
+    }
     return rv;
 }
 
@@ -162,6 +167,16 @@ int sp_batch_validate_deep(const uint8_t *bytes,
 {
     SP_ASSERT(decompressed_max_bytes > 0);
     return validate(bytes, size, size_max_bytes, decompressed_max_bytes, out_header);
+}
+
+void sp_batch_stamp(uint8_t *bytes, size_t size, int64_t append_time_ms)
+{
+    uint16_t attributes = (uint16_t)batch_get(bytes + BATCH_ATTRIBUTES, 2);
+
+    batch_put(bytes + BATCH_ATTRIBUTES, 2, attributes | BATCH_LOG_APPEND_TIME);
+    batch_put(bytes + BATCH_MAX_TIMESTAMP, 8, (uint64_t)append_time_ms);
+    batch_put(
+        bytes + BATCH_CRC, 4, sp_crc32c(0, bytes + BATCH_ATTRIBUTES, size - BATCH_ATTRIBUTES));
 }
 
 void sp_batch_set_offset(uint8_t *bytes, int64_t base_offset, int32_t leader_epoch)

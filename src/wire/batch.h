@@ -95,6 +95,9 @@ int sp_batch_validate_deep(const uint8_t *bytes,
                            size_t decompressed_max_bytes,
                            struct sp_batch_header *out_header);
 
+/* Makes all records of a sound batch bear `append_time_ms`, and its crc fit again. */
+void sp_batch_stamp(uint8_t *bytes, size_t size, int64_t append_time_ms);
+
 /* Writes base offset and leader epoch into a batch of at least SP_BATCH_HEADER_SIZE bytes. */
 void sp_batch_set_offset(uint8_t *bytes, int64_t base_offset, int32_t leader_epoch);
 

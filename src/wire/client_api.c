@@ -104,6 +104,26 @@ static const struct sp_field topic_create_response_fields[] = {
 };
 SHAPE(topic_create_response, "topic.create");
 
+static const struct sp_field topic_alter_request_fields[] = {
+    { "name", SP_FIELD_TEXT, AT(topic_alter_request, name), TOPIC_NAME },
+    { "set", SP_FIELD_MAP, .optional = true, AT(topic_alter_request, set) },
+    { "unset", SP_FIELD_TEXTS, .optional = true, AT(topic_alter_request, unset) },
+};
+SHAPE(topic_alter_request, "topic.alter");
+
+static const struct sp_field topic_truncate_request_fields[] = {
+    { "topic", SP_FIELD_TEXT, AT(topic_truncate_request, topic), TOPIC_NAME },
+    { "topic_id", SP_FIELD_I64, AT(topic_truncate_request, topic_id), ID_OPTIONAL },
+    { "partition", SP_FIELD_I32, AT(topic_truncate_request, partition), I32_COUNT },
+    { "before", SP_FIELD_I64, AT(topic_truncate_request, before), WHOLE },
+};
+SHAPE(topic_truncate_request, "topic.truncate");
+
+static const struct sp_field topic_truncate_response_fields[] = {
+    { "log_start", SP_FIELD_I64, AT(topic_truncate_response, log_start), WHOLE },
+};
+SHAPE(topic_truncate_response, "topic.truncate");
+
 static const struct sp_field topic_request_fields[] = {
     { "name", SP_FIELD_TEXT, AT(topic_request, name), TOPIC_NAME },
 };
@@ -249,6 +269,10 @@ static const struct sp_field node_request_fields[] = {
     { "node", SP_FIELD_I32, AT(node_request, node), RANGE(1, SP_NODE_ID_MAX) },
 };
 SHAPE(node_request, NULL);
+static const struct sp_field cluster_features_request_fields[] = {
+    { "action", SP_FIELD_TEXT, .optional = true, AT(cluster_features_request, action), .max = 16 },
+};
+SHAPE(cluster_features_request, "cluster.features");
 
 /* ---- consumer groups ------------------------------------------------------------------------- */
 
@@ -438,6 +462,9 @@ DEFINE(hello_response, sp_shape_decode)
 DEFINE(metadata_request, sp_shape_decode_params)
 DEFINE(topic_create_request, sp_shape_decode_params)
 DEFINE(topic_create_response, sp_shape_decode)
+DEFINE(topic_alter_request, sp_shape_decode_params)
+DEFINE(topic_truncate_request, sp_shape_decode_params)
+DEFINE(topic_truncate_response, sp_shape_decode)
 DEFINE(topic_request, sp_shape_decode_params)
 DEFINE(produce_request, sp_shape_decode_params)
 DEFINE(produce_response, sp_shape_decode)
@@ -455,6 +482,7 @@ DEFINE(cluster_rebalance_request, sp_shape_decode_params)
 DEFINE(topic_replicas_request, sp_shape_decode_params)
 DEFINE(node_drain_request, sp_shape_decode_params)
 DEFINE(node_request, sp_shape_decode_params)
+DEFINE(cluster_features_request, sp_shape_decode_params)
 DEFINE(group_request, sp_shape_decode_params)
 DEFINE(group_find_response, sp_shape_decode)
 DEFINE(group_join_request, sp_shape_decode_params)

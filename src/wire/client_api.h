@@ -30,6 +30,8 @@
     X(PING, "ping")                                                                                \
     X(METADATA, "metadata")                                                                        \
     X(TOPIC_CREATE, "topic.create")                                                                \
+    X(TOPIC_ALTER, "topic.alter")                                                                  \
+    X(TOPIC_TRUNCATE, "topic.truncate")                                                            \
     X(TOPIC_DELETE, "topic.delete")                                                                \
     X(TOPIC_LIST, "topic.list")                                                                    \
     X(TOPIC_DESCRIBE, "topic.describe")                                                            \
@@ -47,6 +49,7 @@
     X(PARTITION_MOVE, "partition.move")                                                            \
     X(CLUSTER_REBALANCE, "cluster.rebalance")                                                      \
     X(TOPIC_REPLICAS, "topic.replicas")                                                            \
+    X(CLUSTER_FEATURES, "cluster.features")                                                        \
     X(GROUP_FIND, "group.find")                                                                    \
     X(GROUP_JOIN, "group.join")                                                                    \
     X(GROUP_HEARTBEAT, "group.heartbeat")                                                          \
@@ -71,7 +74,7 @@ const char *sp_method_name(enum sp_method method);
 /* The method of that name, or SP_METHOD_COUNT. */
 enum sp_method sp_method_find(struct sp_bytes name);
 
-#define SP_API_ERROR_SIZE 200
+#define SP_API_ERROR_SIZE 320 /* names all settings of a topic */
 
 /* A text for the peer; "" when there is nothing to say. */
 struct sp_api_error {
@@ -133,6 +136,26 @@ struct sp_topic_create_response {
     int32_t replicas;
 };
 
+/* topic.alter { name, set, unset } -> {} */
+struct sp_topic_alter_request {
+    struct sp_bytes name;  /* text */
+    struct sp_bytes set;   /* encoded map of texts; optional */
+    struct sp_bytes unset; /* encoded array of texts: back to the defaults; optional */
+};
+
+/* topic.truncate { topic, topic_id, partition, before } */
+struct sp_topic_truncate_request {
+    struct sp_bytes topic; /* text */
+    int64_t topic_id;      /* optional, -1 */
+    int32_t partition;
+    int64_t before; /* records below this offset are given up */
+};
+
+/* -> { log_start } */
+struct sp_topic_truncate_response {
+    int64_t log_start; /* offset of the first record that is kept */
+};
+
 /* topic.delete { name } -> {}, topic.describe { name } */
 struct sp_topic_request {
     struct sp_bytes name; /* text */
@@ -165,6 +188,12 @@ struct sp_node_drain_request {
 /* node.remove { node } -> {} */
 struct sp_node_request {
     int32_t node;
+};
+
+/* cluster.features { action: "hold" | "release" }; absent: only looks
+ * -> { level, held, target, nodes: [ { id, least, most } ] } */
+struct sp_cluster_features_request {
+    struct sp_bytes action; /* text; optional */
 };
 
 /* What a produce or fetch carries; exactly one of the two is not null. */
@@ -378,6 +407,9 @@ int sp_group_offset_read(struct sp_cursor *cursor,
     X(metadata_request)                                                                            \
     X(topic_create_request)                                                                        \
     X(topic_create_response)                                                                       \
+    X(topic_alter_request)                                                                         \
+    X(topic_truncate_request)                                                                      \
+    X(topic_truncate_response)                                                                     \
     X(topic_request)                                                                               \
     X(produce_request)                                                                             \
     X(produce_response)                                                                            \
@@ -395,6 +427,7 @@ int sp_group_offset_read(struct sp_cursor *cursor,
     X(partition_move_request)                                                                      \
     X(node_drain_request)                                                                          \
     X(node_request)                                                                                \
+    X(cluster_features_request)                                                                    \
     X(group_request)                                                                               \
     X(group_find_response)                                                                         \
     X(group_join_request)                                                                          \
@@ -424,14 +457,15 @@ void sp_fetch_response_encode_head(struct sp_pack *pack, const struct sp_fetch_r
  *
  *   metadata        struct sp_metadata in wire/metadata.h
  *   topic.list      { topics: [ { name, id, partitions, replicas } ] }
- *   topic.describe  { name, id, config: { key: text },
- *                     partitions: [ { partition, leader, leader_address, epoch, replicas: [node],
- *                                     log_start, high_watermark, size_bytes } ] }   leader -1: none
+ *   topic.describe  { name, id, config: { key: text }, sources: { key: text }, size_bytes,
+ *                     segments, partitions: [ { partition, leader, leader_address, epoch,
+ *                     replicas: [node], log_start, high_watermark, size_bytes, segments } ] }
+ *                     leader -1: none
  *   cluster.info    { cluster_id, node_id, version, controller, topics, partitions,
  *                     nodes: [ { id, address, rack, alive } ] }                     controller -1:
  * none cluster.health  { healthy, nodes_down: [node], leaderless: [ { topic, partition } ],
  *                     under_replicated: [ { topic, partition, missing: [node] } ] }
- *   ping, topic.delete, group.leave, group.delete  {}
+ *   ping, topic.alter, topic.delete, group.leave, group.delete  {}
  *   group.*         as docs/protocol.md shows them */
 
 #endif /* SP_WIRE_CLIENT_API_H */

@@ -142,12 +142,17 @@ static bool heartbeats_valid(const uint8_t *bytes, uint32_t count)
 
 /* ---- fields of the kinds --------------------------------------------------------------------- */
 
+enum {
+    HELLO_FIELDS_SIZE_MIN = 40, /* without `run` */
+    HELLO_FIELDS_SIZE = 48,
+};
+
 /* Size of the fields behind the prefix; SIZE_MAX for a kind that does not exist. */
 static size_t fields_size(unsigned kind)
 {
     switch (kind) {
     case SP_PEER_HELLO:
-        return 40;
+        return HELLO_FIELDS_SIZE;
     case SP_PEER_FORM:
     case SP_PEER_FORM_OK:
     case SP_PEER_FORMED:
@@ -169,26 +174,39 @@ static size_t fields_size(unsigned kind)
     }
 }
 
+/* HELLO may be an older build's, which ends before `run`, or a newer one's, with more behind it: it
+ * is what tells builds apart. */
+static bool fields_fit(unsigned kind, size_t size)
+{
+    return kind == SP_PEER_HELLO ? size >= HELLO_FIELDS_SIZE_MIN : size == fields_size(kind);
+}
+
 static void put_hello(uint8_t **at, const struct sp_peer_hello *hello)
 {
     put(at, hello->node_id, 4);
-    put(at, hello->feature_level, 4);
+    put(at, hello->feature_most, 1);
+    put(at, hello->feature_least, 1);
+    put(at, hello->feature_active, 2);
     put(at, hello->incarnation, 8);
     memcpy(*at, hello->cluster_id, sizeof hello->cluster_id);
     *at += sizeof hello->cluster_id;
     put(at, hello->identity_state, 4);
     put(at, hello->seeds_hash, 4);
+    put(at, hello->run, 8);
 }
 
-static void get_hello(const uint8_t **at, struct sp_peer_hello *out_hello)
+static void get_hello(const uint8_t **at, size_t size, struct sp_peer_hello *out_hello)
 {
     out_hello->node_id = get_u32(at);
-    out_hello->feature_level = get_u32(at);
+    out_hello->feature_most = (uint8_t)get(at, 1);
+    out_hello->feature_least = (uint8_t)get(at, 1);
+    out_hello->feature_active = (uint16_t)get(at, 2);
     out_hello->incarnation = get(at, 8);
     memcpy(out_hello->cluster_id, *at, sizeof out_hello->cluster_id);
     *at += sizeof out_hello->cluster_id;
     out_hello->identity_state = get_u32(at);
     out_hello->seeds_hash = get_u32(at);
+    out_hello->run = size < HELLO_FIELDS_SIZE ? 0 : get(at, 8);
 }
 
 static void put_fields(const struct sp_peer_message *message, uint8_t *at)
@@ -226,11 +244,11 @@ static void put_fields(const struct sp_peer_message *message, uint8_t *at)
     }
 }
 
-static void get_fields(const uint8_t *at, struct sp_peer_message *message)
+static void get_fields(const uint8_t *at, size_t size, struct sp_peer_message *message)
 {
     switch (message->kind) {
     case SP_PEER_HELLO:
-        get_hello(&at, &message->u.hello);
+        get_hello(&at, size, &message->u.hello);
         break;
     case SP_PEER_FORM:
     case SP_PEER_FORM_OK:
@@ -356,12 +374,12 @@ static int decode_head(const uint8_t *head, struct sp_peer_message *out)
     if (head[VERSION_AT] != SP_PEER_VERSION) {
         return SPATE_ERR_UNSUPPORTED;
     }
-    if (fields_size(head[KIND_AT]) != head_size - FIELDS_AT) {
+    if (!fields_fit(head[KIND_AT], head_size - FIELDS_AT)) {
         return SPATE_ERR_MALFORMED;
     }
     message.kind = (enum sp_peer_kind)head[KIND_AT];
     message.body_crc = u32_at(head, BODY_CRC_AT);
-    get_fields(head + FIELDS_AT, &message);
+    get_fields(head + FIELDS_AT, head_size - FIELDS_AT, &message);
     if (!fields_valid(&message, u32_at(head, SIZE_AT) - head_size)) {
         return SPATE_ERR_MALFORMED;
     }

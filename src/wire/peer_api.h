@@ -25,7 +25,6 @@
 #include "base/limits.h"
 
 #define SP_PEER_VERSION 1
-#define SP_PEER_FEATURE_LEVEL 1
 #define SP_PEER_HEAD_SIZE_MAX 1024
 
 enum sp_peer_kind {
@@ -46,11 +45,14 @@ enum sp_peer_kind {
 
 struct sp_peer_hello {
     uint32_t node_id;
-    uint32_t feature_level;
+    uint8_t feature_most;    /* levels that the sender's build knows, base/feature.h */
+    uint8_t feature_least;   /* 0 like 1 */
+    uint16_t feature_active; /* the cluster's level as the sender knows it; 0: it does not */
     uint64_t incarnation;
     uint8_t cluster_id[16];  /* zeros: none yet */
     uint32_t identity_state; /* enum sp_identity_state as a number */
     uint32_t seeds_hash;     /* crc32c over the sorted seed list; formation compares it */
+    uint64_t run;            /* which run of the data directory this is, see storage/store.h */
 };
 
 struct sp_peer_form {

@@ -86,8 +86,10 @@ class Node:
         self.log = os.path.join(directory, "spated.log")
         self.client_port = free_port()
         self.peer_port = free_port()
+        self.http_port = free_port()
         self.address = f"127.0.0.1:{self.client_port}"
         self.process = None
+        self.program = SPATED
         self.settings = []
         self.environment = {}
 
@@ -97,9 +99,14 @@ class Node:
         lines = [
             f"node: {{ id: {self.number} }}",
             "cluster:",
-            *(["  seeds:"] if seeds else ["  join:"]),
-            *[f'    - "{address}"' for address in seeds or join],
-            f'listen: {{ client: "{self.address}", peer: "127.0.0.1:{self.peer_port}" }}',
+            *(["  seeds:"] if seeds else []),
+            *[f'    - "{seed}"' for seed in seeds],
+            *(["  join:"] if join else []),
+            *[f'    - "{address}"' for address in join],
+            "listen:",
+            f'  client: "{self.address}"',
+            f'  peer: "127.0.0.1:{self.peer_port}"',
+            f'  http: "127.0.0.1:{self.http_port}"',
             f"data: {{ dir: {self.data} }}",
         ]
         with open(self.config, "w", encoding="utf-8") as handle:
@@ -107,7 +114,7 @@ class Node:
 
     def start(self, **options):
         assert self.process is None, "it runs already"
-        arguments = [SPATED, "--config", self.config]
+        arguments = [self.program, "--config", self.config]
         for setting in self.settings:
             arguments += ["--set", setting]
         with open(self.log, "ab") as log:

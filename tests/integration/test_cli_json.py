@@ -11,7 +11,9 @@ import cluster
 
 DOCUMENT = os.path.join(os.path.dirname(__file__), "../../docs/cli.md")
 NUMBER, TEXT, LIST, TRUTH, OBJECT = int, str, list, bool, dict
-NO_JSON = {"generate man"}  # roff is for one reader only
+# Read files of a node that is stopped: test_log_tools looks at their JSON.
+OFFLINE = {"log dump", "log verify", "log index-rebuild"}
+NO_JSON = {"generate man", "lab"}  # roff is for one reader only, a lab writes a report
 
 TOPIC = {"name": TEXT, "partitions": NUMBER, "replicas": NUMBER, "id": NUMBER}
 ROW = {
@@ -23,6 +25,16 @@ HEALTH = {
     "healthy": TRUTH, "controller": TRUTH, "groups": TRUTH, "nodes_down": LIST,
     "leaderless": LIST, "under_replicated": LIST, "replicas_opening": NUMBER,
 }
+
+BENCH = {
+    "kind": TEXT, "topic": TEXT, "partitions": NUMBER, "replicas": NUMBER, "durability": TEXT,
+    "size_bytes": NUMBER, "clients": NUMBER, "rate": NUMBER, "payload": TEXT, "seconds": float,
+    "records": NUMBER, "failed": NUMBER, "unknown": NUMBER, "records_per_s": float,
+    "mb_per_s": float, "p50_ms": float, "p99_ms": float, "p999_ms": float, "max_ms": float,
+    "longest_gap_ms": float, "client_cpu_s_per_million": float,
+    "server_cpu_s_per_million": type(None), "cpu_s_per_gb": type(None), "gaps": LIST,
+}
+NO_LATENCY = {name: type(None) for name in ("p50_ms", "p99_ms", "p999_ms", "max_ms")}
 
 # In order: each may build on what those before it did. Command, arguments, input, fields; a list
 # holds the fields of its elements, of which there must be one.
@@ -41,6 +53,11 @@ CASES = (
                 }
             ],
         },
+    ),
+    ("topic alter", ["t", "--set", "retention.ms=86400000"], None, {}),
+    (
+        "topic truncate", ["t", "--before", "end", "--yes"], None,
+        {"topic": TEXT, "partitions": [{"partition": NUMBER, "log_start": NUMBER}]},
     ),
     ("produce", ["t", "-p", "0"], b"a\n", {"topic": TEXT, "partition": NUMBER, "offset": NUMBER}),
     (
@@ -96,6 +113,18 @@ CASES = (
         },
     ),
     ("cluster health", [], None, HEALTH),
+    ("bench produce", ["-n", "1k", "-w", "0"], None, BENCH),
+    ("bench consume", ["-n", "1k"], None, BENCH | NO_LATENCY),
+    ("bench e2e", ["-n", "100", "-w", "0"], None, BENCH),
+    ("bench latency", ["-n", "100", "-w", "0"], None, BENCH),
+    ("bench failover", ["-n", "100", "-w", "0"], None, BENCH),
+    (
+        "cluster features", ["release"], None,
+        {
+            "level": NUMBER, "held": TRUTH, "target": NUMBER,
+            "nodes": [{"id": NUMBER, "least": NUMBER, "most": NUMBER}],
+        },
+    ),
     ("context create", ["c", "-s", "h:1"], None, CONTEXT),
     ("context list", [], None, {"file": TEXT, "contexts": [CONTEXT]}),
     ("context use", ["c"], None, {"current": TEXT}),
@@ -151,7 +180,7 @@ class CliJsonTest(unittest.TestCase):
                 self.check(json.loads(lines[0]), fields, command)
                 self.assertEqual(done.stderr, b"", command)
             listed = {entry["name"] for entry in nodes.spate_json("help")["commands"]}
-        self.assertEqual({case[0] for case in CASES} | NO_JSON, listed)
+        self.assertEqual({case[0] for case in CASES} | NO_JSON | OFFLINE, listed)
 
     def test_errors_stay_text_on_stderr(self):
         with cluster.Cluster(1) as nodes:
@@ -171,8 +200,10 @@ class CliJsonTest(unittest.TestCase):
         with open(DOCUMENT, encoding="utf-8") as handle:
             section = re.search(r"\n## JSON\n(.*?)\n## ", handle.read(), re.S)[1]
         documented = {}
-        for command, text in re.findall(r"^\| `([a-z ]+)[^`|]*` \| (.*) \|$", section, re.M):
-            documented.setdefault(command.strip(), set()).update(re.findall(r'"(\w+)"', text))
+        for commands, text in re.findall(r"^\| (`[a-z][^|]*) \| (.*) \|$", section, re.M):
+            for command in re.findall(r"`([a-z0-9 ]+)[^`]*`", commands):
+                names = re.findall(r'"(\w+)"', text)
+                documented.setdefault(command.strip(), set()).update(names)
         for command, _, _, fields in CASES:
             self.assertIn(command, documented)
             missing = names_of(fields) - documented[command]

@@ -31,7 +31,9 @@ class DiskFullTest(unittest.TestCase):
     def test_disk_full_node_stops_itself_and_comes_back(self):
         if os.geteuid() != 0:
             cluster.missing("root, to mount a small disk")
-        nodes = cluster.Cluster(3, settings=["storage.segment.bytes=1048576"])
+        # without a reserve, so that writes really fail
+        settings = ["storage.segment.bytes=1048576", "storage.min.free.bytes=0"]
+        nodes = cluster.Cluster(3, settings=settings)
         victim = nodes.nodes[2]
         # The mount goes after the nodes, and only then can the rest of the directory go.
         self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
@@ -63,6 +65,65 @@ class DiskFullTest(unittest.TestCase):
             # What the returned node holds counts: without another one it makes the majority.
             nodes.nodes[0].kill()
             self.check(nodes, acknowledged)
+
+    def refusal(self, client, number):
+        value = number.to_bytes(4, "big") * (BATCH // 4)
+        with self.assertRaises(rpc.Refused) as refused:
+            client.call("produce", topic="t", partition=0, records=[{"v": value}])
+        return refused.exception
+
+    def test_a_reserve_keeps_the_node_alive_until_there_is_space(self):
+        if os.geteuid() != 0:
+            cluster.missing("root, to mount a small disk")
+        settings = ["storage.segment.bytes=1048576", f"storage.min.free.bytes={8 * 1024 * 1024}"]
+        nodes = cluster.Cluster(3, settings=settings)
+        self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
+        for node in nodes.nodes:
+            self.mount(node.data, DISK_MIB)
+        with nodes:
+            nodes.spate("topic", "create", "t", "-p", "1", "-r", "3")
+            leader = nodes.leader("t")
+            client = rpc.Client(leader.address)
+            self.addCleanup(client.close)
+            stored = 0
+            refusal = None
+            while refusal is None and stored < BATCHES:
+                value = stored.to_bytes(4, "big") * (BATCH // 4)
+                try:
+                    client.call("produce", topic="t", partition=0, records=[{"v": value}])
+                    stored += 1
+                except rpc.Refused as refused:
+                    refusal = refused
+            self.assertEqual(refusal.code, "NO_SPACE")
+            self.assertIn("below storage.min.free.bytes", refusal.text)
+            self.assertGreater(stored, 30)
+
+            # metadata, votes and consumer groups go on within the reserve
+            nodes.spate("topic", "create", "u", "-p", "1", "-r", "3")
+            nodes.spate("topic", "alter", "t", "--set", "retention.ms=86400000")
+            count = nodes.spate("consume", "t", "-g", "g", "-n", "5", "-f", "x\\n", "-o", "start")
+            self.assertEqual(count, b"x\n" * 5)
+            self.assertEqual(self.refusal(client, 0).code, "NO_SPACE")
+            self.assertTrue(all(node.alive for node in nodes.nodes))
+
+            # truncation makes room, and nobody has to be told
+            nodes.spate("topic", "truncate", "t", "--before", "end", "--yes")
+
+            def taken():
+                try:
+                    self.produce(leaders, 7)
+                    return True
+                except rpc.Refused as refused:
+                    self.assertEqual(refused.code, "NO_SPACE")
+                    return False
+
+            leaders = rpc.Leaders([node.address for node in nodes.nodes])
+            self.addCleanup(leaders.close)
+            cluster.wait_for("records are taken again", taken)
+            nodes.wait_healthy()
+            self.assertTrue(all(node.alive for node in nodes.nodes))
+            for node in nodes.nodes:
+                self.assertNotRegex(node.trace(), r"error node: this node stops itself")
 
     def check(self, nodes, acknowledged):
         text = nodes.spate("consume", "t", "-o", "start", "-e", "-f", "%o %V %v{hex}\\n").decode()

@@ -7,7 +7,7 @@ docs/operations.md, the latency of an honest producer against its latency before
 acknowledged is lost. Afterwards the bad clients leave, and the memory must be back.
 
     test_flow_control.py                          the tests
-    test_flow_control.py bad KIND ADDRESS...      bad clients; they leave when standard input ends
+    test_flow_control.py bad KIND TOPIC ADDRESS...  bad clients; they leave when standard input ends
 """
 
 import json
@@ -15,6 +15,7 @@ import os
 import resource
 import select
 import shutil
+import signal
 import socket
 import statistics
 import struct
@@ -40,9 +41,12 @@ LIMITS = {  # of src/base/limits.h, for the bound of docs/operations.md
     "replica": 32 * KIB,
 }
 IDLE = 5000
-SYNC_US, BYTES_PER_SECOND = 3000, 8 * MIB  # of the slow disk
+WIDE = 8  # logs that are flooded: more than a node has workers for its disk
+SLOW = 3000, 8 * MIB  # a slow disk: microseconds a sync, bytes a second of each log
 ROUNDS, SAMPLES = 5, 80  # the median of so many 99th percentiles, each of so many produces
 ATTEMPTS = 3  # others may use the machine; what the bad clients do they do every time
+LIMIT_SECONDS = 90  # of a test, which takes some ten seconds for each attempt
+LEAVE_SECONDS = 30  # in which bad clients must have the answers to what they sent
 FLOOR_SECONDS = 0.002  # what a change of process costs now and then
 BATCH = 64 * KIB
 
@@ -66,7 +70,7 @@ def request(msgid, method, **fields):
 class Mute:
     """Pipelines fetches and never reads."""
 
-    def __init__(self, address, partition, fetches=100):
+    def __init__(self, address, partition, _, fetches=100):
         self.sock = connect(address, 4096)
         ask = dict(topic="big", partition=partition, offset=0, max_bytes=4 * MIB)
         self.sock.sendall(b"".join(request(i, "fetch", **ask) for i in range(fetches)))
@@ -88,11 +92,10 @@ class Slow(Mute):
 class Half:
     """Sends half of a large message, and no more."""
 
-    def __init__(self, address, partition):
-        del partition
+    def __init__(self, address, _, topic):
         self.sock = connect(address)
         self.sock.setblocking(False)
-        body = msgpack.packb([0, 1, "produce", [{"topic": "load", "records": bytes(8 * MIB)}]])
+        body = msgpack.packb([0, 1, "produce", [{"topic": topic, "records": bytes(8 * MIB)}]])
         self.rest = memoryview(body)[: len(body) // 2]
 
     def step(self):
@@ -104,8 +107,7 @@ class Half:
 
 
 class Idle:
-    def __init__(self, address, partition):
-        del partition
+    def __init__(self, address, *_):
         self.sock = connect(address)
 
     def step(self):
@@ -117,10 +119,11 @@ class Flood:
 
     number = 0
 
-    def __init__(self, address, partition):
+    def __init__(self, address, partition, topic):
         self.sock = connect(address)
         self.sock.setblocking(False)
         self.partition = partition
+        self.topic = topic
         self.sent = {}  # msgid -> number in the value
         self.rest = memoryview(b"")
         self.sent_bytes = 0
@@ -130,7 +133,7 @@ class Flood:
         msgid = len(self.sent) + 1
         self.sent[msgid] = Flood.number
         value = Flood.number.to_bytes(8, "big") * (BATCH // 8)
-        fields = dict(topic="load", partition=self.partition, records=[{"v": value}])
+        fields = dict(topic=self.topic, partition=self.partition, records=[{"v": value}])
         self.rest = memoryview(request(msgid, "produce", **fields))
 
     def step(self):
@@ -147,24 +150,37 @@ class Flood:
     def acknowledged(self):
         """Finishes the message begun, reads all answers: {(partition, offset): number}."""
         unpacker, out, answers, refused = msgpack.Unpacker(), {}, 0, {}
-        while answers < len(self.sent):
-            poll = select.poll()
-            poll.register(self.sock, select.POLLIN | (select.POLLOUT if self.rest else 0))
-            ready = poll.poll(30000)
-            if not ready:
-                raise AssertionError(f"{answers} of {len(self.sent)} answers came")
-            if ready[0][1] & select.POLLOUT:
-                self.rest = self.rest[self.sock.send(self.rest) :]
-            if ready[0][1] & select.POLLIN:
-                unpacker.feed(self.sock.recv(1 << 16))
-            for _, msgid, error, result in unpacker:
-                answers += 1
-                if error is None:
-                    out[self.partition, result["offset"]] = self.sent[msgid]
-                else:
-                    code = error.split(":")[0]
-                    refused[code] = refused.get(code, 0) + 1
+        deadline = time.monotonic() + LEAVE_SECONDS
+        try:
+            while answers < len(self.sent):
+                unpacker.feed(self.exchange(deadline))
+                for _, msgid, error, result in unpacker:
+                    answers += 1
+                    if error is None:
+                        out[self.partition, result["offset"]] = self.sent[msgid]
+                    else:
+                        code = error.split(":")[0]
+                        refused[code] = refused.get(code, 0) + 1
+        except OSError as failed:
+            raise AssertionError(f"{answers} of {len(self.sent)} answers had come, "
+                                 f"{len(self.rest)} bytes were unsent: {failed}") from None
         return out, refused
+
+    def exchange(self, deadline):
+        """Sends what can be sent, returns what has come. TimeoutError, ConnectionError."""
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN | (select.POLLOUT if self.rest else 0))
+        ready = poll.poll(max(0, deadline - time.monotonic()) * 1000)
+        if not ready or time.monotonic() > deadline:
+            raise TimeoutError(f"not all within {LEAVE_SECONDS} s")
+        if ready[0][1] & select.POLLOUT:
+            self.rest = self.rest[self.sock.send(self.rest) :]
+        if not ready[0][1] & ~select.POLLOUT:
+            return b""
+        data = self.sock.recv(1 << 16)
+        if not data:
+            raise ConnectionError("the node has closed the connection")
+        return data
 
 
 KINDS = {
@@ -172,18 +188,20 @@ KINDS = {
     "slow": [(Slow, 40), (Mute, 40)],
     "idle": [(Idle, IDLE)],
     "flood": [(Flood, 12)],
+    "wide": [(Flood, 16)],
     "half": [(Half, 60)],
     "all": [(Mute, 40), (Slow, 20), (Idle, IDLE // 2), (Flood, 8), (Half, 40)],
 }
 
 
-def bad_clients(kind, leaders):
-    """`leaders` are the addresses of the leaders of each partition."""
+def bad_clients(kind, topic, leaders):
+    """`leaders` of `topic`, which is flooded, are the addresses of its leaders, by partition."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     clients = []
     for kind_of, count in KINDS[kind]:
-        clients += [kind_of(leaders[i % len(leaders)], i % len(leaders)) for i in range(count)]
+        clients += [kind_of(leaders[i % len(leaders)], i % len(leaders), topic)
+                    for i in range(count)]
     print(json.dumps({"connections": len(clients)}), flush=True)
     busy = [client for client in clients if not isinstance(client, (Idle, Mute)) or
             isinstance(client, Slow)]
@@ -269,18 +287,33 @@ class Honest:
         return statistics.median(self.round() for _ in range(ROUNDS))
 
 
-def on_a_quiet_machine(test):
-    """Of tests whose figures other work on the machine spoils: see tests/long/flow-control."""
-    return test if os.environ.get("SPATE_LONG") else None
+def take_precedence():
+    """What else runs shall not be measured: nodes and clients alike come first, also where the
+    kernel shares the processors between sessions before it looks at processes. Returns what undoes
+    the latter; not allowed to: the attempts must do."""
+    try:
+        os.nice(-10)
+        with open("/proc/self/autogroup", encoding="utf-8") as handle:
+            before = handle.read().split()[-1]
+        set_autogroup("-10")
+    except OSError:
+        return lambda: None
+    return lambda: set_autogroup(before)
+
+
+def set_autogroup(nice):
+    with open("/proc/self/autogroup", "w", encoding="utf-8") as handle:
+        handle.write(nice)
+
+
+def out_of_time(*_):
+    raise AssertionError(f"not done within {LIMIT_SECONDS} s: it was waiting where this was raised")
 
 
 class FlowControlTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        try:
-            os.nice(-10)  # nodes and clients alike: what others run shall not be measured
-        except PermissionError:
-            pass
+        cls.addClassCleanup(take_precedence())
         directory = tempfile.mkdtemp(prefix="spate-flow-")
         cls.addClassCleanup(shutil.rmtree, directory, ignore_errors=True)
         shim, cls.speed = build_slow_disk(directory)
@@ -294,7 +327,7 @@ class FlowControlTest(unittest.TestCase):
             node.environment = {"LD_PRELOAD": shim, "SPATE_SLOW_DISK": cls.speed}
         cls.nodes.__enter__()
         cls.addClassCleanup(cls.nodes.close)
-        for topic, partitions in ("honest", 1), ("load", 2), ("big", 2):
+        for topic, partitions in ("honest", 1), ("load", 2), ("wide", WIDE), ("big", 2):
             cls.nodes.spate("topic", "create", topic, "-p", str(partitions), "-r", "3")
         cls.fill()
         cls.nodes.wait_healthy()
@@ -309,14 +342,21 @@ class FlowControlTest(unittest.TestCase):
     @classmethod
     def fill(cls):
         """What the bad consumers ask for: 24 MiB in each partition, most of it only on disk."""
+        client = rpc.Leaders(cls.nodes.servers.split(","))
         for partition in 0, 1:
-            with rpc.Client(cls.nodes.leader("big", partition).address) as client:
-                for _ in range(24):
-                    client.call("produce", topic="big", partition=partition,
-                                records=[{"v": os.urandom(1000 * KIB)}])
+            for _ in range(24):
+                client.call("produce", topic="big", partition=partition,
+                            records=[{"v": os.urandom(1000 * KIB)}])
+        client.close()
 
     def leaders(self, topic):
-        return [self.nodes.leader(topic, partition).address for partition in (0, 1)]
+        partitions = WIDE if topic == "wide" else 2
+        return [self.nodes.leader(topic, partition).address for partition in range(partitions)]
+
+    def setUp(self):
+        signal.signal(signal.SIGALRM, out_of_time)
+        signal.alarm(LIMIT_SECONDS)
+        self.addCleanup(signal.alarm, 0)
 
     def tearDown(self):
         for node in self.nodes.nodes:
@@ -326,40 +366,53 @@ class FlowControlTest(unittest.TestCase):
 
     def start_bad(self, kind, topic):
         process = subprocess.Popen(
-            [sys.executable, "-B", __file__, "bad", kind, *self.leaders(topic)],
+            [sys.executable, "-B", __file__, "bad", kind, topic, *self.leaders(topic)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.kill)
         return process, json.loads(process.stdout.readline())["connections"]
 
-    def measure(self, kind, topic):
-        """Base, bad clients, latency with them, memory; (base, loaded, what the bad ones say)."""
+    def answer(self, process):
+        """What the bad clients say."""
+        line = process.stdout.readline()
+        self.assertTrue(line, "the bad clients ended with an error of their own, see above")
+        return json.loads(line)
+
+    def measure(self, kind, topic, speed):
+        """Latency without bad clients, with them, and without again, and memory; (the higher of the
+        first two, latency with them, what the bad ones say)."""
+        self.set_speed(*speed)
         forget_peaks(self.nodes)
         before = max(status_kib(node, "VmRSS") for node in self.nodes.nodes)
         base = self.honest.p99()
         process, connections = self.start_bad(kind, topic)
         self.honest.round()  # until they are well under way
         loaded = self.honest.p99()
+        self.set_speed(0, 0)  # what waits is stored at once
         process.stdin.close()
-        told = json.loads(process.stdout.readline())
+        told = self.answer(process)
         self.assertEqual(process.wait(30), 0)
         peak = max(status_kib(node, "VmHWM") for node in self.nodes.nodes)
-        limit = bound(connections, 4, 16)
+        limit = bound(connections, 2 + len(self.leaders(topic)), 24)
+        self.set_speed(*speed)
+        base = max(base, self.honest.p99())
         after = self.wait_memory(before)
         print(f"{kind}: {connections} bad connections; honest p99 {base * 1000:.2f} -> "
               f"{loaded * 1000:.2f} ms; peak {peak // KIB} MiB of {limit // MIB}, "
               f"before {before // KIB}, after {after // KIB} MiB; {told['sent_bytes'] // MIB} MiB "
               f"sent, {len(told['stored'])} batches stored, refused {told['refused']}", flush=True)
         self.assertLess(peak * KIB, limit)
-        self.check_stored(told["stored"])
+        self.check_stored(topic, told["stored"])
         return base, loaded, told
 
-    def scenario(self, kind, topic):
+    def scenario(self, kind, topic, speed=(0, 0)):
+        ratios = []
         for _ in range(ATTEMPTS):
-            base, loaded, told = self.measure(kind, topic)
+            base, loaded, told = self.measure(kind, topic, speed)
             if loaded <= max(2 * base, base + FLOOR_SECONDS):
                 return told
-        self.fail(f"honest p99 {base} s became {loaded} s in each of {ATTEMPTS} attempts")
+            ratios.append(f"{loaded / base:.1f}")
+        self.fail(f"honest p99 became {', '.join(ratios)} times what it was, allowed is twice")
 
     def wait_memory(self, before_kib):
         """The memory goes back to within 32 MiB of what it was."""
@@ -370,7 +423,7 @@ class FlowControlTest(unittest.TestCase):
         cluster.wait_for("memory goes back", lambda: largest() < before_kib + 32 * KIB, 20, 0.1)
         return largest()
 
-    def check_stored(self, stored):
+    def check_stored(self, topic, stored):
         """Each record that was acknowledged is there, with its value."""
         wanted = {}
         for partition, offset, number in stored:
@@ -379,10 +432,12 @@ class FlowControlTest(unittest.TestCase):
         for partition in sorted({place[0] for place in wanted}):
             found, offset = {}, min(place[1] for place in wanted if place[0] == partition)
             end = max(place[1] for place in wanted if place[0] == partition)
-            with rpc.Client(self.nodes.leader("load", partition).address) as client:
+            with rpc.Client(self.nodes.leader(topic, partition).address) as client:
                 while offset <= end:
-                    data = client.call("fetch", topic="load", partition=partition, offset=offset,
-                                       max_bytes=4 * MIB)["records"]
+                    data = client.call("fetch", topic=topic, partition=partition, offset=offset,
+                                       max_bytes=4 * MIB, max_wait_ms=5000)["records"]
+                    self.assertTrue(data, f"{topic}-{partition} ends at {offset}, acknowledged was "
+                                          f"all up to {end}")
                     at = 0
                     while at < len(data):
                         base, size = struct.unpack_from(">qi", data, at)
@@ -402,20 +457,19 @@ class FlowControlTest(unittest.TestCase):
     def test_3_idle_connections(self):
         self.scenario("idle", "big")
 
-    @on_a_quiet_machine
     def test_4_producers_faster_than_the_disk(self):
-        self.set_speed(SYNC_US, BYTES_PER_SECOND)
-        told = self.scenario("flood", "load")
+        told = self.scenario("flood", "load", SLOW)
         self.assertGreater(len(told["stored"]), 100)
 
     def test_5_messages_in_part(self):
-        self.set_speed(0, 0)
         self.scenario("half", "load")
 
-    @on_a_quiet_machine
     def test_6_all_together(self):
-        self.set_speed(SYNC_US, BYTES_PER_SECOND)
-        self.scenario("all", "load")
+        self.scenario("all", "load", SLOW)
+
+    def test_6_more_flooded_logs_than_workers(self):
+        told = self.scenario("wide", "wide", SLOW)
+        self.assertGreater(len(told["stored"]), 100)
 
     def test_7_everything_works_afterwards(self):
         self.set_speed(0, 0)
@@ -485,6 +539,6 @@ class HeldTest(unittest.TestCase):
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["bad"]:
-        bad_clients(sys.argv[2], sys.argv[3:])
+        bad_clients(sys.argv[2], sys.argv[3], sys.argv[4:])
     else:
         cluster.main()

@@ -118,6 +118,11 @@ uint64_t sp_loop_now_ms(const struct sp_loop *loop)
     return loop->now_ms;
 }
 
+uint64_t sp_loop_now_us(const struct sp_loop *loop)
+{
+    return loop->now_ms * 1000;
+}
+
 uint64_t sp_loop_random(struct sp_loop *loop)
 {
     return sp_rand_next(&loop->rand);
@@ -189,4 +194,12 @@ void sp_job_start(struct sp_loop *loop,
     job->work = work;
     job->done = done;
     sp_list_append(&loop->waiting, &job->node);
+}
+
+void sp_job_start_short(struct sp_loop *loop,
+                        struct sp_job *job,
+                        void (*work)(struct sp_job *job),
+                        void (*done)(struct sp_job *job))
+{
+    sp_job_start(loop, job, work, done); /* jobs run one by one, as the test wants */
 }

@@ -250,6 +250,9 @@ void crash_log_open(struct crash_life_log *log)
     }
     if (log->status != 0) {
         crash_require(crash_disk_has_failed(life->disk), "%s", log->open.text);
+        crash_require(life->failed || log->status != SPATE_ERR_IO,
+                      "%s: closed by a disk error, and the node goes on",
+                      log->open.text);
         return;
     }
     log->log = log->open.log;

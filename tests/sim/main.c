@@ -202,7 +202,8 @@ static void print_counts(const struct sim_counts *c)
     (void)printf("  kills=%llu power_cuts=%llu power_cuts_of_all=%llu stops=%llu pauses=%llu "
                  "partitions=%llu cuts=%llu disk_errors=%llu slow_disks=%llu clock_jumps=%llu "
                  "client_deaths=%llu bit_flips=%llu deaths_in_call=%llu takeovers=%llu "
-                 "fenced=%llu moves=%llu drains=%llu\n",
+                 "fenced=%llu trims=%llu refills_of_partitions=%llu skips=%llu moves=%llu "
+                 "drains=%llu\n",
                  (unsigned long long)c->kills,
                  (unsigned long long)c->power_cuts,
                  (unsigned long long)c->power_cuts_all,
@@ -218,6 +219,9 @@ static void print_counts(const struct sim_counts *c)
                  (unsigned long long)c->deaths_in_call,
                  (unsigned long long)c->takeovers,
                  (unsigned long long)c->fenced,
+                 (unsigned long long)c->trims,
+                 (unsigned long long)c->trim_refills,
+                 (unsigned long long)c->skips,
                  (unsigned long long)c->moves,
                  (unsigned long long)c->drains);
     (void)printf("  frames=%llu records=%llu acknowledged=%llu unknown=%llu refused=%llu read=%llu "
@@ -301,15 +305,27 @@ static bool reached(const struct sim_counts *c)
         const char *name;
         uint64_t count;
     } needed[] = {
-        { "election", c->elections },     { "truncation", c->truncations },
-        { "refill", c->refills },         { "torn tail", c->torn_tails },
-        { "power cut", c->power_cuts },   { "kill", c->kills },
-        { "partition", c->partitions },   { "duplicate", c->duplicates },
-        { "checkpoint", c->checkpoints }, { "disk error", c->disk_errors },
-        { "bit flip", c->bit_flips },     { "pause", c->pauses },
-        { "transfer", c->transfers },     { "rebalance", c->rebalances },
-        { "transfer", c->transfers },     { "takeover", c->takeovers },
-        { "fenced life", c->fenced },     { "move", c->moves },
+        { "election", c->elections },
+        { "truncation", c->truncations },
+        { "refill", c->refills },
+        { "torn tail", c->torn_tails },
+        { "power cut", c->power_cuts },
+        { "kill", c->kills },
+        { "partition", c->partitions },
+        { "duplicate", c->duplicates },
+        { "checkpoint", c->checkpoints },
+        { "disk error", c->disk_errors },
+        { "bit flip", c->bit_flips },
+        { "pause", c->pauses },
+        { "transfer", c->transfers },
+        { "rebalance", c->rebalances },
+        { "transfer", c->transfers },
+        { "takeover", c->takeovers },
+        { "fenced life", c->fenced },
+        { "trim", c->trims },
+        { "skip", c->skips },
+        { "refill of a partition", c->trim_refills },
+        { "move", c->moves },
         { "drain", c->drains },
     };
     bool all = true;

@@ -10,6 +10,7 @@
 #include "sim_model.h"
 #include "sim_moves.h"
 #include "sim_named.h"
+#include "sim_trim.h"
 #include "spate/spate.h"
 #include "wire/client_api.h"
 
@@ -75,14 +76,18 @@ static void admin_main(void *arg)
 {
     struct sim_client *own = arg;
     struct spate_client *client = sim_clients_connect(NULL);
+    struct spate_topic_setting settings[SIM_TRIM_SETTINGS_MAX];
 
     for (unsigned i = 0; i < sim_clients.topic_count; i++) {
+        size_t count = i < sim_clients.kept_topic_count ? 0 : sim_trim_settings(settings);
         int rv;
         do {
-            rv = spate_topic_create(client,
-                                    sim_clients.topics[i].name,
-                                    sim_clients.topics[i].partitions,
-                                    sim_clients.replicas);
+            rv = spate_topic_create_with(client,
+                                         sim_clients.topics[i].name,
+                                         sim_clients.topics[i].partitions,
+                                         sim_clients.replicas,
+                                         settings,
+                                         count);
             if (rv != 0 && rv != SPATE_ERR_EXISTS) {
                 sim_note("topic create: %s", spate_client_error(client));
                 sim_fiber_sleep(100 * SIM_MS);
@@ -210,7 +215,7 @@ static void producer_main(void *arg)
 /* ---- reading --------------------------------------------------------------------------------- */
 
 struct reading {
-    int64_t next[SIM_PARTITIONS_MAX];
+    int64_t next[SIM_PARTITIONS_MAX]; /* 0: nothing was read yet */
     int64_t high_watermark[SIM_PARTITIONS_MAX];
 };
 
@@ -230,6 +235,9 @@ static void take_message(struct reading *reading, const struct spate_message *me
     uint32_t place = sim_clients_place(message->topic, message->partition);
 
     SP_ASSERT(place != UINT32_MAX);
+    if (reading->next[place] == 0) { /* it begins where the log does */
+        reading->next[place] = sim_model_start(place, message->offset);
+    }
     sim_model_read(place,
                    reading->next[place],
                    message->offset,
@@ -250,11 +258,25 @@ static bool read_all(const struct reading *reading)
 {
     for (uint32_t i = 0; i < sim_model.place_count; i++) {
         const struct sim_group *group = sim_model.places[i].group;
-        if (group != NULL && reading->next[i] < group->next_offset) {
+        if (group != NULL && reading->next[i] < group->next_offset &&
+            group->log_start < group->next_offset) {
             return false;
         }
     }
     return true;
+}
+
+static void on_event(void *arg, const struct spate_consumer_event *event)
+{
+    struct reading *reading = arg;
+
+    for (size_t i = 0; i < event->count && event->kind == SPATE_CONSUMER_SKIPPED; i++) {
+        const struct spate_partition *at = &event->partitions[i];
+        uint32_t place = sim_clients_place(at->topic, at->partition);
+        SP_ASSERT(place != UINT32_MAX);
+        sim_model_skipped(place, reading->next[place], at->offset);
+        reading->next[place] = at->offset;
+    }
 }
 
 static void consumer_main(void *arg)
@@ -268,6 +290,8 @@ static void consumer_main(void *arg)
         sim_fiber_sleep(100 * SIM_MS);
     }
     int rv = spate_consumer_new(client, &consumer);
+    SP_ASSERT(rv == 0);
+    rv = spate_consumer_on_event(consumer, on_event, reading);
     SP_ASSERT(rv == 0);
     for (uint32_t i = 0; i < sim_model.place_count; i++) {
         rv = spate_consumer_assign(
@@ -367,7 +391,7 @@ static void start(struct sim_client *client)
 {
     static void (*const mains[])(void *arg) = { admin_main,    producer_main,   consumer_main,
                                                 churner_main,  sim_member_main, sim_named_main,
-                                                sim_moves_main };
+                                                sim_trim_main, sim_moves_main };
 
     client->done = false;
     client->lives += 1;
@@ -428,13 +452,14 @@ void sim_clients_init(const struct sim_clients_shape *shape)
     sim_members_init();
     sim_cluster_addresses(sim_clients.servers, sizeof sim_clients.servers);
     sim_clients.replicas = shape->replicas;
-    sim_clients.topic_count = shape->topics;
-    for (unsigned i = 0; i < shape->topics; i++) {
+    sim_clients.kept_topic_count = shape->topics;
+    sim_clients.topic_count = shape->topics + shape->trimmed_topics;
+    for (unsigned i = 0; i < sim_clients.topic_count; i++) {
         (void)snprintf(sim_clients.topics[i].name, sizeof sim_clients.topics[i].name, "topic%u", i);
         sim_clients.topics[i].partitions = shape->partitions;
         sim_clients.topics[i].first_place = sim_model.place_count;
         for (uint32_t k = 0; k < shape->partitions; k++) {
-            (void)sim_model_add_place(sim_clients.topics[i].name, (int32_t)k);
+            (void)sim_model_add_place(sim_clients.topics[i].name, (int32_t)k, i >= shape->topics);
         }
     }
     add(SIM_CLIENT_ADMIN, "admin");
@@ -458,6 +483,10 @@ void sim_clients_init(const struct sim_clients_shape *shape)
         (void)snprintf(name, sizeof name, "s%u", i + 1);
         add(SIM_CLIENT_NAMED, name);
         sim_clients.clients[sim_clients.count - 1].stream = i / shape->programs_per_stream;
+    }
+    for (unsigned i = 0; i < shape->trimmers; i++) {
+        (void)snprintf(name, sizeof name, "d%u", i + 1);
+        add(SIM_CLIENT_TRIMMER, name);
     }
     if (shape->moves) {
         add(SIM_CLIENT_MOVER, "mover");

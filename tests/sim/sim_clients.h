@@ -20,6 +20,7 @@ enum sim_client_kind {
     SIM_CLIENT_CHURNER, /* creates and deletes topics that nobody uses */
     SIM_CLIENT_MEMBER,  /* of the consumer group that reads all topics */
     SIM_CLIENT_NAMED,   /* a producer with a name, see sim_named.h */
+    SIM_CLIENT_TRIMMER, /* truncates, see sim_trim.h */
     SIM_CLIENT_MOVER,   /* moves partitions, see sim_moves.h */
 };
 
@@ -44,6 +45,7 @@ struct sim_clients {
         bool created;
     } topics[SIM_TOPICS_MAX];
     unsigned topic_count;
+    unsigned kept_topic_count; /* the first so many: all of their records stay */
     uint32_t replicas;
     unsigned churned; /* topics that churners have asked for */
     unsigned churn_max;
@@ -65,7 +67,9 @@ struct sim_clients_shape {
     unsigned members;
     unsigned streams;             /* of producers with names */
     unsigned programs_per_stream; /* that carry each on */
-    bool moves;
+    unsigned trimmed_topics;      /* besides `topics`: their records go */
+    unsigned trimmers;
+    bool moves; /* of partitions, and nodes are drained */
 };
 
 void sim_clients_init(const struct sim_clients_shape *shape);

@@ -33,6 +33,7 @@ static void configure(struct sim_node *node, const struct sim_cluster_shape *sha
     sp_config_init(config);
     config->node_id = node->node_id;
     config->segment_bytes = shape->segment_bytes;
+    config->free_bytes_min = shape->free_bytes_min;
     config->election_timeout_ms = shape->election_timeout_ms;
     config->heartbeat_ms = shape->heartbeat_ms;
     (void)snprintf(config->data_dir, sizeof config->data_dir, "/data");

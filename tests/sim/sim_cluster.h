@@ -37,6 +37,7 @@ struct sim_cluster_shape {
     unsigned node_count;
     unsigned joiner_count; /* of them: the last ones join what the others have formed */
     uint32_t segment_bytes;
+    uint32_t free_bytes_min;
     uint32_t election_timeout_ms;
     uint32_t heartbeat_ms;
     unsigned checkpoints_kept;    /* of a log that nobody reads, at most */

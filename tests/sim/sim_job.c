@@ -27,6 +27,7 @@ static void tell_done(struct sim_ready *ready)
     struct sp_job *job = run->job;
 
     run->loop->jobs_running -= 1;
+    sp_job_queue_end(&run->loop->jobs, job);
     start_jobs(run->loop);
     sp_mem_free(run);
     job->done(job);
@@ -51,13 +52,15 @@ static void on_work(void *arg)
 
 static void start_jobs(struct sp_loop *loop)
 {
-    while (loop->jobs_running < loop->workers && !sp_list_empty(&loop->jobs)) {
-        struct sp_job *job = SP_LIST_ENTRY(loop->jobs.next, struct sp_job, node);
+    while (loop->jobs_running < loop->workers) {
+        struct sp_job *job = sp_job_queue_take(&loop->jobs);
+        if (job == NULL) {
+            return;
+        }
         struct running_job *run = sp_mem_calloc(1, sizeof *run);
         uint64_t delay_us = sim_with_tail(&sim.rand_turn, JOB_START_US);
 
         SP_ASSERT(run != NULL);
-        sp_list_remove(&job->node);
         sim_ready_init(&run->ready, tell_done);
         run->job = job;
         run->loop = loop;
@@ -66,14 +69,28 @@ static void start_jobs(struct sp_loop *loop)
     }
 }
 
+static void start(struct sp_loop *loop, struct sp_job *job)
+{
+    SP_ASSERT(loop->workers > 0);
+    sp_list_init(&job->node);
+    sp_job_queue_add(&loop->jobs, job);
+    start_jobs(loop);
+}
+
 void sp_job_start(struct sp_loop *loop,
                   struct sp_job *job,
                   void (*work)(struct sp_job *job),
                   void (*done)(struct sp_job *job))
 {
-    SP_ASSERT(loop->workers > 0);
     *job = (struct sp_job){ .loop = loop, .work = work, .done = done };
-    sp_list_init(&job->node);
-    sp_list_append(&loop->jobs, &job->node);
-    start_jobs(loop);
+    start(loop, job);
+}
+
+void sp_job_start_short(struct sp_loop *loop,
+                        struct sp_job *job,
+                        void (*work)(struct sp_job *job),
+                        void (*done)(struct sp_job *job))
+{
+    *job = (struct sp_job){ .loop = loop, .is_short = true, .work = work, .done = done };
+    start(loop, job);
 }

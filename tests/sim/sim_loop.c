@@ -361,7 +361,7 @@ int sp_loop_new(unsigned workers, struct sp_loop **out_loop)
     sp_list_init(&loop->ready);
     sp_list_init(&loop->deferred);
     sp_list_init(&loop->hooks);
-    sp_list_init(&loop->jobs);
+    sp_job_queue_init(&loop->jobs, workers);
     sp_list_append(&loop->process->loops, &loop->node);
     *out_loop = loop;
     return 0;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "io/job_queue.h"
 #include "io/loop.h"
 #include "sim_parts.h"
 
@@ -34,7 +35,7 @@ struct sp_loop {
 
     unsigned workers;
     unsigned jobs_running;
-    struct sp_list jobs; /* that wait for a worker */
+    struct sp_job_queue jobs; /* that wait for a worker */
     unsigned held;
 };
 

@@ -58,7 +58,7 @@ static void mark_processed(uint32_t place, int64_t offset)
 
 static bool all_processed(void)
 {
-    for (uint32_t i = 0; i < sim_model.place_count; i++) {
+    for (uint32_t i = 0; i < sim_model.kept_count; i++) {
         const struct sim_group *group = sim_model.places[i].group;
         if (group != NULL && group_places[i].done < group->next_offset) {
             return false;
@@ -120,7 +120,7 @@ static void commit(struct member *member)
     if (rv != 0) {
         return; /* unknown, or another has the partition by now */
     }
-    for (uint32_t i = 0; i < sim_model.place_count; i++) {
+    for (uint32_t i = 0; i < sim_model.kept_count; i++) {
         int64_t before = group_places[i].committed; /* when the question leaves */
         int64_t offset = 0;
         rv = spate_consumer_committed(
@@ -179,10 +179,10 @@ static void start(struct member *member)
     SP_ASSERT(rv == 0);
     rv = spate_consumer_on_event(member->consumer, on_event, member);
     SP_ASSERT(rv == 0);
-    for (unsigned i = 0; i < sim_clients.topic_count; i++) {
+    for (unsigned i = 0; i < sim_clients.kept_topic_count; i++) {
         topics[i] = sim_clients.topics[i].name;
     }
-    rv = spate_consumer_subscribe(member->consumer, topics, sim_clients.topic_count);
+    rv = spate_consumer_subscribe(member->consumer, topics, sim_clients.kept_topic_count);
     SP_ASSERT(rv == 0);
     memset(member->next, 0xff, sizeof member->next);
 }

@@ -20,7 +20,7 @@ void sim_model_init(void)
     memset(&sim_model, 0, sizeof sim_model);
 }
 
-uint32_t sim_model_add_place(const char *topic, int32_t partition)
+uint32_t sim_model_add_place(const char *topic, int32_t partition, bool trimmed)
 {
     uint32_t place = sim_model.place_count;
 
@@ -29,6 +29,10 @@ uint32_t sim_model_add_place(const char *topic, int32_t partition)
         sim_model.places[place].topic, sizeof sim_model.places[place].topic, "%s", topic);
     sim_model.places[place].partition = partition;
     sim_model.place_count += 1;
+    if (!trimmed) {
+        SP_ASSERT(sim_model.kept_count == place);
+        sim_model.kept_count += 1;
+    }
     return place;
 }
 
@@ -204,6 +208,10 @@ note_command(struct sim_group *group, const struct sp_log_frame *frame, const ui
 
     if (sp_partition_command_decode(payload, frame->length, &command) != 0) {
         return; /* of the controller, or of a coordinator */
+    }
+    if (command.kind == SP_PARTITION_TRIM) {
+        sim_model_trim_committed(group, command.offset);
+        return;
     }
     for (size_t i = 0; i < group->producer_count; i++) {
         struct sim_producer *producer = &group->producers[i];

@@ -80,6 +80,7 @@ struct sim_group {
     struct sim_record *records; /* [offset] */
     uint64_t record_capacity;
     int64_t next_offset;
+    int64_t log_start; /* by committed commands; records below may be gone */
     struct sim_producer *producers;
     size_t producer_count;
     struct sim_state *states;
@@ -132,11 +133,14 @@ struct sim_counts {
     uint64_t client_deaths;
     uint64_t processed; /* records, by members of the consumer group */
     uint64_t processed_twice;
-    uint64_t rebalances; /* as members are told of */
-    uint64_t takeovers;  /* of partitions that had records of the name */
-    uint64_t drains;     /* of nodes, that were begun */
-    uint64_t moves;      /* of partitions, that were begun */
-    uint64_t fenced;     /* lives that were told that another one has taken over */
+    uint64_t rebalances;   /* as members are told of */
+    uint64_t takeovers;    /* of partitions that had records of the name */
+    uint64_t trims;        /* of files of partitions, per replica */
+    uint64_t trim_refills; /* of replicas of partitions */
+    uint64_t skips;        /* readers that were told that records are gone */
+    uint64_t drains;       /* of nodes, that were begun */
+    uint64_t moves;        /* of partitions, that were begun */
+    uint64_t fenced;       /* lives that were told that another one has taken over */
 };
 
 struct sim_model {
@@ -144,6 +148,7 @@ struct sim_model {
     unsigned group_count;
     struct sim_place places[SIM_PARTITIONS_MAX];
     unsigned place_count;
+    unsigned kept_count; /* the first so many: all of their records stay */
     uint32_t writer_count;
     bool streams[SIM_WRITERS_MAX]; /* writers that are streams */
     struct sim_counts counts;
@@ -153,8 +158,8 @@ extern struct sim_model sim_model;
 
 void sim_model_init(void);
 
-/* A new place for records. */
-uint32_t sim_model_add_place(const char *topic, int32_t partition);
+/* A new place for records; those that are not `trimmed` come first. */
+uint32_t sim_model_add_place(const char *topic, int32_t partition, bool trimmed);
 
 /* A new life of a producer. */
 uint32_t sim_model_add_writer(void);
@@ -208,6 +213,27 @@ void sim_model_read(uint32_t place,
                     const uint8_t *value,
                     size_t size,
                     int64_t high_watermark);
+
+/* ---- the start of a log ---------------------------------------------------------------------- */
+
+/* Where a reader of the whole log may begin when its first record is at `offset`. */
+int64_t sim_model_start(uint32_t place, int64_t offset);
+
+/* A reader that expected `expected` was told that it goes on at `offset`. */
+void sim_model_skipped(uint32_t place, int64_t expected, int64_t offset);
+
+/* A program that asked for a truncation before `before`, when the log started at `start` at the
+ * latest known, was told that it starts at `told`. */
+void sim_model_truncated(uint32_t place, int64_t before, int64_t start, int64_t told);
+
+/* The command is committed: records of the group below `offset` are given up. */
+void sim_model_trim_committed(struct sim_group *group, int64_t offset);
+
+/* A replica drops all frames up to `index` from its files. */
+void sim_model_trimmed(uint32_t node, uint64_t group_id, uint64_t index);
+
+/* A replica that runs takes a checkpoint over. */
+void sim_model_refilled(uint64_t group_id);
 
 /* At the end: refused records are nowhere. */
 void sim_model_check_end(void);

@@ -72,7 +72,7 @@ static void on_delivery(void *arg, const struct spate_delivery *delivery)
 
 static void send_one(struct spate_producer *producer, struct life *life)
 {
-    uint32_t place = (uint32_t)sim_clients_draw(0, sim_model.place_count - 1);
+    uint32_t place = (uint32_t)sim_clients_draw(0, sim_model.kept_count - 1);
     struct sent *sent = sim_alloc(sizeof *sent);
 
     *sent = (struct sent){ life, place, life->numbers[place] };
@@ -91,7 +91,7 @@ static void send_one(struct spate_producer *producer, struct life *life)
 static bool
 take_over(struct spate_client *client, struct spate_producer *producer, struct life *life)
 {
-    for (uint32_t i = 0; i < sim_model.place_count && !life->ended; i++) {
+    for (uint32_t i = 0; i < sim_model.kept_count && !life->ended; i++) {
         int64_t records = 0;
         int64_t offset = 0;
         int rv = spate_producer_stored(

@@ -61,7 +61,7 @@ static int restore(struct sp_machine *machine, const uint8_t *bytes, size_t size
 
     observer->applied_index = 0;
     if (observer->group != NULL) {
-        sim_model.counts.refills += 1; /* it runs: a leader's checkpoint has replaced its log */
+        sim_model_refilled(observer->group_id); /* it runs: its log was replaced */
     }
     return observer->inner->type->restore(observer->inner, bytes, size);
 }
@@ -101,6 +101,13 @@ static void stopped(struct sp_machine *machine, int status, const char *text)
     observer->inner->type->stopped(observer->inner, status, text);
 }
 
+static int64_t log_start(struct sp_machine *machine)
+{
+    const struct sim_observer *observer = observer_of(machine);
+
+    return observer->inner->type->log_start(observer->inner);
+}
+
 int __wrap_sp_raft_group_open(struct sp_raft_context *context,
                               const struct sp_raft_group_options *options,
                               struct sp_raft_group **out_group)
@@ -110,9 +117,14 @@ int __wrap_sp_raft_group_open(struct sp_raft_context *context,
 
     SP_ASSERT(observer != NULL);
     sp_list_init(&observer->node);
-    observer->type = (struct sp_machine_type){ apply,   checkpoint,
-                                               restore, role_changed,
-                                               stopped, options->machine->type->checkpoints_kept };
+    observer->type =
+        (struct sp_machine_type){ apply,
+                                  checkpoint,
+                                  restore,
+                                  role_changed,
+                                  stopped,
+                                  options->machine->type->checkpoints_kept,
+                                  options->machine->type->log_start != NULL ? log_start : NULL };
     /* Fewer checkpoints in smaller pieces: more refills, and longer ones. */
     if (observer->type.checkpoints_kept > sim_cluster.shape.checkpoints_kept) {
         observer->type.checkpoints_kept = sim_cluster.shape.checkpoints_kept;

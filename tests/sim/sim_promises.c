@@ -71,6 +71,12 @@ int __wrap_sp_log_truncate(struct sp_log *log, uint64_t index)
     return __real_sp_log_truncate(log, index);
 }
 
+void __wrap_sp_log_trim(struct sp_log *log, uint64_t index)
+{
+    sim_model_trimmed(sim.current->id, sp_log_group_id(log), index);
+    __real_sp_log_trim(log, index);
+}
+
 int __wrap_sp_log_install(struct sp_log *log, const uint8_t *checkpoint, size_t size)
 {
     struct promise *promise = find(sim.current->id, sp_log_group_id(log), sp_log_replica_id(log));

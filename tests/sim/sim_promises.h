@@ -21,5 +21,7 @@ int __real_sp_log_install(struct sp_log *log, const uint8_t *checkpoint, size_t 
 int __wrap_sp_log_install(struct sp_log *log, const uint8_t *checkpoint, size_t size);
 int __real_sp_log_truncate(struct sp_log *log, uint64_t index);
 int __wrap_sp_log_truncate(struct sp_log *log, uint64_t index);
+void __real_sp_log_trim(struct sp_log *log, uint64_t index);
+void __wrap_sp_log_trim(struct sp_log *log, uint64_t index);
 
 #endif /* SP_SIM_PROMISES_H */

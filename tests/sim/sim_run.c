@@ -12,6 +12,7 @@
 #include "sim_named.h"
 #include "sim_net.h"
 #include "sim_parts.h"
+#include "sim_trim.h"
 #include "sim_world.h"
 
 #define FORM_US_MAX (40 * SIM_SECOND)
@@ -55,6 +56,8 @@ static void draw_shape(const struct sim_run_options *options, struct shape *out)
     sim_cluster.restart_min_us = 20 * SIM_MS;
     sim_cluster.restart_max_us = sim_between(rand, 100 * SIM_MS, 4 * SIM_SECOND);
     sim_named_draw(options->seed, &out->clients.streams, &out->clients.programs_per_stream);
+    out->cluster.free_bytes_min = sim_trim_draw_reserve(options->seed);
+    sim_trim_draw(options->seed, &out->clients.trimmed_topics, &out->clients.trimmers);
     sim_faults_draw(&out->mix);
     for (unsigned i = 0; i < SIM_FAULTS; i++) {
         if (options->calm || (options->without >> i & 1) != 0) {
@@ -71,21 +74,24 @@ static void draw_shape(const struct sim_run_options *options, struct shape *out)
 
 static void note_shape(const struct shape *shape)
 {
-    sim_note("shape: nodes=%u segment=%u election=%u latency_us=%llu producers=%u consumers=%u "
-             "members=%u streams=%ux%u topics=%u partitions=%u fault_ms=%llu at_once=%d",
-             shape->cluster.node_count,
-             shape->cluster.segment_bytes,
-             shape->cluster.election_timeout_ms,
-             (unsigned long long)shape->latency_us,
-             shape->clients.producers,
-             shape->clients.consumers,
-             shape->clients.members,
-             shape->clients.streams,
-             shape->clients.programs_per_stream,
-             shape->clients.topics,
-             shape->clients.partitions,
-             (unsigned long long)(shape->fault_us / SIM_MS),
-             (int)shape->faults_at_once);
+    sim_note(
+        "shape: nodes=%u segment=%u election=%u latency_us=%llu producers=%u consumers=%u "
+        "members=%u streams=%ux%u topics=%u+%u trimmers=%u partitions=%u fault_ms=%llu at_once=%d",
+        shape->cluster.node_count,
+        shape->cluster.segment_bytes,
+        shape->cluster.election_timeout_ms,
+        (unsigned long long)shape->latency_us,
+        shape->clients.producers,
+        shape->clients.consumers,
+        shape->clients.members,
+        shape->clients.streams,
+        shape->clients.programs_per_stream,
+        shape->clients.topics,
+        shape->clients.trimmed_topics,
+        shape->clients.trimmers,
+        shape->clients.partitions,
+        (unsigned long long)(shape->fault_us / SIM_MS),
+        (int)shape->faults_at_once);
     for (unsigned i = 0; i < SIM_FAULTS; i++) {
         if (shape->mix.interval_us[i] > 0) {
             sim_note("shape: %s every %llu ms",
@@ -145,6 +151,7 @@ static void run_phases(const struct shape *shape)
     sim_run_until(sim.now_us + shape->fault_us);
     sim_faults_heal();
     wait_for(formed, FORM_US_MAX, "forming after faults");
+    sim_cluster_start_all(); /* a job that was under way may have met the last disk error */
     sim_clients.finishing = true;
     wait_for(all_done, SETTLE_US_MAX, "settling");
     if (sim.failed) {

@@ -11,7 +11,8 @@ FINDING = re.compile(r"^(.*?):(\d+):\d+: (?:error|warning): code should be clang
 
 
 def check(root, clang_format="clang-format"):
-    paths = tidy.files(root, under=("src", "cluster", "include", "tests"), endings=(".c", ".h"))
+    folders = ("src", "cluster", "include", "tests", "jepsen")
+    paths = tidy.files(root, under=folders, endings=(".c", ".h"))
     if not paths:
         return
     run = subprocess.run(

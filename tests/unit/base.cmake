@@ -5,6 +5,7 @@ spate_unit_test(base test_crc32c)
 spate_unit_test(base test_map)
 spate_unit_test(base test_error)
 spate_unit_test(base test_trace)
+spate_unit_test(base test_metrics)
 spate_unit_test(base test_rand)
 spate_unit_test(base test_list)
 

@@ -152,10 +152,17 @@ fake_store(struct fake_cluster *cluster, const uint8_t *bytes, size_t size, int6
         }
         assert_true(cluster->producer_count < FAKE_PRODUCERS_MAX);
         producer = &cluster->producers[cluster->producer_count++];
-        *producer = (struct fake_producer){ .id = header.producer_id, .last_offset = -1 };
+        *producer = (struct fake_producer){ .id = header.producer_id,
+                                            .epoch = header.producer_epoch,
+                                            .last_offset = -1 };
     }
     if (header.producer_epoch < producer->epoch) {
         return SPATE_ERR_PRODUCER_FENCED;
+    }
+    if (header.producer_epoch > producer->epoch && header.base_sequence == 0) {
+        producer->epoch = header.producer_epoch;
+        producer->next_sequence = 0;
+        producer->kept = 0;
     }
     for (unsigned i = 0; i < producer->kept; i++) {
         if (producer->base_sequence[i] == header.base_sequence) {

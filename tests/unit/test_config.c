@@ -72,8 +72,12 @@ static void test_config_errors_name_line_key_and_what_is_allowed(void **state)
         const char *text;
         const char *expected;
     } cases[] = {
-        { "rack: x\nnode.id: 0\n", "F:2: node.id must be a whole number from 1 to 1023, not `0`" },
-        { "node:\n  id: many\n", "F:2: node.id must be a whole number from 1 to 1023, not `many`" },
+        { "rack: x\nnode.id: 0\n",
+          "F:2: node.id must be a whole number from 1 to 1023, or from-hostname on a host whose "
+          "name ends in one, not `0`" },
+        { "node:\n  id: many\n",
+          "F:2: node.id must be a whole number from 1 to 1023, or from-hostname on a host whose "
+          "name ends in one, not `many`" },
         { "trace.level: loud\n",
           "F:1: trace.level must be one of error|warn|info|debug, not `loud`" },
         { "trace.level: warn|info\n",
@@ -200,6 +204,125 @@ static void test_config_wildcard_address_must_be_advertised_otherwise(void **sta
     assert_int_equal(sp_config_finish(&config, &transport, &error), 0);
 }
 
+static void test_config_outside_port_is_told_beside_the_inside_one(void **state)
+{
+    struct sp_transport_options transport;
+    struct sp_config_error error;
+    struct sp_config config;
+    char told[SP_ADDRESS_SIZE_MAX];
+
+    (void)state;
+    sp_config_init(&config);
+    sp_config_client_address(&config, told);
+    assert_string_equal(told, "127.0.0.1:7700");
+
+    assert_int_equal(sp_config_set(&config, "advertise.outside=h:1", &error), 0);
+    assert_int_equal(sp_config_finish(&config, &transport, &error), SPATE_ERR_CONFIG);
+    assert_non_null(strstr(error.text, "listen.outside is not"));
+    assert_int_equal(sp_config_set(&config, "listen.outside=0.0.0.0:7710", &error), 0);
+    assert_int_equal(sp_config_finish(&config, &transport, &error), 0);
+    sp_config_client_address(&config, told);
+    assert_string_equal(told, "127.0.0.1:7700,h:1");
+
+    assert_int_equal(sp_config_set(&config, "advertise.outside=", &error), 0);
+    assert_int_equal(sp_config_finish(&config, &transport, &error), SPATE_ERR_CONFIG);
+    assert_non_null(strstr(error.text, "advertise.outside: clients cannot connect to 0.0.0.0"));
+    assert_int_equal(sp_config_set(&config, "advertise.outside=h:1,i:1", &error), 0);
+    assert_int_equal(sp_config_finish(&config, &transport, &error), SPATE_ERR_CONFIG);
+}
+
+static void test_config_both_addresses_fit_one_registration(void **state)
+{
+    struct sp_transport_options transport;
+    struct sp_config_error error;
+    struct sp_config config;
+    char told[SP_ADDRESS_SIZE_MAX];
+
+    (void)state;
+    sp_config_init(&config);
+    assert_int_equal(sp_config_set(&config, "listen.outside=127.0.0.1:7710", &error), 0);
+    memset(config.advertise_client, 'a', 130);
+    memset(config.advertise_outside, 'b', 130);
+    assert_int_equal(sp_config_finish(&config, &transport, &error), 0);
+    sp_config_client_address(&config, told);
+    assert_int_equal(strlen(told), SP_ADDRESS_SIZE_MAX - 1);
+    config.advertise_outside[130] = 'b';
+    assert_int_equal(sp_config_finish(&config, &transport, &error), SPATE_ERR_CONFIG);
+}
+
+static void test_config_node_id_may_come_from_the_host_name(void **state)
+{
+    static const struct {
+        const char *host;
+        uint32_t node_id; /* 0: none */
+    } cases[] = { { "spate-0", 1 },     { "spate-12", 13 }, { "spate-2.spate.svc", 3 },
+                  { "7", 8 },           { "spate", 0 },     { "", 0 },
+                  { "spate-1.a-2", 2 }, { "x-", 0 },        { "n-99999999999", 0 } };
+    struct sp_config_error error;
+    struct sp_config config;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        uint32_t node_id = 0;
+        assert_int_equal(sp_config_id_of_host(cases[i].host, &node_id), cases[i].node_id != 0);
+        assert_int_equal(node_id, cases[i].node_id);
+    }
+    sp_config_init(&config);
+    assert_int_equal(sp_config_set(&config, "node.id=from-host", &error), SPATE_ERR_CONFIG);
+    assert_non_null(strstr(error.text, "or from-hostname on a host whose name ends in one"));
+}
+
+/* Beside the clients' port, but never open to the world by itself. */
+static void test_config_http_stands_beside_the_client_port(void **state)
+{
+    static const struct {
+        const char *client;
+        const char *http;
+        const char *expected; /* NULL: nowhere */
+    } cases[] = {
+        { "127.0.0.1:7700", "", "127.0.0.1:7780" },
+        { "127.0.0.3:7900", "", "127.0.0.3:7980" },
+        { "localhost:1", "", "localhost:81" },
+        { "0.0.0.0:7700", "", "127.0.0.1:7780" },
+        { "[::]:7700", "", "127.0.0.1:7780" },
+        { "10.1.2.3:65455", "", "127.0.0.1:65535" },
+        { "10.1.2.3:65456", "", NULL },
+        { "127.0.0.1:0", "", NULL },
+        { "127.0.0.1:7700", "0.0.0.0:9000", "0.0.0.0:9000" },
+        { "127.0.0.1:7700", "none", NULL },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char address[SP_ADDRESS_SIZE_MAX] = "";
+        struct sp_config config;
+        bool some;
+
+        sp_config_init(&config);
+        (void)snprintf(config.listen_client, sizeof config.listen_client, "%s", cases[i].client);
+        (void)snprintf(config.listen_http, sizeof config.listen_http, "%s", cases[i].http);
+        some = sp_config_http_address(&config, address);
+        assert_int_equal(some, cases[i].expected != NULL);
+        assert_string_equal(address, some ? cases[i].expected : "");
+    }
+}
+
+static void test_config_http_must_be_an_address(void **state)
+{
+    struct sp_transport_options transport;
+    struct sp_config_error error;
+    struct sp_config config;
+
+    (void)state;
+    sp_config_init(&config);
+    assert_int_equal(sp_config_set(&config, "listen.http=nowhere", &error), 0);
+    assert_int_equal(sp_config_finish(&config, &transport, &error), SPATE_ERR_CONFIG);
+    assert_string_equal(error.text,
+                        "listen.http must look like HOST:PORT, or be `none`, not `nowhere`");
+    assert_int_equal(sp_config_set(&config, "listen.http=none", &error), 0);
+    assert_int_equal(sp_config_finish(&config, &transport, &error), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -210,6 +333,11 @@ int main(void)
         cmocka_unit_test(test_config_seeds_must_be_sound_and_name_this_node),
         cmocka_unit_test(test_config_without_seeds_is_a_cluster_of_one),
         cmocka_unit_test(test_config_wildcard_address_must_be_advertised_otherwise),
+        cmocka_unit_test(test_config_outside_port_is_told_beside_the_inside_one),
+        cmocka_unit_test(test_config_both_addresses_fit_one_registration),
+        cmocka_unit_test(test_config_node_id_may_come_from_the_host_name),
+        cmocka_unit_test(test_config_http_stands_beside_the_client_port),
+        cmocka_unit_test(test_config_http_must_be_an_address),
         cmocka_unit_test(test_config_heartbeat_must_fit_the_election_timeout),
     };
     return cmocka_run_group_tests_name("server/config", tests, NULL, NULL);

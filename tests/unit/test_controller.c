@@ -161,9 +161,13 @@ static void on_failed(void *arg, int status, const char *text)
     fake.failed = status;
 }
 
+static uint32_t level_most; /* that all nodes know; 0: the first one */
+
 static struct sp_state_node make_node(uint32_t node_id)
 {
-    struct sp_state_node node = { .node_id = node_id, .incarnation = 7 };
+    struct sp_state_node node = { .node_id = node_id,
+                                  .incarnation = 7,
+                                  .features = { 1, level_most } };
 
     (void)snprintf(node.client_address, sizeof node.client_address, "c%u", node_id);
     (void)snprintf(node.peer_address, sizeof node.peer_address, "p%u", node_id);
@@ -210,7 +214,15 @@ static void apply_create(const char *name, uint32_t node_id)
     struct sp_buf buf;
 
     sp_buf_init(&buf, 4096);
-    assert_int_equal(sp_state_command_create_topic(name, 1, 1, &node_id, 4096, &buf), 0);
+    assert_int_equal(sp_state_command_create_topic(
+                         name,
+                         1,
+                         1,
+                         &node_id,
+                         &(struct sp_topic_config){ .set = 1U << SP_TOPIC_MESSAGE_BYTES_MAX,
+                                                    .values = { 4096 } },
+                         &buf),
+                     0);
     apply_buf(&buf);
 }
 
@@ -374,7 +386,8 @@ static void test_controller_leader_creates_topic_and_answers_after_apply(void **
     const struct sp_state_topic *topic = sp_state_topic(sp_controller_state(fake.controller), "t");
     assert_int_equal(topic->partition_count, 1);
     assert_int_equal(topic->partitions[0].replica_count, 3);
-    assert_int_equal(topic->message_bytes_max, SP_BATCH_BYTES_MAX_DEFAULT);
+    assert_int_equal(sp_topic_config_value(&topic->config, SP_TOPIC_MESSAGE_BYTES_MAX),
+                     SP_BATCH_BYTES_MAX_DEFAULT);
     ask_create(&asked, "t", 0);
     fake_turn();
     assert_int_equal(asked.status, SPATE_ERR_EXISTS);
@@ -402,8 +415,13 @@ static void test_controller_named_producer_gets_the_next_epoch(void **unused)
     struct asked asked;
 
     (void)unused;
+    level_most = 2;
     begin();
+    level_most = 0;
     change_role(SP_ROLE_LEADER, true, SELF);
+    assert_int_equal(sp_state_feature_level(sp_controller_state(fake.controller)), 1);
+    commit_submits(); /* the leader raises the level by itself */
+    assert_int_equal(sp_state_feature_level(sp_controller_state(fake.controller)), 2);
     for (int16_t epoch = 0; epoch < 3; epoch++) {
         ask_name(&asked, "loader", "p=4");
         fake_turn();
@@ -830,7 +848,7 @@ static void test_controller_restore_confirms_again_and_node_changes_reach_transp
     assert_int_equal(fake.set_node_count, 8);
     assert_int_equal(machine->type->restore(machine, bytes.bytes, bytes.size - 1),
                      SPATE_ERR_CORRUPT);
-    assert_int_equal(apply_bytes((const uint8_t *)"\x91\x63", 2), SPATE_ERR_CORRUPT);
+    assert_int_equal(apply_bytes((const uint8_t *)"\x91\x02", 2), SPATE_ERR_CORRUPT);
     machine->type->stopped(machine, SPATE_ERR_CORRUPT, "the log contradicts itself");
     assert_int_equal(fake.failed, 0);
     fake_turn();

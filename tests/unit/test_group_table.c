@@ -108,9 +108,10 @@ static void machine_stopped(struct sp_machine *machine, int status, const char *
     SP_CONTAINER_OF(machine, struct fixture, machine)->stopped = true;
 }
 
-static const struct sp_machine_type machine_type = { machine_apply,   machine_checkpoint,
-                                                     machine_restore, machine_role_changed,
-                                                     machine_stopped, 0 };
+static const struct sp_machine_type machine_type = {
+    machine_apply, machine_checkpoint, machine_restore, machine_role_changed, machine_stopped, 0,
+    NULL
+};
 
 static void on_meta_durable(void *arg, uint64_t sequence)
 {

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "io/file.h"
 #include "spate/error.h"
+#include "storage/flush_size.h"
 #include "tests/lib/test_batch.h"
 #include "tests/lib/test_store.h"
 
@@ -354,6 +355,52 @@ static void test_log_memory_of_durable_frames_is_bounded(void **state)
     test_log_close(&log);
 }
 
+static void test_flush_size_follows_the_disk(void **state)
+{
+    size_t bytes = SP_FLUSH_BYTES_FIRST;
+
+    (void)state;
+    for (unsigned i = 0; i < 10; i++) { /* 8 MiB and 333 syncs a second */
+        bytes = sp_flush_size_next(bytes, bytes, 3000 + bytes * 1000000 / (8 * 1024 * 1024));
+    }
+    assert_int_equal(bytes, SP_FLUSH_BYTES_MIN);
+    for (unsigned i = 0; i < 6; i++) { /* a gigabyte */
+        assert_true(bytes < SP_FLUSH_BYTES_MAX);
+        bytes = sp_flush_size_next(bytes, bytes, 100 + bytes / 1000);
+    }
+    assert_int_equal(bytes, SP_FLUSH_BYTES_MAX);
+    for (unsigned i = 0; i < 10; i++) { /* 100 megabytes: 25 ms <= time <= 50 ms */
+        bytes = sp_flush_size_next(bytes, bytes, 3000 + bytes / 100);
+    }
+    assert_int_equal(bytes, 4 * 1024 * 1024);
+    /* Small flushes tell nothing, however long they take. */
+    assert_int_equal(sp_flush_size_next(bytes, bytes / 2, 1000000), bytes);
+    assert_int_equal(sp_flush_size_next(bytes, 200, 1), bytes);
+    /* The bounds hold, however slow or fast the disk is. */
+    bytes = SP_FLUSH_BYTES_MIN;
+    assert_int_equal(sp_flush_size_next(bytes, bytes, 1000000), bytes);
+    bytes = SP_FLUSH_BYTES_MAX;
+    assert_int_equal(sp_flush_size_next(bytes, bytes, 1), bytes);
+}
+
+/* The first flush may begin at once with little, but no flush has all that waits. */
+static void test_flush_writes_no_more_than_its_size(void **state)
+{
+    struct test_store *test = *state;
+    struct test_log log;
+
+    test_store_close(test);
+    test->segment_bytes = 0; /* a new segment would end a flush, too */
+    test_store_open(test);
+    assert_int_equal(test_log_create(&log, test, 1), 0);
+    for (int i = 0; i < 60; i++) {
+        test_log_batch(&log, 1, 1, 100 * 1000, 100);
+    }
+    test_log_flush(&log);
+    assert_true(log.reports >= 3);
+    test_log_close(&log);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -371,6 +418,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             test_log_follower_append_is_undone_when_memory_ends, setup, teardown),
         cmocka_unit_test_setup_teardown(test_log_idle_keeps_little_memory, setup, teardown),
+        cmocka_unit_test(test_flush_size_follows_the_disk),
+        cmocka_unit_test_setup_teardown(test_flush_writes_no_more_than_its_size, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_log_memory_of_durable_frames_is_bounded, setup, teardown),
     };

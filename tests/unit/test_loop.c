@@ -12,6 +12,8 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "io/job_queue.h"
+#include "io/read_share.h"
 #include "io/stream.h"
 #include "spate/error.h"
 
@@ -347,6 +349,125 @@ static void test_jobs_run_on_other_threads_and_keep_the_loop_alive(void **state)
     }
 }
 
+/* ---- short and long jobs --------------------------------------------------------------------- */
+
+static pthread_mutex_t gate_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t gate_moved = PTHREAD_COND_INITIALIZER;
+static unsigned held_running;
+static unsigned running_beside;
+static bool gate_open;
+static unsigned ended_count;
+
+/* A long job: ends when the short one has run, and so shows that this one did not wait. */
+static void do_held(struct sp_job *job)
+{
+    (void)job;
+    pthread_mutex_lock(&gate_lock);
+    held_running += 1;
+    pthread_cond_broadcast(&gate_moved);
+    while (!gate_open) {
+        pthread_cond_wait(&gate_moved, &gate_lock);
+    }
+    pthread_mutex_unlock(&gate_lock);
+}
+
+/* Runs only when as many long jobs run as may. */
+static void do_short(struct sp_job *job)
+{
+    (void)job;
+    pthread_mutex_lock(&gate_lock);
+    while (held_running < WORKERS - 1) {
+        pthread_cond_wait(&gate_moved, &gate_lock);
+    }
+    running_beside = held_running;
+    gate_open = true;
+    pthread_cond_broadcast(&gate_moved);
+    pthread_mutex_unlock(&gate_lock);
+}
+
+static void note_held(struct sp_job *job)
+{
+    (void)job;
+    ended_count += 1;
+}
+
+static void test_short_job_never_waits_for_long_ones(void **state)
+{
+    static struct sp_job held[2 * WORKERS];
+    struct sp_job brief;
+
+    (void)state;
+    held_running = 0;
+    gate_open = false;
+    ended_count = 0;
+    for (unsigned i = 0; i < 2 * WORKERS; i++) {
+        sp_job_start(loop, &held[i], do_held, note_held);
+    }
+    sp_job_start_short(loop, &brief, do_short, note_held);
+    sp_loop_run(loop); /* would hang if long jobs held all workers */
+    assert_int_equal(ended_count, 2 * WORKERS + 1);
+    assert_int_equal(running_beside, WORKERS - 1);
+    assert_int_equal(held_running, 2 * WORKERS);
+}
+
+static void test_job_queue_takes_short_jobs_first_and_long_ones_in_order(void **state)
+{
+    struct sp_job jobs[4] = {
+        { .is_short = false }, { .is_short = false }, { .is_short = true }, { .is_short = true }
+    };
+    struct sp_job_queue queue;
+
+    (void)state;
+    sp_job_queue_init(&queue, 2);
+    assert_null(sp_job_queue_take(&queue));
+    for (unsigned i = 0; i < 4; i++) {
+        sp_list_init(&jobs[i].node);
+        sp_job_queue_add(&queue, &jobs[i]);
+    }
+    assert_ptr_equal(sp_job_queue_take(&queue), &jobs[2]);
+    assert_ptr_equal(sp_job_queue_take(&queue), &jobs[3]);
+    assert_ptr_equal(sp_job_queue_take(&queue), &jobs[0]);
+    assert_null(sp_job_queue_take(&queue)); /* the last worker is for short ones */
+    sp_job_queue_end(&queue, &jobs[2]);
+    assert_null(sp_job_queue_take(&queue));
+    sp_job_queue_end(&queue, &jobs[0]);
+    assert_ptr_equal(sp_job_queue_take(&queue), &jobs[1]);
+    sp_job_queue_init(&queue, 1);
+    sp_job_queue_add(&queue, &jobs[0]);
+    assert_ptr_equal(sp_job_queue_take(&queue), &jobs[0]); /* one worker does everything */
+}
+
+/* ---- a turn's reading ------------------------------------------------------------------------ */
+
+static void test_read_share_is_equal_and_bounds_the_turn(void **state)
+{
+    struct sp_read_share share = { .turn = 0 };
+
+    (void)state;
+    /* Nobody was hungry: the first has the whole turn, the others little. */
+    assert_int_equal(sp_read_share_begin(&share, 5), SP_TURN_BYTES);
+    sp_read_share_end(&share, SP_TURN_BYTES, true);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(sp_read_share_begin(&share, 5), SP_TURN_BYTES_LEAST);
+        sp_read_share_end(&share, SP_TURN_BYTES_LEAST, true);
+    }
+    /* Four were: each has a quarter. */
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(sp_read_share_begin(&share, 6), SP_TURN_BYTES / 4);
+        sp_read_share_end(&share, SP_TURN_BYTES / 4, false);
+    }
+    /* None was cut short, and a turn without reading forgets who was. */
+    assert_int_equal(sp_read_share_begin(&share, 7), SP_TURN_BYTES);
+    sp_read_share_end(&share, 1, true);
+    sp_read_share_end(&share, 1, true);
+    assert_int_equal(sp_read_share_begin(&share, 9), SP_TURN_BYTES);
+    /* Very many are read in each turn all the same. */
+    for (unsigned i = 0; i < 1000; i++) {
+        sp_read_share_end(&share, 0, true);
+    }
+    assert_int_equal(sp_read_share_begin(&share, 10), SP_TURN_BYTES_LEAST);
+}
+
 static void note_job(struct sp_job *job)
 {
     (void)job;
@@ -430,6 +551,9 @@ int main(void)
         LOOP_TEST(test_loop_clocks_stand_still_within_a_turn),
         LOOP_TEST(test_loop_random_numbers_differ),
         LOOP_TEST(test_jobs_run_on_other_threads_and_keep_the_loop_alive),
+        LOOP_TEST(test_short_job_never_waits_for_long_ones),
+        LOOP_TEST(test_job_queue_takes_short_jobs_first_and_long_ones_in_order),
+        LOOP_TEST(test_read_share_is_equal_and_bounds_the_turn),
         LOOP_TEST(test_hook_runs_after_a_finished_job),
         LOOP_TEST(test_loop_terminate_signal_reaches_the_callback),
         LOOP_TEST(test_loop_new_survives_every_failing_allocation),

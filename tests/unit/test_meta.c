@@ -168,10 +168,13 @@ static void test_meta_round_trip(void **state)
     assert_int_equal(sp_meta_set_vote(fixture->meta, &two, 5, 7), durable + 3);
     assert_int_equal(sp_meta_set_identity(fixture->meta, &identity), durable + 4);
     assert_int_equal(sp_meta_delete_replica(fixture->meta, &one), durable + 5);
+    assert_int_equal(sp_meta_feature_level(fixture->meta), 0);
+    assert_int_equal(sp_meta_set_feature_level(fixture->meta, 2), durable + 6);
+    assert_int_equal(sp_meta_set_forcing(fixture->meta, UINT64_C(1) << 32), durable + 7);
     assert_true(sp_meta_dirty(fixture->meta));
     assert_int_equal(sp_meta_durable(fixture->meta), durable);
     flush(fixture);
-    assert_int_equal(sp_meta_durable(fixture->meta), durable + 5);
+    assert_int_equal(sp_meta_durable(fixture->meta), durable + 7);
     assert_false(sp_meta_dirty(fixture->meta));
 
     fixture->has_replicas = true;
@@ -185,7 +188,13 @@ static void test_meta_round_trip(void **state)
     assert_true(sp_meta_has_replica(fixture->meta, &two));
     assert_int_equal(sp_meta_identity(fixture->meta)->state, SP_IDENTITY_FORMED);
     assert_memory_equal(sp_meta_identity(fixture->meta)->cluster_id, identity.cluster_id, 16);
-    assert_int_equal(sp_meta_durable(fixture->meta), durable + 5);
+    assert_int_equal(sp_meta_durable(fixture->meta), durable + 7);
+    assert_int_equal(sp_meta_feature_level(fixture->meta), 2);
+    assert_int_equal(sp_meta_forcing(fixture->meta), UINT64_C(1) << 32);
+    assert_int_equal(sp_meta_set_forcing(fixture->meta, 0), durable + 8);
+    flush(fixture);
+    assert_int_equal(open_meta(fixture), 0);
+    assert_int_equal(sp_meta_forcing(fixture->meta), 0);
 }
 
 /* One copy is torn at every byte of the last batch: the other one holds it; then both are torn, as
@@ -299,6 +308,8 @@ static void test_meta_compaction_keeps_files_small(void **state)
 
     fixture->dead_bytes_max = 4096;
     assert_int_equal(open_meta(fixture), 0);
+    assert_int_not_equal(sp_meta_set_feature_level(fixture->meta, 2), 0);
+    assert_int_not_equal(sp_meta_set_forcing(fixture->meta, 7), 0);
     for (uint64_t i = 1; i <= 500; i++) {
         vote(fixture, 1 + i % 5, i);
         free(test_file_read(fixture->path[1], &size));
@@ -314,6 +325,8 @@ static void test_meta_compaction_keeps_files_small(void **state)
     for (uint64_t i = 496; i <= 500; i++) {
         assert_int_equal(term_of(fixture, 1 + i % 5), i);
     }
+    assert_int_equal(sp_meta_feature_level(fixture->meta), 2);
+    assert_int_equal(sp_meta_forcing(fixture->meta), 7);
 }
 
 /* The crash between the two copies of a compaction: the longer one wins, the other follows. */

@@ -107,6 +107,10 @@ static void test_misuse_of_admin(void **state)
     assert_int_not_equal(spate_topic_create(client, "a b", 1, 1), 0);
     check_refused(spate_topic_create(client, "t", UINT32_MAX, 1));
     check_refused(spate_topic_create(client, "t", 1, UINT32_MAX));
+    const struct spate_topic_setting no_value = { "retention.ms", NULL };
+    assert_int_equal(spate_topic_create_with(NULL, "t", 1, 1, NULL, 0), SPATE_ERR_INVALID);
+    check_refused(spate_topic_create_with(client, "t", 1, 1, NULL, 1));
+    check_refused(spate_topic_create_with(client, "t", 1, 1, &no_value, 1));
     assert_int_equal(spate_topic_delete(NULL, "t"), SPATE_ERR_INVALID);
     check_refused(spate_topic_delete(client, NULL));
     assert_int_not_equal(spate_topic_delete(client, ""), 0);

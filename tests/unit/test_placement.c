@@ -49,7 +49,14 @@ static void place(struct sp_state *state, unsigned number, uint32_t partitions, 
     (void)snprintf(name, sizeof name, "t%u", number);
     assert_int_equal(sp_placement_choose(state, partitions, replicas, nodes), 0);
     sp_buf_init(&buf, 1 << 20);
-    assert_int_equal(sp_state_command_create_topic(name, partitions, replicas, nodes, 2048, &buf),
+    assert_int_equal(sp_state_command_create_topic(
+                         name,
+                         partitions,
+                         replicas,
+                         nodes,
+                         &(struct sp_topic_config){ .set = 1U << SP_TOPIC_MESSAGE_BYTES_MAX,
+                                                    .values = { 2048 } },
+                         &buf),
                      0);
     /* Apply refuses partitions whose nodes are not distinct. */
     assert_int_equal(sp_state_apply(state, buf.bytes, buf.size, 0, NULL, NULL), 0);

@@ -72,9 +72,9 @@ static void adder_stopped(struct sp_machine *machine, int status, const char *te
     adder_of(machine)->stopped = true;
 }
 
-static const struct sp_machine_type adder_type = { adder_apply,   adder_checkpoint,
-                                                   adder_restore, adder_role_changed,
-                                                   adder_stopped, 0 };
+static const struct sp_machine_type adder_type = {
+    adder_apply, adder_checkpoint, adder_restore, adder_role_changed, adder_stopped, 0, NULL
+};
 
 /* ---- fixture --------------------------------------------------------------------------------- */
 

@@ -51,6 +51,7 @@ static struct {
     unsigned chunks;
     unsigned stopped;
     unsigned trimmed;
+    int64_t log_start;
     uint64_t trim_index;
     bool arrived;
     uint64_t live_before;
@@ -169,6 +170,12 @@ uint64_t sp_log_trim_index(const struct sp_log *log, unsigned checkpoints_kept)
     return checkpoints_kept == 1 ? world.trim_index : 0;
 }
 
+uint64_t sp_log_trim_index_below(const struct sp_log *log, int64_t offset)
+{
+    (void)log;
+    return offset == world.log_start ? world.trim_index : 0;
+}
+
 void sp_log_trim(struct sp_log *log, uint64_t index)
 {
     (void)log;
@@ -179,7 +186,7 @@ void sp_log_trim(struct sp_log *log, uint64_t index)
 uint64_t sp_log_first_index(const struct sp_log *log)
 {
     (void)log;
-    return world.trim_index + 1;
+    return world.trimmed > 0 ? world.trim_index + 1 : 1;
 }
 
 uint64_t sp_log_term_at(const struct sp_log *log, uint64_t index)

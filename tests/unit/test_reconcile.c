@@ -196,7 +196,15 @@ static void create(const char *name, uint32_t partitions)
         nodes[2 * i + 1] = i % 2 == 0 ? SELF : 3;
     }
     sp_buf_init(&buf, 65536);
-    assert_int_equal(sp_state_command_create_topic(name, partitions, 2, nodes, 4096, &buf), 0);
+    assert_int_equal(sp_state_command_create_topic(
+                         name,
+                         partitions,
+                         2,
+                         nodes,
+                         &(struct sp_topic_config){ .set = 1U << SP_TOPIC_MESSAGE_BYTES_MAX,
+                                                    .values = { 4096 } },
+                         &buf),
+                     0);
     assert_int_equal(apply(&buf), 0);
 }
 

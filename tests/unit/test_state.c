@@ -83,7 +83,14 @@ static int create_topic(struct sp_state *state,
     struct sp_buf buf;
 
     sp_buf_init(&buf, BYTES_MAX);
-    assert_int_equal(sp_state_command_create_topic(name, partitions, replicas, nodes, 65536, &buf),
+    assert_int_equal(sp_state_command_create_topic(
+                         name,
+                         partitions,
+                         replicas,
+                         nodes,
+                         &(struct sp_topic_config){ .set = 1U << SP_TOPIC_MESSAGE_BYTES_MAX,
+                                                    .values = { 65536 } },
+                         &buf),
                      0);
     return apply_at(state, &buf, time_ms, seen);
 }
@@ -149,7 +156,7 @@ static void test_state_create_topic_assigns_ids_from_counters(void **unused)
     assert_non_null(topic);
     assert_ptr_equal(sp_state_topic_by_id(state, 1), topic);
     assert_int_equal(topic->created_ms, 77);
-    assert_int_equal(topic->message_bytes_max, 65536);
+    assert_int_equal(sp_topic_config_value(&topic->config, SP_TOPIC_MESSAGE_BYTES_MAX), 65536);
     assert_int_equal(topic->partition_count, 2);
     for (uint32_t i = 0; i < 2; i++) {
         assert_int_equal(topic->partitions[i].partition, i);
@@ -308,11 +315,12 @@ static void test_state_producer_names_share_the_ids_of_blocks(void **unused)
 static void test_state_checkpoint_has_golden_bytes(void **unused)
 {
     static const uint8_t golden[] = {
-        0x98, 2,    2,    3,    0xcd, 0x04, 0x03, 0xcd, 0x03, 0xea,       /* version, counters */
-        0x91, 0x95, 7,    0xcd, 0x03, 0xef, 0xa1, 'c',  0xa1, 'p',  0xa0, /* nodes */
-        0x91, 0x95, 1,    0xa1, 't',  0x2a, 0xce, 0x00, 0x01, 0x00, 0x00, /* topic */
-        0x92, 0x93, 1,    0xcd, 0x04, 0x01, 7,    0x93, 2,    0xcd, 0x04, 0x02, 7,
-        0x91, 0x95, 0xa1, 'a',  0xa3, 'p',  '=',  '4',  0xcd, 0x03, 0xe9, 0,    77, /* names */
+        0x9a, 3,    2,   3,    0xcd, 0x04, 0x03, 0xcd, 0x03, 0xea, 1,    0, /* version, counters,
+                                                                                level, held */
+        0x91, 0x98, 7,   0xcd, 0x03, 0xef, 0xa1, 'c',  0xa1, 'p',  0xa0, 1,    1, 0, /* nodes */
+        0x91, 0x95, 1,   0xa1, 't',  0x2a, 0xce, 0x00, 0x01, 0x00, 0x00,             /* topic */
+        0x92, 0x93, 1,   0xcd, 0x04, 0x01, 7,    0x93, 2,    0xcd, 0x04, 0x02, 7, 0x91,
+        0x95, 0xa1, 'a', 0xa3, 'p',  '=',  '4',  0xcd, 0x03, 0xe9, 0,    77, /* names */
     };
     static const uint32_t placed[] = { 7, 7 };
     struct sp_state *state = NULL;
@@ -367,7 +375,15 @@ static void test_state_commands_have_golden_bytes(void **unused)
 
     (void)unused;
     sp_buf_init(&buf, BYTES_MAX);
-    assert_int_equal(sp_state_command_create_topic("t", 2, 1, placed, 2048, &buf), 0);
+    assert_int_equal(sp_state_command_create_topic(
+                         "t",
+                         2,
+                         1,
+                         placed,
+                         &(struct sp_topic_config){ .set = 1U << SP_TOPIC_MESSAGE_BYTES_MAX,
+                                                    .values = { 2048 } },
+                         &buf),
+                     0);
     assert_int_equal(buf.size, sizeof create);
     assert_memory_equal(buf.bytes, create, sizeof create);
     sp_buf_clear(&buf);
@@ -441,7 +457,7 @@ static void test_state_hostile_checkpoint_is_refused_or_consistent(void **unused
         int rv = sp_state_restore(other, good.bytes, good.size);
         good.bytes[i / 8] ^= (uint8_t)(1u << i % 8);
         if (rv != 0) {
-            assert_int_equal(rv, SPATE_ERR_CORRUPT);
+            assert_true(rv == SPATE_ERR_CORRUPT || rv == SPATE_ERR_UNSUPPORTED);
             refused += 1;
             continue;
         }
@@ -464,11 +480,10 @@ static void test_state_hostile_command_is_refused(void **unused)
         { 0x92, 3, 0xa1, 't', 0 },                                  /* bytes left over */
         { 0x92, 2, 0xa1, 't' },                                     /* fields missing */
         { 0x91, 5 },                                                /* without its fields */
-        { 0x91, 6 },                                                /* from a later version */
         { 0x80 },
         { 0xc1 },
     };
-    static const size_t sizes[] = { 12, 12, 5, 4, 2, 2, 1, 1 };
+    static const size_t sizes[] = { 12, 12, 5, 4, 2, 1, 1 };
     struct sp_state *state = three_nodes();
 
     (void)unused;
@@ -504,7 +519,15 @@ static void test_state_survives_every_failing_allocation(void **unused)
     assert_int_equal(rv, 0);
     assert_true(n > 10);
     sp_buf_clear(&bytes);
-    assert_int_equal(sp_state_command_create_topic("new", 1, 2, placed, 2048, &bytes), 0);
+    assert_int_equal(sp_state_command_create_topic(
+                         "new",
+                         1,
+                         2,
+                         placed,
+                         &(struct sp_topic_config){ .set = 1U << SP_TOPIC_MESSAGE_BYTES_MAX,
+                                                    .values = { 2048 } },
+                         &bytes),
+                     0);
     rv = SPATE_ERR_NOMEM;
     for (n = 1; rv == SPATE_ERR_NOMEM; n++) {
         assert_null(sp_state_topic(state, "new"));

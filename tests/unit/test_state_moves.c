@@ -18,6 +18,8 @@
 #define BYTES_MAX (1024 * 1024)
 #define NODES 5
 
+static const struct sp_topic_config config = { .set = 0 };
+
 static int apply(struct sp_state *state, struct sp_buf *buf)
 {
     int rv = sp_state_apply(state, buf->bytes, buf->size, 7, NULL, NULL);
@@ -28,7 +30,9 @@ static int apply(struct sp_state *state, struct sp_buf *buf)
 
 static struct sp_state_node make_node(uint32_t node_id, const char *rack)
 {
-    struct sp_state_node node = { .node_id = node_id, .incarnation = 100 + node_id };
+    struct sp_state_node node = { .node_id = node_id,
+                                  .incarnation = 100 + node_id,
+                                  .features = { SP_FEATURE_LEVEL_FIRST, SP_FEATURE_LEVEL_MAX } };
 
     (void)snprintf(node.client_address, sizeof node.client_address, "c%u:1", node_id);
     (void)snprintf(node.peer_address, sizeof node.peer_address, "p%u:1", node_id);
@@ -90,7 +94,7 @@ static struct sp_state *make_state(void)
         assert_int_equal(join(state, &node), 0);
     }
     sp_buf_init(&buf, BYTES_MAX);
-    assert_int_equal(sp_state_command_create_topic("t", 1, 3, placed, 4096, &buf), 0);
+    assert_int_equal(sp_state_command_create_topic("t", 1, 3, placed, &config, &buf), 0);
     assert_int_equal(apply(state, &buf), 0);
     return state;
 }
@@ -309,7 +313,7 @@ static void test_planner_balances_with_few_moves(void **unused)
         nodes[i] = i % 2 + 1;
     }
     sp_buf_init(&buf, BYTES_MAX);
-    assert_int_equal(sp_state_command_create_topic("u", 10, 2, nodes, 4096, &buf), 0);
+    assert_int_equal(sp_state_command_create_topic("u", 10, 2, nodes, &config, &buf), 0);
     assert_int_equal(apply(state, &buf), 0);
     /* 11, 11, 1, 0, 0 replicas: twelve or thirteen shifts, some of them of one partition */
     unsigned count = sp_planner_balance(&view, moves, 64);

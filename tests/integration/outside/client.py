@@ -18,6 +18,8 @@ AGAIN = "NOT_LEADER LEADER_UNKNOWN LEADER_CHANGED NOT_READY BUSY STOPPED".split(
 servers = sys.argv[1].split(",")
 sessions, leaders = {}, {}  # by address; addresses by what they lead, a partition or a group
 stop = threading.Event()
+# A loop of this library whose connection was refused complains when it is collected.
+sys.unraisablehook = lambda _: None
 
 
 class Refused(Exception):

@@ -1,0 +1,330 @@
+#include "cluster/topic_config.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "cluster/state.h"
+#include "spate/error.h"
+
+#define CHOICES_MAX 2
+#define NUMBER_DIGITS_MAX 18 /* fits int64 without a look at overflows */
+
+struct key {
+    const char *name;
+    uint32_t number; /* in the controller's log, for ever */
+    int64_t default_value;
+    int64_t min;
+    int64_t max;
+    bool unlimited;                   /* -1 is allowed as well */
+    const char *choices[CHOICES_MAX]; /* their numbers are 0, 1; NULL: a number */
+    const char *refusal;              /* why there are no other choices; NULL: no need to say */
+};
+
+#define TIME_MS_MAX (INT64_C(100) * 366 * 24 * 3600 * 1000)
+
+static const struct key keys[SP_TOPIC_KEY_COUNT] = {
+    [SP_TOPIC_MESSAGE_BYTES_MAX] = { .name = "max.message.bytes",
+                                     .number = 1,
+                                     .default_value = SP_BATCH_BYTES_MAX_DEFAULT,
+                                     .min = SP_STATE_MESSAGE_BYTES_MIN,
+                                     .max = SP_BATCH_BYTES_MAX },
+    [SP_TOPIC_RETENTION_MS] = { .name = "retention.ms",
+                                .number = 2,
+                                .default_value = SP_TOPIC_UNLIMITED,
+                                .min = 1,
+                                .max = TIME_MS_MAX,
+                                .unlimited = true },
+    [SP_TOPIC_RETENTION_BYTES] = { .name = "retention.bytes",
+                                   .number = 3,
+                                   .default_value = SP_TOPIC_UNLIMITED,
+                                   .min = 1,
+                                   .max = INT64_C(1) << 50,
+                                   .unlimited = true },
+    [SP_TOPIC_SEGMENT_BYTES] = { .name = "segment.bytes",
+                                 .number = 4,
+                                 .min = SP_SEGMENT_BYTES_MIN,
+                                 .max = SP_SEGMENT_BYTES_MAX },
+    [SP_TOPIC_SEGMENT_MS] = { .name = "segment.ms",
+                              .number = 5,
+                              .default_value = SP_TOPIC_UNLIMITED,
+                              .min = SP_SEGMENT_MS_MIN,
+                              .max = TIME_MS_MAX,
+                              .unlimited = true },
+    [SP_TOPIC_CLEANUP_POLICY] = { .name = "cleanup.policy", .number = 6, .choices = { "delete" } },
+    [SP_TOPIC_DURABILITY] = { .name = "durability",
+                              .number = 7,
+                              .choices = { "disk" },
+                              .refusal = "a record is acknowledged when it is on the disks of a "
+                                         "majority" },
+    [SP_TOPIC_TIMESTAMP_TYPE] = { .name = "message.timestamp.type",
+                                  .number = 8,
+                                  .choices = { "CreateTime", "LogAppendTime" } },
+    [SP_TOPIC_COMPRESSION_TYPE] = { .name = "compression.type",
+                                    .number = 9,
+                                    .choices = { "producer" },
+                                    .refusal = "batches are kept as the producer made them" },
+};
+
+const char *sp_topic_key_name(enum sp_topic_key key)
+{
+    return keys[key].name;
+}
+
+enum sp_topic_key sp_topic_key_find(struct sp_bytes name)
+{
+    for (unsigned i = 0; i < SP_TOPIC_KEY_COUNT; i++) {
+        if (sp_bytes_equal_text(name, keys[i].name)) {
+            return (enum sp_topic_key)i;
+        }
+    }
+    return SP_TOPIC_KEY_COUNT;
+}
+
+int64_t sp_topic_config_value(const struct sp_topic_config *config, enum sp_topic_key key)
+{
+    return sp_topic_config_has(config, key) ? config->values[key] : keys[key].default_value;
+}
+
+/* ---- texts ----------------------------------------------------------------------------------- */
+
+void sp_topic_value_print(enum sp_topic_key key, int64_t value, char *text, size_t size)
+{
+    if (keys[key].choices[0] != NULL) {
+        (void)snprintf(text, size, "%s", keys[key].choices[value == 1 ? 1 : 0]);
+    } else {
+        (void)snprintf(text, size, "%" PRId64, value);
+    }
+}
+
+/* True if the value is one of the key's. */
+static bool is_allowed(const struct key *key, int64_t value)
+{
+    if (key->choices[0] != NULL) {
+        return value == 0 || (value == 1 && key->choices[1] != NULL);
+    }
+    return (value >= key->min && value <= key->max) ||
+           (key->unlimited && value == SP_TOPIC_UNLIMITED);
+}
+
+static bool read_number(struct sp_bytes text, int64_t *out_value)
+{
+    bool negative = text.size > 1 && text.bytes[0] == '-';
+    size_t first = negative ? 1 : 0;
+    int64_t value = 0;
+
+    if (text.size == first || text.size - first > NUMBER_DIGITS_MAX) {
+        return false;
+    }
+    for (size_t i = first; i < text.size; i++) {
+        if (text.bytes[i] < '0' || text.bytes[i] > '9') {
+            return false;
+        }
+        value = value * 10 + (text.bytes[i] - '0');
+    }
+    *out_value = negative ? -value : value;
+    return true;
+}
+
+static bool read_choice(const struct key *key, struct sp_bytes text, int64_t *out_value)
+{
+    for (unsigned i = 0; i < CHOICES_MAX && key->choices[i] != NULL; i++) {
+        if (sp_bytes_equal_text(text, key->choices[i])) {
+            *out_value = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static int refuse_key(struct sp_bytes name, char *text, size_t size)
+{
+    int used = snprintf(text,
+                        size,
+                        "no setting `%.*s`: known are",
+                        name.size > 64 ? 64 : (int)name.size,
+                        (const char *)name.bytes);
+
+    for (unsigned i = 0; i < SP_TOPIC_KEY_COUNT && used > 0 && (size_t)used < size; i++) {
+        used += snprintf(text + used, size - (size_t)used, "%s %s", i > 0 ? "," : "", keys[i].name);
+    }
+    return SPATE_ERR_INVALID;
+}
+
+static int refuse_value(const struct key *key, char *text, size_t size)
+{
+    if (key->choices[0] != NULL) {
+        (void)snprintf(text,
+                       size,
+                       "%s must be %s%s%s%s%s",
+                       key->name,
+                       key->choices[0],
+                       key->choices[1] != NULL ? " or " : "",
+                       key->choices[1] != NULL ? key->choices[1] : "",
+                       key->refusal != NULL ? ": " : "",
+                       key->refusal != NULL ? key->refusal : "");
+    } else {
+        (void)snprintf(text,
+                       size,
+                       "%s must be a text that holds a whole number from %" PRId64 " to %" PRId64
+                       "%s",
+                       key->name,
+                       key->min,
+                       key->max,
+                       key->unlimited ? ", or -1 for no limit" : "");
+    }
+    return SPATE_ERR_INVALID;
+}
+
+int sp_topic_config_set(struct sp_topic_config *config,
+                        struct sp_bytes name,
+                        struct sp_bytes value,
+                        char *text,
+                        size_t text_size)
+{
+    enum sp_topic_key number = sp_topic_key_find(name);
+    int64_t wanted = 0;
+
+    if (number == SP_TOPIC_KEY_COUNT) {
+        return refuse_key(name, text, text_size);
+    }
+    const struct key *key = &keys[number];
+    bool readable =
+        key->choices[0] != NULL ? read_choice(key, value, &wanted) : read_number(value, &wanted);
+    if (!readable || !is_allowed(key, wanted)) {
+        return refuse_value(key, text, text_size);
+    }
+    config->set |= 1U << number;
+    config->values[number] = wanted;
+    return 0;
+}
+
+/* ---- changes --------------------------------------------------------------------------------- */
+
+void sp_topic_config_change(struct sp_topic_config *config,
+                            const struct sp_topic_config *change,
+                            uint32_t unset)
+{
+    for (unsigned i = 0; i < SP_TOPIC_KEY_COUNT; i++) {
+        uint32_t bit = 1U << i;
+
+        if ((unset & bit) != 0) {
+            config->set &= ~bit;
+            config->values[i] = 0;
+        }
+        if ((change->set & bit) != 0) {
+            config->set |= bit;
+            config->values[i] = change->values[i];
+        }
+    }
+}
+
+bool sp_topic_config_is_valid(const struct sp_topic_config *config)
+{
+    for (unsigned i = 0; i < SP_TOPIC_KEY_COUNT; i++) {
+        if (sp_topic_config_has(config, (enum sp_topic_key)i) &&
+            !is_allowed(&keys[i], config->values[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- bytes ----------------------------------------------------------------------------------- */
+
+static unsigned count_bits(uint32_t bits)
+{
+    unsigned count = 0;
+
+    for (; bits != 0; bits &= bits - 1) {
+        count += 1;
+    }
+    return count;
+}
+
+bool sp_topic_config_is_plain(const struct sp_topic_config *config)
+{
+    return config->set == 0 || (config->set == 1U << SP_TOPIC_MESSAGE_BYTES_MAX &&
+                                sp_topic_config_value(config, SP_TOPIC_MESSAGE_BYTES_MAX) !=
+                                    keys[SP_TOPIC_MESSAGE_BYTES_MAX].default_value);
+}
+
+void sp_topic_config_pack(struct sp_pack *pack, const struct sp_topic_config *config)
+{
+    if (sp_topic_config_is_plain(config)) {
+        sp_pack_int(pack, sp_topic_config_value(config, SP_TOPIC_MESSAGE_BYTES_MAX));
+        return;
+    }
+    sp_pack_array(pack, 2 * (size_t)count_bits(config->set));
+    for (unsigned i = 0; i < SP_TOPIC_KEY_COUNT; i++) {
+        if (sp_topic_config_has(config, (enum sp_topic_key)i)) {
+            sp_pack_uint(pack, keys[i].number);
+            sp_pack_int(pack, config->values[i]);
+        }
+    }
+}
+
+void sp_topic_keys_pack(struct sp_pack *pack, uint32_t bits)
+{
+    sp_pack_array(pack, count_bits(bits));
+    for (unsigned i = 0; i < SP_TOPIC_KEY_COUNT; i++) {
+        if ((bits >> i & 1) != 0) {
+            sp_pack_uint(pack, keys[i].number);
+        }
+    }
+}
+
+/* The next number as a key that is not yet in `seen`; SP_TOPIC_KEY_COUNT: the cursor has failed. */
+static enum sp_topic_key read_key(struct sp_cursor *cursor, uint32_t seen)
+{
+    uint64_t number = sp_cursor_uint(cursor, UINT32_MAX);
+
+    for (unsigned i = 0; i < SP_TOPIC_KEY_COUNT && sp_cursor_status(cursor) == 0; i++) {
+        if (keys[i].number == number && (seen >> i & 1) == 0) {
+            return (enum sp_topic_key)i;
+        }
+    }
+    sp_cursor_fail(cursor, SPATE_ERR_INVALID);
+    return SP_TOPIC_KEY_COUNT;
+}
+
+void sp_topic_config_read(struct sp_cursor *cursor, struct sp_topic_config *out_config)
+{
+    const enum sp_topic_key first = SP_TOPIC_MESSAGE_BYTES_MAX;
+
+    *out_config = (struct sp_topic_config){ .set = 0 };
+    if (sp_cursor_peek(cursor) == SP_CURSOR_INT) {
+        int64_t bytes_max = sp_cursor_int(cursor, 0, UINT32_MAX);
+        if (bytes_max != keys[first].default_value) {
+            out_config->set = 1U << first;
+            out_config->values[first] = bytes_max;
+        }
+        return;
+    }
+    uint32_t count = sp_cursor_array(cursor);
+    if (count % 2 != 0) {
+        sp_cursor_fail(cursor, SPATE_ERR_INVALID);
+        return;
+    }
+    for (uint32_t i = 0; i < count / 2 && sp_cursor_status(cursor) == 0; i++) {
+        enum sp_topic_key key = read_key(cursor, out_config->set);
+        int64_t value = sp_cursor_int(cursor, INT64_MIN, INT64_MAX);
+        if (key < SP_TOPIC_KEY_COUNT) {
+            out_config->set |= 1U << key;
+            out_config->values[key] = value;
+        }
+    }
+}
+
+uint32_t sp_topic_keys_read(struct sp_cursor *cursor)
+{
+    uint32_t count = sp_cursor_array(cursor);
+    uint32_t bits = 0;
+
+    for (uint32_t i = 0; i < count && sp_cursor_status(cursor) == 0; i++) {
+        enum sp_topic_key key = read_key(cursor, bits);
+        bits |= key < SP_TOPIC_KEY_COUNT ? 1U << key : 0;
+    }
+    return bits;
+}

@@ -1,0 +1,1 @@
+"""Fault injection against real processes: the parts of jepsen/run. See docs/testing.md."""

@@ -1,0 +1,281 @@
+"""The cluster under test: nodes as processes, each with a network, a disk and clocks of its own.
+
+A fault that concerns a node's process or disk claims the node first, so that two of them never
+meddle with one process; faults of the network need no claim. A node is `recovering` from its
+restart until it serves again, and may be claimed meanwhile: that is where bugs live.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+from . import rpc, sandbox
+from .cgroup import Cgroup
+from .clock import Clock
+from .control import Control
+from .network import address_of
+
+CLIENT_PORT = 7700
+PEER_PORT = 7701
+CALL_SECONDS = 1.5
+STOP_SECONDS = 20
+CRASHES = {
+    -4: "died of SIGILL",
+    -6: "died of SIGABRT",
+    -7: "died of SIGBUS",
+    -11: "died of SIGSEGV",
+}
+
+
+class Node:
+    def __init__(self, cluster, number):
+        self.cluster = cluster
+        self.number = number
+        self.folder = os.path.join(cluster.folder, "nodes", str(number))
+        self.data = os.path.join(self.folder, "data")
+        self.backing = os.path.join(self.folder, "disk")
+        self.trace_path = os.path.join(self.folder, "trace.log")
+        self.address = f"{address_of(number)}:{CLIENT_PORT}"
+        self.namespace = cluster.network.namespaces[number]
+        self.process = None
+        self.binaries = cluster.binaries
+        self.recovering = False
+        self.excused = 0  # faults that hold by which the process may end itself
+        self.started_at = 0.0
+        self.trace_before = 0  # bytes of the trace when it was started last
+        self.claimed = threading.Lock()
+        os.makedirs(self.data)
+        self.clock = Clock(os.path.join(self.folder, "clock"))
+        self.cgroup = Cgroup(cluster.owner, number)
+        self.disk = Control(
+            [f"{cluster.binaries}/jepsen-disk", self.backing, self.data, self._socket()],
+            self._socket(),
+            os.path.join(self.folder, "disk.log"),
+        )
+        self._await_mount()
+
+    def _socket(self):
+        return f"{sandbox.RUNTIME}/disk{self.number}"
+
+    def _await_mount(self):
+        deadline = time.monotonic() + 10
+        while not os.path.ismount(self.data):
+            if time.monotonic() > deadline or self.disk.process.poll() is not None:
+                raise sandbox.Missing("FUSE: the disk of a node was not mounted")
+            time.sleep(0.01)
+
+    def write_config(self, seeds, settings):
+        peer = f"{address_of(self.number)}:{PEER_PORT}"
+        lines = [
+            f"node: {{ id: {self.number} }}",
+            "cluster:",
+            "  seeds:",
+            *[f'    - "{seed}"' for seed in seeds],
+            f'listen: {{ client: "{self.address}", peer: "{peer}" }}',
+            f"data: {{ dir: {self.data} }}",
+            *[f"{key}: {value}" for key, value in settings.items()],
+        ]
+        with open(os.path.join(self.folder, "config.yaml"), "w", encoding="utf-8") as handle:
+            handle.write("\n".join(lines) + "\n")
+
+    # ---- the process ----------------------------------------------------------------------------
+
+    def start(self):
+        with open(self.trace_path, "ab") as trace:
+            self.trace_before = trace.tell()
+            self.process = subprocess.Popen(
+                [
+                    *self.namespace.enter(),
+                    f"{self.binaries}/spated",
+                    "--config",
+                    os.path.join(self.folder, "config.yaml"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=trace,
+                stderr=trace,
+                env={
+                    **{k: v for k, v in os.environ.items() if not k.startswith("SPATE_")},
+                    "LD_PRELOAD": f"{self.cluster.binaries}/jepsen-clock.so",
+                    "JEPSEN_CLOCK": self.clock.path,
+                },
+            )
+        try:
+            self.cgroup.add(self.process.pid)
+        except ProcessLookupError:
+            pass  # it has ended already, which `View` sees
+        self.started_at = time.monotonic()
+        self.recovering = True
+
+    @property
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self):
+        """SIGKILL. Returns the exit code, which is another one when it had ended before."""
+        process, self.process = self.process, None
+        if process is None:
+            return None
+        process.kill()
+        return self.judge(process.wait())
+
+    def stop(self):
+        """SIGTERM, and SIGKILL when that takes too long. Returns the exit code; another one than 0
+        fails the run, unless a fault excuses it or the process was too young to know the signal."""
+        process, self.process = self.process, None
+        if process is None:
+            return None
+        process.terminate()
+        try:
+            code = self.judge(process.wait(STOP_SECONDS))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            code = f"no end within {STOP_SECONDS} s"
+        is_young = os.path.getsize(self.trace_path) == self.trace_before
+        if code != 0 and not self.excused and not (is_young and code == -signal.SIGTERM):
+            self.cluster.fail(f"node {self.number} ended with {code} after SIGTERM")
+        return code
+
+    def judge(self, code):
+        """An assertion or a crash fails the run, whatever fault held. Returns the code."""
+        if code in CRASHES:
+            died = f"node {self.number} {CRASHES[code]}: {' '.join(self.trace_tail())}"
+            self.cluster.fail(died)
+        return code
+
+    def signal(self, number):
+        if self.alive:
+            self.process.send_signal(number)
+
+    def is_paused(self):
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as handle:
+            return handle.read().rpartition(")")[2].split()[0] == "T"
+
+    def trace_tail(self, lines=1):
+        with open(self.trace_path, "rb") as handle:
+            handle.seek(max(0, os.path.getsize(self.trace_path) - 8192))
+            return handle.read().decode(errors="replace").splitlines()[-lines:]
+
+    # ---- questions, behind the back of all network faults ----------------------------------------
+
+    def call(self, method, **fields):
+        """The answer, or None when the node gives none."""
+        try:
+            with self.namespace:
+                client = rpc.Client((address_of(self.number), CLIENT_PORT), CALL_SECONDS)
+            with client:
+                return client.call(method, **fields)
+        except (OSError, EOFError, rpc.Refused, ValueError):
+            return None
+
+    def close(self):
+        """Unmounts; the data are then plain files at `data`."""
+        self.kill()
+        sandbox.command("umount", "-l", self.data, check=False)
+        self.disk.close()
+        self.cgroup.close()
+        current = os.path.join(self.backing, "cur")
+        if os.path.isdir(current):
+            os.rmdir(self.data)
+            os.rename(current, self.data)
+        shutil.rmtree(self.backing, ignore_errors=True)
+
+
+class Cluster:
+    def __init__(self, owner, folder, binaries, size, network, settings):
+        self.owner = owner
+        self.folder = folder
+        self.binaries = binaries
+        self.network = network
+        self.failures = []  # what no fault explains
+        self.nodes = []
+        for number in range(1, size + 1):
+            self.nodes.append(Node(self, number))
+        seeds = [f"{n.number}@{address_of(n.number)}:{PEER_PORT}" for n in self.nodes]
+        for node in self.nodes:
+            node.write_config(seeds, settings)
+        self.brokers = ",".join(node.address for node in self.nodes)
+
+    def node(self, number):
+        return self.nodes[number - 1]
+
+    @property
+    def majority(self):
+        return len(self.nodes) // 2 + 1
+
+    def fail(self, text):
+        """Something happened that no fault explains: the run fails."""
+        if text not in self.failures:
+            self.failures.append(text)
+            print(f"jepsen: FAILURE: {text}", flush=True)
+
+    def claim(self, numbers):
+        """Takes these nodes for a fault, all or none."""
+        taken = []
+        for number in sorted(numbers):
+            if not self.node(number).claimed.acquire(blocking=False):
+                self.release(taken)
+                return False
+            taken.append(number)
+        return True
+
+    def release(self, numbers):
+        for number in numbers:
+            self.node(number).claimed.release()
+
+    def restart(self, number):
+        """Starts a node that a fault had ended."""
+        node = self.node(number)
+        if node.process is not None and not node.alive:
+            node.judge(node.process.wait())
+        if not node.alive:
+            node.start()
+
+    def health(self):
+        for node in self.nodes:
+            answer = node.call("cluster.health") if node.alive else None
+            if answer is not None:
+                return answer
+        return None
+
+    def is_healthy(self):
+        for node in self.nodes:
+            answer = node.call("cluster.health") if node.alive else None
+            if answer is None or not answer["healthy"]:
+                return False
+        return True
+
+    def wait_healthy(self, seconds):
+        """The seconds it took, or None when it did not become healthy."""
+        started = time.monotonic()
+        while not self.is_healthy():
+            if time.monotonic() - started > seconds:
+                return None
+            time.sleep(0.1)
+        return time.monotonic() - started
+
+    def spate(self, *words, seconds=60):
+        """Runs `spate` in the clients' network."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("SPATE_")}
+        done = subprocess.run(
+            [*self.network.namespaces[0].enter(), f"{self.binaries}/spate", *words],
+            env={**environment, "SPATE_SERVERS": self.brokers, "HOME": self.folder},
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"spate {' '.join(words)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def resume_all(self):
+        for node in self.nodes:
+            node.signal(signal.SIGCONT)
+
+    def close(self):
+        for node in self.nodes:
+            node.close()

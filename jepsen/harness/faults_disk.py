@@ -1,0 +1,266 @@
+"""Faults of disks: power cuts, no space, errors, slowness, bits that flip.
+
+What is seen are the disk's own counts: what a cut undid, which calls it failed or delayed, whether
+a flipped bit was read.
+"""
+
+import errno
+import os
+import re
+import time
+
+from .nemesis import ALL, LEADER, MAJORITY, MINORITY, ONE, RECOVERING, Nemesis
+from .faults_process import partitions
+
+OPEN_SECONDS = 15
+
+
+class PowerCut(Nemesis):
+    """The machine loses power: what was not synced is kept, lost or torn, and the process is gone.
+    Seen: sectors or names that were not durable, and the exit code."""
+
+    kind = "power-cut"
+
+    SYNC_US = (20_000, 200_000)  # as slow as a busy disk, so that something is under way
+
+    def strike(self, aim, target):
+        before = self.led(target)
+        fault = self.log.begin(
+            self.kind, target, self.seed, aim=aim, partitions=partitions(before)
+        )
+        for number in target:
+            for op in ("sync", "name"):
+                delay_us = self.random.randint(*self.SYNC_US)
+                self.cluster.node(number).disk.ask("slow", op=op, delay_us=delay_us)
+        self.stop.wait(self.random.uniform(0.05, 0.5))
+        for number in target:
+            self.cut(fault, self.cluster.node(number))
+        if len(target) < self.cluster.majority:
+            self.saw_election(fault, before, counts=False)
+        self.stop.wait(self.random.uniform(0.0, 3.0))
+        for number in target:
+            self.cluster.node(number).disk.ask("on")
+            self.cluster.restart(number)
+        self.log.end(fault)
+
+    def cut_options(self):
+        return {"seed": self.random.getrandbits(32)}
+
+    def cut(self, fault, node):
+        node.excused += 1  # it may notice the dead disk before it is killed
+        undone = node.disk.numbers("cut", **self.cut_options())
+        code = node.kill()
+        node.excused -= 1
+        for op in ("sync", "name"):
+            node.disk.ask("slow", op=op, delay_us=0)
+        lost = undone["lost"] + undone["torn"] + undone["names_undone"]
+        self.log.saw(fault, counts=code is not None and lost > 0, exit_code=code, **undone)
+
+
+class DiskStops(Nemesis):
+    """A disk fault by which a node stops itself; it is started again once the disk is well."""
+
+    aims = (LEADER, ONE, MINORITY, RECOVERING)
+
+    def begin_on(self, node):
+        """Makes the disk fail. Returns facts for the log."""
+        raise NotImplementedError
+
+    def count(self, node):
+        raise NotImplementedError
+
+    def strike(self, aim, target):
+        before = self.led(target)
+        nodes = [self.cluster.node(number) for number in target]
+        counts = [self.count(node) for node in nodes]
+        for node in nodes:
+            node.excused += 1
+        facts = [self.begin_on(node) for node in nodes][0]
+        fault = self.log.begin(self.kind, target, self.seed, aim=aim, **facts)
+        self.hold()
+        hits = [self.count(node) - count for node, count in zip(nodes, counts)]
+        ended = [node.number for node in nodes if not node.alive]
+        if any(hits):
+            self.log.saw(fault, calls_failed=sum(hits), nodes_stopped=ended)
+            self.saw_election(fault, before)
+        for node in nodes:
+            node.disk.ask("heal")
+            code = node.process.poll() if node.process else None
+            if code not in (None, 1):
+                self.cluster.fail(f"node {node.number} ended with {code} after a disk error")
+            if node.alive and any(hits) and self.has_closed_replicas(node):
+                self.cluster.fail(f"node {node.number} lives, a disk error closed some replicas")
+            self.cluster.restart(node.number)
+            node.excused -= 1
+        self.log.end(fault)
+
+    def has_closed_replicas(self, node):
+        """Whether replicas of the node stay closed for longer than opening takes."""
+        deadline = time.monotonic() + OPEN_SECONDS
+        while node.alive:
+            health = node.call("cluster.health")
+            if health is not None and health["replicas_opening"] == 0:
+                return False
+            if time.monotonic() > deadline:
+                return health is not None
+            time.sleep(0.2)
+        return False
+
+
+class DiskFull(DiskStops):
+    """No space is left but for some bytes."""
+
+    kind = "disk-full"
+
+    def begin_on(self, node):
+        left = self.random.choice([0, 4096, 65536])
+        node.disk.ask("space", bytes=left)
+        return {"left_bytes": left}
+
+    def count(self, node):
+        return node.disk.numbers("stat")["space_refused"]
+
+
+class DiskError(DiskStops):
+    """A write or a sync fails with EIO, once or from now on."""
+
+    kind = "disk-error"
+
+    def begin_on(self, node):
+        what = {
+            "op": self.random.choice(["write", "sync", "name"]),
+            "errno": errno.EIO,
+            "count": self.random.choice([1, -1]),
+        }
+        node.disk.ask("fault", **what)
+        return what
+
+    def count(self, node):
+        stat = node.disk.numbers("stat")
+        return stat["write_failed"] + stat["sync_failed"] + stat["name_failed"]
+
+
+class SlowDisk(Nemesis):
+    """Every sync, or every write, takes long."""
+
+    kind = "slow-disk"
+    aims = (LEADER, ONE, RECOVERING, MINORITY, MAJORITY)
+    claims = False
+
+    def strike(self, aim, target):
+        what = {
+            "op": self.random.choice(["sync", "write"]),
+            "delay_us": self.random.choice([5_000, 50_000, 500_000]),
+        }
+        name = f"{what['op']}_delayed"
+        disks = [self.cluster.node(number).disk for number in target]
+        before = sum(disk.numbers("stat")[name] for disk in disks)
+        fault = self.log.begin(self.kind, target, self.seed, aim=aim, **what)
+        for disk in disks:
+            disk.ask("slow", **what)
+        self.hold()
+        calls = sum(disk.numbers("stat")[name] for disk in disks) - before
+        if calls:
+            self.log.saw(fault, calls_delayed=calls)
+        for disk in disks:
+            disk.ask("slow", op=what["op"], delay_us=0)
+        self.log.end(fault)
+
+
+class BitFlip(Nemesis):
+    """A bit flips in what a node of a minority has synced: in a segment, an index, a checkpoint, a
+    copy of its metadata. The node is restarted, so that it reads them all. Seen: the flipped byte
+    was read, and what the node says of it. Then the operator puts the old file back: the bit flips
+    back while the node is down, unless the node has mended the file itself."""
+
+    kind = "bit-flip"
+    aims = (LEADER, ONE)
+    PLACES = {
+        "segment": re.compile(r"\d+\.log"),
+        "index": re.compile(r"\d+\.index"),
+        "checkpoint": re.compile(r"\d+\.checkpoint"),
+        "meta": re.compile(r"meta\.[ab]"),
+    }
+    NEWEST = 8192  # bytes at the end of a log, which cannot be told from a torn write
+
+    def files(self, node, pattern):
+        """Paths below the data directory with a size worth a flip."""
+        root = os.path.join(node.backing, "cur")
+        found = []
+        for folder, _, names in os.walk(root):
+            if "quarantine" in folder:
+                continue
+            for name in names:
+                path = os.path.join(folder, name)
+                if pattern.fullmatch(name):
+                    try:
+                        found.append(("/" + os.path.relpath(path, root), os.path.getsize(path)))
+                    except FileNotFoundError:
+                        pass  # removed meanwhile
+        return sorted(found)
+
+    def flip_one(self, node):
+        """Flips a bit in a file of a drawn kind. Returns facts, or None: nothing to flip."""
+        kind = self.random.choice(sorted(self.PLACES))
+        files = self.files(node, self.PLACES[kind])
+        if kind == "segment":
+            files = [(path, size - self.NEWEST) for path, size in files if size > 4 * self.NEWEST]
+        if not files:
+            return None
+        path, size = self.random.choice(files)
+        position = self.random.randrange(max(1, size))
+        try:
+            node.disk.ask("flip", path=path, position=position, bit=self.random.randrange(8))
+        except RuntimeError:
+            return None  # not synced, or gone meanwhile
+        return {"file": path, "position": position, "file_kind": kind}
+
+    def bounce(self, node):
+        """SIGKILL and restart."""
+        if node.kill() is not None:
+            self.stop.wait(0.1)
+        node.start()
+
+    def strike(self, aim, target):
+        node = self.cluster.node(target[0])
+        if not node.alive:
+            return
+        before = node.disk.numbers("stat")["flips_read"]
+        facts = self.flip_one(node)
+        if facts is None:
+            return
+        fault = self.log.begin(self.kind, target, self.seed, aim=aim, **facts)
+        node.excused += 1  # damage found may end the process; it never may abort
+        self.bounce(node)
+        self.hold()
+        reads = node.disk.numbers("stat")["flips_read"] - before
+        if reads:
+            words = [line for line in node.trace_tail(40) if "CORRUPT" in line or "damage" in line]
+            self.log.saw(fault, reads=reads, said=len(words), alive=int(node.alive))
+        node.kill()
+        mended = node.disk.numbers("unflip")["mended"]
+        node.start()
+        node.excused -= 1
+        self.log.end(fault, put_back=mended)
+
+
+class LyingPowerCut(PowerCut):
+    """All machines lose power, and the disks had lied about syncs for a while: acknowledged records
+    are lost. No system can survive this; a run with it shows that losses are found."""
+
+    aims = (ALL,)
+    LIE_SECONDS = 2.0
+
+    def strike(self, aim, target):
+        for number in target:
+            self.cluster.node(number).disk.ask("lie")
+        self.stop.wait(self.LIE_SECONDS)
+        super().strike(aim, target)
+        for number in target:
+            self.cluster.node(number).disk.ask("heal")
+
+    def cut_options(self):
+        return {"seed": 1, "all": 1}
+
+
+STREAMS = [PowerCut, DiskFull, DiskError, SlowDisk, BitFlip]

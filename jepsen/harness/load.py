@@ -1,0 +1,135 @@
+"""The clients of a run: processes of jepsen-client, one per workload, in a network of their own."""
+
+import os
+import signal
+import subprocess
+import threading
+
+TOPIC = "jepsen-1"
+PARTITIONS = 12
+END_SECONDS = 30
+FINAL_SECONDS = 90
+
+# workload -> how many processes
+DEFAULT = {
+    "produce": 2,
+    "consume": 1,
+    "mixed": 2,
+    "group": 2,
+    "raw": 1,
+    "raw-group": 1,
+    "observe": 1,
+    "admin": 1,
+}
+GROUPED = ("group", "observe")
+
+
+class Load:
+    def __init__(self, cluster, folder, seed, seconds, rate):
+        self.cluster = cluster
+        self.folder = folder
+        self.seed = seed
+        self.seconds = seconds
+        self.rate = rate
+        self._next_id = 1
+        self._lock = threading.Lock()
+        self.running = {}  # id -> (workload, process)
+        self.killed = 0
+        os.makedirs(os.path.join(folder, "history"))
+
+    def _words(self, workload, number, seconds, extra):
+        history = os.path.join(self.folder, "history", f"{number:03d}-{workload}.log")
+        return [
+            *self.cluster.network.namespaces[0].enter(),
+            f"{self.cluster.binaries}/jepsen-client",
+            workload,
+            *("--brokers", self.cluster.brokers),
+            *("--topic", TOPIC, "--partitions", str(PARTITIONS)),
+            *("--id", str(number), "--seed", str(self.seed * 1000 + number)),
+            *("--time", str(seconds), "--history", history),
+            *extra,
+        ]
+
+    def _new_id(self):
+        with self._lock:
+            self._next_id += 1
+            return self._next_id - 1
+
+    def start(self, workload):
+        number = self._new_id()
+        extra = ["--rate", str(self.rate)] if workload in ("produce", "mixed", "raw") else []
+        if workload in GROUPED:
+            extra += ["--group", "jepsen-group"]
+        if workload == "raw-group":
+            extra += ["--group", "jepsen-raw-group"]
+        log = os.path.join(self.folder, "history", f"{number:03d}-{workload}.stderr")
+        with open(log, "wb") as out:
+            process = subprocess.Popen(
+                self._words(workload, number, self.seconds, extra),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+            )
+        with self._lock:
+            self.running[number] = (workload, process)
+        return number
+
+    def start_all(self, workloads):
+        for workload, count in workloads.items():
+            for _ in range(count):
+                self.start(workload)
+
+    def kill(self, number):
+        """SIGKILL to one client; another one, with an id of its own, takes its place."""
+        with self._lock:
+            workload, process = self.running.pop(number)
+        was_alive = process.poll() is None
+        process.kill()
+        process.wait()
+        self.killed += 1
+        self.start(workload)
+        return workload, was_alive
+
+    def look(self):
+        """A client that ended by itself, or died, fails the run."""
+        with self._lock:
+            running = list(self.running.items())
+            ended = [each for each in running if each[1][1].poll() is not None]
+        for number, (workload, process) in ended:
+            self._complain(number, workload, process.returncode)
+
+    def _complain(self, number, workload, code):
+        path = os.path.join(self.folder, "history", f"{number:03d}-{workload}.stderr")
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            words = handle.read()[-300:].strip()
+        self.cluster.fail(f"client {number} ({workload}) ended with {code}: {words}")
+
+    def stop_all(self):
+        """SIGTERM to all: they finish or abandon what is in flight."""
+        with self._lock:
+            running, self.running = self.running, {}
+        for _, process in running.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for number, (workload, process) in running.items():
+            try:
+                code = process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                code = "no end after SIGTERM"
+            if code != 0:
+                self._complain(number, workload, code)
+
+    def final_read(self):
+        """Reads everything from offset 0, with a fresh client. Whether it saw all of it."""
+        number = self._new_id()
+        words = self._words("read", number, FINAL_SECONDS, ["--from", "0"])
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            text = (done.stderr or done.stdout)[-300:].strip()
+            self.cluster.fail(f"the final read ended with {done.returncode}: {text}")
+        return done.returncode == 0
+
+    def histories(self):
+        return os.path.join(self.folder, "history")

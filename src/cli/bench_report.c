@@ -1,0 +1,354 @@
+/* What a bench run came to: text, JSON, CSV; and the CPU time of processes. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "cli/bench.h"
+#include "cli/output.h"
+
+/* ---- CPU ------------------------------------------------------------------------------------- */
+
+/* User and system time of one process, by /proc/PID/stat: fields 14 and 15, behind the name in
+ * parentheses, which may hold anything. Negative: no such process. */
+static double cpu_of_process(int64_t process)
+{
+    char path[64];
+    char text[1024];
+    unsigned long long user = 0;
+    unsigned long long system = 0;
+
+    (void)snprintf(path, sizeof path, "/proc/%" PRId64 "/stat", process);
+    FILE *file = fopen(path, "r");
+    if (file == NULL) {
+        return -1;
+    }
+    size_t size = fread(text, 1, sizeof text - 1, file);
+    (void)fclose(file);
+    text[size] = '\0';
+    char *at = strrchr(text, ')');
+    for (int field = 2; at != NULL && field < 14; field++) {
+        at = strchr(at + 1, ' ');
+    }
+    if (at == NULL) {
+        return -1;
+    }
+    user = strtoull(at, &at, 10);
+    system = strtoull(at, NULL, 10);
+    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+}
+
+double bench_cpu_of(const int64_t *processes, size_t count)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        double one = cpu_of_process(processes[i]);
+        if (one < 0) {
+            tell("--server-pids: there is no process %" PRId64 " on this machine", processes[i]);
+            return -1;
+        }
+        sum += one;
+    }
+    return sum;
+}
+
+double bench_cpu_of_client(void)
+{
+    struct rusage usage;
+
+    (void)getrusage(RUSAGE_SELF, &usage);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+/* ---- figures --------------------------------------------------------------------------------- */
+
+struct figures {
+    double seconds;
+    double records_per_s;
+    double mb_per_s;
+    double p50_ms; /* of latencies; negative: none was measured */
+    double p99_ms;
+    double p999_ms;
+    double max_ms;
+    double client_cpu_s_per_million;
+    double server_cpu_s_per_million; /* negative: not measured */
+    double cpu_s_per_gb;             /* of both; negative: not measured */
+};
+
+/* Negative: nothing was measured. */
+static double milliseconds(const struct latency_histogram *latency, double share)
+{
+    return latency->total == 0 ? -1 : (double)latency_percentile_us(latency, share) / 1000;
+}
+
+static struct figures figures_of(const struct bench_result *result)
+{
+    const struct bench_counts *sum = &result->sum;
+    double seconds =
+        result->end_us > result->begin_us ? (double)(result->end_us - result->begin_us) / 1e6 : 0;
+    double millions = (double)sum->records / 1e6;
+    double gigabytes = (double)sum->bytes / 1e9;
+    bool served = result->server_cpu_s >= 0;
+
+    return (struct figures){
+        .seconds = seconds,
+        .records_per_s = seconds > 0 ? (double)sum->records / seconds : 0,
+        .mb_per_s = seconds > 0 ? (double)sum->bytes / seconds / 1e6 : 0,
+        .p50_ms = milliseconds(&sum->latency, 0.5),
+        .p99_ms = milliseconds(&sum->latency, 0.99),
+        .p999_ms = milliseconds(&sum->latency, 0.999),
+        .max_ms = milliseconds(&sum->latency, 1),
+        .client_cpu_s_per_million = millions > 0 ? result->client_cpu_s / millions : 0,
+        .server_cpu_s_per_million = served && millions > 0 ? result->server_cpu_s / millions : -1,
+        .cpu_s_per_gb = served && gigabytes > 0
+                            ? (result->server_cpu_s + result->client_cpu_s) / gigabytes
+                            : -1,
+    };
+}
+
+static void durability_text(const struct bench_result *result, char *out, size_t size)
+{
+    (void)snprintf(out,
+                   size,
+                   "fsync on %" PRId64 " of %" PRId64 " replicas before every acknowledgement",
+                   result->replicas / 2 + 1,
+                   result->replicas);
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------ */
+
+static json_t *json_or_null(double value)
+{
+    return value < 0 ? json_null() : json_real(value);
+}
+
+static json_t *json_gaps(const struct bench_share *share)
+{
+    json_t *gaps = json_array();
+
+    for (size_t i = 0; i < share->gap_count; i++) {
+        (void)json_array_append_new(gaps,
+                                    json_pack("{s:f,s:f}",
+                                              "at_s",
+                                              (double)share->gaps[i].at_us / 1e6,
+                                              "ms",
+                                              (double)share->gaps[i].length_us / 1000));
+    }
+    return gaps;
+}
+
+static void print_json(const struct bench_options *options,
+                       const struct bench_result *result,
+                       const struct figures *figures)
+{
+    char durability[96];
+
+    durability_text(result, durability, sizeof durability);
+    json_t *object = json_pack("{s:s,s:s,s:I,s:I,s:s,s:I,s:I,s:I,s:s,s:f,s:I,s:I,s:I}",
+                               "kind",
+                               bench_kind_name(options->kind),
+                               "topic",
+                               result->topic,
+                               "partitions",
+                               (json_int_t)result->partitions,
+                               "replicas",
+                               (json_int_t)result->replicas,
+                               "durability",
+                               durability,
+                               "size_bytes",
+                               (json_int_t)options->size,
+                               "clients",
+                               (json_int_t)options->clients,
+                               "rate",
+                               (json_int_t)options->rate,
+                               "payload",
+                               options->random ? "random" : "compressible",
+                               "seconds",
+                               figures->seconds,
+                               "records",
+                               (json_int_t)result->sum.records,
+                               "failed",
+                               (json_int_t)result->sum.failed,
+                               "unknown",
+                               (json_int_t)result->sum.unknown);
+    const struct {
+        const char *name;
+        double value;
+    } values[] = {
+        { "records_per_s", figures->records_per_s },
+        { "mb_per_s", figures->mb_per_s },
+        { "p50_ms", figures->p50_ms },
+        { "p99_ms", figures->p99_ms },
+        { "p999_ms", figures->p999_ms },
+        { "max_ms", figures->max_ms },
+        { "longest_gap_ms", (double)result->share->longest_gap_us / 1000 },
+        { "client_cpu_s_per_million", figures->client_cpu_s_per_million },
+        { "server_cpu_s_per_million", figures->server_cpu_s_per_million },
+        { "cpu_s_per_gb", figures->cpu_s_per_gb },
+    };
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        (void)json_object_set_new(object, values[i].name, json_or_null(values[i].value));
+    }
+    (void)json_object_set_new(object, "gaps", json_gaps(result->share));
+    out_json(object);
+}
+
+/* ---- text ------------------------------------------------------------------------------------ */
+
+static void print_line(const char *format, ...) SP_PRINTF(1, 2);
+
+static void print_line(const char *format, ...)
+{
+    char line[256];
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    out_text(line);
+}
+
+static void print_gaps(const struct bench_share *share)
+{
+    for (size_t i = 0; i < share->gap_count; i++) {
+        print_line("  gap at %.3f s: %.1f ms\n",
+                   (double)share->gaps[i].at_us / 1e6,
+                   (double)share->gaps[i].length_us / 1000);
+    }
+}
+
+static void print_text(const struct bench_options *options,
+                       const struct bench_result *result,
+                       const struct figures *figures)
+{
+    char durability[96];
+
+    durability_text(result, durability, sizeof durability);
+    print_line("%s: %" PRIu64 " records of %" PRId64 " bytes (%s) in %.2f s, %" PRId64
+               " clients, %u partitions\n",
+               bench_kind_name(options->kind),
+               result->sum.records,
+               options->size,
+               options->random ? "random" : "compressible",
+               figures->seconds,
+               options->clients,
+               result->partitions);
+    print_line("durability  %s\n", durability);
+    print_line(
+        "rate        %.0f records/s, %.1f MB/s\n", figures->records_per_s, figures->mb_per_s);
+    if (result->sum.latency.total > 0) {
+        print_line("latency     p50 %.3f ms, p99 %.3f ms, p99.9 %.3f ms, longest %.3f ms\n",
+                   figures->p50_ms,
+                   figures->p99_ms,
+                   figures->p999_ms,
+                   figures->max_ms);
+    }
+    print_line("CPU         client %.2f s per million records", figures->client_cpu_s_per_million);
+    if (figures->server_cpu_s_per_million >= 0) {
+        print_line(", servers %.2f s; both %.2f s per GB",
+                   figures->server_cpu_s_per_million,
+                   figures->cpu_s_per_gb);
+    }
+    out_text("\n");
+    if (options->kind != BENCH_CONSUME) {
+        print_line("longest gap without an acknowledgement %.1f ms\n",
+                   (double)result->share->longest_gap_us / 1000);
+    }
+    if (options->kind == BENCH_FAILOVER) {
+        print_gaps(result->share);
+    }
+    if (result->sum.failed > 0) {
+        print_line("failed      %" PRIu64 " records, %" PRIu64 " of these may be stored\n",
+                   result->sum.failed,
+                   result->sum.unknown);
+    }
+}
+
+void bench_print(const struct cli *cli,
+                 const struct bench_options *options,
+                 const struct bench_result *result)
+{
+    struct figures figures = figures_of(result);
+
+    (cli->json ? print_json : print_text)(options, result, &figures);
+    out_flush();
+}
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+static void write_csv(FILE *file, const struct bench_result *result)
+{
+    fprintf(file, "begin_s,seconds,records,records_per_s,mb_per_s,p50_ms,p99_ms,max_ms,failed\n");
+    for (size_t i = 0; i < result->interval_count; i++) {
+        const struct bench_interval *interval = &result->intervals[i];
+        fprintf(file,
+                "%.3f,%.3f,%" PRIu64 ",%.1f,%.3f,%.3f,%.3f,%.3f,%" PRIu64 "\n",
+                interval->begin_s,
+                interval->seconds,
+                interval->records,
+                (double)interval->records / interval->seconds,
+                (double)interval->bytes / interval->seconds / 1e6,
+                (double)interval->p50_us / 1000,
+                (double)interval->p99_us / 1000,
+                (double)interval->max_us / 1000,
+                interval->failed);
+    }
+}
+
+static int close_file(FILE *file, const char *path)
+{
+    bool bad = ferror(file) != 0;
+
+    if (fclose(file) != 0 || bad) {
+        tell("%s: %s", path, strerror(errno));
+        return EXIT_FAILED;
+    }
+    return 0;
+}
+
+static FILE *open_file(const char *path)
+{
+    FILE *file = fopen(path, "w");
+
+    if (file == NULL) {
+        tell("%s: %s", path, strerror(errno));
+    }
+    return file;
+}
+
+int bench_write_files(const struct bench_options *options, const struct bench_result *result)
+{
+    int code = 0;
+
+    if (options->csv != NULL) {
+        FILE *file = open_file(options->csv);
+        if (file == NULL) {
+            return EXIT_FAILED;
+        }
+        write_csv(file, result);
+        code = close_file(file, options->csv);
+    }
+    if (options->svg != NULL) {
+        char title[160];
+        FILE *file = open_file(options->svg);
+        if (file == NULL) {
+            return EXIT_FAILED;
+        }
+        (void)snprintf(title,
+                       sizeof title,
+                       "spate bench %s, %" PRId64 " bytes, %" PRId64 " clients, %" PRId64
+                       " replicas",
+                       bench_kind_name(options->kind),
+                       options->size,
+                       options->clients,
+                       result->replicas);
+        bench_picture(file, title, result);
+        code = close_file(file, options->svg) == 0 ? code : EXIT_FAILED;
+    }
+    return code;
+}

@@ -1,0 +1,465 @@
+#include "storage/log_verify.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/attr.h"
+#include "base/buf.h"
+#include "base/mem.h"
+#include "spate/error.h"
+#include "storage/base_list.h"
+#include "storage/checkpoint.h"
+#include "storage/disk.h"
+#include "storage/log_state.h"
+#include "storage/offset_index.h"
+
+#define FILE_NAME_SIZE 64
+#define TEXT_SIZE 256
+
+struct verify {
+    const char *directory;
+    const struct sp_verify_options *options;
+    struct sp_verify_report *report;
+    struct sp_base_list segments;
+    struct sp_base_list checkpoints;
+    struct sp_log_point point; /* behind the last frame that was read */
+    bool continuous;           /* the next segment must begin there */
+};
+
+/* A segment while it is read. */
+struct reading {
+    uint64_t base;
+    bool newest;
+    struct sp_segment_header header;
+    struct sp_file *file;
+    uint64_t size;
+    int64_t max_timestamp_ms;
+    struct sp_offset_index offset_index;
+};
+
+static void SP_PRINTF(5, 6) find(struct verify *verify,
+                                 enum sp_verify_kind kind,
+                                 const char *file,
+                                 uint64_t position,
+                                 const char *format,
+                                 ...)
+{
+    char text[TEXT_SIZE];
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    verify->report->damaged += kind == SP_VERIFY_DAMAGE;
+    verify->report->torn += kind == SP_VERIFY_TORN;
+    verify->report->notes += kind == SP_VERIFY_NOTE;
+    verify->options->found(verify->options->arg,
+                           &(struct sp_verify_finding){
+                               .kind = kind, .file = file, .position = position, .text = text });
+}
+
+static void base_name(char name[FILE_NAME_SIZE], uint64_t base, const char *suffix)
+{
+    (void)snprintf(name, FILE_NAME_SIZE, "%020" PRIu64 ".%s", base, suffix);
+}
+
+int sp_segment_peek(const char *path, struct sp_segment_header *out_header)
+{
+    uint8_t bytes[SP_SEGMENT_HEADER_SIZE];
+    struct sp_file *file = NULL;
+    size_t size = 0;
+    int rv = sp_file_open(path, SP_FILE_READ, &file);
+
+    if (rv != 0) {
+        return rv;
+    }
+    rv = sp_file_read(file, 0, bytes, sizeof bytes, &size);
+    sp_file_close(file);
+    return rv != 0 ? rv : sp_segment_header_decode(bytes, size, out_header);
+}
+
+/* ---- the directory --------------------------------------------------------------------------- */
+
+static int note_name(void *arg, const char *name)
+{
+    struct verify *verify = arg;
+    uint64_t base = 0;
+
+    if (sp_disk_parse_base(name, SP_SEGMENT_SUFFIX, &base)) {
+        return sp_base_list_add(&verify->segments, base);
+    }
+    if (sp_disk_parse_base(name, SP_CHECKPOINT_SUFFIX, &base)) {
+        return sp_base_list_add(&verify->checkpoints, base);
+    }
+    if (sp_disk_parse_base(name, SP_OFFSET_INDEX_SUFFIX, &base)) {
+        return 0; /* looked for beside its segment */
+    }
+    if (strcmp(name, SP_INSTALL_NAME) == 0 || strcmp(name, SP_TRUNCATION_NAME) == 0) {
+        find(verify, SP_VERIFY_NOTE, name, 0, "has begun; the next start of the node ends it");
+    } else {
+        find(verify, SP_VERIFY_NOTE, name, 0, "is no file of a log that is at rest");
+    }
+    return 0;
+}
+
+/* The group of the first header that can be read; the name of the directory says it as well. */
+static void find_group(struct verify *verify)
+{
+    char path[SP_DISK_PATH_SIZE];
+    struct sp_segment_header header;
+
+    for (unsigned i = 0; i < verify->segments.count; i++) {
+        sp_disk_base_path(path, verify->directory, verify->segments.values[i], SP_SEGMENT_SUFFIX);
+        if (sp_segment_peek(path, &header) == 0) {
+            verify->report->group_id = header.group_id;
+            return;
+        }
+    }
+}
+
+/* ---- one segment ----------------------------------------------------------------------------- */
+
+static void take_frame(struct verify *verify,
+                       struct reading *reading,
+                       const struct sp_log_frame *frame,
+                       const uint8_t *bytes,
+                       uint64_t position)
+{
+    struct sp_batch_facts facts;
+
+    sp_offset_index_note(&reading->offset_index,
+                         &(struct sp_offset_index_entry){
+                             .index = frame->index,
+                             .position = position,
+                             .offset = verify->point.end_offset,
+                             .max_timestamp_before = reading->max_timestamp_ms,
+                         });
+    verify->report->frames += 1;
+    if (frame->kind == SP_FRAME_BATCH) {
+        sp_batch_facts_read(sp_log_frame_payload(bytes), &facts);
+        verify->report->records += (uint64_t)facts.record_count;
+        if (facts.max_timestamp_ms > reading->max_timestamp_ms) {
+            reading->max_timestamp_ms = facts.max_timestamp_ms;
+        }
+    }
+}
+
+static bool marker_fits(const struct verify *verify,
+                        const struct reading *reading,
+                        const struct sp_log_frame *marker)
+{
+    return marker->group_id == reading->header.group_id &&
+           (uint64_t)marker->append_time_ms == reading->header.marker_key &&
+           marker->chain == verify->point.chain && marker->index <= verify->point.index;
+}
+
+/* Reads frames to the end: SPATE_ERR_NOT_FOUND; SPATE_ERR_CORRUPT: *out_position is where they stop
+ * to make sense. */
+static int walk(struct verify *verify, struct reading *reading, uint64_t *out_position)
+{
+    struct sp_segment_cursor cursor;
+    int rv = 0;
+
+    sp_segment_cursor_init(&cursor, reading->file, SP_SEGMENT_HEADER_SIZE, reading->size);
+    while (rv == 0) {
+        struct sp_log_frame frame;
+        struct sp_log_point after;
+        const uint8_t *bytes = NULL;
+
+        *out_position = cursor.position;
+        rv = sp_segment_cursor_next(&cursor, &frame, &bytes, out_position);
+        if (rv == 0 && frame.kind == SP_FRAME_MARKER) {
+            rv = marker_fits(verify, reading, &frame) ? 0 : SPATE_ERR_CORRUPT;
+            continue;
+        }
+        if (rv == 0) {
+            rv = sp_log_point_follow(
+                &verify->point, reading->header.group_id, &frame, bytes, &after);
+        }
+        if (rv == 0) {
+            take_frame(verify, reading, &frame, bytes, *out_position);
+            verify->point = after;
+        }
+    }
+    sp_segment_cursor_deinit(&cursor);
+    return rv;
+}
+
+/* What proves that frames behind the last readable one were synced: the largest such index. */
+static int proven_index(const struct verify *verify,
+                        const struct reading *reading,
+                        uint64_t position,
+                        uint64_t *out_index)
+{
+    uint64_t count = 0;
+    int rv = sp_segment_find_markers(reading->file,
+                                     position,
+                                     reading->header.group_id,
+                                     reading->header.marker_key,
+                                     out_index,
+                                     &count);
+
+    for (unsigned i = 0; rv == 0 && i < verify->checkpoints.count; i++) {
+        uint64_t index = verify->checkpoints.values[i] - 1;
+        *out_index = index > *out_index ? index : *out_index;
+    }
+    return rv;
+}
+
+/* The frames of a segment end at `position`, before its file does. */
+static int judge(struct verify *verify, const struct reading *reading, uint64_t position)
+{
+    char name[FILE_NAME_SIZE];
+    uint64_t wanted = verify->point.index + 1;
+    uint64_t proven = 0;
+    int rv = proven_index(verify, reading, position, &proven);
+
+    if (rv != 0) {
+        return rv;
+    }
+    base_name(name, reading->base, SP_SEGMENT_SUFFIX);
+    if (!reading->newest || proven >= wanted) {
+        find(verify,
+             SP_VERIFY_DAMAGE,
+             name,
+             position,
+             "the frame with index %" PRIu64 " (offset %" PRId64 " if it has one) is not readable",
+             wanted,
+             verify->point.end_offset);
+        verify->continuous = false;
+    } else {
+        find(verify,
+             SP_VERIFY_TORN,
+             name,
+             position,
+             "%" PRIu64 " bytes of a write that was not finished",
+             reading->size - position);
+    }
+    return 0;
+}
+
+static bool same_point(const struct sp_log_point *a, const struct sp_log_point *b)
+{
+    return a->index == b->index && a->term == b->term && a->end_offset == b->end_offset &&
+           a->append_time_ms == b->append_time_ms && a->chain == b->chain;
+}
+
+static int open_segment(struct verify *verify, struct reading *reading)
+{
+    return sp_segment_open(verify->directory,
+                           reading->base,
+                           verify->report->group_id,
+                           SP_FILE_READ,
+                           &reading->header,
+                           &reading->file,
+                           &reading->size);
+}
+
+/* The header cannot be read: was the segment ever written to? */
+static void judge_header(struct verify *verify, const struct reading *reading)
+{
+    char name[FILE_NAME_SIZE];
+    bool checkpointed = false;
+    unsigned number = 0;
+
+    base_name(name, reading->base, SP_SEGMENT_SUFFIX);
+    checkpointed = sp_base_list_find(&verify->checkpoints, reading->base, &number);
+    bool begun = reading->newest && verify->segments.count > 1 && !checkpointed;
+    find(verify,
+         begun ? SP_VERIFY_TORN : SP_VERIFY_DAMAGE,
+         name,
+         0,
+         begun ? "the segment was being made" : "the header is not readable");
+    verify->continuous = false;
+}
+
+/* ---- index files ----------------------------------------------------------------------------- */
+
+static int save_index(struct verify *verify,
+                      const struct reading *reading,
+                      const struct sp_offset_index_facts *facts)
+{
+    struct sp_blob *image = sp_offset_index_encode(&reading->offset_index, facts);
+
+    if (image == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    int rv = sp_offset_index_save(verify->directory, reading->base, image->bytes, image->size);
+    sp_blob_unref(image);
+    return rv;
+}
+
+/* The segment is whole, and another one follows. */
+static int check_index(struct verify *verify, const struct reading *reading)
+{
+    struct sp_offset_index_facts facts = {
+        .group_id = verify->report->group_id,
+        .base = reading->base,
+        .segment_size = reading->size,
+        .chain = verify->point.chain,
+    };
+    struct sp_offset_index loaded = { .count = 0 };
+    char name[FILE_NAME_SIZE];
+    int rv = sp_offset_index_load(verify->directory, &facts, &loaded);
+    bool usable = rv == 0 && facts.max_timestamp_ms == reading->max_timestamp_ms;
+
+    sp_offset_index_clear(&loaded);
+    if (rv == SPATE_ERR_NOMEM) {
+        return rv;
+    }
+    if (usable) {
+        verify->report->indexes += 1;
+        return 0;
+    }
+    base_name(name, reading->base, SP_OFFSET_INDEX_SUFFIX);
+    if (!verify->options->rebuild_indexes) {
+        find(verify, SP_VERIFY_NOTE, name, 0, "is missing or does not fit: it can be rebuilt");
+        return 0;
+    }
+    facts.max_timestamp_ms = reading->max_timestamp_ms;
+    rv = save_index(verify, reading, &facts);
+    if (rv == 0) {
+        verify->report->indexes += 1;
+        find(verify, SP_VERIFY_NOTE, name, 0, "rebuilt");
+    }
+    return rv;
+}
+
+static int check_frames(struct verify *verify, struct reading *reading)
+{
+    char name[FILE_NAME_SIZE];
+    uint64_t position = 0;
+
+    if (verify->continuous && !same_point(&verify->point, &reading->header.before)) {
+        base_name(name, reading->base, SP_SEGMENT_SUFFIX);
+        find(verify,
+             SP_VERIFY_DAMAGE,
+             name,
+             0,
+             "begins behind index %" PRIu64 ", the segment before ends with %" PRIu64,
+             reading->header.before.index,
+             verify->point.index);
+    }
+    verify->point = reading->header.before;
+    verify->continuous = true;
+    int rv = walk(verify, reading, &position);
+    if (rv == SPATE_ERR_CORRUPT) {
+        return judge(verify, reading, position);
+    }
+    if (rv != SPATE_ERR_NOT_FOUND) {
+        return rv;
+    }
+    return reading->newest ? 0 : check_index(verify, reading);
+}
+
+static int check_segment(struct verify *verify, unsigned number)
+{
+    struct reading reading = {
+        .base = verify->segments.values[number],
+        .newest = number + 1 == verify->segments.count,
+        .max_timestamp_ms = SP_TIMESTAMP_NONE,
+    };
+    int rv = open_segment(verify, &reading);
+
+    if (rv == SPATE_ERR_CORRUPT) {
+        judge_header(verify, &reading);
+        return 0;
+    }
+    if (rv != 0) {
+        return rv;
+    }
+    verify->report->bytes += reading.size;
+    if (number == 0) {
+        verify->report->first_index = reading.base;
+        verify->report->first_offset = reading.header.before.end_offset;
+    }
+    rv = check_frames(verify, &reading);
+    sp_offset_index_clear(&reading.offset_index);
+    sp_file_close(reading.file);
+    return rv;
+}
+
+/* ---- checkpoints ----------------------------------------------------------------------------- */
+
+static int check_checkpoint(struct verify *verify, uint64_t base)
+{
+    char path[SP_DISK_PATH_SIZE];
+    char name[FILE_NAME_SIZE];
+    struct sp_segment_header header;
+    struct sp_checkpoint checkpoint;
+    struct sp_blob *image = NULL;
+
+    base_name(name, base, SP_CHECKPOINT_SUFFIX);
+    sp_disk_base_path(path, verify->directory, base, SP_CHECKPOINT_SUFFIX);
+    int rv = sp_checkpoint_load(path, verify->report->group_id, &image, &checkpoint);
+    if (rv == SPATE_ERR_CORRUPT) {
+        find(verify, SP_VERIFY_DAMAGE, name, 0, "the checkpoint is not whole");
+        return 0;
+    }
+    if (rv != 0) {
+        return rv;
+    }
+    sp_disk_base_path(path, verify->directory, base, SP_SEGMENT_SUFFIX);
+    if (sp_segment_peek(path, &header) == 0 && !same_point(&header.before, &checkpoint.point)) {
+        find(verify, SP_VERIFY_DAMAGE, name, 0, "does not fit the segment beside it");
+    } else {
+        verify->report->checkpoints += 1;
+    }
+    sp_blob_unref(image);
+    return 0;
+}
+
+/* A log that does not begin with its very first frame begins at a checkpoint. */
+static void check_start(struct verify *verify)
+{
+    uint64_t first = verify->segments.values[0];
+    char name[FILE_NAME_SIZE];
+    unsigned number = 0;
+
+    if (first != 1 && !sp_base_list_find(&verify->checkpoints, first, &number)) {
+        base_name(name, first, SP_CHECKPOINT_SUFFIX);
+        find(verify, SP_VERIFY_DAMAGE, name, 0, "the log begins here, but this file is missing");
+    }
+}
+
+static int check(struct verify *verify)
+{
+    int rv = sp_dir_list(verify->directory, note_name, verify);
+
+    if (rv == 0 && verify->segments.count == 0) {
+        rv = SPATE_ERR_NOT_FOUND;
+    }
+    if (rv != 0) {
+        return rv;
+    }
+    find_group(verify);
+    verify->report->segments = verify->segments.count;
+    check_start(verify);
+    for (unsigned i = 0; i < verify->segments.count && rv == 0; i++) {
+        rv = check_segment(verify, i);
+    }
+    for (unsigned i = 0; i < verify->checkpoints.count && rv == 0; i++) {
+        rv = check_checkpoint(verify, verify->checkpoints.values[i]);
+    }
+    verify->report->last_index = verify->point.index;
+    verify->report->end_offset = verify->point.end_offset;
+    return rv;
+}
+
+int sp_log_verify(const char *directory,
+                  const struct sp_verify_options *options,
+                  struct sp_verify_report *out_report)
+{
+    struct sp_verify_report report = { 0 };
+    struct verify verify = { .directory = directory, .options = options, .report = &report };
+    int rv = check(&verify);
+
+    sp_base_list_clear(&verify.segments);
+    sp_base_list_clear(&verify.checkpoints);
+    if (rv == 0) {
+        *out_report = report;
+    }
+    return rv;
+}

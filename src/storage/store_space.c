@@ -1,0 +1,75 @@
+/* Free space of the data directory's disk, and the reserve that is kept of it.
+ *
+ *   every flush, and sp_store_look_at_space --statvfs in a job--> free_bytes -> level
+ *
+ * A failed write of frames stops the node, since nothing is known about the file then; the reserve
+ * is there so that it does not come to that. */
+#include "base/trace.h"
+#include "storage/store_state.h"
+
+#include "spate/error.h"
+
+static enum sp_space level_of(const struct sp_store *store)
+{
+    if (store->free_bytes >= store->free_bytes_min) {
+        return SP_SPACE_ENOUGH;
+    }
+    return store->free_bytes >= store->free_bytes_min / SP_SPACE_LAST_PART ? SP_SPACE_LOW
+                                                                           : SP_SPACE_LAST;
+}
+
+void sp_store_note_free_bytes(struct sp_store *store, uint64_t free_bytes)
+{
+    enum sp_space before = store->space;
+
+    store->free_bytes = free_bytes;
+    store->space = level_of(store);
+    if (before == SP_SPACE_ENOUGH && store->space != SP_SPACE_ENOUGH) {
+        SP_TRACE_WARN("storage",
+                      "free space is below the reserve: no records are taken until it is back",
+                      "data=%s free_bytes=%llu storage.min.free.bytes=%llu",
+                      store->directory,
+                      (unsigned long long)free_bytes,
+                      (unsigned long long)store->free_bytes_min);
+    } else if (before != SP_SPACE_ENOUGH && store->space == SP_SPACE_ENOUGH) {
+        SP_TRACE_INFO("storage",
+                      "free space is back: records are taken again",
+                      "data=%s free_bytes=%llu",
+                      store->directory,
+                      (unsigned long long)free_bytes);
+    }
+}
+
+static void look_work(struct sp_job *job)
+{
+    struct sp_store *store = SP_CONTAINER_OF(job, struct sp_store, space_job);
+
+    store->space_status = sp_path_free_bytes(store->directory, &store->space_free_bytes);
+}
+
+static void look_done(struct sp_job *job)
+{
+    struct sp_store *store = SP_CONTAINER_OF(job, struct sp_store, space_job);
+
+    store->space_looking = false;
+    store->jobs -= 1;
+    if (store->space_status == 0) {
+        sp_store_note_free_bytes(store, store->space_free_bytes);
+    }
+    sp_store_advance(store);
+}
+
+void sp_store_look_at_space(struct sp_store *store)
+{
+    if (store->space_looking || store->closing || store->failed) {
+        return;
+    }
+    store->space_looking = true;
+    store->jobs += 1;
+    sp_job_start(store->loop, &store->space_job, look_work, look_done);
+}
+
+enum sp_space sp_store_space(const struct sp_store *store)
+{
+    return store->space;
+}

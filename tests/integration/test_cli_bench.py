@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""spate bench against three real nodes: what it says is what was stored, what it made is gone."""
+
+import csv
+import json
+import os
+import re
+import signal
+import tempfile
+import time
+import unittest
+import xml.etree.ElementTree as ElementTree
+
+import cluster
+
+
+class CliBenchTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.nodes = cluster.Cluster(3).__enter__()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.nodes.close()
+
+    def bench(self, *arguments):
+        done = self.nodes.run("bench", *arguments, "-Jq")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
+    def stored(self, topic):
+        return sum(
+            row["end"] - row["start"]
+            for row in self.nodes.spate_json("offsets", topic)["partitions"]
+        )
+
+    def test_produce_counts_what_is_stored(self):
+        pids = ",".join(str(node.process.pid) for node in self.nodes.nodes)
+        with tempfile.TemporaryDirectory() as folder:
+            table, picture = os.path.join(folder, "t.csv"), os.path.join(folder, "p.svg")
+            result = self.bench(
+                "produce", "-t", "counted", "-p", "3", "-n", "20k", "-s", "100", "-c", "2",
+                "-w", "0", "--keys", "10", "--server-pids", pids, "--interval", "20ms",
+                "--csv", table, "--svg", picture,
+            )
+            with open(table, encoding="ascii") as handle:
+                rows = list(csv.DictReader(handle))
+            drawn = ElementTree.parse(picture).getroot()
+        self.assertEqual(result["records"], 20000)
+        self.assertEqual(self.stored("counted"), 20000)
+        self.assertEqual((result["replicas"], result["failed"]), (3, 0))
+        self.assertEqual(sum(int(row["records"]) for row in rows), 20000)
+        self.assertAlmostEqual(result["records_per_s"], 20000 / result["seconds"], delta=1)
+        self.assertGreater(result["server_cpu_s_per_million"], 0)
+        self.assertGreater(result["cpu_s_per_gb"], 0)
+        self.assertLessEqual(0, result["p50_ms"])
+        self.assertLessEqual(result["p50_ms"], result["p99_ms"])
+        self.assertLessEqual(result["p99_ms"], result["max_ms"])
+        lines = drawn.findall("{http://www.w3.org/2000/svg}polyline")
+        self.assertEqual([len(line.get("points").split()) for line in lines], [len(rows)] * 3)
+
+    def test_rate_is_kept_and_lateness_counts(self):
+        """A node that stands still for 300 ms delays records that were due in that time."""
+        self.nodes.spate("topic", "create", "paced", "-p", "1")
+        leader = self.nodes.leader("paced")
+        program = self.nodes.popen(
+            "bench", "produce", "-r", "500", "-d", "2s", "-w", "200ms", "-Jq", "-t", "paced",
+            stdout=-1,
+        )
+        cluster.wait_for("records", lambda: self.stored("paced") > 200)
+        leader.process.send_signal(signal.SIGSTOP)
+        time.sleep(0.3)
+        leader.process.send_signal(signal.SIGCONT)
+        result = json.loads(program.communicate(timeout=60)[0])
+        self.assertEqual(program.returncode, 0)
+        self.assertAlmostEqual(result["records"], 1000, delta=100)
+        self.assertGreater(result["max_ms"], 150)
+        self.assertGreater(result["longest_gap_ms"], 150)
+        self.assertTrue(result["gaps"])
+
+    def test_own_topic_is_deleted_unless_kept(self):
+        def topics():
+            listed = self.nodes.spate_json("topic", "list")["topics"]
+            return {topic["name"] for topic in listed if topic["name"].startswith("bench-")}
+
+        before = topics()
+        result = self.bench("consume", "-n", "3000", "-s", "50", "-c", "2")
+        self.assertEqual((result["records"], result["p50_ms"]), (3000, None))
+        self.assertEqual(topics(), before)
+        result = self.bench("e2e", "-n", "200", "-r", "1000", "--keep")
+        self.assertGreaterEqual(result["records"], 200)
+        self.assertGreater(result["p50_ms"], 0)
+        self.assertEqual(topics(), before | {result["topic"]})
+
+    def test_latency_has_one_record_under_way(self):
+        result = self.bench("latency", "-n", "300", "-w", "0")
+        self.assertEqual(result["records"], 300)
+        # one after the other: the latencies fill the time and no more
+        self.assertLessEqual(result["p50_ms"] * 300 / 2, result["seconds"] * 1000)
+
+    def test_interrupt_prints_what_there_is(self):
+        program = self.nodes.popen(
+            "bench", "produce", "-r", "500", "-d", "60s", "-w", "0", "-Jq", "-t", "broken-off",
+            stdout=-1,
+        )
+        cluster.wait_for(
+            "records", lambda: b"broken-off" in self.nodes.run("topic", "ls").stdout
+            and self.stored("broken-off") > 100,
+        )
+        program.send_signal(signal.SIGINT)
+        result = json.loads(program.communicate(timeout=30)[0])
+        self.assertEqual(program.returncode, 130)
+        self.assertGreater(result["records"], 50)
+
+    def test_wrong_options_are_told(self):
+        for arguments, words in (
+            (["produce", "-s", "2M"], "2M is not what"),
+            (["produce", "-c", "1000"], "1000 is not what"),
+            (["produce", "topic"], "named by -t"),
+            (["produce", "--payload", "zeros"], "random and compressible"),
+            (["produce", "-z", "zstd"], "lz4 and none"),
+            (["produce", "--linger", "soon"], "linger.ms cannot be soon"),
+            (["e2e", "-s", "4"], "at least 8 bytes"),
+            (["produce", "--server-pids", "2147483647"], "no process 2147483647"),
+            (["consume", "-t", "nowhere"], "nowhere"),
+        ):
+            done = self.nodes.run("bench", *arguments)
+            self.assertIn(done.returncode, (2, 3), arguments)
+            self.assertTrue(re.search(re.escape(words), done.stderr.decode()), done.stderr)
+
+
+if __name__ == "__main__":
+    cluster.main()

@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""Settings of topics: set, altered, described with their source, refused with a clear text."""
+
+import time
+import unittest
+
+import cluster
+import rpc
+
+DEFAULTS = {
+    "max.message.bytes": "1114112",
+    "retention.ms": "-1",
+    "retention.bytes": "-1",
+    "segment.bytes": "67108864",
+    "segment.ms": "-1",
+    "cleanup.policy": "delete",
+    "durability": "disk",
+    "message.timestamp.type": "CreateTime",
+    "compression.type": "producer",
+}
+
+
+class TopicConfigTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.nodes = cluster.Cluster(3)
+        cls.nodes.__enter__()
+        cls.addClassCleanup(cls.nodes.__exit__, None, None, None)
+
+    def client(self, number=1):
+        client = rpc.Client(self.nodes.node(number).address)
+        self.addCleanup(client.close)
+        return client
+
+    def described(self, topic, number=1):
+        answer = self.client(number).call("topic.describe", name=topic)
+        return answer["config"], answer["sources"]
+
+    def test_settings_are_set_altered_and_described_on_every_node(self):
+        spate = self.nodes.spate
+        spate("topic", "create", "plain", "-r", "3")
+        config, sources = self.described("plain")
+        self.assertEqual(config, DEFAULTS)
+        self.assertEqual(set(sources.values()), {"default"})
+        options = ["-c", "retention.ms=3600000", "-c", "segment.bytes=65536"]
+        spate("topic", "create", "set", "-r", "3", *options)
+        config, sources = self.described("set")
+        expected = {**DEFAULTS, "retention.ms": "3600000", "segment.bytes": "65536"}
+        self.assertEqual(config, expected)
+        overrides = {key for key, source in sources.items() if source == "override"}
+        self.assertEqual(overrides, {"retention.ms", "segment.bytes"})
+
+        spate("topic", "alter", "set", "--set", "retention.bytes=1000", "--unset", "retention.ms")
+        expected.update({"retention.bytes": "1000", "retention.ms": "-1"})
+        for number in (1, 2, 3):  # each node applies it by itself
+            cluster.wait_for("the change", lambda: self.described("set", number)[0] == expected)
+        # a value that equals the default is an override all the same
+        spate("topic", "alter", "set", "--set", "max.message.bytes=1114112")
+        self.assertEqual(self.described("set")[1]["max.message.bytes"], "override")
+        table = spate("topic", "describe", "set").decode()
+        self.assertRegex(table, r"(?m)^retention\.bytes\t1000\toverride$")
+        self.assertRegex(table, r"(?m)^retention\.ms\t-1\tdefault$")
+
+        # they outlive a restart of all nodes
+        for node in self.nodes.nodes:
+            node.kill()
+        for node in self.nodes.nodes:
+            node.start()
+        self.nodes.wait_healthy()
+        self.assertEqual(self.described("set", 2)[0], expected)
+        self.assertEqual(self.described("set", 2)[1]["max.message.bytes"], "override")
+
+    def refused(self, method, **fields):
+        with self.assertRaises(rpc.Refused) as refused:
+            self.client().call(method, **fields)
+        self.assertEqual(refused.exception.code, "INVALID")
+        return refused.exception.text
+
+    def test_a_wrong_setting_is_refused_by_name(self):
+        cases = {
+            ("no.such", "1"): "no setting `no.such`: known are max.message.bytes, retention.ms",
+            ("retention.ms", "0"): "retention.ms must be a text that holds a whole number from 1",
+            ("retention.ms", "7d"): "or -1 for no limit",
+            ("retention.bytes", "-2"): "or -1 for no limit",
+            ("segment.bytes", "10"): "segment.bytes must be a text that holds a whole number from",
+            ("segment.bytes", "-1"): "segment.bytes must be",
+            ("max.message.bytes", "9" * 30): "max.message.bytes must be",
+            ("cleanup.policy", "compact"): "cleanup.policy must be delete",
+            ("durability", "memory"): "durability must be disk: ",
+            ("message.timestamp.type", "now"): "must be CreateTime or LogAppendTime",
+            ("compression.type", "gzip"): "compression.type must be producer: ",
+        }
+        self.nodes.spate("topic", "create", "sound")
+        for (key, value), text in cases.items():
+            for method, field in (("topic.create", "config"), ("topic.alter", "set")):
+                name = "sound" if method == "topic.alter" else "fresh"
+                self.assertIn(text, self.refused(method, name=name, **{field: {key: value}}))
+        self.assertIn("nothing is set", self.refused("topic.alter", name="sound"))
+        self.assertIn("no setting `x`", self.refused("topic.alter", name="sound", unset=["x"]))
+        both = {"set": {"retention.ms": "5"}, "unset": ["retention.ms"]}
+        self.assertIn("set and unset", self.refused("topic.alter", name="sound", **both))
+        self.assertEqual(self.described("sound")[0], DEFAULTS)
+        with self.assertRaises(rpc.Refused) as refused:
+            self.client().call("topic.alter", name="absent", set={"retention.ms": "5"})
+        self.assertEqual(refused.exception.code, "UNKNOWN_TOPIC")
+        done = self.nodes.run("topic", "alter", "sound", "--set", "retention.ms")
+        self.assertEqual(done.returncode, 2)
+
+    def test_max_message_bytes_takes_effect_at_once(self):
+        self.nodes.spate("topic", "create", "small", "-c", "max.message.bytes=2048")
+        leaders = rpc.Leaders([node.address for node in self.nodes.nodes])
+        self.addCleanup(leaders.close)
+        batch = rpc.encode_batch([b"x" * 4096])
+        with self.assertRaises(rpc.Refused) as refused:
+            leaders.call("produce", topic="small", partition=0, records=batch)
+        self.assertEqual(refused.exception.code, "TOO_LARGE")
+        self.nodes.spate("topic", "alter", "small", "--set", "max.message.bytes=8192")
+
+        def stored():
+            try:
+                return leaders.call("produce", topic="small", partition=0, records=batch)
+            except rpc.Refused:
+                return None  # the leader has not applied the change yet
+
+        cluster.wait_for("a larger batch", stored)
+
+    def test_log_append_time_is_the_time_of_the_leader(self):
+        topic = "stamped"
+        option = "message.timestamp.type=LogAppendTime"
+        self.nodes.spate("topic", "create", topic, "-c", option)
+        leaders = rpc.Leaders([node.address for node in self.nodes.nodes])
+        self.addCleanup(leaders.close)
+        before_ms = int(time.time() * 1000)
+        batch = rpc.encode_batch([b"a", b"b"], time_ms=1000)
+        leaders.call("produce", topic=topic, partition=0, records=batch)
+        after_ms = int(time.time() * 1000)
+        answer = leaders.call("fetch", topic=topic, partition=0, offset=0, format="records")
+        for record in answer["records"]:
+            self.assertTrue(before_ms <= record["t"] <= after_ms, record)
+        self.assertEqual(len(answer["records"]), 2)
+        # and the batch is sound: its crc fits what the leader wrote into it
+        header, _ = rpc.decode_batch(
+            leaders.call("fetch", topic=topic, partition=0, offset=0)["records"]
+        )
+        self.assertEqual(header["attributes"], 8)
+        found = leaders.call("offsets", topic=topic, partition=0, at=before_ms)
+        self.assertEqual(found["offset"], 0)
+
+    def test_a_batch_that_lies_about_its_latest_timestamp_is_refused(self):
+        self.nodes.spate("topic", "create", "times")
+        leaders = rpc.Leaders([node.address for node in self.nodes.nodes])
+        self.addCleanup(leaders.close)
+        batch = bytearray(rpc.encode_batch([b"x"], time_ms=5000))
+        batch[35:43] = (4000).to_bytes(8, "big")
+        batch[17:21] = rpc.crc32c(bytes(batch[21:])).to_bytes(4, "big")
+        with self.assertRaises(rpc.Refused) as refused:
+            leaders.call("produce", topic="times", partition=0, records=bytes(batch))
+        self.assertEqual(refused.exception.code, "INVALID")
+
+
+if __name__ == "__main__":
+    cluster.main()
