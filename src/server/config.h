@@ -30,6 +30,7 @@ struct sp_config {
     uint32_t group_stalled_ms;
     uint32_t client_bytes_max;
     uint32_t node_replace_ms;
+    uint32_t move_bytes_per_s;
 };
 
 /* A text for the operator; empty when there is nothing to say. */
