@@ -11,7 +11,7 @@ import cluster
 
 DOCUMENT = os.path.join(os.path.dirname(__file__), "../../docs/cli.md")
 NUMBER, TEXT, LIST, TRUTH, OBJECT = int, str, list, bool, dict
-NO_JSON = {"generate man"}  # roff is for one reader only
+NO_JSON = {"generate man", "cluster remove"}  # roff is for one reader only
 
 TOPIC = {"name": TEXT, "partitions": NUMBER, "replicas": NUMBER, "id": NUMBER}
 ROW = {
@@ -87,6 +87,26 @@ CASES = (
         },
     ),
     ("group delete", ["g", "--yes"], None, {"groups": [{"name": TEXT}]}),
+    ("topic alter", ["t", "-r", "3"], None, {"topics": [{"name": TEXT}]}),
+    (
+        "partition move", ["t", "0", "1,2,3"], None,
+        {"topic": TEXT, "partition": NUMBER, "replicas": LIST},
+    ),
+    ("cluster moves", [], None, {"moves": LIST}),
+    ("cluster rebalance", ["--dry-run"], None, {"moves": LIST}),
+    ("cluster drain", ["3"], None, {"nodes": [{"name": TEXT}]}),
+    ("cluster undrain", ["3"], None, {"nodes": [{"name": TEXT}]}),
+    (
+        "cluster nodes", [], None,
+        {
+            "nodes": [
+                {
+                    "id": NUMBER, "address": TEXT, "alive": TRUTH, "draining": TRUTH,
+                    "replicas": NUMBER, "leaders": NUMBER, "controller": TEXT,
+                }
+            ]
+        },
+    ),
     ("topic delete", ["t", "--yes"], None, {"topics": [{"name": TEXT}]}),
     (
         "cluster info", [], None,
