@@ -426,6 +426,9 @@ int sp_group_table_new(const struct sp_group_table_options *options,
                                                .leader_changed = on_leader_changed };
     sp_rand_init(&table->context.rand, sp_loop_random(options->loop));
     table->context.install_chunk_bytes = SP_INSTALL_CHUNK_BYTES;
+    table->context.fill_bytes_per_s = options->fill_bytes_per_s;
+    table->context.fill_bytes_left = options->fill_bytes_per_s;
+    table->context.filled_ms = sp_loop_now_ms(options->loop);
     sp_list_init(&table->context.meta_waiters);
     table->election_timeout_ms = options->election_timeout_ms;
     table->heartbeat_timeout_ms = options->heartbeat_timeout_ms;

@@ -24,6 +24,7 @@ struct sp_group_table_options {
     uint32_t node_id;
     uint32_t election_timeout_ms;
     uint32_t heartbeat_timeout_ms;
+    uint32_t fill_bytes_per_s; /* to new replicas, of all groups together; 0: no limit */
 };
 
 int sp_group_table_new(const struct sp_group_table_options *options,

@@ -85,6 +85,9 @@ struct sp_raft_context {
     struct sp_rand rand;
     uint32_t node_id;
     uint32_t install_chunk_bytes; /* of a checkpoint in one message */
+    uint32_t fill_bytes_per_s;    /* frames sent to standbys, of all groups together; 0: no limit */
+    int64_t fill_bytes_left;      /* that may be sent now; below zero: some were sent in advance */
+    uint64_t filled_ms;           /* when that was counted */
     struct sp_list meta_waiters;  /* groups that wait for the store's meta log */
     struct sp_trace_limit receive_limit;
     struct sp_raft_counters counters;

@@ -7,6 +7,7 @@
  * Appends to one peer never overtake each other: while one waits for the disk, later ones queue
  * behind it. Whatever cannot be sent is dropped; raft sends again. */
 #include "cluster/raft_group_internal.h"
+#include "cluster/raft_guard_support.h"
 
 #include <stdlib.h>
 
@@ -44,12 +45,18 @@ bool sp_raft_leads_in(const struct sp_raft_group *group, uint64_t term)
            raft_current_term(&group->guard.raft) == term;
 }
 
+static bool is_standby(const struct sp_raft_group *group, uint64_t replica_id)
+{
+    return sp_raft_support_role(&group->guard.raft.configuration, replica_id) == RAFT_STANDBY;
+}
+
 /* Sends `count` frames as one append and moves the head of what is left behind them. */
 static void
 send_part(struct sp_raft_group *group, struct sp_raft_outgoing *out, const struct sp_log_read *read)
 {
     struct sp_peer_message message = { .kind = SP_PEER_RAFT, .u.raft = out->message };
     struct sp_log_frame last;
+    size_t size = 0;
     int rv = sp_log_frame_decode(
         read->frames[read->count - 1].bytes, read->frames[read->count - 1].size, &last);
 
@@ -57,6 +64,10 @@ send_part(struct sp_raft_group *group, struct sp_raft_outgoing *out, const struc
     for (unsigned i = 0; i < read->count; i++) {
         sp_raft_note_frame_size(group, read->frames[i].size);
         group->context->counters.sent_bytes += read->frames[i].size;
+        size += read->frames[i].size;
+    }
+    if (is_standby(group, out->message.to)) {
+        group->context->fill_bytes_left -= (int64_t)size;
     }
     message.u.raft.frame_count = read->count;
     if (message.u.raft.commit > last.index) {
@@ -223,6 +234,25 @@ static void wait_behind_reader(struct sp_raft_reader *reader, const struct sp_ra
     }
 }
 
+/* Whether frames may go to a standby now; at most a second's worth is saved up. */
+static bool may_fill(const struct sp_raft_group *group)
+{
+    struct sp_raft_context *context = group->context;
+    uint64_t now_ms = sp_raft_now_ms(group);
+    uint64_t passed_ms = now_ms - context->filled_ms;
+    int64_t rate = context->fill_bytes_per_s;
+
+    if (rate == 0) {
+        return true;
+    }
+    context->filled_ms = now_ms;
+    context->fill_bytes_left += rate * (int64_t)(passed_ms < 1000 ? passed_ms : 1000) / 1000;
+    if (context->fill_bytes_left > rate) {
+        context->fill_bytes_left = rate;
+    }
+    return context->fill_bytes_left > 0;
+}
+
 /* The vote is durable: out it goes. */
 static void send_now(struct sp_raft_group *group, struct sp_raft_outgoing *out)
 {
@@ -242,6 +272,9 @@ static void send_now(struct sp_raft_group *group, struct sp_raft_outgoing *out)
     if (out->message.kind == SP_PEER_INSTALL) {
         sp_raft_install_begin(group, out);
         return;
+    }
+    if (has_frames(out) && is_standby(group, out->message.to) && !may_fill(group)) {
+        return; /* dropped: raft sends again, by then there is some left */
     }
     reader = reader_of(group, out->node_id, false);
     if (reader == NULL && !has_frames(out)) {

@@ -70,12 +70,23 @@ int command_partition_move(struct cli *cli, int argc, char **argv)
         return code;
     }
     json_t *params = json_pack(
-        "{sssIso}", "topic", argv[optind], "partition", (json_int_t)partition, "replicas", nodes);
+        "{sssIsO}", "topic", argv[optind], "partition", (json_int_t)partition, "replicas", nodes);
     int rv = call_json(cli, "partition.move", params, &result);
     if (rv != 0) {
+        json_decref(nodes);
         return tell_failure(cli, rv, argv[optind]);
     }
     json_decref(result);
+    if (cli->json) {
+        out_json(json_pack("{sssIsO}",
+                           "topic",
+                           argv[optind],
+                           "partition",
+                           (json_int_t)partition,
+                           "replicas",
+                           nodes));
+    }
+    json_decref(nodes);
     note(cli, "the move has begun: watch it with `spate cluster moves -w`");
     return EXIT_OK;
 }

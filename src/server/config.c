@@ -142,6 +142,13 @@ static const struct sp_config_key keys[] = {
            0,
            UINT32_MAX,
            "A node that is down for so long has its replicas rebuilt on others; 0: never."),
+    NUMBER(
+        "moves.bytes.per.second",
+        move_bytes_per_s,
+        "67108864",
+        0,
+        UINT32_MAX,
+        "Records sent to replicas that are being filled, by this node in a second; 0: no limit."),
     { "trace.level",
       SP_CONFIG_CHOICE,
       offsetof(struct sp_config, trace_level),

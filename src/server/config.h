@@ -35,6 +35,7 @@ struct sp_config {
     uint32_t group_stalled_ms;
     uint32_t client_bytes_max;
     uint32_t node_replace_ms;
+    uint32_t move_bytes_per_s;
     struct sp_feature_range features; /* no key: what the build knows */
 };
 

@@ -240,6 +240,7 @@ static int open_table(struct sp_node *node)
         .node_id = node->config->node_id,
         .election_timeout_ms = node->config->election_timeout_ms,
         .heartbeat_timeout_ms = node->config->heartbeat_ms,
+        .fill_bytes_per_s = node->config->move_bytes_per_s,
     };
 
     return sp_group_table_new(&options, &node->table);

@@ -13,7 +13,7 @@ DOCUMENT = os.path.join(os.path.dirname(__file__), "../../docs/cli.md")
 NUMBER, TEXT, LIST, TRUTH, OBJECT = int, str, list, bool, dict
 # Read files of a node that is stopped: test_log_tools looks at their JSON.
 OFFLINE = {"log dump", "log verify", "log index-rebuild"}
-NO_JSON = {"generate man", "lab"}  # roff is for one reader only, a lab writes a report
+NO_JSON = {"generate man", "lab", "cluster remove"}  # roff has one reader, a lab writes a report
 
 TOPIC = {"name": TEXT, "partitions": NUMBER, "replicas": NUMBER, "id": NUMBER}
 ROW = {
@@ -104,6 +104,26 @@ CASES = (
         },
     ),
     ("group delete", ["g", "--yes"], None, {"groups": [{"name": TEXT}]}),
+    ("topic alter", ["t", "-r", "3"], None, {"topics": [{"name": TEXT}]}),
+    (
+        "partition move", ["t", "0", "1,2,3"], None,
+        {"topic": TEXT, "partition": NUMBER, "replicas": LIST},
+    ),
+    ("cluster moves", [], None, {"moves": LIST}),
+    ("cluster rebalance", ["--dry-run"], None, {"moves": LIST}),
+    ("cluster drain", ["3"], None, {"nodes": [{"name": TEXT}]}),
+    ("cluster undrain", ["3"], None, {"nodes": [{"name": TEXT}]}),
+    (
+        "cluster nodes", [], None,
+        {
+            "nodes": [
+                {
+                    "id": NUMBER, "address": TEXT, "alive": TRUTH, "draining": TRUTH,
+                    "replicas": NUMBER, "leaders": NUMBER, "controller": TEXT,
+                }
+            ]
+        },
+    ),
     ("topic delete", ["t", "--yes"], None, {"topics": [{"name": TEXT}]}),
     (
         "cluster info", [], None,

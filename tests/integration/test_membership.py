@@ -69,6 +69,19 @@ class MoveTest(unittest.TestCase):
             self.assert_records(nodes, "t", 1500)
             nodes.wait_healthy()
 
+    def test_move_is_no_faster_than_allowed(self):
+        settings = ["moves.bytes.per.second=4000000"]
+        with cluster.Cluster(2, settings=settings) as nodes:
+            nodes.spate("topic", "create", "t", "-r", "1")
+            line = b"x" * 999 + b"\n"
+            nodes.spate("produce", "t", input=line * 24000)
+            home = partition_of(nodes, "t")["replicas"][0]
+            began = time.monotonic()
+            nodes.spate("partition", "move", "t", "0", str(3 - home))
+            wait_moved(nodes, 60)
+            # 24 MB at 4 MB/s, of which a second's worth is saved up, and a window is sent ahead
+            self.assertGreater(time.monotonic() - began, 2.5)
+
     def test_move_all_replicas_under_load_while_nodes_die(self):
         with cluster.Cluster(5) as nodes:
             nodes.spate("topic", "create", "t", "-r", "3")
@@ -84,9 +97,13 @@ class MoveTest(unittest.TestCase):
                 victim.kill()
                 time.sleep(0.3)
                 victim.start()
-                wait_moved(nodes, 60)
+                cluster.wait_for(  # a node that has just started may know an older state
+                    "the move to be done",
+                    lambda: moves(nodes) == [] and partition_of(nodes, "t")["replicas"] == target,
+                    60,
+                    0.1,
+                )
                 replicas = target
-                self.assertEqual(partition_of(nodes, "t")["replicas"], target)
             nodes.wait_healthy(30)
             self.assert_records(nodes, "t", stored)
 
