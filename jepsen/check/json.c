@@ -61,9 +61,3 @@ void jep_json_double(struct jep_json *json, const char *name, double value)
     begin_value(json, name);
     fprintf(json->file, "%.6g", value);
 }
-
-void jep_json_bool(struct jep_json *json, const char *name, bool value)
-{
-    begin_value(json, name);
-    fputs(value ? "true" : "false", json->file);
-}

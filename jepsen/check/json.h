@@ -17,6 +17,5 @@ void jep_json_end(struct jep_json *json, char bracket);
 void jep_json_text(struct jep_json *json, const char *name, const char *text);
 void jep_json_int(struct jep_json *json, const char *name, int64_t value);
 void jep_json_double(struct jep_json *json, const char *name, double value);
-void jep_json_bool(struct jep_json *json, const char *name, bool value);
 
 #endif /* JEP_CHECK_JSON_H */

@@ -143,6 +143,34 @@ static void write_series(const struct jep_history *history, struct jep_json *jso
     free(points);
 }
 
+/* How far behind readers are: when a poll returned, for how long the record behind it had been
+ * acknowledged; 0 when it was not. */
+static void write_lag(const struct jep_history *history, struct jep_json *json)
+{
+    struct histogram *lags = jep_memory(1, sizeof *lags);
+
+    for (size_t i = 0; i < history->polls.count; i++) {
+        const struct jep_poll *poll = &history->polls.items[i];
+        const struct jep_key *key = jep_key_at(history, poll->stream);
+        uint32_t end = jep_runs_end(history, i);
+        if (poll->final || end == poll->first_run) {
+            continue;
+        }
+        const struct jep_run *last = &history->runs.items[end - 1];
+        uint32_t next = last->offset + last->count;
+        uint32_t value = next < key->size ? key->values[next] : JEP_NONE;
+        uint32_t send = value == JEP_NONE ? JEP_NONE : history->send_of[value];
+        int64_t known_ns = send == JEP_NONE || history->sends.items[send].outcome != JEP_OK
+                               ? JEP_NEVER
+                               : history->sends.items[send].done_ns;
+        add_latency(lags, known_ns < poll->time_ns ? poll->time_ns - known_ns : 0, 1);
+    }
+    jep_json_begin(json, "lag", '{');
+    write_latency(json, lags);
+    jep_json_end(json, '}');
+    free(lags);
+}
+
 /* ---- gaps ------------------------------------------------------------------------------------ */
 
 struct gap {
@@ -328,6 +356,7 @@ void jep_series_write(const struct jep_history *history,
     struct recovery recovery = { .history = history };
 
     write_series(history, json);
+    write_lag(history, json);
     write_gaps(history, json);
     recovery.done = list_acks(history, false, &recovery.count);
     recovery.sent = list_acks(history, true, &recovery.count);

@@ -23,7 +23,7 @@ struct jep_faults {
 /* 0, or -1 after a sentence on standard error. */
 int jep_faults_read(struct jep_faults *faults, const char *path);
 
-/* Members `series`, `latency`, `gaps` and `faults` of the object that is open. */
+/* Members `series`, `latency`, `lag`, `gaps` and `faults` of the object that is open. */
 void jep_series_write(const struct jep_history *history,
                       const struct jep_faults *faults,
                       struct jep_json *json);

@@ -13,7 +13,7 @@ NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*\Z")
 LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
 SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)\Z')
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"(,|\Z)')
-SUFFIXES = {"histogram": ("_bucket", "_sum", "_count")}
+SUFFIXES = ("_bucket", "_sum", "_count")
 TYPES = ("counter", "gauge", "histogram")
 
 
@@ -62,7 +62,7 @@ def family_name(name, families):
     for family in families.values():
         if name == family.name and family.type != "histogram":
             return family.name
-        if family.type == "histogram" and name in [family.name + end for end in SUFFIXES["histogram"]]:
+        if family.type == "histogram" and name in [family.name + end for end in SUFFIXES]:
             return family.name
     raise AssertionError(f"{name} belongs to no family")
 

@@ -145,7 +145,8 @@ class MetricsTest(unittest.TestCase):
                 with self.assertRaises(rpc.Refused):
                     client.call(method, **fields)
             after = exposition.scrape(node)["spate_request_errors_total"]
-        self.assertEqual(after.value(code="UNKNOWN_METHOD") - before.value(code="UNKNOWN_METHOD"), 1)
+        unknown = [page.value(code="UNKNOWN_METHOD") for page in (before, after)]
+        self.assertEqual(unknown[1] - unknown[0], 1)
         self.assertEqual(sum(after.samples.values()) - sum(before.samples.values()), 2)
 
     def test_metrics_of_consumer_groups(self):

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""A real Prometheus watches three nodes with all alert rules loaded: one fires when a node dies, and
-clears when it is back.
+"""A real Prometheus watches three nodes with all alert rules loaded: one fires when a node dies,
+and clears when it is back.
 
-The rules are those of deploy/prometheus/alerts.yml but for their times: who waits two minutes before
-it says something waits two seconds here.
+The rules are those of deploy/prometheus/alerts.yml but for their times: who waits two minutes
+before it says something waits two seconds here.
 """
 
 import json

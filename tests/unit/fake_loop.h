@@ -29,6 +29,12 @@ uint64_t sp_loop_now_ms(const struct sp_loop *loop)
     return fake_loop.now_ms;
 }
 
+uint64_t sp_loop_now_us(const struct sp_loop *loop)
+{
+    (void)loop;
+    return (fake_loop.now_ms) * 1000;
+}
+
 uint64_t sp_loop_random(struct sp_loop *loop)
 {
     (void)loop;

@@ -26,6 +26,7 @@ struct sp_conn {
 static struct fixture {
     struct sp_broker broker;
     struct sp_partition partition;
+    struct sp_topic_totals totals;
     unsigned fill_percent;
     struct sp_submit *submits[SENDERS]; /* in order of arrival */
     unsigned submit_count;
@@ -34,12 +35,18 @@ static struct fixture {
     uint64_t live_before;
 } fixture;
 
-/* ---- in the place of cluster, of net/conn and of broker.c ------------------------------------ */
+/* ---- in the place of storage, cluster, net/conn and broker.c --------------------------------- */
 
 int64_t sp_loop_wall_ms(const struct sp_loop *loop)
 {
     (void)loop;
     return 1;
+}
+
+enum sp_space sp_store_space(const struct sp_store *store)
+{
+    (void)store;
+    return SP_SPACE_ENOUGH;
 }
 
 int sp_raft_group_submit(struct sp_raft_group *group,
@@ -178,6 +185,7 @@ static int set_up(void **state)
     fixture.partition.broker = &fixture.broker;
     fixture.partition.group = (struct sp_raft_group *)(void *)&group;
     fixture.partition.message_bytes_max = SP_BATCH_BYTES_MAX_DEFAULT;
+    fixture.partition.totals = &fixture.totals;
     sp_list_init(&fixture.partition.flights);
     sp_list_init(&fixture.partition.held);
     for (unsigned i = 0; i < SENDERS; i++) {

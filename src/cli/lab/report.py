@@ -89,6 +89,7 @@ def collect(folder):
         "seconds": (check["last_ns"] - begin) / 1e9,
         "counts": check["counts"],
         "latency": check["latency"],
+        "lag": check.get("lag"),
         "kinds": by_kind(check["faults"], seen),
         "anomalies": [row for row in check["anomalies"] if row["count"]],
         "checked": [row["kind"] for row in check["anomalies"]],
@@ -329,6 +330,14 @@ FAULT_HEADS = (
 )  # fmt: skip
 
 
+def lag_words(lag):
+    if lag is None:
+        return ""
+    words = f"median {lag['p50_ms']:.1f} ms, p99 {lag['p99_ms']:.0f} ms, "
+    words += f"most {lag['max_ms']:.0f} ms"
+    return f"<p>Readers were behind what was acknowledged by: {words}.</p>"
+
+
 def page(report, windows):
     counts, latency = report["counts"], report["latency"]
     kinds = [
@@ -350,6 +359,7 @@ def page(report, windows):
         f"{sum(row['count'] for row in report['anomalies']):,} anomalies. ",
         f"From sending to acknowledgement: median {latency['p50_ms']:.1f} ms, ",
         f"p99 {latency['p99_ms']:.0f} ms, longest {latency['max_ms']:.0f} ms.</p>",
+        lag_words(report["lag"]),
         Picture(report).svg(),
         "<h2>Anomalies</h2>", anomalies(report, windows),
         "<h2>Faults</h2><p>Next acknowledgement: in each partition that the fault may have hit, ",
