@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "broker/methods.h"
 #include "broker/partition_command.h"
 #include "spate/error.h"
 #include "wire/batch.h"
@@ -19,13 +20,15 @@ struct fixture {
     int64_t offset;
 };
 
+static struct sp_broker broker; /* only the totals of its topics */
+
 static struct sp_partition *partition_new(void)
 {
     const struct sp_state_topic topic = { .topic_id = 1, .name = "t" };
     const struct sp_state_partition place = { .group_id = 9 };
     struct sp_partition *partition = NULL;
 
-    assert_int_equal(sp_partition_new(NULL, &topic, &place, &partition), 0);
+    assert_int_equal(sp_partition_new(&broker, &topic, &place, &partition), 0);
     return partition;
 }
 
@@ -144,6 +147,20 @@ static void test_partition_start_survives_a_checkpoint(void **state)
     sp_partition_free(fixture.partition);
 }
 
+static int make_broker(void **state)
+{
+    (void)state;
+    broker.totals = sp_map_new();
+    return broker.totals == NULL ? -1 : 0;
+}
+
+static int free_broker(void **state)
+{
+    (void)state;
+    sp_map_free(broker.totals);
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,5 +168,5 @@ int main(void)
         cmocka_unit_test(test_partition_start_above_the_end_stops_the_replica),
         cmocka_unit_test(test_partition_start_survives_a_checkpoint),
     };
-    return cmocka_run_group_tests_name("broker/partition", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("broker/partition", tests, make_broker, free_broker);
 }
