@@ -188,13 +188,16 @@ static uint32_t count_leaders(const struct sp_broker *broker, uint32_t node_id)
     return count;
 }
 
-static void
-pack_node(const struct sp_broker *broker, struct sp_pack *pack, const struct sp_state_node *node)
+static void pack_node(const struct sp_broker *broker,
+                      const struct sp_request *request,
+                      const struct sp_state_node *node,
+                      struct sp_pack *pack)
 {
     const struct sp_state *state = sp_controller_state(broker->options.controller);
     struct sp_state_member member = sp_state_member(state, node->node_id);
     bool alive = node->node_id == broker->options.node_id ||
                  sp_transport_link(broker->options.transport, node->node_id) == SP_LINK_UP;
+    char address[SP_ADDRESS_SIZE_MAX];
     char incarnation[24];
 
     (void)snprintf(incarnation, sizeof incarnation, "%016" PRIx64, node->incarnation);
@@ -202,7 +205,7 @@ pack_node(const struct sp_broker *broker, struct sp_pack *pack, const struct sp_
     sp_pack_text(pack, "id");
     sp_pack_uint(pack, node->node_id);
     sp_pack_text(pack, "address");
-    sp_pack_text(pack, node->client_address);
+    sp_pack_text(pack, sp_broker_node_address(node, request, address));
     sp_pack_text(pack, "peer_address");
     sp_pack_text(pack, node->peer_address);
     sp_pack_text(pack, "rack");
@@ -237,7 +240,7 @@ void sp_method_cluster_nodes(struct sp_broker *broker,
     sp_pack_text(&pack, "nodes");
     sp_pack_array(&pack, sp_state_node_count(state));
     while ((node = sp_state_node_next(state, &cursor)) != NULL) {
-        pack_node(broker, &pack, node);
+        pack_node(broker, &request, node, &pack);
     }
     sp_request_finish(&request, &buf, &pack, NULL, 0);
 }

@@ -1,154 +1,6 @@
 /* The table of commands: names, options, help. */
 #include "cli/cli.h"
-
-static const struct command_option create_options[] = {
-    { 'p', "partitions", "N", "partitions (the cluster's default)" },
-    { 'r', "replicas", "N", "copies of each (the cluster's default)" },
-    { 0, "if-not-exists", NULL, "a topic that exists already is fine" },
-    { 'c', "config", "KEY=VALUE", "a setting, again for more: retention.ms=604800000" },
-    { 0 },
-};
-
-static const struct command_option alter_options[] = {
-    { 0, "set", "KEY=VALUE", "a setting, again for more" },
-    { 0, "unset", "KEY", "back to the default, again for more" },
-    { 'r', "replicas", "N", "copies of each partition" },
-    { 0 },
-};
-
-static const struct command_option truncate_options[] = {
-    { 'b', "before", "WHERE", "an offset, end, or @TIME (ms, @-1h, @2026-01-31)" },
-    { 'p', "partition", "N", "only this partition (all)" },
-    { 'y', "yes", NULL, "do not ask" },
-    { 0 },
-};
-
-static const struct command_option dump_options[] = {
-    { 'r', "records", NULL, "what is in the batches, too" },
-    { 'm', "markers", NULL, "also what a node writes for itself" },
-    { 0 },
-};
-
-static const struct command_option delete_options[] = {
-    { 'y', "yes", NULL, "do not ask" },
-    { 0 },
-};
-
-static const struct command_option produce_options[] = {
-    { 'p', "partition", "N", "to this partition (by key, or any)" },
-    { 'k', "key", "KEY", "the key of every record" },
-    { 'K', "key-delimiter", "TEXT", "the key ends where this begins in the line: , or \\t" },
-    { 'H', "header", "NAME:VALUE", "a header of every record; again for more" },
-    { 'z', "compression", "lz4|none", "of batches (none)" },
-    { 'f', "format", "FORMAT", "how the input is cut into records ('%v\\n')" },
-    { 'F', "file", "FILE", "read this instead of standard input" },
-    { 'N', "name", "NAME", "go on where an earlier run of this name stopped" },
-    { 'r', "rate", "N/s", "at most N records a second" },
-    { 'P', "progress", NULL, "counters on stderr even where that is no terminal" },
-    { 0, "tombstone", NULL, "one record of the key -k without a value; reads no input" },
-    { 'Z', "empty-as-nil", NULL, "empty values are sent as no value" },
-    { 'S', "stats", "FILE", "figures as JSON into FILE, fresh all the time" },
-    { 'j', "stats-json", "FILE", "the same" },
-    { 0 },
-};
-
-static const struct command_option consume_options[] = {
-    { 'g', "group", "GROUP", "as a member of this consumer group, from where it has got to" },
-    { 0, "no-commit", NULL, "with -g: the group does not remember what was read" },
-    { 'p', "partitions", "0,1", "only these partitions (all)" },
-    { 'o', "offset", "FROM", "start, end, N, -N (the last N), @TIME; with -e start, else end" },
-    { 'n', "count", "N", "stop after N records" },
-    { 'e', "exit", NULL, "stop at the end" },
-    { 0, "until", "WHERE", "stop at end, before offset N, or before @TIME" },
-    { 'r', "regex", NULL, "topics are regular expressions (POSIX extended)" },
-    { 'f', "format", "FORMAT", "how records are printed ('%v\\n')" },
-    { 0, "meta-only", NULL, "topic, partition, offset, timestamp, sizes: no values" },
-    { 0 },
-};
-
-static const struct command_option offsets_options[] = {
-    { 'p', "partition", "N", "only this partition (all)" },
-    { 'a', "at", "WHERE", "start, end or @TIME (ms, @-1h, @2026-01-31); both ends" },
-    { 0 },
-};
-
-static const struct command_option describe_group_options[] = {
-    { 'l', "lag", NULL, "each partition: committed, end, lag, owner; and sums" },
-    { 'w', "watch", NULL, "keep looking, tell changes, until ^C" },
-    { 0 },
-};
-
-static const struct command_option seek_options[] = {
-    { 0, "to", "WHERE", "start, end, @TIME (ms, @-1h, @2026-01-31) or an offset" },
-    { 't', "topic", "TOPIC[:P]", "only these, again for more (all that the group has read)" },
-    { 'n', "dry-run", NULL, "show what would change, change nothing" },
-    { 0 },
-};
-
-static const struct command_option bench_options[] = {
-    { 't', "topic", "TOPIC", "this topic, made if need be (one of its own, deleted afterwards)" },
-    { 'p', "partitions", "N", "of a topic that is made (the cluster's default)" },
-    { 0, "replicas", "N", "of a topic that is made (the cluster's default)" },
-    { 's', "size", "BYTES", "of a value, as 100 or 16k (1k)" },
-    { 0, "keys", "N", "records have one of N different keys (none)" },
-    { 0, "payload", "random|compressible", "what values are made of (random)" },
-    { 'z', "compression", "lz4|none", "of batches (none)" },
-    { 0, "batch", "BYTES", "batch.bytes of the library" },
-    { 0, "linger", "MS", "linger.ms of the library (e2e, latency, failover: 0)" },
-    { 'n', "count", "N", "measure N records, as 500k or 1M" },
-    { 'd', "duration", "TIME", "measure for so long (10s, failover 30s)" },
-    { 'w', "warmup", "TIME", "before measuring begins (1s, consume 0)" },
-    { 'r', "rate", "N/s", "records a second in all (as many as go; e2e, failover 1000)" },
-    { 'c', "clients", "N", "connections of their own, a thread each (1)" },
-    { 'i', "inflight", "N", "records without an answer per client (latency 1, else no limit)" },
-    { 0, "interval", "TIME", "of the figures over time (500ms)" },
-    { 0, "server-pids", "PID,PID", "servers on this machine, for their CPU time" },
-    { 0, "csv", "FILE", "figures over time" },
-    { 0, "svg", "FILE", "a picture of rate and latency over time" },
-    { 0, "keep", NULL, "do not delete the topic that was made" },
-    { 0 },
-};
-
-static const struct command_option context_create_options[] = {
-    { 0, "replace", NULL, "if there is one of this name" },
-    { 0 },
-};
-
-static const struct command_option context_show_options[] = {
-    { 'r', "resolved", NULL, "all values in effect and where each comes from" },
-    { 0 },
-};
-
-/* Known to src/cli/lab/main.py, which takes them. */
-static const struct command_option lab_options[] = {
-    { 't', "topic", "TOPIC[:N]", "check it; with N partitions it is created first" },
-    { 0, "unique", "TOPIC", "a key with its value may be in it once" },
-    { 0, "each", "IN:OUT", "each key is in OUT as often as in IN" },
-    { 0, "drained", "GROUP", "this group has committed everything in the end" },
-    { 'f', "script", "FILE", "the faults (some, drawn by --seed)" },
-    { 0, "seed", "N", "of faults that are drawn (1)" },
-    { 0, "for", "TIME", "ask COMMAND to end after this; drawn faults last as long (30s)" },
-    { 'n', "nodes", "1|3|5", "of the cluster (3)" },
-    { 'o', "out", "DIR", "for the report (spate-lab)" },
-    { 0, "keep", NULL, "keep the data of the nodes in DIR too" },
-    { 0 },
-};
-
-static const struct command_option health_options[] = {
-    { 'w', "watch", NULL, "keep looking, tell changes" },
-    { 0, "exit-when-healthy", NULL, "look until it is healthy, or --timeout" },
-    { 0 },
-};
-
-static const struct command_option rebalance_options[] = {
-    { 'n', "dry-run", NULL, "show what would move, move nothing" },
-    { 0 },
-};
-
-static const struct command_option moves_options[] = {
-    { 'w', "watch", NULL, "keep looking until none is left" },
-    { 0 },
-};
+#include "cli/command_options.h"
 
 #define FORMAT_TEXT                                                                                \
     "\n\nFORMAT: %t topic %p partition %o offset %k key %v value %K %V their lengths\n"            \
@@ -162,7 +14,7 @@ const struct command commands[] = {
       NULL,
       "NAME... [-p N] [-r N] [-c KEY=VALUE]... [--if-not-exists]",
       "Creates topics and waits until every partition has a leader.",
-      create_options,
+      options_of_create,
       "  spate topic create orders -p 6 -r 3\n"
       "  spate topic create clicks -c retention.ms=86400000 -c retention.bytes=1073741824\n"
       "  spate topic create a b c --if-not-exists\n",
@@ -188,7 +40,7 @@ const struct command commands[] = {
       NULL,
       "TOPIC [--set KEY=VALUE]... [--unset KEY]... | TOPIC... -r N",
       "Changes the settings of a topic, or how many replicas topics have.",
-      alter_options,
+      options_of_alter,
       "  spate topic alter clicks --set retention.ms=3600000\n"
       "  spate topic alter clicks --unset retention.bytes\n"
       "  spate topic alter orders payments --replicas 3\n",
@@ -198,7 +50,7 @@ const struct command commands[] = {
       NULL,
       "TOPIC --before WHERE [-p N] [--yes]",
       "Gives up the records before an offset or a time; the space follows file by file.",
-      truncate_options,
+      options_of_truncate,
       "  spate topic truncate clicks --before @-7d\n"
       "  spate topic truncate clicks -p 0 --before 4711 --yes\n",
       command_topic_truncate },
@@ -207,7 +59,7 @@ const struct command commands[] = {
       "rm",
       "TOPIC... [--yes]",
       "Deletes topics with all their records.",
-      delete_options,
+      options_of_delete,
       "  spate topic delete orders\n  spate topic rm a b --yes\n",
       command_topic_delete },
     { NULL,
@@ -217,7 +69,7 @@ const struct command commands[] = {
       "FILE] [-N NAME]",
       "Sends records, one per line of standard input or FILE, each stored exactly once.\n"
       "With --json a line for each record: where it is, or why not." FORMAT_TEXT ".",
-      produce_options,
+      options_of_produce,
       "  spate produce orders < lines.txt\n"
       "  echo 'k1:hello' | spate produce orders -K :\n"
       "  spate produce orders -z lz4 --progress -F big.log\n"
@@ -232,7 +84,7 @@ const struct command commands[] = {
       "TOPIC... [-g GROUP] [-p 0,1] [-o FROM] [-n COUNT] [-e] [--until WHERE] [-r] [-f FORMAT]",
       "Prints records: new ones as they come, or from where -o says." FORMAT_TEXT ";\n"
       "%d date %d{%F %T} strftime %e leader epoch %i number of the record.",
-      consume_options,
+      options_of_consume,
       "  spate consume orders                     follow new records\n"
       "  spate consume orders -o start -e         all there is, then stop\n"
       "  spate consume orders -o -10 -n 10 -J     the last ten as JSON lines\n"
@@ -246,7 +98,7 @@ const struct command commands[] = {
       NULL,
       "TOPIC [-p N] [--at start|end|@TIME]",
       "Shows the first offset and the one behind the last record, or the one at a time.",
-      offsets_options,
+      options_of_offsets,
       "  spate offsets orders\n  spate offsets orders -p 0 --at @-1h\n",
       command_offsets },
     { "log",
@@ -254,7 +106,7 @@ const struct command commands[] = {
       NULL,
       "SEGMENT... [--records] [--markers]",
       "Prints the frames of segment files; no node is needed.",
-      dump_options,
+      options_of_dump,
       "  spate log dump data/replicas/9.1030/00000000000000000001.log\n"
       "  spate log dump -r -J data/replicas/9.1030/*.log\n",
       command_log_dump },
@@ -288,7 +140,7 @@ const struct command commands[] = {
       "desc",
       "GROUP [--lag] [--watch]",
       "Shows the members of a consumer group and what they read, or how far each partition is.",
-      describe_group_options,
+      options_of_describe_group,
       "  spate group describe billing\n"
       "  spate group desc billing --lag --watch\n",
       command_group_describe },
@@ -297,7 +149,7 @@ const struct command commands[] = {
       NULL,
       "GROUP --to start|end|@TIME|N [-t TOPIC[:P]]... [--dry-run]",
       "Moves the committed offsets of a consumer group whose members are stopped.",
-      seek_options,
+      options_of_seek,
       "  spate group seek billing --to start --dry-run\n"
       "  spate group seek billing --to @-1h -t orders\n"
       "  spate group seek billing --to 4711 -t orders:0\n",
@@ -307,7 +159,7 @@ const struct command commands[] = {
       "rm",
       "GROUP... [--yes]",
       "Deletes consumer groups without members, and their committed offsets.",
-      delete_options,
+      options_of_delete,
       "  spate group delete billing\n  spate group rm a b --yes\n",
       command_group_delete },
     { "cluster",
@@ -324,7 +176,7 @@ const struct command commands[] = {
       "[-w] [--exit-when-healthy]",
       "Names what is wrong: nodes down, partitions without a leader or with too few replicas.\n"
       "Exit code 0 healthy, 5 not healthy.",
-      health_options,
+      options_of_health,
       "  spate cluster health\n"
       "  spate cluster health -w --exit-when-healthy --timeout 30s\n",
       command_cluster_health },
@@ -341,7 +193,7 @@ const struct command commands[] = {
       NULL,
       "[-w]",
       "Shows which partitions are changing their replicas, and how far each is.",
-      moves_options,
+      options_of_moves,
       "  spate cluster moves\n  spate cluster moves -w\n",
       command_cluster_moves },
     { "cluster",
@@ -373,7 +225,7 @@ const struct command commands[] = {
       NULL,
       "[--dry-run]",
       "Moves replicas until all nodes have the same number, plus or minus one.",
-      rebalance_options,
+      options_of_rebalance,
       "  spate cluster rebalance --dry-run\n  spate cluster rebalance && spate cluster moves -w\n",
       command_cluster_rebalance },
     { "partition",
@@ -391,7 +243,7 @@ const struct command commands[] = {
       "[--svg FILE]",
       "Sends records as fast as they are stored, or at a rate, and says what it cost.\n"
       "Latencies are counted from when a record was due.",
-      bench_options,
+      options_of_bench,
       "  spate bench produce -s 100 -n 5M -c 2\n"
       "  spate bench produce -r 2000 -d 30s --server-pids 812,813,814 --svg rate.svg\n",
       command_bench_produce },
@@ -401,7 +253,7 @@ const struct command commands[] = {
       "[-t TOPIC] [-s BYTES] [-n COUNT | -d TIME] [-r RATE] [-c CLIENTS] [-i N] [--csv FILE] "
       "[--svg FILE]",
       "Reads a topic from its start, again and again until the time or count is reached.",
-      bench_options,
+      options_of_bench,
       "  spate bench consume -n 1M\n"
       "  spate bench consume -t orders -c 2 -d 10s --json\n",
       command_bench_consume },
@@ -411,7 +263,7 @@ const struct command commands[] = {
       "[-t TOPIC] [-s BYTES] [-n COUNT | -d TIME] [-r RATE] [-c CLIENTS] [-i N] [--csv FILE] "
       "[--svg FILE]",
       "Sends records at a rate and reads them: the time from being due to being read.",
-      bench_options,
+      options_of_bench,
       "  spate bench e2e -r 1000 -d 30s\n",
       command_bench_e2e },
     { "bench",
@@ -420,7 +272,7 @@ const struct command commands[] = {
       "[-t TOPIC] [-s BYTES] [-n COUNT | -d TIME] [-r RATE] [-c CLIENTS] [-i N] [--csv FILE] "
       "[--svg FILE]",
       "Sends one record after the other, or at a rate: the time to its acknowledgement.",
-      bench_options,
+      options_of_bench,
       "  spate bench latency -n 10k\n"
       "  spate bench latency -r 2000 -d 30s --csv latency.csv\n",
       command_bench_latency },
@@ -430,7 +282,7 @@ const struct command commands[] = {
       "[-t TOPIC] [-s BYTES] [-n COUNT | -d TIME] [-r RATE] [-c CLIENTS] [-i N] [--csv FILE] "
       "[--svg FILE]",
       "Sends at a rate and lists each time without acknowledgements: kill a node meanwhile.",
-      bench_options,
+      options_of_bench,
       "  spate bench failover -d 60s\n",
       command_bench_failover },
     { "cluster",
@@ -449,7 +301,7 @@ const struct command commands[] = {
       NULL,
       "NAME [-s SERVERS] [--timeout TIME] [-X KEY=VALUE]... [--replace]",
       "Keeps servers and settings under a name; the first context is in use at once.",
-      context_create_options,
+      options_of_context_create,
       "  spate context create dev -s 127.0.0.1:7700,127.0.0.1:7800\n"
       "  spate context create far -s db.example:7700 --timeout 2m -X compression=lz4\n",
       command_context_create },
@@ -474,7 +326,7 @@ const struct command commands[] = {
       NULL,
       "[CONTEXT | --resolved]",
       "Shows what a context holds, or every value in effect and where it comes from.",
-      context_show_options,
+      options_of_context_show,
       "  spate context show dev\n  spate context show --resolved --context far\n",
       command_context_show },
     { "context",
@@ -545,7 +397,7 @@ const struct command commands[] = {
       "Runs COMMAND against a cluster of this machine while nodes are killed, paused, cut off and\n"
       "slowed down, then checks the topics for loss, duplicates and order. COMMAND finds the\n"
       "cluster in SPATE_SERVERS. docs/lab.md tells the script, and what is checked.",
-      lab_options,
+      options_of_lab,
       "  spate lab --topic orders:4 --unique orders -- ./my-producer\n"
       "  spate lab --script faults.txt --each orders:bills --drained billing -- ./my-service\n",
       command_lab },

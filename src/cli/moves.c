@@ -1,5 +1,5 @@
-/* spate partition move; spate topic alter --replicas; spate cluster moves, nodes, drain, undrain, remove,
- * rebalance. */
+/* spate partition move; spate topic alter --replicas; spate cluster moves, nodes, drain, undrain,
+ * remove, rebalance. */
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>

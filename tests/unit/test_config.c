@@ -140,8 +140,8 @@ static void test_config_seeds_must_be_sound_and_name_this_node(void **state)
         { "0@h:1", "cluster.seeds: `0` must be a node id from 1 to 1023" },
         { "1@h:1,1@h:2", "cluster.seeds: node 1 is listed twice" },
         { "2@h:1",
-          "cluster.seeds does not list this node (node.id is 1): every node of the cluster stands "
-          "in the list" },
+          "cluster.seeds does not list this node (node.id is 1): every node that forms the "
+          "cluster stands in the list; others need cluster.join as well" },
     };
     struct sp_transport_options transport;
     struct sp_config_error error;
@@ -159,6 +159,33 @@ static void test_config_seeds_must_be_sound_and_name_this_node(void **state)
     assert_int_equal(sp_config_finish(&config, &transport, &error), 0);
     assert_int_equal(transport.seed_count, 2);
     assert_string_equal(transport.advertise, "a:1");
+}
+
+static void test_config_a_node_that_joins_may_name_the_seeds(void **state)
+{
+    struct sp_transport_options transport;
+    struct sp_config_error error;
+    struct sp_config config;
+
+    (void)state;
+    sp_config_init(&config); /* node 1, beside the seeds: they are members to ask */
+    (void)snprintf(config.seeds, sizeof config.seeds, "2@b:2,3@c:3");
+    (void)snprintf(config.join, sizeof config.join, "d:4");
+    assert_int_equal(sp_config_finish(&config, &transport, &error), 0);
+    assert_int_equal(transport.seed_count, 0);
+    assert_int_equal(transport.join_count, 3);
+    assert_string_equal(transport.join[0], "d:4");
+    assert_string_equal(transport.join[2], "c:3");
+    /* a seed among others stays one */
+    (void)snprintf(config.seeds, sizeof config.seeds, "1@a:1,2@b:2");
+    assert_int_equal(sp_config_finish(&config, &transport, &error), 0);
+    assert_int_equal(transport.seed_count, 2);
+    assert_int_equal(transport.join_count, 0);
+    /* alone it would form a cluster of its own beside the one that it is to join */
+    (void)snprintf(config.seeds, sizeof config.seeds, "1@a:1");
+    assert_int_equal(sp_config_finish(&config, &transport, &error), 0);
+    assert_int_equal(transport.seed_count, 0);
+    assert_int_equal(transport.join_count, 1);
 }
 
 static void test_config_without_seeds_is_a_cluster_of_one(void **state)
@@ -331,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_config_broken_yaml_is_refused_with_its_line),
         cmocka_unit_test(test_config_environment_and_set_override_the_file),
         cmocka_unit_test(test_config_seeds_must_be_sound_and_name_this_node),
+        cmocka_unit_test(test_config_a_node_that_joins_may_name_the_seeds),
         cmocka_unit_test(test_config_without_seeds_is_a_cluster_of_one),
         cmocka_unit_test(test_config_wildcard_address_must_be_advertised_otherwise),
         cmocka_unit_test(test_config_outside_port_is_told_beside_the_inside_one),

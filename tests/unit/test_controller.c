@@ -74,12 +74,6 @@ void sp_raft_group_status(const struct sp_raft_group *group,
     *out_status = fake.status;
 }
 
-int64_t sp_raft_group_append_time_ms(const struct sp_raft_group *group)
-{
-    assert_ptr_equal(group, &fake_group);
-    return 0;
-}
-
 int sp_raft_group_submit(struct sp_raft_group *group,
                          enum sp_frame_kind kind,
                          const struct sp_iovec *pieces,
@@ -211,18 +205,12 @@ static void apply_register(uint32_t node_id)
 
 static void apply_create(const char *name, uint32_t node_id)
 {
+    const struct sp_topic_config config = { .set = 1U << SP_TOPIC_MESSAGE_BYTES_MAX,
+                                            .values = { 4096 } };
     struct sp_buf buf;
 
     sp_buf_init(&buf, 4096);
-    assert_int_equal(sp_state_command_create_topic(
-                         name,
-                         1,
-                         1,
-                         &node_id,
-                         &(struct sp_topic_config){ .set = 1U << SP_TOPIC_MESSAGE_BYTES_MAX,
-                                                    .values = { 4096 } },
-                         &buf),
-                     0);
+    assert_int_equal(sp_state_command_create_topic(name, 1, 1, &node_id, &config, &buf), 0);
     apply_buf(&buf);
 }
 

@@ -208,7 +208,7 @@ static void test_state_checkpoint_without_levels_is_still_read(void **unused)
         0x90,                                                             /* topics */
         0x91, 0x95, 0xa1, 'a',  0xa3, 'p',  '=',  '4',  0xcd, 0x03, 0xe9, 0, 77, /* names */
     };
-    static const uint8_t later[] = { 0x92, 4, 1 };
+    static const uint8_t later[] = { 0x92, 5, 1 };
     struct sp_state *state = NULL;
 
     (void)unused;
