@@ -1,4 +1,4 @@
-/* The options of each command, for the table in commands.c; each ends with an entry without a name. */
+/* The options of each command, for the table in commands.c. Each list ends without a name. */
 #ifndef SPATE_CLI_COMMAND_OPTIONS_H
 #define SPATE_CLI_COMMAND_OPTIONS_H
 

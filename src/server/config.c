@@ -82,8 +82,8 @@ static const struct sp_config_key keys[] = {
       0,
       0,
       NULL,
-      "Members of a cluster that this node joins, HOST:PORT of their listen.peer; name two or three, "
-      "one must run whenever this node starts. Needs no cluster.seeds; not used by a node in it." },
+      "Members of a cluster that this node joins, HOST:PORT of their listen.peer; two or three, as "
+      "one must run whenever this node starts. Without effect for a node in cluster.seeds." },
     TEXT("rack", rack, "", "Where this node stands; for placement."),
     NUMBER("raft.election.timeout.ms",
            election_timeout_ms,

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "cluster/placement.h"
 #include "cluster/planner.h"
+#include "cluster/proposal_command.h"
 #include "cluster/state_nodes.h"
 #include "spate/error.h"
 
@@ -362,6 +363,124 @@ static void test_placement_spreads_over_racks_and_avoids_draining_nodes(void **u
     sp_state_free(state);
 }
 
+static int force(struct sp_state *state, const uint32_t *kept, unsigned count)
+{
+    struct sp_buf buf;
+
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_force_nodes(kept, count, &buf), 0);
+    return apply(state, &buf);
+}
+
+static void restore_copy(const struct sp_state *state)
+{
+    struct sp_state *copy = NULL;
+    struct sp_buf buf;
+
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_new(&copy), 0);
+    assert_int_equal(sp_state_checkpoint(state, &buf), 0);
+    assert_int_equal(sp_state_restore(copy, buf.bytes, buf.size), 0);
+    sp_buf_deinit(&buf);
+    sp_state_free(copy);
+}
+
+static void test_move_goes_on_among_the_nodes_that_a_forced_membership_keeps(void **unused)
+{
+    static const uint32_t target[] = { 1, 4, 5 };
+    static const uint32_t kept[] = { 1, 2, 4 };
+    static const uint32_t last[] = { 2 };
+    struct sp_state *state = make_state();
+
+    (void)unused;
+    assert_int_equal(move_to(state, 3, target, false), 0);
+    const struct sp_state_partition *partition = &sp_state_topic(state, "t")->partitions[0];
+    uint64_t filled = sp_state_move(state, partition->group_id)->target[1].replica_id;
+    assert_int_equal(force(state, kept, 3), 0);
+    assert_int_equal(partition->replica_count, 2);
+    const struct sp_state_move *move = sp_state_move(state, partition->group_id);
+    assert_int_equal(move->target_count, 2);
+    assert_int_equal(move->target[1].replica_id, filled);
+    assert_true(sp_state_knows_replica(state, partition, filled));
+    assert_null(sp_state_node(state, 3));
+    assert_null(sp_state_node(state, 5));
+    assert_int_equal(sp_state_replicas_on(state, 4), 1);
+    restore_copy(state);
+    /* nothing is left of the target: what the partition has becomes it */
+    assert_int_equal(force(state, last, 1), 0);
+    assert_int_equal(partition->replica_count, 1);
+    assert_null(sp_state_move(state, partition->group_id));
+    assert_int_equal(sp_state_replicas_on(state, 2), 1);
+    assert_int_equal(sp_state_node_count(state), 1);
+    restore_copy(state);
+    sp_state_free(state);
+}
+
+static int propose_join(struct sp_state *state, const struct sp_state_node *node, char *text)
+{
+    const struct sp_proposal_view view = { .state = state };
+    struct sp_proposal proposal = { .kind = SP_PROPOSAL_MEMBERSHIP };
+    struct sp_buf buf;
+
+    proposal.membership.kind = SP_MEMBERSHIP_JOIN_NODE;
+    proposal.membership.node = *node;
+    sp_buf_init(&buf, BYTES_MAX);
+    int rv = sp_proposal_command(&view, &proposal, &buf, text, 256);
+    if (rv == 0) {
+        rv = apply(state, &buf);
+    } else {
+        sp_buf_deinit(&buf);
+    }
+    return rv;
+}
+
+static int apply_level(struct sp_state *state, uint32_t level)
+{
+    struct sp_buf buf;
+
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_feature_level(level, &buf), 0);
+    return apply(state, &buf);
+}
+
+static void test_membership_waits_for_its_feature_level(void **unused)
+{
+    struct sp_state_node node = make_node(1, "");
+    struct sp_state *state = NULL;
+    struct sp_buf buf;
+    char text[256];
+
+    (void)unused;
+    assert_int_equal(sp_state_new(&state), 0);
+    node.features.most = 1;
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_register_node(&node, &buf), 0);
+    assert_int_equal(apply(state, &buf), 0);
+    struct sp_state_node joiner = make_node(2, "");
+    assert_int_equal(propose_join(state, &joiner, text), SPATE_ERR_UNSUPPORTED);
+    assert_string_equal(text,
+                        "changes of members and replicas need feature level 2, the cluster is at "
+                        "1: upgrade node 1");
+    assert_int_equal(sp_state_node_count(state), 1);
+    /* a build that knows the first level alone does not pass over the commands */
+    sp_state_set_level_max(state, 1);
+    assert_int_equal(drain(state, 1, true), SPATE_ERR_UNSUPPORTED);
+    sp_state_set_level_max(state, 2);
+    node.features.most = 2;
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_register_node(&node, &buf), 0);
+    assert_int_equal(apply(state, &buf), 0);
+    assert_int_equal(propose_join(state, &joiner, text), SPATE_ERR_NOT_READY);
+    assert_int_equal(apply_level(state, 2), 0);
+    joiner.features.most = 1; /* it would not read what is written now */
+    assert_int_equal(propose_join(state, &joiner, text), SPATE_ERR_UNSUPPORTED);
+    assert_int_equal(join(state, &joiner), SPATE_ERR_INVALID);
+    joiner.features.most = 2;
+    assert_int_equal(propose_join(state, &joiner, text), 0);
+    assert_int_equal(sp_state_node_count(state), 2);
+    sp_state_free(state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -371,6 +490,8 @@ int main(void)
         cmocka_unit_test(test_move_fresh_and_lost_replicas_get_new_ids),
         cmocka_unit_test(test_move_and_members_survive_a_checkpoint),
         cmocka_unit_test(test_node_is_removed_only_without_replicas_and_in_two_steps),
+        cmocka_unit_test(test_move_goes_on_among_the_nodes_that_a_forced_membership_keeps),
+        cmocka_unit_test(test_membership_waits_for_its_feature_level),
         cmocka_unit_test(test_planner_replaces_what_is_gone_or_draining_only),
         cmocka_unit_test(test_planner_prefers_another_rack),
         cmocka_unit_test(test_planner_balances_with_few_moves),
