@@ -45,8 +45,8 @@ struct sp_partition {
     struct sp_list fetches; /* fetches that wait for records */
     struct sp_list crowded; /* fetches that wait for room for their answer */
     struct sp_topic_totals *totals;
-    struct sp_list held;    /* sessions that are not read while too much waits to be stored */
-    bool expiring;          /* a trim that retention asked for is on its way */
+    struct sp_list held; /* sessions that are not read while too much waits to be stored */
+    bool expiring;       /* a trim that retention asked for is on its way */
 };
 
 int sp_partition_new(struct sp_broker *broker,
