@@ -1,8 +1,7 @@
-/* Looking at the controller's state. */
-#include <string.h>
-
+/* Looking into the controller's state. */
 #include "cluster/state_parts.h"
-#include "storage/store.h" /* struct sp_life */
+
+#include <string.h>
 
 const struct sp_state_topic *sp_state_topic(const struct sp_state *state, const char *name)
 {

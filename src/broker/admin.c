@@ -214,3 +214,30 @@ void sp_method_topic_delete(struct sp_broker *broker,
         sp_controller_propose(broker->options.controller, &change->proposal);
     }
 }
+
+/* ---- altered settings ------------------------------------------------------------------------ */
+
+static void configure(const struct sp_broker *broker, const struct sp_state_topic *topic)
+{
+    for (uint32_t i = 0; i < topic->partition_count; i++) {
+        struct sp_partition *partition =
+            sp_map_get_u64(broker->partitions, topic->partitions[i].group_id);
+        if (partition != NULL) {
+            sp_partition_configure(partition, &topic->config);
+        }
+    }
+}
+
+void sp_broker_topic_altered(struct sp_broker *broker, const struct sp_state_topic *topic)
+{
+    const struct sp_state *state = sp_controller_state(broker->options.controller);
+    struct sp_map_cursor cursor = { 0 };
+
+    if (topic != NULL) {
+        configure(broker, topic);
+        return;
+    }
+    while ((topic = sp_state_topic_next(state, &cursor)) != NULL) {
+        configure(broker, topic);
+    }
+}

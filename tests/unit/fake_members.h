@@ -8,12 +8,6 @@
 #include "spate/error.h"
 #include "storage/log.h"
 
-int64_t sp_raft_group_append_time_ms(const struct sp_raft_group *group)
-{
-    (void)group;
-    return 0;
-}
-
 int sp_raft_group_keep_members(struct sp_raft_group *group,
                                const struct sp_raft_members *members,
                                bool *out_settled)

@@ -1,0 +1,138 @@
+/* What stands in for the group table, the replica and the transport in a test of the controller. */
+#ifndef SP_UNIT_FAKE_CONTROLLER_H
+#define SP_UNIT_FAKE_CONTROLLER_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "cluster/controller.h"
+#include "fake_loop.h"
+
+#define SELF 1 /* the node under test */
+#define SENT_MAX 700
+
+static struct {
+    struct sp_group_open *open;
+    struct sp_raft_group_status status;
+    uint32_t leader;
+    int submit_result;
+    struct {
+        struct sp_submit *submit;
+        uint8_t *bytes;
+        size_t size;
+        bool applied;
+    } submits[SENT_MAX];
+    unsigned submit_count;
+    struct {
+        uint32_t node_id;
+        struct sp_peer_message message;
+        uint8_t body[1024];
+        size_t size;
+    } sent[SENT_MAX];
+    unsigned sent_count;
+    enum sp_link_state link;
+    int send_result;
+    unsigned set_node_count;
+    unsigned confirmed_count;
+    unsigned changed_count;
+    int failed;
+    struct sp_controller *controller;
+    uint64_t live_count; /* pieces of memory when the test began */
+} fake;
+
+/* Never looked into: only its address is used. */
+static char fake_group;
+
+void sp_group_table_open(struct sp_group_table *table, struct sp_group_open *open)
+{
+    (void)table;
+    fake.open = open;
+}
+
+uint32_t
+sp_group_table_leader(const struct sp_group_table *table, uint64_t group_id, uint64_t *out_term)
+{
+    (void)table;
+    assert_int_equal(group_id, 0);
+    *out_term = fake.status.term;
+    return fake.leader;
+}
+
+void sp_raft_group_status(const struct sp_raft_group *group,
+                          struct sp_raft_group_status *out_status)
+{
+    assert_ptr_equal(group, &fake_group);
+    *out_status = fake.status;
+}
+
+int64_t sp_raft_group_append_time_ms(const struct sp_raft_group *group)
+{
+    assert_ptr_equal(group, &fake_group);
+    return 0;
+}
+
+int sp_raft_group_submit(struct sp_raft_group *group,
+                         enum sp_frame_kind kind,
+                         const struct sp_iovec *pieces,
+                         unsigned count,
+                         struct sp_submit *submit)
+{
+    assert_ptr_equal(group, &fake_group);
+    assert_int_equal(kind, SP_FRAME_COMMAND);
+    assert_int_equal(count, 1);
+    if (fake.submit_result != 0) {
+        return fake.submit_result;
+    }
+    fake.status.last_index += 1;
+    submit->index = fake.status.last_index;
+    submit->term = fake.status.term;
+    fake.submits[fake.submit_count].submit = submit;
+    fake.submits[fake.submit_count].bytes = sp_mem_dup(pieces[0].bytes, pieces[0].size);
+    fake.submits[fake.submit_count].size = pieces[0].size;
+    fake.submits[fake.submit_count].applied = false;
+    fake.submit_count += 1;
+    return 0;
+}
+
+int sp_transport_send(struct sp_transport *transport,
+                      uint32_t node_id,
+                      const struct sp_peer_message *message,
+                      const struct sp_slice *pieces,
+                      unsigned count)
+{
+    (void)transport;
+    assert_int_equal(count, 1);
+    if (fake.send_result != 0) {
+        return fake.send_result;
+    }
+    fake.sent[fake.sent_count].node_id = node_id;
+    fake.sent[fake.sent_count].message = *message;
+    memcpy(fake.sent[fake.sent_count].body, pieces[0].bytes, pieces[0].size);
+    fake.sent[fake.sent_count].size = pieces[0].size;
+    fake.sent_count += 1;
+    return 0;
+}
+
+enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id)
+{
+    (void)transport;
+    (void)node_id;
+    return fake.link;
+}
+
+int sp_transport_set_node(struct sp_transport *transport, uint32_t node_id, const char *address)
+{
+    (void)transport;
+    assert_int_not_equal(node_id, SELF);
+    assert_int_not_equal(address[0], '\0');
+    fake.set_node_count += 1;
+    return 0;
+}
+
+#endif /* SP_UNIT_FAKE_CONTROLLER_H */
