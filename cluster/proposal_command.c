@@ -133,6 +133,18 @@ static int check_bounds(const struct plan *plan, char *text, size_t text_size)
     return check_config(plan->config, text, text_size);
 }
 
+static unsigned draining_count(const struct sp_state *state)
+{
+    struct sp_map_cursor cursor = { 0 };
+    const struct sp_state_node *node = NULL;
+    unsigned count = 0;
+
+    while ((node = sp_state_node_next(state, &cursor)) != NULL) {
+        count += sp_state_member(state, node->node_id).draining ? 1 : 0;
+    }
+    return count;
+}
+
 /* Are there enough nodes, and are those here that the cluster was formed with? */
 static int check_nodes(const struct sp_proposal_view *view,
                        const struct plan *plan,
@@ -161,6 +173,17 @@ static int check_nodes(const struct sp_proposal_view *view,
                       "use fewer replicas",
                       registered,
                       nodes);
+    }
+    unsigned draining = draining_count(view->state);
+    if (plan->replicas > registered - draining) {
+        return REFUSE(SPATE_ERR_INVALID,
+                      text,
+                      text_size,
+                      "replicas is %u but %u of %u nodes are draining: use fewer replicas, add "
+                      "nodes, or `spate cluster undrain`",
+                      plan->replicas,
+                      draining,
+                      registered);
     }
     return 0;
 }

@@ -181,6 +181,17 @@ const struct command commands[] = {
       "  spate cluster health -w --exit-when-healthy --timeout 30s\n",
       command_cluster_health },
     { "cluster",
+      "features",
+      NULL,
+      "[hold | release]",
+      "Shows the feature level of the cluster and what each node's build knows. `hold` keeps the\n"
+      "level where it is, so that nodes can go back to the build before; `release` lets it rise.",
+      NULL,
+      "  spate cluster features\n"
+      "  spate cluster features hold        # before an upgrade\n"
+      "  spate cluster features release     # once nobody wants to go back\n",
+      command_cluster_features },
+    { "cluster",
       "nodes",
       NULL,
       "",
@@ -285,17 +296,6 @@ const struct command commands[] = {
       options_of_bench,
       "  spate bench failover -d 60s\n",
       command_bench_failover },
-    { "cluster",
-      "features",
-      NULL,
-      "[hold | release]",
-      "Shows the feature level of the cluster and what each node's build knows. `hold` keeps the\n"
-      "level where it is, so that nodes can go back to the build before; `release` lets it rise.",
-      NULL,
-      "  spate cluster features\n"
-      "  spate cluster features hold        # before an upgrade\n"
-      "  spate cluster features release     # once nobody wants to go back\n",
-      command_cluster_features },
     { "context",
       "create",
       NULL,

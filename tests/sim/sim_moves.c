@@ -69,8 +69,8 @@ static void move_one(struct spate_client *client)
     }
 }
 
-/* Drains a node, or lets it have replicas again. */
-static void drain_one(struct spate_client *client, uint64_t node_id, bool draining)
+/* Drains a node, or lets it have replicas again; false: nobody knows whether. */
+static bool drain_one(struct spate_client *client, uint64_t node_id, bool draining)
 {
     struct sp_buf buf;
     struct sp_pack pack;
@@ -90,6 +90,17 @@ static void drain_one(struct spate_client *client, uint64_t node_id, bool draini
         spate_free(result);
         sim_model.counts.drains += draining ? 1 : 0;
     }
+    return rv == 0 || rv == SPATE_ERR_EXISTS || rv == SPATE_ERR_NOT_FOUND;
+}
+
+/* With a node that is draining there may be too few for the replicas of a topic that is made. */
+static void end_drains(struct spate_client *client)
+{
+    for (unsigned i = 1; i <= sim_cluster.node_count; i++) {
+        while (!drain_one(client, i, false)) {
+            sim_fiber_sleep(100 * SIM_MS);
+        }
+    }
 }
 
 void sim_moves_main(void *arg)
@@ -101,11 +112,12 @@ void sim_moves_main(void *arg)
         if (sim_clients_topics_created() && sim_clients_draw(0, 3) > 0) {
             move_one(client);
         } else if (sim_clients_topics_created()) {
-            drain_one(
+            (void)drain_one(
                 client, sim_clients_draw(1, sim_cluster.node_count), sim_clients_draw(0, 2) == 0);
         }
         sim_fiber_sleep(sim_clients_draw(100 * SIM_MS, 2 * SIM_SECOND));
     }
+    end_drains(client);
     own->done = true;
     spate_client_free(client);
 }
