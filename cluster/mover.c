@@ -93,6 +93,9 @@ static void report_damage(struct sp_mover *mover)
     struct sp_map_cursor cursor = { 0 };
     struct sp_reconcile_damage damage;
 
+    if (!sp_state_has_feature(sp_controller_state(mover->controller), SP_FEATURE_MEMBERSHIP)) {
+        return; /* it stays closed until then */
+    }
     while (sp_reconcile_next_damage(mover->reconcile, &cursor, &damage)) {
         struct sp_membership_change *change = take_slot(mover, damage.group_id);
         if (change != NULL) {
