@@ -196,7 +196,7 @@ void sp_raft_stop(struct sp_raft_group *group, int status, const char *text);
 static inline int sp_raft_state(const struct sp_raft_group *group)
 {
     /* libraft's accessor takes a mutable pointer and only reads */
-    return raft_state((struct raft *)(uintptr_t)&group->guard.raft);
+    return (int)raft_state((struct raft *)(uintptr_t)&group->guard.raft);
 }
 uint64_t sp_raft_now_ms(const struct sp_raft_group *group);
 

@@ -98,8 +98,10 @@ take_number(const struct cli *cli, struct bench_options *options, int option, in
         return false;
     }
     if (!good) {
-        *out_code =
-            usage_error(cli, "%s is not what this option takes: see spate help bench", optarg);
+        *out_code = usage_error(cli,
+                                "%s is not what this option takes: see spate help bench %s",
+                                optarg,
+                                bench_kind_name(options->kind));
     }
     return true;
 }

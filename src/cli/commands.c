@@ -114,8 +114,10 @@ const struct command commands[] = {
       "verify",
       NULL,
       "DIR",
-      "Checks every frame, checkpoint and index of a log, or of all logs in data.dir of a node\n"
-      "that is stopped; changes nothing. Exit code 0 nothing is damaged, 1 something is.",
+      "Checks every frame, checkpoint and index of the logs of a stopped node.\n"
+      "DIR is one log, or data.dir; nothing is changed. Exit code 0: nothing is damaged, 1: "
+      "something "
+      "is.",
       NULL,
       "  spate log verify data\n  spate log verify data/replicas/9.1030 --json\n",
       command_log_verify },
@@ -184,8 +186,9 @@ const struct command commands[] = {
       "features",
       NULL,
       "[hold | release]",
-      "Shows the feature level of the cluster and what each node's build knows. `hold` keeps the\n"
-      "level where it is, so that nodes can go back to the build before; `release` lets it rise.",
+      "Shows the feature level of the cluster and what each node's build knows.\n"
+      "`hold` keeps the level where it is, so that nodes can go back to the build before;\n"
+      "`release` lets it rise.",
       NULL,
       "  spate cluster features\n"
       "  spate cluster features hold        # before an upgrade\n"

@@ -111,12 +111,12 @@ static void apply_all(struct sp_consumer_groups *steady,
     struct sp_consumer_group *group;
     int rv = 0;
 
-    while (size > 1 && rv != SPATE_ERR_CORRUPT) {
+    while (size > 1 && rv != SPATE_ERR_CORRUPT && rv != SPATE_ERR_UNSUPPORTED) {
         size_t command_size = bytes[0] < size - 1 ? bytes[0] : size - 1;
         rv = sp_consumer_groups_apply(steady, bytes + 1, command_size, (int64_t)size, &group);
-        check(rv == 0 || rv == SPATE_ERR_CORRUPT || rv == SPATE_ERR_UNKNOWN_MEMBER ||
-              rv == SPATE_ERR_GROUP_FENCED || rv == SPATE_ERR_AGAIN || rv == SPATE_ERR_NOT_FOUND ||
-              rv == SPATE_ERR_BUSY);
+        check(rv == 0 || rv == SPATE_ERR_CORRUPT || rv == SPATE_ERR_UNSUPPORTED ||
+              rv == SPATE_ERR_UNKNOWN_MEMBER || rv == SPATE_ERR_GROUP_FENCED ||
+              rv == SPATE_ERR_AGAIN || rv == SPATE_ERR_NOT_FOUND || rv == SPATE_ERR_BUSY);
         if (group != NULL) {
             check_group(group);
         }
@@ -139,7 +139,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     apply_all(steady, restarted, bytes, size);
     check_same(steady, restarted);
     int rv = sp_consumer_groups_restore(steady, bytes, size);
-    check(rv == 0 || rv == SPATE_ERR_CORRUPT);
+    check(rv == 0 || rv == SPATE_ERR_CORRUPT || rv == SPATE_ERR_UNSUPPORTED);
     check_round_trip(steady);
     sp_consumer_groups_free(steady);
     sp_consumer_groups_free(restarted);

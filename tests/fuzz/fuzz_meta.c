@@ -47,7 +47,7 @@ static void mend(uint8_t *bytes, size_t size)
 
 static int count_record(void *arg, const struct sp_meta_record *record)
 {
-    check(record->type >= SP_META_IDENTITY && record->type <= SP_META_DELETED);
+    check(record->type >= SP_META_IDENTITY && record->type <= SP_META_RUN);
     *(size_t *)arg += 1;
     return 0;
 }
