@@ -75,7 +75,8 @@ settle(struct sp_store *store, const struct sp_state *state, const struct sp_rep
 {
     uint64_t next_group_id = sp_state_next_group_id(state);
 
-    if (record->group_id >= next_group_id || group_exists(state, record->group_id)) {
+    if (record->group_id >= next_group_id || group_exists(state, record->group_id) ||
+        record->replica_id < sp_state_forced_below(state)) {
         SP_TRACE_ERROR("reconcile",
                        "replica is not in the cluster's metadata and is left alone",
                        "group=%" PRIu64 " replica=%" PRIu64 " next_group=%" PRIu64,

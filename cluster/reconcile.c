@@ -150,8 +150,8 @@ static void on_open(struct sp_group_open *open, int status)
 static void start_open(struct item *item)
 {
     struct sp_reconcile *reconcile = item->reconcile;
-    const struct sp_state_topic *topic =
-        sp_state_topic_by_id(sp_controller_state(reconcile->controller), item->topic_id);
+    const struct sp_state *state = sp_controller_state(reconcile->controller);
+    const struct sp_state_topic *topic = sp_state_topic_by_id(state, item->topic_id);
 
     if (topic == NULL) {
         rest(item); /* the state was restored just now, and this item is about to be doomed */
@@ -169,7 +169,8 @@ static void start_open(struct item *item)
     item->open = (struct sp_group_open){
         .group_id = item->group_id,
         .replica_id = item->replica_id,
-        .places = item->places,
+        /* A forced membership has changed with whom the group began: others have that frame. */
+        .places = item->replica_id < sp_state_forced_below(state) ? NULL : item->places,
         .place_count = partition->replica_count,
         .created_ms = topic->created_ms, /* of the command: the same on every node */
         .machine = item->machine,
