@@ -2,7 +2,7 @@
  * them at a time and never on all workers at once.
  *
  *   started --> short_jobs --> any worker
- *          `--> long_jobs  --> the next free worker when none runs; any while fewer than long_max do
+ *          `--> long_jobs  --> the next free worker when none runs; any while fewer than long_max
  *
  * So a short job never waits for all workers to end long ones, however many of these there are, and
  * a steady stream of short ones leaves a worker to long ones: reads, checkpoints, opening. A single
