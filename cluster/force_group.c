@@ -173,7 +173,7 @@ static int change(struct forced *forced)
 
     sp_store_vote(
         force->store, forced->record.group_id, forced->record.replica_id, &voted_term, &vote);
-    if (term <= voted_term || term > INT32_MAX) {
+    if (term <= voted_term || term + 1 > INT32_MAX) {
         return sp_force_refuse(force,
                                SPATE_ERR_INVALID,
                                "raft group %" PRIu64 ": its term %" PRIu64
@@ -181,7 +181,13 @@ static int change(struct forced *forced)
                                forced->record.group_id,
                                voted_term);
     }
-    int rv = forced->record.group_id == SP_CONTROLLER_GROUP_ID ? append_command(forced, term) : 0;
+    int rv = 0;
+    if (forced->record.group_id == SP_CONTROLLER_GROUP_ID) {
+        /* Two frames, two terms: where one node has the command another, whose log is shorter by
+         * one, has the configuration, and a pair (index, term) must not mean both. */
+        rv = append_command(forced, term);
+        term += 1;
+    }
     if (rv == 0) {
         rv = append_configuration(forced, term);
     }

@@ -6,15 +6,15 @@
  * membership of every group:
  *
  *   mark in the meta log (the node will not start)
- *   each replica:  [group 0: the command "only these nodes are left"], then a configuration frame,
- *                  both of term L + 2^20 where L is the term of its last frame; that term as its
- *                  own, without a vote
+ *   each replica:  [group 0: the command "only these nodes are left", of term L + 2^20], then a
+ *                  configuration frame of term L + 2^20, in group 0 one more, where L is the term
+ *                  of its last frame; that term as its own, without a vote
  *   new cluster id and no mark, in one batch
  *
  * Why this term: among the nodes that are left the order of (last term, last index), by which
  * elections choose the log with the most, stays as it was. Two logs with the same L are prefixes of
- * each other, so their new frames stand at different indexes or are the same bytes: a pair (index,
- * term) still means one frame.
+ * each other, so new frames of one term stand at different indexes or are the same bytes, and those
+ * of group 0 have two terms: a pair (index, term) still means one frame.
  *
  * The cluster id keeps its first SP_CLUSTER_ID_KEPT_SIZE bytes and gets a new end from the old id
  * and the nodes that are kept, the same on each of them; nodes that were left out are of another

@@ -70,7 +70,7 @@ settle(struct sp_store *store, const struct sp_state *state, const struct sp_rep
     if (partition != NULL && sp_state_knows_replica(state, partition, record->replica_id)) {
         return; /* another one stands in its place, and it may still be a member */
     }
-    if (!given_out) {
+    if (!given_out || record->replica_id < sp_state_forced_below(state)) {
         SP_TRACE_ERROR("reconcile",
                        "replica is not in the cluster's metadata and is left alone",
                        "group=%" PRIu64 " replica=%" PRIu64 " next_group=%" PRIu64

@@ -29,6 +29,22 @@ static int entry_of(const struct sp_log_frame *frame, const uint8_t *bytes, stru
     return SPATE_ERR_MALFORMED;
 }
 
+/* Whether the frame continues the chain of the one before it: in the message, or in the log. Its
+ * own checksum leaves the chain out, and once raft has heard of the frame a wrong one is fatal. */
+static bool continues(const struct sp_raft_group *group,
+                      const struct sp_peer_raft *message,
+                      const struct sp_log_frame *before,
+                      const struct sp_log_frame *frame,
+                      const uint8_t *bytes)
+{
+    if (before != NULL) {
+        return frame->chain == sp_log_frame_chain(bytes, before->chain);
+    }
+    return message->index != sp_log_last_index(group->log) ||
+           message->index_term != sp_log_last_term(group->log) ||
+           frame->chain == sp_log_frame_chain(bytes, sp_log_chain(group->log));
+}
+
 /* Cuts the body into verified frames of this group with the indexes that the message announces. */
 static int parse_frames(struct sp_raft_group *group,
                         const struct sp_peer_raft *message,
@@ -36,6 +52,7 @@ static int parse_frames(struct sp_raft_group *group,
                         struct sp_slice *frames,
                         struct raft_entry *entries)
 {
+    struct sp_log_frame before;
     size_t position = 0;
 
     for (uint32_t i = 0; i < message->frame_count; i++) {
@@ -48,6 +65,10 @@ static int parse_frames(struct sp_raft_group *group,
         if (frame.group_id != group->group_id || frame.index != message->index + 1 + i) {
             return SPATE_ERR_MALFORMED;
         }
+        if (!continues(group, message, i == 0 ? NULL : &before, &frame, bytes)) {
+            return SPATE_ERR_CORRUPT;
+        }
+        before = frame;
         rv = entry_of(&frame, bytes, &entries[i]);
         if (rv != 0) {
             return rv;

@@ -108,15 +108,17 @@ static bool is_founder(const struct sp_state_partition *partition, uint64_t repl
 static void start_open(struct sp_reconcile_item *item)
 {
     struct sp_reconcile *reconcile = item->reconcile;
-    const struct sp_state_topic *topic =
-        sp_state_topic_by_id(sp_controller_state(reconcile->controller), item->topic_id);
+    const struct sp_state *state = sp_controller_state(reconcile->controller);
+    const struct sp_state_topic *topic = sp_state_topic_by_id(state, item->topic_id);
 
     if (topic == NULL) {
         rest(item); /* the state was restored just now, and this item is about to be doomed */
         return;
     }
     const struct sp_state_partition *partition = &topic->partitions[item->partition];
-    bool founds = is_founder(partition, item->replica_id);
+    /* A forced membership has changed with whom the group began: others have that frame. */
+    bool founds = is_founder(partition, item->replica_id) &&
+                  item->replica_id >= sp_state_forced_below(state);
     item->machine = reconcile->handler.acquire(reconcile->arg, topic, partition);
     if (item->machine == NULL) {
         rest(item);

@@ -173,6 +173,10 @@ uint64_t sp_state_next_group_id(const struct sp_state *state);
 /* Likewise of replicas of partitions. */
 uint64_t sp_state_next_replica_id(const struct sp_state *state);
 
+/* Replica ids below this one were given out before the last forced membership; 0: there was none.
+ * The state may know too little of such replicas. */
+uint64_t sp_state_forced_below(const struct sp_state *state);
+
 /* 0 or SPATE_ERR_INVALID with a text that says which rule of names is broken: 1 to 249 characters
  * of [a-zA-Z0-9._-], not "." or "..". */
 int sp_state_check_topic_name(const char *name, size_t size, char *text, size_t text_size);

@@ -173,6 +173,13 @@ int sp_state_take_force_nodes(struct sp_state *state,
     if (sp_cursor_finish(cursor) != 0) {
         return SPATE_ERR_CORRUPT;
     }
+    /* Ids that the lost end of the log gave out are on disks, with data. */
+    if (state->next_replica_id > SP_STATE_ID_MAX - SP_STATE_FORCED_STEP ||
+        state->next_producer_id > SP_STATE_ID_MAX - SP_STATE_FORCED_STEP) {
+        return SPATE_ERR_INVALID;
+    }
+    state->next_replica_id = sp_state_forced_below(state) + SP_STATE_FORCED_STEP;
+    state->next_producer_id += SP_STATE_FORCED_STEP;
     while ((topic = sp_map_next(state->topics, &topics)) != NULL) {
         for (uint32_t i = 0; i < topic->partition_count; i++) {
             int rv = force_partition(state, topic, i, &kept);

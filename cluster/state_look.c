@@ -83,3 +83,8 @@ bool sp_state_same_node(const struct sp_state_node *left, const struct sp_state_
            sp_feature_level_said(left->features.most) ==
                sp_feature_level_said(right->features.most);
 }
+
+uint64_t sp_state_forced_below(const struct sp_state *state)
+{
+    return state->next_replica_id / SP_STATE_FORCED_STEP * SP_STATE_FORCED_STEP;
+}

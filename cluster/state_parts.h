@@ -15,6 +15,9 @@
 /* Far below the end of int64, so that no sum of ids overflows; nobody gets there. */
 #define SP_STATE_ID_MAX (UINT64_C(1) << 62)
 
+/* So many replica and producer ids a forced membership leaves out. */
+#define SP_STATE_FORCED_STEP (UINT64_C(1) << 32)
+
 struct sp_state_node_entry {
     struct sp_state_node shown; /* first member: what the map's users see */
     uint32_t replica_count;     /* over all topics, those of moves included */

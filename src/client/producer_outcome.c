@@ -45,6 +45,7 @@ static bool refused_surely(int status)
     case SPATE_ERR_LEADER_UNKNOWN:
     case SPATE_ERR_NOT_READY:
     case SPATE_ERR_BUSY:
+    case SPATE_ERR_NO_SPACE: /* refused before it is appended */
     case SPATE_ERR_OUT_OF_ORDER_SEQUENCE:
     case SPATE_ERR_UNKNOWN_PRODUCER:
     case SPATE_ERR_PRODUCER_FENCED:

@@ -1,13 +1,16 @@
-/* Which job a free worker takes: short ones first, long ones in order of arrival and never on all
- * workers at once.
+/* Which job a free worker takes: short ones first, long ones in order of arrival, at least one of
+ * them at a time and never on all workers at once.
  *
  *   started --> short_jobs --> any worker
- *          `--> long_jobs  --> any worker while fewer than long_max run
+ *          `--> long_jobs  --> the next free worker when none runs; any while fewer than long_max
  *
- * So a short job never waits for a long one, however many of them there are. Long ones are not
- * starved: short ones are told by how little they do. Both bodies of io/loop.h use it. */
+ * So a short job never waits for all workers to end long ones, however many of these there are, and
+ * a steady stream of short ones leaves a worker to long ones: reads, checkpoints, opening. A single
+ * worker takes turns. Both bodies of io/loop.h use it. */
 #ifndef SP_IO_JOB_QUEUE_H
 #define SP_IO_JOB_QUEUE_H
+
+#include <stdbool.h>
 
 #include "io/loop.h"
 
@@ -16,6 +19,8 @@ struct sp_job_queue {
     struct sp_list long_jobs;
     unsigned long_running;
     unsigned long_max;
+    bool single;     /* there is one worker */
+    bool long_taken; /* the last job taken was a long one */
 };
 
 static inline void sp_job_queue_init(struct sp_job_queue *queue, unsigned workers)
@@ -23,6 +28,8 @@ static inline void sp_job_queue_init(struct sp_job_queue *queue, unsigned worker
     sp_list_init(&queue->short_jobs);
     sp_list_init(&queue->long_jobs);
     queue->long_running = 0;
+    queue->long_taken = false;
+    queue->single = workers <= 1;
     queue->long_max = workers > 1 ? workers - 1 : 1;
 }
 
@@ -34,14 +41,16 @@ static inline void sp_job_queue_add(struct sp_job_queue *queue, struct sp_job *j
 /* The job that a free worker begins now, or NULL. */
 static inline struct sp_job *sp_job_queue_take(struct sp_job_queue *queue)
 {
+    bool may_long = !sp_list_empty(&queue->long_jobs) && queue->long_running < queue->long_max;
+    bool turn = queue->single ? !queue->long_taken : queue->long_running == 0;
     struct sp_list *list = &queue->short_jobs;
 
-    if (sp_list_empty(list)) {
+    queue->long_taken = may_long && (turn || sp_list_empty(list));
+    if (queue->long_taken) {
         list = &queue->long_jobs;
-        if (sp_list_empty(list) || queue->long_running >= queue->long_max) {
-            return NULL;
-        }
         queue->long_running += 1;
+    } else if (sp_list_empty(list)) {
+        return NULL;
     }
     struct sp_job *job = SP_LIST_ENTRY(list->next, struct sp_job, node);
     sp_list_remove(&job->node);

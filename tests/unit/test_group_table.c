@@ -318,8 +318,9 @@ static void test_group_table_removed_group_is_not_asked_while_it_closes(void **s
     assert_false(sp_store_has_replica(fixture->store, GROUP, SELF_REPLICA));
 }
 
-/* The other replica sends the second frame, and says that it is committed. */
-static void hear_frame(struct fixture *fixture, uint64_t term)
+/* The other replica sends the second frame behind a frame of this chain, and says that it is
+ * committed. */
+static void hear_chained(struct fixture *fixture, uint64_t term, uint32_t chain)
 {
     struct sp_log_frame frame = { .kind = SP_FRAME_NOOP, .group_id = GROUP, .term = term };
     struct sp_blob *blob = sp_blob_new(sp_log_frame_size(0));
@@ -336,11 +337,30 @@ static void hear_frame(struct fixture *fixture, uint64_t term)
 
     assert_non_null(blob);
     frame.index = 2;
-    sp_log_frame_seal(&frame, sp_log_chain(sp_raft_group_log(fixture->open.group)), blob->bytes);
+    sp_log_frame_seal(&frame, chain, blob->bytes);
     message.body = sp_slice_of(blob, 0, blob->size);
     sp_group_table_message(fixture->table, OTHER, &message);
     sp_slice_unref(&message.body);
     sp_blob_unref(blob);
+}
+
+static void hear_frame(struct fixture *fixture, uint64_t term)
+{
+    hear_chained(fixture, term, sp_log_chain(sp_raft_group_log(fixture->open.group)));
+}
+
+/* A flipped bit on the way: the frame's own checksum leaves the chain out. */
+static void test_group_table_frame_with_a_damaged_chain_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+
+    open_group(fixture);
+    hear_chained(fixture, 2, sp_log_chain(sp_raft_group_log(fixture->open.group)) ^ 1);
+    assert_false(fixture->stopped);
+    assert_int_equal(sp_log_last_index(sp_raft_group_log(fixture->open.group)), 1);
+    hear_frame(fixture, 2);
+    assert_int_equal(sp_log_last_index(sp_raft_group_log(fixture->open.group)), 2);
+    close_table(fixture);
 }
 
 /* libraft lowers its commit index when it hears of a high one with a low prefix, and would then
@@ -490,6 +510,8 @@ int main(void)
             test_group_table_removed_group_is_not_asked_while_it_closes, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_group_table_stopped_follower_leaves_the_leader_known, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_group_table_frame_with_a_damaged_chain_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_group_table_applied_frame_is_never_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(

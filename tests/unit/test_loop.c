@@ -412,29 +412,56 @@ static void test_short_job_never_waits_for_long_ones(void **state)
 
 static void test_job_queue_takes_short_jobs_first_and_long_ones_in_order(void **state)
 {
-    struct sp_job jobs[4] = {
-        { .is_short = false }, { .is_short = false }, { .is_short = true }, { .is_short = true }
-    };
+    struct sp_job jobs[5] = { { .is_short = false },
+                              { .is_short = false },
+                              { .is_short = false },
+                              { .is_short = true },
+                              { .is_short = true } };
     struct sp_job_queue queue;
 
     (void)state;
-    sp_job_queue_init(&queue, 2);
+    sp_job_queue_init(&queue, 3);
     assert_null(sp_job_queue_take(&queue));
-    for (unsigned i = 0; i < 4; i++) {
+    for (unsigned i = 0; i < 5; i++) {
         sp_list_init(&jobs[i].node);
         sp_job_queue_add(&queue, &jobs[i]);
     }
-    assert_ptr_equal(sp_job_queue_take(&queue), &jobs[2]);
+    assert_ptr_equal(sp_job_queue_take(&queue), &jobs[0]); /* one long job always runs */
     assert_ptr_equal(sp_job_queue_take(&queue), &jobs[3]);
-    assert_ptr_equal(sp_job_queue_take(&queue), &jobs[0]);
+    assert_ptr_equal(sp_job_queue_take(&queue), &jobs[4]);
+    assert_ptr_equal(sp_job_queue_take(&queue), &jobs[1]);
     assert_null(sp_job_queue_take(&queue)); /* the last worker is for short ones */
-    sp_job_queue_end(&queue, &jobs[2]);
+    sp_job_queue_end(&queue, &jobs[3]);
     assert_null(sp_job_queue_take(&queue));
     sp_job_queue_end(&queue, &jobs[0]);
-    assert_ptr_equal(sp_job_queue_take(&queue), &jobs[1]);
-    sp_job_queue_init(&queue, 1);
-    sp_job_queue_add(&queue, &jobs[0]);
-    assert_ptr_equal(sp_job_queue_take(&queue), &jobs[0]); /* one worker does everything */
+    assert_ptr_equal(sp_job_queue_take(&queue), &jobs[2]);
+}
+
+/* Short jobs that never end leave a worker to long ones; a single worker takes turns. */
+static void test_job_queue_starves_no_long_job(void **state)
+{
+    struct sp_job long_job = { .is_short = false };
+    struct sp_job brief = { .is_short = true };
+    struct sp_job_queue queue;
+
+    (void)state;
+    for (unsigned workers = 1; workers <= 4; workers++) {
+        unsigned long_count = 0;
+        sp_job_queue_init(&queue, workers);
+        sp_list_init(&long_job.node);
+        sp_list_init(&brief.node);
+        sp_job_queue_add(&queue, &long_job);
+        sp_job_queue_add(&queue, &brief);
+        for (unsigned i = 0; i < 100; i++) {
+            struct sp_job *job = sp_job_queue_take(&queue);
+            assert_non_null(job);
+            long_count += job == &long_job;
+            sp_job_queue_end(&queue, job);
+            sp_job_queue_add(&queue, job);
+        }
+        assert_true(long_count >= 50);
+        assert_true(workers > 1 || long_count == 50);
+    }
 }
 
 /* ---- a turn's reading ------------------------------------------------------------------------ */
@@ -553,6 +580,7 @@ int main(void)
         LOOP_TEST(test_jobs_run_on_other_threads_and_keep_the_loop_alive),
         LOOP_TEST(test_short_job_never_waits_for_long_ones),
         LOOP_TEST(test_job_queue_takes_short_jobs_first_and_long_ones_in_order),
+        LOOP_TEST(test_job_queue_starves_no_long_job),
         LOOP_TEST(test_read_share_is_equal_and_bounds_the_turn),
         LOOP_TEST(test_hook_runs_after_a_finished_job),
         LOOP_TEST(test_loop_terminate_signal_reaches_the_callback),

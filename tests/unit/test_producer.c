@@ -419,6 +419,28 @@ static void test_producer_refused_all_the_time_is_a_plain_failure(void **state)
     end();
 }
 
+static enum fake_action no_space(struct fake_cluster *c, const char *method, unsigned count)
+{
+    (void)lost_then_not_ready(c, method, count);
+    c->refusal = SPATE_ERR_NO_SPACE;
+    return FAKE_REFUSE;
+}
+
+/* A full node refuses before it appends, so nothing is uncertain. */
+static void test_producer_no_space_is_a_plain_failure(void **state)
+{
+    static const char *const keys[] = { "timeout.ms", "150", "linger.ms", "0", NULL };
+
+    (void)state;
+    begin(keys);
+    cluster.script = no_space;
+    produce_range(0, 1);
+    assert_int_equal(spate_producer_flush(producer, 5000), 0);
+    assert_int_equal(reports.status[0], SPATE_ERR_NO_SPACE);
+    assert_int_equal(cluster.next_offset, 0);
+    end();
+}
+
 static enum fake_action refuse_second(struct fake_cluster *c, const char *method, unsigned count)
 {
     (void)method;
@@ -514,6 +536,7 @@ int main(void)
         cmocka_unit_test(test_producer_sent_behind_lost_one_shares_its_fate),
         cmocka_unit_test(test_producer_lost_answer_outweighs_later_refusals),
         cmocka_unit_test(test_producer_refused_all_the_time_is_a_plain_failure),
+        cmocka_unit_test(test_producer_no_space_is_a_plain_failure),
         cmocka_unit_test(test_producer_refused_batch_fails_alone),
         cmocka_unit_test(test_producer_unknown_topic_is_told_at_once),
         cmocka_unit_test(test_producer_wrong_records_are_invalid),
