@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "base/mem.h"
 #include "base/trace.h"
 #include "broker/coordinator.h"
@@ -275,7 +276,7 @@ static void on_grown(void *arg)
 {
     struct sp_broker *broker = arg;
 
-    if (!sp_timer_active(&broker->look_after)) {
+    if (broker->closed == NULL && !sp_timer_active(&broker->look_after)) {
         /* Without memory for it the next growth starts it. */
         (void)sp_timer_start(&broker->look_after,
                              sp_loop_now_ms(broker->options.loop) + LOOK_AFTER_MS);
@@ -426,6 +427,7 @@ void sp_broker_close_port(struct sp_broker *broker, void (*closed)(void *arg), v
 
 void sp_broker_free(struct sp_broker *broker)
 {
+    SP_ASSERT(!sp_timer_active(&broker->retention) && !sp_timer_active(&broker->look_after));
     sp_budget_deinit(&broker->budget);
     sp_map_free(broker->partitions);
     sp_map_free(broker->coordinators);

@@ -103,7 +103,8 @@ void sp_retention_init(struct sp_broker *broker)
 
 void sp_retention_watch(struct sp_broker *broker)
 {
-    if (!sp_timer_active(&broker->retention)) {
+    /* A partition that was being opened may still come when the broker is closing already. */
+    if (broker->closed == NULL && !sp_timer_active(&broker->retention)) {
         /* Without memory for it the next partition that opens starts it. */
         (void)sp_timer_start(&broker->retention, sp_loop_now_ms(broker->options.loop) + LOOK_MS);
     }

@@ -294,11 +294,12 @@ def take_precedence():
     try:
         os.nice(-10)
         with open("/proc/self/autogroup", encoding="utf-8") as handle:
-            before = handle.read().split()[-1]
-        set_autogroup("-10")
+            before = handle.read().split()[-1:]  # empty where sessions are not grouped
+        if before:
+            set_autogroup("-10")
     except OSError:
         return lambda: None
-    return lambda: set_autogroup(before)
+    return lambda: set_autogroup(before[0]) if before else None
 
 
 def set_autogroup(nice):
