@@ -117,8 +117,8 @@ static void start_open(struct sp_reconcile_item *item)
     }
     const struct sp_state_partition *partition = &topic->partitions[item->partition];
     /* A forced membership has changed with whom the group began: others have that frame. */
-    bool founds = is_founder(partition, item->replica_id) &&
-                  item->replica_id >= sp_state_forced_below(state);
+    bool founds =
+        is_founder(partition, item->replica_id) && item->replica_id >= sp_state_forced_below(state);
     item->machine = reconcile->handler.acquire(reconcile->arg, topic, partition);
     if (item->machine == NULL) {
         rest(item);
