@@ -80,7 +80,7 @@ static int read_segment(struct jep_replica *replica,
     struct sp_segment_cursor cursor;
     struct sp_file *file = NULL;
     uint64_t size = 0;
-    uint64_t markers = 0;
+    struct sp_marker_search search;
     int rv = sp_segment_open(directory, base, replica->group, SP_FILE_READ, &header, &file, &size);
 
     if (rv != 0) {
@@ -98,7 +98,8 @@ static int read_segment(struct jep_replica *replica,
     rv = read_frames(replica, &cursor, point);
     if (rv == 0 && replica->torn) {
         rv = sp_segment_find_markers(
-            file, cursor.position, replica->group, header.marker_key, &replica->synced, &markers);
+            file, cursor.position, replica->group, header.marker_key, &search);
+        replica->synced = rv == 0 ? search.synced_index : replica->synced;
     }
     sp_segment_cursor_deinit(&cursor);
     sp_file_close(file);

@@ -110,6 +110,13 @@ static const struct sp_config_key keys[] = {
            UINT32_MAX,
            "With less free space on the disk of data.dir this node takes no records until there is "
            "more."),
+    NUMBER("storage.spare.bytes",
+           spare_bytes,
+           "268435456",
+           0,
+           UINT32_MAX,
+           "So much of what retention lets go is kept to be written again, which costs less than "
+           "fresh files."),
     NUMBER("limits.connections",
            connections_max,
            "10000",

@@ -103,11 +103,11 @@ void sp_log_advance(struct sp_log *log)
         sp_log_checkpoint_start(log);
     }
     if (!log->closing || log->closed_deferred || log->flushing || log->checkpoint_running ||
-        log->trimming || log->images_read > 0 || !sp_list_empty(&log->reads)) {
+        log->trimming || log->ending || log->images_read > 0 || !sp_list_empty(&log->reads)) {
         return;
     }
     /* A checkpoint that could not be started by now waits for frames that will not come. */
-    if (failed || !sp_log_needs_flush(log)) {
+    if ((failed || !sp_log_needs_flush(log)) && !sp_log_end_start(log)) {
         log->closed_deferred = true;
         sp_loop_defer(log->store->loop, &log->deferred);
     }

@@ -5,7 +5,8 @@
  * would break promises given to a majority. What proves that an index was synced:
  *   - a marker behind the break that names it (each write begins with one),
  *   - a later segment with a valid header: it is created after the one before is synced,
- *   - a later checkpoint: it is written after the log below it is synced. */
+ *   - a later checkpoint: it is written after the log below it is synced.
+ * Markers with another key prove nothing: they are of the segment that the file was before. */
 #include "base/trace.h"
 #include "spate/error.h"
 #include "storage/disk.h"
@@ -16,17 +17,16 @@ static uint64_t larger(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* Markers in one file. `proven` rises to the largest index named. */
+/* Markers in one file. `proven` rises to the largest index that one of the segment names. */
 static int search_file(const struct sp_recovery *recovery,
                        uint64_t base,
                        uint64_t position,
                        uint64_t marker_key,
                        uint64_t *proven,
-                       uint64_t *out_count)
+                       struct sp_marker_search *out_search)
 {
     char path[SP_DISK_PATH_SIZE];
     struct sp_file *file = NULL;
-    uint64_t synced = 0;
 
     sp_disk_base_path(path, recovery->request->directory, base, SP_SEGMENT_SUFFIX);
     int rv = sp_file_open(path, SP_FILE_READ, &file);
@@ -34,10 +34,10 @@ static int search_file(const struct sp_recovery *recovery,
         return rv;
     }
     rv = sp_segment_find_markers(
-        file, position, recovery->request->group_id, marker_key, &synced, out_count);
+        file, position, recovery->request->group_id, marker_key, out_search);
     sp_file_close(file);
     if (rv == 0) {
-        *proven = larger(*proven, synced);
+        *proven = larger(*proven, out_search->synced_index);
     }
     return rv;
 }
@@ -47,8 +47,8 @@ static int search_later(const struct sp_recovery *recovery, uint64_t base, uint6
 {
     struct sp_segment_header header = { .marker_key = 0 };
     struct sp_file *file = NULL;
+    struct sp_marker_search search;
     uint64_t size = 0;
-    uint64_t count = 0;
     int rv = sp_segment_open(recovery->request->directory,
                              base,
                              recovery->request->group_id,
@@ -63,8 +63,8 @@ static int search_later(const struct sp_recovery *recovery, uint64_t base, uint6
     } else if (rv != SPATE_ERR_CORRUPT) {
         return rv;
     }
-    rv = search_file(recovery, base, SP_SEGMENT_HEADER_SIZE, header.marker_key, proven, &count);
-    if (rv == 0 && count > 0) {
+    rv = search_file(recovery, base, SP_SEGMENT_HEADER_SIZE, header.marker_key, proven, &search);
+    if (rv == 0 && search.count > 0) {
         *proven = larger(*proven, base); /* it was written to, so its header was synced */
     }
     return rv;
@@ -94,10 +94,10 @@ static int search_checkpoints(const struct sp_recovery *recovery, uint64_t *prov
 }
 
 static int
-find_proof(const struct sp_recovery *recovery, const struct sp_log_break *at, uint64_t *out_proven)
+find_proof(const struct sp_recovery *recovery, struct sp_log_break *at, uint64_t *out_proven)
 {
+    struct sp_marker_search search = { 0 };
     uint64_t proven = 0;
-    uint64_t count = 0;
     unsigned later = at->segment;
     int rv = 0;
 
@@ -107,7 +107,8 @@ find_proof(const struct sp_recovery *recovery, const struct sp_log_break *at, ui
                          at->position,
                          at->marker_key,
                          &proven,
-                         &count);
+                         &search);
+        at->recycled = search.others > 0;
         later += 1;
     }
     for (; later < recovery->segments.count && rv == 0; later++) {
@@ -131,8 +132,9 @@ static int cut_tail(struct sp_recovery *recovery, const struct sp_log_break *at)
         bytes = newest->size - at->position;
         newest->size = at->position;
     }
-    SP_TRACE_WARN("storage",
-                  "torn tail cut",
+    SP_TRACE_AT(at->recycled ? SP_TRACE_LEVEL_INFO : SP_TRACE_LEVEL_WARN,
+                  "storage",
+                  at->recycled ? "cut where the log ends in a file that was used before" : "torn tail cut",
                   "log=%s segment=%llu position=%llu bytes=%llu segments_removed=%llu "
                   "last_index=%llu",
                   recovery->request->directory,
@@ -145,7 +147,7 @@ static int cut_tail(struct sp_recovery *recovery, const struct sp_log_break *at)
     return rv != 0 ? sp_recovery_fail_writing(recovery, rv, "cutting the torn tail failed") : 0;
 }
 
-int sp_recovery_judge(struct sp_recovery *recovery, const struct sp_log_break *at)
+int sp_recovery_judge(struct sp_recovery *recovery, struct sp_log_break *at)
 {
     uint64_t broken_index = recovery->log->last.index + 1;
     uint64_t proven = 0;

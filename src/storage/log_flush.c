@@ -2,8 +2,9 @@
  *
  *   idle --frames, truncation or install wait--> flushing --done--> idle (and again, if more waits)
  *
- * A job does, in this order: install or truncation, both synced; a new segment's file with its
- * header, synced with its name; the index of the finished segment; one write of a marker and all
+ * A job does, in this order: install or truncation, both synced; the index of the finished segment,
+ * whose file is cut to its size if it was a spare; a new segment's file with its header, synced with
+ * its name; one write of a marker and all
  * frames that wait for this segment; one sync. What arrives meanwhile waits for the next job.
  * How large a write may be is told by flush_size.h; a small one runs before the large ones of other
  * logs and never waits for them. */
@@ -12,6 +13,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "spate/error.h"
+#include "storage/disk.h"
 #include "storage/log_state.h"
 #include "storage/store_state.h"
 
@@ -23,16 +25,38 @@ bool sp_log_needs_flush(const struct sp_log *log)
 
 /* ---- the job --------------------------------------------------------------------------------- */
 
+/* A spare that somebody has taken away is not missed. */
+static int create_segment(struct sp_log_flush *flush)
+{
+    int rv = SPATE_ERR_NOT_FOUND;
+
+    flush->step = "creating a segment";
+    sp_file_close(flush->file);
+    flush->file = NULL;
+    if (flush->cut_base != 0) {
+        int cut = sp_log_cut_file(flush->directory, flush->cut_base, flush->cut_position);
+        if (cut != 0) {
+            return cut;
+        }
+    }
+    if (flush->spare.size > 0) {
+        char path[SP_DISK_PATH_SIZE];
+
+        sp_spares_path(path, flush->spares_directory, flush->spare.number);
+        rv = sp_segment_reuse(flush->directory, &flush->header, path, &flush->file);
+    }
+    return rv == SPATE_ERR_NOT_FOUND
+               ? sp_segment_create(flush->directory, &flush->header, &flush->file)
+               : rv;
+}
+
 static int write_frames(struct sp_log_flush *flush)
 {
     uint64_t base = flush->header.before.index + 1;
     int rv = 0;
 
     if (flush->create) {
-        flush->step = "creating a segment";
-        sp_file_close(flush->file);
-        flush->file = NULL;
-        rv = sp_segment_create(flush->directory, &flush->header, &flush->file);
+        rv = create_segment(flush);
     } else if (flush->file == NULL || flush->file_base != base) {
         struct sp_segment_header header;
         uint64_t size = 0;
@@ -275,6 +299,29 @@ static void plan_index(struct sp_log *log, const struct sp_log_segment *segment)
     flush->index_base = facts.base;
 }
 
+/* The segment's file: a spare if there is one. Its markers get a key that no earlier segment had,
+ * not even one with the same place in a replica of the same group that was removed meanwhile: those
+ * may stand in the spare. */
+static void plan_segment(struct sp_log *log, struct sp_log_segment *segment)
+{
+    struct sp_log_flush *flush = &log->flush;
+    struct sp_spares *spares = &log->store->spares;
+
+    plan_index(log, segment);
+    if (segment != log->segments && segment[-1].recycled) {
+        flush->cut_base = segment[-1].before.index + 1;
+        flush->cut_position = segment[-1].size;
+        segment[-1].recycled = false;
+    }
+    if (log->store->space == SP_SPACE_ENOUGH &&
+        sp_spares_take(spares, log->segment_bytes, &flush->spare)) {
+        flush->spares_directory = spares->directory;
+        segment->recycled = true;
+        segment->marker_key = sp_log_marker_key(
+            log->key_seed, ~flush->spare.number, segment->before.index + 1);
+    }
+}
+
 static void plan_frames(struct sp_log *log)
 {
     struct sp_log_flush *flush = &log->flush;
@@ -285,15 +332,15 @@ static void plan_frames(struct sp_log *log)
         last = segment[1].before.index;
     }
     unsigned count = reserve_pieces(flush, count_frames(log, last));
+    flush->create = !segment->on_disk;
+    if (flush->create) {
+        plan_segment(log, segment);
+    }
     flush->header = (struct sp_segment_header){
         .group_id = log->group_id,
         .marker_key = segment->marker_key,
         .before = segment->before,
     };
-    flush->create = !segment->on_disk;
-    if (flush->create) {
-        plan_index(log, segment);
-    }
     flush->position = segment->size;
     sp_segment_marker_encode(&flush->header,
                              log->persisted_index,

@@ -84,16 +84,31 @@ static int remove_above(const char *directory, uint64_t base)
     return rv;
 }
 
-/* Removes all files with the suffix below `base`, the oldest first; each durably if `one_by_one`,
- * so that no segment is ever missing between two others. */
-static int remove_below(const char *directory, uint64_t base, const char *suffix, bool one_by_one)
+/* Removes all files with the suffix below `base`, the oldest first. */
+static int remove_below(const char *directory, uint64_t base, const char *suffix)
 {
     struct search search = { .suffix = suffix, .below = base };
     int rv = sp_dir_list(directory, collect, &search);
 
     for (unsigned i = 0; i < search.found.count && rv == 0; i++) {
         rv = remove_one(directory, search.found.values[i], suffix);
-        if (rv == 0 && one_by_one) {
+    }
+    sp_base_list_clear(&search.found);
+    return rv;
+}
+
+/* The segments themselves, each durably, so that none is ever missing between two others. */
+static int let_go_below(const char *directory, uint64_t base, struct sp_spare_room *room)
+{
+    struct search search = { .suffix = SP_SEGMENT_SUFFIX, .below = base };
+    int rv = sp_dir_list(directory, collect, &search);
+
+    for (unsigned i = 0; i < search.found.count && rv == 0; i++) {
+        char path[SP_DISK_PATH_SIZE];
+
+        sp_disk_base_path(path, directory, search.found.values[i], SP_SEGMENT_SUFFIX);
+        rv = sp_spare_keep(room, path);
+        if (rv == 0) {
             rv = sp_dir_sync(directory);
         }
     }
@@ -101,20 +116,20 @@ static int remove_below(const char *directory, uint64_t base, const char *suffix
     return rv;
 }
 
-int sp_log_trim_files(const char *directory, uint64_t base)
+int sp_log_trim_files(const char *directory, uint64_t base, struct sp_spare_room *room)
 {
-    int rv = remove_below(directory, base, SP_OFFSET_INDEX_SUFFIX, false);
+    int rv = remove_below(directory, base, SP_OFFSET_INDEX_SUFFIX);
 
     if (rv == 0) {
-        rv = remove_below(directory, base, SP_SEGMENT_SUFFIX, true);
+        rv = let_go_below(directory, base, room);
     }
     if (rv == 0) {
-        rv = remove_below(directory, base, SP_CHECKPOINT_SUFFIX, false);
+        rv = remove_below(directory, base, SP_CHECKPOINT_SUFFIX);
     }
     return rv == 0 ? sp_dir_sync(directory) : rv;
 }
 
-static int cut_file(const char *directory, uint64_t base, uint64_t position)
+int sp_log_cut_file(const char *directory, uint64_t base, uint64_t position)
 {
     char path[SP_DISK_PATH_SIZE];
     struct sp_file *file = NULL;
@@ -139,7 +154,7 @@ int sp_log_cut_files(const char *directory, uint64_t base, uint64_t position)
     if (rv == 0) {
         rv = remove_one(directory, base, SP_OFFSET_INDEX_SUFFIX);
     }
-    return rv == 0 ? cut_file(directory, base, position) : rv;
+    return rv == 0 ? sp_log_cut_file(directory, base, position) : rv;
 }
 
 static int remove_truncation(const char *directory)

@@ -125,7 +125,7 @@ static int finish_trim(struct sp_recovery *recovery)
     if (recovery->checkpoints.count == 0 || recovery->checkpoints.values[0] >= first) {
         return 0;
     }
-    int rv = sp_log_trim_files(recovery->request->directory, first);
+    int rv = sp_log_trim_files(recovery->request->directory, first, NULL);
     return rv != 0 ? sp_recovery_fail_writing(recovery, rv, "finishing a trim failed")
                    : list_files(recovery);
 }
@@ -248,6 +248,25 @@ static int follow_segment(struct sp_recovery *recovery,
     return rv != 0 ? sp_recovery_fail(recovery, rv, "reading a segment failed") : 0;
 }
 
+/* The log stops to make sense in segment `number`, but has all that the next one begins behind: what
+ * is left there is of the file's life before, and the crash came before it was cut. */
+static int end_if_complete(struct sp_recovery *recovery,
+                           unsigned number,
+                           const struct sp_log_break *at,
+                           bool *out_complete)
+{
+    struct sp_log_point next;
+
+    *out_complete = false;
+    if (at->position == 0 || number + 1 == recovery->segments.count ||
+        sp_recovery_begin_of(recovery, number + 1, &next) != 0 ||
+        !sp_recovery_same_point(&next, &recovery->log->last)) {
+        return 0;
+    }
+    *out_complete = true;
+    return sp_recovery_end_segment(recovery, sp_log_newest_segment(recovery->log), at->position);
+}
+
 static int follow_all(struct sp_recovery *recovery, unsigned start)
 {
     struct sp_log *log = recovery->log;
@@ -263,6 +282,15 @@ static int follow_all(struct sp_recovery *recovery, unsigned start)
         if (broken && i == start && at.position == 0) {
             return sp_recovery_fail(
                 recovery, SPATE_ERR_CORRUPT, "the header of its first segment is damaged");
+        }
+        if (broken) {
+            bool complete = false;
+
+            rv = end_if_complete(recovery, i, &at, &complete);
+            if (rv != 0) {
+                return rv;
+            }
+            broken = !complete;
         }
         if (broken) {
             return sp_recovery_judge(recovery, &at);

@@ -23,6 +23,7 @@ struct sp_log_break {
     unsigned segment;    /* number in recovery->segments */
     uint64_t position;   /* in its file; 0: its header is not that of the next segment */
     uint64_t marker_key; /* of the segment; 0: not known */
+    bool recycled;       /* what the file was before stands behind it */
 };
 
 /* Says what is wrong in the request's text and returns `status`. */
@@ -34,7 +35,7 @@ int sp_recovery_fail_writing(const struct sp_recovery *recovery, int status, con
 
 /* Decides whether what follows the break is a torn tail, which is cut off the files, or damage to
  * synced frames: SPATE_ERR_CORRUPT. Other errors of files. */
-int sp_recovery_judge(struct sp_recovery *recovery, const struct sp_log_break *at);
+int sp_recovery_judge(struct sp_recovery *recovery, struct sp_log_break *at);
 
 /* Opens segment `number` for reading and syncing; as sp_segment_open. */
 int sp_recovery_open_segment(const struct sp_recovery *recovery,
@@ -65,6 +66,11 @@ int sp_recovery_follow_frames(struct sp_recovery *recovery,
                               struct sp_log_point *point,
                               struct sp_log_history *history,
                               uint64_t *out_position);
+
+/* The segment ends at `position`: what its file has behind that goes, durably. */
+int sp_recovery_end_segment(struct sp_recovery *recovery,
+                            struct sp_log_segment *segment,
+                            uint64_t position);
 
 /* Writes the index file of a segment that is finished. A failure only makes reads slower. */
 void sp_recovery_save_index(struct sp_recovery *recovery,

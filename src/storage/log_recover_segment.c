@@ -164,6 +164,19 @@ bool sp_recovery_same_point(const struct sp_log_point *a, const struct sp_log_po
            a->append_time_ms == b->append_time_ms && a->chain == b->chain;
 }
 
+int sp_recovery_end_segment(struct sp_recovery *recovery,
+                            struct sp_log_segment *segment,
+                            uint64_t position)
+{
+    int rv = sp_log_cut_file(recovery->request->directory, segment->before.index + 1, position);
+
+    if (rv != 0) {
+        return sp_recovery_fail_writing(recovery, rv, "cutting a finished segment failed");
+    }
+    segment->size = position;
+    return 0;
+}
+
 /* Reads all frames of an older segment again; they must lead to where the next one begins. */
 static int rebuild_index(struct sp_recovery *recovery,
                          struct sp_file *file,
@@ -173,9 +186,16 @@ static int rebuild_index(struct sp_recovery *recovery,
     struct sp_log_point point = segment->before;
     uint64_t position = 0;
     int rv = sp_recovery_follow_frames(recovery, file, segment, &point, NULL, &position);
+    bool complete = sp_recovery_same_point(&point, next);
 
-    if (rv == SPATE_ERR_CORRUPT ||
-        (rv == SPATE_ERR_NOT_FOUND && !sp_recovery_same_point(&point, next))) {
+    if (rv == SPATE_ERR_CORRUPT && complete) {
+        rv = sp_recovery_end_segment(recovery, segment, position);
+        if (rv != 0) {
+            return rv;
+        }
+        rv = SPATE_ERR_NOT_FOUND;
+    }
+    if (rv == SPATE_ERR_CORRUPT || (rv == SPATE_ERR_NOT_FOUND && !complete)) {
         return sp_recovery_fail(recovery,
                                 SPATE_ERR_CORRUPT,
                                 "%020llu.log is damaged at byte %llu, below a checkpoint",

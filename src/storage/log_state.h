@@ -20,6 +20,7 @@
 #include "storage/log_tail.h"
 #include "storage/offset_index.h"
 #include "storage/segment.h"
+#include "storage/spares.h"
 
 struct sp_store;
 
@@ -45,6 +46,7 @@ struct sp_log_segment {
     struct sp_offset_index offset_index; /* empty when it was saved to its file */
     enum sp_checkpoint_progress checkpoint;
     bool on_disk;     /* its file exists, durably */
+    bool recycled;    /* it was a spare: old content may stand behind `size` */
     bool index_saved; /* so does its index file */
 };
 
@@ -62,6 +64,10 @@ struct sp_log_flush {
     uint64_t index_base;
     struct sp_segment_header header; /* of the segment that is written to */
     bool create;
+    struct sp_spare spare; /* the file that becomes the new segment; size 0: a fresh one */
+    const char *spares_directory;
+    uint64_t cut_base; /* the finished segment, which gives back what is behind its end; 0: none */
+    uint64_t cut_position;
     bool segment_gone; /* it was dropped meanwhile: nothing is known of its file */
     uint64_t position;
     uint64_t proves;         /* persisted when it ends well; lowered by truncations (I3) */
@@ -98,7 +104,16 @@ struct sp_log_trim {
     struct sp_job job;
     const char *directory;
     uint64_t base; /* of the first segment that stays */
+    struct sp_spare_room room;
     int status;
+};
+
+/* Cutting the newest segment's file when the log closes. */
+struct sp_log_end {
+    struct sp_job job;
+    const char *directory;
+    uint64_t base;
+    uint64_t position;
 };
 
 struct sp_log {
@@ -145,6 +160,8 @@ struct sp_log {
     bool trim_wanted;     /* files of segments that are gone from memory are still there */
     bool trimming;
     struct sp_log_trim trim;
+    bool ending;
+    struct sp_log_end end;
 
     struct sp_list reads; /* struct sp_log_read in progress */
     bool closing;
@@ -218,6 +235,9 @@ void sp_log_flush_start(struct sp_log *log);
 
 /* ---- log_install.c --------------------------------------------------------------------------- */
 
+/* Gives back what is behind `position` in the file of `base`, durably; blocking. */
+int sp_log_cut_file(const char *directory, uint64_t base, uint64_t position);
+
 /* Cuts the file of `base` at `position` and removes all newer segments, newest first; blocking. */
 int sp_log_cut_files(const char *directory, uint64_t base, uint64_t position);
 
@@ -228,8 +248,9 @@ int sp_log_truncate_files(const char *directory, uint64_t base, uint64_t positio
 /* Ends a truncation whose file is there; blocking. SPATE_ERR_CORRUPT, errors of io/file.h. */
 int sp_log_truncate_finish(const char *directory);
 
-/* Removes all segments below the one of `base`; may be repeated after a crash; blocking. */
-int sp_log_trim_files(const char *directory, uint64_t base);
+/* Removes all segments below the one of `base`, or moves them into `room` (may be NULL); may be
+ * repeated after a crash; blocking. */
+int sp_log_trim_files(const char *directory, uint64_t base, struct sp_spare_room *room);
 
 /* Makes SP_INSTALL_NAME durable, then finishes it as below; blocking. */
 int sp_log_install_files(const char *directory,
@@ -251,6 +272,11 @@ void sp_log_checkpoint_cancel(struct sp_log *log, uint64_t base_max);
 
 /* Starts the removal of trimmed files if its time has come. */
 void sp_log_trim_start(struct sp_log *log);
+
+/* ---- log_end.c ------------------------------------------------------------------------------- */
+
+/* Cuts the newest segment's file if there is something behind its frames; false: there is not. */
+bool sp_log_end_start(struct sp_log *log);
 
 /* Something else changes or is about to change the set of files. */
 static inline bool sp_log_files_change(const struct sp_log *log)

@@ -1,6 +1,7 @@
 /* Dropping the oldest segments of a log.
  *
- * Memory changes at once; a job removes the files behind everybody's back. It never runs beside a
+ * Memory changes at once; a job removes the files behind everybody's back, or keeps them as spares,
+ * in which other segments may soon be written: only reads that are repeated see that. It never runs beside a
  * truncation, an install or a checkpoint, which look at the set of files too. Reads under way are
  * repeated when they end (generation), and then find out whether their frames are still there. */
 #include "base/assert.h"
@@ -52,7 +53,7 @@ static void trim_work(struct sp_job *job)
 {
     struct sp_log_trim *trim = SP_CONTAINER_OF(job, struct sp_log_trim, job);
 
-    trim->status = sp_log_trim_files(trim->directory, trim->base);
+    trim->status = sp_log_trim_files(trim->directory, trim->base, &trim->room);
 }
 
 static void trim_done(struct sp_job *job)
@@ -61,6 +62,10 @@ static void trim_done(struct sp_job *job)
     struct sp_log *log = SP_CONTAINER_OF(trim, struct sp_log, trim);
 
     log->trimming = false;
+    if (trim->status != 0) {
+        trim->room.count = 0; /* not known to be without a name in the log's directory */
+    }
+    sp_spares_settle(&log->store->spares, &trim->room);
     if (trim->status != 0) {
         sp_store_fail(log->store, trim->status, "removing old segments", log->directory);
     }
@@ -76,5 +81,6 @@ void sp_log_trim_start(struct sp_log *log)
     log->trimming = true;
     log->trim.directory = log->directory;
     log->trim.base = sp_log_first_index(log);
+    sp_spares_give_room(&log->store->spares, &log->trim.room);
     sp_job_start(log->store->loop, &log->trim.job, trim_work, trim_done);
 }

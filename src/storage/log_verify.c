@@ -187,20 +187,25 @@ static int walk(struct verify *verify, struct reading *reading, uint64_t *out_po
     return rv;
 }
 
-/* What proves that frames behind the last readable one were synced: the largest such index. */
+/* What proves that frames behind the last readable one were synced: the largest such index.
+ * *out_recycled: what stands there is of the file's life before. */
 static int proven_index(const struct verify *verify,
                         const struct reading *reading,
                         uint64_t position,
-                        uint64_t *out_index)
+                        uint64_t *out_index,
+                        bool *out_recycled)
 {
-    uint64_t count = 0;
+    struct sp_marker_search search;
     int rv = sp_segment_find_markers(reading->file,
                                      position,
                                      reading->header.group_id,
                                      reading->header.marker_key,
-                                     out_index,
-                                     &count);
+                                     &search);
 
+    if (rv == 0) {
+        *out_index = search.synced_index;
+        *out_recycled = search.others > 0;
+    }
     for (unsigned i = 0; rv == 0 && i < verify->checkpoints.count; i++) {
         uint64_t index = verify->checkpoints.values[i] - 1;
         *out_index = index > *out_index ? index : *out_index;
@@ -214,7 +219,8 @@ static int judge(struct verify *verify, const struct reading *reading, uint64_t 
     char name[FILE_NAME_SIZE];
     uint64_t wanted = verify->point.index + 1;
     uint64_t proven = 0;
-    int rv = proven_index(verify, reading, position, &proven);
+    bool recycled = false;
+    int rv = proven_index(verify, reading, position, &proven, &recycled);
 
     if (rv != 0) {
         return rv;
@@ -231,10 +237,11 @@ static int judge(struct verify *verify, const struct reading *reading, uint64_t 
         verify->continuous = false;
     } else {
         find(verify,
-             SP_VERIFY_TORN,
+             recycled ? SP_VERIFY_NOTE : SP_VERIFY_TORN,
              name,
              position,
-             "%" PRIu64 " bytes of a write that was not finished",
+             recycled ? "the log ends here; %" PRIu64 " bytes are left from the file's use before"
+                      : "%" PRIu64 " bytes of a write that was not finished",
              reading->size - position);
     }
     return 0;
@@ -327,6 +334,33 @@ static int check_index(struct verify *verify, const struct reading *reading)
     return rv;
 }
 
+/* The segment's frames lead to where the next one begins: what stands behind them does not count. */
+static bool is_complete(const struct verify *verify, const struct reading *reading)
+{
+    char path[SP_DISK_PATH_SIZE];
+    struct sp_segment_header next;
+
+    if (reading->newest) {
+        return false;
+    }
+    sp_disk_base_path(path, verify->directory, verify->point.index + 1, SP_SEGMENT_SUFFIX);
+    return sp_segment_peek(path, &next) == 0 && same_point(&next.before, &verify->point);
+}
+
+static void end_segment(struct verify *verify, struct reading *reading, uint64_t position)
+{
+    char name[FILE_NAME_SIZE];
+
+    base_name(name, reading->base, SP_SEGMENT_SUFFIX);
+    find(verify,
+         SP_VERIFY_NOTE,
+         name,
+         position,
+         "ends here; %" PRIu64 " bytes are left from the file's use before",
+         reading->size - position);
+    reading->size = position;
+}
+
 static int check_frames(struct verify *verify, struct reading *reading)
 {
     char name[FILE_NAME_SIZE];
@@ -345,6 +379,10 @@ static int check_frames(struct verify *verify, struct reading *reading)
     verify->point = reading->header.before;
     verify->continuous = true;
     int rv = walk(verify, reading, &position);
+    if (rv == SPATE_ERR_CORRUPT && is_complete(verify, reading)) {
+        end_segment(verify, reading, position);
+        rv = SPATE_ERR_NOT_FOUND;
+    }
     if (rv == SPATE_ERR_CORRUPT) {
         return judge(verify, reading, position);
     }

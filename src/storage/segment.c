@@ -1,6 +1,5 @@
 #include "storage/segment.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -119,27 +118,24 @@ void sp_segment_marker_encode(const struct sp_segment_header *header,
     sp_log_frame_seal(&marker, chain, bytes);
 }
 
-int sp_segment_create(const char *directory,
+/* Makes the file at `path` a segment that begins with `header`; its name is not durable yet. */
+static int begin_file(const char *path,
+                      int mode,
                       const struct sp_segment_header *header,
                       struct sp_file **out_file)
 {
-    char path[SP_DISK_PATH_SIZE];
     uint8_t bytes[SP_SEGMENT_HEADER_SIZE];
-    struct sp_file *file = NULL;
     const struct sp_iovec piece = { bytes, sizeof bytes };
+    struct sp_file *file = NULL;
+    int rv = sp_file_open(path, mode, &file);
 
-    sp_disk_base_path(path, directory, header->before.index + 1, SP_SEGMENT_SUFFIX);
-    sp_segment_header_encode(header, bytes);
-    int rv = sp_file_open(path, SP_FILE_CREATE, &file);
     if (rv != 0) {
         return rv;
     }
+    sp_segment_header_encode(header, bytes);
     rv = sp_file_write(file, 0, &piece, 1);
     if (rv == 0) {
         rv = sp_file_sync(file);
-    }
-    if (rv == 0) {
-        rv = sp_dir_sync(directory);
     }
     if (rv != 0) {
         sp_file_close(file);
@@ -147,6 +143,47 @@ int sp_segment_create(const char *directory,
     }
     *out_file = file;
     return 0;
+}
+
+/* Closes *file when `rv` or the sync of its directory is an error. */
+static int finish_file(const char *directory, int rv, struct sp_file **file)
+{
+    if (rv == 0) {
+        rv = sp_dir_sync(directory);
+    }
+    if (rv != 0) {
+        sp_file_close(*file);
+        *file = NULL;
+    }
+    return rv;
+}
+
+int sp_segment_create(const char *directory,
+                      const struct sp_segment_header *header,
+                      struct sp_file **out_file)
+{
+    char path[SP_DISK_PATH_SIZE];
+
+    sp_disk_base_path(path, directory, header->before.index + 1, SP_SEGMENT_SUFFIX);
+    int rv = begin_file(path, SP_FILE_CREATE, header, out_file);
+    return rv != 0 ? rv : finish_file(directory, 0, out_file);
+}
+
+int sp_segment_reuse(const char *directory,
+                     const struct sp_segment_header *header,
+                     const char *spare,
+                     struct sp_file **out_file)
+{
+    char path[SP_DISK_PATH_SIZE];
+
+    sp_disk_base_path(path, directory, header->before.index + 1, SP_SEGMENT_SUFFIX);
+    int rv = begin_file(spare, SP_FILE_WRITE, header, out_file);
+    if (rv != 0) {
+        return rv;
+    }
+    /* Only now: no name ever stands for another segment's header. */
+    rv = sp_path_rename(spare, path);
+    return finish_file(directory, rv, out_file);
 }
 
 static int read_header(struct sp_file *file,
@@ -300,34 +337,27 @@ int sp_segment_cursor_next(struct sp_segment_cursor *cursor,
     return 0;
 }
 
-/* The index that a marker at `bytes` names, if one stands there. */
-static bool marker_at(const uint8_t *bytes, uint64_t group_id, uint64_t key, uint64_t *out_index)
-{
-    struct sp_log_frame frame;
-
-    if (bytes[0] != SP_LOG_FRAME_VERSION || bytes[1] != SP_FRAME_MARKER ||
-        sp_log_frame_verify(bytes, SP_LOG_FRAME_HEADER_SIZE, &frame) != 0 ||
-        frame.group_id != group_id || (key != 0 && (uint64_t)frame.append_time_ms != key)) {
-        return false;
-    }
-    *out_index = frame.index;
-    return true;
-}
-
 static void search_bytes(const uint8_t *bytes,
                          size_t size,
                          uint64_t group_id,
                          uint64_t marker_key,
-                         uint64_t *synced_index,
-                         uint64_t *count)
+                         struct sp_marker_search *search)
 {
     for (size_t i = 0; i + SP_LOG_FRAME_HEADER_SIZE <= size; i += SP_LOG_FRAME_ALIGNMENT) {
-        uint64_t index = 0;
+        struct sp_log_frame frame;
 
-        if (marker_at(bytes + i, group_id, marker_key, &index)) {
-            *count += 1;
-            *synced_index = index > *synced_index ? index : *synced_index;
+        if (bytes[i] != SP_LOG_FRAME_VERSION || bytes[i + 1] != SP_FRAME_MARKER ||
+            sp_log_frame_verify(bytes + i, SP_LOG_FRAME_HEADER_SIZE, &frame) != 0) {
+            continue;
         }
+        if (frame.group_id != group_id ||
+            (marker_key != 0 && (uint64_t)frame.append_time_ms != marker_key)) {
+            search->others += 1;
+            continue;
+        }
+        search->count += 1;
+        search->synced_index =
+            frame.index > search->synced_index ? frame.index : search->synced_index;
     }
 }
 
@@ -335,11 +365,9 @@ int sp_segment_find_markers(struct sp_file *file,
                             uint64_t position,
                             uint64_t group_id,
                             uint64_t marker_key,
-                            uint64_t *out_synced_index,
-                            uint64_t *out_count)
+                            struct sp_marker_search *out_search)
 {
-    uint64_t synced_index = 0;
-    uint64_t count = 0;
+    struct sp_marker_search search = { 0 };
     size_t size = 0;
     int rv = 0;
     uint8_t *buffer = sp_mem_alloc(CURSOR_BUFFER_BYTES);
@@ -351,15 +379,14 @@ int sp_segment_find_markers(struct sp_file *file,
     do {
         rv = sp_file_read(file, position, buffer, CURSOR_BUFFER_BYTES, &size);
         if (rv == 0) {
-            search_bytes(buffer, size, group_id, marker_key, &synced_index, &count);
+            search_bytes(buffer, size, group_id, marker_key, &search);
             /* A marker that straddles the end of the buffer is seen whole in the next one. */
             position += CURSOR_BUFFER_BYTES - SP_LOG_FRAME_HEADER_SIZE + SP_LOG_FRAME_ALIGNMENT;
         }
     } while (rv == 0 && size == CURSOR_BUFFER_BYTES);
     sp_mem_free(buffer);
     if (rv == 0) {
-        *out_synced_index = synced_index;
-        *out_count = count;
+        *out_search = search;
     }
     return rv;
 }

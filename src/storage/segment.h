@@ -72,6 +72,13 @@ int sp_segment_create(const char *directory,
                       const struct sp_segment_header *header,
                       struct sp_file **out_file);
 
+/* The same with the file at `spare` (spares.h), whose old content stays behind the header. Errors as
+ * above; SPATE_ERR_NOT_FOUND: there is no such file. */
+int sp_segment_reuse(const char *directory,
+                     const struct sp_segment_header *header,
+                     const char *spare,
+                     struct sp_file **out_file);
+
 /* Opens a segment's file (`mode` as sp_file_open) and reads its header. Errors of io/file.h, or
  * SPATE_ERR_CORRUPT with nothing opened. */
 int sp_segment_open(const char *directory,
@@ -109,14 +116,19 @@ int sp_segment_cursor_next(struct sp_segment_cursor *cursor,
                            const uint8_t **out_bytes,
                            uint64_t *out_position);
 
-/* Searches for markers of `group_id` at every multiple of 8 from `position` on and returns the
- * largest index that one names, and how many there are. `marker_key` 0: of any key (the header is
- * not readable). */
+/* What markers stand in a part of a file. */
+struct sp_marker_search {
+    uint64_t synced_index; /* the largest that one of the segment names; 0: there is none */
+    uint64_t count;        /* of the segment */
+    uint64_t others;       /* of what the file was before (spares.h) */
+};
+
+/* Searches for markers of `group_id` at every multiple of 8 from `position` on. `marker_key` 0: of
+ * any key (the header is not readable). */
 int sp_segment_find_markers(struct sp_file *file,
                             uint64_t position,
                             uint64_t group_id,
                             uint64_t marker_key,
-                            uint64_t *out_synced_index,
-                            uint64_t *out_count);
+                            struct sp_marker_search *out_search);
 
 #endif /* SP_STORAGE_SEGMENT_H */

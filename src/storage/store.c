@@ -349,6 +349,13 @@ static int open_store(struct sp_store *store, const struct opening *opening)
     if (rv == 0 && opening->options->counted) {
         rv = count_run(store, opening);
     }
+    if (rv == 0) {
+        rv = sp_spares_open(&store->spares, store->directory, opening->options->spare_bytes);
+        if (rv != 0) {
+            rv = fail_open(opening, rv, "%s/%s: %s", store->directory, SP_SPARES_DIRECTORY,
+                           spate_strerror(rv));
+        }
+    }
     uint64_t free_bytes = 0;
     if (rv == 0 && sp_path_free_bytes(store->directory, &free_bytes) != 0) {
         rv = fail_open(
@@ -363,6 +370,7 @@ static void free_store(struct sp_store *store)
 {
     sp_meta_close(store->meta);
     sp_file_close(store->lock);
+    sp_spares_deinit(&store->spares);
     sp_mem_free(store->replicas_directory);
     sp_mem_free(store->directory);
     sp_mem_free(store);
@@ -465,6 +473,11 @@ void sp_store_close(struct sp_store *store, void (*closed)(void *arg), void *arg
 uint64_t sp_store_free_bytes(const struct sp_store *store)
 {
     return store->free_bytes;
+}
+
+uint64_t sp_store_recycled(const struct sp_store *store)
+{
+    return store->spares.used;
 }
 
 uint64_t sp_store_segment_bytes(const struct sp_store *store)

@@ -4,6 +4,7 @@
  *   DATA/meta.a  DATA/meta.b               two copies of the meta log (identity, registry, votes)
  *   DATA/replicas/GROUP.REPLICA/           one log: BASE.log  BASE.checkpoint  BASE.index
  *   DATA/quarantine/                       what the metadata does not know; never deleted by us
+ *   DATA/spares/                           files of old segments, to become new ones; see spares.h
  *
  * All writes are grouped: what was asked for in one loop turn, or while the last flush ran, becomes
  * one write and one sync per log, and one per copy of the meta log, in worker jobs that the
@@ -58,6 +59,7 @@ struct sp_store_options {
     uint32_t node_id;        /* a directory of another node is refused */
     uint64_t segment_bytes;  /* roll size; 0: SP_SEGMENT_BYTES_DEFAULT */
     uint64_t free_bytes_min; /* the reserve, see enum sp_space; 0: none */
+    uint64_t spare_bytes;    /* kept of old segments, to be written again; 0: nothing */
     bool counted; /* this is a run of a node: it is counted, durably, before this returns */
     bool forcing; /* also one with a mark of sp_store_set_forcing; otherwise that is refused */
     uint32_t feature_level_max; /* a directory of a higher level is refused; 0: none is */
@@ -189,6 +191,9 @@ enum sp_space {
 };
 
 #define SP_SPACE_LAST_PART 4
+
+/* How many segments were written into files of old ones since the start. */
+uint64_t sp_store_recycled(const struct sp_store *store);
 
 enum sp_space sp_store_space(const struct sp_store *store);
 

@@ -39,6 +39,10 @@ static void expose_syncs(const struct sp_store *store, struct sp_exposition *exp
                           "spate_storage_written_bytes_total",
                           "Bytes written to segments, replication included.",
                           store->counters.written_bytes);
+    sp_exposition_counter(exposition,
+                          "spate_storage_recycled_segments_total",
+                          "Segments that were written into the file of an old one.",
+                          store->spares.used);
 }
 
 static void expose_reads(const struct sp_store *store, struct sp_exposition *exposition)

@@ -6,6 +6,7 @@
 #include "io/file.h"
 #include "io/loop.h"
 #include "storage/meta.h"
+#include "storage/spares.h"
 #include "storage/store.h"
 
 #define SP_REPLICAS_DIRECTORY "replicas"
@@ -47,6 +48,7 @@ struct sp_store {
     unsigned jobs;            /* opening, creating and deleting jobs that run */
     uint64_t free_bytes;
     struct sp_store_counters counters;
+    struct sp_spares spares;
     uint64_t free_bytes_min; /* the reserve */
     enum sp_space space;
     struct sp_job space_job;

@@ -335,6 +335,7 @@ bool crash_life_open(struct crash_life *life, bool shuffled)
         .path = DIRECTORY,
         .node_id = CRASH_NODE_ID,
         .segment_bytes = CRASH_SEGMENT_BYTES,
+        .spare_bytes = 16 * CRASH_SEGMENT_BYTES,
     };
     const struct sp_store_handler handler = {
         .meta_durable = on_meta_durable,

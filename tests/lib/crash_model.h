@@ -86,6 +86,7 @@ struct crash_life {
     uint32_t identity_step;
     bool failed;
     bool memory_fails; /* now and then, during work */
+    bool ages;         /* segments come and go soon */
     bool damaged;      /* a byte of the disk was changed */
     unsigned corrupt;  /* logs that did not open, or could not be read */
     struct crash_life_log logs[CRASH_LOGS];

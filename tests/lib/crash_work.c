@@ -462,6 +462,10 @@ static void work_on(struct crash_life_log *log)
 
     if (log->log == NULL) {
         create_log(log);
+    } else if (log->life->ages && choice >= 52 && choice < 60) {
+        sp_log_roll(log->log);
+    } else if (log->life->ages && choice >= 84 && choice < 98) {
+        trim(log);
     } else if (choice < 35) {
         build_frame(log);
     } else if (choice < 50) {

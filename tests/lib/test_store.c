@@ -51,6 +51,7 @@ int test_store_try_open(struct test_store *test)
         .path = test->path,
         .node_id = NODE_ID,
         .segment_bytes = test->segment_bytes,
+        .spare_bytes = test->spare_bytes,
     };
     const struct sp_store_handler handler = {
         .meta_durable = on_meta_durable,

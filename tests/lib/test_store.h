@@ -14,6 +14,7 @@ struct test_store {
     struct sp_store *store; /* NULL while closed */
     char path[512];
     uint64_t segment_bytes; /* for the next opening; 0: the default */
+    uint64_t spare_bytes;   /* the same; 0: none */
     uint64_t meta_durable;  /* as reported last */
     bool failed;
     int failed_status;

@@ -24,6 +24,7 @@
 #include "tests/lib/test_batch.h"
 
 #define SEEDS 6
+#define AGING_SEEDS 4
 #define LIVES 5
 #define STEPS 110
 #define FIRST_OPERATIONS 25 /* more than a first opening has */
@@ -73,7 +74,7 @@ static void try_crashes(void *arg)
     try_crash(trial, (enum crash_kind)sp_rand_below(&trial->rand, CRASH_KINDS));
 }
 
-static void run_lives(uint64_t seed, unsigned long *crashes)
+static void run_lives(uint64_t seed, bool ages, unsigned long *crashes, uint64_t *recycled)
 {
     struct crash_history *history = crash_history_new();
     struct crash_promise promise = { .opened = false };
@@ -87,9 +88,11 @@ static void run_lives(uint64_t seed, unsigned long *crashes)
 
         sp_rand_init(&trial.rand, sp_rand_next(&rand));
         crash_life_init(&life, disk, history, &promise, sp_rand_next(&rand));
+        life.ages = ages;
         crash_disk_set_hook(disk, try_crashes, &trial);
         assert_true(crash_life_open(&life, true));
         crash_life_work(&life, STEPS);
+        *recycled += sp_store_recycled(life.store);
         if (sp_rand_below(&rand, 3) == 0) {
             crash_life_end(&life);
         }
@@ -110,6 +113,7 @@ static void test_storage_crash_at_any_operation_keeps_what_was_promised(void **s
 {
     const char *given = getenv("SPATE_CRASH_SEED");
     unsigned long crashes = 0;
+    uint64_t recycled = 0;
     uint64_t live = sp_mem_live_count();
 
     (void)state;
@@ -117,11 +121,31 @@ static void test_storage_crash_at_any_operation_keeps_what_was_promised(void **s
         uint64_t used = given != NULL ? strtoull(given, NULL, 10) + seed - 1 : seed;
 
         crash_model_context("seed %llu", (unsigned long long)used);
-        run_lives(used, &crashes);
+        run_lives(used, false, &crashes, &recycled);
         assert_int_equal(sp_mem_live_count(), live);
     }
     print_message("%lu crashes\n", crashes);
     assert_true(crashes > 5000);
+}
+
+/* The same where segments are trimmed all the time, and new ones written into their files. */
+static void test_storage_crash_in_recycled_segments_keeps_what_was_promised(void **state)
+{
+    const char *given = getenv("SPATE_CRASH_SEED");
+    unsigned long crashes = 0;
+    uint64_t recycled = 0;
+
+    (void)state;
+    for (uint64_t seed = 101; seed <= 100 + AGING_SEEDS; seed++) {
+        uint64_t used = given != NULL ? strtoull(given, NULL, 10) + seed - 101 : seed;
+
+        crash_model_context("aging seed %llu", (unsigned long long)used);
+        run_lives(used, true, &crashes, &recycled);
+    }
+    print_message("%lu crashes, %llu segments in files of old ones\n",
+                  crashes,
+                  (unsigned long long)recycled);
+    assert_true(recycled > 20);
 }
 
 /* The process dies at each step of the first opening, the next one succeeds, then power goes. */
@@ -284,6 +308,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_storage_crash_at_any_operation_keeps_what_was_promised),
+        cmocka_unit_test(test_storage_crash_in_recycled_segments_keeps_what_was_promised),
         cmocka_unit_test(test_storage_crash_of_the_first_opening_spares_the_second),
         cmocka_unit_test(test_storage_damage_is_never_taken_for_a_torn_tail),
         cmocka_unit_test(test_storage_crash_after_a_vote_without_memory_opens_again),
