@@ -133,16 +133,17 @@ static int cut_tail(struct sp_recovery *recovery, const struct sp_log_break *at)
         newest->size = at->position;
     }
     SP_TRACE_AT(at->recycled ? SP_TRACE_LEVEL_INFO : SP_TRACE_LEVEL_WARN,
-                  "storage",
-                  at->recycled ? "cut where the log ends in a file that was used before" : "torn tail cut",
-                  "log=%s segment=%llu position=%llu bytes=%llu segments_removed=%llu "
-                  "last_index=%llu",
-                  recovery->request->directory,
-                  (unsigned long long)(newest->before.index + 1),
-                  (unsigned long long)newest->size,
-                  (unsigned long long)bytes,
-                  (unsigned long long)removed,
-                  (unsigned long long)recovery->log->last.index);
+                "storage",
+                at->recycled ? "cut where the log ends in a file that was used before"
+                             : "torn tail cut",
+                "log=%s segment=%llu position=%llu bytes=%llu segments_removed=%llu "
+                "last_index=%llu",
+                recovery->request->directory,
+                (unsigned long long)(newest->before.index + 1),
+                (unsigned long long)newest->size,
+                (unsigned long long)bytes,
+                (unsigned long long)removed,
+                (unsigned long long)recovery->log->last.index);
     int rv = sp_log_cut_files(recovery->request->directory, newest->before.index + 1, newest->size);
     return rv != 0 ? sp_recovery_fail_writing(recovery, rv, "cutting the torn tail failed") : 0;
 }

@@ -1,5 +1,6 @@
-/* The end of a log that closes: a newest segment whose file was a spare gives back what is behind its
- * frames, so that the next start need not search there. When that fails, the next start does it. */
+/* The end of a log that closes: a newest segment whose file was a spare gives back what is behind
+ * its frames, so that the next start need not search there. When that fails, the next start does
+ * it. */
 #include "storage/log_state.h"
 #include "storage/store_state.h"
 

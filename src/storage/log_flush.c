@@ -3,11 +3,10 @@
  *   idle --frames, truncation or install wait--> flushing --done--> idle (and again, if more waits)
  *
  * A job does, in this order: install or truncation, both synced; the index of the finished segment,
- * whose file is cut to its size if it was a spare; a new segment's file with its header, synced with
- * its name; one write of a marker and all
- * frames that wait for this segment; one sync. What arrives meanwhile waits for the next job.
- * How large a write may be is told by flush_size.h; a small one runs before the large ones of other
- * logs and never waits for them. */
+ * whose file is cut to its size if it was a spare; a new segment's file with its header, synced
+ * with its name; one write of a marker and all frames that wait for this segment; one sync. What
+ * arrives meanwhile waits for the next job. How large a write may be is told by flush_size.h; a
+ * small one runs before the large ones of other logs and never waits for them. */
 #include <string.h>
 
 #include "base/assert.h"
@@ -317,8 +316,8 @@ static void plan_segment(struct sp_log *log, struct sp_log_segment *segment)
         sp_spares_take(spares, log->segment_bytes, &flush->spare)) {
         flush->spares_directory = spares->directory;
         segment->recycled = true;
-        segment->marker_key = sp_log_marker_key(
-            log->key_seed, ~flush->spare.number, segment->before.index + 1);
+        segment->marker_key =
+            sp_log_marker_key(log->key_seed, ~flush->spare.number, segment->before.index + 1);
     }
 }
 

@@ -248,8 +248,8 @@ static int follow_segment(struct sp_recovery *recovery,
     return rv != 0 ? sp_recovery_fail(recovery, rv, "reading a segment failed") : 0;
 }
 
-/* The log stops to make sense in segment `number`, but has all that the next one begins behind: what
- * is left there is of the file's life before, and the crash came before it was cut. */
+/* The log stops to make sense in segment `number`, but has all that the next one begins behind:
+ * what is left there is of the file's life before, and the crash came before it was cut. */
 static int end_if_complete(struct sp_recovery *recovery,
                            unsigned number,
                            const struct sp_log_break *at,

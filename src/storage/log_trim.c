@@ -1,9 +1,10 @@
 /* Dropping the oldest segments of a log.
  *
  * Memory changes at once; a job removes the files behind everybody's back, or keeps them as spares,
- * in which other segments may soon be written: only reads that are repeated see that. It never runs beside a
- * truncation, an install or a checkpoint, which look at the set of files too. Reads under way are
- * repeated when they end (generation), and then find out whether their frames are still there. */
+ * in which other segments may soon be written: only reads that are repeated see that. It never runs
+ * beside a truncation, an install or a checkpoint, which look at the set of files too. Reads under
+ * way are repeated when they end (generation), and then find out whether their frames are still
+ * there. */
 #include "base/assert.h"
 #include "spate/error.h"
 #include "storage/disk.h"
@@ -81,6 +82,6 @@ void sp_log_trim_start(struct sp_log *log)
     log->trimming = true;
     log->trim.directory = log->directory;
     log->trim.base = sp_log_first_index(log);
-    sp_spares_give_room(&log->store->spares, &log->trim.room);
+    sp_spares_give_room(&log->store->spares, log->store->space == SP_SPACE_ENOUGH, &log->trim.room);
     sp_job_start(log->store->loop, &log->trim.job, trim_work, trim_done);
 }

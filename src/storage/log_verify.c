@@ -196,11 +196,8 @@ static int proven_index(const struct verify *verify,
                         bool *out_recycled)
 {
     struct sp_marker_search search;
-    int rv = sp_segment_find_markers(reading->file,
-                                     position,
-                                     reading->header.group_id,
-                                     reading->header.marker_key,
-                                     &search);
+    int rv = sp_segment_find_markers(
+        reading->file, position, reading->header.group_id, reading->header.marker_key, &search);
 
     if (rv == 0) {
         *out_index = search.synced_index;
@@ -334,7 +331,7 @@ static int check_index(struct verify *verify, const struct reading *reading)
     return rv;
 }
 
-/* The segment's frames lead to where the next one begins: what stands behind them does not count. */
+/* The segment's frames lead to where the next one begins: the rest does not count. */
 static bool is_complete(const struct verify *verify, const struct reading *reading)
 {
     char path[SP_DISK_PATH_SIZE];

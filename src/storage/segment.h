@@ -72,8 +72,8 @@ int sp_segment_create(const char *directory,
                       const struct sp_segment_header *header,
                       struct sp_file **out_file);
 
-/* The same with the file at `spare` (spares.h), whose old content stays behind the header. Errors as
- * above; SPATE_ERR_NOT_FOUND: there is no such file. */
+/* The same with the file at `spare` (spares.h), whose old content stays behind the header. Errors
+ * as above; SPATE_ERR_NOT_FOUND: there is no such file. */
 int sp_segment_reuse(const char *directory,
                      const struct sp_segment_header *header,
                      const char *spare,

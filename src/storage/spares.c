@@ -45,11 +45,13 @@ void sp_spares_path(char *out_path, const char *directory, uint64_t number)
     sp_disk_path(out_path, directory, name);
 }
 
-void sp_spares_give_room(struct sp_spares *spares, struct sp_spare_room *out_room)
+void sp_spares_give_room(struct sp_spares *spares, bool wanted, struct sp_spare_room *out_room)
 {
+    bool full = !wanted || spares->bytes >= spares->bytes_max;
+
     *out_room = (struct sp_spare_room){
         .directory = spares->directory,
-        .bytes_max = spares->bytes_max > spares->bytes ? spares->bytes_max - spares->bytes : 0,
+        .bytes_max = full ? 0 : spares->bytes_max - spares->bytes,
         .first_number = spares->next_number,
     };
     spares->bytes += out_room->bytes_max;
@@ -113,4 +115,25 @@ bool sp_spares_take(struct sp_spares *spares, uint64_t segment_bytes, struct sp_
         }
     }
     return false;
+}
+
+void sp_spares_drop(struct sp_spares *spares, struct sp_spares_dropped *out_dropped)
+{
+    out_dropped->directory = spares->directory;
+    out_dropped->count = spares->count;
+    for (unsigned i = 0; i < spares->count; i++) {
+        out_dropped->files[i] = spares->files[i];
+        spares->bytes -= spares->files[i].size;
+    }
+    spares->count = 0;
+}
+
+void sp_spares_remove(const struct sp_spares_dropped *dropped)
+{
+    for (unsigned i = 0; i < dropped->count; i++) {
+        char path[SP_DISK_PATH_SIZE];
+
+        sp_spares_path(path, dropped->directory, dropped->files[i].number);
+        (void)sp_disk_remove(path); /* else the next start does it */
+    }
 }

@@ -31,6 +31,12 @@ struct sp_spares {
     struct sp_spare files[SP_SPARES_MAX];
 };
 
+struct sp_spares_dropped {
+    const char *directory; /* borrowed */
+    unsigned count;
+    struct sp_spare files[SP_SPARES_MAX];
+};
+
 /* What one trim may keep, and then what it has kept. */
 struct sp_spare_room {
     const char *directory; /* borrowed */
@@ -48,13 +54,18 @@ void sp_spares_deinit(struct sp_spares *spares);
 
 void sp_spares_path(char *out_path, const char *directory, uint64_t number);
 
-/* Sets aside as much as may be kept for a trim; sp_spares_settle takes what it has kept. */
-void sp_spares_give_room(struct sp_spares *spares, struct sp_spare_room *out_room);
+/* Sets aside as much as may be kept for a trim (nothing unless `wanted`); sp_spares_settle takes
+ * what it has kept. */
+void sp_spares_give_room(struct sp_spares *spares, bool wanted, struct sp_spare_room *out_room);
 void sp_spares_settle(struct sp_spares *spares, const struct sp_spare_room *room);
 
 /* Moves a segment's file into the room, or removes it when it does not fit; its directory is not
  * synced. `room` may be NULL. Blocking, on any thread. */
 int sp_spare_keep(struct sp_spare_room *room, const char *path);
+
+/* Takes all files out, to be removed by sp_spares_remove, which blocks, on any thread. */
+void sp_spares_drop(struct sp_spares *spares, struct sp_spares_dropped *out_dropped);
+void sp_spares_remove(const struct sp_spares_dropped *dropped);
 
 /* Takes a file for a segment of `segment_bytes` out; false: there is none of about that size. */
 bool sp_spares_take(struct sp_spares *spares, uint64_t segment_bytes, struct sp_spare *out_spare);

@@ -352,7 +352,11 @@ static int open_store(struct sp_store *store, const struct opening *opening)
     if (rv == 0) {
         rv = sp_spares_open(&store->spares, store->directory, opening->options->spare_bytes);
         if (rv != 0) {
-            rv = fail_open(opening, rv, "%s/%s: %s", store->directory, SP_SPARES_DIRECTORY,
+            rv = fail_open(opening,
+                           rv,
+                           "%s/%s: %s",
+                           store->directory,
+                           SP_SPARES_DIRECTORY,
                            spate_strerror(rv));
         }
     }

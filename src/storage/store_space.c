@@ -2,8 +2,9 @@
  *
  *   every flush, and sp_store_look_at_space --statvfs in a job--> free_bytes -> level
  *
- * A failed write of frames stops the node, since nothing is known about the file then; the reserve
- * is there so that it does not come to that. */
+ * A node that is short of space keeps no spares (spares.h). A failed write of frames stops the
+ * node, since nothing is known about the file then; the reserve is there so that it does not come
+ * to that. */
 #include "base/trace.h"
 #include "storage/store_state.h"
 
@@ -44,6 +45,7 @@ static void look_work(struct sp_job *job)
 {
     struct sp_store *store = SP_CONTAINER_OF(job, struct sp_store, space_job);
 
+    sp_spares_remove(&store->space_dropped);
     store->space_status = sp_path_free_bytes(store->directory, &store->space_free_bytes);
 }
 
@@ -65,6 +67,10 @@ void sp_store_look_at_space(struct sp_store *store)
         return;
     }
     store->space_looking = true;
+    store->space_dropped.count = 0;
+    if (store->space != SP_SPACE_ENOUGH) {
+        sp_spares_drop(&store->spares, &store->space_dropped);
+    }
     store->jobs += 1;
     sp_job_start(store->loop, &store->space_job, look_work, look_done);
 }

@@ -53,6 +53,7 @@ struct sp_store {
     enum sp_space space;
     struct sp_job space_job;
     bool space_looking;
+    struct sp_spares_dropped space_dropped; /* by this job */
     int space_status;
     uint64_t space_free_bytes; /* as the job has found it */
     bool failed;

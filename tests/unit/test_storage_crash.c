@@ -142,9 +142,8 @@ static void test_storage_crash_in_recycled_segments_keeps_what_was_promised(void
         crash_model_context("aging seed %llu", (unsigned long long)used);
         run_lives(used, true, &crashes, &recycled);
     }
-    print_message("%lu crashes, %llu segments in files of old ones\n",
-                  crashes,
-                  (unsigned long long)recycled);
+    print_message(
+        "%lu crashes, %llu segments in files of old ones\n", crashes, (unsigned long long)recycled);
     assert_true(recycled > 20);
 }
 
