@@ -1,6 +1,7 @@
 #include "storage/spares.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "base/mem.h"
@@ -108,7 +109,9 @@ bool sp_spares_take(struct sp_spares *spares, uint64_t segment_bytes, struct sp_
         if (spares->files[i].size / 2 <= segment_bytes) {
             *out_spare = spares->files[i];
             spares->count -= 1;
-            spares->files[i] = spares->files[spares->count];
+            memmove(&spares->files[i],
+                    &spares->files[i + 1],
+                    (spares->count - i) * sizeof spares->files[0]);
             spares->bytes -= out_spare->size;
             spares->used += 1;
             return true;
