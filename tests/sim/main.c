@@ -202,7 +202,7 @@ static void print_counts(const struct sim_counts *c)
     (void)printf("  kills=%llu power_cuts=%llu power_cuts_of_all=%llu stops=%llu pauses=%llu "
                  "partitions=%llu cuts=%llu disk_errors=%llu slow_disks=%llu clock_jumps=%llu "
                  "client_deaths=%llu bit_flips=%llu deaths_in_call=%llu takeovers=%llu "
-                 "fenced=%llu trims=%llu refills_of_partitions=%llu skips=%llu moves=%llu "
+                 "fenced=%llu trims=%llu recycled=%llu refills_of_partitions=%llu skips=%llu moves=%llu "
                  "drains=%llu\n",
                  (unsigned long long)c->kills,
                  (unsigned long long)c->power_cuts,
@@ -220,6 +220,7 @@ static void print_counts(const struct sim_counts *c)
                  (unsigned long long)c->takeovers,
                  (unsigned long long)c->fenced,
                  (unsigned long long)c->trims,
+                 (unsigned long long)c->recycled,
                  (unsigned long long)c->trim_refills,
                  (unsigned long long)c->skips,
                  (unsigned long long)c->moves,
@@ -323,6 +324,7 @@ static bool reached(const struct sim_counts *c)
         { "takeover", c->takeovers },
         { "fenced life", c->fenced },
         { "trim", c->trims },
+        { "recycled segment", c->recycled },
         { "skip", c->skips },
         { "refill of a partition", c->trim_refills },
         { "move", c->moves },

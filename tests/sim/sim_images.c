@@ -24,10 +24,13 @@ struct found {
     uint64_t term;
     uint64_t end; /* position behind it */
     uint32_t crc; /* as sim_model_applied makes it */
+    uint32_t chain;
 };
 
 struct scan {
     const struct sim_inode *inode;
+    struct sp_segment_header header;
+    bool begun; /* the header is whole */
     struct found *frames;
     size_t count;
     size_t capacity;
@@ -46,15 +49,32 @@ static void add_found(struct scan *scan, const struct found *found)
     scan->count += 1;
 }
 
-/* Reads frames of `bytes` from `position` on; returns where the last one ends. */
-static uint64_t scan_bytes(struct scan *scan, const struct sim_bytes *bytes, uint64_t position)
+/* Whether the frame continues what was scanned; the file may have been another segment before. */
+static bool
+continues(const struct scan *scan, const struct sp_log_frame *frame, const uint8_t *start)
+{
+    const struct found *last = scan->count > 0 ? &scan->frames[scan->count - 1] : NULL;
+
+    if (frame->group_id != scan->header.group_id) {
+        return false;
+    }
+    if (frame->kind == SP_FRAME_MARKER) {
+        return (uint64_t)frame->append_time_ms == scan->header.marker_key;
+    }
+    return frame->index == (last != NULL ? last->index : scan->header.before.index) + 1 &&
+           frame->chain ==
+               sp_log_frame_chain(start, last != NULL ? last->chain : scan->header.before.chain);
+}
+
+/* Reads frames of `bytes` from `position` on. */
+static void scan_bytes(struct scan *scan, const struct sim_bytes *bytes, uint64_t position)
 {
     while (position < bytes->size) {
         struct sp_log_frame frame;
         const uint8_t *start = bytes->bytes + position;
         int rv = sp_log_frame_verify(start, (size_t)(bytes->size - position), &frame);
 
-        if (rv != 0) {
+        if (rv != 0 || !continues(scan, &frame, start)) {
             break;
         }
         position += sp_log_frame_size(frame.length);
@@ -67,10 +87,16 @@ static uint64_t scan_bytes(struct scan *scan, const struct sim_bytes *bytes, uin
             .term = frame.term,
             .end = position,
             .crc = sp_crc32c(frame.crc, sp_log_frame_payload(start), frame.length),
+            .chain = frame.chain,
         };
         add_found(scan, &found);
     }
-    return position;
+}
+
+/* What follows is of the segment whose file has these bytes. */
+static bool begin_segment(struct scan *scan, const struct sim_bytes *bytes)
+{
+    return sp_segment_header_decode(bytes->bytes, (size_t)bytes->size, &scan->header) == 0;
 }
 
 static struct scan *scan_of(const struct sim_inode *inode)
@@ -91,14 +117,19 @@ static const struct scan *scan_durable(struct sim_inode *inode)
     struct scan *scan = scan_of(inode);
     uint64_t position = SP_SEGMENT_HEADER_SIZE;
 
+    if (inode->scan_valid < SP_SEGMENT_HEADER_SIZE) {
+        scan->count = 0;
+        scan->marked = 0;
+        scan->begun = begin_segment(scan, &inode->kept);
+    }
     while (scan->count > 0 && scan->frames[scan->count - 1].end > inode->scan_valid) {
         scan->count -= 1;
     }
     if (scan->count > 0) {
         position = scan->frames[scan->count - 1].end;
     }
-    if (inode->scan_valid < inode->kept.size) {
-        (void)scan_bytes(scan, &inode->kept, position);
+    if (scan->begun && inode->scan_valid < inode->kept.size) {
+        scan_bytes(scan, &inode->kept, position);
         inode->scan_valid = inode->kept.size;
     }
     return scan;
@@ -317,8 +348,8 @@ static void read_log(const struct sim_inode *directory, struct scan *out)
 {
     for (size_t i = 0; directory != NULL && i < directory->names.count; i++) {
         const struct sim_entry *entry = &directory->names.entries[i];
-        if (is_segment(entry->name)) {
-            (void)scan_bytes(out, &entry->inode->seen, SP_SEGMENT_HEADER_SIZE);
+        if (is_segment(entry->name) && begin_segment(out, &entry->inode->seen)) {
+            scan_bytes(out, &entry->inode->seen, SP_SEGMENT_HEADER_SIZE);
         }
     }
 }

@@ -136,6 +136,7 @@ struct sim_counts {
     uint64_t rebalances;   /* as members are told of */
     uint64_t takeovers;    /* of partitions that had records of the name */
     uint64_t trims;        /* of files of partitions, per replica */
+    uint64_t recycled;     /* segments in files of old ones */
     uint64_t trim_refills; /* of replicas of partitions */
     uint64_t skips;        /* readers that were told that records are gone */
     uint64_t drains;       /* of nodes, that were begun */

@@ -77,6 +77,15 @@ void __wrap_sp_log_trim(struct sp_log *log, uint64_t index)
     __real_sp_log_trim(log, index);
 }
 
+int __wrap_sp_segment_reuse(const char *directory,
+                            const struct sp_segment_header *header,
+                            const char *spare,
+                            struct sp_file **out_file)
+{
+    sim_model.counts.recycled += 1;
+    return __real_sp_segment_reuse(directory, header, spare, out_file);
+}
+
 int __wrap_sp_log_install(struct sp_log *log, const uint8_t *checkpoint, size_t size)
 {
     struct promise *promise = find(sim.current->id, sp_log_group_id(log), sp_log_replica_id(log));

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "storage/log.h"
+#include "storage/segment.h"
 
 /* Replica on process `node` says that it has stored up to `index`. */
 void sim_promises_stored(uint32_t node, uint64_t group_id, uint64_t replica_id, uint64_t index);
@@ -23,5 +24,13 @@ int __real_sp_log_truncate(struct sp_log *log, uint64_t index);
 int __wrap_sp_log_truncate(struct sp_log *log, uint64_t index);
 void __real_sp_log_trim(struct sp_log *log, uint64_t index);
 void __wrap_sp_log_trim(struct sp_log *log, uint64_t index);
+int __real_sp_segment_reuse(const char *directory,
+                            const struct sp_segment_header *header,
+                            const char *spare,
+                            struct sp_file **out_file);
+int __wrap_sp_segment_reuse(const char *directory,
+                            const struct sp_segment_header *header,
+                            const char *spare,
+                            struct sp_file **out_file);
 
 #endif /* SP_SIM_PROMISES_H */
