@@ -216,13 +216,19 @@ static int lost_replica(const struct sp_state *state,
     if (!found) {
         return REFUSE(SPATE_ERR_EXISTS, text, text_size, "another replica stands in its place");
     }
-    if (count == 1) {
+    if (partition->replica_count == 1 && !sp_state_outlives(state, partition, change->ids[0])) {
         return REFUSE(SPATE_ERR_INVALID,
                       text,
                       text_size,
-                      "it was the only replica of partition %u of topic `%.100s`",
-                      change->partition,
-                      topic->name);
+                      "it was the only replica, there is nothing to refill it from");
+    }
+    if (!sp_state_outlives(state, partition, change->ids[0])) {
+        return REFUSE(
+            SPATE_ERR_INVALID,
+            text,
+            text_size,
+            "without it fewer than a majority of the %u replicas is left to refill it from",
+            partition->replica_count);
     }
     return sp_state_command_move_begin(change->topic_id, change->partition, wishes, count, out);
 }
@@ -359,6 +365,8 @@ void sp_membership_explain(const struct sp_membership_change *change,
                  "wait until it is done";
     } else if (answer == SPATE_ERR_INVALID && change->kind == SP_MEMBERSHIP_REMOVE_NODE) {
         reason = "the node has replicas: drain it first";
+    } else if (answer == SPATE_ERR_INVALID && change->kind == SP_MEMBERSHIP_LOST_REPLICA) {
+        reason = "without it no majority of the replicas is left to refill it from";
     } else if (answer == SPATE_ERR_INVALID) {
         reason = "a node is not known, named twice, or one too many";
     }
