@@ -40,6 +40,9 @@ struct sp_controller_handler {
     void (*confirmed)(void *arg);
     /* Group 0 could not be opened or stopped itself: the node must stop. */
     void (*failed)(void *arg, int status, const char *text);
+    /* This node's replica of group 0 is damaged and was not opened: sp_controller_start again, with
+     * another one. */
+    void (*damaged)(void *arg, uint64_t voter_id, const char *text);
 };
 
 int sp_controller_new(const struct sp_controller_options *options,

@@ -64,7 +64,7 @@ void sp_membership_change_read(struct sp_cursor *cursor, struct sp_membership_ch
     uint32_t elements = sp_cursor_array(cursor);
 
     *out = (struct sp_membership_change){ 0 };
-    out->kind = (enum sp_membership_kind)sp_cursor_uint(cursor, SP_MEMBERSHIP_NODE_GONE);
+    out->kind = (enum sp_membership_kind)sp_cursor_uint(cursor, SP_MEMBERSHIP_RENEW_VOTER);
     out->topic_id = sp_cursor_uint(cursor, UINT64_MAX);
     out->partition = (uint32_t)sp_cursor_uint(cursor, UINT32_MAX);
     read_list(cursor, out);
@@ -345,6 +345,8 @@ int sp_membership_command(const struct sp_state *state,
         return remove_node(state, change, out, text, text_size);
     case SP_MEMBERSHIP_NODE_GONE:
         return sp_state_command_node_gone(change->node_id, out);
+    case SP_MEMBERSHIP_RENEW_VOTER:
+        return sp_state_command_renew_voter(change->node_id, change->ids[0], out);
     case SP_MEMBERSHIP_LOST_REPLICA:
         return lost_replica(state, change, out, text, text_size);
     }
