@@ -349,6 +349,7 @@ static void on_open(struct sp_group_open *open, int status)
         return; /* the table closes what was opened, and cancels what was not */
     }
     if (status == SPATE_ERR_CORRUPT) {
+        controller->damaged = true;
         controller->handler.damaged(controller->arg, open->replica_id, open->text);
     } else if (status != 0) {
         fail(controller, status, open->text[0] != '\0' ? open->text : spate_strerror(status));
@@ -393,6 +394,7 @@ void sp_controller_start(struct sp_controller *controller,
                          unsigned count)
 {
     SP_ASSERT(count <= SP_NODES_MAX);
+    controller->damaged = false;
     struct older older = { .controller = controller, .voter_id = voter_id };
     sp_store_replicas(controller->options.store, note_older, &older);
     for (unsigned i = 0; i < older.count; i++) {
@@ -475,6 +477,15 @@ const char *sp_controller_role_of(const struct sp_controller *controller, uint32
         break;
     }
     return "none";
+}
+
+const char *sp_controller_damage(const struct sp_controller *controller, uint64_t *out_voter_id)
+{
+    if (!controller->damaged) {
+        return NULL;
+    }
+    *out_voter_id = controller->open.replica_id;
+    return controller->open.text;
 }
 
 bool sp_controller_is_confirmed(const struct sp_controller *controller)
