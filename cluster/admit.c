@@ -14,6 +14,7 @@ struct entry {
     struct sp_proposal proposal;
     struct sp_admit *admit;
     uint64_t guest;
+    uint32_t node_id;
 };
 
 struct sp_admit {
@@ -73,8 +74,8 @@ static void on_proposed(struct sp_proposal *proposal, int status, const char *te
 {
     struct entry *entry = SP_CONTAINER_OF(proposal, struct entry, proposal);
 
-    if (status == 0) {
-        welcome(entry->admit, entry->guest, proposal->membership.node.node_id);
+    if (status == 0 || status == SPATE_ERR_EXISTS) {
+        welcome(entry->admit, entry->guest, entry->node_id);
     } else {
         refuse(entry->admit, entry->guest, status, text);
     }
@@ -96,7 +97,10 @@ static int check(const struct sp_admit *admit, const struct sp_join_request *req
                        node_id);
         return SPATE_ERR_WRONG_CLUSTER;
     }
-    if (request->voter_id != 0 && known != NULL &&
+    /* What was lost may have been replaced by an earlier try, whose answer was not heard. */
+    bool replaced = request->lost && known != NULL &&
+                    request->voter_id < sp_state_member(state, node_id).voter_id;
+    if (request->voter_id != 0 && known != NULL && !replaced &&
         request->voter_id != sp_state_member(state, node_id).voter_id &&
         request->node.incarnation == known->incarnation) {
         known = NULL;
@@ -148,9 +152,18 @@ void sp_admit_request(struct sp_admit *admit, uint64_t guest, const struct sp_sl
     }
     entry->admit = admit;
     entry->guest = guest;
+    entry->node_id = request.node.node_id;
     entry->proposal = (struct sp_proposal){ .kind = SP_PROPOSAL_MEMBERSHIP, .cb = on_proposed };
-    entry->proposal.membership.kind = SP_MEMBERSHIP_JOIN_NODE;
-    entry->proposal.membership.node = request.node;
+    if (request.lost) {
+        entry->proposal.membership =
+            (struct sp_membership_change){ .kind = SP_MEMBERSHIP_RENEW_VOTER,
+                                           .node_id = request.node.node_id,
+                                           .count = 1,
+                                           .ids = { request.voter_id } };
+    } else {
+        entry->proposal.membership.kind = SP_MEMBERSHIP_JOIN_NODE;
+        entry->proposal.membership.node = request.node;
+    }
     sp_controller_propose(admit->controller, &entry->proposal);
 }
 

@@ -40,6 +40,9 @@ struct sp_controller_handler {
     void (*confirmed)(void *arg);
     /* Group 0 could not be opened or stopped itself: the node must stop. */
     void (*failed)(void *arg, int status, const char *text);
+    /* This node's replica of group 0 is damaged and was not opened: sp_controller_start again, with
+     * another one. */
+    void (*damaged)(void *arg, uint64_t voter_id, const char *text);
 };
 
 int sp_controller_new(const struct sp_controller_options *options,
@@ -69,6 +72,10 @@ uint32_t sp_controller_leader(const struct sp_controller *controller);
 
 /* What the node is in group 0: "leader", "voter", "standby" or "none". */
 const char *sp_controller_role_of(const struct sp_controller *controller, uint32_t node_id);
+
+/* What is damaged in this node's replica of group 0 (*out_voter_id), while it has no other one; NULL:
+ * nothing is. */
+const char *sp_controller_damage(const struct sp_controller *controller, uint64_t *out_voter_id);
 
 /* True once handler.confirmed was called. */
 bool sp_controller_is_confirmed(const struct sp_controller *controller);

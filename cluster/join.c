@@ -14,7 +14,7 @@ enum {
     PAUSE_MS = 300,
 };
 
-/* IDLE -> PAUSING -> CONNECTING -> ASKING -> (answer) CREATING -> ADOPTING -> DONE
+/* IDLE -> PAUSING -> CONNECTING -> ASKING -> (answer) CREATING -> DONE --renew--> IDLE
  *            ^            |          |
  *            '------------'----------'  failed: the next address */
 enum join_step {
@@ -36,6 +36,7 @@ struct sp_join {
     struct sp_deferred finish;
     struct sp_replica_open create;
     struct sp_join_answer answer;
+    uint64_t lost_voter; /* damaged, to be replaced; 0: none */
     struct sp_trace_limit refused_limit;
     bool closing;
     void (*closed)(void *arg);
@@ -108,7 +109,10 @@ static void tell_refused(struct sp_join *join, const char *address, const char *
 
 static void finish_join(struct sp_join *join)
 {
+    bool renewed = join->lost_voter != 0;
+
     join->step = JOIN_DONE;
+    join->lost_voter = 0;
     for (unsigned i = 0; i < join->answer.node_count; i++) {
         int rv = sp_transport_set_node(join->options.transport,
                                        join->answer.nodes[i].node_id,
@@ -120,6 +124,15 @@ static void finish_join(struct sp_join *join)
                           join->answer.nodes[i].node_id,
                           spate_error_name(rv));
         }
+    }
+    if (renewed) {
+        SP_TRACE_INFO("join",
+                      "new replica of the controller in place of the damaged one",
+                      "node=%u voter_id=%llu",
+                      join->options.self.node_id,
+                      (unsigned long long)join->answer.voter_id);
+        join->options.renewed(join->options.arg);
+        return;
     }
     sp_transport_adopt(join->options.transport, join->answer.cluster_id);
     SP_TRACE_INFO("join",
@@ -152,7 +165,12 @@ static void let_in(struct sp_join *join)
     const struct sp_identity *identity = sp_store_identity(join->options.store);
     uint64_t voter_id = sp_join_voter_id(join->options.store);
 
-    if (identity->state == SP_IDENTITY_FORMED || voter_id == join->answer.voter_id) {
+    if (join->lost_voter != 0 && join->answer.voter_id <= join->lost_voter) {
+        pause_then_next(join); /* that was the answer to an earlier question */
+        return;
+    }
+    if ((identity->state == SP_IDENTITY_FORMED && join->lost_voter == 0) ||
+        voter_id == join->answer.voter_id) {
         finish_join(join);
         return;
     }
@@ -230,7 +248,8 @@ static int send_request(struct sp_join *join)
     struct sp_peer_message message = { .kind = SP_PEER_JOIN };
     struct sp_join_request request = { .node = join->options.self,
                                        .formed = identity->state == SP_IDENTITY_FORMED,
-                                       .voter_id = sp_join_voter_id(join->options.store) };
+                                       .voter_id = sp_join_voter_id(join->options.store),
+                                       .lost = join->lost_voter != 0 };
     struct sp_buf body;
 
     memcpy(request.cluster_id, identity->cluster_id, SP_CLUSTER_ID_SIZE);
@@ -341,6 +360,16 @@ void sp_join_start(struct sp_join *join)
                            (join->step == JOIN_PAUSING && !sp_timer_active(&join->timer)))) {
         ask(join);
     }
+}
+
+bool sp_join_renew(struct sp_join *join, uint64_t voter_id)
+{
+    join->lost_voter = voter_id;
+    if (join->step == JOIN_DONE) {
+        join->step = JOIN_IDLE;
+    }
+    sp_join_start(join);
+    return address_at(join, 0) != NULL;
 }
 
 void sp_join_close(struct sp_join *join, void (*closed)(void *arg), void *arg)

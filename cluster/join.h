@@ -11,6 +11,9 @@
  * A crash anywhere only delays: JOIN can be repeated and gets the same answer for the same
  * incarnation. The replica is made before the identity, so a FORMED node without one is a founder.
  * A member that is started with addresses to join asks as well: it learns of the others' addresses.
+ *
+ * A member whose replica of group 0 is damaged asks the same way, with the flag `lost`: it is given
+ * another replica, and the old one never comes back (RENEW_VOTER). What else it has stays.
  * All calls on the loop thread. */
 #ifndef SP_CLUSTER_JOIN_H
 #define SP_CLUSTER_JOIN_H
@@ -18,12 +21,13 @@
 #include "cluster/controller.h"
 #include "cluster/transport.h"
 
-/* Body of JOIN: [node, cluster_id or empty, voter_id or 0]. */
+/* Body of JOIN: [node, cluster_id or empty, voter_id or 0], and `true` behind it if that is lost. */
 struct sp_join_request {
     struct sp_state_node node;
     bool formed;
     uint8_t cluster_id[SP_CLUSTER_ID_SIZE];
     uint64_t voter_id; /* of its replica of group 0; 0: it has none */
+    bool lost;         /* that one is damaged */
 };
 
 /* Body of JOINED: [status, text, cluster_id, voter_id, [node_id, peer_address, ...]]. */
@@ -52,6 +56,9 @@ struct sp_join_options {
     struct sp_transport *transport;
     const struct sp_transport_options *addresses; /* its join list, then its seeds */
     struct sp_state_node self;
+    /* After sp_join_renew: this node's registry has a new replica of group 0. */
+    void (*renewed)(void *arg);
+    void *arg;
 };
 
 /* SPATE_ERR_NOMEM. */
@@ -59,6 +66,10 @@ int sp_join_new(const struct sp_join_options *options, struct sp_join **out_join
 
 /* Begins to ask, until it is answered. More than once is fine. */
 void sp_join_start(struct sp_join *join);
+
+/* This node's replica `voter_id` of group 0 is damaged: asks for another one until it has it, then
+ * `renewed`. False: there is nobody to ask, neither seeds nor addresses to join. */
+bool sp_join_renew(struct sp_join *join, uint64_t voter_id);
 
 /* Stops asking and calls `closed`, in a later turn. */
 void sp_join_close(struct sp_join *join, void (*closed)(void *arg), void *arg);

@@ -10,10 +10,13 @@ int sp_join_request_encode(const struct sp_join_request *request, struct sp_buf 
     struct sp_pack pack;
 
     sp_pack_init(&pack, out);
-    sp_pack_array(&pack, 3);
+    sp_pack_array(&pack, request->lost ? 4 : 3);
     sp_state_node_pack(&pack, &request->node);
     sp_pack_bin(&pack, sp_bytes_of(request->cluster_id, request->formed ? SP_CLUSTER_ID_SIZE : 0));
     sp_pack_uint(&pack, request->voter_id);
+    if (request->lost) {
+        sp_pack_bool(&pack, true);
+    }
     return sp_pack_status(&pack);
 }
 
@@ -44,7 +47,9 @@ int sp_join_request_decode(const uint8_t *bytes, size_t size, struct sp_join_req
     bool valid = read_cluster_id(&cursor, out->cluster_id, true);
     out->formed = memcmp(out->cluster_id, none, sizeof none) != 0;
     out->voter_id = sp_cursor_uint(&cursor, UINT64_MAX);
-    return sp_cursor_finish(&cursor) == 0 && valid && elements == 3 ? 0 : SPATE_ERR_MALFORMED;
+    out->lost = elements == 4 && sp_cursor_bool(&cursor);
+    valid = valid && (elements == 3 || elements == 4);
+    return sp_cursor_finish(&cursor) == 0 && valid ? 0 : SPATE_ERR_MALFORMED;
 }
 
 int sp_join_answer_encode(const struct sp_join_answer *answer, struct sp_buf *out)

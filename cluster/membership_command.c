@@ -64,7 +64,7 @@ void sp_membership_change_read(struct sp_cursor *cursor, struct sp_membership_ch
     uint32_t elements = sp_cursor_array(cursor);
 
     *out = (struct sp_membership_change){ 0 };
-    out->kind = (enum sp_membership_kind)sp_cursor_uint(cursor, SP_MEMBERSHIP_NODE_GONE);
+    out->kind = (enum sp_membership_kind)sp_cursor_uint(cursor, SP_MEMBERSHIP_RENEW_VOTER);
     out->topic_id = sp_cursor_uint(cursor, UINT64_MAX);
     out->partition = (uint32_t)sp_cursor_uint(cursor, UINT32_MAX);
     read_list(cursor, out);
@@ -216,13 +216,19 @@ static int lost_replica(const struct sp_state *state,
     if (!found) {
         return REFUSE(SPATE_ERR_EXISTS, text, text_size, "another replica stands in its place");
     }
-    if (count == 1) {
+    if (partition->replica_count == 1 && !sp_state_outlives(state, partition, change->ids[0])) {
         return REFUSE(SPATE_ERR_INVALID,
                       text,
                       text_size,
-                      "it was the only replica of partition %u of topic `%.100s`",
-                      change->partition,
-                      topic->name);
+                      "it was the only replica, there is nothing to refill it from");
+    }
+    if (!sp_state_outlives(state, partition, change->ids[0])) {
+        return REFUSE(
+            SPATE_ERR_INVALID,
+            text,
+            text_size,
+            "without it fewer than a majority of the %u replicas is left to refill it from",
+            partition->replica_count);
     }
     return sp_state_command_move_begin(change->topic_id, change->partition, wishes, count, out);
 }
@@ -339,6 +345,8 @@ int sp_membership_command(const struct sp_state *state,
         return remove_node(state, change, out, text, text_size);
     case SP_MEMBERSHIP_NODE_GONE:
         return sp_state_command_node_gone(change->node_id, out);
+    case SP_MEMBERSHIP_RENEW_VOTER:
+        return sp_state_command_renew_voter(change->node_id, change->ids[0], out);
     case SP_MEMBERSHIP_LOST_REPLICA:
         return lost_replica(state, change, out, text, text_size);
     }
@@ -359,6 +367,8 @@ void sp_membership_explain(const struct sp_membership_change *change,
                  "wait until it is done";
     } else if (answer == SPATE_ERR_INVALID && change->kind == SP_MEMBERSHIP_REMOVE_NODE) {
         reason = "the node has replicas: drain it first";
+    } else if (answer == SPATE_ERR_INVALID && change->kind == SP_MEMBERSHIP_LOST_REPLICA) {
+        reason = "without it no majority of the replicas is left to refill it from";
     } else if (answer == SPATE_ERR_INVALID) {
         reason = "a node is not known, named twice, or one too many";
     }

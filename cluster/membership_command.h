@@ -20,6 +20,7 @@ enum sp_membership_kind {
     SP_MEMBERSHIP_REMOVE_NODE = 5,  /* node_id */
     SP_MEMBERSHIP_LOST_REPLICA = 6, /* topic_id, partition, ids[0]: it is damaged */
     SP_MEMBERSHIP_NODE_GONE = 7,    /* node_id */
+    SP_MEMBERSHIP_RENEW_VOTER = 8,  /* node_id, ids[0]: its replica of group 0, damaged */
 };
 
 struct sp_membership_change {
@@ -28,7 +29,7 @@ struct sp_membership_change {
     uint32_t partition;
     unsigned count;
     struct sp_state_wish wishes[SP_REPLICAS_MAX]; /* MOVE: count */
-    uint64_t ids[SP_REPLICAS_MAX];                /* MOVE_DONE, LOST_REPLICA: count */
+    uint64_t ids[SP_REPLICAS_MAX];                /* MOVE_DONE, LOST_REPLICA, RENEW_VOTER: count */
     uint32_t node_id;
     bool flag;
     struct sp_state_node node;

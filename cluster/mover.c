@@ -1,5 +1,7 @@
 #include "cluster/mover.h"
 
+#include <stdio.h>
+
 #include "base/mem.h"
 #include "base/trace.h"
 #include "spate/error.h"
@@ -15,6 +17,7 @@
 
 struct report {
     struct sp_proposal proposal;
+    struct sp_mover *mover;
     uint64_t group_id;
 };
 
@@ -22,7 +25,7 @@ struct sp_mover {
     struct sp_loop *loop;
     struct sp_controller *controller;
     struct sp_group_table *table;
-    const struct sp_reconcile *reconcile;
+    struct sp_reconcile *reconcile;
     struct sp_timer timer;
     uint64_t look_due_ms; /* at leaders and damage */
     struct sp_deferred advance;
@@ -30,6 +33,27 @@ struct sp_mover {
 };
 
 /* ---- telling the controller ------------------------------------------------------------------ */
+
+static void on_damage_told(struct sp_proposal *proposal, int status, const char *text)
+{
+    struct report *report = SP_CONTAINER_OF(proposal, struct report, proposal);
+
+    if (status == 0) {
+        SP_TRACE_INFO("move",
+                      "damaged replica is replaced by a new one, which the others fill",
+                      "group=%llu replica=%llu",
+                      (unsigned long long)report->group_id,
+                      (unsigned long long)proposal->membership.ids[0]);
+    } else if (status == SPATE_ERR_INVALID &&
+               sp_reconcile_note_refusal(report->mover->reconcile, report->group_id, text)) {
+        SP_TRACE_ERROR("move",
+                       "damaged replica is not refilled and stays closed",
+                       "group=%llu replica=%llu reason=\"%s\"",
+                       (unsigned long long)report->group_id,
+                       (unsigned long long)proposal->membership.ids[0],
+                       text);
+    } /* else it is told again at the next look */
+}
 
 static void on_reported(struct sp_proposal *proposal, int status, const char *text)
 {
@@ -60,6 +84,7 @@ static struct sp_membership_change *take_slot(struct sp_mover *mover, uint64_t g
     if (slot == NULL) {
         return NULL;
     }
+    slot->mover = mover;
     slot->group_id = group_id;
     slot->proposal = (struct sp_proposal){ .kind = SP_PROPOSAL_MEMBERSHIP, .cb = on_reported };
     return &slot->proposal.membership;
@@ -88,6 +113,24 @@ static void report_done(struct sp_mover *mover, const struct sp_state_move *move
     tell(mover, change);
 }
 
+static void refuse_damage(struct sp_mover *mover, const struct sp_reconcile_damage *damage)
+{
+    char text[160];
+
+    (void)snprintf(text,
+                   sizeof text,
+                   "%d damaged replicas lie in quarantine/: delete them, or replace the disk",
+                   SP_QUARANTINE_MAX);
+    if (sp_reconcile_note_refusal(mover->reconcile, damage->group_id, text)) {
+        SP_TRACE_ERROR("move",
+                       "damaged replica is not refilled and stays closed",
+                       "group=%llu replica=%llu reason=\"%s\"",
+                       (unsigned long long)damage->group_id,
+                       (unsigned long long)damage->replica_id,
+                       text);
+    }
+}
+
 static void report_damage(struct sp_mover *mover)
 {
     struct sp_map_cursor cursor = { 0 };
@@ -97,8 +140,13 @@ static void report_damage(struct sp_mover *mover)
         return; /* it stays closed until then */
     }
     while (sp_reconcile_next_damage(mover->reconcile, &cursor, &damage)) {
+        if (!sp_reconcile_may_refill(mover->reconcile)) {
+            refuse_damage(mover, &damage);
+            continue;
+        }
         struct sp_membership_change *change = take_slot(mover, damage.group_id);
         if (change != NULL) {
+            SP_CONTAINER_OF(change, struct sp_proposal, membership)->cb = on_damage_told;
             *change = (struct sp_membership_change){ .kind = SP_MEMBERSHIP_LOST_REPLICA,
                                                      .topic_id = damage.topic_id,
                                                      .partition = damage.partition,
@@ -245,7 +293,7 @@ int sp_mover_progress(const struct sp_mover *mover,
 int sp_mover_new(struct sp_loop *loop,
                  struct sp_controller *controller,
                  struct sp_group_table *table,
-                 const struct sp_reconcile *reconcile,
+                 struct sp_reconcile *reconcile,
                  struct sp_mover **out_mover)
 {
     struct sp_mover *mover = sp_mem_calloc(1, sizeof *mover);

@@ -19,7 +19,7 @@ struct sp_mover;
 int sp_mover_new(struct sp_loop *loop,
                  struct sp_controller *controller,
                  struct sp_group_table *table,
-                 const struct sp_reconcile *reconcile,
+                 struct sp_reconcile *reconcile,
                  struct sp_mover **out_mover);
 
 /* The controller's state has changed, or was confirmed. */

@@ -42,12 +42,8 @@ static void collect(void *arg, const struct sp_replica_record *record)
     orphans->records[orphans->count++] = *record;
 }
 
-void sp_orphan_delete(struct sp_store *store, uint64_t group_id, uint64_t replica_id)
+static void note(uint64_t group_id, uint64_t replica_id, int rv)
 {
-    if (!sp_store_has_replica(store, group_id, replica_id)) {
-        return;
-    }
-    int rv = sp_store_delete_replica(store, group_id, replica_id);
     if (rv != 0) {
         SP_TRACE_WARN("reconcile",
                       "replica that is not needed not removed, tried again at the next start",
@@ -55,6 +51,13 @@ void sp_orphan_delete(struct sp_store *store, uint64_t group_id, uint64_t replic
                       group_id,
                       replica_id,
                       spate_error_name(rv));
+    }
+}
+
+void sp_orphan_delete(struct sp_store *store, uint64_t group_id, uint64_t replica_id)
+{
+    if (sp_store_has_replica(store, group_id, replica_id)) {
+        note(group_id, replica_id, sp_store_delete_replica(store, group_id, replica_id));
     }
 }
 
@@ -83,11 +86,17 @@ settle(struct sp_store *store, const struct sp_state *state, const struct sp_rep
     }
     SP_TRACE_INFO("reconcile",
                   partition == NULL ? "replica of a deleted topic removed"
-                                    : "replica that was moved away removed",
+                                    : "replica that was moved away or replaced removed",
                   "group=%" PRIu64 " replica=%" PRIu64,
                   record->group_id,
                   record->replica_id);
-    sp_orphan_delete(store, record->group_id, record->replica_id);
+    if (partition == NULL) {
+        sp_orphan_delete(store, record->group_id, record->replica_id);
+    } else if (sp_store_has_replica(store, record->group_id, record->replica_id)) {
+        note(record->group_id,
+             record->replica_id,
+             sp_store_retire_replica(store, record->group_id, record->replica_id));
+    }
 }
 
 static void

@@ -141,7 +141,8 @@ static void on_apply_read(struct sp_log_read *read, int status)
         sp_raft_advance(group);
     } else if (status != 0) {
         sp_log_read_release(read);
-        sp_raft_stop(group, status, "a committed frame could not be read back from disk");
+        sp_raft_stop_unreadable(
+            group, status, "a committed frame could not be read back from disk");
     } else {
         apply_frames(group, read);
         sp_raft_advance(group);
@@ -173,7 +174,7 @@ static void apply_from_disk(struct sp_raft_group *group, uint64_t committed)
     }
     if (rv != 0) {
         sp_mem_free(apply);
-        sp_raft_stop(group, rv, "a committed frame could not be read back from disk");
+        sp_raft_stop_unreadable(group, rv, "a committed frame could not be read back from disk");
         return;
     }
     group->apply_read = apply;
@@ -181,7 +182,7 @@ static void apply_from_disk(struct sp_raft_group *group, uint64_t committed)
 
 void sp_raft_group_read_failed(struct sp_raft_group *group, int status)
 {
-    sp_raft_stop(group, status, "a committed frame could not be read back from disk");
+    sp_raft_stop_unreadable(group, status, "a committed frame could not be read back from disk");
 }
 
 void sp_raft_apply(struct sp_raft_group *group)

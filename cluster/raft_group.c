@@ -52,6 +52,14 @@ void sp_raft_stop(struct sp_raft_group *group, int status, const char *text)
     group->context->leader_changed(group->context, group);
 }
 
+void sp_raft_stop_unreadable(struct sp_raft_group *group, int status, const char *text)
+{
+    if (status == SPATE_ERR_CORRUPT && !group->stopped && !group->closing) {
+        sp_store_mark_damaged(group->context->store, group->group_id, group->replica_id, text);
+    }
+    sp_raft_stop(group, status, text);
+}
+
 /* ---- after every event ----------------------------------------------------------------------- */
 
 /* Consensus may be asked: it has started, and neither stopped nor begun to close (its memory goes

@@ -192,6 +192,10 @@ uint32_t sp_raft_leader_node(const struct sp_raft_group *group);
 void sp_raft_advance(struct sp_raft_group *group);
 int sp_raft_restore_machine(struct sp_raft_group *group);
 void sp_raft_stop(struct sp_raft_group *group, int status, const char *text);
+
+/* The same when something of its own could not be read back from disk: a replica with damage
+ * (SPATE_ERR_CORRUPT) is marked, so that it does not vote again after a restart either. */
+void sp_raft_stop_unreadable(struct sp_raft_group *group, int status, const char *text);
 /* RAFT_FOLLOWER, RAFT_CANDIDATE or RAFT_LEADER. */
 static inline int sp_raft_state(const struct sp_raft_group *group)
 {

@@ -184,7 +184,8 @@ static void on_image(struct sp_log_image *image, int status)
     }
     free_install(install);
     if (status == SPATE_ERR_IO || (status == SPATE_ERR_CORRUPT && !leave_damaged(group))) {
-        sp_raft_stop(group, status, "the checkpoint at the start of its log could not be read");
+        sp_raft_stop_unreadable(
+            group, status, "the checkpoint at the start of its log could not be read");
     }
 }
 

@@ -171,6 +171,39 @@ static const struct raft_server *find_standby(const struct sp_raft_group *group)
     return NULL;
 }
 
+/* A voter whose node shall run another replica in its place: it was damaged or its disk is gone, so
+ * it never answers again. */
+static bool is_replaced(const struct sp_raft_group *group,
+                        const struct sp_raft_move_target *target,
+                        const struct raft_server *server)
+{
+    for (unsigned i = 0; i < target->count; i++) {
+        const struct sp_replica_place *place = &target->places[i];
+        if (place->replica_id > server->id &&
+            place->node_id == sp_raft_node_of(group, server->id)) {
+            return server->id != group->replica_id;
+        }
+    }
+    return false;
+}
+
+/* S6: a voter that was replaced, if without it as many voters make a majority as with it. */
+static const struct raft_server *find_dead(const struct sp_raft_group *group,
+                                           const struct sp_raft_move_target *target)
+{
+    const struct raft_configuration *members = members_of(group);
+    bool odd = sp_raft_support_voter_count(members) % 2 == 1;
+
+    for (unsigned i = 0; odd && i < members->n; i++) {
+        const struct raft_server *server = &members->servers[i];
+        if (server->role == RAFT_VOTER && find_target(target, server->id) == NULL &&
+            is_replaced(group, target, server)) {
+            return server;
+        }
+    }
+    return NULL;
+}
+
 /* A place of the target that is no member yet, or NULL; those that can be reached come first. */
 static const struct sp_replica_place *find_missing(const struct sp_raft_group *group,
                                                    const struct sp_raft_move_target *target)
@@ -221,8 +254,12 @@ static void find_step(struct sp_raft_group *group,
     const struct raft_server *standby = find_standby(group);
     const struct raft_server *leaver = pick_leaver(group, target);
     const struct sp_replica_place *missing = find_missing(group, target);
+    const struct raft_server *dead = find_dead(group, target);
 
-    if (standby != NULL && find_target(target, standby->id) == NULL) {
+    if (dead != NULL) {
+        out->step = SP_RAFT_MOVE_REMOVING;
+        *change = (struct sp_raft_change){ .replica_id = dead->id, .role = -1 };
+    } else if (standby != NULL && find_target(target, standby->id) == NULL) {
         out->step = SP_RAFT_MOVE_REMOVING;
         *change = (struct sp_raft_change){ .replica_id = standby->id, .role = -1 };
     } else if (standby != NULL) {

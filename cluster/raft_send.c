@@ -183,7 +183,7 @@ static void on_read(struct sp_log_read *read, int status)
     sp_log_read_release(read);
     if (status == SPATE_ERR_CORRUPT || status == SPATE_ERR_IO) {
         free_reader(reader);
-        sp_raft_stop(group, status, "a frame could not be read back from disk");
+        sp_raft_stop_unreadable(group, status, "a frame could not be read back from disk");
         return;
     }
     read_next(reader);

@@ -1,6 +1,7 @@
 #include "cluster/reconcile.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "base/mem.h"
@@ -244,20 +245,6 @@ void sp_reconcile_close(struct sp_reconcile *reconcile, void (*closed)(void *arg
     sp_reconcile_wake(reconcile);
 }
 
-static bool is_damaged(const struct sp_reconcile_item *item)
-{
-    struct sp_raft_group_status status;
-
-    if (item->doomed || item->superseded) {
-        return false;
-    }
-    if (item->state == RUNNING) {
-        sp_raft_group_status(item->group, &status);
-        return status.stopped && status.stop_status == SPATE_ERR_CORRUPT;
-    }
-    return item->state == DAMAGED && item->status == SPATE_ERR_CORRUPT;
-}
-
 bool sp_reconcile_next_damage(const struct sp_reconcile *reconcile,
                               struct sp_map_cursor *cursor,
                               struct sp_reconcile_damage *out)
@@ -265,15 +252,39 @@ bool sp_reconcile_next_damage(const struct sp_reconcile *reconcile,
     const struct sp_reconcile_item *item = NULL;
 
     while ((item = sp_map_next(reconcile->items, cursor)) != NULL) {
-        if (is_damaged(item)) {
+        if (!item->doomed && !item->superseded && sp_reconcile_item_is_damaged(item)) {
             *out = (struct sp_reconcile_damage){ .topic_id = item->topic_id,
                                                  .partition = item->partition,
                                                  .group_id = item->group_id,
-                                                 .replica_id = item->replica_id };
+                                                 .replica_id = item->replica_id,
+                                                 .text = item->open.text,
+                                                 .refusal = item->refusal };
             return true;
         }
     }
     return false;
+}
+
+bool sp_reconcile_note_refusal(struct sp_reconcile *reconcile, uint64_t group_id, const char *text)
+{
+    struct sp_reconcile_item *item = sp_map_get_u64(reconcile->items, group_id);
+
+    if (item == NULL || (item->refusal != NULL && strcmp(item->refusal, text) == 0)) {
+        return false;
+    }
+    char *kept = sp_mem_alloc(strlen(text) + 1);
+    if (kept != NULL) {
+        memcpy(kept, text, strlen(text) + 1);
+        sp_mem_free(item->refusal);
+        item->refusal = kept;
+    }
+    return true;
+}
+
+bool sp_reconcile_may_refill(struct sp_reconcile *reconcile)
+{
+    sp_store_look_at_quarantine(reconcile->store); /* the next question has the answer */
+    return sp_store_quarantined(reconcile->store) < SP_QUARANTINE_MAX;
 }
 
 unsigned sp_reconcile_missing_count(const struct sp_reconcile *reconcile)

@@ -49,12 +49,22 @@ struct sp_reconcile_damage {
     uint32_t partition;
     uint64_t group_id;
     uint64_t replica_id;
+    const char *text;    /* what was found; "": see the trace. Borrowed like the next one */
+    const char *refusal; /* why it is not refilled, or NULL */
 };
 
 /* The next one, from a cursor that begins at zero; false: there is none. */
 bool sp_reconcile_next_damage(const struct sp_reconcile *reconcile,
                               struct sp_map_cursor *cursor,
                               struct sp_reconcile_damage *out);
+
+/* The controller does not let a damaged replica be refilled, `text` says why. False: it had said so
+ * before, or the replica has been replaced meanwhile. */
+bool sp_reconcile_note_refusal(struct sp_reconcile *reconcile, uint64_t group_id, const char *text);
+
+/* False while there are so many damaged replicas in quarantine that the operator must look first
+ * (SP_QUARANTINE_MAX). Counts them for the next question. */
+bool sp_reconcile_may_refill(struct sp_reconcile *reconcile);
 
 /* Replicas that should run here and do not (still opening, or damaged), for health. */
 unsigned sp_reconcile_missing_count(const struct sp_reconcile *reconcile);

@@ -27,6 +27,7 @@ static void item_free(struct sp_reconcile_item *item)
 {
     sp_list_remove(&item->node);
     (void)sp_map_remove_u64(item->reconcile->items, item->group_id); /* this item */
+    sp_mem_free(item->refusal);
     sp_mem_free(item);
 }
 
@@ -52,6 +53,29 @@ static void rest(struct sp_reconcile_item *item)
     }
 }
 
+bool sp_reconcile_item_is_damaged(const struct sp_reconcile_item *item)
+{
+    struct sp_raft_group_status status;
+
+    if (item->state == RUNNING) {
+        sp_raft_group_status(item->group, &status);
+        return status.stopped && status.stop_status == SPATE_ERR_CORRUPT;
+    }
+    return item->state == DAMAGED && item->status == SPATE_ERR_CORRUPT;
+}
+
+/* So that its directory is kept when another replica has taken its place. */
+static void mark(const struct sp_reconcile_item *item)
+{
+    if (sp_reconcile_item_is_damaged(item)) {
+        sp_store_mark_damaged(item->reconcile->store,
+                              item->group_id,
+                              item->replica_id,
+                              item->open.text[0] != '\0' ? item->open.text
+                                                         : "it contradicts itself or its leader");
+    }
+}
+
 /* ---- opening --------------------------------------------------------------------------------- */
 
 static void open_failed(struct sp_reconcile_item *item, int status)
@@ -63,6 +87,7 @@ static void open_failed(struct sp_reconcile_item *item, int status)
     }
     item->state = DAMAGED;
     item->status = status;
+    mark(item);
     if (!item->doomed && !item->superseded && !item->reconcile->closing) {
         SP_TRACE_ERROR("reconcile",
                        "replica cannot be opened and stays closed",
@@ -173,6 +198,9 @@ static void start_close(struct sp_reconcile_item *item)
 {
     struct sp_reconcile *reconcile = item->reconcile;
 
+    if (item->superseded) {
+        mark(item);
+    }
     item->state = CLOSING;
     reconcile->in_flight += 1;
     reconcile->handler.closing(reconcile->arg, item->machine);

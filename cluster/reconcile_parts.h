@@ -35,6 +35,8 @@ struct sp_reconcile_item {
     bool doomed;
     bool superseded;
     int status; /* DAMAGED: why it was not opened */
+    char
+        *refusal; /* why the controller does not let it be refilled, owned; NULL: it was not said */
     uint64_t topic_id;
     uint32_t partition;
     uint64_t group_id;
@@ -71,6 +73,9 @@ void sp_reconcile_wake(struct sp_reconcile *reconcile);
 
 /* There is something to do for the item. */
 void sp_reconcile_enqueue(struct sp_reconcile_item *item);
+
+/* True if what it has on disk is damaged or contradicts others: it stays out. */
+bool sp_reconcile_item_is_damaged(const struct sp_reconcile_item *item);
 
 /* The deferred work: takes the next steps. */
 void sp_reconcile_advance(struct sp_deferred *deferred);

@@ -42,6 +42,7 @@ enum sp_state_command {
     SP_STATE_DRAIN_NODE = 35,
     SP_STATE_REMOVE_NODE = 36,
     SP_STATE_NODE_GONE = 37,
+    SP_STATE_RENEW_VOTER = 38,
 };
 
 /* Reads a text without control characters into `out` of `capacity` bytes, NUL included; a text that

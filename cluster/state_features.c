@@ -31,6 +31,7 @@ static uint32_t level_of(uint64_t kind)
     case SP_STATE_DRAIN_NODE:
     case SP_STATE_REMOVE_NODE:
     case SP_STATE_NODE_GONE:
+    case SP_STATE_RENEW_VOTER:
         return SP_FEATURE_MEMBERSHIP;
     default:
         return UINT32_MAX;

@@ -6,6 +6,7 @@
  *             [35, node_id, draining]                                     drain, undrain
  *             [36, node_id]                                               remove a node
  *             [37, node_id]                                               it is gone
+ *             [38, node_id, voter_id]                                     that one is damaged
  *   section   [[member, ...], [move, ...]]   only members that differ from a founder as it was
  *   member    [node_id, flags: 1 draining, 2 removing, voter_id, lost_below]
  *   move      [topic_id, partition, begun_ms, [place, ...], [place, ...]]  target, leaving
@@ -97,11 +98,21 @@ int sp_state_command_node_gone(uint32_t node_id, struct sp_buf *out)
     return sp_pack_status(&pack);
 }
 
+int sp_state_command_renew_voter(uint32_t node_id, uint64_t voter_id, struct sp_buf *out)
+{
+    struct sp_pack pack;
+
+    begin(&pack, out, SP_STATE_RENEW_VOTER, 2);
+    sp_pack_uint(&pack, node_id);
+    sp_pack_uint(&pack, voter_id);
+    return sp_pack_status(&pack);
+}
+
 /* ---- applying -------------------------------------------------------------------------------- */
 
 bool sp_state_is_membership(uint64_t command)
 {
-    return command >= SP_STATE_MOVE_BEGIN && command <= SP_STATE_NODE_GONE;
+    return command >= SP_STATE_MOVE_BEGIN && command <= SP_STATE_RENEW_VOTER;
 }
 
 int sp_state_apply_membership(struct sp_state *state,
@@ -130,6 +141,9 @@ int sp_state_apply_membership(struct sp_state *state,
     case SP_STATE_NODE_GONE:
         return command->element_count != 2 ? SPATE_ERR_CORRUPT
                                            : sp_state_node_gone(state, cursor, out_change);
+    case SP_STATE_RENEW_VOTER:
+        return command->element_count != 3 ? SPATE_ERR_CORRUPT
+                                           : sp_state_renew_voter(state, cursor, out_change);
     case SP_STATE_REGISTER_NODE:
     case SP_STATE_CREATE_TOPIC:
     case SP_STATE_DELETE_TOPIC:

@@ -73,12 +73,29 @@ const struct sp_replica_place *sp_state_place_on(const struct sp_state *state,
         place = find_node(move->target, move->target_count, node_id);
     }
     if (place == NULL) {
+        const struct sp_replica_place *leaving = move == NULL ? NULL : find_leaving(move, node_id);
         place = find_node(partition->replicas, partition->replica_count, node_id);
-    }
-    if (place == NULL && move != NULL) {
-        place = find_leaving(move, node_id);
+        /* A newer one was given out because the older one is lost; it may be a voter by now. */
+        if (place == NULL || (leaving != NULL && leaving->replica_id > place->replica_id)) {
+            place = leaving;
+        }
     }
     return place;
+}
+
+bool sp_state_outlives(const struct sp_state *state,
+                       const struct sp_state_partition *partition,
+                       uint64_t lost_id)
+{
+    unsigned sound = 0;
+
+    for (unsigned i = 0; i < partition->replica_count; i++) {
+        const struct sp_replica_place *place = &partition->replicas[i];
+        const struct sp_replica_place *now = sp_state_place_on(state, partition, place->node_id);
+        bool stands = now == NULL || now->replica_id == place->replica_id;
+        sound += stands && place->replica_id != lost_id ? 1 : 0;
+    }
+    return sound > partition->replica_count / 2;
 }
 
 bool sp_state_knows_replica(const struct sp_state *state,
@@ -154,10 +171,7 @@ static struct sp_replica_place place_for(const struct sp_state *state,
         place = find_node(before->target, before->target_count, wish->node_id);
     }
     if (place == NULL) {
-        place = find_node(partition->replicas, partition->replica_count, wish->node_id);
-    }
-    if (place == NULL && before != NULL) {
-        place = find_leaving(before, wish->node_id); /* it may be a voter already */
+        place = sp_state_place_on(state, partition, wish->node_id); /* it may be a voter already */
     }
     if (place != NULL && !wish->fresh && !sp_state_is_lost(state, place)) {
         return *place;
@@ -215,6 +229,23 @@ wishes_are_valid(const struct sp_state *state, const struct sp_state_wish *wishe
         }
     }
     return count > 0;
+}
+
+/* False if a replica would be given up without which no majority is left to refill it from. */
+static bool may_give_up(const struct sp_state *state,
+                        const struct sp_state_partition *partition,
+                        const struct sp_state_wish *wishes,
+                        unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        const struct sp_replica_place *place =
+            sp_state_place_on(state, partition, wishes[i].node_id);
+        if (wishes[i].fresh && place != NULL &&
+            !sp_state_outlives(state, partition, place->replica_id)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* Fills *move with its new target. */
@@ -300,6 +331,7 @@ int sp_state_begin_move(struct sp_state *state,
         return SPATE_ERR_UNKNOWN_TOPIC;
     }
     if (!wishes_are_valid(state, wishes, move.target_count) ||
+        !may_give_up(state, partition, wishes, move.target_count) ||
         next_replica_id > SP_STATE_ID_MAX - SP_REPLICAS_MAX) {
         return SPATE_ERR_INVALID;
     }

@@ -38,7 +38,8 @@ struct sp_state_move {
 /* One replica that a move shall end with. */
 struct sp_state_wish {
     uint32_t node_id;
-    bool fresh; /* a new replica, even if the node has one: what it has is lost */
+    bool fresh; /* a new replica, even if the node has one: what it has is lost. Refused when no
+                 * majority of the partition's replicas is left without it */
 };
 
 /* ---- commands -------------------------------------------------------------------------------- */
@@ -63,8 +64,8 @@ const struct sp_state_move *sp_state_move_next(const struct sp_state *state,
                                                struct sp_map_cursor *cursor);
 unsigned sp_state_move_count(const struct sp_state *state);
 
-/* The replica that the node shall run for the partition, or NULL: the target's, else the one it has
- * had, else one that is leaving. */
+/* The replica that the node shall run for the partition, or NULL: the target's, else the newer of
+ * the one it has had and one that is leaving. */
 const struct sp_replica_place *sp_state_place_on(const struct sp_state *state,
                                                  const struct sp_state_partition *partition,
                                                  uint32_t node_id);
@@ -73,6 +74,12 @@ const struct sp_replica_place *sp_state_place_on(const struct sp_state *state,
 bool sp_state_knows_replica(const struct sp_state *state,
                             const struct sp_state_partition *partition,
                             uint64_t replica_id);
+
+/* True if a majority of the partition's replicas is left to refill it from, should the replica
+ * `lost_id` be given up: neither that one nor any in whose place its node runs a newer one. */
+bool sp_state_outlives(const struct sp_state *state,
+                       const struct sp_state_partition *partition,
+                       uint64_t lost_id);
 
 /* The partition of a group, or NULL; *out_topic (may be NULL) is its topic. Looks through all. */
 const struct sp_state_partition *sp_state_partition_of(const struct sp_state *state,

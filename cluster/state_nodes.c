@@ -157,3 +157,29 @@ int sp_state_node_gone(struct sp_state *state,
     *out_change = (struct sp_state_change){ .kind = SP_STATE_NODE_REMOVED, .node_id = node_id };
     return 0;
 }
+
+int sp_state_renew_voter(struct sp_state *state,
+                         struct sp_cursor *cursor,
+                         struct sp_state_change *out_change)
+{
+    uint32_t node_id = (uint32_t)sp_cursor_uint(cursor, UINT32_MAX);
+    uint64_t voter_id = sp_cursor_uint(cursor, UINT64_MAX);
+
+    if (sp_cursor_finish(cursor) != 0) {
+        return SPATE_ERR_CORRUPT;
+    }
+    struct sp_state_node_entry *entry = find(state, node_id);
+    if (entry == NULL) {
+        return SPATE_ERR_NOT_FOUND;
+    }
+    if (entry->member.voter_id != voter_id) {
+        return SPATE_ERR_EXISTS;
+    }
+    if (state->next_replica_id >= SP_STATE_ID_MAX) {
+        return SPATE_ERR_INVALID;
+    }
+    entry->member.voter_id = state->next_replica_id;
+    state->next_replica_id += 1;
+    tell_node(entry, out_change);
+    return 0;
+}

@@ -34,6 +34,10 @@ int sp_state_command_remove_node(uint32_t node_id, struct sp_buf *out);
  * SPATE_ERR_INVALID: it was not to be removed. */
 int sp_state_command_node_gone(uint32_t node_id, struct sp_buf *out);
 
+/* The node's replica of group 0 is damaged: it is given another one, and `voter_id` never comes
+ * back. SPATE_ERR_NOT_FOUND; SPATE_ERR_EXISTS: it has another one already. */
+int sp_state_command_renew_voter(uint32_t node_id, uint64_t voter_id, struct sp_buf *out);
+
 /* All zeros for a node that is not known. */
 struct sp_state_member sp_state_member(const struct sp_state *state, uint32_t node_id);
 

@@ -66,6 +66,9 @@ int sp_state_drain_node(struct sp_state *state,
 int sp_state_remove_node(struct sp_state *state,
                          struct sp_cursor *cursor,
                          struct sp_state_change *out_change);
+int sp_state_renew_voter(struct sp_state *state,
+                         struct sp_cursor *cursor,
+                         struct sp_state_change *out_change);
 int sp_state_node_gone(struct sp_state *state,
                        struct sp_cursor *cursor,
                        struct sp_state_change *out_change);

@@ -145,4 +145,8 @@
 #define SP_METRICS_LAGS_MAX 2000            /* consumer groups times topics */
 #define SP_METRICS_LAG_PARTITIONS_MAX 50000 /* that are looked at */
 
+/* Damaged replicas in quarantine/ of a node beyond which it asks for no new ones: each takes the
+ * room of a whole replica, and a disk that has damaged so many is to be replaced. */
+#define SP_QUARANTINE_MAX 64
+
 #endif /* SP_BASE_LIMITS_H */

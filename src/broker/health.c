@@ -3,6 +3,8 @@
  *   down              a registered node without a link to this one
  *   leaderless        no node is known to lead the partition
  *   under-replicated  its leader says which members lack committed records (or a member is down)
+ *   refilling         a new replica stands in for a damaged one and is being filled
+ *   damaged           replicas of this node that stay closed, with the reason: health_damage.c
  *   stalled           a consumer group, coordinated here, with members that do not progress; no
  *                     fault of the cluster, which stays healthy */
 #include "broker/health.h"
@@ -271,10 +273,12 @@ void sp_health_pack(const struct sp_broker *broker, struct sp_pack *pack)
 
     look_at_node(broker, &health);
     faults = (uint32_t)!health.controller + (uint32_t)!health.groups + health.opening;
-    sp_pack_map(pack, 8);
+    sp_pack_map(pack, 10);
     faults += pack_section(broker, pack, "nodes_down", pack_nodes_down);
     faults += pack_section(broker, pack, "leaderless", pack_leaderless);
     faults += pack_section(broker, pack, "under_replicated", pack_under_replicated);
+    faults += pack_section(broker, pack, "refilling", sp_health_pack_refilling);
+    faults += pack_section(broker, pack, "damaged", sp_health_pack_damaged);
     (void)pack_section(broker, pack, "stalled", pack_stalled); /* a warning */
     sp_pack_text(pack, "controller");
     sp_pack_bool(pack, health.controller);

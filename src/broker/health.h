@@ -37,4 +37,8 @@ void sp_health_pack(const struct sp_broker *broker, struct sp_pack *pack);
 
 bool sp_health_node_alive(const struct sp_broker *broker, uint32_t node_id);
 
+/* health_damage.c: sections of the answer; how many entries they packed. */
+uint32_t sp_health_pack_refilling(const struct sp_broker *broker, struct sp_pack *pack);
+uint32_t sp_health_pack_damaged(const struct sp_broker *broker, struct sp_pack *pack);
+
 #endif /* SP_BROKER_HEALTH_H */

@@ -121,6 +121,37 @@ static void describe_node(const json_t *result, char *text)
     }
 }
 
+/* Damage: what is being refilled anywhere, and what stays closed on the asked node. */
+static void add_damage(char *text, const json_t *refilling, const json_t *damaged)
+{
+    for (size_t i = 0; i < json_array_size(refilling); i++) {
+        const json_t *row = json_array_get(refilling, i);
+        const char *topic = json_string_value(json_object_get(row, "topic"));
+        add(text,
+            "refilling: %s/%" JSON_INTEGER_FORMAT " on node %" JSON_INTEGER_FORMAT
+            ", whose replica was damaged or lost; watch it with `spate cluster moves -w`\n",
+            topic != NULL ? topic : "?",
+            json_integer_value(json_object_get(row, "partition")),
+            json_integer_value(json_object_get(row, "node")));
+    }
+    for (size_t i = 0; i < json_array_size(damaged); i++) {
+        const json_t *row = json_array_get(damaged, i);
+        const char *topic = json_string_value(json_object_get(row, "topic"));
+        const char *reason = json_string_value(json_object_get(row, "reason"));
+        if (topic != NULL && topic[0] == '\0') {
+            add(text, "damaged on the asked node: its replica of the controller: ");
+        } else {
+            add(text,
+                "damaged on the asked node: %s/%" JSON_INTEGER_FORMAT
+                ", replica %" JSON_INTEGER_FORMAT ": ",
+                topic != NULL ? topic : "?",
+                json_integer_value(json_object_get(row, "partition")),
+                json_integer_value(json_object_get(row, "replica")));
+        }
+        add(text, "%s\n", reason != NULL ? reason : "");
+    }
+}
+
 /* Warnings: the cluster is healthy all the same. */
 static void add_stalled(char *text, const json_t *stalled)
 {
@@ -147,6 +178,7 @@ static void describe(const json_t *result, char *text)
     }
     add_partitions(text, "leaderless", json_object_get(result, "leaderless"));
     add_partitions(text, "under-replicated", json_object_get(result, "under_replicated"));
+    add_damage(text, json_object_get(result, "refilling"), json_object_get(result, "damaged"));
     describe_node(result, text);
     add_stalled(text, json_object_get(result, "stalled"));
 }

@@ -413,6 +413,7 @@ static struct sp_store *new_store(struct sp_loop *loop,
         options->segment_bytes > 0 ? options->segment_bytes : SP_SEGMENT_BYTES_DEFAULT;
     store->free_bytes_min = options->free_bytes_min;
     store->key_seed = sp_loop_random(loop);
+    store->opened_s = sp_loop_wall_ms(loop) / 1000;
     sp_list_init(&store->logs);
     sp_list_init(&store->dirty);
     sp_list_init(&store->warm);

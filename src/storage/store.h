@@ -3,7 +3,7 @@
  *   DATA/lock                              held while a node runs
  *   DATA/meta.a  DATA/meta.b               two copies of the meta log (identity, registry, votes)
  *   DATA/replicas/GROUP.REPLICA/           one log: BASE.log  BASE.checkpoint  BASE.index
- *   DATA/quarantine/                       what the metadata does not know; never deleted by us
+ *   DATA/quarantine/                       what the metadata does not know, and damaged replicas
  *   DATA/spares/                           files of old segments, to become new ones; see spares.h
  *
  * All writes are grouped: what was asked for in one loop turn, or while the last flush ran, becomes
@@ -168,7 +168,7 @@ struct sp_replica_open {
 void sp_store_open_replica(struct sp_store *store, struct sp_replica_open *open);
 
 /* Makes a new log that begins with `first` (taken on success and failure) or empty, and registers
- * it. A leftover directory of the same name that is not registered is moved to quarantine.
+ * it. A leftover directory of the same name that is not registered is moved to quarantine/.
  * Completes when registration is durable: 0, SPATE_ERR_EXISTS (registered already), SPATE_ERR_IO,
  * SPATE_ERR_NO_SPACE, SPATE_ERR_NOMEM. */
 void sp_store_create_replica(struct sp_store *store, struct sp_replica_open *open);
@@ -177,8 +177,25 @@ void sp_store_create_replica(struct sp_store *store, struct sp_replica_open *ope
  * registry is durable). Its log must be closed. */
 int sp_store_delete_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id);
 
-/* Moves directories below replicas/ that are not registered into quarantine/, with a trace each. */
+/* The same for one that was moved away or replaced: if it is marked as damaged, its directory is
+ * kept in quarantine/. */
+int sp_store_retire_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id);
+
+/* Moves directories below replicas/ that are not registered into quarantine/, with a trace each;
+ * goes on with removals that an earlier run had begun. Once, before any replica is deleted. */
 int sp_store_quarantine_unknown(struct sp_store *store);
+
+/* A replica was found damaged: by a job its directory gets a mark, the file `damaged` with `text`
+ * in it. Opening it answers SPATE_ERR_CORRUPT from then on, so that it never votes again, and
+ * retiring it moves it to quarantine/. One that an opening finds damaged is marked by that. */
+void sp_store_mark_damaged(struct sp_store *store,
+                           uint64_t group_id,
+                           uint64_t replica_id,
+                           const char *text);
+
+/* Damaged replicas in quarantine/, as last counted; looking counts them anew, by a job. */
+unsigned sp_store_quarantined(const struct sp_store *store);
+void sp_store_look_at_quarantine(struct sp_store *store);
 
 /* Free bytes of the disk, as read at the last flush or opening. */
 uint64_t sp_store_free_bytes(const struct sp_store *store);

@@ -1,7 +1,7 @@
-/* Replicas of a data directory: registry, opening, creating, deleting, quarantine.
+/* Replicas of a data directory: registry, opening, creating, deleting.
  *
  *   create:  directory, first segment, synced (job) -> registry record durable -> callback
- *   delete:  registry record durable -> directory removed (job)
+ *   delete:  registry record durable -> store_quarantine.c: directory removed, or kept (job)
  *
  * So a registered replica always has its data, and what is not registered is nobody's. */
 #include <inttypes.h>
@@ -16,26 +16,17 @@
 #include "storage/log_state.h"
 #include "storage/store_state.h"
 
-#define NAME_SIZE 48               /* two numbers of 20 digits, a point, NUL */
-#define NUMBERED_SIZE 272          /* any name of a directory entry and a number */
-#define QUARANTINE_NAMES_MAX 10000 /* of one replica; then the operator must look */
-
-struct deletion {
-    struct sp_job job;
-    struct sp_list node;
-    struct sp_store *store;
-    struct sp_replica_record record;
-    uint64_t sequence;
-    int status;
-};
+#define NAME_SIZE 48 /* two numbers of 20 digits, a point, NUL */
 
 static void replica_name(char *out_name, uint64_t group_id, uint64_t replica_id)
 {
     (void)snprintf(out_name, NAME_SIZE, "%" PRIu64 ".%" PRIu64, group_id, replica_id);
 }
 
-static void
-replica_path(const struct sp_store *store, uint64_t group_id, uint64_t replica_id, char *out_path)
+void sp_store_replica_path(const struct sp_store *store,
+                           uint64_t group_id,
+                           uint64_t replica_id,
+                           char *out_path)
 {
     char name[NAME_SIZE];
 
@@ -59,42 +50,6 @@ bool sp_store_has_replica(const struct sp_store *store, uint64_t group_id, uint6
 
 /* ---- quarantine ------------------------------------------------------------------------------ */
 
-/* Moves replicas/NAME to the first free name in quarantine/. */
-static int quarantine(const struct sp_store *store, const char *name)
-{
-    char directory[SP_DISK_PATH_SIZE];
-    char from[SP_DISK_PATH_SIZE];
-    char to[SP_DISK_PATH_SIZE];
-
-    sp_disk_path(directory, store->directory, SP_QUARANTINE_DIRECTORY);
-    sp_disk_path(from, store->replicas_directory, name);
-    for (unsigned i = 0; i < QUARANTINE_NAMES_MAX; i++) {
-        char numbered[NUMBERED_SIZE];
-
-        if (snprintf(numbered, sizeof numbered, "%s.%u", name, i) >= (int)sizeof numbered) {
-            return SPATE_ERR_INVALID;
-        }
-        sp_disk_path(to, directory, numbered);
-        if (!sp_path_exists(to)) {
-            break;
-        }
-    }
-    int rv = sp_path_rename(from, to);
-    if (rv == 0) {
-        rv = sp_dir_sync(directory);
-    }
-    if (rv == 0) {
-        rv = sp_dir_sync(store->replicas_directory);
-    }
-    SP_TRACE_WARN("storage",
-                  "unregistered replica directory moved to quarantine",
-                  "from=%s to=%s error=%s",
-                  from,
-                  to,
-                  spate_error_name(rv));
-    return rv;
-}
-
 static bool name_is_registered(const struct sp_store *store, const char *name)
 {
     char expected[NAME_SIZE];
@@ -112,11 +67,13 @@ static int quarantine_if_unknown(void *arg, const char *name)
 {
     const struct sp_store *store = arg;
 
-    return name_is_registered(store, name) ? 0 : quarantine(store, name);
+    return name_is_registered(store, name) ? 0 : sp_store_move_unknown(store, name);
 }
 
 int sp_store_quarantine_unknown(struct sp_store *store)
 {
+    store->quarantine_sweeps = true; /* nothing is being removed yet */
+    sp_store_look_at_quarantine(store);
     return sp_dir_list(store->replicas_directory, quarantine_if_unknown, store);
 }
 
@@ -142,9 +99,18 @@ static void open_work(struct sp_job *job)
     struct sp_replica_open *open = SP_CONTAINER_OF(job, struct sp_replica_open, job);
     char path[SP_DISK_PATH_SIZE];
 
-    if (open->status == 0) {
-        replica_path(open->store, open->group_id, open->replica_id, path);
-        open->status = recover(open, path);
+    if (open->status != 0) {
+        return;
+    }
+    sp_store_replica_path(open->store, open->group_id, open->replica_id, path);
+    if (sp_store_is_marked(path)) {
+        open->status = SPATE_ERR_CORRUPT;
+        sp_store_read_mark(path, open->text, sizeof open->text);
+        return;
+    }
+    open->status = recover(open, path);
+    if (open->status == SPATE_ERR_CORRUPT && !open->disk_failed) {
+        open->disk_failed = sp_store_write_mark(path, open->text) == SPATE_ERR_IO;
     }
 }
 
@@ -155,7 +121,7 @@ static void complete(struct sp_replica_open *open)
     if (open->status == 0) {
         sp_store_adopt(open->store, open->log);
     } else if (open->disk_failed) {
-        replica_path(open->store, open->group_id, open->replica_id, path);
+        sp_store_replica_path(open->store, open->group_id, open->replica_id, path);
         sp_store_fail(open->store, open->status, "opening a log", path);
     }
     open->cb(open, open->status);
@@ -261,7 +227,7 @@ static int make_files(struct sp_replica_open *open, const char *path)
 
     replica_name(name, open->group_id, open->replica_id);
     if (rv == 0 && sp_path_exists(path)) {
-        rv = quarantine(open->store, name);
+        rv = sp_store_move_unknown(open->store, name);
     }
     if (rv == 0) {
         rv = sp_dir_create(path);
@@ -284,7 +250,7 @@ static void create_work(struct sp_job *job)
     if (open->status != 0) {
         return;
     }
-    replica_path(open->store, open->group_id, open->replica_id, path);
+    sp_store_replica_path(open->store, open->group_id, open->replica_id, path);
     open->status = make_files(open, path);
     if (open->status != 0) {
         open->disk_failed = open->status == SPATE_ERR_IO;
@@ -332,51 +298,21 @@ void sp_store_create_replica(struct sp_store *store, struct sp_replica_open *ope
 
 /* ---- deleting -------------------------------------------------------------------------------- */
 
-static void delete_work(struct sp_job *job)
-{
-    struct deletion *deletion = SP_CONTAINER_OF(job, struct deletion, job);
-    const struct sp_store *store = deletion->store;
-    char path[SP_DISK_PATH_SIZE];
-
-    replica_path(store, deletion->record.group_id, deletion->record.replica_id, path);
-    deletion->status = sp_path_remove_tree(path);
-    if (deletion->status == 0) {
-        deletion->status = sp_dir_sync(store->replicas_directory);
-    }
-}
-
-static void delete_done(struct sp_job *job)
-{
-    struct deletion *deletion = SP_CONTAINER_OF(job, struct deletion, job);
-    struct sp_store *store = deletion->store;
-
-    if (deletion->status != 0 && deletion->status != SPATE_ERR_NOT_FOUND) {
-        SP_TRACE_WARN("storage",
-                      "directory of a deleted replica not removed, the next start moves it away",
-                      "replicas=%s group=%" PRIu64 " replica=%" PRIu64 " error=%s",
-                      store->replicas_directory,
-                      deletion->record.group_id,
-                      deletion->record.replica_id,
-                      spate_error_name(deletion->status));
-    }
-    sp_mem_free(deletion);
-    store->jobs -= 1;
-    sp_store_advance(store);
-}
-
-int sp_store_delete_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id)
+static int
+delete_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id, bool keeps_damaged)
 {
     const struct sp_replica_record record = { group_id, replica_id };
 
     if (!sp_meta_has_replica(store->meta, &record)) {
         return SPATE_ERR_NOT_FOUND;
     }
-    struct deletion *deletion = sp_mem_calloc(1, sizeof *deletion);
+    struct sp_deletion *deletion = sp_mem_calloc(1, sizeof *deletion);
     if (deletion == NULL) {
         return SPATE_ERR_NOMEM;
     }
     deletion->store = store;
     deletion->record = record;
+    deletion->keeps_damaged = keeps_damaged;
     deletion->sequence = sp_meta_delete_replica(store->meta, &record);
     if (deletion->sequence == 0) {
         sp_mem_free(deletion);
@@ -384,6 +320,16 @@ int sp_store_delete_replica(struct sp_store *store, uint64_t group_id, uint64_t 
     }
     sp_list_append(&store->deletions, &deletion->node);
     return 0;
+}
+
+int sp_store_delete_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id)
+{
+    return delete_replica(store, group_id, replica_id, false);
+}
+
+int sp_store_retire_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id)
+{
+    return delete_replica(store, group_id, replica_id, true);
 }
 
 /* ---- the registry is durable ----------------------------------------------------------------- */
@@ -415,12 +361,11 @@ void sp_store_registry_durable(struct sp_store *store)
     uint64_t durable = sp_meta_durable(store->meta);
 
     SP_LIST_EACH_SAFE (node, &store->deletions) {
-        struct deletion *deletion = SP_LIST_ENTRY(node, struct deletion, node);
+        struct sp_deletion *deletion = SP_LIST_ENTRY(node, struct sp_deletion, node);
 
         if (deletion->sequence <= durable) {
             sp_list_remove(node);
-            store->jobs += 1;
-            sp_job_start(store->loop, &deletion->job, delete_work, delete_done);
+            sp_store_start_deletion(deletion);
         }
     }
     complete_creations(store, durable);
@@ -429,7 +374,8 @@ void sp_store_registry_durable(struct sp_store *store)
 void sp_store_drop_waiting(struct sp_store *store)
 {
     while (!sp_list_empty(&store->deletions)) {
-        struct deletion *deletion = SP_LIST_ENTRY(store->deletions.next, struct deletion, node);
+        struct sp_deletion *deletion =
+            SP_LIST_ENTRY(store->deletions.next, struct sp_deletion, node);
 
         sp_list_remove(&deletion->node);
         sp_mem_free(deletion);

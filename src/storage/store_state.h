@@ -11,8 +11,10 @@
 
 #define SP_REPLICAS_DIRECTORY "replicas"
 #define SP_QUARANTINE_DIRECTORY "quarantine"
+#define SP_DAMAGED_NAME "damaged" /* file in a replica's directory: it must not be opened */
 #define SP_STORE_TEXT_SIZE 256
-#define SP_COOL_AFTER_MS 5000 /* an idle log keeps durable frames in memory for so long */
+#define SP_QUARANTINE_NAME_SIZE 320 /* any name of a directory entry, a word and two numbers */
+#define SP_COOL_AFTER_MS 5000       /* an idle log keeps durable frames in memory for so long */
 
 /* What is counted since the start, for sp_store_expose. */
 struct sp_store_counters {
@@ -44,7 +46,7 @@ struct sp_store {
     struct sp_list dirty;     /* logs to flush at the end of this turn */
     struct sp_list warm;      /* logs with durable frames in memory, longest unused first */
     struct sp_list creations; /* struct sp_replica_open that wait for the registry */
-    struct sp_list deletions; /* directories to remove, struct deletion in store_replica.c */
+    struct sp_list deletions; /* struct sp_deletion that wait for the registry */
     unsigned jobs;            /* opening, creating and deleting jobs that run */
     uint64_t free_bytes;
     struct sp_store_counters counters;
@@ -56,12 +58,51 @@ struct sp_store {
     struct sp_spares_dropped space_dropped; /* by this job */
     int space_status;
     uint64_t space_free_bytes; /* as the job has found it */
+    int64_t opened_s;          /* wall clock */
+    unsigned quarantined;      /* damaged replicas in quarantine/, when somebody looked last */
+    struct sp_job quarantine_job;
+    bool quarantine_looking;
+    bool quarantine_sweeps;    /* the next look goes on with removals that were begun */
+    unsigned quarantine_found; /* by the job */
+    int quarantine_status;     /* of the job */
     bool failed;
     bool closing;
     void (*closed)(void *arg);
     void *closed_arg;
     struct sp_deferred deferred;
 };
+
+/* A replica whose directory goes once the registry does not have it any more. */
+struct sp_deletion {
+    struct sp_job job;
+    struct sp_list node;
+    struct sp_store *store;
+    struct sp_replica_record record;
+    uint64_t sequence; /* of the registry record */
+    int64_t now_s;
+    bool keeps_damaged;
+    char name[SP_QUARANTINE_NAME_SIZE]; /* that it got in quarantine/ */
+    bool kept;                          /* it was damaged */
+    int status;
+};
+
+/* Takes the deletion: moves the directory away, and removes it unless it is marked as damaged. */
+void sp_store_start_deletion(struct sp_deletion *deletion);
+
+/* Moves replicas/NAME, which the registry does not have, to quarantine/. */
+int sp_store_move_unknown(const struct sp_store *store, const char *name);
+
+/* Where the replica lies: SP_DISK_PATH_SIZE bytes. */
+void sp_store_replica_path(const struct sp_store *store,
+                           uint64_t group_id,
+                           uint64_t replica_id,
+                           char *out_path);
+
+/* Blocking: writes the mark of a damaged replica durably, unless it has one. SPATE_ERR_NOT_FOUND:
+ * the directory is missing. */
+int sp_store_write_mark(const char *directory, const char *text);
+bool sp_store_is_marked(const char *directory);
+void sp_store_read_mark(const char *directory, char *out_text, size_t text_size);
 
 /* A write or sync failed: reports once, ends all flushing. `step` says what, `place` where. */
 void sp_store_fail(struct sp_store *store, int status, const char *step, const char *place);

@@ -308,9 +308,6 @@ static bool group_settled(uint64_t group_id, char *out_why, unsigned size)
             continue;
         }
         sp_raft_group_status(group, &status);
-        if (status.stopped && sim_cluster.nodes[i].process->disk->rotten) {
-            continue; /* it has found the damage and waits for its operator */
-        }
         if (status.stopped || status.last_index != first.last_index ||
             status.applied_index != first.last_index ||
             status.persisted_index != first.last_index) {
@@ -379,7 +376,7 @@ void sim_cluster_check_bounds(void)
 bool sim_cluster_settled(char *out_why, unsigned size)
 {
     for (unsigned i = 0; i < sim_cluster.node_count; i++) {
-        if (!sim_cluster.nodes[i].process->alive && !sim_cluster.nodes[i].process->disk->rotten) {
+        if (!sim_cluster.nodes[i].process->alive) {
             (void)snprintf(out_why, size, "%s is down", sim_cluster.nodes[i].process->name);
             return false;
         }

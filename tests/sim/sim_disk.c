@@ -323,6 +323,7 @@ void sim_disk_flip(struct sim_disk *disk, struct sim_inode *inode, uint64_t posi
     SP_ASSERT(position < inode->kept.size);
     inode->seen.bytes[position] ^= bit;
     inode->kept.bytes[position] ^= bit;
+    inode->flipped = true;
     note_durable_change(inode, position);
     disk->rotten = true;
 }

@@ -48,6 +48,7 @@ struct sim_inode {
     uint64_t number;
     bool is_directory;
     bool locked;
+    bool flipped; /* a bit of it was flipped */
 
     struct sim_bytes seen; /* file: volatile content */
     struct sim_bytes kept; /* file: durable content */

@@ -504,6 +504,10 @@ void sim_faults_heal(void)
         sim_cluster.nodes[i].dies_after_start_in = 0;
         disk->capacity_bytes = SIM_DISK_BYTES;
         memset(disk->fail_in, 0, sizeof disk->fail_in);
+        if (disk->rotten) {
+            sim_process_kill(process, SIM_DEATH_POWER);
+            sim_images_mark_damaged(disk);
+        }
     }
     sim_cluster_start_all();
 }

@@ -398,7 +398,7 @@ bool sim_images_equal(uint64_t group_id, char *out_why, unsigned size)
         const struct sim_disk *disk = disk_of(&members->voters[i]);
         const struct sim_inode *directory =
             replica_directory(disk, group_id, members->voters[i].replica_id, false);
-        if (directory == NULL || disk->rotten) {
+        if (directory == NULL) {
             continue;
         }
         read_log(directory, &scan);
@@ -451,6 +451,36 @@ bool sim_images_gone(uint64_t group_id)
         }
     }
     return true;
+}
+
+/* ---- marking --------------------------------------------------------------------------------- */
+
+static bool has_flipped_segment(const struct sim_inode *directory)
+{
+    bool flipped = false;
+
+    for (size_t i = 0; i < directory->names_kept.count; i++) {
+        const struct sim_entry *entry = &directory->names_kept.entries[i];
+        flipped = flipped || (is_segment(entry->name) && entry->inode->flipped);
+    }
+    return flipped;
+}
+
+void sim_images_mark_damaged(struct sim_disk *disk)
+{
+    const struct sim_inode *replicas = sim_disk_find(disk, "/data/replicas", true);
+
+    for (size_t i = 0; replicas != NULL && i < replicas->names_kept.count; i++) {
+        struct sim_inode *directory = replicas->names_kept.entries[i].inode;
+        if (directory->is_directory && has_flipped_segment(directory)) {
+            struct sim_inode *mark = sim_inode_new(disk, false);
+            sim_note("%s: replica %s is marked",
+                     disk->process->name,
+                     replicas->names_kept.entries[i].name);
+            sim_directory_put(&directory->names, "damaged", mark);
+            sim_directory_put(&directory->names_kept, "damaged", mark);
+        }
+    }
 }
 
 /* ---- flipping -------------------------------------------------------------------------------- */

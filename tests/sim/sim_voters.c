@@ -188,6 +188,30 @@ static void check_promoted(uint64_t group_id, const struct sim_voter *voter)
     }
 }
 
+/* A voter in whose place its own node runs another replica is damaged, and counts for nothing. From
+ * an odd number of voters it may go: then a majority is as many as before. */
+static bool only_dead_goes(const struct group_voters *group,
+                           const struct sim_membership *now,
+                           const struct sim_membership *next)
+{
+    const struct sp_state_partition *partition =
+        reference == NULL ? NULL : sp_state_partition_of(reference, group->group_id, NULL);
+
+    if (partition == NULL || count_voters(now) % 2 == 0) {
+        return false;
+    }
+    for (unsigned i = 0; i < now->count; i++) {
+        const struct sim_voter *voter = &now->voters[i];
+        const struct sp_replica_place *place =
+            sp_state_place_on(reference, partition, voter->node_id);
+        if (!voter->standby && find_voter(next, voter->replica_id) == NULL &&
+            (place == NULL || place->replica_id <= voter->replica_id)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* A leader proposes `next`: `now` was the newest membership it knew. */
 static void check_change(struct group_voters *group,
                          const struct sim_membership *now,
@@ -202,7 +226,8 @@ static void check_change(struct group_voters *group,
             check_promoted(group->group_id, &next->voters[i]);
         }
     }
-    if (after < before && group->group_id != 0 && after < group->voters_min) {
+    if (after < before && group->group_id != 0 && after < group->voters_min &&
+        !only_dead_goes(group, now, next)) {
         sim_fail("group %llu: a voter is removed, %u would be left of at least %u",
                  (unsigned long long)group->group_id,
                  after,
@@ -252,7 +277,8 @@ int __wrap_sp_log_build(struct sp_log *log,
 
 /* ---- deletions ------------------------------------------------------------------------------- */
 
-int __wrap_sp_store_delete_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id)
+/* A member's data must stay, whatever it is called that takes them away. */
+static void check_not_member(uint64_t group_id, uint64_t replica_id)
 {
     struct group_voters *group = find(group_id);
     bool deleted = reference != NULL && sp_state_partition_of(reference, group_id, NULL) == NULL;
@@ -264,21 +290,23 @@ int __wrap_sp_store_delete_replica(struct sp_store *store, uint64_t group_id, ui
                  (unsigned long long)group_id,
                  (unsigned long long)replica_id);
     }
+}
+
+int __wrap_sp_store_delete_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id)
+{
+    check_not_member(group_id, replica_id);
     return __real_sp_store_delete_replica(store, group_id, replica_id);
 }
 
-/* ---- settled --------------------------------------------------------------------------------- */
-
-/* What is on such a disk may be out for good, and so is what was to come there. */
-static bool needs_rotten_disk(const struct sp_state_move *move)
+int __wrap_sp_store_retire_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id)
 {
-    for (unsigned i = 0; i < move->target_count; i++) {
-        if (sim_cluster.nodes[move->target[i].node_id - 1].process->disk->rotten) {
-            return true;
-        }
+    if (group_id != 0) { /* there it goes as soon as another one has its place */
+        check_not_member(group_id, replica_id);
     }
-    return false;
+    return __real_sp_store_retire_replica(store, group_id, replica_id);
 }
+
+/* ---- settled --------------------------------------------------------------------------------- */
 
 bool sim_voters_settled(char *out_why, unsigned size)
 {
@@ -286,9 +314,6 @@ bool sim_voters_settled(char *out_why, unsigned size)
     const struct sp_state_move *move =
         reference == NULL ? NULL : sp_state_move_next(reference, &cursor);
 
-    while (move != NULL && needs_rotten_disk(move)) {
-        move = sp_state_move_next(reference, &cursor);
-    }
     if (move != NULL) {
         (void)snprintf(
             out_why, size, "group %llu is being moved", (unsigned long long)move->group_id);

@@ -58,5 +58,7 @@ int __wrap_sp_log_build(struct sp_log *log,
                         int64_t *out_offset);
 int __real_sp_store_delete_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id);
 int __wrap_sp_store_delete_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id);
+int __real_sp_store_retire_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id);
+int __wrap_sp_store_retire_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id);
 
 #endif /* SP_SIM_VOTERS_H */

@@ -19,6 +19,9 @@
 
 static struct {
     struct sp_group_open *open;
+    uint64_t damaged_voter;         /* as told by the handler */
+    struct sp_replica_record older; /* a replica in the registry; group_id 1: none */
+    uint64_t retired;
     struct sp_raft_group_status status;
     uint32_t leader;
     int submit_result;
@@ -45,6 +48,22 @@ static struct {
     struct sp_controller *controller;
     uint64_t live_count; /* pieces of memory when the test began */
 } fake;
+
+void sp_store_replicas(const struct sp_store *store,
+                       void (*each)(void *arg, const struct sp_replica_record *record),
+                       void *arg)
+{
+    (void)store;
+    each(arg, &fake.older);
+}
+
+int sp_store_retire_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id)
+{
+    (void)store;
+    assert_int_equal(group_id, SP_CONTROLLER_GROUP_ID);
+    fake.retired = replica_id;
+    return 0;
+}
 
 /* Never looked into: only its address is used. */
 static char fake_group;

@@ -31,6 +31,13 @@ static void on_confirmed(void *arg)
     fake.confirmed_count += 1;
 }
 
+static void on_damaged(void *arg, uint64_t voter_id, const char *text)
+{
+    (void)arg;
+    (void)text;
+    fake.damaged_voter = voter_id;
+}
+
 static void on_failed(void *arg, int status, const char *text)
 {
     (void)arg;
@@ -134,7 +141,9 @@ static void change_role(enum sp_role role, bool ready, uint32_t leader)
 /* A controller of node 1 whose replica follows; nodes 1 to 3 are registered. */
 static void begin(void)
 {
-    static const struct sp_controller_handler handler = { on_changed, on_confirmed, on_failed };
+    static const struct sp_controller_handler handler = {
+        on_changed, on_confirmed, on_failed, on_damaged
+    };
     static const uint32_t members[] = { 3, 1, 2 };
     struct sp_controller_options options = { .self = make_node(SELF) };
 
@@ -658,7 +667,9 @@ static void test_controller_is_current_only_while_it_follows_a_leader(void **unu
 
 static void test_controller_registers_itself_once_confirmed_and_when_different(void **unused)
 {
-    static const struct sp_controller_handler handler = { on_changed, on_confirmed, on_failed };
+    static const struct sp_controller_handler handler = {
+        on_changed, on_confirmed, on_failed, on_damaged
+    };
     struct sp_controller_options options = { .self = make_node(SELF) };
     struct sp_proposal sent;
 

@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,6 +106,16 @@ static void test_log_recovery_torn_tail_at_every_byte(void **state)
     test_log_close(&log);
 }
 
+/* The operator says that it shall be looked at again: each harm has to be found anew. */
+static void forget_damage(const struct test_store *test)
+{
+    char path[1024];
+
+    (void)snprintf(
+        path, sizeof path, "%s/replicas/%d.%d/damaged", test->path, GROUP_ID, TEST_REPLICA_ID);
+    assert_int_equal(sp_path_remove(path), 0);
+}
+
 /* Any harmed byte below the newest marker is damage and is refused, not cut. */
 static void test_log_recovery_damage_below_marker_is_refused(void **state)
 {
@@ -129,12 +140,14 @@ static void test_log_recovery_damage_below_marker_is_refused(void **state)
         bytes[position] ^= 0x10;
         assert_int_equal(test_log_open(&log, test, GROUP_ID), SPATE_ERR_CORRUPT);
         assert_non_null(strstr(log.text, "damaged at byte"));
+        forget_damage(test);
     }
     for (size_t position = 0; position < 72; position++) {
         bytes[position] ^= 0x10;
         test_file_write(path, bytes, size);
         bytes[position] ^= 0x10;
         assert_int_equal(test_log_open(&log, test, GROUP_ID), SPATE_ERR_CORRUPT);
+        forget_damage(test);
     }
     test_file_write(path, bytes, size);
     assert_int_equal(test_log_open(&log, test, GROUP_ID), 0);

@@ -164,6 +164,11 @@ void sp_raft_stop(struct sp_raft_group *group, int status, const char *text)
     world.stopped += 1;
 }
 
+void sp_raft_stop_unreadable(struct sp_raft_group *group, int status, const char *text)
+{
+    sp_raft_stop(group, status, text);
+}
+
 uint64_t sp_log_trim_index(const struct sp_log *log, unsigned checkpoints_kept)
 {
     (void)log;

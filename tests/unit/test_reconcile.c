@@ -24,6 +24,8 @@ static struct {
     struct sp_replica_record registry[GROUPS_MAX];
     unsigned registry_count;
     unsigned quarantine_count;
+    uint64_t marked_replica;
+    unsigned quarantined;
     struct sp_group_open *opens[GROUPS_MAX]; /* in flight, in order */
     unsigned open_count;
     struct {
@@ -126,12 +128,39 @@ void sp_store_replicas(const struct sp_store *store,
     }
 }
 
+int sp_store_retire_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id)
+{
+    return sp_store_delete_replica(store, group_id, replica_id);
+}
+
 int sp_store_quarantine_unknown(struct sp_store *store)
 {
     (void)store;
     assert_int_equal(fake.open_count, 0);
     fake.quarantine_count += 1;
     return 0;
+}
+
+void sp_store_mark_damaged(struct sp_store *store,
+                           uint64_t group_id,
+                           uint64_t replica_id,
+                           const char *text)
+{
+    (void)store;
+    (void)group_id;
+    assert_int_not_equal(text[0], '\0');
+    fake.marked_replica = replica_id;
+}
+
+void sp_store_look_at_quarantine(struct sp_store *store)
+{
+    (void)store;
+}
+
+unsigned sp_store_quarantined(const struct sp_store *store)
+{
+    (void)store;
+    return fake.quarantined;
 }
 
 static struct sp_machine *
@@ -387,6 +416,33 @@ static void test_reconcile_damaged_replica_is_missing_and_not_retried(void **unu
     end();
 }
 
+/* What is damaged is marked, told with the reason why it stays out, and not refilled while too many
+ * lie in quarantine. */
+static void test_reconcile_damage_is_marked_and_explained(void **unused)
+{
+    struct sp_map_cursor cursor = { 0 };
+    struct sp_reconcile_damage damage;
+
+    (void)unused;
+    begin();
+    confirm();
+    create("t", 1);
+    end_open(SPATE_ERR_CORRUPT);
+    assert_true(sp_reconcile_next_damage(fake.reconcile, &cursor, &damage));
+    assert_int_equal(fake.marked_replica, damage.replica_id);
+    assert_null(damage.refusal);
+    assert_true(sp_reconcile_note_refusal(fake.reconcile, damage.group_id, "no majority"));
+    assert_false(sp_reconcile_note_refusal(fake.reconcile, damage.group_id, "no majority"));
+    assert_false(sp_reconcile_note_refusal(fake.reconcile, 999, "unknown"));
+    cursor = (struct sp_map_cursor){ 0 };
+    assert_true(sp_reconcile_next_damage(fake.reconcile, &cursor, &damage));
+    assert_string_equal(damage.refusal, "no majority");
+    assert_true(sp_reconcile_may_refill(fake.reconcile));
+    fake.quarantined = SP_QUARANTINE_MAX;
+    assert_false(sp_reconcile_may_refill(fake.reconcile));
+    end();
+}
+
 static void test_reconcile_without_memory_tries_again(void **unused)
 {
     (void)unused;
@@ -510,6 +566,7 @@ int main(void)
         cmocka_unit_test(test_reconcile_opens_a_few_at_a_time),
         cmocka_unit_test(test_reconcile_deleted_topic_is_closed_and_removed),
         cmocka_unit_test(test_reconcile_damaged_replica_is_missing_and_not_retried),
+        cmocka_unit_test(test_reconcile_damage_is_marked_and_explained),
         cmocka_unit_test(test_reconcile_without_memory_tries_again),
         cmocka_unit_test(test_reconcile_deletes_only_what_the_state_once_had),
         cmocka_unit_test(test_reconcile_restored_state_dooms_what_it_lacks),

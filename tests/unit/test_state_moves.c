@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "cluster/membership_command.h"
 #include "cluster/placement.h"
 #include "cluster/planner.h"
 #include "cluster/proposal_command.h"
@@ -191,6 +192,65 @@ static void test_move_fresh_and_lost_replicas_get_new_ids(void **unused)
     assert_int_equal(move_to(state, 3, same, false), 0);
     assert_int_not_equal(the_move(state)->target[1].replica_id, lost);
     assert_false(sp_state_is_lost(state, &the_move(state)->target[1]));
+    sp_state_free(state);
+}
+
+static int report_lost(struct sp_state *state, uint64_t replica_id)
+{
+    const struct sp_membership_change change = {
+        .kind = SP_MEMBERSHIP_LOST_REPLICA, .topic_id = 1, .count = 1, .ids = { replica_id }
+    };
+    char text[200] = "";
+    struct sp_buf buf;
+
+    sp_buf_init(&buf, BYTES_MAX);
+    int rv = sp_membership_command(state, &change, &buf, text, sizeof text);
+    if (rv != 0) {
+        sp_buf_deinit(&buf);
+        return rv;
+    }
+    return apply(state, &buf);
+}
+
+/* Two damaged replicas of three: the second one is not given up before the first is refilled, not
+ * even by a command that was proposed without knowing of the first. */
+static void test_move_gives_no_majority_up(void **unused)
+{
+    static const uint32_t second_first[] = { 2, 1, 3 };
+    struct sp_state *state = make_state();
+    uint64_t first = the_partition(state)->replicas[0].replica_id;
+    uint64_t second = the_partition(state)->replicas[1].replica_id;
+
+    (void)unused;
+    assert_true(sp_state_outlives(state, the_partition(state), first));
+    assert_int_equal(report_lost(state, first), 0);
+    assert_int_equal(report_lost(state, first), SPATE_ERR_EXISTS);
+    assert_true(sp_state_outlives(state, the_partition(state), first));
+    assert_false(sp_state_outlives(state, the_partition(state), second));
+    assert_int_equal(report_lost(state, second), SPATE_ERR_INVALID);
+    assert_int_equal(move_to(state, 3, second_first, true), SPATE_ERR_INVALID);
+    /* the new one may be damaged in turn */
+    uint64_t renewed = the_move(state)->target[0].replica_id;
+    assert_int_equal(report_lost(state, renewed), 0);
+    assert_true(the_move(state)->target[0].replica_id > renewed);
+    assert_int_equal(end_move(state, the_move(state)), 0);
+    assert_int_equal(report_lost(state, second), 0);
+    sp_state_free(state);
+}
+
+/* A replica that stands for a damaged one goes on when its node is to have none any more. */
+static void test_move_away_keeps_the_newer_of_two(void **unused)
+{
+    static const uint32_t away[] = { 4, 2, 3 };
+    struct sp_state *state = make_state();
+    uint64_t damaged = the_partition(state)->replicas[0].replica_id;
+
+    (void)unused;
+    assert_int_equal(report_lost(state, damaged), 0);
+    uint64_t renewed = the_move(state)->target[0].replica_id;
+    assert_int_equal(sp_state_place_on(state, the_partition(state), 1)->replica_id, renewed);
+    assert_int_equal(move_to(state, 3, away, false), 0);
+    assert_int_equal(sp_state_place_on(state, the_partition(state), 1)->replica_id, renewed);
     sp_state_free(state);
 }
 
@@ -488,6 +548,8 @@ int main(void)
         cmocka_unit_test(test_move_end_of_another_target_is_refused),
         cmocka_unit_test(test_move_back_to_a_node_that_is_leaving_takes_its_replica),
         cmocka_unit_test(test_move_fresh_and_lost_replicas_get_new_ids),
+        cmocka_unit_test(test_move_gives_no_majority_up),
+        cmocka_unit_test(test_move_away_keeps_the_newer_of_two),
         cmocka_unit_test(test_move_and_members_survive_a_checkpoint),
         cmocka_unit_test(test_node_is_removed_only_without_replicas_and_in_two_steps),
         cmocka_unit_test(test_move_goes_on_among_the_nodes_that_a_forced_membership_keeps),

@@ -31,7 +31,7 @@ static int teardown(void **state)
     return 0;
 }
 
-static void replica_path(struct test_store *test, const char *below, char *out_path)
+static void replica_path(const struct test_store *test, const char *below, char *out_path)
 {
     (void)sprintf(out_path, "%s/%s", test->path, below);
 }
@@ -151,6 +151,38 @@ static void test_store_missing_replica_is_corrupt(void **state)
     assert_false(sp_path_exists(path));
 }
 
+struct search {
+    const char *start;
+    char found[320];
+    unsigned count;
+};
+
+static int look_for(void *arg, const char *name)
+{
+    struct search *search = arg;
+
+    if (strncmp(name, search->start, strlen(search->start)) == 0) {
+        (void)snprintf(search->found, sizeof search->found, "%s", name);
+        search->count += 1;
+    }
+    return 0;
+}
+
+/* How many directories in quarantine/ begin so; `out_name` (may be NULL) is one of them. */
+static unsigned
+count_quarantined(const struct test_store *test, const char *start, char *out_name, size_t size)
+{
+    struct search search = { .start = start };
+    char path[1024];
+
+    replica_path(test, "quarantine", path);
+    assert_int_equal(sp_dir_list(path, look_for, &search), 0);
+    if (out_name != NULL) {
+        (void)snprintf(out_name, size, "quarantine/%s", search.found);
+    }
+    return search.count;
+}
+
 static void test_store_unknown_directory_is_quarantined(void **state)
 {
     static const char *const names[] = { "replicas/8.7", "replicas/x", "replicas/1.07" };
@@ -167,13 +199,10 @@ static void test_store_unknown_directory_is_quarantined(void **state)
     /* One is moved by creating over it, the others by the search. */
     assert_int_equal(test_log_create(&log, test, 8), 0);
     test_log_close(&log);
-    replica_path(test, "quarantine/8.7.0", path);
-    assert_true(sp_path_exists(path));
+    assert_int_equal(count_quarantined(test, "8.7.unknown-", NULL, 0), 1);
     assert_int_equal(sp_store_quarantine_unknown(test->store), 0);
-    replica_path(test, "quarantine/x.0", path);
-    assert_true(sp_path_exists(path));
-    replica_path(test, "quarantine/1.07.0", path);
-    assert_true(sp_path_exists(path));
+    assert_int_equal(count_quarantined(test, "x.unknown-", NULL, 0), 1);
+    assert_int_equal(count_quarantined(test, "1.07.unknown-", NULL, 0), 1);
     replica_path(test, "replicas/8.7", path);
     assert_true(sp_path_exists(path));
     assert_int_equal(test_log_open(&log, test, 1), 0);
@@ -196,6 +225,71 @@ static void test_store_delete_removes_files_after_the_registry(void **state)
     assert_false(sp_path_exists(path));
     test_store_open(test);
     assert_false(sp_store_has_replica(test->store, 1, TEST_REPLICA_ID));
+}
+
+/* Once marked it stays closed, whoever opens it, and retiring it keeps it where people look. */
+static void test_store_damaged_replica_is_kept_in_quarantine(void **state)
+{
+    struct test_store *test = *state;
+    struct test_log log;
+    char kept[400];
+    char path[1024];
+
+    assert_int_equal(test_log_create(&log, test, 1), 0);
+    test_log_batch(&log, 1, 1, 10, 1);
+    test_log_flush(&log);
+    sp_store_mark_damaged(test->store, 1, TEST_REPLICA_ID, "a frame could not be read");
+    test_log_close(&log);
+    test_store_close(test);
+    test_store_open(test);
+    assert_int_equal(test_log_open(&log, test, 1), SPATE_ERR_CORRUPT);
+    assert_non_null(strstr(log.text, "found damaged before"));
+    assert_int_equal(sp_store_retire_replica(test->store, 1, TEST_REPLICA_ID), 0);
+    test_store_close(test);
+    test_store_open(test);
+    assert_int_equal(count_quarantined(test, "1.7.damaged-", kept, sizeof kept), 1);
+    replica_path(test, kept, path);
+    (void)strcat(path, "/damaged");
+    assert_true(sp_path_exists(path));
+    assert_int_equal(sp_store_quarantine_unknown(test->store), 0);
+    test_store_close(test);
+    test_store_open(test);
+    assert_int_equal(count_quarantined(test, "1.7.damaged-", NULL, 0), 1);
+}
+
+/* What an opening finds is not forgotten either: the next one need not find it again. */
+static void test_store_opening_marks_what_is_damaged(void **state)
+{
+    struct test_store *test = *state;
+    struct test_log log;
+    char path[1024];
+
+    assert_int_equal(test_log_create(&log, test, 1), 0);
+    test_log_close(&log);
+    replica_path(test, "replicas/1.7/00000000000000000001.log", path);
+    assert_int_equal(sp_path_remove(path), 0);
+    assert_int_equal(test_log_open(&log, test, 1), SPATE_ERR_CORRUPT);
+    replica_path(test, "replicas/1.7/damaged", path);
+    assert_true(sp_path_exists(path));
+    assert_int_equal(test_log_open(&log, test, 1), SPATE_ERR_CORRUPT);
+    assert_non_null(strstr(log.text, "found damaged before"));
+}
+
+/* A process that dies while it removes a replica leaves it to the next one. */
+static void test_store_goes_on_with_a_removal(void **state)
+{
+    struct test_store *test = *state;
+    char path[1024];
+
+    replica_path(test, "quarantine/1.7.removing-1", path);
+    assert_int_equal(sp_dir_create(path), 0);
+    replica_path(test, "quarantine/1.7.damaged-1", path);
+    assert_int_equal(sp_dir_create(path), 0);
+    assert_int_equal(sp_store_quarantine_unknown(test->store), 0);
+    test_store_close(test);
+    test_store_open(test);
+    assert_int_equal(count_quarantined(test, "1.7.", NULL, 0), 1);
+    assert_int_equal(count_quarantined(test, "1.7.damaged-", NULL, 0), 1);
 }
 
 /* A flush that cannot write ends everything: one report, no completion, no further append. */
@@ -244,6 +338,10 @@ int main(void)
             test_store_unknown_directory_is_quarantined, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_store_delete_removes_files_after_the_registry, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_store_damaged_replica_is_kept_in_quarantine, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_store_opening_marks_what_is_damaged, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_store_goes_on_with_a_removal, setup, teardown),
         cmocka_unit_test_setup_teardown(test_store_failed_write_stops_the_node, setup, teardown),
     };
     return cmocka_run_group_tests_name("storage/store", tests, NULL, NULL);

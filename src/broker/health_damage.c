@@ -1,0 +1,96 @@
+/* The part of cluster.health about damaged replicas.
+ *
+ *   refilling  another replica of the same node stands in for a damaged or lost one and is being
+ *              filled: of the whole cluster, as the controller's state says
+ *   damaged    replicas of the asked node that stay closed, and why */
+#include "broker/health.h"
+#include "broker/methods.h"
+
+#include "cluster/state_moves.h"
+
+#define DAMAGED_MAX 1000 /* replicas named: the answer stays small */
+
+static void
+pack_partition(struct sp_pack *pack, const struct sp_state_topic *topic, uint32_t partition)
+{
+    sp_pack_text(pack, "topic");
+    sp_pack_text(pack, topic == NULL ? "" : topic->name);
+    sp_pack_text(pack, "partition");
+    sp_pack_uint(pack, partition);
+}
+
+/* True if the target's replica stands in for an older one of the same node. */
+static bool stands_in(const struct sp_state_partition *partition,
+                      const struct sp_replica_place *place)
+{
+    for (unsigned i = 0; i < partition->replica_count; i++) {
+        if (partition->replicas[i].node_id == place->node_id &&
+            partition->replicas[i].replica_id < place->replica_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+uint32_t sp_health_pack_refilling(const struct sp_broker *broker, struct sp_pack *pack)
+{
+    const struct sp_state *state = sp_controller_state(broker->options.controller);
+    struct sp_map_cursor cursor = { 0 };
+    const struct sp_state_move *move = NULL;
+    uint32_t count = 0;
+
+    while ((move = sp_state_move_next(state, &cursor)) != NULL && count < DAMAGED_MAX) {
+        const struct sp_state_topic *topic = sp_state_topic_by_id(state, move->topic_id);
+        for (unsigned i = 0; topic != NULL && i < move->target_count; i++) {
+            if (stands_in(&topic->partitions[move->partition], &move->target[i])) {
+                sp_pack_map(pack, 3);
+                pack_partition(pack, topic, move->partition);
+                sp_pack_text(pack, "node");
+                sp_pack_uint(pack, move->target[i].node_id);
+                count += 1;
+            }
+        }
+    }
+    return count;
+}
+
+static void pack_reason(struct sp_pack *pack, uint64_t replica_id, const char *reason)
+{
+    sp_pack_text(pack, "replica");
+    sp_pack_uint(pack, replica_id);
+    sp_pack_text(pack, "reason");
+    sp_pack_text(pack, reason);
+}
+
+static uint32_t pack_controller(const struct sp_broker *broker, struct sp_pack *pack)
+{
+    uint64_t voter_id = 0;
+    const char *text = sp_controller_damage(broker->options.controller, &voter_id);
+
+    if (text == NULL) {
+        return 0;
+    }
+    sp_pack_map(pack, 4);
+    pack_partition(pack, NULL, 0);
+    pack_reason(pack, voter_id, text);
+    return 1;
+}
+
+uint32_t sp_health_pack_damaged(const struct sp_broker *broker, struct sp_pack *pack)
+{
+    const struct sp_state *state = sp_controller_state(broker->options.controller);
+    struct sp_map_cursor cursor = { 0 };
+    struct sp_reconcile_damage damage;
+    uint32_t count = pack_controller(broker, pack);
+
+    while (broker->reconcile != NULL && count < DAMAGED_MAX &&
+           sp_reconcile_next_damage(broker->reconcile, &cursor, &damage)) {
+        sp_pack_map(pack, 4);
+        pack_partition(pack, sp_state_topic_by_id(state, damage.topic_id), damage.partition);
+        pack_reason(pack,
+                    damage.replica_id,
+                    damage.refusal != NULL ? damage.refusal : "it is about to be replaced");
+        count += 1;
+    }
+    return count;
+}

@@ -1,0 +1,267 @@
+#!/usr/bin/env python3
+"""Disks that give back other bytes than were written: what is damaged stays out, is rebuilt from the
+others, and nothing that a majority has is lost or altered.
+
+SPATE_FLIP_ROUNDS and SPATE_FLIP_SEED: how many rounds of flipped bytes, and which."""
+
+import os
+import random
+import re
+import shutil
+import unittest
+
+import cluster
+import rpc
+
+ROUNDS = int(os.environ.get("SPATE_FLIP_ROUNDS", "3"))
+SEED = int(os.environ.get("SPATE_FLIP_SEED", "1"))
+RECORDS = 400
+
+
+def replicas(node, start):
+    """Names of the replicas' directories that begin so."""
+    return sorted(
+        name for name in os.listdir(os.path.join(node.data, "replicas")) if name.startswith(start)
+    )
+
+
+def quarantined(node, word="damaged"):
+    folder = os.path.join(node.data, "quarantine")
+    return sorted(name for name in os.listdir(folder) if f".{word}-" in name)
+
+
+def segments(node, name):
+    """Paths of the replica's segments that hold frames, oldest first."""
+    folder = os.path.join(node.data, "replicas", name)
+    paths = [os.path.join(folder, file) for file in sorted(os.listdir(folder))]
+    return [path for path in paths if path.endswith(".log") and os.path.getsize(path) > 4200]
+
+
+def flip(path, position, bit=0):
+    with open(path, "r+b") as handle:
+        handle.seek(position)
+        byte = handle.read(1)[0]
+        handle.seek(position)
+        handle.write(bytes([byte ^ (1 << bit)]))
+
+
+def group_of(nodes, topic, node):
+    """The number of the topic's only group, by the one replica of a topic that the node has alone."""
+    before = set(replicas(node, ""))
+    nodes.spate("topic", "create", topic, "-r", "3")
+    nodes.wait_healthy(20)
+    (name,) = set(replicas(node, "")) - before
+    return name.split(".")[0]
+
+
+class DamageTest(unittest.TestCase):
+    def write(self, nodes, topic, count, first=0):
+        # several writes, so that later markers prove the earlier ones
+        for start in range(first, first + count, count // 4):
+            text = "".join(f"{number}\n" for number in range(start, start + count // 4))
+            nodes.spate("produce", topic, input=text.encode())
+
+    def assert_records(self, nodes, topic, count):
+        text = nodes.spate("consume", topic, "-o", "start", "-e", "-f", "%v\\n").decode()
+        self.assertEqual([int(line) for line in text.split()], list(range(count)))
+
+    def damaged(self, node):
+        """What the node says of its own damage, or None."""
+        try:
+            with rpc.Client(node.address, timeout=2) as client:
+                return client.call("cluster.health")["damaged"]
+        except (OSError, EOFError, rpc.Refused):
+            return None
+
+    def test_a_damaged_replica_is_rebuilt_and_kept(self):
+        with cluster.Cluster(3) as nodes:
+            victim = nodes.node(2)
+            group = group_of(nodes, "t", victim)
+            self.write(nodes, "t", RECORDS)
+            victim.kill()
+            (old,) = replicas(victim, f"{group}.")
+            flip(segments(victim, old)[0], 4200)
+            victim.start()
+            renewed = lambda: replicas(victim, f"{group}.") not in ([old], [])
+            cluster.wait_for("another replica", renewed, 20)
+            nodes.wait_healthy(30)
+            cluster.wait_for("the old one's rename", lambda: quarantined(victim), 10)
+            self.assertEqual(len(quarantined(victim)), 1)
+            kept = os.path.join(victim.data, "quarantine", quarantined(victim)[0])
+            self.assertIn("damaged at byte", open(os.path.join(kept, "damaged")).read())
+            self.assertTrue(quarantined(victim)[0].startswith(f"{old}.damaged-"))
+            # the new one counts: with it alone beside one other the partition goes on
+            nodes.node(1).kill()
+            nodes.leader("t")
+            self.write(nodes, "t", RECORDS, RECORDS)
+            self.assert_records(nodes, "t", 2 * RECORDS)
+
+    def test_damage_that_a_read_finds_is_not_forgotten_by_a_restart(self):
+        with cluster.Cluster(3, ["storage.segment.bytes=1048576"]) as nodes:
+            victim = nodes.node(1)
+            group = group_of(nodes, "t", victim)
+            line = "x" * 1000 + "\n"
+            for _ in range(4):
+                nodes.spate("produce", "t", input=(line * 1000).encode())
+            nodes.wait_healthy(20)
+            cluster.wait_for("node 1 to lead", lambda: nodes.leader("t").number == 1, 20)
+            victim.stop()
+            (old,) = replicas(victim, f"{group}.")
+            paths = segments(victim, old)
+            self.assertGreater(len(paths), 1, "an older segment, which opening does not read")
+            flip(paths[0], 300_000)
+            victim.start()
+            nodes.wait_healthy(30)
+            cluster.wait_for("node 1 to lead", lambda: nodes.leader("t").number == 1, 20)
+            text = nodes.spate("consume", "t", "-o", "start", "-e", "-f", "%v\\n").decode()
+            self.assertEqual(text, line * 4000, "another replica answers")
+            self.assertIn("replica stopped itself", victim.trace())
+            cluster.wait_for("the old one's rename", lambda: quarantined(victim), 30)
+            nodes.wait_healthy(30)
+
+    def test_the_controllers_replica_is_renewed_and_partitions_stay(self):
+        with cluster.Cluster(3) as nodes:
+            self.write_topic(nodes)
+            for number in (1, 2, 3):
+                victim = nodes.node(number)
+                victim.kill()
+                partitions = [name for name in replicas(victim, "") if not name.startswith("0.")]
+                (old,) = replicas(victim, "0.")
+                flip(segments(victim, old)[0], 4150)
+                victim.start()
+                renewed = lambda: replicas(victim, "0.") not in ([old], []) and quarantined(victim)
+                cluster.wait_for("another replica of the controller", renewed, 30)
+                nodes.wait_healthy(30)
+                self.assertTrue(victim.alive)
+                self.assertTrue(quarantined(victim)[0].startswith(f"{old}.damaged-"))
+                now = [name for name in replicas(victim, "") if not name.startswith("0.")]
+                self.assertEqual(now, partitions, "what was whole stays")
+            voters = [row["controller"] for row in nodes.spate_json("cluster", "nodes")["nodes"]]
+            self.assertEqual(voters.count("leader") + voters.count("voter"), 3)
+            victim.stop()
+            victim.start()
+            nodes.wait_healthy(30)
+            self.assert_records(nodes, "t", RECORDS)
+
+    def write_topic(self, nodes):
+        nodes.spate("topic", "create", "t", "-r", "3")
+        self.write(nodes, "t", RECORDS)
+
+    def test_without_a_majority_it_stays_out_and_says_so(self):
+        with cluster.Cluster(3) as nodes:
+            group = group_of(nodes, "t", nodes.node(1))
+            self.write(nodes, "t", RECORDS)
+            harmed = [nodes.node(2), nodes.node(3)]
+            for node in nodes.nodes:
+                node.kill()
+            names = {node.number: replicas(node, f"{group}.")[0] for node in harmed}
+            for node in harmed:
+                flip(segments(node, names[node.number])[0], 4200)
+            for node in nodes.nodes:
+                node.start()
+            refused = lambda: [
+                (node, row)
+                for node in harmed
+                for row in self.damaged(node) or []
+                if "majority of the 3 replicas" in row["reason"]
+            ]
+            node, row = cluster.wait_for("a refusal", refused, 30)[0]
+            self.assertEqual((row["topic"], row["partition"]), ("t", 0))
+            shown = nodes.run("-s", node.address, "cluster", "health").stdout.decode()
+            self.assertIn("damaged on the asked node: t/0", shown)
+            # whoever was refused is mended by hand: what it has is all there
+            node.kill()
+            name = names[node.number]
+            self.assertEqual(replicas(node, f"{group}."), [name], "it was not replaced")
+            flip(segments(node, name)[0], 4200)
+            os.remove(os.path.join(node.data, "replicas", name, "damaged"))
+            node.start()
+            nodes.wait_healthy(40)
+            self.assert_records(nodes, "t", RECORDS)
+
+    def test_an_only_replica_stays_out_and_the_rest_serves(self):
+        with cluster.Cluster(1) as nodes:
+            nodes.spate("topic", "create", "sound", "-r", "1")
+            nodes.spate("topic", "create", "t", "-r", "1")
+            self.write(nodes, "t", RECORDS)
+            self.write(nodes, "sound", RECORDS)
+            node = nodes.nodes[0]
+            node.kill()
+            found = [name for name in replicas(node, "") if name[0] != "0" and segments(node, name)]
+            name = max(found, key=lambda name: os.path.getsize(segments(node, name)[0]))
+            flip(segments(node, name)[0], os.path.getsize(segments(node, name)[0]) - 1500)
+            node.start()
+            only = lambda: [r for r in self.damaged(node) or [] if "only replica" in r["reason"]]
+            row = cluster.wait_for("its refusal", only, 20)[0]
+            other = "sound" if row["topic"] == "t" else "t"
+            self.assert_records(nodes, other, RECORDS)
+            self.assertTrue(os.path.exists(os.path.join(node.data, "replicas", name)))
+            shown = nodes.run("log", "verify", os.path.join(node.data, "replicas", name))
+            self.assertEqual(shown.returncode, 1)
+            self.assertRegex(shown.stdout.decode(), r"DAMAGED")
+
+    def flip_some(self, node, chance):
+        """Flips a byte of one copy of the metadata and of about half of the replicas' files."""
+        count = 1
+        meta = os.path.join(node.data, chance.choice(["meta.a", "meta.b"]))
+        flip(meta, chance.randrange(os.path.getsize(meta)), chance.randrange(8))
+        for name in replicas(node, ""):
+            folder = os.path.join(node.data, "replicas", name)
+            for file in sorted(os.listdir(folder)):
+                path = os.path.join(folder, file)
+                size = os.path.getsize(path)
+                if size == 0 or chance.random() < 0.5:
+                    continue
+                # headers as often as frames
+                end = size if chance.random() < 0.5 else min(size, 4300)
+                flip(path, chance.randrange(end), chance.randrange(8))
+                count += 1
+        return count
+
+    def mark_what_verify_names(self, nodes, node):
+        """What an operator does about damage where nobody has read yet."""
+        marked = 0
+        for name in replicas(node, ""):
+            folder = os.path.join(node.data, "replicas", name)
+            if b"DAMAGED" in nodes.run("log", "verify", folder).stdout:
+                open(os.path.join(folder, "damaged"), "a").close()
+                marked += 1
+        return marked
+
+    def test_flipped_bytes_on_one_node_after_the_other_are_found_and_mended(self):
+        chance = random.Random(SEED)
+        flips = marked = 0
+        with cluster.Cluster(3, ["storage.segment.bytes=1048576"]) as nodes:
+            self.write_topic(nodes)
+            for number in range(ROUNDS):
+                node = nodes.nodes[number % 3]
+                node.kill()
+                flips += self.flip_some(node, chance)
+                node.start()
+                nodes.wait_healthy(40)
+                self.assert_records(nodes, "t", RECORDS)
+                self.assertTrue(node.alive, "it does not end")
+                node.stop()
+                marked += self.mark_what_verify_names(nodes, node)
+                node.start()
+                nodes.wait_healthy(40)
+                for entry in os.listdir(os.path.join(node.data, "quarantine")):
+                    shutil.rmtree(os.path.join(node.data, "quarantine", entry))
+            said = sum(
+                len(re.findall("is replaced by a new one|in place of the damaged one", n.trace()))
+                for n in nodes.nodes
+            )
+            for node in nodes.nodes:
+                node.stop()
+            for node in nodes.nodes:
+                done = nodes.run("log", "verify", node.data)
+                self.assertEqual(done.returncode, 0, done.stdout.decode())
+        print(
+            f"{flips} bytes flipped in {ROUNDS} rounds: {said} replicas rebuilt, "
+            f"{marked} of them found by `spate log verify`, the others mended or harmless"
+        )
+        self.assertGreater(said, 0)
+
+
+if __name__ == "__main__":
+    cluster.main()
