@@ -37,6 +37,7 @@ void sp_raft_stop(struct sp_raft_group *group, int status, const char *text)
     }
     group->stopped = true;
     group->stop_status = status;
+    sp_raft_note_standing(group, false);
     sp_timer_stop(&group->timer);
     SP_TRACE_ERROR("raft",
                    "replica stopped itself",
@@ -122,6 +123,7 @@ static void tell_changes(struct sp_raft_group *group)
     if (term != group->seen_term) {
         sp_raft_install_forget(group, term); /* its sender leads no more */
     }
+    sp_raft_note_standing(group, role == SP_ROLE_CANDIDATE);
     sp_raft_count_changes(group, role, term, leader);
     group->seen_role = role;
     group->seen_term = term;
@@ -184,7 +186,7 @@ static void on_timer(struct sp_timer *timer)
 {
     struct sp_raft_group *group = SP_CONTAINER_OF(timer, struct sp_raft_group, timer);
 
-    int rv = sp_raft_guard_timeout(&group->guard, sp_raft_now_ms(group));
+    int rv = sp_raft_time_out(group, timer->due_ms);
 
     SP_ASSERT(rv == 0 || sp_raft_guard_failed(&group->guard) != 0); /* advance tells of it */
     sp_raft_advance(group);
@@ -468,6 +470,7 @@ void sp_raft_group_close(struct sp_raft_group *group, void (*closed)(void *arg),
 {
     SP_ASSERT(!group->closing);
     group->closing = true;
+    sp_raft_note_standing(group, false);
     group->closed = closed;
     group->closed_arg = arg;
     sp_timer_stop(&group->timer);

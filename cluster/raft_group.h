@@ -84,6 +84,7 @@ struct sp_raft_context {
     struct sp_transport *transport;
     struct sp_rand rand;
     uint32_t node_id;
+    unsigned standing;            /* groups whose replica here stands for election */
     uint32_t install_chunk_bytes; /* of a checkpoint in one message */
     uint32_t fill_bytes_per_s;    /* frames sent to standbys, of all groups together; 0: no limit */
     int64_t fill_bytes_left;      /* that may be sent now; below zero: some were sent in advance */

@@ -98,6 +98,11 @@ struct sp_raft_group {
     uint32_t seen_leader;
     bool seen_ready;
 
+    uint64_t turn_since_ms; /* raft_survive.c: since when it waits for its turn to stand; 0: not */
+    unsigned first_tries;   /* of the first choice of a new group: how often it asks again soon */
+    bool standing;          /* counted in context->standing */
+    bool was_late;          /* its last timer ran late */
+
     bool advancing; /* inside advance(): calls from callbacks only mark `again` */
     bool again;
     bool stopped;
@@ -127,6 +132,12 @@ uint32_t sp_raft_node_of(const struct sp_raft_group *group, uint64_t replica_id)
 
 /* True while the replica leads in `term`. */
 bool sp_raft_leads_in(const struct sp_raft_group *group, uint64_t term);
+
+/* raft_survive.c: it has started, and may be the first choice of a new group; whether it stands for
+ * election; the timer that was due at `due_ms` runs (errors of sp_raft_guard_timeout). */
+void sp_raft_stand_first(struct sp_raft_group *group);
+void sp_raft_note_standing(struct sp_raft_group *group, bool stands);
+int sp_raft_time_out(struct sp_raft_group *group, uint64_t due_ms);
 
 /* raft_install.c: raft asks for a checkpoint to be sent; a follower's answer to a chunk, or to an
  * append; a chunk from the leader (SPATE_ERR_MALFORMED, SPATE_ERR_NOMEM, fatal ones); the new log

@@ -171,14 +171,6 @@ int sp_raft_guard_start(struct sp_raft_guard *guard,
 
 /* --- disk --- */
 
-/* Lets a follower's election timer expire at `at_ms`. */
-static void expire_timer(struct raft *raft, uint64_t at_ms)
-{
-    uint64_t timeout_ms = raft->follower_state.randomized_election_timeout;
-
-    raft->election_timer_start = at_ms > timeout_ms ? at_ms - timeout_ms : 0;
-}
-
 int sp_raft_guard_persisted(struct sp_raft_guard *guard, uint64_t now_ms, uint64_t index)
 {
     struct raft_event event = { .type = RAFT_PERSISTED_ENTRIES };
@@ -196,7 +188,7 @@ int sp_raft_guard_persisted(struct sp_raft_guard *guard, uint64_t now_ms, uint64
     if (rv == 0 && guard->expire_when_stored && raft->state == RAFT_FOLLOWER &&
         raft->last_stored == sp_raft_support_last_index(&raft->trail)) {
         guard->expire_when_stored = false;
-        expire_timer(raft, now_ms + guard->expire_delay_ms);
+        sp_raft_step_expire(raft, now_ms + guard->expire_delay_ms);
     }
     return rv;
 }
@@ -395,35 +387,6 @@ int sp_raft_guard_timeout(struct sp_raft_guard *guard, uint64_t now_ms)
     }
     int rv = sp_raft_step(guard, now_ms, &event, flags);
     return rv != 0 ? rv : sp_raft_step_settle(guard, now_ms);
-}
-
-bool sp_raft_guard_forget_leader(struct sp_raft_guard *guard,
-                                 uint64_t now_ms,
-                                 uint64_t leader,
-                                 unsigned stagger_ms)
-{
-    struct raft *raft = &guard->raft;
-
-    if (guard->failed != 0 || raft->state != RAFT_FOLLOWER || leader == 0 ||
-        raft->follower_state.current_leader.id != leader) {
-        return false;
-    }
-    raft->follower_state.current_leader.id = 0;
-    guard->contact_ms = 0;
-    if (raft->last_stored < sp_raft_support_last_index(&raft->trail)) {
-        guard->expire_when_stored = true; /* libraft starts no election before that */
-        guard->expire_delay_ms = stagger_ms;
-    } else {
-        expire_timer(raft, now_ms + stagger_ms);
-    }
-    return true;
-}
-
-void sp_raft_guard_rearm(struct sp_raft_guard *guard, uint64_t now_ms)
-{
-    if (guard->raft.state == RAFT_FOLLOWER) {
-        guard->raft.election_timer_start = now_ms;
-    }
 }
 
 void sp_raft_guard_set_window(struct sp_raft_guard *guard, unsigned entries)

@@ -360,6 +360,17 @@ bool sp_raft_guard_forget_leader(struct sp_raft_guard *guard,
 /* Starts the election timer of a follower anew, as after a sleep. */
 void sp_raft_guard_rearm(struct sp_raft_guard *guard, uint64_t now_ms);
 
+/* True if a follower's timer has expired: sp_raft_guard_timeout would make it stand now. */
+bool sp_raft_guard_stands_now(const struct sp_raft_guard *guard, uint64_t now_ms);
+
+/* Lets the election timer expire at `at_ms`: of a follower, which then stands, or of one that asks
+ * for pre-votes, which then asks again. A candidate and a leader go on. */
+void sp_raft_guard_stand_at(struct sp_raft_guard *guard, uint64_t at_ms);
+
+/* For `deaf_ms` nothing was listened to: that time counts neither against the leader, who gets
+ * another heartbeat's time besides, nor, if this one leads, against its followers. */
+void sp_raft_guard_listen(struct sp_raft_guard *guard, uint64_t now_ms, uint64_t deaf_ms);
+
 /* Limits unacknowledged entries per follower; at least 1. Size it by bytes from time to time. */
 void sp_raft_guard_set_window(struct sp_raft_guard *guard, unsigned entries);
 

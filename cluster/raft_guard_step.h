@@ -56,6 +56,9 @@ bool sp_raft_step_has_own_entry(const struct sp_raft_guard *guard);
 /* True if it leads and is not handing leadership over. */
 bool sp_raft_step_can_submit(const struct sp_raft_guard *guard);
 
+/* Lets the election timer of a follower or candidate expire at `at_ms`. */
+void sp_raft_step_expire(struct raft *raft, uint64_t at_ms);
+
 /* The slot of a follower, taken if need be; NULL when all are taken. */
 struct sp_raft_guard_peer *sp_raft_step_peer(struct sp_raft_guard *guard, uint64_t id);
 

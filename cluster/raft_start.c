@@ -85,6 +85,7 @@ int sp_raft_start(struct sp_raft_group *group)
     if (rv != 0) {
         return rv;
     }
+    sp_raft_stand_first(group);
     sp_raft_advance(group);
     return 0;
 }

@@ -8,19 +8,24 @@
 /* How long submits are held back when no successor was found; the next attempt comes sooner. */
 #define HOLD_MS 50
 
-/* Another voter that has all of our log and can be reached, or 0; on `node_id` if that is not 0.
- * One that has died may have had all of it too, but asking it would cost an election timeout. */
-static uint64_t find_successor(const struct sp_raft_group *group, uint32_t node_id)
+/* A voter that lacks no more than this has all of the log soon after submits are held back. */
+#define LAG_FRAMES_MAX 1000
+
+/* Another voter that lacks at most so many frames of our log and can be reached, or 0; on `node_id`
+ * if that is not 0. One that has died may have had all of it too, but asking it would cost an
+ * election timeout. The leaders of a node that stops do not all go to the same one. */
+static uint64_t find_successor(const struct sp_raft_group *group, uint32_t node_id, uint64_t lag)
 {
     const struct raft *raft = &group->guard.raft;
     uint64_t last_index = sp_raft_support_last_index(&raft->trail);
 
     for (unsigned i = 0; i < raft->configuration.n; i++) {
-        const struct raft_server *server = &raft->configuration.servers[i];
+        unsigned turn = (unsigned)((group->group_id + i) % raft->configuration.n);
+        const struct raft_server *server = &raft->configuration.servers[turn];
         raft_index match = 0;
         if (server->id != group->replica_id && server->role == RAFT_VOTER &&
             (node_id == 0 || sp_raft_node_of(group, server->id) == node_id) &&
-            raft_match_index(raft, server->id, &match) == 0 && match == last_index &&
+            raft_match_index(raft, server->id, &match) == 0 && match + lag >= last_index &&
             sp_transport_link(group->context->transport, sp_raft_node_of(group, server->id)) ==
                 SP_LINK_UP) {
             return server->id;
@@ -67,10 +72,12 @@ int sp_raft_group_transfer_to(struct sp_raft_group *group, uint32_t node_id)
         if (!majority_linked(group)) {
             return SPATE_ERR_NOT_FOUND;
         }
-        successor = find_successor(group, node_id);
+        successor = find_successor(group, node_id, 0);
         if (successor == 0) {
             /* of a steady stream nobody would ever have all */
-            group->held_until_ms = sp_raft_now_ms(group) + HOLD_MS;
+            if (find_successor(group, node_id, LAG_FRAMES_MAX) != 0) {
+                group->held_until_ms = sp_raft_now_ms(group) + HOLD_MS;
+            }
             return SPATE_ERR_BUSY;
         }
     }

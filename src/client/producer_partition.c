@@ -38,6 +38,7 @@ static int call_leader(struct sp_producer_partition *partition, struct sp_produc
         .method = "produce",
         .cb = sp_producer_on_answer,
         .timeout_ms = timeout_ms + CALL_MARGIN_MS,
+        .at_once = true,
     };
     return sp_connection_call(partition->leader,
                               &batch->call,

@@ -10,6 +10,7 @@
 enum {
     PATIENCE_MS = 100, /* how long the first round waits for a connection; doubles per round */
     PATIENCE_DOUBLINGS = 4,
+    SILENT_MS = 150, /* a connection without an answer for so long may lead to one that hangs */
 };
 
 static void attempt(struct sp_request *request);
@@ -69,27 +70,41 @@ static void give_up(struct sp_request *request)
 
 /* ---- choosing a server ----------------------------------------------------------------------- */
 
+/* How good it is to ask a server: 2 connected, 1 not connected, 0 connected and silent, which costs
+ * the whole attempt if it hangs. */
+static unsigned promise_of(const struct spate_client *client, uint32_t index)
+{
+    const char *address = client->servers[index];
+    const struct sp_connection *connection =
+        sp_map_get(client->connections, address, strlen(address));
+
+    if (connection == NULL || !sp_rpc_connected(connection->rpc)) {
+        return 1;
+    }
+    return sp_rpc_silent_ms(connection->rpc) >= SILENT_MS ? 0 : 2;
+}
+
 /* A connected server if there is one, else the next in turn: a server that hangs is asked first by
- * one request in n only. */
+ * one request in n only, and after others by those that find it silent. */
 static uint32_t choose_first(struct spate_client *client, bool repeatable)
 {
     uint32_t count = client->server_count;
+    uint32_t best = 0;
+    unsigned best_promise = 0;
 
     if (!repeatable && client->server_alive > 0) {
         return client->server_alive - 1; /* there is no second try: no turns */
     }
     for (uint32_t i = 0; i < count; i++) {
         uint32_t index = (client->server_turn + i) % count;
-        const char *address = client->servers[index];
-        const struct sp_connection *connection =
-            sp_map_get(client->connections, address, strlen(address));
-
-        if (connection != NULL && sp_rpc_connected(connection->rpc)) {
-            client->server_turn = index + 1;
-            return index;
+        unsigned promise = promise_of(client, index);
+        if (promise > best_promise) {
+            best = index;
+            best_promise = promise;
         }
     }
-    return 0;
+    client->server_turn = best + 1;
+    return best;
 }
 
 static const char *choose(struct sp_request *request)
@@ -283,6 +298,7 @@ static void attempt(struct sp_request *request)
             .method = request->method,
             .cb = on_answer,
             .timeout_ms = attempt_timeout_ms(request, now_ms),
+            .at_once = true,
         };
         rv = sp_connection_call(connection, &request->call, request->params, NULL);
     }

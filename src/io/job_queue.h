@@ -5,8 +5,9 @@
  *          `--> long_jobs  --> the next free worker when none runs; any while fewer than long_max
  *
  * So a short job never waits for all workers to end long ones, however many of these there are, and
- * a steady stream of short ones leaves a worker to long ones: reads, checkpoints, opening. A single
- * worker takes turns. Both bodies of io/loop.h use it. */
+ * a steady stream of short ones leaves a worker to long ones: reads, checkpoints, opening. An
+ * urgent job is a short one that goes before all others. A single worker takes turns. Both bodies
+ * of io/loop.h use it. */
 #ifndef SP_IO_JOB_QUEUE_H
 #define SP_IO_JOB_QUEUE_H
 
@@ -35,7 +36,11 @@ static inline void sp_job_queue_init(struct sp_job_queue *queue, unsigned worker
 
 static inline void sp_job_queue_add(struct sp_job_queue *queue, struct sp_job *job)
 {
-    sp_list_append(job->is_short ? &queue->short_jobs : &queue->long_jobs, &job->node);
+    if (job->is_urgent) {
+        sp_list_append(queue->short_jobs.next, &job->node); /* before the first */
+    } else {
+        sp_list_append(job->is_short ? &queue->short_jobs : &queue->long_jobs, &job->node);
+    }
 }
 
 /* The job that a free worker begins now, or NULL. */

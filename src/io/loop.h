@@ -132,6 +132,7 @@ struct sp_job {
     struct sp_list node;
     struct sp_loop *loop;
     bool is_short;
+    bool is_urgent;
     void (*work)(struct sp_job *job);
     void (*done)(struct sp_job *job);
 };
@@ -149,6 +150,13 @@ void sp_job_start_short(struct sp_loop *loop,
                         struct sp_job *job,
                         void (*work)(struct sp_job *job),
                         void (*done)(struct sp_job *job));
+
+/* The same for what everything waits for: it runs before all short jobs that wait. One at a time of
+ * a store. */
+void sp_job_start_urgent(struct sp_loop *loop,
+                         struct sp_job *job,
+                         void (*work)(struct sp_job *job),
+                         void (*done)(struct sp_job *job));
 
 /* ---- signals and standard input of programs -------------------------------------------------- */
 

@@ -110,6 +110,17 @@ void sp_job_start_short(struct sp_loop *loop,
     start(loop, job);
 }
 
+void sp_job_start_urgent(struct sp_loop *loop,
+                         struct sp_job *job,
+                         void (*work)(struct sp_job *job),
+                         void (*done)(struct sp_job *job))
+{
+    *job = (struct sp_job){
+        .loop = loop, .is_short = true, .is_urgent = true, .work = work, .done = done
+    };
+    start(loop, job);
+}
+
 static int start_threads(struct sp_workers *workers, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {

@@ -21,6 +21,7 @@ enum {
     RETRY_MS_MIN = 20,
     RETRY_MS_MAX = 1000,
     CONNECT_MS_MAX = 3000, /* a host that answers nothing at all */
+    STALE_MS = 1000,       /* so long unanswered, and given up: better a new connection */
     HEAD_BYTES_MAX = 256,  /* of a request before its parameters */
     TEXT_BYTES_MAX = 1024, /* of a server's error */
 };
@@ -39,6 +40,7 @@ struct sp_rpc {
     struct sp_stream *stream; /* CONNECTING */
     struct sp_conn *conn;     /* READY, and CLOSED until it has ended */
     struct sp_timer timer;    /* CONNECTING: gives up; WAITING: tries again */
+    uint64_t asked_ms;        /* first call sent after what was heard last; 0: all was answered */
     uint32_t retry_ms;
     uint32_t next_msgid;
     struct sp_list waiting;
@@ -144,6 +146,10 @@ on_message(void *arg, struct sp_conn *conn, struct sp_blob *blob, size_t positio
         return;
     }
     struct sp_rpc_call *call = find_sent(rpc, message.msgid);
+    if (call != NULL) {
+        sp_list_remove(&call->node);
+    }
+    rpc->asked_ms = sp_list_empty(&rpc->sent) ? 0 : sp_loop_now_ms(rpc->loop);
     if (call == NULL) {
         return; /* came too late, or was cancelled */
     }
@@ -176,6 +182,22 @@ static void wait_or_rest(struct sp_rpc *rpc)
     rpc->retry_ms = rpc->retry_ms * 2 < RETRY_MS_MAX ? rpc->retry_ms * 2 : RETRY_MS_MAX;
 }
 
+/* An attempt to connect has failed: calls that do not wait for another one end. */
+static void connect_failed(struct sp_rpc *rpc)
+{
+    SP_LIST_EACH_SAFE (node, &rpc->waiting) {
+        struct sp_rpc_call *call = SP_LIST_ENTRY(node, struct sp_rpc_call, node);
+        if (call->at_once) {
+            sp_list_remove(node);
+            sp_list_append(&rpc->ending, node);
+        }
+    }
+    wait_or_rest(rpc);
+    while (!sp_list_empty(&rpc->ending)) {
+        fail_call(first_call(&rpc->ending), SPATE_ERR_UNREACHABLE);
+    }
+}
+
 static void on_closed(void *arg, struct sp_conn *conn, int status)
 {
     struct sp_rpc *rpc = arg;
@@ -183,6 +205,7 @@ static void on_closed(void *arg, struct sp_conn *conn, int status)
     (void)conn;
     (void)status; /* whatever it was, the fate of the calls sent is unknown */
     rpc->conn = NULL;
+    rpc->asked_ms = 0;
     if (rpc->state == RPC_CLOSED) {
         sp_loop_defer(rpc->loop, &rpc->finish);
         return;
@@ -196,6 +219,15 @@ static const struct sp_conn_handler rpc_handler = {
     .closed = on_closed,
 };
 
+/* Whoever asked over this connection has given up without an answer. After a network was cut the
+ * kernel may try only after seconds again to send what it holds; a new connection is there at once.
+ */
+static bool is_stale(const struct sp_rpc *rpc)
+{
+    return rpc->state == RPC_READY && sp_list_empty(&rpc->sent) &&
+           sp_rpc_silent_ms(rpc) >= STALE_MS;
+}
+
 static int send_call(struct sp_rpc *rpc, struct sp_rpc_call *call)
 {
     const struct sp_slice pieces[] = { call->request, call->body };
@@ -203,6 +235,9 @@ static int send_call(struct sp_rpc *rpc, struct sp_rpc_call *call)
 
     if (rv != 0) {
         return rv;
+    }
+    if (rpc->asked_ms == 0) {
+        rpc->asked_ms = sp_loop_now_ms(rpc->loop);
     }
     call->sent = true;
     sp_slice_unref(&call->request);
@@ -235,7 +270,7 @@ static void on_connect(void *arg, struct sp_stream *stream, int status)
     sp_timer_stop(&rpc->timer);
     if (status != 0) {
         drop_stream(rpc);
-        wait_or_rest(rpc);
+        connect_failed(rpc);
         return;
     }
     rpc->stream = NULL;
@@ -262,7 +297,7 @@ static void on_timer(struct sp_timer *timer)
 
     if (rpc->state == RPC_CONNECTING) {
         drop_stream(rpc);
-        wait_or_rest(rpc);
+        connect_failed(rpc);
     } else if (sp_list_empty(&rpc->waiting)) {
         rpc->state = RPC_IDLE;
     } else {
@@ -330,8 +365,10 @@ int sp_rpc_call(struct sp_rpc *rpc,
         call->body = sp_slice_ref(body);
     }
     sp_list_append(&rpc->waiting, &call->node);
-    if (rpc->state == RPC_IDLE) {
+    if (rpc->state == RPC_IDLE || (rpc->state == RPC_WAITING && call->at_once)) {
         begin_connect(rpc);
+    } else if (is_stale(rpc)) {
+        sp_conn_close(rpc->conn, false);
     } else {
         send_waiting(rpc);
     }
@@ -372,6 +409,11 @@ int sp_rpc_new(struct sp_loop *loop, const char *address, struct sp_rpc **out_rp
 bool sp_rpc_connected(const struct sp_rpc *rpc)
 {
     return rpc->state == RPC_READY;
+}
+
+uint64_t sp_rpc_silent_ms(const struct sp_rpc *rpc)
+{
+    return rpc->asked_ms == 0 ? 0 : sp_loop_now_ms(rpc->loop) - rpc->asked_ms;
 }
 
 const char *sp_rpc_address(const struct sp_rpc *rpc)

@@ -2,9 +2,10 @@
  *
  *   IDLE --call--> CONNECTING --ok--> READY --lost--> WAITING (20 ms .. 1 s) --> CONNECTING
  *
- * A call made while not connected waits for the connection within its deadline. When a connection
- * is lost, calls that were sent fail with SPATE_ERR_CLOSED (the outcome is unknown), calls that
- * were not sent stay queued. All calls on the loop thread. */
+ * A call made while not connected waits for the connection within its deadline; one that is
+ * `at_once` begins an attempt to connect and waits for that alone. When a connection is lost, calls
+ * that were sent fail with SPATE_ERR_CLOSED (the outcome is unknown), calls that were not sent stay
+ * queued. All calls on the loop thread. */
 #ifndef SP_NET_RPC_H
 #define SP_NET_RPC_H
 
@@ -28,11 +29,12 @@ struct sp_rpc_call;
 typedef void (*sp_rpc_cb)(
     struct sp_rpc_call *call, int status, const uint8_t *result, size_t size, const char *text);
 
-/* A call in progress, embedded by its caller. Fill method, cb and timeout_ms; the rest is rpc's. */
+/* A call in progress, embedded by its caller. Fill the first part; the rest is rpc's. */
 struct sp_rpc_call {
     const char *method;
     sp_rpc_cb cb;
     uint32_t timeout_ms;
+    bool at_once; /* SPATE_ERR_UNREACHABLE as soon as an attempt to connect has failed */
     struct sp_list node;
     struct sp_timer timer;
     struct sp_rpc *rpc;
@@ -62,6 +64,11 @@ int sp_rpc_call(struct sp_rpc *rpc,
 void sp_rpc_cancel(struct sp_rpc_call *call);
 
 bool sp_rpc_connected(const struct sp_rpc *rpc);
+
+/* For how long nothing has come although something was asked, be it given up by now; 0: all was
+ * answered. A call after a second of that, with nobody left who waits, is made on a new
+ * connection. */
+uint64_t sp_rpc_silent_ms(const struct sp_rpc *rpc);
 const char *sp_rpc_address(const struct sp_rpc *rpc);
 
 /* Fails all calls with SPATE_ERR_CANCELED (their cb runs inside), closes, frees itself later. */

@@ -55,7 +55,7 @@ static void before_sleep(struct sp_hook *hook)
     if (sp_meta_dirty(store->meta) && !store->meta_flushing) {
         store->meta_flushing = true;
         sp_meta_begin(store->meta);
-        sp_job_start_short(store->loop, &store->meta_job, meta_work, meta_done);
+        sp_job_start_urgent(store->loop, &store->meta_job, meta_work, meta_done);
     }
     while (!sp_list_empty(&store->dirty)) {
         struct sp_log *log = SP_LIST_ENTRY(store->dirty.next, struct sp_log, dirty_node);

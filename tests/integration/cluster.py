@@ -78,8 +78,11 @@ def wait_for(what, condition, seconds=10.0, pause=0.02):
 
 
 class Node:
-    def __init__(self, number, directory):
+    def __init__(self, number, directory, host="127.0.0.1", enter=()):
+        """`enter`: words before its command, to run it in a network where it has `host`."""
         self.number = number
+        self.host = host
+        self.enter = list(enter)
         self.directory = directory
         self.data = os.path.join(directory, "data")
         self.config = os.path.join(directory, "spated.yaml")
@@ -87,7 +90,7 @@ class Node:
         self.client_port = free_port()
         self.peer_port = free_port()
         self.http_port = free_port()
-        self.address = f"127.0.0.1:{self.client_port}"
+        self.address = f"{host}:{self.client_port}"
         self.process = None
         self.program = SPATED
         self.settings = []
@@ -105,8 +108,8 @@ class Node:
             *[f'    - "{address}"' for address in join],
             "listen:",
             f'  client: "{self.address}"',
-            f'  peer: "127.0.0.1:{self.peer_port}"',
-            f'  http: "127.0.0.1:{self.http_port}"',
+            f'  peer: "{self.host}:{self.peer_port}"',
+            f'  http: "{self.host}:{self.http_port}"',
             f"data: {{ dir: {self.data} }}",
         ]
         with open(self.config, "w", encoding="utf-8") as handle:
@@ -114,7 +117,7 @@ class Node:
 
     def start(self, **options):
         assert self.process is None, "it runs already"
-        arguments = [self.program, "--config", self.config]
+        arguments = [*self.enter, self.program, "--config", self.config]
         for setting in self.settings:
             arguments += ["--set", setting]
         with open(self.log, "ab") as log:
@@ -165,13 +168,14 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, size, settings=(), first=1):
+    def __init__(self, size, settings=(), first=1, place=lambda number: ("127.0.0.1", ())):
+        """`place` tells of a node its address and the words before its command."""
         self.directory = tempfile.mkdtemp(prefix="spate-test-")
         self.nodes = [
-            Node(number, os.path.join(self.directory, f"node{number}"))
+            Node(number, os.path.join(self.directory, f"node{number}"), *place(number))
             for number in range(first, first + size)
         ]
-        seeds = [f"{node.number}@127.0.0.1:{node.peer_port}" for node in self.nodes]
+        seeds = [f"{node.number}@{node.host}:{node.peer_port}" for node in self.nodes]
         for node in self.nodes:
             node.write_config(seeds)
             node.settings = list(settings)
@@ -254,7 +258,10 @@ class Cluster:
     def wait_healthy(self, seconds=15.0):
         """Waits until every node that runs says that all is well; returns the seconds it took."""
         started = time.monotonic()
-        wait_for(f"a healthy cluster; last seen: {self.health()}", self.is_healthy, seconds)
+        try:
+            wait_for("a healthy cluster", self.is_healthy, seconds)
+        except AssertionError as failure:
+            raise AssertionError(f"{failure}; last seen: {str(self.health())[:2000]}") from None
         return time.monotonic() - started
 
     def leader(self, topic, partition=0, seconds=10.0):

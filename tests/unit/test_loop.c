@@ -437,6 +437,25 @@ static void test_job_queue_takes_short_jobs_first_and_long_ones_in_order(void **
     assert_ptr_equal(sp_job_queue_take(&queue), &jobs[2]);
 }
 
+static void test_job_queue_takes_urgent_jobs_before_short_ones(void **state)
+{
+    struct sp_job jobs[3] = { { .is_short = true },
+                              { .is_short = true },
+                              { .is_short = true, .is_urgent = true } };
+    struct sp_job_queue queue;
+
+    (void)state;
+    sp_job_queue_init(&queue, 2);
+    for (unsigned i = 0; i < 3; i++) {
+        sp_list_init(&jobs[i].node);
+        sp_job_queue_add(&queue, &jobs[i]);
+    }
+    assert_ptr_equal(sp_job_queue_take(&queue), &jobs[2]);
+    assert_ptr_equal(sp_job_queue_take(&queue), &jobs[0]);
+    assert_ptr_equal(sp_job_queue_take(&queue), &jobs[1]);
+    assert_null(sp_job_queue_take(&queue));
+}
+
 /* Short jobs that never end leave a worker to long ones; a single worker takes turns. */
 static void test_job_queue_starves_no_long_job(void **state)
 {
@@ -580,7 +599,8 @@ int main(void)
         LOOP_TEST(test_jobs_run_on_other_threads_and_keep_the_loop_alive),
         LOOP_TEST(test_short_job_never_waits_for_long_ones),
         LOOP_TEST(test_job_queue_takes_short_jobs_first_and_long_ones_in_order),
-        LOOP_TEST(test_job_queue_starves_no_long_job),
+        LOOP_TEST(test_job_queue_takes_urgent_jobs_before_short_ones),
+        cmocka_unit_test(test_job_queue_starves_no_long_job),
         LOOP_TEST(test_read_share_is_equal_and_bounds_the_turn),
         LOOP_TEST(test_hook_runs_after_a_finished_job),
         LOOP_TEST(test_loop_terminate_signal_reaches_the_callback),

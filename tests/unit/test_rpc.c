@@ -40,6 +40,7 @@ struct fixture {
     char address[32];
     uint32_t held[HELD_MAX];
     unsigned held_count;
+    unsigned accepted;
     bool gone;
     struct sp_rpc *rpc;
     struct call calls[CALLS];
@@ -128,6 +129,7 @@ static void on_opened(void *arg, void *conn_arg, struct sp_conn *conn)
     (void)arg;
     (void)conn_arg;
     fixture.server_conn = conn;
+    fixture.accepted += 1;
 }
 
 static const struct sp_server_handler server_handler = {
@@ -348,6 +350,57 @@ static void test_rpc_call_waits_for_the_server_to_come(void **state)
     expect(call, 0);
 }
 
+static struct call *begin_at_once(unsigned number, const char *method)
+{
+    struct call *call = &fixture.calls[number];
+
+    call->rpc_call = (struct sp_rpc_call){
+        .method = method, .cb = on_done, .timeout_ms = WAIT_MS, .at_once = true
+    };
+    assert_int_equal(sp_rpc_call(fixture.rpc, &call->rpc_call, params, sizeof params, NULL), 0);
+    return call;
+}
+
+static void test_rpc_call_at_once_ends_when_nobody_listens(void **state)
+{
+    char address[32];
+    uint64_t begun_ms = sp_loop_now_ms(fixture.loop);
+
+    (void)state;
+    stop_server();
+    (void)snprintf(address, sizeof address, "%s", fixture.address);
+    struct call *patient = begin(0, "echo", WAIT_MS);
+    for (unsigned i = 0; i < 5; i++) { /* each of them tries anew, whatever the pause is by now */
+        struct call *call = begin_at_once(1, "echo");
+        expect(call, SPATE_ERR_UNREACHABLE);
+        call->done = false;
+        call->runs = 0;
+    }
+    assert_true(sp_loop_now_ms(fixture.loop) - begun_ms < 1000);
+    assert_int_equal(patient->runs, 0);
+    start_server(address);
+    expect(patient, 0);
+    expect(begin_at_once(2, "echo"), 0);
+}
+
+static void test_rpc_connection_that_said_nothing_for_long_is_replaced(void **state)
+{
+    (void)state;
+    struct call *call = begin(0, "hold", WAIT_MS);
+    wait_held(1);
+    struct sp_conn *silent = fixture.server_conn;
+    run_ms(1100);
+    assert_true(sp_rpc_silent_ms(fixture.rpc) >= 1000);
+    expect(begin(1, "echo", WAIT_MS), 0); /* somebody waits for the first: the connection stays */
+    assert_ptr_equal(fixture.server_conn, silent);
+    assert_true(sp_rpc_silent_ms(fixture.rpc) < 1000);
+    run_ms(1100);
+    sp_rpc_cancel(&call->rpc_call);
+    expect(begin(2, "echo", WAIT_MS), 0);
+    assert_int_equal(sp_rpc_silent_ms(fixture.rpc), 0);
+    assert_int_equal(fixture.accepted, 2);
+}
+
 static void test_rpc_lost_connection_fails_what_was_sent(void **state)
 {
     (void)state;
@@ -437,6 +490,8 @@ int main(void)
         RPC_TEST(test_rpc_deadline_of_a_sent_call_is_timeout),
         RPC_TEST(test_rpc_deadline_of_an_unsent_call_is_unreachable),
         RPC_TEST(test_rpc_call_waits_for_the_server_to_come),
+        RPC_TEST(test_rpc_call_at_once_ends_when_nobody_listens),
+        RPC_TEST(test_rpc_connection_that_said_nothing_for_long_is_replaced),
         RPC_TEST(test_rpc_lost_connection_fails_what_was_sent),
         RPC_TEST(test_rpc_garbage_answer_closes),
         RPC_TEST(test_rpc_cancelled_call_is_never_told),
