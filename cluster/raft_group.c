@@ -48,6 +48,7 @@ void sp_raft_stop(struct sp_raft_group *group, int status, const char *text)
     tell_stopped(group);
     sp_raft_send_drop_all(group);
     sp_raft_fail_submits(group, SPATE_ERR_STOPPED);
+    sp_raft_confirm_fail(group, SPATE_ERR_STOPPED);
     group->machine->type->stopped(group->machine, status, text);
     group->context->leader_changed(group->context, group);
 }
@@ -92,7 +93,7 @@ uint32_t sp_raft_leader_node(const struct sp_raft_group *group)
                                            : sp_raft_node_of(group, replica_id);
 }
 
-static bool is_ready(const struct sp_raft_group *group)
+bool sp_raft_is_ready(const struct sp_raft_group *group)
 {
     return role_of(group) == SP_ROLE_LEADER &&
            sp_log_term_at(group->log, group->applied) == raft_current_term(&group->guard.raft);
@@ -103,7 +104,7 @@ static void tell_changes(struct sp_raft_group *group)
     enum sp_role role = role_of(group);
     uint64_t term = raft_current_term(&group->guard.raft);
     uint32_t leader = sp_raft_leader_node(group);
-    bool ready = is_ready(group);
+    bool ready = sp_raft_is_ready(group);
     bool lost =
         group->seen_role == SP_ROLE_LEADER && (role != SP_ROLE_LEADER || term != group->seen_term);
     bool leader_changed = leader != group->seen_leader || term != group->seen_term;
@@ -122,6 +123,7 @@ static void tell_changes(struct sp_raft_group *group)
     if (lost) {
         sp_raft_install_drop_all(group);
         sp_raft_fail_submits(group, SPATE_ERR_LEADER_CHANGED);
+        sp_raft_confirm_fail(group, SPATE_ERR_NOT_LEADER);
     }
     if (leader_changed) { /* first: whoever is sent away by the machine is told where to go */
         group->context->leader_changed(group->context, group);
@@ -164,6 +166,7 @@ void sp_raft_advance(struct sp_raft_group *group)
         if (runs(group)) {
             sp_raft_trim(group); /* the machine may have moved its start */
             tell_changes(group); /* applying may have made a leader ready */
+            sp_raft_confirm_advance(group);
         }
     }
     if (runs(group)) {
@@ -313,7 +316,7 @@ static int check_submit(const struct sp_raft_group *group, uint64_t size)
     if (role_of(group) != SP_ROLE_LEADER) {
         return SPATE_ERR_NOT_LEADER;
     }
-    if (!is_ready(group) || sp_raft_now_ms(group) < group->held_until_ms) {
+    if (!sp_raft_is_ready(group) || sp_raft_now_ms(group) < group->held_until_ms) {
         return SPATE_ERR_NOT_READY;
     }
     if (size > SP_BATCH_BYTES_MAX) {
@@ -391,7 +394,7 @@ void sp_raft_group_status(const struct sp_raft_group *group,
 
     if (runs(group)) {
         status.role = role_of(group);
-        status.ready = is_ready(group);
+        status.ready = sp_raft_is_ready(group);
         status.confirmed =
             status.ready || (group->confirm_index != 0 && group->applied >= group->confirm_index);
         status.term = raft_current_term(&group->guard.raft);
@@ -465,6 +468,8 @@ void sp_raft_group_close(struct sp_raft_group *group, void (*closed)(void *arg),
     sp_timer_stop(&group->timer);
     sp_list_remove(&group->meta_node);
     sp_raft_fail_submits(group, SPATE_ERR_CANCELED);
+    sp_raft_confirm_fail(group, SPATE_ERR_CANCELED);
+    sp_raft_confirm_free(group);
     sp_raft_send_drop_all(group);
     sp_raft_forget_start(group);
     sp_raft_guard_deinit(&group->guard);
