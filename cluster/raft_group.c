@@ -48,9 +48,9 @@ void sp_raft_stop(struct sp_raft_group *group, int status, const char *text)
     tell_stopped(group);
     sp_raft_send_drop_all(group);
     sp_raft_fail_submits(group, SPATE_ERR_STOPPED);
-    sp_raft_confirm_fail(group, SPATE_ERR_STOPPED);
     group->machine->type->stopped(group->machine, status, text);
     group->context->leader_changed(group->context, group);
+    sp_raft_confirm_fail(group, SPATE_ERR_STOPPED);
 }
 
 /* ---- after every event ----------------------------------------------------------------------- */
@@ -123,12 +123,14 @@ static void tell_changes(struct sp_raft_group *group)
     if (lost) {
         sp_raft_install_drop_all(group);
         sp_raft_fail_submits(group, SPATE_ERR_LEADER_CHANGED);
-        sp_raft_confirm_fail(group, SPATE_ERR_NOT_LEADER);
     }
     if (leader_changed) { /* first: whoever is sent away by the machine is told where to go */
         group->context->leader_changed(group->context, group);
     }
     group->machine->type->role_changed(group->machine);
+    if (lost) {
+        sp_raft_confirm_fail(group, SPATE_ERR_NOT_LEADER);
+    }
 }
 
 static void rearm(struct sp_raft_group *group)

@@ -468,8 +468,13 @@ void sp_method_fetch(struct sp_broker *broker,
         sp_request_fail(&request, rv, error.text);
         return;
     }
+    if (asked.linearizable &&
+        sp_broker_lacks_feature(broker, SP_FEATURE_CONFIRM, "linearizable", &request)) {
+        return;
+    }
     partition = sp_broker_find(broker, &request, asked.topic, asked.topic_id, asked.partition);
-    if (partition == NULL) {
+    if (partition == NULL ||
+        (asked.linearizable && !sp_broker_confirm(broker, &request, message, partition->group))) {
         return;
     }
     fetch = sp_mem_calloc(1, sizeof *fetch);

@@ -298,6 +298,7 @@ static void pack_offsets(struct sp_consumer_partition *partition, struct sp_pack
     request.at = partition->start_wanted || partition->start == SPATE_OFFSET_START
                      ? SP_OFFSETS_AT_EARLIEST
                      : SP_OFFSETS_AT_LATEST;
+    request.linearizable = partition->consumer->client->config.linearizable;
     sp_offsets_request_encode(pack, &request);
 }
 
@@ -327,6 +328,7 @@ static void pack_fetch(struct sp_consumer_partition *partition, struct sp_pack *
     request.max_wait_ms = (int32_t)partition->wait_ms;
     request.format = SP_FETCH_FORMAT_BATCH;
     request.epoch = partition->epoch;
+    request.linearizable = partition->consumer->client->config.linearizable;
     sp_fetch_request_encode(pack, &request);
 }
 
