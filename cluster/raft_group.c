@@ -408,6 +408,15 @@ void sp_raft_group_status(const struct sp_raft_group *group,
     *out_status = status;
 }
 
+bool sp_raft_group_follows(const struct sp_raft_group *group)
+{
+    return runs(group) && sp_raft_state(group) == RAFT_FOLLOWER &&
+           sp_raft_leader_replica(group) != 0 && sp_raft_group_is_confirmed(group) &&
+           !sp_raft_guard_installing(&group->guard) &&
+           sp_raft_now_ms(group) < group->guard.contact_ms + group->guard.raft.election_timeout &&
+           sp_raft_group_member(group, group->replica_id) == SP_MEMBER_VOTER;
+}
+
 void sp_raft_group_watch(struct sp_raft_group *group)
 {
     if (runs(group)) {

@@ -186,6 +186,10 @@ void sp_raft_group_status(const struct sp_raft_group *group,
 bool sp_raft_group_leads(const struct sp_raft_group *group);
 bool sp_raft_group_is_confirmed(const struct sp_raft_group *group);
 
+/* True for a voter that has applied all that a leader said was committed, and whose leader has
+ * spoken within the last election timeout: what it has applied is not far behind. */
+bool sp_raft_group_follows(const struct sp_raft_group *group);
+
 /* Notes what is committed now; members without it at a later look lag. What is merely on its way
  * counts as no lag. */
 void sp_raft_group_watch(struct sp_raft_group *group);

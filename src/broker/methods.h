@@ -159,6 +159,13 @@ struct sp_partition *sp_broker_find(struct sp_broker *broker,
                                     int64_t topic_id,
                                     int32_t partition);
 
+/* The same for what a follower may answer, too, while it is not behind. */
+struct sp_partition *sp_broker_find_follower(struct sp_broker *broker,
+                                             struct sp_request *request,
+                                             struct sp_bytes topic,
+                                             int64_t topic_id,
+                                             int32_t partition);
+
 /* Answers that there is no such topic, or that this node cannot know yet. */
 void sp_broker_unknown_topic(struct sp_broker *broker,
                              struct sp_request *request,

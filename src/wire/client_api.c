@@ -138,6 +138,7 @@ static const struct sp_field fetch_request_fields[] = {
       .absent = SP_FETCH_FORMAT_BATCH },
     { "epoch", SP_FIELD_I32, AT(fetch_request, epoch), I32_OPTIONAL },
     { "linearizable", SP_FIELD_BOOL, .optional = true, AT(fetch_request, linearizable) },
+    { "follower", SP_FIELD_BOOL, .optional = true, AT(fetch_request, follower) },
 };
 SHAPE(fetch_request, "fetch");
 

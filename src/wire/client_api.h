@@ -225,7 +225,7 @@ enum sp_fetch_format {
 };
 
 /* fetch { topic, topic_id, partition, offset, max_bytes, min_bytes, max_wait_ms, format, epoch,
- *         linearizable } */
+ *         linearizable, follower } */
 struct sp_fetch_request {
     struct sp_bytes topic; /* text */
     int64_t topic_id;      /* optional, -1 */
@@ -237,13 +237,15 @@ struct sp_fetch_request {
     enum sp_fetch_format format; /* optional, batch */
     int32_t epoch;               /* of the last batch read; optional, -1 */
     bool linearizable; /* what was acknowledged before it was sent is there; optional, false */
+    bool follower;     /* a replica that follows may answer; optional, false */
 };
 
 /* -> { high_watermark, log_start, end_offset, records } */
 struct sp_fetch_response {
     int64_t high_watermark; /* offset after the last committed record */
     int64_t log_start;      /* offset of the first kept record */
-    int64_t end_offset;     /* offset after the last record of the leader's log; optional, -1 */
+    int64_t end_offset;     /* offset after the last record of the leader's log; optional, -1: a
+                               follower has answered */
     struct sp_records
         records; /* encoded last; the first batch may begin below the offset asked for */
 };
