@@ -51,6 +51,7 @@ void sp_raft_stop(struct sp_raft_group *group, int status, const char *text)
     sp_raft_fail_submits(group, SPATE_ERR_STOPPED);
     group->machine->type->stopped(group->machine, status, text);
     group->context->leader_changed(group->context, group);
+    sp_raft_confirm_fail(group, SPATE_ERR_STOPPED);
 }
 
 void sp_raft_stop_unreadable(struct sp_raft_group *group, int status, const char *text)
@@ -101,7 +102,7 @@ uint32_t sp_raft_leader_node(const struct sp_raft_group *group)
                                            : sp_raft_node_of(group, replica_id);
 }
 
-static bool is_ready(const struct sp_raft_group *group)
+bool sp_raft_is_ready(const struct sp_raft_group *group)
 {
     return role_of(group) == SP_ROLE_LEADER &&
            sp_log_term_at(group->log, group->applied) == raft_current_term(&group->guard.raft);
@@ -112,7 +113,7 @@ static void tell_changes(struct sp_raft_group *group)
     enum sp_role role = role_of(group);
     uint64_t term = raft_current_term(&group->guard.raft);
     uint32_t leader = sp_raft_leader_node(group);
-    bool ready = is_ready(group);
+    bool ready = sp_raft_is_ready(group);
     bool lost =
         group->seen_role == SP_ROLE_LEADER && (role != SP_ROLE_LEADER || term != group->seen_term);
     bool leader_changed = leader != group->seen_leader || term != group->seen_term;
@@ -137,6 +138,9 @@ static void tell_changes(struct sp_raft_group *group)
         group->context->leader_changed(group->context, group);
     }
     group->machine->type->role_changed(group->machine);
+    if (lost) {
+        sp_raft_confirm_fail(group, SPATE_ERR_NOT_LEADER);
+    }
 }
 
 static void rearm(struct sp_raft_group *group)
@@ -174,6 +178,7 @@ void sp_raft_advance(struct sp_raft_group *group)
         if (runs(group)) {
             sp_raft_trim(group); /* the machine may have moved its start */
             tell_changes(group); /* applying may have made a leader ready */
+            sp_raft_confirm_advance(group);
         }
     }
     if (runs(group)) {
@@ -323,7 +328,7 @@ static int check_submit(const struct sp_raft_group *group, uint64_t size)
     if (role_of(group) != SP_ROLE_LEADER) {
         return SPATE_ERR_NOT_LEADER;
     }
-    if (!is_ready(group) || sp_raft_now_ms(group) < group->held_until_ms) {
+    if (!sp_raft_is_ready(group) || sp_raft_now_ms(group) < group->held_until_ms) {
         return SPATE_ERR_NOT_READY;
     }
     if (size > SP_BATCH_BYTES_MAX) {
@@ -401,7 +406,7 @@ void sp_raft_group_status(const struct sp_raft_group *group,
 
     if (runs(group)) {
         status.role = role_of(group);
-        status.ready = is_ready(group);
+        status.ready = sp_raft_is_ready(group);
         status.confirmed =
             status.ready || (group->confirm_index != 0 && group->applied >= group->confirm_index);
         status.term = raft_current_term(&group->guard.raft);
@@ -411,6 +416,15 @@ void sp_raft_group_status(const struct sp_raft_group *group,
         sp_raft_count_voters(group, &status);
     }
     *out_status = status;
+}
+
+bool sp_raft_group_follows(const struct sp_raft_group *group)
+{
+    return runs(group) && sp_raft_state(group) == RAFT_FOLLOWER &&
+           sp_raft_leader_replica(group) != 0 && sp_raft_group_is_confirmed(group) &&
+           !sp_raft_guard_installing(&group->guard) &&
+           sp_raft_now_ms(group) < group->guard.contact_ms + group->guard.raft.election_timeout &&
+           sp_raft_group_member(group, group->replica_id) == SP_MEMBER_VOTER;
 }
 
 void sp_raft_group_watch(struct sp_raft_group *group)
@@ -476,6 +490,8 @@ void sp_raft_group_close(struct sp_raft_group *group, void (*closed)(void *arg),
     sp_timer_stop(&group->timer);
     sp_list_remove(&group->meta_node);
     sp_raft_fail_submits(group, SPATE_ERR_CANCELED);
+    sp_raft_confirm_fail(group, SPATE_ERR_CANCELED);
+    sp_raft_confirm_free(group);
     sp_raft_send_drop_all(group);
     sp_raft_forget_start(group);
     sp_raft_guard_deinit(&group->guard);

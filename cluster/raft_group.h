@@ -138,6 +138,28 @@ int sp_raft_group_submit(struct sp_raft_group *group,
                          unsigned count,
                          struct sp_submit *submit);
 
+/* ---- asking whether it still leads ----------------------------------------------------------- */
+
+struct sp_confirm;
+
+/* 0: it led at a moment after the request, and all that any leader had committed before the request
+ * is applied here. SPATE_ERR_NOT_LEADER: leadership was lost; SPATE_ERR_CANCELED,
+ * SPATE_ERR_STOPPED. */
+typedef void (*sp_confirm_cb)(struct sp_confirm *confirm, int status);
+
+/* Embedded by its owner; `cb` is set before the call. */
+struct sp_confirm {
+    struct sp_list node;
+    sp_confirm_cb cb;
+    uint64_t index; /* to be applied before it is told; set when a majority has answered */
+};
+
+/* Leader: asks the voters whether this term is still the newest; `cb` later (raft_confirm.c). Costs
+ * no entry and no disk. Only where every node has SP_FEATURE_CONFIRM. At once:
+ * SPATE_ERR_NOT_LEADER; SPATE_ERR_NOT_READY (own-term commit not yet applied); SPATE_ERR_BUSY
+ * (SP_GROUP_CONFIRMS_MAX); SPATE_ERR_STOPPED; SPATE_ERR_NOMEM. */
+int sp_raft_group_confirm(struct sp_raft_group *group, struct sp_confirm *confirm);
+
 /* How much of SP_GROUP_PENDING_*_MAX is submitted and not committed; 100: the next gets BUSY. */
 unsigned sp_raft_group_fill_percent(const struct sp_raft_group *group);
 
@@ -164,6 +186,10 @@ void sp_raft_group_status(const struct sp_raft_group *group,
  * as its owner was told last; and `confirmed`. */
 bool sp_raft_group_leads(const struct sp_raft_group *group);
 bool sp_raft_group_is_confirmed(const struct sp_raft_group *group);
+
+/* True for a voter that has applied all that a leader said was committed, and whose leader has
+ * spoken within the last election timeout: what it has applied is not far behind. */
+bool sp_raft_group_follows(const struct sp_raft_group *group);
 
 /* Notes what is committed now; members without it at a later look lag. What is merely on its way
  * counts as no lag. */

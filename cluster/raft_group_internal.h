@@ -1,6 +1,7 @@
 /* What the files of one replica share: raft_group.c (life, submit, status), raft_start.c (first
  * step), raft_host.c (libraft's updates), raft_send.c (messages out), raft_receive.c (messages
- * in), raft_install.c (checkpoints out and in, start of the log), raft_apply.c (commits). */
+ * in), raft_install.c (checkpoints out and in, start of the log), raft_apply.c (commits),
+ * raft_confirm.c (whether it still leads). */
 #ifndef SP_CLUSTER_RAFT_GROUP_INTERNAL_H
 #define SP_CLUSTER_RAFT_GROUP_INTERNAL_H
 
@@ -31,6 +32,9 @@ struct sp_raft_reader {
 /* raft_install.c: a checkpoint on its way to one follower, or from the leader. */
 struct sp_raft_install;
 struct sp_raft_incoming;
+
+/* raft_confirm.c: requests that wait to hear whether this replica still leads. */
+struct sp_raft_confirms;
 
 /* Committed frames on their way from disk to the machine. */
 struct sp_raft_apply_read {
@@ -76,6 +80,7 @@ struct sp_raft_group {
 
     struct sp_list submits; /* struct sp_submit in order of index */
     unsigned submit_count;
+    struct sp_raft_confirms *confirms; /* NULL: nobody has asked yet */
     uint64_t applied;
     struct sp_raft_apply_read *apply_read; /* catching up from disk; NULL: not reading */
     uint64_t watched_commit;               /* commit index at the last watch: who lacks it lags */
@@ -126,6 +131,7 @@ void sp_raft_host_persisted(void *arg, uint64_t index);
 void sp_raft_host_send(void *arg,
                        const struct raft_message *message,
                        const struct sp_raft_guard_stamp *stamp);
+void sp_raft_send(struct sp_raft_group *group, struct sp_raft_outgoing *out);
 void sp_raft_send_release_gated(struct sp_raft_group *group);
 void sp_raft_send_drop_all(struct sp_raft_group *group);
 uint32_t sp_raft_node_of(const struct sp_raft_group *group, uint64_t replica_id);
@@ -188,6 +194,17 @@ void sp_raft_count_changes(struct sp_raft_group *group,
 /* raft_apply.c: applies what is committed, completes submits. */
 void sp_raft_apply(struct sp_raft_group *group);
 void sp_raft_fail_submits(struct sp_raft_group *group, int status);
+
+/* raft_confirm.c: a message of either kind; after every event: tells those who may know; all who
+ * wait end with `status`; its memory goes. */
+void sp_raft_confirm_receive(struct sp_raft_group *group, const struct sp_peer_raft *message);
+void sp_raft_confirm_result(struct sp_raft_group *group, const struct sp_peer_raft *message);
+void sp_raft_confirm_advance(struct sp_raft_group *group);
+void sp_raft_confirm_fail(struct sp_raft_group *group, int status);
+void sp_raft_confirm_free(struct sp_raft_group *group);
+
+/* raft_group.c: leads, and has applied a frame of its own term. */
+bool sp_raft_is_ready(const struct sp_raft_group *group);
 
 /* raft_start.c: plans the first step (term and vote may have to become durable first), takes it,
  * and forgets the plan. */

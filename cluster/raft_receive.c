@@ -212,6 +212,12 @@ static int dispatch(struct sp_raft_group *group,
     case SP_PEER_INSTALL_RESULT:
         sp_raft_install_answered(group, message);
         return 0;
+    case SP_PEER_CONFIRM:
+        sp_raft_confirm_receive(group, message);
+        return 0;
+    case SP_PEER_CONFIRM_RESULT:
+        sp_raft_confirm_result(group, message);
+        return 0;
     }
     return SPATE_ERR_MALFORMED;
 }

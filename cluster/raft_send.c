@@ -292,7 +292,7 @@ static void send_now(struct sp_raft_group *group, struct sp_raft_outgoing *out)
     }
 }
 
-static void send_or_gate(struct sp_raft_group *group, struct sp_raft_outgoing *out)
+void sp_raft_send(struct sp_raft_group *group, struct sp_raft_outgoing *out)
 {
     struct sp_raft_outgoing *copy;
 
@@ -422,5 +422,5 @@ void sp_raft_host_send(void *arg,
         out.message.term = message->install_snapshot.term;
         break;
     }
-    send_or_gate(group, &out);
+    sp_raft_send(group, &out);
 }

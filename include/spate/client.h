@@ -45,6 +45,8 @@ SPATE_API struct spate_config *spate_config_new(void);
 /* Sets one key from text:
  *   servers            "host:port,host:port"   where to ask first (127.0.0.1:7700)
  *   client.name        shown by the servers    ("libspate")
+ *   client.rack        where this client runs: consumers read from a replica in the rack of that
+ *                      name if there is one, else from the leader ("")
  *   timeout.ms         deadline of each call and of each record's delivery (30000)
  *   linger.ms          how long a batch waits for more records (5)
  *   batch.bytes        a batch is sent when it reaches this size (262144)
@@ -56,6 +58,8 @@ SPATE_API struct spate_config *spate_config_new(void);
  *   fetch.bytes        bytes asked for per fetch (1048576)
  *   fetch.wait.ms      how long a server may hold an empty fetch (500)
  *   io.thread          on | off: the client works between calls, on a thread of its own (on)
+ *   linearizable       on | off: what was acknowledged before offsets or a fetch is asked for is in
+ *                      the answer, whatever has become of the leader; costs a round trip (off)
  *   prefetch.bytes     records that wait in a consumer in all; one batch of each partition always
  *                      finds room (16777216)
  *   stall.ms           a partition that gives nothing for so long is told as STALLED (60000; 0: no)

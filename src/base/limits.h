@@ -79,6 +79,7 @@
 #define SP_INSTALL_CHUNK_BYTES (256 * 1024)           /* little of a link's queue, few messages */
 #define SP_GROUP_PENDING_BYTES_MAX (32 * 1024 * 1024) /* submitted, not committed */
 #define SP_GROUP_PENDING_ENTRIES_MAX 4096
+#define SP_GROUP_CONFIRMS_MAX 4096 /* requests of a group that wait to hear that it still leads */
 #define SP_PEER_QUEUE_BYTES_MAX (64 * 1024 * 1024) /* then replication to it pauses */
 
 /* Storage. */

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/trace.h"
 #include "broker/coordinator.h"
+#include "broker/health.h"
 #include "broker/methods.h"
 #include "spate/error.h"
 
@@ -126,16 +127,14 @@ bool sp_broker_refuse_internal(struct sp_request *request, const char *topic)
     return true;
 }
 
-struct sp_partition *sp_broker_find(struct sp_broker *broker,
-                                    struct sp_request *request,
-                                    struct sp_bytes topic,
-                                    int64_t topic_id,
-                                    int32_t partition)
+/* The topic that a request names; NULL: it has been answered. */
+static const struct sp_state_topic *find_topic(struct sp_broker *broker,
+                                               struct sp_request *request,
+                                               struct sp_bytes topic,
+                                               int64_t topic_id)
 {
     const struct sp_state_topic *found = NULL;
-    struct sp_partition *served;
     char name[SP_TOPIC_NAME_SIZE_MAX + 1] = "";
-    char text[SP_TOPIC_NAME_SIZE_MAX + 120];
 
     if (sp_broker_copy_text(topic, name, sizeof name)) {
         found = sp_state_topic(sp_controller_state(broker->options.controller), name);
@@ -147,23 +146,59 @@ struct sp_partition *sp_broker_find(struct sp_broker *broker,
         sp_broker_unknown_topic(broker, request, name);
         return NULL;
     }
-    if (partition < 0 || (uint32_t)partition >= found->partition_count) {
+    return found;
+}
+
+static struct sp_partition *find(struct sp_broker *broker,
+                                 struct sp_request *request,
+                                 const struct sp_state_topic *topic,
+                                 int32_t partition,
+                                 bool follower)
+{
+    const struct sp_state_partition *place;
+    struct sp_partition *served;
+    char text[SP_TOPIC_NAME_SIZE_MAX + 120];
+
+    if (topic == NULL) {
+        return NULL;
+    }
+    if (partition < 0 || (uint32_t)partition >= topic->partition_count) {
         (void)snprintf(text,
                        sizeof text,
                        "topic `%s` has partitions 0 to %u, not %d",
-                       name,
-                       found->partition_count - 1,
+                       topic->name,
+                       topic->partition_count - 1,
                        partition);
         sp_request_fail(request, SPATE_ERR_UNKNOWN_PARTITION, text);
         return NULL;
     }
-    served = sp_map_get_u64(broker->partitions, found->partitions[partition].group_id);
-    if (served == NULL || !sp_partition_serves(served)) {
-        sp_broker_not_leader(
-            broker, request, name, (uint32_t)partition, found->partitions[partition].group_id);
-        return NULL;
+    place = &topic->partitions[partition];
+    served = sp_map_get_u64(broker->partitions, place->group_id);
+    if (served != NULL && (sp_partition_serves(served) || (follower && served->group != NULL &&
+                                                           sp_raft_group_follows(served->group) &&
+                                                           !sp_health_lags_here(broker, place)))) {
+        return served;
     }
-    return served;
+    sp_broker_not_leader(broker, request, topic->name, (uint32_t)partition, place->group_id);
+    return NULL;
+}
+
+struct sp_partition *sp_broker_find(struct sp_broker *broker,
+                                    struct sp_request *request,
+                                    struct sp_bytes topic,
+                                    int64_t topic_id,
+                                    int32_t partition)
+{
+    return find(broker, request, find_topic(broker, request, topic, topic_id), partition, false);
+}
+
+struct sp_partition *sp_broker_find_follower(struct sp_broker *broker,
+                                             struct sp_request *request,
+                                             struct sp_bytes topic,
+                                             int64_t topic_id,
+                                             int32_t partition)
+{
+    return find(broker, request, find_topic(broker, request, topic, topic_id), partition, true);
 }
 
 /* ---- partitions ------------------------------------------------------------------------------ */

@@ -5,13 +5,9 @@
  *              `- no: WAIT in partition->fetches until records are applied or max_wait_ms is over
  *
  * One that waits costs a few hundred bytes, and ends when its connection does. */
-#include "broker/methods.h"
-
-#include <string.h>
-
 #include "base/mem.h"
+#include "broker/fetch_parts.h"
 #include "spate/error.h"
-#include "wire/records.h"
 
 /* A leader that nobody answers steps down within two election timeouts. A process that was stopped
  * for a while loses one round at most: its timers are due at once when it goes on. */
@@ -19,173 +15,26 @@
 
 #define NOT_LED_TEXT "the partition is no longer led here: look it up"
 
-struct fetch {
-    struct sp_list node; /* in partition->fetches while it waits; in no list while it reads */
-    struct sp_timer timer;
-    struct sp_request request;
-    struct sp_broker *broker;
-    uint64_t group_id; /* the partition may go while a read is on its way */
-    struct sp_fetch_request asked;
-    int64_t offset;
-    uint64_t deadline_ms;
-    bool last_call;    /* answer whatever there is */
-    unsigned doubts;   /* rounds waited with an offset above the end */
-    uint64_t doubt_ms; /* when this round ends; 0: none has begun */
-    struct sp_request_wait patience;
-    struct reading *reading; /* NULL: it has read nothing */
-};
+static void advance(struct sp_fetch *fetch);
 
-/* A read on its way, or its result: 6 KiB that those who wait do not need. */
-struct reading {
-    struct sp_log_read read;
-    struct fetch *fetch;
-};
-
-static void advance(struct fetch *fetch);
-
-static void finish(struct fetch *fetch)
-{
-    sp_timer_stop(&fetch->timer);
-    sp_list_remove(&fetch->node);
-    sp_request_end_wait(&fetch->patience);
-    sp_mem_free(fetch->reading);
-    sp_mem_free(fetch);
-}
-
-static void fail(struct fetch *fetch, int code, const char *text)
+static void fail(struct sp_fetch *fetch, int code, const char *text)
 {
     sp_request_fail(&fetch->request, code, text);
-    finish(fetch);
-}
-
-/* ---- answering ------------------------------------------------------------------------------- */
-
-static unsigned frame_count(const struct fetch *fetch)
-{
-    return fetch->reading == NULL ? 0 : fetch->reading->read.count;
-}
-
-static void fill_response(const struct sp_partition *partition,
-                          const struct fetch *fetch,
-                          struct sp_fetch_response *response)
-{
-    const struct sp_log_read *read = fetch->reading == NULL ? NULL : &fetch->reading->read;
-    unsigned count = frame_count(fetch);
-    size_t size = 0;
-
-    for (unsigned i = 0; i < count; i++) {
-        struct sp_log_frame frame;
-        if (sp_log_frame_decode(read->frames[i].bytes, read->frames[i].size, &frame) == 0) {
-            size += frame.length;
-        }
-    }
-    sp_fetch_response_init(response);
-    response->high_watermark = partition->next_offset;
-    response->log_start = partition->log_start;
-    response->end_offset = sp_log_end_offset(sp_raft_group_log(partition->group));
-    /* the batches lie in several frames: only the size of this view is used */
-    response->records.batch = sp_bytes_of(count == 0 ? NULL : read->frames[0].bytes, size);
-}
-
-/* The batches inside the frames, without a copy. */
-static void answer_batches(struct fetch *fetch, const struct sp_fetch_response *response)
-{
-    struct sp_slice tail[SP_APPEND_FRAMES_MAX];
-    unsigned count = frame_count(fetch);
-    struct sp_buf buf;
-    struct sp_pack pack;
-
-    for (unsigned i = 0; i < count; i++) {
-        const struct sp_slice *bytes = &fetch->reading->read.frames[i];
-        struct sp_log_frame frame = { .length = 0 };
-        (void)sp_log_frame_decode(bytes->bytes, bytes->size, &frame); /* it was verified */
-        tail[i] =
-            (struct sp_slice){ bytes->blob, sp_log_frame_payload(bytes->bytes), frame.length };
-    }
-    sp_request_begin(&fetch->request, &buf, &pack);
-    sp_fetch_response_encode_head(&pack, response);
-    sp_request_finish(&fetch->request, &buf, &pack, tail, count);
-}
-
-static int copy_batches(const struct fetch *fetch, struct sp_buf *out)
-{
-    for (unsigned i = 0; i < frame_count(fetch); i++) {
-        const struct sp_slice *bytes = &fetch->reading->read.frames[i];
-        struct sp_log_frame frame = { .length = 0 };
-        int rv = sp_log_frame_decode(bytes->bytes, bytes->size, &frame);
-
-        if (rv == 0) {
-            rv = sp_buf_append(out, sp_log_frame_payload(bytes->bytes), frame.length);
-        }
-        if (rv != 0) {
-            return rv;
-        }
-    }
-    return 0;
-}
-
-static void answer_records(struct fetch *fetch, struct sp_fetch_response *response)
-{
-    struct sp_buf batches;
-    struct sp_buf array;
-    struct sp_buf buf;
-    struct sp_pack pack;
-    int rv;
-
-    sp_buf_init(&batches, SP_MESSAGE_BYTES_MAX);
-    sp_buf_init(&array, SP_FETCH_BYTES_MAX + SP_BATCH_BYTES_MAX);
-    sp_pack_init(&pack, &array);
-    rv = copy_batches(fetch, &batches);
-    if (rv == 0) {
-        rv = sp_batch_to_records(sp_bytes_of(batches.bytes, batches.size),
-                                 fetch->offset,
-                                 (size_t)fetch->asked.max_bytes,
-                                 &pack);
-    }
-    if (rv == 0) {
-        response->records.batch = sp_bytes_null();
-        response->records.array = sp_bytes_of(array.bytes, array.size);
-        sp_request_begin(&fetch->request, &buf, &pack);
-        sp_fetch_response_encode(&pack, response);
-        sp_request_finish(&fetch->request, &buf, &pack, NULL, 0);
-    } else {
-        sp_request_fail(&fetch->request,
-                        rv,
-                        "the records could not be unpacked: fetch them with format \"batch\"");
-    }
-    sp_buf_deinit(&batches);
-    sp_buf_deinit(&array);
-}
-
-static void answer(struct fetch *fetch, struct sp_partition *partition)
-{
-    struct sp_fetch_response response;
-
-    fill_response(partition, fetch, &response);
-    if (fetch->asked.format == SP_FETCH_FORMAT_RECORDS) {
-        answer_records(fetch, &response);
-    } else {
-        answer_batches(fetch, &response);
-    }
-    if (fetch->reading != NULL) {
-        sp_topic_count_fetched(partition, &fetch->reading->read, fetch->offset);
-        sp_log_read_release(&fetch->reading->read);
-    }
-    finish(fetch);
+    sp_fetch_finish(fetch);
 }
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
 static void on_deadline(struct sp_timer *timer)
 {
-    struct fetch *fetch = SP_CONTAINER_OF(timer, struct fetch, timer);
+    struct sp_fetch *fetch = SP_CONTAINER_OF(timer, struct sp_fetch, timer);
 
     fetch->last_call = true;
     sp_list_remove(&fetch->node);
     advance(fetch);
 }
 
-static void wait(struct fetch *fetch, struct sp_partition *partition)
+static void wait(struct sp_fetch *fetch, struct sp_partition *partition)
 {
     if (sp_timer_start(&fetch->timer, fetch->deadline_ms) != 0) {
         fail(fetch, SPATE_ERR_NOMEM, NULL);
@@ -197,7 +46,7 @@ static void wait(struct fetch *fetch, struct sp_partition *partition)
 
 static void on_room(struct sp_request_wait *patience)
 {
-    struct fetch *fetch = SP_CONTAINER_OF(patience, struct fetch, patience);
+    struct sp_fetch *fetch = SP_CONTAINER_OF(patience, struct sp_fetch, patience);
 
     sp_list_remove(&fetch->node);
     advance(fetch);
@@ -205,11 +54,11 @@ static void on_room(struct sp_request_wait *patience)
 
 static void on_gone(struct sp_request_wait *patience)
 {
-    fail(SP_CONTAINER_OF(patience, struct fetch, patience), SPATE_ERR_CLOSED, NULL);
+    fail(SP_CONTAINER_OF(patience, struct sp_fetch, patience), SPATE_ERR_CLOSED, NULL);
 }
 
 /* A peer that asks for more than it takes costs no more memory than its share (D14). */
-static void wait_for_room(struct fetch *fetch, struct sp_partition *partition)
+static void wait_for_room(struct sp_fetch *fetch, struct sp_partition *partition)
 {
     sp_list_append(&partition->crowded, &fetch->node);
     sp_request_begin_wait(&fetch->request, &fetch->patience, true);
@@ -226,7 +75,7 @@ void sp_fetch_wake(struct sp_partition *partition)
     sp_list_init(&waiting);
     sp_list_move(&waiting, &partition->fetches);
     while (!sp_list_empty(&waiting)) {
-        struct fetch *fetch = SP_LIST_ENTRY(waiting.next, struct fetch, node);
+        struct sp_fetch *fetch = SP_LIST_ENTRY(waiting.next, struct sp_fetch, node);
         sp_list_remove(&fetch->node);
         /* a timer that is due at once runs in the next turn, when the group has settled */
         if (sp_timer_start(&fetch->timer, 0) != 0) {
@@ -235,26 +84,38 @@ void sp_fetch_wake(struct sp_partition *partition)
     }
 }
 
+static void send_to_leader(struct sp_fetch *fetch, struct sp_partition *partition)
+{
+    sp_broker_not_leader(partition->broker,
+                         &fetch->request,
+                         partition->topic,
+                         partition->partition,
+                         partition->group_id);
+    sp_fetch_finish(fetch);
+}
+
 void sp_fetch_abort(struct sp_partition *partition)
 {
     sp_list_move(&partition->fetches, &partition->crowded);
     while (!sp_list_empty(&partition->fetches)) {
-        struct fetch *fetch = SP_LIST_ENTRY(partition->fetches.next, struct fetch, node);
-        sp_broker_not_leader(partition->broker,
-                             &fetch->request,
-                             partition->topic,
-                             partition->partition,
-                             partition->group_id);
-        finish(fetch);
+        send_to_leader(SP_LIST_ENTRY(partition->fetches.next, struct sp_fetch, node), partition);
     }
+}
+
+/* Those who allow it are answered by a replica that follows. */
+static bool may_answer(const struct sp_fetch *fetch, const struct sp_partition *partition)
+{
+    return sp_partition_serves(partition) ||
+           (fetch->asked.follower && !fetch->asked.linearizable && partition->group != NULL &&
+            sp_raft_group_follows(partition->group));
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-static void out_of_range(struct fetch *fetch, const struct sp_partition *partition)
+static void out_of_range(struct sp_fetch *fetch, const struct sp_partition *partition)
 {
     sp_refuse_offset(&fetch->request, partition, fetch->offset);
-    finish(fetch);
+    sp_fetch_finish(fetch);
 }
 
 /* The offset behind the last batch that was read. */
@@ -268,7 +129,7 @@ static int64_t read_end(const struct sp_log_read *read)
 
 /* Also when there is more: it did not fit, lies in the next segment, or came while the disk was
  * read. Nobody would wake a fetch that waited for what is there already. */
-static bool enough(const struct fetch *fetch, const struct sp_partition *partition)
+static bool enough(const struct sp_fetch *fetch, const struct sp_partition *partition)
 {
     const struct sp_log_read *read = &fetch->reading->read;
     size_t size = 0;
@@ -282,7 +143,7 @@ static bool enough(const struct fetch *fetch, const struct sp_partition *partiti
 
 static void on_read(struct sp_log_read *read, int status)
 {
-    struct fetch *fetch = SP_CONTAINER_OF(read, struct reading, read)->fetch;
+    struct sp_fetch *fetch = SP_CONTAINER_OF(read, struct sp_fetch_reading, read)->fetch;
     struct sp_partition *partition = sp_map_get_u64(fetch->broker->partitions, fetch->group_id);
 
     if ((status == 0 || status == SPATE_ERR_NOT_FOUND) &&
@@ -300,7 +161,7 @@ static void on_read(struct sp_log_read *read, int status)
         status = SPATE_ERR_LEADER_CHANGED;
     }
     if (status == SPATE_ERR_NOT_FOUND && fetch->offset < partition->log_start) {
-        out_of_range(fetch, partition); /* given up while it was read */
+        advance(fetch); /* given up while it was read */
         return;
     }
     if (status == SPATE_ERR_NOT_FOUND) {
@@ -316,25 +177,25 @@ static void on_read(struct sp_log_read *read, int status)
         sp_mem_free(fetch->reading);
         fetch->reading = NULL;
         sp_request_unreserve(&fetch->request);
-        if (sp_partition_serves(partition)) {
+        if (may_answer(fetch, partition)) {
             wait(fetch, partition);
         } else {
             fail(fetch, SPATE_ERR_LEADER_CHANGED, NOT_LED_TEXT);
         }
         return;
     }
-    answer(fetch, partition);
+    sp_fetch_answer(fetch, partition);
 }
 
 /* What an answer may come to: one batch is always whole. */
-static size_t answer_bytes_max(const struct fetch *fetch, const struct sp_partition *partition)
+static size_t answer_bytes_max(const struct sp_fetch *fetch, const struct sp_partition *partition)
 {
     size_t batch_max = partition->message_bytes_max;
 
     return (size_t)fetch->asked.max_bytes > batch_max ? (size_t)fetch->asked.max_bytes : batch_max;
 }
 
-static void read_batches(struct fetch *fetch, struct sp_partition *partition)
+static void read_batches(struct sp_fetch *fetch, struct sp_partition *partition)
 {
     struct sp_log *log = sp_raft_group_log(partition->group);
     struct sp_raft_group_status status;
@@ -374,7 +235,7 @@ static void read_batches(struct fetch *fetch, struct sp_partition *partition)
 
 /* The offset is wrong, or it comes from a newer leader of whom this one has not heard yet: answered
  * only when we have led long enough since it was asked. */
-static void doubt(struct fetch *fetch, struct sp_partition *partition)
+static void doubt(struct sp_fetch *fetch, struct sp_partition *partition)
 {
     uint64_t now_ms = sp_loop_now_ms(fetch->broker->options.loop);
     struct sp_raft_group_status status;
@@ -399,18 +260,37 @@ static void doubt(struct fetch *fetch, struct sp_partition *partition)
     sp_request_begin_wait(&fetch->request, &fetch->patience, false);
 }
 
-static void advance(struct fetch *fetch)
+/* What this replica has applied is committed, but more may be: about what it does not have, above or
+ * below, it sends the reader to the leader. */
+static void advance_follower(struct sp_fetch *fetch, struct sp_partition *partition)
+{
+    if (fetch->offset >= partition->log_start && fetch->offset < partition->next_offset) {
+        read_batches(fetch, partition);
+    } else if (fetch->offset >= partition->next_offset && !fetch->last_call) {
+        wait(fetch, partition);
+    } else if (fetch->offset == partition->next_offset) {
+        sp_fetch_answer(fetch, partition);
+    } else {
+        send_to_leader(fetch, partition);
+    }
+}
+
+static void advance(struct sp_fetch *fetch)
 {
     struct sp_partition *partition = sp_map_get_u64(fetch->broker->partitions, fetch->group_id);
 
     sp_timer_stop(&fetch->timer);
     sp_request_end_wait(&fetch->patience);
-    if (partition == NULL || !sp_partition_serves(partition)) {
+    if (partition == NULL || !may_answer(fetch, partition)) {
         fail(fetch, SPATE_ERR_LEADER_CHANGED, NOT_LED_TEXT);
         return;
     }
     if (!sp_request_alive(&fetch->request)) {
         fail(fetch, SPATE_ERR_CLOSED, NULL);
+        return;
+    }
+    if (!sp_partition_serves(partition)) {
+        advance_follower(fetch, partition);
         return;
     }
     if (fetch->offset < partition->log_start) {
@@ -429,7 +309,7 @@ static void advance(struct fetch *fetch)
         wait(fetch, partition);
         return;
     }
-    answer(fetch, partition);
+    sp_fetch_answer(fetch, partition);
 }
 
 static int clamp(int value, int absent, int max)
@@ -443,7 +323,7 @@ static int clamp(int value, int absent, int max)
 /* The timer serves both the deadline and the wake-up. */
 static void on_timer(struct sp_timer *timer)
 {
-    struct fetch *fetch = SP_CONTAINER_OF(timer, struct fetch, timer);
+    struct sp_fetch *fetch = SP_CONTAINER_OF(timer, struct sp_fetch, timer);
 
     if (sp_loop_now_ms(timer->loop) >= fetch->deadline_ms) {
         on_deadline(timer);
@@ -460,7 +340,7 @@ void sp_method_fetch(struct sp_broker *broker,
     struct sp_fetch_request asked;
     struct sp_partition *partition;
     struct sp_api_error error;
-    struct fetch *fetch;
+    struct sp_fetch *fetch;
     int wait_ms;
     int rv = sp_fetch_request_decode(&message->params, &asked, &error);
 
@@ -468,8 +348,17 @@ void sp_method_fetch(struct sp_broker *broker,
         sp_request_fail(&request, rv, error.text);
         return;
     }
-    partition = sp_broker_find(broker, &request, asked.topic, asked.topic_id, asked.partition);
-    if (partition == NULL) {
+    if (asked.linearizable &&
+        sp_broker_lacks_feature(broker, SP_FEATURE_CONFIRM, "linearizable", &request)) {
+        return;
+    }
+    partition =
+        asked.follower && !asked.linearizable
+            ? sp_broker_find_follower(
+                  broker, &request, asked.topic, asked.topic_id, asked.partition)
+            : sp_broker_find(broker, &request, asked.topic, asked.topic_id, asked.partition);
+    if (partition == NULL ||
+        (asked.linearizable && !sp_broker_confirm(broker, &request, message, partition->group))) {
         return;
     }
     fetch = sp_mem_calloc(1, sizeof *fetch);

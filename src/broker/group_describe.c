@@ -265,7 +265,7 @@ void sp_method_group_describe(struct sp_broker *broker,
         return;
     }
     coordinator = sp_group_coordinator(broker, &request, asked.group, name);
-    if (coordinator == NULL) {
+    if (coordinator == NULL || !sp_broker_confirm(broker, &request, message, coordinator->group)) {
         return;
     }
     group = sp_consumer_groups_find(coordinator->groups, asked.group);

@@ -44,6 +44,18 @@ static unsigned rank_of(const struct sp_state_partition *partition, unsigned rep
     return rank;
 }
 
+bool sp_health_lags_here(const struct sp_broker *broker, const struct sp_state_partition *place)
+{
+    uint32_t lagging = sp_group_table_lagging(broker->options.table, place->group_id);
+
+    for (unsigned i = 0; i < place->replica_count; i++) {
+        if (place->replicas[i].node_id == broker->options.node_id) {
+            return ((lagging >> rank_of(place, i)) & 1) != 0;
+        }
+    }
+    return true; /* about to go */
+}
+
 /* Bit i: the i-th replica is down or lacks committed records. */
 static uint32_t missing_of(const struct sp_broker *broker,
                            const struct sp_state_partition *partition,

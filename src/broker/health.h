@@ -35,6 +35,9 @@ bool sp_health_is_ready(const struct sp_health *health, char *text, size_t text_
 /* The answer to cluster.health: one map. */
 void sp_health_pack(const struct sp_broker *broker, struct sp_pack *pack);
 
+/* True if the leader of `place` has said that the replica on this node lacks what is committed. */
+bool sp_health_lags_here(const struct sp_broker *broker, const struct sp_state_partition *place);
+
 bool sp_health_node_alive(const struct sp_broker *broker, uint32_t node_id);
 
 /* health_damage.c: sections of the answer; how many entries they packed. */

@@ -40,6 +40,13 @@ static const sp_method_handler handlers[SP_METHOD_COUNT] = {
     [SP_METHOD_GROUP_DELETE] = sp_method_group_delete,
 };
 
+void sp_broker_run(struct sp_broker *broker,
+                   struct sp_request request,
+                   const struct sp_message *message)
+{
+    handlers[request.method](broker, request, message);
+}
+
 void sp_broker_dispatch(struct sp_broker *broker,
                         struct sp_request request,
                         const struct sp_message *message)
@@ -57,5 +64,5 @@ void sp_broker_dispatch(struct sp_broker *broker,
         sp_request_fail(&request, SPATE_ERR_UNKNOWN_METHOD, text);
         return;
     }
-    handlers[method](broker, request, message);
+    sp_broker_run(broker, request, message);
 }

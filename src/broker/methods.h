@@ -137,6 +137,19 @@ void sp_broker_dispatch(struct sp_broker *broker,
                         struct sp_request request,
                         const struct sp_message *message);
 
+/* The same for a request whose method is known: once more, after it has waited. */
+void sp_broker_run(struct sp_broker *broker,
+                   struct sp_request request,
+                   const struct sp_message *message);
+
+/* confirm.c: for an answer that must not be stale. True: go on, leadership of `group` was confirmed
+ * after the request arrived, and all that was committed before is applied; or nodes of an older
+ * build cannot be asked. False: the request waits and is then run again, or has been answered. */
+bool sp_broker_confirm(struct sp_broker *broker,
+                       struct sp_request *request,
+                       const struct sp_message *message,
+                       struct sp_raft_group *group);
+
 /* The partition that a request names, if this node may serve it; otherwise the request has been
  * answered (UNKNOWN_TOPIC, UNKNOWN_PARTITION, NOT_LEADER, NOT_READY ...) and NULL is returned.
  * `topic_id` -1: not given. */
@@ -145,6 +158,13 @@ struct sp_partition *sp_broker_find(struct sp_broker *broker,
                                     struct sp_bytes topic,
                                     int64_t topic_id,
                                     int32_t partition);
+
+/* The same for what a follower may answer, too, while it is not behind. */
+struct sp_partition *sp_broker_find_follower(struct sp_broker *broker,
+                                             struct sp_request *request,
+                                             struct sp_bytes topic,
+                                             int64_t topic_id,
+                                             int32_t partition);
 
 /* Answers that there is no such topic, or that this node cannot know yet. */
 void sp_broker_unknown_topic(struct sp_broker *broker,

@@ -156,8 +156,13 @@ void sp_method_offsets(struct sp_broker *broker,
         sp_request_fail(&request, rv, error.text);
         return;
     }
+    if (asked.linearizable &&
+        sp_broker_lacks_feature(broker, SP_FEATURE_CONFIRM, "linearizable", &request)) {
+        return;
+    }
     partition = sp_broker_find(broker, &request, asked.topic, -1, asked.partition);
-    if (partition == NULL) {
+    if (partition == NULL ||
+        (asked.linearizable && !sp_broker_confirm(broker, &request, message, partition->group))) {
         return;
     }
     if (asked.at == SP_OFFSETS_AT_EARLIEST) {

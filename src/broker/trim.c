@@ -2,8 +2,8 @@
  *
  *   offset -> submit a command -> committed, applied on every replica: log_start
  *
- * An offset beyond the end is refused only when a command that changes nothing was committed after
- * the request came: a leader that was deposed and does not know it yet has an old end.
+ * An offset beyond the end is refused only when this node is confirmed to lead: a leader that was
+ * deposed and does not know it yet has an old end.
  *
  * The files follow on each replica by itself, whole segments at a time, as far as checkpoints cover
  * them (raft_install.c). */
@@ -19,9 +19,7 @@ struct trim {
     struct sp_submit submit;
     struct sp_partition *partition; /* its submits end before it does */
     struct sp_request request;
-    int64_t offset;
-    bool asked;  /* `request` waits for an answer */
-    bool beyond; /* `offset` is behind the end that this replica knows; nothing was given up yet */
+    bool asked; /* `request` waits for an answer */
 };
 
 void sp_refuse_offset(struct sp_request *request,
@@ -54,29 +52,12 @@ static void answer(struct sp_request *request, const struct sp_partition *partit
     sp_request_finish(request, &buf, &pack, NULL, 0);
 }
 
-/* Everything committed before the request came is applied by now. */
-static void judge_end(struct trim *trim)
-{
-    int rv;
-
-    if (trim->offset > trim->partition->next_offset) {
-        sp_refuse_offset(&trim->request, trim->partition, trim->offset);
-        return;
-    }
-    rv = sp_trim_start(trim->partition, trim->offset, &trim->request);
-    if (rv != 0) {
-        sp_request_fail(&trim->request, rv, NULL);
-    }
-}
-
 static void on_submitted(struct sp_submit *submit, int status)
 {
     struct trim *trim = SP_CONTAINER_OF(submit, struct trim, submit);
 
     if (!trim->asked) {
         trim->partition->expiring = false;
-    } else if (status == 0 && trim->beyond) {
-        judge_end(trim);
     } else if (status == 0) {
         answer(&trim->request, trim->partition);
     } else {
@@ -109,13 +90,11 @@ int sp_trim_start(struct sp_partition *partition, int64_t offset, const struct s
     }
     trim->submit.cb = on_submitted;
     trim->partition = partition;
-    trim->offset = offset;
-    trim->beyond = offset > partition->next_offset;
     if (request != NULL) {
         trim->request = *request;
         trim->asked = true;
     }
-    int rv = submit_command(partition, trim->beyond ? partition->log_start : offset, &trim->submit);
+    int rv = submit_command(partition, offset, &trim->submit);
     if (rv != 0) {
         sp_mem_free(trim);
     }
@@ -144,6 +123,12 @@ void sp_method_topic_truncate(struct sp_broker *broker,
     }
     if (asked.before <= partition->log_start) {
         answer(&request, partition); /* applied, so it holds on every later leader too */
+        return;
+    }
+    if (asked.before > partition->next_offset) {
+        if (sp_broker_confirm(broker, &request, message, partition->group)) {
+            sp_refuse_offset(&request, partition, asked.before);
+        }
         return;
     }
     rv = sp_trim_start(partition, asked.before, &request);

@@ -61,6 +61,11 @@ const struct command_option options_of_consume[] = {
     { 'e', "exit", NULL, "stop at the end" },
     { 0, "until", "WHERE", "stop at end, before offset N, or before @TIME" },
     { 'r', "regex", NULL, "topics are regular expressions (POSIX extended)" },
+    { 0, "rack", "NAME", "read from replicas in this rack where there are some" },
+    { 0,
+      "linearizable",
+      NULL,
+      "leave out nothing acknowledged before the start; asks the leaders" },
     { 'f', "format", "FORMAT", "how records are printed ('%v\\n')" },
     { 0, "meta-only", NULL, "topic, partition, offset, timestamp, sizes: no values" },
     { 0 },
@@ -69,6 +74,7 @@ const struct command_option options_of_consume[] = {
 const struct command_option options_of_offsets[] = {
     { 'p', "partition", "N", "only this partition (all)" },
     { 'a', "at", "WHERE", "start, end or @TIME (ms, @-1h, @2026-01-31); both ends" },
+    { 0, "linearizable", NULL, "nothing acknowledged before is left out" },
     { 0 },
 };
 

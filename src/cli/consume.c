@@ -83,6 +83,14 @@ static int take_long_option(struct consume *consume, int option)
         consume->member.read_only = true;
         return 0;
     }
+    if (option_is(consume->cli, option, "rack")) {
+        return setting_set(
+            consume->cli, setting_find("client.rack"), optarg, SETTING_FROM_FLAG, "--rack");
+    }
+    if (option_is(consume->cli, option, "linearizable")) {
+        return setting_set(
+            consume->cli, setting_find("linearizable"), "on", SETTING_FROM_FLAG, "--linearizable");
+    }
     return EXIT_USAGE;
 }
 

@@ -42,6 +42,15 @@ static int take_options(struct offsets *offsets, int argc, char **argv)
             if (code != 0) {
                 return code;
             }
+        } else if (option_is(offsets->cli, option, "linearizable")) {
+            int code = setting_set(offsets->cli,
+                                   setting_find("linearizable"),
+                                   "on",
+                                   SETTING_FROM_FLAG,
+                                   "--linearizable");
+            if (code != 0) {
+                return code;
+            }
         } else {
             return EXIT_USAGE;
         }

@@ -19,7 +19,7 @@ enum setting_place {
     SETTING_VERBOSE,
     SETTING_COLOR,
     SETTING_LIBRARY, /* the first of those that are given to libspate as they are */
-    SETTING_COUNT = SETTING_LIBRARY + 15,
+    SETTING_COUNT = SETTING_LIBRARY + 17,
 };
 
 enum setting_origin {

@@ -424,6 +424,7 @@ int spate_offsets(struct spate_client *client,
     request.topic = sp_bytes_text(topic);
     request.partition = (int32_t)partition;
     request.at = at;
+    request.linearizable = client->config.linearizable;
     sp_buf_init(&params, PARAMS_BYTES_MAX);
     sp_pack_init(&pack, &params);
     sp_offsets_request_encode(&pack, &request);

@@ -193,6 +193,7 @@ static const struct name_key name_keys[] = {
       0,
       SP_CLIENT_NAME_SIZE_MAX,
       "libspate" },
+    { "client.rack", offsetof(struct spate_config, client_rack), 0, SP_CONSUMER_RACK_SIZE_MAX, "" },
     { "group.id", offsetof(struct spate_config, group_id), 0, SP_CONSUMER_GROUP_NAME_SIZE_MAX, "" },
     { "group.instance",
       offsetof(struct spate_config, group_instance),
@@ -257,14 +258,32 @@ static int set_compression(struct spate_config *config, const char *value)
     return 0;
 }
 
-static int set_io_thread(struct spate_config *config, const char *value)
+struct switch_key {
+    const char *key;
+    size_t position; /* of the bool in struct spate_config */
+    bool initial;
+};
+
+static const struct switch_key switch_keys[] = {
+    { "io.thread", offsetof(struct spate_config, io_thread), true },
+    { "linearizable", offsetof(struct spate_config, linearizable), false },
+};
+
+#define SWITCH_KEY_COUNT (sizeof switch_keys / sizeof switch_keys[0])
+
+static void put_switch(struct spate_config *config, const struct switch_key *key, bool on)
+{
+    memcpy((char *)config + key->position, &on, sizeof on);
+}
+
+static int set_switch(struct spate_config *config, const struct switch_key *key, const char *value)
 {
     bool on = strcmp(value, "on") == 0;
 
     if (!on && strcmp(value, "off") != 0) {
         return SPATE_ERR_INVALID;
     }
-    config->io_thread = on;
+    put_switch(config, key, on);
     return 0;
 }
 
@@ -307,8 +326,10 @@ int spate_config_set(struct spate_config *config, const char *key, const char *v
     if (strcmp(key, "compression") == 0) {
         return set_compression(config, value);
     }
-    if (strcmp(key, "io.thread") == 0) {
-        return set_io_thread(config, value);
+    for (size_t i = 0; i < SWITCH_KEY_COUNT; i++) {
+        if (strcmp(key, switch_keys[i].key) == 0) {
+            return set_switch(config, &switch_keys[i], value);
+        }
     }
     for (size_t i = 0; i < NUMBER_KEY_COUNT; i++) {
         if (strcmp(key, number_keys[i].key) == 0) {
@@ -346,8 +367,12 @@ static const char *text_of(const struct spate_config *config, const char *key)
     if (strcmp(key, "compression") == 0) {
         return config->compression == SP_COMPRESSION_LZ4 ? "lz4" : "none";
     }
-    if (strcmp(key, "io.thread") == 0) {
-        return config->io_thread ? "on" : "off";
+    for (size_t i = 0; i < SWITCH_KEY_COUNT; i++) {
+        if (strcmp(key, switch_keys[i].key) == 0) {
+            bool on = false;
+            memcpy(&on, (const char *)config + switch_keys[i].position, sizeof on);
+            return on ? "on" : "off";
+        }
     }
     return NULL;
 }
@@ -389,7 +414,9 @@ struct spate_config *spate_config_new(void)
     for (size_t i = 0; i < NAME_KEY_COUNT; i++) {
         (void)set_name(config, &name_keys[i], name_keys[i].initial); /* a constant that is valid */
     }
-    config->io_thread = true;
+    for (size_t i = 0; i < SWITCH_KEY_COUNT; i++) {
+        put_switch(config, &switch_keys[i], switch_keys[i].initial);
+    }
     for (size_t i = 0; i < NUMBER_KEY_COUNT; i++) {
         set_number(config, &number_keys[i], number_keys[i].initial);
     }

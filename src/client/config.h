@@ -19,6 +19,7 @@ enum sp_offset_reset {
 struct spate_config {
     char *servers; /* normalised: "host:port,host:port", owned */
     char client_name[SP_CLIENT_NAME_SIZE_MAX + 1];
+    char client_rack[SP_CONSUMER_RACK_SIZE_MAX + 1];       /* "": not said */
     char producer_name[SP_PRODUCER_NAME_SIZE_MAX + 1];     /* "": producers have no name */
     char producer_layout[SP_PRODUCER_LAYOUT_SIZE_MAX + 1]; /* with a name only */
     uint32_t timeout_ms;
@@ -39,7 +40,8 @@ struct spate_config {
     enum sp_offset_reset offset_reset;
     spate_log_cb log_cb; /* NULL: nobody listens */
     void *log_arg;
-    bool io_thread; /* the client turns its loop on a thread of its own */
+    bool io_thread;    /* the client turns its loop on a thread of its own */
+    bool linearizable; /* of offsets and fetches: nothing acknowledged before is left out */
 };
 
 /* Makes *out a copy of `config`; sp_config_deinit gives it back. SPATE_ERR_NOMEM. */

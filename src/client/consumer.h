@@ -76,8 +76,11 @@ struct sp_consumer_partition {
 
     struct sp_rpc_call call;
     bool running;
-    bool call_for_end; /* the fetch began after the user asked for the end */
-    struct sp_connection *leader;
+    bool call_for_end;            /* the fetch began after the user asked for the end */
+    struct sp_connection *server; /* that is asked: the leader, or a replica nearby */
+    bool asks_near;               /* the latter */
+    uint64_t near_looked_ms;      /* when it was looked last whether there is such a replica */
+    uint64_t leader_until_ms; /* a replica nearby was of no use: the leader is asked until then */
     uint64_t sent_ms;
     uint32_t wait_ms; /* that the running fetch lets the server wait */
 
@@ -306,6 +309,18 @@ void sp_fetcher_on_metadata(struct sp_consumer_partition *partition);
 
 /* Withdraws the call that is out. */
 void sp_fetcher_stop(struct sp_consumer_partition *partition);
+
+/* ---- fetcher_near.c ---- */
+
+/* Whoever wants the end as it is now, or all that was acknowledged, asks the leader. */
+bool sp_fetcher_may_ask_near(const struct sp_consumer_partition *partition);
+
+/* It may be gone, behind, or out of the partition; what it says of offsets is not the last word:
+ * the leader is asked for a while. */
+void sp_fetcher_leave_near(struct sp_consumer_partition *partition);
+
+/* Replicas move, and nobody tells a reader that one has come nearer: looks now and then. */
+void sp_fetcher_look_for_near(struct sp_consumer_partition *partition);
 
 /* ---- consumer_start.c: the offset of a fetch was refused ---- */
 

@@ -78,6 +78,9 @@ static void pack_join(struct spate_consumer *consumer, struct sp_pack *pack)
     if (member->id[0] != '\0') {
         request.member = sp_bytes_text(member->id);
     }
+    if (consumer->client->config.client_rack[0] != '\0') {
+        request.rack = sp_bytes_text(consumer->client->config.client_rack);
+    }
     sp_group_join_request_encode(pack, &request);
 }
 

@@ -103,6 +103,10 @@ static void on_refusal(struct sp_consumer_partition *partition, int status, cons
 {
     bool unknown = status == SPATE_ERR_UNKNOWN_TOPIC || status == SPATE_ERR_UNKNOWN_PARTITION;
 
+    if (partition->asks_near) {
+        sp_fetcher_leave_near(partition);
+        return;
+    }
     if (status == SPATE_ERR_OFFSET_OUT_OF_RANGE && partition->resolved &&
         sp_consumer_look_for_start(partition, text)) {
         return;
@@ -242,7 +246,9 @@ static int take_fetch(struct sp_consumer_partition *partition, const uint8_t *re
     if (rv != 0) {
         return rv;
     }
-    partition->high_watermark = response.high_watermark;
+    if (response.high_watermark > partition->high_watermark) { /* a replica may be behind another */
+        partition->high_watermark = response.high_watermark;
+    }
     partition->text[0] = '\0';
     if (partition->position >= response.high_watermark) { /* it has caught up: no stall */
         partition->progress_ms = now_of(partition);
@@ -298,6 +304,7 @@ static void pack_offsets(struct sp_consumer_partition *partition, struct sp_pack
     request.at = partition->start_wanted || partition->start == SPATE_OFFSET_START
                      ? SP_OFFSETS_AT_EARLIEST
                      : SP_OFFSETS_AT_LATEST;
+    request.linearizable = partition->consumer->client->config.linearizable;
     sp_offsets_request_encode(pack, &request);
 }
 
@@ -327,10 +334,12 @@ static void pack_fetch(struct sp_consumer_partition *partition, struct sp_pack *
     request.max_wait_ms = (int32_t)partition->wait_ms;
     request.format = SP_FETCH_FORMAT_BATCH;
     request.epoch = partition->epoch;
+    request.linearizable = partition->consumer->client->config.linearizable;
+    request.follower = partition->asks_near;
     sp_fetch_request_encode(pack, &request);
 }
 
-static int call_leader(struct sp_consumer_partition *partition)
+static int call_server(struct sp_consumer_partition *partition)
 {
     struct spate_consumer *consumer = partition->consumer;
     bool end_wanted = consumer->end->asked && partition->end_offset < 0;
@@ -354,7 +363,7 @@ static int call_leader(struct sp_consumer_partition *partition)
         .cb = on_answer,
         .timeout_ms = partition->resolved ? partition->wait_ms + FETCH_MARGIN_MS : OFFSETS_MS,
     };
-    return sp_connection_call(partition->leader,
+    return sp_connection_call(partition->server,
                               &partition->call,
                               sp_bytes_of(consumer->params.bytes, consumer->params.size),
                               NULL);
@@ -364,12 +373,16 @@ static void ask(struct sp_consumer_partition *partition)
 {
     const struct sp_partition_view *view = &partition->topic->partitions[partition->index];
 
-    if (view->leader == NULL) {
+    if (view->near == NULL) {
+        sp_fetcher_look_for_near(partition);
+    }
+    partition->asks_near = view->near != NULL && sp_fetcher_may_ask_near(partition);
+    partition->server = partition->asks_near ? view->near : view->leader;
+    if (partition->server == NULL) {
         look_for_leader(partition);
         return;
     }
-    partition->leader = view->leader;
-    if (call_leader(partition) != 0) {
+    if (call_server(partition) != 0) {
         partition->retry_ms = now_of(partition) + SP_CLIENT_PAUSE_MAX_MS; /* out of memory */
         return;
     }
@@ -448,6 +461,10 @@ void sp_fetcher_advance(struct sp_consumer_partition *partition)
     }
     if (late(partition)) {
         (void)sp_metadata_want(partition->consumer->client->metadata);
+        if (partition->asks_near) { /* the leader shall not have to be waited for, too */
+            sp_fetcher_stop(partition);
+            sp_fetcher_leave_near(partition);
+        }
     }
     if (!partition->running && partition->fetched_count < SP_CONSUMER_FETCHED_MAX &&
         !held(partition) && check_topic(partition)) {
@@ -461,7 +478,8 @@ void sp_fetcher_on_metadata(struct sp_consumer_partition *partition)
     const struct sp_topic_view *topic = partition->topic;
 
     if (partition->running && partition->index < topic->partition_count &&
-        topic->partitions[partition->index].leader != partition->leader) {
+        topic->partitions[partition->index].leader != partition->server &&
+        topic->partitions[partition->index].near != partition->server) {
         sp_fetcher_stop(partition); /* reading twice does no harm: the same offset again */
     }
     sp_fetcher_advance(partition);

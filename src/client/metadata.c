@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "client/metadata_servers.h"
 #include "client/request.h"
 #include "wire/metadata.h"
 
@@ -99,29 +100,6 @@ static void notify(struct sp_metadata_cache *cache)
 
 /* ---- what was answered ----------------------------------------------------------------------- */
 
-static struct sp_connection *leader_connection(struct sp_metadata_cache *cache,
-                                               const struct sp_metadata *metadata,
-                                               const struct sp_metadata_partition *partition)
-{
-    struct sp_bytes address = partition->leader_address;
-    const struct sp_metadata_node *node = sp_metadata_node_find(metadata, partition->leader);
-    struct sp_connection *connection = NULL;
-    char text[SP_ADDRESS_SIZE_MAX];
-
-    if (partition->leader < 0) {
-        return NULL;
-    }
-    if (address.bytes == NULL && node != NULL) {
-        address = node->address;
-    }
-    if (address.bytes == NULL || address.size == 0 || address.size >= sizeof text) {
-        return NULL;
-    }
-    memcpy(text, address.bytes, address.size);
-    text[address.size] = '\0';
-    return sp_client_connection(cache->client, text, &connection) == 0 ? connection : NULL;
-}
-
 /* Partitions that are not described keep what was known; the count only grows. */
 static int grow_partitions(struct sp_topic_view *topic, const struct sp_metadata_topic *found)
 {
@@ -163,7 +141,8 @@ static void take_partition(struct sp_metadata_cache *cache,
     if (found->epoch >= 0 && found->epoch < view->epoch) {
         return;
     }
-    struct sp_connection *leader = leader_connection(cache, metadata, found);
+    struct sp_connection *leader = sp_metadata_leader(cache->client, metadata, found);
+    view->near = sp_metadata_near(cache->client, metadata, found);
     if (leader != NULL) {
         if (view->leader != leader && view->leader != NULL) {
             sp_client_log(cache->client,

@@ -13,6 +13,7 @@
 
 struct sp_partition_view {
     struct sp_connection *leader; /* NULL: none known */
+    struct sp_connection *near;   /* of a replica in client.rack that follows; NULL: none */
     int32_t epoch;
 };
 

@@ -137,6 +137,8 @@ static const struct sp_field fetch_request_fields[] = {
       AT(fetch_request, format),
       .absent = SP_FETCH_FORMAT_BATCH },
     { "epoch", SP_FIELD_I32, AT(fetch_request, epoch), I32_OPTIONAL },
+    { "linearizable", SP_FIELD_BOOL, .optional = true, AT(fetch_request, linearizable) },
+    { "follower", SP_FIELD_BOOL, .optional = true, AT(fetch_request, follower) },
 };
 SHAPE(fetch_request, "fetch");
 
@@ -156,6 +158,7 @@ static const struct sp_field offsets_request_fields[] = {
       .optional = true,
       AT(offsets_request, at),
       .absent = SP_OFFSETS_AT_LATEST },
+    { "linearizable", SP_FIELD_BOOL, .optional = true, AT(offsets_request, linearizable) },
 };
 SHAPE(offsets_request, "offsets");
 

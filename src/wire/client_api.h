@@ -224,7 +224,8 @@ enum sp_fetch_format {
     SP_FETCH_FORMAT_RECORDS
 };
 
-/* fetch { topic, topic_id, partition, offset, max_bytes, min_bytes, max_wait_ms, format, epoch } */
+/* fetch { topic, topic_id, partition, offset, max_bytes, min_bytes, max_wait_ms, format, epoch,
+ *         linearizable, follower } */
 struct sp_fetch_request {
     struct sp_bytes topic; /* text */
     int64_t topic_id;      /* optional, -1 */
@@ -235,18 +236,21 @@ struct sp_fetch_request {
     int32_t max_wait_ms;         /* optional, -1: 0, answer at once */
     enum sp_fetch_format format; /* optional, batch */
     int32_t epoch;               /* of the last batch read; optional, -1 */
+    bool linearizable; /* what was acknowledged before it was sent is there; optional, false */
+    bool follower;     /* a replica that follows may answer; optional, false */
 };
 
 /* -> { high_watermark, log_start, end_offset, records } */
 struct sp_fetch_response {
     int64_t high_watermark; /* offset after the last committed record */
     int64_t log_start;      /* offset of the first kept record */
-    int64_t end_offset;     /* offset after the last record of the leader's log; optional, -1 */
+    int64_t end_offset;     /* offset after the last record of the leader's log; optional, -1: a
+                               follower has answered */
     struct sp_records
         records; /* encoded last; the first batch may begin below the offset asked for */
 };
 
-/* offsets { topic, partition, at: "earliest" | "latest" | ms } */
+/* offsets { topic, partition, at: "earliest" | "latest" | ms, linearizable } */
 #define SP_OFFSETS_AT_LATEST (-1)
 #define SP_OFFSETS_AT_EARLIEST (-2)
 struct sp_offsets_request {
@@ -254,6 +258,7 @@ struct sp_offsets_request {
     int32_t partition;
     int64_t
         at; /* SP_OFFSETS_AT_*, or ms: the first record at or after that time; optional, latest */
+    bool linearizable; /* as of fetch */
 };
 
 /* -> { offset, timestamp } */

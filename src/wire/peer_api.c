@@ -121,6 +121,8 @@ static bool raft_valid(const struct sp_peer_raft *raft, size_t body_size)
     case SP_PEER_VOTE_RESULT:
     case SP_PEER_TIMEOUT_NOW:
     case SP_PEER_INSTALL_RESULT:
+    case SP_PEER_CONFIRM:
+    case SP_PEER_CONFIRM_RESULT:
         return raft->frame_count == 0 && body_size == 0;
     default:
         return false; /* a number from the network, so the compiler cannot check the list */

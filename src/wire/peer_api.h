@@ -67,6 +67,8 @@ enum sp_peer_raft_kind {
     SP_PEER_INSTALL = 5,
     SP_PEER_TIMEOUT_NOW = 6,
     SP_PEER_INSTALL_RESULT = 7,
+    SP_PEER_CONFIRM = 8,        /* is the sender's term the newest? See cluster/raft_confirm.c */
+    SP_PEER_CONFIRM_RESULT = 9, /* it was when that arrived */
 };
 
 enum {
@@ -90,7 +92,7 @@ struct sp_peer_raft {
     uint64_t commit;       /* append: leader's commit index; result: rejected index or 0;
                               install: position of this chunk in the checkpoint;
                               install result: position wanted next, at or above its size: none */
-    uint64_t aux;          /* append: read epoch; result: written index; install: its number */
+    uint64_t aux;          /* confirm and its result: round; install: its number */
     uint32_t kind;         /* enum sp_peer_raft_kind */
     uint32_t flags;        /* SP_PEER_PRE_VOTE ... */
     uint32_t protocol;     /* version that libraft attaches to votes and results */

@@ -202,8 +202,8 @@ static void print_counts(const struct sim_counts *c)
     (void)printf("  kills=%llu power_cuts=%llu power_cuts_of_all=%llu stops=%llu pauses=%llu "
                  "partitions=%llu cuts=%llu disk_errors=%llu slow_disks=%llu clock_jumps=%llu "
                  "client_deaths=%llu bit_flips=%llu deaths_in_call=%llu takeovers=%llu "
-                 "fenced=%llu trims=%llu recycled=%llu refills_of_partitions=%llu skips=%llu moves=%llu "
-                 "drains=%llu\n",
+                 "fenced=%llu trims=%llu recycled=%llu refills_of_partitions=%llu skips=%llu "
+                 "moves=%llu drains=%llu ends=%llu\n",
                  (unsigned long long)c->kills,
                  (unsigned long long)c->power_cuts,
                  (unsigned long long)c->power_cuts_all,
@@ -224,7 +224,8 @@ static void print_counts(const struct sim_counts *c)
                  (unsigned long long)c->trim_refills,
                  (unsigned long long)c->skips,
                  (unsigned long long)c->moves,
-                 (unsigned long long)c->drains);
+                 (unsigned long long)c->drains,
+                 (unsigned long long)c->ends);
     (void)printf("  frames=%llu records=%llu acknowledged=%llu unknown=%llu refused=%llu read=%llu "
                  "group_read=%llu group_read_again=%llu rebalances=%llu node_peak_kib=%llu\n",
                  (unsigned long long)c->committed_frames,
@@ -329,6 +330,7 @@ static bool reached(const struct sim_counts *c)
         { "refill of a partition", c->trim_refills },
         { "move", c->moves },
         { "drain", c->drains },
+        { "linearizable end", c->ends },
     };
     bool all = true;
 

@@ -10,6 +10,7 @@
 #include "sim_model.h"
 #include "sim_moves.h"
 #include "sim_named.h"
+#include "sim_reads.h"
 #include "sim_trim.h"
 #include "spate/spate.h"
 #include "wire/client_api.h"
@@ -391,7 +392,7 @@ static void start(struct sim_client *client)
 {
     static void (*const mains[])(void *arg) = { admin_main,    producer_main,   consumer_main,
                                                 churner_main,  sim_member_main, sim_named_main,
-                                                sim_trim_main, sim_moves_main };
+                                                sim_trim_main, sim_moves_main,  sim_reads_main };
 
     client->done = false;
     client->lives += 1;
@@ -490,6 +491,10 @@ void sim_clients_init(const struct sim_clients_shape *shape)
     }
     if (shape->moves) {
         add(SIM_CLIENT_MOVER, "mover");
+    }
+    for (unsigned i = 0; i < shape->readers; i++) {
+        (void)snprintf(name, sizeof name, "r%u", i + 1);
+        add(SIM_CLIENT_READER, name);
     }
 }
 

@@ -7,7 +7,7 @@
 
 #include "sim_world.h"
 
-#define SIM_CLIENTS_MAX 17u
+#define SIM_CLIENTS_MAX 19u
 #define SIM_TOPICS_MAX 8u
 
 struct spate_client;
@@ -22,6 +22,7 @@ enum sim_client_kind {
     SIM_CLIENT_NAMED,   /* a producer with a name, see sim_named.h */
     SIM_CLIENT_TRIMMER, /* truncates, see sim_trim.h */
     SIM_CLIENT_MOVER,   /* moves partitions, see sim_moves.h */
+    SIM_CLIENT_READER,  /* asks for ends, see sim_reads.h */
 };
 
 struct sim_client {
@@ -69,7 +70,9 @@ struct sim_clients_shape {
     unsigned programs_per_stream; /* that carry each on */
     unsigned trimmed_topics;      /* besides `topics`: their records go */
     unsigned trimmers;
-    bool moves; /* of partitions, and nodes are drained */
+    bool moves;       /* of partitions, and nodes are drained */
+    unsigned readers; /* that ask for ends */
+    bool racks;       /* consumers read from the nearest replica */
 };
 
 void sim_clients_init(const struct sim_clients_shape *shape);

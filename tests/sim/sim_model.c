@@ -390,6 +390,9 @@ void sim_model_acknowledged(uint32_t writer, uint32_t place, uint32_t number, in
     const struct sim_record *record = record_at(place, offset);
 
     sim_model.counts.acknowledged += 1;
+    if (offset >= sim_model.places[place].acknowledged_end) {
+        sim_model.places[place].acknowledged_end = offset + 1;
+    }
     if (record == NULL) {
         sim_fail("place %u: writer %u was told that record %u is at offset %lld, which is not "
                  "committed",
@@ -408,6 +411,25 @@ void sim_model_acknowledged(uint32_t writer, uint32_t place, uint32_t number, in
                  (long long)offset,
                  record->number,
                  record->writer);
+    }
+}
+
+void sim_model_end_told(uint32_t place, int64_t before, int64_t end)
+{
+    const struct sim_group *group = sim_model.places[place].group;
+    int64_t committed = group == NULL ? 0 : group->next_offset;
+
+    sim_model.counts.ends += 1;
+    if (end < before) {
+        sim_fail("place %u: the end is told to be %lld, but %lld was acknowledged before",
+                 place,
+                 (long long)end,
+                 (long long)before);
+    } else if (end > committed) {
+        sim_fail("place %u: the end is told to be %lld, but %lld is committed",
+                 place,
+                 (long long)end,
+                 (long long)committed);
     }
 }
 

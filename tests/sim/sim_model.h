@@ -98,7 +98,8 @@ struct sim_group {
 struct sim_place {
     char topic[32];
     int32_t partition;
-    struct sim_group *group; /* once a record was seen */
+    struct sim_group *group;  /* once a record was seen */
+    int64_t acknowledged_end; /* behind the last record of which a producer was told */
 };
 
 struct sim_counts {
@@ -106,6 +107,7 @@ struct sim_counts {
     uint64_t committed_frames;
     uint64_t committed_records;
     uint64_t acknowledged;
+    uint64_t ends; /* linearizable ones that were told */
     uint64_t unknown;
     uint64_t refused;
     uint64_t read;
@@ -199,6 +201,9 @@ void sim_model_leads(uint32_t node, uint64_t group_id, uint64_t term);
 void sim_model_completed(uint64_t group_id, uint64_t index, uint64_t term, unsigned fsynced);
 
 /* The producer was told that its record is stored at `offset`. */
+/* A linearizable answer told `end`; `before` was acknowledged_end when the question left. */
+void sim_model_end_told(uint32_t place, int64_t before, int64_t end);
+
 void sim_model_acknowledged(uint32_t writer, uint32_t place, uint32_t number, int64_t offset);
 
 /* A life of a stream was told that `records` of it are stored here, the last one at `offset`. */

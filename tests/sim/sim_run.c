@@ -12,6 +12,7 @@
 #include "sim_named.h"
 #include "sim_net.h"
 #include "sim_parts.h"
+#include "sim_reads.h"
 #include "sim_trim.h"
 #include "sim_world.h"
 
@@ -58,6 +59,7 @@ static void draw_shape(const struct sim_run_options *options, struct shape *out)
     sim_named_draw(options->seed, &out->clients.streams, &out->clients.programs_per_stream);
     out->cluster.free_bytes_min = sim_trim_draw_reserve(options->seed);
     sim_trim_draw(options->seed, &out->clients.trimmed_topics, &out->clients.trimmers);
+    sim_reads_draw(options->seed, &out->clients.readers, &out->clients.racks);
     sim_faults_draw(&out->mix);
     for (unsigned i = 0; i < SIM_FAULTS; i++) {
         if (options->calm || (options->without >> i & 1) != 0) {
@@ -76,7 +78,8 @@ static void note_shape(const struct shape *shape)
 {
     sim_note(
         "shape: nodes=%u segment=%u election=%u latency_us=%llu producers=%u consumers=%u "
-        "members=%u streams=%ux%u topics=%u+%u trimmers=%u partitions=%u fault_ms=%llu at_once=%d",
+        "members=%u streams=%ux%u topics=%u+%u trimmers=%u readers=%u partitions=%u fault_ms=%llu "
+        "at_once=%d",
         shape->cluster.node_count,
         shape->cluster.segment_bytes,
         shape->cluster.election_timeout_ms,
@@ -89,6 +92,7 @@ static void note_shape(const struct shape *shape)
         shape->clients.topics,
         shape->clients.trimmed_topics,
         shape->clients.trimmers,
+        shape->clients.readers,
         shape->clients.partitions,
         (unsigned long long)(shape->fault_us / SIM_MS),
         (int)shape->faults_at_once);

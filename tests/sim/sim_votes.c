@@ -104,6 +104,10 @@ static const char *kind_name(uint32_t kind)
         return "the leadership";
     case SP_PEER_INSTALL_RESULT:
         return "an answer to a part of a checkpoint";
+    case SP_PEER_CONFIRM:
+        return "a question who leads";
+    case SP_PEER_CONFIRM_RESULT:
+        return "an answer that it leads";
     }
     return "a message";
 }

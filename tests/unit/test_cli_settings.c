@@ -71,8 +71,9 @@ static void test_settings_stronger_origins_win_in_any_order(void **state)
 static void test_settings_every_one_has_a_variable(void **state)
 {
     static const char *const values[SETTING_COUNT] = {
-        "dev", "h:1",   "9s",   "yes", "true",  "1",    "never",  "me",   "7",    "2048", "lz4",
-        "3",   "65536", "4096", "0",   "65536", "1000", "till-7", "2000", "3000", "0",    "end",
+        "dev", "h:1",   "9s",   "yes",    "true", "1",    "never", "me",
+        "r1",  "on",    "7",    "2048",   "lz4",  "3",    "65536", "4096",
+        "0",   "65536", "1000", "till-7", "2000", "3000", "0",     "end",
     };
     struct cli cli = { 0 };
 

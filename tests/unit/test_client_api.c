@@ -168,13 +168,16 @@ static void test_client_api_offsets_at_forms(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
-        struct sp_offsets_request request = { sp_bytes_text("t"), 0, times[i] };
+        struct sp_offsets_request request = { .topic = sp_bytes_text("t"),
+                                              .at = times[i],
+                                              .linearizable = i % 2 == 1 };
         struct sp_pack pack = fresh();
         sp_pack_array(&pack, 1);
         sp_offsets_request_encode(&pack, &request);
         struct sp_cursor cursor = packed();
         assert_int_equal(sp_offsets_request_decode(&cursor, &out, NULL), 0);
         assert_true(out.at == times[i]);
+        assert_int_equal(out.linearizable, i % 2 == 1);
     }
     static const char latest[] = "\x91\x83\xa5topic\xa1t\xa9partition\0\xa2"
                                  "at\xa6latest";
