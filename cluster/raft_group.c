@@ -35,6 +35,7 @@ void sp_raft_stop(struct sp_raft_group *group, int status, const char *text)
     if (group->stopped || group->closing) {
         return;
     }
+    sp_raft_end_quiet(group);
     group->stopped = true;
     group->stop_status = status;
     sp_timer_stop(&group->timer);
@@ -129,7 +130,7 @@ static void tell_changes(struct sp_raft_group *group)
     group->machine->type->role_changed(group->machine);
 }
 
-static void rearm(struct sp_raft_group *group)
+void sp_raft_rearm(struct sp_raft_group *group)
 {
     uint64_t due_ms = sp_raft_guard_timeout_ms(&group->guard);
     uint64_t earliest_ms = sp_raft_now_ms(group) + 1;
@@ -166,8 +167,8 @@ void sp_raft_advance(struct sp_raft_group *group)
             tell_changes(group); /* applying may have made a leader ready */
         }
     }
-    if (runs(group)) {
-        rearm(group);
+    if (runs(group) && !group->quiet) {
+        sp_raft_rearm(group);
     }
     group->advancing = false;
 }
@@ -176,6 +177,9 @@ static void on_timer(struct sp_timer *timer)
 {
     struct sp_raft_group *group = SP_CONTAINER_OF(timer, struct sp_raft_group, timer);
 
+    if (sp_raft_try_quiet(group)) {
+        return;
+    }
     int rv = sp_raft_guard_timeout(&group->guard, sp_raft_now_ms(group));
 
     SP_ASSERT(rv == 0 || sp_raft_guard_failed(&group->guard) != 0); /* advance tells of it */
@@ -343,6 +347,7 @@ int sp_raft_group_submit(struct sp_raft_group *group,
     if (rv != 0) {
         return rv;
     }
+    sp_raft_wake(group, 0);
     sp_raft_note_frame_size(group, size);
     group->submit_kind = kind;
     group->submit_pieces = pieces;
@@ -364,7 +369,7 @@ int sp_raft_group_submit(struct sp_raft_group *group,
     group->submitted_bytes += size;
     /* Nothing else is done here: if the replica stopped now, the callback would run inside. */
     if (sp_timer_active(&group->timer)) {
-        rearm(group);
+        sp_raft_rearm(group);
     }
     return 0;
 }
@@ -459,6 +464,7 @@ static void on_log_closed(void *arg)
 void sp_raft_group_close(struct sp_raft_group *group, void (*closed)(void *arg), void *arg)
 {
     SP_ASSERT(!group->closing);
+    sp_raft_end_quiet(group);
     group->closing = true;
     group->closed = closed;
     group->closed_arg = arg;

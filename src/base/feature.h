@@ -32,6 +32,7 @@ enum sp_feature {
     SP_FEATURE_PRODUCER_NAMES = 2, /* names of producers in the controller's state, fences */
     SP_FEATURE_TOPIC_SETTINGS = 2, /* settings but max.message.bytes, altering, truncation */
     SP_FEATURE_MEMBERSHIP = 2,     /* joining, leaving, moves of replicas, other voters */
+    SP_FEATURE_QUIET_GROUPS = 2,   /* idle groups stop their heartbeats */
 };
 
 /* What a build knows. */

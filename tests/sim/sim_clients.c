@@ -10,6 +10,7 @@
 #include "sim_model.h"
 #include "sim_moves.h"
 #include "sim_named.h"
+#include "sim_quiet.h"
 #include "sim_trim.h"
 #include "spate/spate.h"
 #include "wire/client_api.h"
@@ -168,6 +169,10 @@ int sim_clients_send(
 static void send_one(struct spate_producer *producer, struct sim_client *own, uint32_t *numbers)
 {
     uint32_t place = (uint32_t)draw(0, sim_model.place_count - 1);
+
+    if (sim_quiet_rests(place)) {
+        return;
+    }
     struct sent *sent = sim_alloc(sizeof *sent);
 
     *sent = (struct sent){ own->writer, place, numbers[place], false };
@@ -198,8 +203,9 @@ static void producer_main(void *arg)
             send_one(producer, own, numbers);
         }
         uint64_t pause_us = sim_with_tail(&own->rand, sim_clients.pause_us);
+        uint64_t begun_us = sim.now_us;
         (void)spate_poll(client, (int)(pause_us / 1000));
-        if (pause_us < 5000) {
+        if (pause_us < 5000 || sim.now_us == begun_us) { /* nothing may be under way in a rest */
             sim_fiber_sleep(pause_us);
         }
     }

@@ -12,6 +12,7 @@
 #include "sim_named.h"
 #include "sim_net.h"
 #include "sim_parts.h"
+#include "sim_quiet.h"
 #include "sim_trim.h"
 #include "sim_world.h"
 
@@ -200,6 +201,7 @@ void sim_run(const struct sim_run_options *options, struct sim_result *out_resul
     }
     sim_cluster_start_all();
     sim_clients_start();
+    sim_quiet_start();
     run_phases(&shape);
     *out_result = (struct sim_result){
         .failed = sim.failed,

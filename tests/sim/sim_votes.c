@@ -104,6 +104,10 @@ static const char *kind_name(uint32_t kind)
         return "the leadership";
     case SP_PEER_INSTALL_RESULT:
         return "an answer to a part of a checkpoint";
+    case SP_PEER_QUIET:
+        return "the end of heartbeats";
+    case SP_PEER_WAKE:
+        return "a call for heartbeats";
     }
     return "a message";
 }
