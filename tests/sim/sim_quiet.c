@@ -32,20 +32,20 @@ static void check_nothing_waits(const struct sim_node *node, struct sp_raft_grou
     sp_raft_group_status(group, &status);
     if (status.commit_index != status.last_index || status.applied_index != status.last_index ||
         status.persisted_index != status.last_index) {
-        sim_fail("%s group %llu is quiet at last %llu, committed %llu, applied %llu, persisted %llu",
-                 node->process->name,
-                 (unsigned long long)sp_raft_group_id(group),
-                 (unsigned long long)status.last_index,
-                 (unsigned long long)status.commit_index,
-                 (unsigned long long)status.applied_index,
-                 (unsigned long long)status.persisted_index);
+        sim_fail(
+            "%s group %llu is quiet at last %llu, committed %llu, applied %llu, persisted %llu",
+            node->process->name,
+            (unsigned long long)sp_raft_group_id(group),
+            (unsigned long long)status.last_index,
+            (unsigned long long)status.commit_index,
+            (unsigned long long)status.applied_index,
+            (unsigned long long)status.persisted_index);
     }
 }
 
 /* The leader thinks that this follower has all. */
-static void check_follower(struct sim_node *leader,
-                           uint32_t node_id,
-                           const struct sp_vigil_key *key)
+static void
+check_follower(struct sim_node *leader, uint32_t node_id, const struct sp_vigil_key *key)
 {
     struct sim_node *node = node_of(node_id);
     struct sp_raft_group *own = sim_cluster_group(leader, key->group_id);
@@ -122,9 +122,8 @@ static bool is_led(const struct sp_raft_group_status *follower, uint64_t group_i
 static void look_at(struct sim_observer *observer)
 {
     struct sp_raft_group_status status;
-    uint64_t orphan_us_max =
-        ORPHAN_US_MAX +
-        (uint64_t)ORPHAN_TIMEOUTS_MAX * sim_cluster.shape.election_timeout_ms * SIM_MS;
+    uint64_t orphan_us_max = ORPHAN_US_MAX + (uint64_t)ORPHAN_TIMEOUTS_MAX *
+                                                 sim_cluster.shape.election_timeout_ms * SIM_MS;
 
     sp_raft_group_status(observer->group, &status);
     if (!sp_raft_group_is_quiet(observer->group) || status.role != SP_ROLE_FOLLOWER ||

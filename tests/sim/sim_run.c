@@ -152,8 +152,9 @@ static void run_phases(const struct shape *shape)
     sim_run_until(sim.now_us + shape->fault_us);
     sim_faults_heal();
     wait_for(formed, FORM_US_MAX, "forming after faults");
-    sim_run_until(sim.now_us + SIM_SECOND); /* a job that was under way, of a node that was paused, */
-    sim_cluster_start_all();                /* may have met the last disk error */
+    sim_run_until(sim.now_us +
+                  SIM_SECOND); /* a job that was under way, of a node that was paused, */
+    sim_cluster_start_all();   /* may have met the last disk error */
     sim_clients.finishing = true;
     wait_for(all_done, SETTLE_US_MAX, "settling");
     if (sim.failed) {

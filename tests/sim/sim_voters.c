@@ -263,7 +263,7 @@ int __wrap_sp_store_delete_replica(struct sp_store *store, uint64_t group_id, ui
     struct group_voters *group = find(group_id);
 
     if (!sim_voters_deleted(group_id) && (find_voter(&group->in_force, replica_id) != NULL ||
-                     find_voter(&group->in_flight, replica_id) != NULL)) {
+                                          find_voter(&group->in_flight, replica_id) != NULL)) {
         sim_fail("%s group %llu: replica %llu is deleted, and is still a member",
                  sim.current->name,
                  (unsigned long long)group_id,
