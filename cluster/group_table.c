@@ -6,6 +6,7 @@
 #include "base/trace.h"
 #include "cluster/leader_table.h"
 #include "cluster/raft_metrics.h"
+#include "cluster/vigil.h"
 #include "spate/error.h"
 
 /* How often a drain asks again for transfers that were not possible yet. */
@@ -62,8 +63,9 @@ static void on_watch_timer(struct sp_timer *timer)
     struct sp_raft_group *group;
 
     while ((group = sp_map_next(table->groups, &cursor)) != NULL) {
-        if (sp_leader_table_get(table->leaders, sp_raft_group_id(group), NULL) ==
-            table->context.node_id) {
+        if (!sp_raft_group_is_quiet(group) && /* then all have all */
+            sp_leader_table_get(table->leaders, sp_raft_group_id(group), NULL) ==
+                table->context.node_id) {
             note_leader(table, group);
             sp_raft_group_watch(group);
         }
@@ -97,14 +99,20 @@ void sp_group_table_on_leader(struct sp_group_table *table,
 
 /* ---- opening and removing -------------------------------------------------------------------- */
 
+static void free_parts(struct sp_group_table *table)
+{
+    sp_vigil_free(table->context.vigil);
+    sp_leader_table_free(table->leaders);
+    sp_map_free(table->groups);
+    sp_mem_free(table);
+}
+
 static void free_table(struct sp_group_table *table)
 {
     void (*closed)(void *arg) = table->closed;
     void *arg = table->closed_arg;
 
-    sp_leader_table_free(table->leaders);
-    sp_map_free(table->groups);
-    sp_mem_free(table);
+    free_parts(table);
     closed(arg);
 }
 
@@ -312,7 +320,26 @@ void sp_group_table_message(struct sp_group_table *table,
         }
     } else if (message->kind == SP_PEER_LEADERS) {
         sp_leader_table_hear(table->leaders, from_node, message);
+    } else if (message->kind == SP_PEER_VIGIL) {
+        sp_vigil_hear(table->context.vigil, from_node, &message->u.vigil);
     }
+}
+
+/* Quiet groups with a part there wake. */
+static void on_silent(void *arg, uint32_t node_id)
+{
+    struct sp_group_table *table = arg;
+    struct sp_map_cursor cursor = { 0 };
+    struct sp_raft_group *group;
+
+    while (!table->closing && (group = sp_map_next(table->groups, &cursor)) != NULL) {
+        sp_raft_group_wake_for(group, node_id);
+    }
+}
+
+void sp_group_table_set_level(struct sp_group_table *table, uint32_t level)
+{
+    table->context.quiet_allowed = level >= SP_FEATURE_QUIET_GROUPS;
 }
 
 /* The process is gone: nothing is led there any more, and its followers need not wait. */
@@ -329,6 +356,8 @@ static void node_dead(struct sp_group_table *table, uint32_t node_id)
 
 void sp_group_table_link(struct sp_group_table *table, uint32_t node_id, enum sp_link_state state)
 {
+    on_silent(table, node_id);
+    sp_vigil_link_changed(table->context.vigil, node_id);
     sp_leader_table_node_down(table->leaders, node_id);
     switch (state) {
     case SP_LINK_UP:
@@ -403,20 +432,22 @@ void sp_group_table_drain(struct sp_group_table *table,
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+static uint32_t election_timeout_ms(const struct sp_group_table_options *options)
+{
+    return options->election_timeout_ms == 0 ? 300 : options->election_timeout_ms;
+}
+
 int sp_group_table_new(const struct sp_group_table_options *options,
                        struct sp_group_table **out_table)
 {
     struct sp_group_table *table = sp_mem_calloc(1, sizeof *table);
+    const struct sp_vigil_options vigil = { .loop = options->loop,
+                                            .transport = options->transport,
+                                            .election_timeout_ms = election_timeout_ms(options),
+                                            .silent = on_silent,
+                                            .arg = table };
 
     if (table == NULL) {
-        return SPATE_ERR_NOMEM;
-    }
-    table->groups = sp_map_new();
-    if (table->groups == NULL ||
-        sp_leader_table_new(options->loop, options->transport, options->node_id, &table->leaders) !=
-            0) {
-        sp_map_free(table->groups);
-        sp_mem_free(table);
         return SPATE_ERR_NOMEM;
     }
     table->context = (struct sp_raft_context){ .loop = options->loop,
@@ -434,10 +465,13 @@ int sp_group_table_new(const struct sp_group_table_options *options,
     table->heartbeat_timeout_ms = options->heartbeat_timeout_ms;
     sp_timer_init(&table->drain_timer, options->loop, on_drain_timer);
     sp_timer_init(&table->watch_timer, options->loop, on_watch_timer);
-    if (sp_timer_start(&table->watch_timer, sp_loop_now_ms(options->loop) + WATCH_MS) != 0) {
-        sp_leader_table_free(table->leaders);
-        sp_map_free(table->groups);
-        sp_mem_free(table);
+    table->groups = sp_map_new();
+    if (table->groups == NULL ||
+        sp_leader_table_new(options->loop, options->transport, options->node_id, &table->leaders) !=
+            0 ||
+        sp_vigil_new(&vigil, &table->context.vigil) != 0 ||
+        sp_timer_start(&table->watch_timer, sp_loop_now_ms(options->loop) + WATCH_MS) != 0) {
+        free_parts(table);
         return SPATE_ERR_NOMEM;
     }
     *out_table = table;

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/feature.h"
 #include "cluster/raft_group.h"
 #include "cluster/transport.h"
 
@@ -96,6 +97,9 @@ void sp_group_table_message(struct sp_group_table *table,
                             struct sp_peer_message *message);
 void sp_group_table_link(struct sp_group_table *table, uint32_t node_id, enum sp_link_state state);
 void sp_group_table_meta_durable(struct sp_group_table *table, uint64_t sequence);
+
+/* The cluster's feature level as this node has applied it. */
+void sp_group_table_set_level(struct sp_group_table *table, uint32_t level);
 
 /* Writes the metrics of this layer: replicas, leaders, elections, commits. */
 void sp_group_table_expose(const struct sp_group_table *table, struct sp_exposition *exposition);

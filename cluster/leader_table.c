@@ -295,6 +295,9 @@ void sp_leader_table_free(struct sp_leader_table *table)
     struct sp_map_cursor cursor = { 0 };
     struct leader *leader;
 
+    if (table == NULL) {
+        return;
+    }
     while ((leader = sp_map_next(table->entries, &cursor)) != NULL) {
         sp_mem_free(leader);
     }

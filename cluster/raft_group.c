@@ -35,6 +35,7 @@ void sp_raft_stop(struct sp_raft_group *group, int status, const char *text)
     if (group->stopped || group->closing) {
         return;
     }
+    sp_raft_end_quiet(group);
     group->stopped = true;
     group->stop_status = status;
     sp_raft_note_standing(group, false);
@@ -143,7 +144,7 @@ static void tell_changes(struct sp_raft_group *group)
     }
 }
 
-static void rearm(struct sp_raft_group *group)
+void sp_raft_rearm(struct sp_raft_group *group)
 {
     uint64_t due_ms = sp_raft_guard_timeout_ms(&group->guard);
     uint64_t earliest_ms = sp_raft_now_ms(group) + 1;
@@ -181,8 +182,8 @@ void sp_raft_advance(struct sp_raft_group *group)
             sp_raft_confirm_advance(group);
         }
     }
-    if (runs(group)) {
-        rearm(group);
+    if (runs(group) && !group->quiet) {
+        sp_raft_rearm(group);
     }
     group->advancing = false;
 }
@@ -191,6 +192,9 @@ static void on_timer(struct sp_timer *timer)
 {
     struct sp_raft_group *group = SP_CONTAINER_OF(timer, struct sp_raft_group, timer);
 
+    if (sp_raft_try_quiet(group)) {
+        return;
+    }
     int rv = sp_raft_time_out(group, timer->due_ms);
 
     SP_ASSERT(rv == 0 || sp_raft_guard_failed(&group->guard) != 0); /* advance tells of it */
@@ -358,6 +362,7 @@ int sp_raft_group_submit(struct sp_raft_group *group,
     if (rv != 0) {
         return rv;
     }
+    sp_raft_wake(group, 0);
     sp_raft_note_frame_size(group, size);
     group->submit_kind = kind;
     group->submit_pieces = pieces;
@@ -379,7 +384,7 @@ int sp_raft_group_submit(struct sp_raft_group *group,
     group->submitted_bytes += size;
     /* Nothing else is done here: if the replica stopped now, the callback would run inside. */
     if (sp_timer_active(&group->timer)) {
-        rearm(group);
+        sp_raft_rearm(group);
     }
     return 0;
 }
@@ -420,10 +425,14 @@ void sp_raft_group_status(const struct sp_raft_group *group,
 
 bool sp_raft_group_follows(const struct sp_raft_group *group)
 {
+    /* Of a quiet one it is known that its leader's node lives. */
+    bool heard =
+        group->quiet ||
+        sp_raft_now_ms(group) < group->guard.contact_ms + group->guard.raft.election_timeout;
+
     return runs(group) && sp_raft_state(group) == RAFT_FOLLOWER &&
            sp_raft_leader_replica(group) != 0 && sp_raft_group_is_confirmed(group) &&
-           !sp_raft_guard_installing(&group->guard) &&
-           sp_raft_now_ms(group) < group->guard.contact_ms + group->guard.raft.election_timeout &&
+           !sp_raft_guard_installing(&group->guard) && heard &&
            sp_raft_group_member(group, group->replica_id) == SP_MEMBER_VOTER;
 }
 
@@ -483,6 +492,7 @@ static void on_log_closed(void *arg)
 void sp_raft_group_close(struct sp_raft_group *group, void (*closed)(void *arg), void *arg)
 {
     SP_ASSERT(!group->closing);
+    sp_raft_end_quiet(group);
     group->closing = true;
     sp_raft_note_standing(group, false);
     group->closed = closed;

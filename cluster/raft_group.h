@@ -30,6 +30,7 @@
 #include "storage/store.h"
 
 struct sp_raft_group;
+struct sp_vigil;
 
 enum sp_role {
     SP_ROLE_FOLLOWER,
@@ -75,6 +76,8 @@ struct sp_raft_counters {
     uint64_t sent_bytes;    /* of frames, to followers */
     uint64_t received_bytes;
     uint64_t checkpoints_installed;
+    uint64_t quieted; /* times that a replica became quiet, and was woken */
+    uint64_t woken;
 };
 
 /* What the groups of a node share; kept by cluster/group_table. */
@@ -92,6 +95,8 @@ struct sp_raft_context {
     struct sp_list meta_waiters;  /* groups that wait for the store's meta log */
     struct sp_trace_limit receive_limit;
     struct sp_raft_counters counters;
+    struct sp_vigil *vigil; /* NULL: no group becomes quiet */
+    bool quiet_allowed;     /* every node knows SP_FEATURE_QUIET_GROUPS */
     /* A group's leader or term, as this node knows it, has changed. */
     void (*leader_changed)(struct sp_raft_context *context, struct sp_raft_group *group);
 };
@@ -191,6 +196,9 @@ bool sp_raft_group_is_confirmed(const struct sp_raft_group *group);
  * spoken within the last election timeout: what it has applied is not far behind. */
 bool sp_raft_group_follows(const struct sp_raft_group *group);
 
+/* Idle, without timer or messages (raft_quiet.c). */
+bool sp_raft_group_is_quiet(const struct sp_raft_group *group);
+
 /* Notes what is committed now; members without it at a later look lag. What is merely on its way
  * counts as no lag. */
 void sp_raft_group_watch(struct sp_raft_group *group);
@@ -231,6 +239,10 @@ void sp_raft_group_meta_durable(struct sp_raft_group *group, uint64_t sequence);
 /* The process on `node_id` is gone (its connection closed and the reconnect was refused): forget it
  * as leader and let the election timer expire soon, staggered. */
 void sp_raft_group_node_dead(struct sp_raft_group *group, uint32_t node_id);
+
+/* Something about `node_id` is not as it was: quiet if its leader or a follower is there, it wakes.
+ */
+void sp_raft_group_wake_for(struct sp_raft_group *group, uint32_t node_id);
 
 /* Replica `replica_id` has stopped itself on a live node: as above if it leads. */
 void sp_raft_group_replica_stopped(struct sp_raft_group *group, uint64_t replica_id);

@@ -1,7 +1,7 @@
 /* What the files of one replica share: raft_group.c (life, submit, status), raft_start.c (first
  * step), raft_host.c (libraft's updates), raft_send.c (messages out), raft_receive.c (messages
  * in), raft_install.c (checkpoints out and in, start of the log), raft_apply.c (commits),
- * raft_confirm.c (whether it still leads). */
+ * raft_confirm.c (whether it still leads), raft_quiet.c (idle groups). */
 #ifndef SP_CLUSTER_RAFT_GROUP_INTERNAL_H
 #define SP_CLUSTER_RAFT_GROUP_INTERNAL_H
 
@@ -117,6 +117,11 @@ struct sp_raft_group {
     uint64_t move_goal_index; /* what was committed then */
     uint64_t held_until_ms;   /* no submits before: leadership is to be handed over */
     uint64_t submitted_bytes; /* of all in `submits`, for the bound */
+    bool quiet;               /* raft_quiet.c: no timer runs */
+    uint32_t quiet_node;      /* of the leader */
+    uint64_t idle_since_ms;   /* nothing was appended behind (idle_index, idle_term) since */
+    uint64_t idle_index;
+    uint64_t idle_term;
     void (*closed)(void *arg);
     void *closed_arg;
 };
@@ -215,6 +220,18 @@ void sp_raft_forget_start(struct sp_raft_group *group);
 /* raft_group.c: the leader as this replica knows it; 0: none, or unknown where it stands. */
 uint64_t sp_raft_leader_replica(const struct sp_raft_group *group);
 uint32_t sp_raft_leader_node(const struct sp_raft_group *group);
+
+/* raft_quiet.c: an idle leader becomes quiet if it may; QUIET was received; both lead to begin. A
+ * replica wakes, on the word of a node (0: of none); one that stops or closes only counts no more.
+ */
+bool sp_raft_try_quiet(struct sp_raft_group *group);
+void sp_raft_quiet_receive(struct sp_raft_group *group, const struct sp_peer_raft *message);
+void sp_raft_begin_quiet(struct sp_raft_group *group, uint32_t leader_node);
+void sp_raft_wake(struct sp_raft_group *group, uint32_t told_by_node);
+void sp_raft_end_quiet(struct sp_raft_group *group);
+
+/* raft_group.c: starts the timer for what consensus waits for next. */
+void sp_raft_rearm(struct sp_raft_group *group);
 
 /* raft_group.c: after every event: stop on failure, tell of changes, apply, re-arm the timer. */
 void sp_raft_advance(struct sp_raft_group *group);

@@ -426,37 +426,3 @@ bool sp_raft_guard_leads(const struct sp_raft_guard *guard)
     return sp_raft_step_can_submit(guard) &&
            sp_raft_guard_term_at(guard, guard->committed_index) == guard->raft.current_term;
 }
-
-/* A majority of voters, ourselves included, has answered since libraft last counted them. */
-static bool has_fresh_majority(const struct sp_raft_guard *guard)
-{
-    const struct raft_configuration *configuration = &guard->raft.configuration;
-    unsigned fresh = sp_raft_support_role(configuration, guard->raft.id) == RAFT_VOTER;
-
-    for (unsigned i = 0; i < SP_RAFT_GUARD_SERVERS_MAX; i++) {
-        const struct sp_raft_guard_peer *peer = &guard->peers[i];
-        fresh += peer->id != 0 && peer->answered_ms != 0 &&
-                 peer->answered_ms >= guard->raft.election_timer_start &&
-                 sp_raft_support_role(configuration, peer->id) == RAFT_VOTER;
-    }
-    return fresh > sp_raft_support_voter_count(configuration) / 2;
-}
-
-bool sp_raft_guard_may_sleep(const struct sp_raft_guard *guard)
-{
-    const struct raft *raft = &guard->raft;
-    uint64_t last = sp_raft_support_last_index(&raft->trail);
-
-    if (guard->failed != 0 || !sp_raft_guard_leads(guard) || guard->committed_index != last ||
-        raft->last_stored != last || raft->configuration_uncommitted_index != 0) {
-        return false;
-    }
-    for (unsigned i = 0; i < raft->configuration.n; i++) {
-        raft_index match = 0;
-        if (raft_match_index(raft, raft->configuration.servers[i].id, &match) != 0 ||
-            match != last) {
-            return false;
-        }
-    }
-    return has_fresh_majority(guard);
-}

@@ -357,8 +357,9 @@ bool sp_raft_guard_forget_leader(struct sp_raft_guard *guard,
                                  uint64_t leader,
                                  unsigned stagger_ms);
 
-/* Starts the election timer of a follower anew, as after a sleep. */
-void sp_raft_guard_rearm(struct sp_raft_guard *guard, uint64_t now_ms);
+/* Starts the election timer of a follower anew, as after a sleep in which its leader was there until
+ * `heard_ms`. */
+void sp_raft_guard_rearm(struct sp_raft_guard *guard, uint64_t heard_ms);
 
 /* True if a follower's timer has expired: sp_raft_guard_timeout would make it stand now. */
 bool sp_raft_guard_stands_now(const struct sp_raft_guard *guard, uint64_t now_ms);
@@ -401,5 +402,15 @@ bool sp_raft_guard_leads(const struct sp_raft_guard *guard);
  * first timeout after waking does not make it step down. That the followers know the commit index
  * is for the host's own sleep message to say. */
 bool sp_raft_guard_may_sleep(const struct sp_raft_guard *guard);
+
+/* True if this leader has had an answer of `server` to the last that was sent to it. */
+bool sp_raft_guard_answered(const struct sp_raft_guard *guard, uint64_t server);
+
+/* True if this follower of `leader` may stop its timer: all its entries are committed and stored,
+ * the last one is (index, term), and nothing is under way. */
+bool sp_raft_guard_may_follow_asleep(const struct sp_raft_guard *guard,
+                                     uint64_t leader,
+                                     uint64_t index,
+                                     uint64_t term);
 
 #endif /* SP_CLUSTER_RAFT_GUARD_H */

@@ -35,13 +35,6 @@ bool sp_raft_guard_forget_leader(struct sp_raft_guard *guard,
     return true;
 }
 
-void sp_raft_guard_rearm(struct sp_raft_guard *guard, uint64_t now_ms)
-{
-    if (guard->raft.state == RAFT_FOLLOWER) {
-        guard->raft.election_timer_start = now_ms;
-    }
-}
-
 bool sp_raft_guard_stands_now(const struct sp_raft_guard *guard, uint64_t now_ms)
 {
     return guard->failed == 0 && guard->raft.state == RAFT_FOLLOWER &&

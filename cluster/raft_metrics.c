@@ -39,6 +39,7 @@ void sp_raft_count_replica(struct sp_raft_replicas *replicas, const struct sp_ra
     replicas->count += 1;
     replicas->leading += sp_raft_group_leads(group);
     replicas->stopped += group->stopped;
+    replicas->quiet += sp_raft_group_is_quiet(group);
 }
 
 static void expose_replicas(const struct sp_raft_replicas *replicas,
@@ -56,6 +57,10 @@ static void expose_replicas(const struct sp_raft_replicas *replicas,
                         "spate_raft_replicas_stopped",
                         "Of these replicas, those that have stopped themselves: damage was found.",
                         replicas->stopped);
+    sp_exposition_gauge(exposition,
+                        "spate_raft_replicas_quiet",
+                        "Of these replicas, those of idle groups that need no heartbeats.",
+                        replicas->quiet);
 }
 
 static void expose_elections(const struct sp_raft_counters *counters,
@@ -73,6 +78,14 @@ static void expose_elections(const struct sp_raft_counters *counters,
                           "spate_raft_leader_changes_total",
                           "Times that a replica of this node found another leader, or one again.",
                           counters->leaders_found);
+    sp_exposition_counter(exposition,
+                          "spate_raft_quieted_total",
+                          "Times that a replica of this node became quiet.",
+                          counters->quieted);
+    sp_exposition_counter(exposition,
+                          "spate_raft_woken_total",
+                          "Times that a quiet replica of this node was woken.",
+                          counters->woken);
 }
 
 void sp_raft_expose(const struct sp_raft_replicas *replicas,

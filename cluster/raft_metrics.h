@@ -4,11 +4,13 @@
 
 #include "cluster/raft_group.h"
 
-/* How many replicas of this node there are, and of them those that lead or have stopped. */
+/* How many replicas of this node there are, and of them those that lead, have
+ * stopped or are quiet. */
 struct sp_raft_replicas {
     uint64_t count;
     uint64_t leading;
     uint64_t stopped;
+    uint64_t quiet;
 };
 
 /* Counts one more. */

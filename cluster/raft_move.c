@@ -104,6 +104,7 @@ int sp_raft_make_change(struct sp_raft_group *group, const struct sp_raft_change
     if (!keeps_majority(group, &next)) {
         rv = SPATE_ERR_BUSY;
     } else {
+        sp_raft_wake(group, 0);
         rv = sp_raft_guard_change(&group->guard, sp_raft_now_ms(group), &next);
     }
     raft_configuration_close(&next);

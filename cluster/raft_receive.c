@@ -218,6 +218,11 @@ static int dispatch(struct sp_raft_group *group,
     case SP_PEER_CONFIRM_RESULT:
         sp_raft_confirm_result(group, message);
         return 0;
+    case SP_PEER_QUIET:
+        sp_raft_quiet_receive(group, message);
+        return 0;
+    case SP_PEER_WAKE:
+        return 0; /* any message does */
     }
     return SPATE_ERR_MALFORMED;
 }
@@ -234,6 +239,7 @@ void sp_raft_group_receive(struct sp_raft_group *group,
         message->from == 0) {
         return; /* late, or meant for a replica that stood here before */
     }
+    sp_raft_wake(group, from_node);
     group->last_from = message->from;
     group->last_from_node = from_node;
     rv = dispatch(group, message, body);

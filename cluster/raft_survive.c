@@ -23,6 +23,7 @@ static void forget_leader(struct sp_raft_group *group, uint64_t replica_id)
     unsigned stagger_ms = rank_without(group, replica_id) * STAGGER_MS +
                           (unsigned)sp_rand_below(&group->context->rand, STAGGER_MS / 3);
 
+    sp_raft_wake(group, 0);
     if (sp_raft_guard_forget_leader(&group->guard, sp_raft_now_ms(group), replica_id, stagger_ms)) {
         sp_raft_advance(group);
     }

@@ -68,6 +68,7 @@ int sp_raft_group_transfer_to(struct sp_raft_group *group, uint32_t node_id)
     if (group->stopped || group->closing || !group->guard.started) {
         return SPATE_ERR_NOT_LEADER;
     }
+    sp_raft_wake(group, 0);
     if (sp_raft_state(group) == RAFT_LEADER) {
         if (!majority_linked(group)) {
             return SPATE_ERR_NOT_FOUND;

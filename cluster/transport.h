@@ -32,7 +32,8 @@ enum sp_link_state {
 };
 
 struct sp_transport_handler {
-    /* A message of a formed cluster's member (RAFT, HEARTBEATS, LEADERS, STOPPED, CALL, REPLY).
+    /* A message of a formed cluster's member (RAFT, HEARTBEATS, LEADERS, STOPPED, VIGIL, CALL,
+     * REPLY).
      * `message->body` lies in a blob that lives until return; take references to keep it. */
     void (*message)(void *arg, uint32_t node_id, struct sp_peer_message *message);
     /* The state of the link to a node changed. */

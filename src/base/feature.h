@@ -33,6 +33,7 @@ enum sp_feature {
     SP_FEATURE_TOPIC_SETTINGS = 2, /* settings but max.message.bytes, altering, truncation */
     SP_FEATURE_MEMBERSHIP = 2,     /* joining, leaving, moves of replicas, other voters */
     SP_FEATURE_CONFIRM = 2,        /* a leader asks the voters whether it still leads */
+    SP_FEATURE_QUIET_GROUPS = 2,   /* idle groups stop their heartbeats */
 };
 
 /* What a build knows. */

@@ -140,6 +140,7 @@ static void note_level(struct sp_node *node)
         (void)sp_store_set_feature_level(node->store, level); /* without memory: see above */
     }
     sp_transport_set_level(node->transport, level);
+    sp_group_table_set_level(node->table, level);
 }
 
 /* So that older copies of data directories are refused. */

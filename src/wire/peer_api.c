@@ -123,6 +123,8 @@ static bool raft_valid(const struct sp_peer_raft *raft, size_t body_size)
     case SP_PEER_INSTALL_RESULT:
     case SP_PEER_CONFIRM:
     case SP_PEER_CONFIRM_RESULT:
+    case SP_PEER_QUIET:
+    case SP_PEER_WAKE:
         return raft->frame_count == 0 && body_size == 0;
     default:
         return false; /* a number from the network, so the compiler cannot check the list */
@@ -166,6 +168,8 @@ static size_t fields_size(unsigned kind)
     case SP_PEER_JOIN:
     case SP_PEER_JOINED:
         return 0;
+    case SP_PEER_VIGIL:
+        return 32;
     case SP_PEER_RAFT:
         return SP_PEER_RAFT_SIZE;
     case SP_PEER_HEARTBEATS:
@@ -243,6 +247,13 @@ static void put_fields(const struct sp_peer_message *message, uint8_t *at)
         put(&at, message->u.call.method, 4);
         put(&at, (uint32_t)message->u.call.status, 4);
         break;
+    case SP_PEER_VIGIL:
+        put(&at, message->u.vigil.number, 8);
+        put(&at, message->u.vigil.led_sum, 8);
+        put(&at, message->u.vigil.led_count, 4);
+        put(&at, message->u.vigil.agrees, 4);
+        put(&at, message->u.vigil.answers, 8);
+        break;
     }
 }
 
@@ -278,6 +289,13 @@ static void get_fields(const uint8_t *at, size_t size, struct sp_peer_message *m
         message->u.call.method = get_u32(&at);
         message->u.call.status = (int32_t)get_u32(&at);
         break;
+    case SP_PEER_VIGIL:
+        message->u.vigil.number = get(&at, 8);
+        message->u.vigil.led_sum = get(&at, 8);
+        message->u.vigil.led_count = get_u32(&at);
+        message->u.vigil.agrees = get_u32(&at);
+        message->u.vigil.answers = get(&at, 8);
+        break;
     }
 }
 
@@ -307,6 +325,9 @@ static bool fields_valid(const struct sp_peer_message *message, size_t body_size
         return count_valid(message->u.count, SP_PEER_HEARTBEATS_MAX, SP_PEER_RAFT_SIZE, body_size);
     case SP_PEER_LEADERS:
         return count_valid(message->u.count, SP_PEER_LEADERS_MAX, SP_PEER_LEADER_SIZE, body_size);
+    case SP_PEER_VIGIL:
+        return body_size == 0 && message->u.vigil.number > 0 && message->u.vigil.agrees <= 1 &&
+               (message->u.vigil.agrees == 0 || message->u.vigil.answers > 0);
     case SP_PEER_CALL:
         return message->u.call.status == 0;
     case SP_PEER_REPLY:

@@ -41,6 +41,7 @@ enum sp_peer_kind {
     SP_PEER_STOPPED = 19,    /* a replica on the sender's node has stopped itself */
     SP_PEER_CALL = 20,       /* a request to the receiving node; body: MessagePack */
     SP_PEER_REPLY = 21,      /* its answer; body: MessagePack */
+    SP_PEER_VIGIL = 22,      /* which groups are quiet, see cluster/vigil.h */
 };
 
 struct sp_peer_hello {
@@ -69,6 +70,9 @@ enum sp_peer_raft_kind {
     SP_PEER_INSTALL_RESULT = 7,
     SP_PEER_CONFIRM = 8,        /* is the sender's term the newest? See cluster/raft_confirm.c */
     SP_PEER_CONFIRM_RESULT = 9, /* it was when that arrived */
+    SP_PEER_QUIET =
+        10, /* the leader becomes quiet, and so shall the receiver; cluster/raft_quiet.c */
+    SP_PEER_WAKE = 11, /* a follower is not, or no longer */
 };
 
 enum {
@@ -83,12 +87,13 @@ struct sp_peer_raft {
     uint64_t group_id;
     uint64_t from;         /* replica id of the sender */
     uint64_t to;           /* replica id of the receiver */
-    uint64_t term;         /* all kinds: term of the message */
+    uint64_t term;         /* all kinds but wake: term of the message */
     uint64_t request_term; /* results: term of the request that is answered (G1) */
     uint64_t index;        /* append: prev index; result: last index (hint when rejected);
-                              vote: last log index; install: checkpoint's index */
+                              vote: last log index; install: checkpoint's index;
+                              quiet: last log index, which is committed */
     uint64_t index_term;   /* append: prev term; result: term of the hint (G7);
-                              vote: last log term; install: checkpoint's term */
+                              vote, quiet: last log term; install: checkpoint's term */
     uint64_t commit;       /* append: leader's commit index; result: rejected index or 0;
                               install: position of this chunk in the checkpoint;
                               install result: position wanted next, at or above its size: none */
@@ -117,6 +122,14 @@ struct sp_peer_call {
     int32_t status;   /* reply: 0 or SPATE_ERR_*; the body is then a text */
 };
 
+struct sp_peer_vigil {
+    uint64_t number;    /* counts the sender's messages to this node */
+    uint64_t led_sum;   /* of the groups that the sender leads quietly with a follower there */
+    uint32_t led_count; /* how many they are */
+    uint32_t agrees;    /* 1: the receiver's set was the one that the sender follows quietly */
+    uint64_t answers;   /* number of the message that `agrees` is about; 0: of none */
+};
+
 #define SP_PEER_HEARTBEATS_MAX 4096 /* entries in one message; more make more messages */
 #define SP_PEER_LEADERS_MAX 16384
 
@@ -129,6 +142,7 @@ struct sp_peer_message {
         struct sp_peer_raft raft;
         struct sp_peer_stopped stopped;
         struct sp_peer_call call;
+        struct sp_peer_vigil vigil;
         uint32_t count; /* HEARTBEATS, LEADERS: entries in the body */
     } u;
     struct sp_slice body; /* decoding: a window on the message, reference held by the message's

@@ -203,7 +203,7 @@ static void print_counts(const struct sim_counts *c)
                  "partitions=%llu cuts=%llu disk_errors=%llu slow_disks=%llu clock_jumps=%llu "
                  "client_deaths=%llu bit_flips=%llu deaths_in_call=%llu takeovers=%llu "
                  "fenced=%llu trims=%llu recycled=%llu refills_of_partitions=%llu skips=%llu "
-                 "moves=%llu drains=%llu ends=%llu\n",
+                 "moves=%llu drains=%llu ends=%llu quieted=%llu woken=%llu\n",
                  (unsigned long long)c->kills,
                  (unsigned long long)c->power_cuts,
                  (unsigned long long)c->power_cuts_all,
@@ -225,7 +225,9 @@ static void print_counts(const struct sim_counts *c)
                  (unsigned long long)c->skips,
                  (unsigned long long)c->moves,
                  (unsigned long long)c->drains,
-                 (unsigned long long)c->ends);
+                 (unsigned long long)c->ends,
+                 (unsigned long long)c->quieted,
+                 (unsigned long long)c->woken);
     (void)printf("  frames=%llu records=%llu acknowledged=%llu unknown=%llu refused=%llu read=%llu "
                  "group_read=%llu group_read_again=%llu rebalances=%llu node_peak_kib=%llu\n",
                  (unsigned long long)c->committed_frames,
@@ -331,6 +333,8 @@ static bool reached(const struct sim_counts *c)
         { "move", c->moves },
         { "drain", c->drains },
         { "linearizable end", c->ends },
+        { "quiet group", c->quieted },
+        { "woken group", c->woken },
     };
     bool all = true;
 

@@ -10,6 +10,7 @@
 #include "sim_model.h"
 #include "sim_moves.h"
 #include "sim_named.h"
+#include "sim_quiet.h"
 #include "sim_reads.h"
 #include "sim_trim.h"
 #include "spate/spate.h"
@@ -169,6 +170,10 @@ int sim_clients_send(
 static void send_one(struct spate_producer *producer, struct sim_client *own, uint32_t *numbers)
 {
     uint32_t place = (uint32_t)draw(0, sim_model.place_count - 1);
+
+    if (sim_quiet_rests(place)) {
+        return;
+    }
     struct sent *sent = sim_alloc(sizeof *sent);
 
     *sent = (struct sent){ own->writer, place, numbers[place], false };

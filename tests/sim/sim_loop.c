@@ -229,7 +229,8 @@ static void run_turn(struct sp_loop *loop)
 {
     read_clocks(loop);
     end_turn(loop);
-    if (!loop->stopping && !until_reached(loop) && alive(loop)) {
+    bool waits = alive(loop) || loop->deadline_ms != UINT64_MAX; /* for time at least */
+    if (!loop->stopping && !until_reached(loop) && waits) {
         sleep_until_ready(loop);
     }
     read_clocks(loop);

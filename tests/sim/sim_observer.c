@@ -5,6 +5,7 @@
 #include "sim_cluster.h"
 #include "sim_model.h"
 #include "sim_promises.h"
+#include "sim_quiet.h"
 #include "sim_world.h"
 #include "spate/error.h"
 
@@ -245,6 +246,7 @@ int __wrap_sp_raft_group_submit(struct sp_raft_group *group,
     if (rv != 0) {
         return rv;
     }
+    sim_quiet_submitted(group);
     struct sim_submission *submission = sp_mem_calloc(1, sizeof *submission);
     SP_ASSERT(submission != NULL);
     sp_raft_group_status(group, &status);

@@ -12,6 +12,7 @@
 #include "sim_named.h"
 #include "sim_net.h"
 #include "sim_parts.h"
+#include "sim_quiet.h"
 #include "sim_reads.h"
 #include "sim_trim.h"
 #include "sim_world.h"
@@ -155,7 +156,9 @@ static void run_phases(const struct shape *shape)
     sim_run_until(sim.now_us + shape->fault_us);
     sim_faults_heal();
     wait_for(formed, FORM_US_MAX, "forming after faults");
-    sim_cluster_start_all(); /* a job that was under way may have met the last disk error */
+    sim_run_until(sim.now_us +
+                  SIM_SECOND); /* a job that was under way, of a node that was paused, */
+    sim_cluster_start_all();   /* may have met the last disk error */
     sim_clients.finishing = true;
     wait_for(all_done, SETTLE_US_MAX, "settling");
     if (sim.failed) {
@@ -204,6 +207,7 @@ void sim_run(const struct sim_run_options *options, struct sim_result *out_resul
     }
     sim_cluster_start_all();
     sim_clients_start();
+    sim_quiet_start();
     run_phases(&shape);
     *out_result = (struct sim_result){
         .failed = sim.failed,

@@ -277,14 +277,19 @@ int __wrap_sp_log_build(struct sp_log *log,
 
 /* ---- deletions ------------------------------------------------------------------------------- */
 
+bool sim_voters_deleted(uint64_t group_id)
+{
+    return group_id != 0 && reference != NULL &&
+           sp_state_partition_of(reference, group_id, NULL) == NULL;
+}
+
 /* A member's data must stay, whatever it is called that takes them away. */
 static void check_not_member(uint64_t group_id, uint64_t replica_id)
 {
     struct group_voters *group = find(group_id);
-    bool deleted = reference != NULL && sp_state_partition_of(reference, group_id, NULL) == NULL;
 
-    if (!deleted && (find_voter(&group->in_force, replica_id) != NULL ||
-                     find_voter(&group->in_flight, replica_id) != NULL)) {
+    if (!sim_voters_deleted(group_id) && (find_voter(&group->in_force, replica_id) != NULL ||
+                                          find_voter(&group->in_flight, replica_id) != NULL)) {
         sim_fail("%s group %llu: replica %llu is deleted, and is still a member",
                  sim.current->name,
                  (unsigned long long)group_id,
@@ -320,9 +325,7 @@ bool sim_voters_settled(char *out_why, unsigned size)
         return false;
     }
     for (unsigned i = 0; i < group_count; i++) {
-        if (reference == NULL ||
-            (groups[i].group_id != 0 &&
-             sp_state_partition_of(reference, groups[i].group_id, NULL) == NULL)) {
+        if (reference == NULL || sim_voters_deleted(groups[i].group_id)) {
             continue;
         }
         if (!sim_images_only_members(&groups[i].in_force, groups[i].group_id, out_why, size)) {

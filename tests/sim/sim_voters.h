@@ -61,4 +61,7 @@ int __wrap_sp_store_delete_replica(struct sp_store *store, uint64_t group_id, ui
 int __real_sp_store_retire_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id);
 int __wrap_sp_store_retire_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id);
 
+/* True once the end of the group's topic is committed: its replicas may go at any time. */
+bool sim_voters_deleted(uint64_t group_id);
+
 #endif /* SP_SIM_VOTERS_H */

@@ -108,6 +108,10 @@ static const char *kind_name(uint32_t kind)
         return "a question who leads";
     case SP_PEER_CONFIRM_RESULT:
         return "an answer that it leads";
+    case SP_PEER_QUIET:
+        return "the end of heartbeats";
+    case SP_PEER_WAKE:
+        return "a call for heartbeats";
     }
     return "a message";
 }

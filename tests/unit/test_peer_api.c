@@ -51,6 +51,11 @@ static const uint8_t leaders_golden[] = {
     0xe3, 0x01, 0x00, 0x00, 0x00, 0x09, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x04, 0x00,
     0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x03, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
 };
+static const uint8_t vigil_golden[] = {
+    0x30, 0x00, 0x00, 0x00, 0x83, 0x12, 0x80, 0x15, 0x01, 0x16, 0x30, 0x00, 0x00, 0x00, 0x00, 0x00,
+    0x07, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11,
+    0xb8, 0x0b, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x06, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+};
 
 struct golden {
     const uint8_t *bytes;
@@ -63,6 +68,7 @@ static const struct golden goldens[] = {
     { append_golden, sizeof append_golden, SP_PEER_RAFT },
     { reply_golden, sizeof reply_golden, SP_PEER_REPLY },
     { leaders_golden, sizeof leaders_golden, SP_PEER_LEADERS },
+    { vigil_golden, sizeof vigil_golden, SP_PEER_VIGIL },
 };
 
 static int decode(const uint8_t *bytes, size_t size, struct sp_peer_message *out)
@@ -139,6 +145,12 @@ static void test_peer_api_golden_fields_have_their_values(void **state)
     assert_int_equal(out.body.size, 8);
     assert_int_equal(decode(reply_golden, sizeof reply_golden, &out), 0);
     assert_int_equal(out.u.call.status, SPATE_ERR_NOT_FOUND);
+    assert_int_equal(decode(vigil_golden, sizeof vigil_golden, &out), 0);
+    assert_int_equal(out.u.vigil.number, 7);
+    assert_true(out.u.vigil.led_sum == 0x1122334455667788);
+    assert_int_equal(out.u.vigil.led_count, 3000);
+    assert_int_equal(out.u.vigil.agrees, 1);
+    assert_int_equal(out.u.vigil.answers, 6);
     sp_peer_leader_decode(leaders_golden + 20, &leader);
     assert_int_equal(leader.group_id, 9);
     assert_int_equal(leader.term, 4);
@@ -242,6 +254,12 @@ static void test_peer_api_inconsistent_fields_are_refused(void **state)
         { { .kind = SP_PEER_LEADERS, .u.count = 3 }, SP_PEER_LEADER_SIZE * 2 },
         { { .kind = SP_PEER_CALL, .u.call = { 1, 1, -1 } }, 0 },
         { { .kind = SP_PEER_REPLY, .u.call = { 1, 1, 1 } }, 0 },
+        { { .kind = SP_PEER_RAFT, .u.raft = { .kind = SP_PEER_QUIET } }, 8 },
+        { { .kind = SP_PEER_RAFT, .u.raft = { .kind = SP_PEER_WAKE, .frame_count = 1 } }, 0 },
+        { { .kind = SP_PEER_VIGIL }, 0 }, /* messages count from 1 */
+        { { .kind = SP_PEER_VIGIL, .u.vigil = { .number = 1 } }, 1 },
+        { { .kind = SP_PEER_VIGIL, .u.vigil = { .number = 1, .agrees = 1 } }, 0 },
+        { { .kind = SP_PEER_VIGIL, .u.vigil = { .number = 1, .agrees = 2, .answers = 1 } }, 0 },
     };
     struct sp_peer_message out;
 
