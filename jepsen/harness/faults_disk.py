@@ -20,6 +20,8 @@ class PowerCut(Nemesis):
     Seen: sectors or names that were not durable, and the exit code."""
 
     kind = "power-cut"
+    often = 2
+    weights = {LEADER: 5, ONE: 2, RECOVERING: 3, MINORITY: 2, MAJORITY: 4, ALL: 4}
 
     SYNC_US = (20_000, 200_000)  # as slow as a busy disk, so that something is under way
 
@@ -175,6 +177,7 @@ class BitFlip(Nemesis):
 
     kind = "bit-flip"
     aims = (LEADER, ONE)
+    often = 3
     PLACES = {
         "segment": re.compile(r"\d+\.log"),
         "index": re.compile(r"\d+\.index"),
@@ -182,6 +185,10 @@ class BitFlip(Nemesis):
         "meta": re.compile(r"meta\.[ab]"),
     }
     NEWEST = 8192  # bytes at the end of a log, which cannot be told from a torn write
+
+    def __init__(self, run):
+        super().__init__(run)
+        self.flips_seen = dict.fromkeys(self.PLACES, 0)
 
     def files(self, node, pattern):
         """Paths below the data directory with a size worth a flip."""
@@ -200,8 +207,11 @@ class BitFlip(Nemesis):
         return sorted(found)
 
     def flip_one(self, node):
-        """Flips a bit in a file of a drawn kind. Returns facts, or None: nothing to flip."""
-        kind = self.random.choice(sorted(self.PLACES))
+        """Flips a bit in a file, more likely of a kind that was not read often yet. Returns facts,
+        or None: nothing to flip."""
+        kinds = sorted(self.PLACES)
+        weights = [(1 + self.flips_seen[kind]) ** -2 for kind in kinds]
+        kind = self.random.choices(kinds, weights)[0]
         files = self.files(node, self.PLACES[kind])
         if kind == "segment":
             files = [(path, size - self.NEWEST) for path, size in files if size > 4 * self.NEWEST]
@@ -235,6 +245,7 @@ class BitFlip(Nemesis):
         self.hold()
         reads = node.disk.numbers("stat")["flips_read"] - before
         if reads:
+            self.flips_seen[facts["file_kind"]] += 1
             words = [line for line in node.trace_tail(40) if "CORRUPT" in line or "damage" in line]
             self.log.saw(fault, reads=reads, said=len(words), alive=int(node.alive))
         node.kill()

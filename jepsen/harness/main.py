@@ -100,7 +100,8 @@ class Run:
 
     def warm_up(self):
         self.log.phase("warm-up")
-        seconds = self.options.time + HEAL_SECONDS + NEMESIS_END_SECONDS + COOL_DOWN_SECONDS
+        seconds = self.options.time + self.options.heal_within
+        seconds += NEMESIS_END_SECONDS + COOL_DOWN_SECONDS
         self.load = Load(self.cluster, self.folder, self.seed, seconds, self.options.rate)
         self.load.start_all(self.options.workloads)
         time.sleep(WARM_UP_SECONDS)
@@ -134,10 +135,11 @@ class Run:
             node.clock.jump(0)
             node.clock.rate(1_000_000)
             self.cluster.restart(node.number)
-        took = self.cluster.wait_healthy(HEAL_SECONDS)
+        within = self.options.heal_within
+        took = self.cluster.wait_healthy(within)
         if took is None:
             health = self.cluster.health()
-            self.cluster.fail(f"not healthy {HEAL_SECONDS} s after healing: {health}")
+            self.cluster.fail(f"not healthy {within} s after healing: {health}")
         self.facts["healed_s"] = None if took is None else round(took, 2)
         time.sleep(COOL_DOWN_SECONDS)
 
@@ -282,6 +284,7 @@ def parser(root):
     words.add_argument("--intensity", type=float, default=1.0, help="2: twice as many faults")
     words.add_argument("--workloads", type=parse_workloads, default=dict(DEFAULT))
     words.add_argument("--bin", default=os.path.join(root, "build", "bin"), help="the programs")
+    words.add_argument("--heal-within", type=int, default=HEAL_SECONDS, help="seconds")
     words.add_argument("--upgrade-to", help="programs of another build, for rolling upgrades")
     words.add_argument("--dir", help="the run's folder; must not exist")
     words.add_argument("--keep", action="store_true", help="keep the nodes' data of a clean run")
