@@ -235,11 +235,19 @@ class BitFlip(Nemesis):
         node = self.cluster.node(target[0])
         if not node.alive:
             return
+        if not self.cluster.begin_damage(node):
+            return  # another node has lost something, and has not got it back yet
+        try:
+            self.damage(node, aim)
+        finally:
+            self.cluster.end_damage()
+
+    def damage(self, node, aim):
         before = node.disk.numbers("stat")["flips_read"]
         facts = self.flip_one(node)
         if facts is None:
             return
-        fault = self.log.begin(self.kind, target, self.seed, aim=aim, **facts)
+        fault = self.log.begin(self.kind, [node.number], self.seed, aim=aim, **facts)
         node.excused += 1  # damage found may end the process; it never may abort
         self.bounce(node)
         self.hold()

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 
-from . import faults_disk, faults_network, faults_process, faults_system, sandbox
+from . import faults_disk, faults_members, faults_network, faults_process, faults_system, sandbox
 from .cluster import Cluster
 from .events import Log
 from .load import DEFAULT, PARTITIONS, TOPIC, Load
@@ -19,13 +19,22 @@ from .view import View
 
 STREAMS = {
     stream.kind: stream
-    for module in (faults_process, faults_network, faults_disk, faults_system)
+    for module in (faults_process, faults_network, faults_disk, faults_system, faults_members)
     for stream in module.STREAMS
+}
+
+MEMBERS = sorted(stream.kind for stream in faults_members.STREAMS)
+SETS = {
+    "all": sorted(STREAMS),
+    "none": [],
+    "members": MEMBERS,
+    "faults": sorted(set(STREAMS) - set(MEMBERS)),
 }
 
 CLEAN, FOUND, NOT_COUNTED = 0, 1, 3
 FORM_SECONDS = 30
 WARM_UP_SECONDS = 5
+SPARES = 2  # nodes that can join
 HEAL_SECONDS = 60
 COOL_DOWN_SECONDS = 5
 NEMESIS_END_SECONDS = 60
@@ -83,11 +92,13 @@ class Run:
     # ---- phases ---------------------------------------------------------------------------------
 
     def build(self):
-        ports = self.options.nodes + 1
+        spares = SPARES if set(self.kinds) & set(MEMBERS) else 0
+        ports = self.options.nodes + spares + 1
         self.network = Network(self.binaries, ports, self.seed, self.folder)
         self.cluster = Cluster(
-            self.owner, self.folder, self.binaries, self.options.nodes, self.network, self.settings
-        )
+            self.owner, self.folder, self.binaries, self.network, self.settings,
+            self.options.nodes, spares,
+        )  # fmt: skip
         for node in self.cluster.nodes:
             node.start()
         took = self.cluster.wait_healthy(FORM_SECONDS)
@@ -129,19 +140,36 @@ class Run:
         self.log.phase("heal")
         self.network.heal()
         self.cluster.resume_all()
-        for node in self.cluster.nodes:
+        for node in self.cluster.all:
             node.disk.ask("heal")
             node.disk.ask("on")
             node.clock.jump(0)
             node.clock.rate(1_000_000)
+        for node in self.cluster.nodes:
             self.cluster.restart(node.number)
+        self.settle_members()
         within = self.options.heal_within
         took = self.cluster.wait_healthy(within)
         if took is None:
-            health = self.cluster.health()
+            moves = self.cluster.ask("cluster.moves", 1)
+            health = f"{self.cluster.health()}, moves {moves}"
             self.cluster.fail(f"not healthy {within} s after healing: {health}")
         self.facts["healed_s"] = None if took is None else round(took, 2)
         time.sleep(COOL_DOWN_SECONDS)
+
+    def settle_members(self):
+        """Nodes that were draining may have replicas again; one that was removed, but not told so,
+        ends."""
+        if not self.cluster.spares:
+            return
+        answer = self.cluster.ask("cluster.nodes", self.options.heal_within)
+        rows = {} if answer is None else {row["id"]: row for row in answer["nodes"]}
+        for number, row in rows.items():
+            if row["draining"]:
+                self.cluster.ask("node.drain", HEAL_SECONDS, node=number, draining=False)
+        for node in self.cluster.spares:
+            if rows and node in self.cluster.nodes and node.number not in rows:
+                self.cluster.discard(node)
 
     def read_all(self):
         self.log.phase("final")
@@ -253,15 +281,14 @@ class Run:
 
 
 def parse_kinds(text):
-    if text == "all":
-        return sorted(STREAMS)
-    if text == "none":
-        return []
-    kinds = text.split(",")
-    for kind in kinds:
-        if kind not in STREAMS:
-            raise argparse.ArgumentTypeError(f"no nemesis {kind}: {', '.join(sorted(STREAMS))}")
-    return kinds
+    """Kinds and names of sets of them, joined by commas."""
+    kinds = set()
+    for word in text.split(","):
+        if word not in STREAMS and word not in SETS:
+            known = ", ".join([*SETS, *sorted(STREAMS)])
+            raise argparse.ArgumentTypeError(f"no nemesis {word}: {known}")
+        kinds |= set(SETS.get(word, [word]))
+    return sorted(kinds)
 
 
 def parse_workloads(text):
@@ -278,7 +305,7 @@ def parser(root):
     )
     words.add_argument("--nodes", type=int, default=3, choices=(3, 5))
     words.add_argument("--time", type=int, default=180, help="seconds of load, warm-up included")
-    words.add_argument("--nemesis", type=parse_kinds, default="all", help="all, none, or kinds")
+    words.add_argument("--nemesis", type=parse_kinds, default="all", help="kinds and sets")
     words.add_argument("--seed", type=int, default=1)
     words.add_argument("--rate", type=int, default=450, help="records per second and producer")
     words.add_argument("--intensity", type=float, default=1.0, help="2: twice as many faults")
