@@ -236,7 +236,7 @@ class Cluster:
             self.nodes = sorted([*self.nodes, node], key=lambda one: one.number)
 
     def discard(self, node):
-        """A node that was removed from the cluster: it ends, and its disk is emptied. The caller has
+        """A node that was removed from the cluster ends, and its disk is emptied. The caller has
         claimed it."""
         with self._members:
             self.nodes = [one for one in self.nodes if one is not node]

@@ -58,7 +58,7 @@ class Change(Nemesis):
 
 
 class JoinLeave(Change):
-    """A spare node with an empty disk joins and gets replicas; the next time it is drained, removed,
+    """A spare node with an empty disk joins and gets replicas; next time it is drained, removed,
     stopped and emptied. Seen: it has replicas; it is no member any more."""
 
     kind = "join-leave"
@@ -150,8 +150,8 @@ class Move(Change):
 
 
 class Transfer(Change):
-    """Leadership goes to another replica, by making it the preferred one. Seen: it leads, in a newer
-    epoch."""
+    """Leadership goes to another replica, by making it the preferred one. Seen: it leads, in a
+    newer epoch."""
 
     kind = "transfer"
 
