@@ -13,7 +13,7 @@ import time
 from . import faults_disk, faults_members, faults_network, faults_process, faults_system, sandbox
 from .cluster import Cluster
 from .events import Log
-from .load import DEFAULT, PARTITIONS, TOPIC, Load
+from .load import BESIDE, DEFAULT, PARTITIONS, TOPIC, Load
 from .network import Network
 from .view import View
 
@@ -64,6 +64,7 @@ class Run:
         os.makedirs(self.folder)
         self.log = Log(os.path.join(self.folder, "nemesis.log"))
         self.kinds = options.nemesis
+        self.beside = options.workloads == DEFAULT
         self.stream_count = max(1, len(self.kinds))
         self.fault_seconds = max(1, options.time - WARM_UP_SECONDS)
 
@@ -106,6 +107,8 @@ class Run:
             raise RuntimeError(f"the cluster did not form: {self.cluster.health()}")
         self.facts["formed_s"] = round(took, 2)
         self.cluster.spate("topic", "create", TOPIC, "-p", str(PARTITIONS), "-r", "3")
+        for topic, words in BESIDE.items() if self.beside else ():
+            self.cluster.spate("topic", "create", topic, "-r", "3", *words)
         self.view = View(self.cluster, [TOPIC])
         self.view.start()
 
@@ -113,7 +116,9 @@ class Run:
         self.log.phase("warm-up")
         seconds = self.options.time + self.options.heal_within
         seconds += NEMESIS_END_SECONDS + COOL_DOWN_SECONDS
-        self.load = Load(self.cluster, self.folder, self.seed, seconds, self.options.rate)
+        self.load = Load(
+            self.cluster, self.folder, self.seed, seconds, self.options.rate, self.beside
+        )
         self.load.start_all(self.options.workloads)
         time.sleep(WARM_UP_SECONDS)
         self.load.look()
@@ -174,7 +179,7 @@ class Run:
     def read_all(self):
         self.log.phase("final")
         self.load.stop_all()
-        self.load.final_read()
+        self.load.final_reads()
         self.view.close()
         for node in self.cluster.nodes:
             node.stop()
