@@ -281,26 +281,26 @@ class Cluster:
     # ---- what must not be lost twice ------------------------------------------------------------
 
     def is_whole(self, node):
-        """Whether all members agree that the node lacks nothing and nothing is brought to it."""
-        for other in self.nodes:
-            health = other.call("cluster.health")
-            if health is None or not health["controller"] or health["leaderless"]:
-                return False
-            if any(node.number in row["missing"] for row in health["under_replicated"]):
-                return False
-            if other is node and health["replicas_opening"]:
-                return False
+        """Whether it and a majority say that the node lacks nothing and nothing is brought to it."""
+        own = node.call("cluster.health")
+        if own is None or own["replicas_opening"]:
+            return False
+        answers = [one.call("cluster.health") for one in self.nodes if one is not node]
+        answers = [own, *(health for health in answers if health is not None)]
+        lacking = [row["missing"] for health in answers for row in health["under_replicated"]]
+        if len(answers) < self.majority or any(node.number in missing for missing in lacking):
+            return False
         moves = self.ask("cluster.moves", CALL_SECONDS)
         return moves is not None and not any(
             node.number in move["to"] for move in moves["moves"]
         )
 
     def begin_damage(self, node):
-        """Whether the node may lose something now: no other one has, or it has been repaired. Until
+        """Whether the node may lose something now: what was lost last has been repaired. Until
         end_damage nobody else begins."""
         if not self._damage.acquire(blocking=False):
             return False
-        if self._damaged in (None, node) or self.is_whole(self._damaged):
+        if self._damaged is None or self.is_whole(self._damaged):
             self._damaged = node
             return True
         self._damage.release()
