@@ -36,15 +36,37 @@ CRASHES = {
 }
 
 
-class Node:
-    def __init__(self, cluster, number):
-        self.cluster = cluster
+class Member:
+    """A node that can be asked."""
+
+    def __init__(self, number, address):
         self.number = number
+        self.address = address
+
+    def connect(self):
+        return rpc.Client(self.address, CALL_SECONDS)
+
+    def ask(self, method, **fields):
+        """The answer. rpc.Refused, or OSError, EOFError, ValueError when the node gives none."""
+        with self.connect() as client:
+            return client.call(method, **fields)
+
+    def call(self, method, **fields):
+        """The answer, or None when the node gives none."""
+        try:
+            return self.ask(method, **fields)
+        except (OSError, EOFError, rpc.Refused, ValueError):
+            return None
+
+
+class Node(Member):
+    def __init__(self, cluster, number):
+        super().__init__(number, f"{address_of(number)}:{CLIENT_PORT}")
+        self.cluster = cluster
         self.folder = os.path.join(cluster.folder, "nodes", str(number))
         self.data = os.path.join(self.folder, "data")
         self.backing = os.path.join(self.folder, "disk")
         self.trace_path = os.path.join(self.folder, "trace.log")
-        self.address = f"{address_of(number)}:{CLIENT_PORT}"
         self.namespace = cluster.network.namespaces[number]
         self.process = None
         self.binaries = cluster.binaries
@@ -87,6 +109,11 @@ class Node:
         ]
         with open(os.path.join(self.folder, "config.yaml"), "w", encoding="utf-8") as handle:
             handle.write("\n".join(lines) + "\n")
+
+    def connect(self):
+        """Behind the back of all faults of the network."""
+        with self.namespace:
+            return super().connect()
 
     # ---- the process ----------------------------------------------------------------------------
 
@@ -166,21 +193,7 @@ class Node:
             handle.seek(max(0, os.path.getsize(self.trace_path) - 8192))
             return handle.read().decode(errors="replace").splitlines()[-lines:]
 
-    # ---- questions, behind the back of all network faults ----------------------------------------
-
-    def ask(self, method, **fields):
-        """The answer. rpc.Refused, or OSError, EOFError, ValueError when the node gives none."""
-        with self.namespace:
-            client = rpc.Client(self.address, CALL_SECONDS)
-        with client:
-            return client.call(method, **fields)
-
-    def call(self, method, **fields):
-        """The answer, or None when the node gives none."""
-        try:
-            return self.ask(method, **fields)
-        except (OSError, EOFError, rpc.Refused, ValueError):
-            return None
+    # ---- its data -------------------------------------------------------------------------------
 
     def wipe(self):
         """Empties the data directory, for good: no power cut brings anything back."""
@@ -210,16 +223,18 @@ class Cluster:
         self.folder = folder
         self.binaries = binaries
         self.network = network
-        self.failures = []  # what no fault explains
-        self.all = []  # with those that are no members at the moment
-        for number in range(1, size + spares + 1):
-            self.all.append(Node(self, number))
-        self.nodes = self.all[:size]  # the members; replaced by another list, never changed
-        self.spares = self.all[size:]
+        every = [Node(self, number) for number in range(1, size + spares + 1)]
+        self.begin(every[:size], every[size:])
         seeds = [f"{n.number}@{address_of(n.number)}:{PEER_PORT}" for n in self.nodes]
         join = [f"{address_of(n.number)}:{PEER_PORT}" for n in self.nodes]
         for node in self.all:
             node.write_config(seeds, join if node in self.spares else [], settings)
+
+    def begin(self, nodes, spares):
+        self.failures = []  # what no fault explains
+        self.all = [*nodes, *spares]
+        self.nodes = nodes  # the members; replaced by another list, never changed
+        self.spares = spares
         self.brokers = ",".join(node.address for node in self.nodes)
         self._members = threading.Lock()
         self._damage = threading.Lock()
@@ -281,7 +296,7 @@ class Cluster:
     # ---- what must not be lost twice ------------------------------------------------------------
 
     def is_whole(self, node):
-        """Whether it and a majority say that the node lacks nothing and nothing is brought to it."""
+        """Whether it and a majority say that the node lacks nothing and gets nothing now."""
         own = node.call("cluster.health")
         if own is None or own["replicas_opening"]:
             return False
@@ -353,11 +368,15 @@ class Cluster:
             time.sleep(0.1)
         return time.monotonic() - started
 
+    def enter(self):
+        """The words before a command that shall run in the clients' network."""
+        return self.network.namespaces[0].enter()
+
     def spate(self, *words, seconds=60):
         """Runs `spate` in the clients' network."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SPATE_")}
         done = subprocess.run(
-            [*self.network.namespaces[0].enter(), f"{self.binaries}/spate", *words],
+            [*self.enter(), f"{self.binaries}/spate", *words],
             env={**environment, "SPATE_SERVERS": self.brokers, "HOME": self.folder},
             capture_output=True,
             text=True,

@@ -57,7 +57,7 @@ class Load:
     def _words(self, workload, topic, number, seconds, extra):
         history = os.path.join(self.folder, "history", f"{number:03d}-{workload}.log")
         return [
-            *self.cluster.network.namespaces[0].enter(),
+            *self.cluster.enter(),
             f"{self.cluster.binaries}/jepsen-client",
             workload,
             *("--brokers", self.cluster.brokers),
