@@ -1,5 +1,5 @@
-/* Where logs start: not behind what was given up, by a truncation or by the limits of the topic, nor
- * before what an acknowledged truncation gave up. */
+/* Where logs start: not behind what was given up, by a truncation or by the limits of the topic,
+ * nor before what an acknowledged truncation gave up. */
 #include <inttypes.h>
 
 #include "verdict.h"

@@ -42,7 +42,7 @@ def await_that(what, condition, seconds=HEALTHY_SECONDS):
     return wait_for(what, condition, seconds, PAUSE_SECONDS)
 
 
-# ---- faults of a container ------------------------------------------------------------------------
+# ---- faults of a container -----------------------------------------------------------------------
 
 
 def kill(name):
@@ -68,7 +68,7 @@ def connect(name):
     docker("network", "connect", "spate", name)
 
 
-# ---- the cluster ----------------------------------------------------------------------------------
+# ---- the cluster ---------------------------------------------------------------------------------
 
 
 class Compose:

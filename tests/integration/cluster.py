@@ -54,7 +54,7 @@ def free_port():
         name = socket.socket(socket.AF_UNIX)
         probe = socket.socket()
         try:
-            name.bind(f"\0spate-test-port-{port}")
+            name.bind(f"\0spate-port-{port}")
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
         except OSError:
