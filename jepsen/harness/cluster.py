@@ -296,19 +296,25 @@ class Cluster:
     # ---- what must not be lost twice ------------------------------------------------------------
 
     def is_whole(self, node):
-        """Whether it and a majority say that the node lacks nothing and gets nothing now."""
-        own = node.call("cluster.health")
-        if own is None or own["replicas_opening"]:
+        """Whether it and a majority say that the node lacks nothing, and no partition that was on
+        it or shall be there is moving: a replica that it lost may be a voter until that is over."""
+        if not node.alive:
             return False
-        answers = [one.call("cluster.health") for one in self.nodes if one is not node]
-        answers = [own, *(health for health in answers if health is not None)]
-        lacking = [row["missing"] for health in answers for row in health["under_replicated"]]
-        if len(answers) < self.majority or any(node.number in missing for missing in lacking):
-            return False
-        moves = self.ask("cluster.moves", CALL_SECONDS)
-        return moves is not None and not any(
-            node.number in move["to"] for move in moves["moves"]
-        )
+        answers = 0
+        for one in self.nodes:
+            health, moves = one.call("cluster.health"), one.call("cluster.moves")
+            if health is None or moves is None:
+                if one is node:
+                    return False
+                continue
+            lacking = [row["missing"] for row in health["under_replicated"]]
+            lacking += [move[side] for move in moves["moves"] for side in ("from", "to")]
+            if any(node.number in numbers for numbers in lacking):
+                return False
+            if one is node and health["replicas_opening"]:
+                return False
+            answers += 1
+        return answers >= self.majority
 
     def begin_damage(self, node):
         """Whether the node may lose something now: what was lost last has been repaired. Until
