@@ -171,7 +171,7 @@ class SlowDisk(Nemesis):
 
 class BitFlip(Nemesis):
     """Bits flip in what a node has synced: one in a segment, an index, a checkpoint, a copy of its
-    metadata. The node is restarted, so that it reads them. Seen, for each file: the flipped byte was
+    metadata. The node is restarted, so that it reads them. Seen, for each file: the flipped byte is
     read. Then the operator puts the old files back: the bits flip back while the node is down,
     unless the node has mended the file itself."""
 
