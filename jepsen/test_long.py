@@ -44,7 +44,9 @@ log.saw(log.begin("power-cut", [2, 3], 1), lost=1)
 log.saw(log.begin("power-cut", list(range(1, options.nodes + 1)), 1), lost=1)
 lost = options.seed == 3
 for name, facts in {{
-    "run.json": {{"nodes": options.nodes, "time": options.time}},
+    "run.json": {{
+        "nemesis": ["kill", "pause", "bit-flip", "power-cut"],
+        "nodes": options.nodes, "time": options.time}},
     "check.json": {{
         "counts": {{"sent": 30, "acknowledged": 20, "read_finally": 25}},
         "anomalies": [{{"kind": "lost", "count": int(lost)}}, {{"kind": "gap", "count": 0}}],
@@ -99,6 +101,10 @@ class LongTest(unittest.TestCase):
                 "kill of a leader": 3,
                 "bit-flip": 3,
                 "bit-flip of a meta": 3,
+                "bit-flip of a segment": 0,
+                "bit-flip of a index": 0,
+                "bit-flip of a checkpoint": 0,
+                "pause": 0,
                 "power-cut": 6,
                 "power-cut of a majority": 2,  # of three nodes in rounds 1 and 3,
                 "power-cut of a minority": 1,  # of five in round 2

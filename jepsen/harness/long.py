@@ -21,6 +21,12 @@ EACH_MIN = 20
 LEADER_KILLS_MIN = 50
 RECORDS_MIN = 10_000_000
 
+# What is counted of a kind besides the kind itself.
+CLASSES = {
+    "bit-flip": [f"bit-flip of a {kind}" for kind in ("checkpoint", "index", "meta", "segment")],
+    "power-cut": [f"power-cut of {part}" for part in ("a minority", "a majority", "all")],
+    "kill": ["kill of a leader"],
+}
 LINE = re.compile(r"\d+ nemesis (?P<fault>\d+) (?P<event>begin|observed) (?P<kind>\S+) ")
 RECORDS = ("sent", "acknowledged", "read_finally")
 
@@ -76,6 +82,9 @@ class Sums:
             check = json.load(handle)
         with open(os.path.join(folder, "nemesis.log"), encoding="ascii") as handle:
             faults = count_faults(handle, facts["nodes"])
+        for kind in facts["nemesis"]:
+            for name in (kind, *CLASSES.get(kind, ())):
+                self.faults.setdefault(name, 0)
         for name, number in faults.items():
             self.faults[name] = self.faults.get(name, 0) + number
         for name in RECORDS:
