@@ -192,8 +192,7 @@ class Long:
                 break
             outcome = {0: "clean", 3: "too few faults"}.get(code, "found")
             if not os.path.exists(os.path.join(folder, "check.json")):
-                print(f"long: seed {self.seed} was not judged, exit {code}: see {folder}")
-                return 1
+                return self.end(f"seed {self.seed} was not judged, exit {code}: see {folder}")
             self.sums.add(folder, self.seed, outcome)
             self.sums.write(os.path.join(self.base, "long.json"))
             if outcome == "found":
