@@ -263,9 +263,10 @@ class DiskTest(unittest.TestCase):
 
     def test_a_flipped_bit_is_read_counted_and_put_back(self):
         self.write("file", bytes(1000), sync=True)
-        self.disk.ask("flip", path="/file", position=300, bit=4)
+        self.disk.ask("flip", path="/file", position=300, bit=4, mark=3)
         self.assertEqual(self.read("file"), bytes(300) + b"\x10" + bytes(699))
-        self.assertEqual(self.disk.numbers("stat")["flips_read"], 1)
+        stat = self.disk.numbers("stat")
+        self.assertEqual((stat["flips_read_3"], stat["flips_read_0"]), (1, 0))
         self.assertEqual(self.disk.numbers("unflip"), {"mended": 1})
         self.assertEqual(self.read("file"), bytes(1000))
         self.disk.ask("flip", path="/file", position=300, bit=4)

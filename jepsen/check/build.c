@@ -203,6 +203,7 @@ void jep_history_build(struct jep_history *history, struct jep_verdict *verdict)
         if (key != NULL) {
             key->final_from = (uint32_t)event->a;
             key->final_end = (uint32_t)event->b;
+            key->final_keep = event->c < 0 ? JEP_NONE : (uint32_t)event->c;
         }
     }
 }

@@ -65,8 +65,9 @@ static void judge_first(struct sweep *sweep, const struct jep_poll *poll, int64_
     uint32_t key = sweep->history->streams.items[poll->stream].key;
     const struct jep_key *log = &sweep->history->keys.items[key];
     bool from_start = log->final_end != JEP_NONE && log->final_from == 0;
+    bool skips = first > place->read + 1 && (place->read >= 0 || from_start);
 
-    if (first > place->read + 1 && (place->read >= 0 || from_start)) {
+    if (skips && first > jep_given_up(sweep->history, key, poll->time_ns)) {
         jep_found(sweep->verdict,
                   JEP_GROUP_SKIP,
                   key,

@@ -103,6 +103,11 @@ static void take_event(struct reading *reading, const struct jep_event *event)
         place->expected = -1;
         place->any_watermark = false;
         break;
+    case JEP_SKIPPED: /* is judged by jep_check_starts */
+        if (place->expected >= 0 && event->a > place->expected) {
+            place->expected = event->a;
+        }
+        break;
     case JEP_BAD: /* it was read, and has a place */
         place->expected = place->expected == event->a ? event->a + 1 : place->expected;
         break;
@@ -111,6 +116,7 @@ static void take_event(struct reading *reading, const struct jep_event *event)
     case JEP_COMMITTED:
     case JEP_OFFSETS:
     case JEP_FINAL:
+    case JEP_TRUNCATE:
     case JEP_CREATE:
     case JEP_DELETE:
         break;

@@ -62,7 +62,9 @@ enum jep_event_kind {
     JEP_COMMIT,    /* of offset `a` */
     JEP_COMMITTED, /* asked for, was `a` (-1: nothing) */
     JEP_OFFSETS,   /* asked for the end, was `a` */
-    JEP_FINAL,     /* read to the end: from `a` to `b` */
+    JEP_FINAL,     /* read to the end: from `a` to `b`; limits keep the last `c` at least */
+    JEP_SKIPPED,   /* what the reader had not read yet is given up: it goes on at `a` */
+    JEP_TRUNCATE,  /* gives up what is below `a` */
     JEP_BAD,       /* bytes at offset `a` that nobody sent */
     JEP_CREATE,    /* of a topic beside; `a` is its number */
     JEP_DELETE,
@@ -74,6 +76,7 @@ struct jep_event {
     int64_t done_ns; /* the same where the line tells a fact */
     int64_t a;
     int64_t b;
+    int64_t c; /* -1: not told */
     uint32_t stream;
     uint32_t polls_before; /* rows of polls before it */
     uint8_t kind;
@@ -100,8 +103,9 @@ struct jep_key {
     uint32_t *values; /* by offset; JEP_NONE: nothing seen there */
     uint32_t *dense;  /* by offset: how many offsets below have a value; NULL: all have */
     uint32_t final_from;
-    uint32_t final_end; /* JEP_NONE: it was not read to its end */
-    bool used;          /* some record was sent or read */
+    uint32_t final_end;  /* JEP_NONE: it was not read to its end */
+    uint32_t final_keep; /* so many records its limits keep at least; JEP_NONE: it has none */
+    bool used;           /* some record was sent or read */
 };
 
 enum jep_value_flag {
@@ -115,6 +119,7 @@ struct jep_history {
     struct JEP_VECTOR(struct jep_poll) polls; /* and one row behind the last */
     struct JEP_VECTOR(struct jep_run) runs;
     struct JEP_VECTOR(struct jep_event) events;
+    struct JEP_VECTOR(uint32_t) truncations; /* rows of events */
     struct JEP_VECTOR(struct jep_client) clients;
     struct JEP_VECTOR(struct jep_stream) streams;
     struct JEP_VECTOR(struct jep_key) keys;

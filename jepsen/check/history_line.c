@@ -235,6 +235,8 @@ static const struct form forms[] = {
     { "committed", JEP_COMMITTED, "o", NULL, true },
     { "offsets", JEP_OFFSETS, "end", NULL, true },
     { "final", JEP_FINAL, "from", "end", true },
+    { "skipped", JEP_SKIPPED, "o", NULL, true },
+    { "truncate", JEP_TRUNCATE, "o", NULL, true },
     { "bad", JEP_BAD, "o", NULL, true },
     { "create", JEP_CREATE, NULL, NULL, false },
     { "delete", JEP_DELETE, NULL, NULL, false },
@@ -249,6 +251,7 @@ make_event(struct jep_reading *reading, const struct line *line, const struct fo
         .done_ns = line->invoke ? JEP_NEVER : line->time_ns,
         .a = form->a == NULL ? 0 : field_or(line, form->a, -1),
         .b = form->b == NULL ? 0 : field_or(line, form->b, -1),
+        .c = field_or(line, "keep", -1),
         .polls_before = (uint32_t)history->polls.count,
         .kind = (uint8_t)form->kind,
         .outcome = (uint8_t)(line->invoke ? JEP_UNKNOWN : line->outcome),
@@ -265,6 +268,9 @@ make_event(struct jep_reading *reading, const struct line *line, const struct fo
         struct word topic = field(line, "topic");
         event.a = jep_name_of(history, topic.text == NULL ? "" : topic.text, topic.size);
         event.stream = line->client;
+    }
+    if (form->kind == JEP_TRUNCATE) {
+        *jep_add(&history->truncations) = (uint32_t)history->events.count;
     }
     *jep_add(&history->events) = event;
     return NULL;

@@ -213,6 +213,7 @@ static void check(struct jep_history *history, struct jep_verdict *verdict)
 {
     jep_history_build(history, verdict);
     jep_check_values(history, verdict);
+    jep_check_starts(history, verdict);
     jep_check_polls(history, verdict);
     jep_check_sends(history, verdict);
     jep_check_time(history, verdict);

@@ -18,6 +18,7 @@ class Maker:
         self.owner = [None] * PARTITIONS
         self.committed = [-1] * PARTITIONS
         self.generation = 1
+        self.start = [0] * PARTITIONS
 
     def say(self, client, operation, text):
         self.time += self.random.randrange(1, 5)
@@ -73,6 +74,10 @@ class Maker:
     def poll(self, client, partition, mark=""):
         at = self.positions.get((client, partition), 0)
         at = max(0, at + self.random.choices((-1, 0, 1), (3, 94, 3))[0])
+        if at < self.start[partition]:
+            at = self.start[partition]
+            if self.random.random() < 0.97:
+                self.say(client, self.number(), f"ok skipped p={partition} o={at}")
         count = min(len(self.log[partition]) - at, self.random.randrange(1, 6))
         if count > 0:
             hw = len(self.log[partition]) - 2 * (self.random.random() < 0.03)
@@ -132,17 +137,30 @@ class Maker:
         outcome = "fail" if self.random.random() < 0.03 else "ok"
         self.say(9, number, f"{outcome} delete topic={name} e=OK")
 
+    def truncate(self):
+        partition, number = self.random.randrange(PARTITIONS), self.number()
+        at = self.random.randrange(len(self.log[partition]) + 1)
+        self.say(9, number, f"invoke truncate p={partition} o={at}")
+        chance = self.random.random()
+        if chance < 0.9:  # else it is not known
+            outcome = "ok" if chance < 0.8 else "fail"
+            self.say(9, number, f"{outcome} truncate p={partition} o={at} e=OK")
+        if chance < 0.8 or chance > 0.95:
+            self.start[partition] = max(at, self.start[partition])
+
     def something(self):
         self.random.choice((self.read, self.read, self.member, self.look))()
 
     def finish(self):
         for partition in range(PARTITIONS):
             self.say(9, self.number(), f"ok assign p={partition} o=-2")
-            while self.positions.get((9, partition), 0) < len(self.log[partition]):
+            start, end = self.start[partition], len(self.log[partition])
+            while max(self.positions.get((9, partition), 0), start) < end:
                 self.poll(9, partition, " final=1")
             if self.random.random() < 0.95:
-                end = len(self.log[partition])
-                self.say(9, self.number(), f"ok final p={partition} from=0 end={end}")
+                keep = f" keep={max(end - start, 0)}" if self.random.random() < 0.1 else ""
+                words = f"final p={partition} from={start} end={end}{keep}"
+                self.say(9, self.number(), f"ok {words}")
 
     def spoil(self):
         """One number, outcome or line is not what it should be."""
@@ -177,6 +195,8 @@ def make(seed):
     for client in maker.lines:
         maker.say(client, 0, "ok start topic=t workload=any group=g commit=hand")
     actions = (maker.send, maker.send, maker.read, maker.member, maker.look, maker.administer)
+    if seed % 3 == 0:
+        actions += (maker.truncate,)
     for _ in range(maker.random.randrange(4, 25)):
         maker.random.choice(actions)()
     maker.finish()

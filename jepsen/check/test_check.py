@@ -73,6 +73,14 @@ PLANTED = {
         history((2, 1, "60 2 1 ok send p=0 v=0+2 o=5"), (9, 1, FINAL + "0/1:0+4,5/2:0+2")),
         set(),
     ),
+    "log-start": (
+        history(
+            (9, 1, "110 9 2 ok poll p=0 hw=6 final=1 r=2/1:2+2,4/2:0+2"),
+            (9, 2, "120 9 3 ok final p=0 from=2 end=6"),
+            more=["70 3 1 invoke truncate p=0 o=1", "71 3 1 ok truncate p=0 o=1 e=OK"],
+        ),
+        set(),
+    ),
     "poll-skip": (
         history(more=["91 3 1 ok poll p=0 r=0/1:0+1", "92 3 2 ok poll p=0 r=2/1:2+1"]),
         set(),
@@ -245,6 +253,26 @@ class Planted(unittest.TestCase):
                 done, counts, _ = run(history(), "--replicas", handle.name)
             self.assertEqual(done.returncode, code, done)
             self.assertEqual((counts or {}).get("replicas-differ", 0), int(code == 1))
+
+    def test_a_log_that_is_given_up_from_its_start_is_right(self):
+        reader = ["60 3 1 ok assign p=0 o=0", "95 3 2 ok skipped p=0 o=2",
+                  "96 3 3 ok poll p=0 r=2/1:2+2"]  # fmt: skip
+        cut = ["70 4 1 invoke truncate p=0 o=2", "71 4 1 ok truncate p=0 o=2 e=OK"]
+        final = FINAL + "2/1:2+2,4/2:0+2"
+        for more, end, wrong in (
+            (cut + reader, "120 9 3 ok final p=0 from=2 end=6", set()),
+            (cut[:1] + reader, "120 9 3 ok final p=0 from=2 end=6", set()),  # not known
+            (reader, "120 9 3 ok final p=0 from=2 end=6 keep=4", set()),
+            (reader, "120 9 3 ok final p=0 from=2 end=6 keep=5", {"log-start"}),
+            (reader[:1] + reader[2:] + cut, "120 9 3 ok final p=0 from=2 end=6", {"poll-skip"}),
+            (["96 4 1 invoke truncate p=0 o=2"] + reader, "120 9 3 ok final p=0 from=2 end=6",
+             {"log-start"}),
+            (["70 4 1 invoke truncate p=0 o=3", "71 4 1 ok truncate p=0 o=3 e=OK"] + reader,
+             "120 9 3 ok final p=0 from=2 end=6", {"log-start"}),
+        ):
+            done, counts, other = run(history((9, 1, final), (9, 2, end), more=more))
+            self.assertEqual(set(counts), wrong, (more, end, done))
+            self.assertEqual(counts, other)
 
     def test_a_run_without_its_final_read_is_not_decided(self):
         done, counts, _ = run(history((9, 2, None)))

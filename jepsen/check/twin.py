@@ -119,7 +119,7 @@ class History:
             event["a"] = a if number in fields else event["a"]
             return
         event = {"what": what, "client": client, "key": key, "a": a, "invoked": time}
-        event.update(b=int(fields.get("end", -1)), outcome=outcome)
+        event.update(b=int(fields.get("end", -1)), c=int(fields.get("keep", -1)), outcome=outcome)
         if what == "final" and not 0 <= a <= event["b"]:
             raise Refused("a final read of what?")
         event["done"] = FAR if outcome == "invoke" else time
@@ -132,7 +132,7 @@ class History:
 EVENTS = {
     "assign": "o", "unassign": "", "assigned": "", "revoked": "", "lost": "", "owns": "gen",
     "commit": "o", "committed": "o", "offsets": "end", "final": "from", "bad": "o",
-    "create": "", "delete": "",
+    "skipped": "o", "truncate": "o", "create": "", "delete": "",
 }  # fmt: skip
 
 
@@ -142,6 +142,7 @@ class Twin:
         self.found = collections.Counter()
         self.build()
         self.check_values()
+        self.check_starts()
         self.check_polls()
         self.check_sends()
         self.check_time()
@@ -170,7 +171,7 @@ class Twin:
                 seen.append(value)
             self.places[value].add(offset)
         self.bad = collections.defaultdict(set)
-        self.final = {}
+        self.final, self.keep = {}, {}
         for event in history.events:
             if event["what"] == "bad":
                 self.found["corrupt"] += 1
@@ -178,6 +179,7 @@ class Twin:
                     self.bad[event["key"]].add(event["a"])
             if event["what"] == "final":
                 self.final[event["key"]] = (event["a"], event["b"])
+                self.keep[event["key"]] = event["c"]
         for offsets in self.log.values():
             self.found["inconsistent-offsets"] += sum(len(seen) > 1 for seen in offsets.values())
 
@@ -219,6 +221,26 @@ class Twin:
             for offset in range(start, max(there) + 1 if there else 0):
                 found["gap"] += offset not in there
 
+    # ---- starts ---------------------------------------------------------------------------------
+
+    def given_up(self, key, time):
+        """The offset below which records may be gone."""
+        offsets = [0]
+        for event in self.history.events:
+            if event["what"] == "truncate" and event["key"] == key and event["outcome"] != "fail":
+                offsets += [event["a"]] if event["invoked"] < time else []
+        if self.keep.get(key, -1) >= 0:
+            offsets.append(self.final[key][1] - self.keep[key])
+        return max(offsets)
+
+    def check_starts(self):
+        for event in self.history.events:
+            key = event["key"]
+            if event["what"] in ("final", "skipped"):
+                self.found["log-start"] += event["a"] > self.given_up(key, event["done"])
+            if event["what"] == "truncate" and event["outcome"] == "ok" and key in self.final:
+                self.found["log-start"] += event["a"] > self.final[key][0]
+
     # ---- readers --------------------------------------------------------------------------------
 
     def check_polls(self):
@@ -234,6 +256,8 @@ class Twin:
                 elif row["what"] in ("unassign", "assigned", "revoked", "lost"):
                     expected.pop(reader, None)
                     watermark.pop(reader, None)
+                elif row["what"] == "skipped" and expected.get(reader) is not None:
+                    expected[reader] = max(expected[reader], row["a"])
                 elif row["what"] == "bad" and expected.get(reader) == row["a"]:
                     expected[reader] = row["a"] + 1
                 continue
@@ -344,7 +368,8 @@ class Twin:
         read = max([offset for p in others for offset, _ in p.pairs], default=-1)
         from_start = self.final.get(key, (1, 0))[0] == 0
         if read >= 0 or from_start:
-            self.found["group-skip"] += first.pairs[0][0] > read + 1
+            given_up = self.given_up(key, first.time)
+            self.found["group-skip"] += first.pairs[0][0] > max(read + 1, given_up)
         self.found["group-reread"] += first.pairs[0][0] < committed
 
     def check_admin(self):

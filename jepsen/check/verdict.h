@@ -15,6 +15,7 @@
     X(EARLY_READ, "early-read", "read before it was sent")                                         \
     X(CORRUPT, "corrupt", "bytes that nobody sent, or in another partition")                       \
     X(GAP, "gap", "an offset without a record")                                                    \
+    X(LOG_START, "log-start", "a log starts elsewhere than behind what was given up")              \
     X(POLL_SKIP, "poll-skip", "a reader passed over records between two polls")                    \
     X(POLL_BACK, "nonmonotonic-poll", "a reader went back between two polls")                      \
     X(INT_POLL_SKIP, "int-poll-skip", "a reader passed over records within a poll")                \
@@ -86,6 +87,7 @@ uint64_t jep_anomalies(const struct jep_verdict *verdict);
 void jep_history_build(struct jep_history *history, struct jep_verdict *verdict);
 
 void jep_check_values(struct jep_history *history, struct jep_verdict *verdict);
+void jep_check_starts(struct jep_history *history, struct jep_verdict *verdict);
 void jep_check_polls(struct jep_history *history, struct jep_verdict *verdict);
 void jep_check_sends(struct jep_history *history, struct jep_verdict *verdict);
 void jep_check_time(struct jep_history *history, struct jep_verdict *verdict);
@@ -93,6 +95,9 @@ void jep_check_groups(struct jep_history *history, struct jep_verdict *verdict);
 void jep_check_admin(struct jep_history *history, struct jep_verdict *verdict);
 /* After all others, whose findings tell whether there can be cycles. */
 void jep_check_graph(struct jep_history *history, struct jep_verdict *verdict);
+
+/* The offset below which records of a log may have been given up until then. */
+int64_t jep_given_up(const struct jep_history *history, uint32_t key, int64_t time_ns);
 
 /* What jepsen-replicas wrote. 0, or -1 after a sentence on standard error. */
 int jep_check_replicas(const char *path, struct jep_verdict *verdict);

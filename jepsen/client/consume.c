@@ -105,11 +105,30 @@ static void assign(struct jep_client *client,
     say_assign(client, partition, offset);
 }
 
+void jep_say_skipped(struct jep_client *client, const struct spate_partition *partition)
+{
+    jep_history_line(client->history,
+                     jep_history_operation(client->history),
+                     "ok skipped p=%" PRId32 " o=%" PRId64,
+                     partition->partition,
+                     partition->offset);
+}
+
+static void on_event(void *arg, const struct spate_consumer_event *event)
+{
+    for (size_t i = 0; event->kind == SPATE_CONSUMER_SKIPPED && i < event->count; i++) {
+        jep_say_skipped(arg, &event->partitions[i]);
+    }
+}
+
 struct spate_consumer *jep_assign_all(struct jep_client *client)
 {
     struct spate_consumer *consumer = NULL;
     int rv = spate_consumer_new(client->spate, &consumer);
 
+    if (rv == 0) {
+        rv = spate_consumer_on_event(consumer, on_event, client);
+    }
     if (rv != 0) {
         jep_die(client, "consumer", rv);
     }
@@ -232,10 +251,12 @@ static uint32_t look_at_ends(struct jep_client *client,
         if (ends[i] >= 0 && (position >= ends[i] || starts[i] == ends[i])) {
             jep_history_line(client->history,
                              jep_history_operation(client->history),
-                             "ok final p=%" PRIu32 " from=%" PRId64 " end=%" PRId64,
+                             "ok final p=%" PRIu32 " from=%" PRId64 " end=%" PRId64
+                             " keep=%" PRId64,
                              i,
                              starts[i],
-                             ends[i]);
+                             ends[i],
+                             client->options.keep);
             ends[i] = -1;
         }
         left += ends[i] >= 0;

@@ -99,6 +99,8 @@ static void on_event(void *arg, const struct spate_consumer_event *event)
         } else if (event->kind == SPATE_CONSUMER_LOST) {
             say("lost", partition);
             place->owned = false;
+        } else if (event->kind == SPATE_CONSUMER_SKIPPED) {
+            jep_say_skipped(all.client, &event->partitions[i]);
         }
     }
     jep_history_flush(all.client->history);

@@ -17,7 +17,7 @@ static const struct jep_workload workloads[] = {
     { "mixed", false, jep_mixed },        { "group", false, jep_group },
     { "observe", false, jep_observe },    { "admin", false, jep_admin },
     { "read", false, jep_read },          { "raw", true, jep_raw },
-    { "raw-group", true, jep_raw_group },
+    { "raw-group", true, jep_raw_group }, { "trim", false, jep_trim },
 };
 
 static volatile sig_atomic_t stopping;
@@ -94,6 +94,7 @@ enum option_key {
     OPTION_SESSION,
     OPTION_COMMIT,
     OPTION_FROM,
+    OPTION_KEEP,
 };
 
 static const struct argp_option option_table[] = {
@@ -113,6 +114,7 @@ static const struct argp_option option_table[] = {
     { "session", OPTION_SESSION, "MS", 0, "session of a member (6000)", 0 },
     { "commit", OPTION_COMMIT, "hand|auto", 0, "who commits (hand)", 0 },
     { "from", OPTION_FROM, "0", 0, "final reads begin at the start", 0 },
+    { "keep", OPTION_KEEP, "N", 0, "records that the limits of the topic leave at least", 0 },
     { 0 },
 };
 
@@ -198,6 +200,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
         options->timeout_ms = (uint32_t)(seconds(state, text) * 1000);
     } else if (key == OPTION_COMMIT) {
         options->commit_by_hand = strcmp(text, "auto") != 0;
+    } else if (key == OPTION_KEEP) {
+        options->keep = (int64_t)number(state, text, 0, INT32_MAX);
     } else if (key == OPTION_FROM) {
         (void)number(state, text, 0, 0);
     } else {
@@ -289,7 +293,7 @@ int main(int argc, char **argv)
     static const struct argp argp = {
         .options = option_table,
         .parser = parse,
-        .args_doc = "produce|consume|mixed|group|observe|admin|read|raw|raw-group",
+        .args_doc = "produce|consume|mixed|group|observe|admin|trim|read|raw|raw-group",
         .doc = "A client that writes down what it does, for jepsen-check.",
     };
     struct jep_client client = {
@@ -299,6 +303,7 @@ int main(int argc, char **argv)
                      .rate = 500,
                      .burst = 50,
                      .size = 100,
+                     .keep = -1,
                      .timeout_ms = 10000,
                      .session_ms = 6000,
                      .commit_by_hand = true },

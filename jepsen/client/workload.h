@@ -30,6 +30,7 @@ struct jep_options {
     double rate;    /* records a second */
     uint32_t burst; /* mean records of an operation */
     uint32_t size;  /* bytes of a value */
+    int64_t keep;   /* records that the topic's limits leave at least; -1: it has none */
     uint32_t timeout_ms;
     uint32_t session_ms;
     bool commit_by_hand;
@@ -57,6 +58,7 @@ int jep_consume(struct jep_client *client);
 int jep_group(struct jep_client *client);
 int jep_observe(struct jep_client *client);
 int jep_admin(struct jep_client *client);
+int jep_trim(struct jep_client *client);
 int jep_read(struct jep_client *client);
 int jep_raw(struct jep_client *client);
 int jep_raw_group(struct jep_client *client);
@@ -103,6 +105,9 @@ int jep_poll(struct jep_client *client,
              int timeout_ms,
              const char *mark,
              struct spate_message *out_last);
+
+/* Writes that a reader goes on behind what is given up. */
+void jep_say_skipped(struct jep_client *client, const struct spate_partition *partition);
 
 /* A consumer of all partitions, from their start, said in the history. */
 struct spate_consumer *jep_assign_all(struct jep_client *client);

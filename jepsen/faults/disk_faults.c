@@ -12,6 +12,7 @@
 
 enum {
     FLIPS_MAX = 64,
+    FLIP_MARKS = 8,
     MILLION = 1000 * 1000,
 };
 
@@ -29,6 +30,7 @@ struct flip {
     uint64_t inode;
     uint64_t position;
     uint8_t mask;
+    uint8_t mark;             /* by which reads are counted */
     char path[DISK_PATH_MAX]; /* below cur/ */
 };
 
@@ -36,7 +38,7 @@ static const char *const operation_names[DISK_OPERATIONS] = { "read", "write", "
 static struct fault faults[DISK_OPERATIONS];
 static struct flip flips[FLIPS_MAX];
 static unsigned flip_count;
-static uint64_t flips_read;
+static uint64_t flips_read[FLIP_MARKS];
 static int64_t space_bytes = -1;
 static uint64_t space_refused;
 static bool is_lying;
@@ -142,14 +144,15 @@ void disk_faults_touched(int fd, uint64_t position, uint64_t size, bool is_write
             flips[i] = flips[flip_count];
             i -= 1;
         } else {
-            flips_read += 1;
+            flips_read[flips[i].mark] += 1;
         }
     }
 }
 
 static const char *add_flip(const char *request)
 {
-    struct flip flip = { .mask = (uint8_t)(1 << (control_number(request, "bit", 0) & 7)) };
+    struct flip flip = { .mask = (uint8_t)(1 << (control_number(request, "bit", 0) & 7)),
+                         .mark = (uint8_t)(control_number(request, "mark", 0) % FLIP_MARKS) };
     char real[DISK_PATH_MAX];
     const char *problem = NULL;
 
@@ -235,13 +238,12 @@ static void heal(void)
 
 static void answer_stat(char *out, size_t out_size)
 {
-    int used = snprintf(out,
-                        out_size,
-                        "ok flips=%u flips_read=%lu space_refused=%lu",
-                        flip_count,
-                        flips_read,
-                        space_refused);
+    int used = snprintf(out, out_size, "ok flips=%u space_refused=%lu", flip_count, space_refused);
 
+    for (unsigned i = 0; i < FLIP_MARKS; i++) {
+        used +=
+            snprintf(out + used, out_size - (size_t)used, " flips_read_%u=%lu", i, flips_read[i]);
+    }
     for (unsigned i = 0; i < DISK_OPERATIONS; i++) {
         const char *name = operation_names[i];
         used += snprintf(out + used,

@@ -6,22 +6,28 @@ restart until it serves again, and may be claimed meanwhile: that is where bugs 
 """
 
 import os
+import random
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 
-from . import rpc, sandbox
+from . import sandbox
 from .cgroup import Cgroup
 from .clock import Clock
 from .control import Control
 from .network import address_of
 
+sys.path.append(os.path.join(os.path.dirname(__file__), "..", "..", "src", "cli", "lab"))
+import rpc  # noqa: E402 # of spate lab
+
 CLIENT_PORT = 7700
 PEER_PORT = 7701
 CALL_SECONDS = 1.5
 STOP_SECONDS = 20
+FINAL_REFUSALS = ("INVALID", "EXISTS", "NOT_FOUND", "UNKNOWN_TOPIC", "UNSUPPORTED")
 CRASHES = {
     -4: "died of SIGILL",
     -6: "died of SIGABRT",
@@ -30,15 +36,37 @@ CRASHES = {
 }
 
 
-class Node:
-    def __init__(self, cluster, number):
-        self.cluster = cluster
+class Member:
+    """A node that can be asked."""
+
+    def __init__(self, number, address):
         self.number = number
+        self.address = address
+
+    def connect(self):
+        return rpc.Client(self.address, CALL_SECONDS)
+
+    def ask(self, method, **fields):
+        """The answer. rpc.Refused, or OSError, EOFError, ValueError when the node gives none."""
+        with self.connect() as client:
+            return client.call(method, **fields)
+
+    def call(self, method, **fields):
+        """The answer, or None when the node gives none."""
+        try:
+            return self.ask(method, **fields)
+        except (OSError, EOFError, rpc.Refused, ValueError):
+            return None
+
+
+class Node(Member):
+    def __init__(self, cluster, number):
+        super().__init__(number, f"{address_of(number)}:{CLIENT_PORT}")
+        self.cluster = cluster
         self.folder = os.path.join(cluster.folder, "nodes", str(number))
         self.data = os.path.join(self.folder, "data")
         self.backing = os.path.join(self.folder, "disk")
         self.trace_path = os.path.join(self.folder, "trace.log")
-        self.address = f"{address_of(number)}:{CLIENT_PORT}"
         self.namespace = cluster.network.namespaces[number]
         self.process = None
         self.binaries = cluster.binaries
@@ -67,19 +95,25 @@ class Node:
                 raise sandbox.Missing("FUSE: the disk of a node was not mounted")
             time.sleep(0.01)
 
-    def write_config(self, seeds, settings):
+    def write_config(self, seeds, join, settings):
+        """`seeds` form the cluster, a node that is none of them joins those at `join`."""
         peer = f"{address_of(self.number)}:{PEER_PORT}"
         lines = [
             f"node: {{ id: {self.number} }}",
             "cluster:",
-            "  seeds:",
-            *[f'    - "{seed}"' for seed in seeds],
+            "  join:" if join else "  seeds:",
+            *[f'    - "{other}"' for other in join or seeds],
             f'listen: {{ client: "{self.address}", peer: "{peer}" }}',
             f"data: {{ dir: {self.data} }}",
             *[f"{key}: {value}" for key, value in settings.items()],
         ]
         with open(os.path.join(self.folder, "config.yaml"), "w", encoding="utf-8") as handle:
             handle.write("\n".join(lines) + "\n")
+
+    def connect(self):
+        """Behind the back of all faults of the network."""
+        with self.namespace:
+            return super().connect()
 
     # ---- the process ----------------------------------------------------------------------------
 
@@ -159,17 +193,16 @@ class Node:
             handle.seek(max(0, os.path.getsize(self.trace_path) - 8192))
             return handle.read().decode(errors="replace").splitlines()[-lines:]
 
-    # ---- questions, behind the back of all network faults ----------------------------------------
+    # ---- its data -------------------------------------------------------------------------------
 
-    def call(self, method, **fields):
-        """The answer, or None when the node gives none."""
-        try:
-            with self.namespace:
-                client = rpc.Client((address_of(self.number), CLIENT_PORT), CALL_SECONDS)
-            with client:
-                return client.call(method, **fields)
-        except (OSError, EOFError, rpc.Refused, ValueError):
-            return None
+    def wipe(self):
+        """Empties the data directory, for good: no power cut brings anything back."""
+        for name in os.listdir(self.data):
+            path = os.path.join(self.data, name)
+            shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+        descriptor = os.open(self.data, os.O_RDONLY | os.O_DIRECTORY)
+        os.fsync(descriptor)
+        os.close(descriptor)
 
     def close(self):
         """Unmounts; the data are then plain files at `data`."""
@@ -185,22 +218,45 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, owner, folder, binaries, size, network, settings):
+    def __init__(self, owner, folder, binaries, network, settings, size, spares=0):
         self.owner = owner
         self.folder = folder
         self.binaries = binaries
         self.network = network
-        self.failures = []  # what no fault explains
-        self.nodes = []
-        for number in range(1, size + 1):
-            self.nodes.append(Node(self, number))
+        every = [Node(self, number) for number in range(1, size + spares + 1)]
+        self.begin(every[:size], every[size:])
         seeds = [f"{n.number}@{address_of(n.number)}:{PEER_PORT}" for n in self.nodes]
-        for node in self.nodes:
-            node.write_config(seeds, settings)
+        join = [f"{address_of(n.number)}:{PEER_PORT}" for n in self.nodes]
+        for node in self.all:
+            node.write_config(seeds, join if node in self.spares else [], settings)
+
+    def begin(self, nodes, spares):
+        self.failures = []  # what no fault explains
+        self.all = [*nodes, *spares]
+        self.nodes = nodes  # the members; replaced by another list, never changed
+        self.spares = spares
         self.brokers = ",".join(node.address for node in self.nodes)
+        self._members = threading.Lock()
+        self._damage = threading.Lock()
+        self._damaged = None  # the node that may have lost something
 
     def node(self, number):
-        return self.nodes[number - 1]
+        return self.all[number - 1]
+
+    def is_member(self, number):
+        return self.node(number) in self.nodes
+
+    def add(self, node):
+        with self._members:
+            self.nodes = sorted([*self.nodes, node], key=lambda one: one.number)
+
+    def discard(self, node):
+        """A node that was removed from the cluster ends, and its disk is emptied. The caller has
+        claimed it."""
+        with self._members:
+            self.nodes = [one for one in self.nodes if one is not node]
+        node.kill()
+        node.wipe()
 
     @property
     def majority(self):
@@ -220,6 +276,9 @@ class Cluster:
                 self.release(taken)
                 return False
             taken.append(number)
+            if not self.is_member(number):
+                self.release(taken)
+                return False
         return True
 
     def release(self, numbers):
@@ -233,6 +292,61 @@ class Cluster:
             node.judge(node.process.wait())
         if not node.alive:
             node.start()
+
+    # ---- what must not be lost twice ------------------------------------------------------------
+
+    def is_whole(self, node):
+        """Whether it and a majority say that the node lacks nothing, and no partition that was on
+        it or shall be there is moving: a replica that it lost may be a voter until that is over."""
+        if not node.alive:
+            return False
+        answers = 0
+        for one in self.nodes:
+            health, moves = one.call("cluster.health"), one.call("cluster.moves")
+            if health is None or moves is None:
+                if one is node:
+                    return False
+                continue
+            lacking = [row["missing"] for row in health["under_replicated"]]
+            lacking += [move[side] for move in moves["moves"] for side in ("from", "to")]
+            if any(node.number in numbers for numbers in lacking):
+                return False
+            if one is node and health["replicas_opening"]:
+                return False
+            answers += 1
+        return answers >= self.majority
+
+    def begin_damage(self, node):
+        """Whether the node may lose something now: what was lost last has been repaired. Until
+        end_damage nobody else begins."""
+        if not self._damage.acquire(blocking=False):
+            return False
+        if self._damaged is None or self.is_whole(self._damaged):
+            self._damaged = node
+            return True
+        self._damage.release()
+        return False
+
+    def end_damage(self):
+        self._damage.release()
+
+    # ---- questions ------------------------------------------------------------------------------
+
+    def ask(self, method, seconds, stop=None, **fields):
+        """The answer of any member, asked again while nobody knows; None when it was refused for
+        good, or nobody answered in time."""
+        deadline = time.monotonic() + seconds
+        while True:
+            for node in random.sample(self.nodes, len(self.nodes)):
+                try:
+                    return node.ask(method, **fields)
+                except rpc.Refused as refused:
+                    if refused.code in FINAL_REFUSALS:
+                        return None
+                except (OSError, EOFError, ValueError):
+                    pass
+            if time.monotonic() > deadline or (stop is not None and stop.wait(0.1)):
+                return None
 
     def health(self):
         for node in self.nodes:
@@ -248,20 +362,27 @@ class Cluster:
                 return False
         return True
 
+    def is_settled(self):
+        return self.is_healthy() and self.ask("cluster.moves", CALL_SECONDS) == {"moves": []}
+
     def wait_healthy(self, seconds):
-        """The seconds it took, or None when it did not become healthy."""
+        """The seconds until all is well and nothing moves any more, or None."""
         started = time.monotonic()
-        while not self.is_healthy():
+        while not self.is_settled():
             if time.monotonic() - started > seconds:
                 return None
             time.sleep(0.1)
         return time.monotonic() - started
 
+    def enter(self):
+        """The words before a command that shall run in the clients' network."""
+        return self.network.namespaces[0].enter()
+
     def spate(self, *words, seconds=60):
         """Runs `spate` in the clients' network."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SPATE_")}
         done = subprocess.run(
-            [*self.network.namespaces[0].enter(), f"{self.binaries}/spate", *words],
+            [*self.enter(), f"{self.binaries}/spate", *words],
             env={**environment, "SPATE_SERVERS": self.brokers, "HOME": self.folder},
             capture_output=True,
             text=True,
@@ -273,9 +394,9 @@ class Cluster:
         return done.stdout
 
     def resume_all(self):
-        for node in self.nodes:
+        for node in self.all:
             node.signal(signal.SIGCONT)
 
     def close(self):
-        for node in self.nodes:
+        for node in self.all:
             node.close()

@@ -44,18 +44,22 @@ class Log:
 
     def saw(self, fault, counts=True, **facts):
         """Something was seen of a fault; may be called again for the same one. It `counts` when it
-        is the effect that the fault is there for."""
+        is the effect that the fault is there for; else the line says `counts=0`."""
         with self._lock:
             kind, target, seed = self._kinds[fault]
             if counts and fault not in self._seen:
                 self._seen.add(fault)
                 self.observed[kind] = self.observed.get(kind, 0) + 1
-            self._write(fault, "observed", kind, target, seed, facts)
+            counted = {} if counts else {"counts": 0}
+            self._write(fault, "observed", kind, target, seed, {**facts, **counted})
 
     def end(self, fault, **facts):
         with self._lock:
             kind, target, seed = self._kinds[fault]
             self._write(fault, "end", kind, target, seed, facts)
+
+    def close(self):
+        self._file.close()
 
     def phase(self, name, **facts):
         with self._lock:

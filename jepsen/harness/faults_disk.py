@@ -20,6 +20,8 @@ class PowerCut(Nemesis):
     Seen: sectors or names that were not durable, and the exit code."""
 
     kind = "power-cut"
+    often = 2
+    weights = {LEADER: 5, ONE: 2, RECOVERING: 3, MINORITY: 2, MAJORITY: 4, ALL: 4}
 
     SYNC_US = (20_000, 200_000)  # as slow as a busy disk, so that something is under way
 
@@ -168,52 +170,56 @@ class SlowDisk(Nemesis):
 
 
 class BitFlip(Nemesis):
-    """A bit flips in what a node of a minority has synced: in a segment, an index, a checkpoint, a
-    copy of its metadata. The node is restarted, so that it reads them all. Seen: the flipped byte
-    was read, and what the node says of it. Then the operator puts the old file back: the bit flips
-    back while the node is down, unless the node has mended the file itself."""
+    """Bits flip in what a node has synced: one in a segment, an index, a checkpoint, a copy of its
+    metadata. The node is restarted, so that it reads them. Seen, for each file: the flipped byte is
+    read. Then the operator puts the old files back: the bits flip back while the node is down,
+    unless the node has mended the file itself."""
 
     kind = "bit-flip"
     aims = (LEADER, ONE)
     PLACES = {
-        "segment": re.compile(r"\d+\.log"),
-        "index": re.compile(r"\d+\.index"),
         "checkpoint": re.compile(r"\d+\.checkpoint"),
+        "index": re.compile(r"\d+\.index"),
         "meta": re.compile(r"meta\.[ab]"),
+        "segment": re.compile(r"\d+\.log"),
     }
     NEWEST = 8192  # bytes at the end of a log, which cannot be told from a torn write
+    LATE = 3  # files of a replica that are read again most likely
 
     def files(self, node, pattern):
-        """Paths below the data directory with a size worth a flip."""
+        """Paths below the data directory with their sizes: the last of each replica."""
         root = os.path.join(node.backing, "cur")
         found = []
         for folder, _, names in os.walk(root):
             if "quarantine" in folder:
                 continue
-            for name in names:
+            for name in sorted(filter(pattern.fullmatch, names))[-self.LATE :]:
                 path = os.path.join(folder, name)
-                if pattern.fullmatch(name):
-                    try:
-                        found.append(("/" + os.path.relpath(path, root), os.path.getsize(path)))
-                    except FileNotFoundError:
-                        pass  # removed meanwhile
+                try:
+                    found.append(("/" + os.path.relpath(path, root), os.path.getsize(path)))
+                except FileNotFoundError:
+                    pass  # removed meanwhile
         return sorted(found)
 
-    def flip_one(self, node):
-        """Flips a bit in a file of a drawn kind. Returns facts, or None: nothing to flip."""
-        kind = self.random.choice(sorted(self.PLACES))
+    def flip_one(self, node, kind):
+        """Flips a bit in a file of this kind. Returns facts, or None: nothing to flip."""
         files = self.files(node, self.PLACES[kind])
         if kind == "segment":
             files = [(path, size - self.NEWEST) for path, size in files if size > 4 * self.NEWEST]
         if not files:
             return None
         path, size = self.random.choice(files)
-        position = self.random.randrange(max(1, size))
+        where = {"position": self.random.randrange(max(1, size)), "bit": self.random.randrange(8)}
         try:
-            node.disk.ask("flip", path=path, position=position, bit=self.random.randrange(8))
+            node.disk.ask("flip", path=path, mark=sorted(self.PLACES).index(kind), **where)
         except RuntimeError:
             return None  # not synced, or gone meanwhile
-        return {"file": path, "position": position, "file_kind": kind}
+        return {"file": path, "file_kind": kind, **where}
+
+    def reads(self, node):
+        """{kind: how often flipped bytes of such files were read}"""
+        stat = node.disk.numbers("stat")
+        return {kind: stat[f"flips_read_{n}"] for n, kind in enumerate(sorted(self.PLACES))}
 
     def bounce(self, node):
         """SIGKILL and restart."""
@@ -223,25 +229,35 @@ class BitFlip(Nemesis):
 
     def strike(self, aim, target):
         node = self.cluster.node(target[0])
-        if not node.alive:
+        if not node.alive or not self.cluster.begin_damage(node):
+            return  # or another node has lost something, and has not got it back yet
+        try:
+            self.damage(node, aim)
+        finally:
+            self.cluster.end_damage()
+
+    def damage(self, node, aim):
+        before = self.reads(node)
+        facts = [self.flip_one(node, kind) for kind in sorted(self.PLACES)]
+        faults = {
+            one["file_kind"]: self.log.begin(self.kind, [node.number], self.seed, aim=aim, **one)
+            for one in facts
+            if one is not None
+        }
+        if not faults:
             return
-        before = node.disk.numbers("stat")["flips_read"]
-        facts = self.flip_one(node)
-        if facts is None:
-            return
-        fault = self.log.begin(self.kind, target, self.seed, aim=aim, **facts)
         node.excused += 1  # damage found may end the process; it never may abort
         self.bounce(node)
         self.hold()
-        reads = node.disk.numbers("stat")["flips_read"] - before
-        if reads:
-            words = [line for line in node.trace_tail(40) if "CORRUPT" in line or "damage" in line]
-            self.log.saw(fault, reads=reads, said=len(words), alive=int(node.alive))
+        after = self.reads(node)
         node.kill()
         mended = node.disk.numbers("unflip")["mended"]
         node.start()
         node.excused -= 1
-        self.log.end(fault, put_back=mended)
+        for kind, fault in faults.items():
+            if after[kind] > before[kind]:
+                self.log.saw(fault, reads=after[kind] - before[kind])
+            self.log.end(fault, put_back=mended)
 
 
 class LyingPowerCut(PowerCut):

@@ -45,6 +45,9 @@ class Links(Nemesis):
 
 
 class Partition(Links):
+    """Links cut: halves, one way, a node from all or from clients, a bridge, a ring. Seen: frames
+    dropped."""
+
     kind = "partition"
     evidence = ("dropped",)
 
@@ -81,6 +84,8 @@ class Partition(Links):
 
 
 class SlowLinks(Links):
+    """Delay and jitter to and from some nodes, sometimes one way. Seen: frames delayed."""
+
     kind = "slow-links"
     evidence = ("delayed",)
 
@@ -94,6 +99,8 @@ class SlowLinks(Links):
 
 
 class LossyLinks(Links):
+    """Frames lost, repeated, overtaking each other. Seen: such frames."""
+
     kind = "lossy-links"
     evidence = ("dropped", "duplicated", "reordered")
 

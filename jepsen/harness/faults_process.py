@@ -16,6 +16,7 @@ class Kill(Nemesis):
     """SIGKILL, down for a while, restart. Seen: the exit code, and newer epochs of what it led."""
 
     kind = "kill"
+    often = 2
 
     def strike(self, aim, target):
         before = self.led(target)

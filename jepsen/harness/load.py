@@ -7,6 +7,20 @@ import threading
 
 TOPIC = "jepsen-1"
 PARTITIONS = 12
+
+# The oldest records of these go: by hand, and because they are many.
+TRIMMED, TRIMMED_PARTITIONS = "jepsen-2", 4
+LIMITED, LIMITED_PARTITIONS = "jepsen-3", 2
+RETENTION_BYTES = 1 << 20
+RECORD_BYTES_MAX = 256  # that a record of a client can take in a segment
+BESIDE = {
+    TRIMMED: ("-p", str(TRIMMED_PARTITIONS), "-c", "segment.bytes=65536"),
+    LIMITED: (
+        *("-p", str(LIMITED_PARTITIONS), "-c", "segment.bytes=65536"),
+        *("-c", f"retention.bytes={RETENTION_BYTES}"),
+    ),
+}
+SIZES = {TOPIC: PARTITIONS, TRIMMED: TRIMMED_PARTITIONS, LIMITED: LIMITED_PARTITIONS}
 END_SECONDS = 30
 FINAL_SECONDS = 90
 
@@ -21,30 +35,33 @@ DEFAULT = {
     "observe": 1,
     "admin": 1,
 }
+# The same for the topics beside the one that all others work on.
+DEFAULT_BESIDE = (("mixed", TRIMMED), ("consume", TRIMMED), ("trim", TRIMMED), ("mixed", LIMITED))
 GROUPED = ("group", "observe")
 
 
 class Load:
-    def __init__(self, cluster, folder, seed, seconds, rate):
+    def __init__(self, cluster, folder, seed, seconds, rate, beside):
         self.cluster = cluster
         self.folder = folder
         self.seed = seed
         self.seconds = seconds
         self.rate = rate
+        self.beside = beside  # the other topics are used, too
         self._next_id = 1
         self._lock = threading.Lock()
-        self.running = {}  # id -> (workload, process)
+        self.running = {}  # id -> (workload and its topic, process)
         self.killed = 0
         os.makedirs(os.path.join(folder, "history"))
 
-    def _words(self, workload, number, seconds, extra):
+    def _words(self, workload, topic, number, seconds, extra):
         history = os.path.join(self.folder, "history", f"{number:03d}-{workload}.log")
         return [
-            *self.cluster.network.namespaces[0].enter(),
+            *self.cluster.enter(),
             f"{self.cluster.binaries}/jepsen-client",
             workload,
             *("--brokers", self.cluster.brokers),
-            *("--topic", TOPIC, "--partitions", str(PARTITIONS)),
+            *("--topic", topic, "--partitions", str(SIZES[topic])),
             *("--id", str(number), "--seed", str(self.seed * 1000 + number)),
             *("--time", str(seconds), "--history", history),
             *extra,
@@ -55,39 +72,41 @@ class Load:
             self._next_id += 1
             return self._next_id - 1
 
-    def start(self, workload):
+    def start(self, workload, topic=TOPIC):
         number = self._new_id()
         extra = ["--rate", str(self.rate)] if workload in ("produce", "mixed", "raw") else []
-        if workload in GROUPED:
+        if workload in GROUPED and topic == TOPIC:
             extra += ["--group", "jepsen-group"]
         if workload == "raw-group":
             extra += ["--group", "jepsen-raw-group"]
         log = os.path.join(self.folder, "history", f"{number:03d}-{workload}.stderr")
         with open(log, "wb") as out:
             process = subprocess.Popen(
-                self._words(workload, number, self.seconds, extra),
+                self._words(workload, topic, number, self.seconds, extra),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
             )
         with self._lock:
-            self.running[number] = (workload, process)
+            self.running[number] = ((workload, topic), process)
         return number
 
     def start_all(self, workloads):
         for workload, count in workloads.items():
             for _ in range(count):
                 self.start(workload)
+        for workload, topic in DEFAULT_BESIDE if self.beside else ():
+            self.start(workload, topic)
 
     def kill(self, number):
         """SIGKILL to one client; another one, with an id of its own, takes its place."""
         with self._lock:
-            workload, process = self.running.pop(number)
+            (workload, topic), process = self.running.pop(number)
         was_alive = process.poll() is None
         process.kill()
         process.wait()
         self.killed += 1
-        self.start(workload)
+        self.start(workload, topic)
         return workload, was_alive
 
     def look(self):
@@ -95,7 +114,7 @@ class Load:
         with self._lock:
             running = list(self.running.items())
             ended = [each for each in running if each[1][1].poll() is not None]
-        for number, (workload, process) in ended:
+        for number, ((workload, _), process) in ended:
             self._complain(number, workload, process.returncode)
 
     def _complain(self, number, workload, code):
@@ -111,7 +130,7 @@ class Load:
         for _, process in running.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-        for number, (workload, process) in running.items():
+        for number, ((workload, _), process) in running.items():
             try:
                 code = process.wait(END_SECONDS)
             except subprocess.TimeoutExpired:
@@ -121,10 +140,17 @@ class Load:
             if code != 0:
                 self._complain(number, workload, code)
 
-    def final_read(self):
-        """Reads everything from offset 0, with a fresh client. Whether it saw all of it."""
+    def final_reads(self):
+        """Reads everything that is kept of all topics."""
+        self.final_read(TOPIC)
+        if self.beside:
+            self.final_read(TRIMMED)
+            self.final_read(LIMITED, "--keep", str(RETENTION_BYTES // RECORD_BYTES_MAX))
+
+    def final_read(self, topic, *extra):
+        """From the start, with a fresh client. Whether it saw all of it."""
         number = self._new_id()
-        words = self._words("read", number, FINAL_SECONDS, ["--from", "0"])
+        words = self._words("read", topic, number, FINAL_SECONDS, ["--from", "0", *extra])
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             text = (done.stderr or done.stdout)[-300:].strip()

@@ -1,265 +1,29 @@
-"""One run from start to end: see jepsen/run."""
+"""The command line of jepsen/run."""
 
 import argparse
-import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import threading
 import time
 
-from . import faults_disk, faults_network, faults_process, faults_system, sandbox
-from .cluster import Cluster
-from .events import Log
-from .load import DEFAULT, PARTITIONS, TOPIC, Load
-from .network import Network
-from .view import View
-
-STREAMS = {
-    stream.kind: stream
-    for module in (faults_process, faults_network, faults_disk, faults_system)
-    for stream in module.STREAMS
-}
-
-CLEAN, FOUND, NOT_COUNTED = 0, 1, 3
-FORM_SECONDS = 30
-WARM_UP_SECONDS = 5
-HEAL_SECONDS = 60
-COOL_DOWN_SECONDS = 5
-NEMESIS_END_SECONDS = 60
-FAULTS_PER_SECOND = 1 / 6  # that must have been seen at least
-
-# Drawn by the seed: small segments are finished, indexed and checkpointed often.
-SEGMENT_BYTES = (65536, 262144, 1048576)
+from . import containers, sandbox
+from .load import DEFAULT
+from .run import HEAL_SECONDS, SETS, STREAMS, Run
 
 
 class Interrupted(Exception):
     """SIGINT or SIGTERM: everything is torn down."""
 
 
-class Run:
-    def __init__(self, owner, options):
-        self.options = options
-        self.seed = options.seed
-        self.folder = options.dir
-        self.binaries = options.bin
-        self.builds = [options.bin] + ([options.upgrade_to] if options.upgrade_to else [])
-        self.owner = owner
-        self.stop = threading.Event()
-        self.nemeses = []
-        self.network = self.cluster = self.load = self.view = None
-        self.facts = {}
-        self.settings = {"storage.segment.bytes": SEGMENT_BYTES[options.seed % 3]}
-        os.makedirs(self.folder)
-        self.log = Log(os.path.join(self.folder, "nemesis.log"))
-        self.kinds = options.nemesis
-        self.stream_count = max(1, len(self.kinds))
-        self.fault_seconds = max(1, options.time - WARM_UP_SECONDS)
-
-    def say(self, text):
-        print(f"jepsen: {text}", flush=True)
-
-    def write_json(self):
-        facts = {
-            "arguments": sys.argv[1:],
-            "seed": self.seed,
-            "nodes": self.options.nodes,
-            "time": self.options.time,
-            "nemesis": self.kinds,
-            "topic": TOPIC,
-            "partitions": PARTITIONS,
-            "settings": self.settings,
-            "builds": self.builds,
-            "version": subprocess.run(
-                [f"{self.binaries}/spated", "--version"], capture_output=True, text=True, check=True
-            ).stdout.strip(),
-            **self.facts,
-        }
-        with open(os.path.join(self.folder, "run.json"), "w", encoding="utf-8") as handle:
-            json.dump(facts, handle, indent=1)
-
-    # ---- phases ---------------------------------------------------------------------------------
-
-    def build(self):
-        ports = self.options.nodes + 1
-        self.network = Network(self.binaries, ports, self.seed, self.folder)
-        self.cluster = Cluster(
-            self.owner, self.folder, self.binaries, self.options.nodes, self.network, self.settings
-        )
-        for node in self.cluster.nodes:
-            node.start()
-        took = self.cluster.wait_healthy(FORM_SECONDS)
-        if took is None:
-            raise RuntimeError(f"the cluster did not form: {self.cluster.health()}")
-        self.facts["formed_s"] = round(took, 2)
-        self.cluster.spate("topic", "create", TOPIC, "-p", str(PARTITIONS), "-r", "3")
-        self.view = View(self.cluster, [TOPIC])
-        self.view.start()
-
-    def warm_up(self):
-        self.log.phase("warm-up")
-        seconds = self.options.time + HEAL_SECONDS + NEMESIS_END_SECONDS + COOL_DOWN_SECONDS
-        self.load = Load(self.cluster, self.folder, self.seed, seconds, self.options.rate)
-        self.load.start_all(self.options.workloads)
-        time.sleep(WARM_UP_SECONDS)
-        self.load.look()
-
-    def inject(self):
-        self.log.phase("faults")
-        streams = dict(STREAMS)
-        if self.options.lying_disks:
-            streams["power-cut"] = faults_disk.LyingPowerCut
-        self.nemeses = [streams[kind](self) for kind in self.kinds]
-        for nemesis in self.nemeses:
-            nemesis.start()
-        deadline = time.monotonic() + self.fault_seconds
-        while time.monotonic() < deadline and not self.cluster.failures:
-            time.sleep(0.5)
-            self.load.look()
-        self.stop.set()
-        for nemesis in self.nemeses:
-            nemesis.join(NEMESIS_END_SECONDS)
-            if nemesis.is_alive():
-                self.cluster.fail(f"nemesis {nemesis.kind} did not end")
-
-    def heal(self):
-        self.log.phase("heal")
-        self.network.heal()
-        self.cluster.resume_all()
-        for node in self.cluster.nodes:
-            node.disk.ask("heal")
-            node.disk.ask("on")
-            node.clock.jump(0)
-            node.clock.rate(1_000_000)
-            self.cluster.restart(node.number)
-        took = self.cluster.wait_healthy(HEAL_SECONDS)
-        if took is None:
-            health = self.cluster.health()
-            self.cluster.fail(f"not healthy {HEAL_SECONDS} s after healing: {health}")
-        self.facts["healed_s"] = None if took is None else round(took, 2)
-        time.sleep(COOL_DOWN_SECONDS)
-
-    def read_all(self):
-        self.log.phase("final")
-        self.load.stop_all()
-        self.load.final_read()
-        self.view.close()
-        for node in self.cluster.nodes:
-            node.stop()
-
-    def judge(self):
-        """Replicas side by side, then the histories. The status of the checker."""
-        self.log.phase("end")
-        replicas = os.path.join(self.folder, "replicas.log")
-        with open(replicas, "wb") as out:
-            words = [f"{node.number}={node.data}" for node in self.cluster.nodes]
-            words.insert(0, f"{self.binaries}/jepsen-replicas")
-            code = subprocess.run(words, stdout=out, check=False).returncode
-        if code != 0:
-            self.cluster.fail(f"jepsen-replicas ended with {code}: replicas cannot be read")
-        self.facts["faults"] = self.log.counts()
-        self.facts["failures"] = self.cluster.failures
-        self.write_json()
-        return subprocess.run(
-            [
-                f"{self.binaries}/jepsen-check",
-                *("--histories", self.load.histories()),
-                *("--nemesis", os.path.join(self.folder, "nemesis.log")),
-                *("--replicas", replicas),
-                *("--json", os.path.join(self.folder, "check.json")),
-                *("--text", os.path.join(self.folder, "anomalies.txt")),
-            ],
-            check=False,
-        ).returncode
-
-    def close(self):
-        """Ends every process and mount of the run; also after half a start."""
-        self.stop.set()
-        if self.load is not None:
-            for _, process in self.load.running.values():
-                process.kill()
-        if self.cluster is not None:
-            self.cluster.resume_all()
-            self.cluster.close()
-        if self.network is not None:
-            self.network.close()
-
-    # ---- verdict --------------------------------------------------------------------------------
-
-    def missing_faults(self):
-        """Why the run does not count, or None."""
-        counts = self.log.counts()
-        unseen = [kind for kind in self.kinds if counts.get(kind, (0, 0))[1] == 0]
-        if unseen:
-            return f"no fault was seen of: {', '.join(unseen)}"
-        seen = sum(observed for _, observed in counts.values())
-        wanted = int(self.fault_seconds * FAULTS_PER_SECOND) if len(self.kinds) > 3 else 1
-        return f"{seen} faults were seen, {wanted} are the least" if seen < wanted else None
-
-    def verdict(self, check):
-        counts = self.log.counts()
-        for kind in sorted(counts):
-            self.say(f"{kind}: {counts[kind][1]} seen of {counts[kind][0]}")
-        for failure in self.cluster.failures:
-            self.say(f"FAILURE: {failure}")
-        seen = sum(observed for _, observed in counts.values())
-        short = self.missing_faults()
-        words = f"seed {self.seed}: {seen} faults seen, healed in {self.facts.get('healed_s')} s"
-        if self.options.expect:
-            return self.expected(words)
-        if check != 0 or self.cluster.failures:
-            self.say(f"FAILED {words}, checker {check}, see {self.folder}")
-            return FOUND
-        if short:
-            self.say(f"DOES NOT COUNT {words}: {short}")
-            return NOT_COUNTED
-        self.say(f"clean {words}")
-        return CLEAN
-
-    def expected(self, words):
-        """The verdict on a run in which something is broken on purpose."""
-        with open(os.path.join(self.folder, "check.json"), encoding="utf-8") as handle:
-            anomalies = json.load(handle)["anomalies"]
-        found = sum(a["count"] for a in anomalies if a["kind"] == self.options.expect)
-        self.say(f"{'clean' if found else 'FAILED'} {self.options.expect}: {found} found, {words}")
-        return CLEAN if found else FOUND
-
-    def go(self):
-        try:
-            self.build()
-            self.warm_up()
-            self.inject()
-            self.heal()
-            self.read_all()
-        finally:
-            self.close()
-        check = self.judge()
-        report = os.path.join(os.path.dirname(os.path.dirname(__file__)), "report")
-        code = subprocess.run([sys.executable, "-B", report, self.folder], check=False).returncode
-        if code != 0:
-            self.cluster.fail(f"jepsen/report ended with {code}")
-        status = self.verdict(check)
-        if status == CLEAN and not self.options.keep:
-            for node in self.cluster.nodes:
-                shutil.rmtree(node.data, ignore_errors=True)
-        return status
-
-
-# ---- command line -------------------------------------------------------------------------------
-
-
-def parse_kinds(text):
-    if text == "all":
-        return sorted(STREAMS)
-    if text == "none":
-        return []
-    kinds = text.split(",")
-    for kind in kinds:
-        if kind not in STREAMS:
-            raise argparse.ArgumentTypeError(f"no nemesis {kind}: {', '.join(sorted(STREAMS))}")
-    return kinds
+def find_kinds(text, streams, sets):
+    """Kinds and names of sets of them, joined by commas. ValueError: a word is neither."""
+    kinds = set()
+    for word in text.split(","):
+        if word not in streams and word not in sets:
+            raise ValueError(f"no nemesis {word}: {', '.join([*sets, *sorted(streams)])}")
+        kinds |= set(sets.get(word, [word]))
+    return sorted(kinds)
 
 
 def parse_workloads(text):
@@ -276,12 +40,14 @@ def parser(root):
     )
     words.add_argument("--nodes", type=int, default=3, choices=(3, 5))
     words.add_argument("--time", type=int, default=180, help="seconds of load, warm-up included")
-    words.add_argument("--nemesis", type=parse_kinds, default="all", help="all, none, or kinds")
+    words.add_argument("--nemesis", default="all", help="kinds, and sets of them: see --list")
+    words.add_argument("--form", choices=("processes", "docker"), default="processes")
     words.add_argument("--seed", type=int, default=1)
     words.add_argument("--rate", type=int, default=450, help="records per second and producer")
     words.add_argument("--intensity", type=float, default=1.0, help="2: twice as many faults")
     words.add_argument("--workloads", type=parse_workloads, default=dict(DEFAULT))
     words.add_argument("--bin", default=os.path.join(root, "build", "bin"), help="the programs")
+    words.add_argument("--heal-within", type=int, default=HEAL_SECONDS, help="seconds")
     words.add_argument("--upgrade-to", help="programs of another build, for rolling upgrades")
     words.add_argument("--dir", help="the run's folder; must not exist")
     words.add_argument("--keep", action="store_true", help="keep the nodes' data of a clean run")
@@ -299,27 +65,45 @@ def parser(root):
     return words
 
 
+def list_kinds(streams, sets):
+    for kind in sorted(streams):
+        print(f"{kind:16} {' '.join((streams[kind].__doc__ or '').split())}")
+    for name, kinds in sets.items():
+        print(f"{name:16} {' '.join(kinds)}")
+
+
+def prepare(options):
+    """Paths without doubt, and no folder of a run before."""
+    options.bin = os.path.abspath(options.bin)
+    if options.dir is None:
+        name = f"{int(time.time())}-{options.seed}"
+        options.dir = os.path.join(os.path.dirname(options.bin), "jepsen-runs", name)
+    options.dir = os.path.abspath(options.dir)
+    if options.upgrade_to:
+        options.upgrade_to = os.path.abspath(options.upgrade_to)
+    if options.replace and os.path.exists(os.path.join(options.dir, "nemesis.log")):
+        shutil.rmtree(options.dir)
+
+
 def main(root):
-    options = parser(root).parse_args()
+    words = parser(root)
+    options = words.parse_args()
+    docker = options.form == "docker"
+    streams = containers.STREAMS if docker else STREAMS
+    sets = {"all": sorted(streams), "none": []} if docker else SETS
+    try:
+        options.nemesis = find_kinds(options.nemesis, streams, sets)
+    except ValueError as error:
+        words.error(str(error))
     if options.list:
-        print("\n".join(f"{kind:16} {STREAMS[kind].__doc__ or ''}" for kind in sorted(STREAMS)))
+        list_kinds(streams, sets)
         return 0
     sandbox.as_root()
     removed = sandbox.remove_leftovers()
     if options.clean:
         print(f"removed: {' '.join(removed) or 'nothing was left'}")
         return 0
-    if isinstance(options.nemesis, str):
-        options.nemesis = parse_kinds(options.nemesis)
-    if options.dir is None:
-        name = f"{int(time.time())}-{options.seed}"
-        options.dir = os.path.join(os.path.dirname(options.bin), "jepsen-runs", name)
-    options.dir = os.path.abspath(options.dir)
-    options.bin = os.path.abspath(options.bin)
-    if options.upgrade_to:
-        options.upgrade_to = os.path.abspath(options.upgrade_to)
-    if options.replace and os.path.exists(os.path.join(options.dir, "nemesis.log")):
-        shutil.rmtree(options.dir)
+    prepare(options)
 
     def inside(owner):
         def interrupt(_number, _frame):
@@ -328,9 +112,13 @@ def main(root):
         signal.signal(signal.SIGINT, interrupt)
         signal.signal(signal.SIGTERM, interrupt)
         try:
-            return Run(owner, options).go()
+            form = containers.ContainerRun if docker else Run
+            return form(owner, options).go()
         except Interrupted:
             print("jepsen: interrupted", flush=True)
             return 130
 
+    if docker:
+        containers.inside_engine(options, sys.argv)
+        return inside(str(os.getpid()))
     return sandbox.run(inside)

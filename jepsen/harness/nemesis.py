@@ -36,6 +36,8 @@ class Nemesis(threading.Thread):
     kind = ""
     aims = (LEADER, ONE, RECOVERING, MINORITY, MAJORITY, ALL)
     claims = True  # meddles with processes or disks
+    often = 1  # as often as the others; 2: twice
+    weights = WEIGHTS
 
     def __init__(self, run):
         super().__init__(name=self.kind, daemon=True)
@@ -54,7 +56,7 @@ class Nemesis(threading.Thread):
 
     def gap(self):
         mean = GAP_PER_KIND_SECONDS * self.run_.stream_count / self.run_.options.intensity
-        return self.random.expovariate(1 / mean)
+        return self.random.expovariate(self.often / mean)
 
     def run(self):
         gap = self.first_gap()
@@ -88,7 +90,7 @@ class Nemesis(threading.Thread):
     def choose(self):
         """(aim, numbers of nodes)"""
         numbers = [node.number for node in self.cluster.nodes]
-        aim = self.random.choices(self.aims, [WEIGHTS[aim] for aim in self.aims])[0]
+        aim = self.random.choices(self.aims, [self.weights[aim] for aim in self.aims])[0]
         chance = self.random.random()
         if aim == RECOVERING:
             recovering = self.await_recovering()

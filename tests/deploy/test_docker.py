@@ -9,59 +9,28 @@ is tested. The engine and the network are this test's own, so the published port
 import datetime
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import unittest
 import urllib.request
 
+import compose
+from compose import IMAGE, SERVERS, Compose, docker, inspect, run
+from compose import await_that as wait_for
+
 ROOT, BUILD, BASE = (os.path.abspath(path) for path in sys.argv[1:4])
 SPATE = os.path.join(BUILD, "bin", "spate")
-COMPOSE = ["docker-compose", "-f", os.path.join(ROOT, "deploy", "compose.yaml")]
-IMAGE = "spate:latest"
 IMAGE_BYTES_MAX = 16 * 1000 * 1000
 FIRST_ACK_SECONDS_MAX = 3.0
 RECORDS = 100_000
 RATE = 5_000  # records per second while the faults last
 KEPT = 10_000  # so many of the last records flow slowly until the faults are over
-SERVERS = "127.0.0.1:7700,127.0.0.1:7800,127.0.0.1:7900"
 
 
-def run(*command, ok=True, seconds=300, **options):
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=seconds, check=False, **options
-    )
-    if ok and done.returncode != 0:
-        raise AssertionError(f"{command}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
-    return done
-
-
-def docker(*arguments, **options):
-    return run("docker", *arguments, **options).stdout.strip()
-
-
-def inspect(name):
-    return json.loads(docker("inspect", name))[0]
-
-
-def spate(*arguments, servers=SERVERS, **options):
-    own = {name: value for name, value in os.environ.items() if not name.startswith("SPATE_")}
-    environment = {**own, "SPATE_SERVERS": servers, "LC_ALL": "C.UTF-8"}
-    return run(SPATE, *arguments, env=environment, **options)
-
-
-def wait_for(what, condition, seconds=30.0, pause=0.05):
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(pause)
+spate = None  # runs the program; set by setUpModule
+cluster = None
 
 
 def started_at(name):
@@ -122,54 +91,12 @@ class Stream:
         self.finish()
 
 
-def healthy():
-    return spate("cluster", "health", "--timeout", "2s", ok=False).returncode == 0
-
-
-def leader_container(topic):
-    """The container whose node leads the first partition."""
-
-    def find():
-        done = spate("topic", "describe", topic, "--json", "--timeout", "2s", ok=False)
-        if done.returncode != 0:
-            return None
-        leader = json.loads(done.stdout)["partitions"][0]["leader"]
-        return f"spate-{leader}" if leader > 0 else None
-
-    return wait_for(f"a leader of {topic}", find)
-
-
-def prepare_image():
-    archive = os.environ.get("SPATE_IMAGE_ARCHIVE")
-    if archive:  # of an image that was built otherwise
-        docker("load", "-i", archive)
-        return
-    with open(BASE, "rb") as archive:
-        subprocess.run(
-            ["docker", "import", "-", "debian:bookworm-slim"],
-            stdin=archive, stdout=subprocess.DEVNULL, check=True,
-        )
-    image = os.path.join(ROOT, "build", "image")
-    os.makedirs(os.path.dirname(image), exist_ok=True)
-    run(os.path.join(ROOT, "deploy", "docker", "collect"), BUILD, image)
-    started = time.monotonic()
-    run(
-        "docker", "build", "-f", os.path.join(ROOT, "deploy", "Dockerfile"),
-        "--build-arg", "PROGRAMS=ready", "-t", IMAGE, ROOT,
-        env={**os.environ, "DOCKER_BUILDKIT": "1"},
-    )
-    print(f"image built in {time.monotonic() - started:.1f} s", file=sys.stderr)
-
-
 def setUpModule():
-    # docker-compose looks at the files of this directory only; the engine's client at none.
-    os.environ["DOCKER_CONFIG"] = tempfile.mkdtemp()
-    unittest.addModuleCleanup(shutil.rmtree, os.environ["DOCKER_CONFIG"])
-    # The hard limit of this machine may be lower than what the file asks for.
-    limit = run("sh", "-c", "ulimit -Hn").stdout.strip()
-    if limit != "unlimited" and int(limit) < 65536:
-        os.environ["SPATE_NOFILE"] = limit
-    prepare_image()
+    global cluster, spate
+    cluster = Compose(ROOT, BUILD)
+    spate = cluster.spate
+    unittest.addModuleCleanup(cluster.close)
+    print(f"image built in {cluster.prepare_image(BASE):.1f} s", file=sys.stderr)
 
 
 class ImageTest(unittest.TestCase):
@@ -242,13 +169,13 @@ class ImageTest(unittest.TestCase):
 class ComposeTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.addClassCleanup(run, *COMPOSE, "down", "-v", "-t", "0", ok=False)
-        run(*COMPOSE, "up", "-d", "--no-build")
+        cls.addClassCleanup(cluster.down)
+        cluster.up()
         spate("topic", "create", "first", "-r", "3")
         spate("produce", "first", input="x\n")
         took = time.time() - max(started_at(f"spate-{number}") for number in (1, 2, 3))
         print(f"last container start to first ack of three: {took:.2f} s", file=sys.stderr)
-        wait_for("a healthy cluster", healthy)
+        wait_for("a healthy cluster", cluster.healthy)
 
     # ---- the faults, and their ends -------------------------------------------------------------
 
@@ -260,31 +187,29 @@ class ComposeTest(unittest.TestCase):
         )
 
     def kill(self, name):
-        """The process dies by itself, as far as the engine knows: it is started again."""
-        os.kill(inspect(name)["State"]["Pid"], 9)
-        wait_for("the restart", lambda: inspect(name)["RestartCount"] > 0)
+        compose.kill(name)
 
     def pause(self, name):
-        docker("pause", name)
+        compose.pause(name)
         time.sleep(1.0)  # longer than the election timeout: others lead meanwhile
-        docker("unpause", name)
+        compose.unpause(name)
 
     def disconnect(self, name):
-        docker("network", "disconnect", "spate", name)
+        compose.disconnect(name)
         time.sleep(1.0)
-        docker("network", "connect", "spate", name)
+        compose.connect(name)
 
     def test_compose_every_record_survives_kill_pause_and_disconnect(self):
         spate("topic", "create", "orders", "-p", "3", "-r", "3")
-        wait_for("a healthy cluster", healthy)
+        wait_for("a healthy cluster", cluster.healthy)
         stream = Stream()
         self.addCleanup(stream.close)
         wait_for("the stream runs", self.has_records)
         for fault in (self.kill, self.pause, self.disconnect):
-            name = leader_container("orders")
+            name = cluster.leader_container("orders")
             started = time.monotonic()
             fault(name)
-            wait_for(f"healed after {fault.__name__}", healthy)
+            wait_for(f"healed after {fault.__name__}", cluster.healthy)
             took = time.monotonic() - started
             print(f"{fault.__name__} {name}: healed after {took:.1f} s", file=sys.stderr)
         self.assertIsNone(stream.producer.poll(), "the stream was over before the faults were")
@@ -323,14 +248,14 @@ class ComposeTest(unittest.TestCase):
             wait_for(page, lambda page=page: answers(page))
 
     def test_compose_stop_hands_over_and_ends_cleanly(self):
-        name = leader_container("first")
+        name = cluster.leader_container("first")
         docker("stop", name)
         self.assertEqual(inspect(name)["State"]["ExitCode"], 0)
         trace = run("docker", "logs", name).stderr
         self.assertIn("node: stopped", trace)
-        self.assertNotEqual(leader_container("first"), name)
+        self.assertNotEqual(cluster.leader_container("first"), name)
         docker("start", name)
-        wait_for("a healthy cluster", healthy)
+        wait_for("a healthy cluster", cluster.healthy)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ import tempfile
 import time
 import unittest
 
+from waiting import wait_for
+
 BIN = os.environ.get("SPATE_BIN", "")
 SPATED = os.path.join(BIN, "spated")
 SPATE = os.path.join(BIN, "spate")
@@ -52,7 +54,7 @@ def free_port():
         name = socket.socket(socket.AF_UNIX)
         probe = socket.socket()
         try:
-            name.bind(f"\0spate-test-port-{port}")
+            name.bind(f"\0spate-port-{port}")
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
         except OSError:
@@ -63,18 +65,6 @@ def free_port():
         _reserved.append(name)
         return port
     raise AssertionError("no free port found")
-
-
-def wait_for(what, condition, seconds=10.0, pause=0.02):
-    """Polls until `condition()` is true, which it returns; fails after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(pause)
 
 
 class Node:

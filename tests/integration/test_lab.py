@@ -122,12 +122,21 @@ class Whole(unittest.TestCase):
             (["-t", "in"], "a COMMAND is needed"),
             (["--", "true"], "name the topics"),
             (["-t", "in:x", "--", "true"], "a number above 0"),
-            (["-t", "in", "-f", "/nowhere", "--", "true"], "/nowhere"),
+            (["-t", "in:\u00b2", "--", "true"], "a number above 0"),
+            (["-t", ":3", "--", "true"], "name of a topic is missing"),
+            (["-t", "in", "-f", "/nowhere", "--", "true"], "/nowhere: No such file"),
+            (["-t", "in", "-f", "/", "--", "true"], "/: Is a directory"),
+            (["-t", "in", "-f", cluster.SPATE, "--", "true"], "this is no text"),
+            (["-t", "in", "--", "no-such-program"], "there is no program no-such-program"),
+            (["-t", "in", "--", "/etc/passwd"], "chmod +x /etc/passwd"),
+            (["-t", "in", "-o", "/dev/null/out", "--", "true"], "/dev/null/out: Not a directory"),
         ):
             done = subprocess.run([cluster.SPATE, "lab", *words], capture_output=True, text=True,
                                   check=False)  # fmt: skip
             self.assertEqual(done.returncode, 2, done)
             self.assertIn(text, done.stderr)
+            self.assertNotIn("Traceback", done.stderr)
+            self.assertNotIn("nodes at", done.stderr, "nothing was started")
 
     def test_both_know_the_same_options(self):
         ours = subprocess.run([cluster.SPATE, "lab", "--help"], capture_output=True, text=True,
@@ -148,9 +157,12 @@ class Script(unittest.TestCase):
             ("3s kill", "a line is"), ("3s slow 1", "by how much"), ("3s kill 1 by 3s", "slow"),
             ("3s kill clients", "can be cut"),
             ("3s start 1 for 2s", "undoes"), ("3s kill leader of x", "none of"),
+            ("3s kill 1 for 0s", "nothing at all"), ("3s kill 1 for 1s for 2s", "twice"),
+            ("3s kill leader of y/0", "no topic of this run"), ("3s kill \u0661", "none of"),
+            ("3s kill leader of t/2", "partitions 0 to 1"), ("\u0663s kill 1", "no time"),
         ):  # fmt: skip
             with self.assertRaisesRegex(script.Wrong, words, msg=line) as caught:
-                script.parse("# a remark\n" + line, 3)
+                script.parse("# a remark\n" + line, 3, {"t": 2, "u": None})
             self.assertIn("line 2", str(caught.exception))
 
     def test_a_seed_is_a_script(self):
@@ -161,7 +173,7 @@ class Script(unittest.TestCase):
         self.assertEqual(first, again)
         self.assertGreater(len(first), 5)
         self.assertNotEqual(first, [str(step) for step in script.draw(6, 3, 60)])
-        parsed = [str(step) for step in script.parse("\n".join(first), 3)]
+        parsed = [str(step) for step in script.parse("\n".join(first), 3, {})]
         self.assertEqual(parsed, first)
 
 
@@ -230,6 +242,63 @@ class Kinds(unittest.TestCase):
     def test_commit_ahead(self):
         found = self.found([batch(0, 2, 0)], [], commits=[(1, "g", "t", 0, 3), (2, "g", "t", 0, 2)])
         self.assertEqual(found, {"commit-ahead": 1})
+
+
+class Reading(unittest.TestCase):
+    """Leaders change while topics are read, as on a machine with much to do."""
+
+    def reader(self, answers, seconds=60):
+        """`answers` by address: what to do at each fetch."""
+        check = lab_module("check")
+        told, fetched = [None, "b", "a", "b"], []
+
+        class Client:
+            def __init__(self, address):
+                if address is None:
+                    raise KeyError(address)
+                self.address = address
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *_):
+                pass
+
+            def call(self, method, **fields):
+                if method == "metadata":
+                    row = {"partition": 0}
+                    leader = told.pop(0) if len(told) > 1 else told[0]
+                    row.update({} if leader is None else {"leader_address": leader})
+                    return {"topics": [{"name": "t", "partitions": [row]}]}
+                if method == "offsets":
+                    return {"offset": 4}
+                fetched.append((self.address, fields["offset"]))
+                answer = answers[self.address].pop(0)
+                if isinstance(answer, Exception):
+                    raise answer
+                return {"records": [{"o": at, "k": b"", "v": b""} for at in answer]}
+
+        check.rpc = types.SimpleNamespace(Client=Client, Refused=check.rpc.Refused)
+        check.READ_SECONDS, check.AGAIN_SECONDS = seconds, 0.001
+        return check.Reader(["a"], {"a": "a", "b": "b"}), check.rpc.Refused, fetched
+
+    def test_it_goes_on_at_the_next_leader(self):
+        refusals = {"a": [], "b": []}
+        reader, refused, fetched = self.reader(refusals)
+        refusals["b"] += [[0, 1], refused("NOT_LEADER: no"), [3]]
+        refusals["a"] += [[2], EOFError("gone"), OSError("gone")]
+        leader = reader.partitions("t")[0]
+        self.assertIsNone(leader)
+        rows, end = reader.read("t", 0, leader, "records")
+        self.assertEqual(([row[0] for row in rows], end), ([0, 1, 2, 3], 4))
+        self.assertEqual(fetched[0], ("b", 0))
+        self.assertEqual(fetched[-1], ("b", 3))
+
+    def test_it_does_not_try_for_ever(self):
+        answers = {"a": [], "b": [OSError("gone")] * 10}
+        reader, _, _ = self.reader(answers, seconds=0)
+        with self.assertRaisesRegex(TimeoutError, "t/0 cannot be read"):
+            reader.read("t", 0, "b", "records")
 
 
 class Taps(unittest.TestCase):

@@ -40,6 +40,7 @@ enum fake_action {
     FAKE_DROP_AFTER,  /* it was done, and the connection closes */
     FAKE_SILENT,      /* it was not done, and no answer comes */
     FAKE_SILENT_DONE, /* it was done, and no answer comes */
+    FAKE_LATE,        /* it was done, and the answer comes behind that to the next group.join */
     FAKE_REFUSE,      /* fake->refusal, fake->refusal_text */
 };
 
@@ -106,6 +107,8 @@ struct fake_cluster {
     int64_t repeat_offset;   /* fetch gives the batch with this base offset twice; -1: none */
     int32_t fetch_bytes_max; /* the most that was asked for at once */
     const struct sp_conn *last_conn; /* on which the last request came */
+    struct sp_buf late; /* an answer that waits, on late_conn, which must stay open; or nothing */
+    struct sp_conn *late_conn;
     unsigned closed_servers;
     uint64_t live_before;
 };
@@ -415,6 +418,14 @@ static inline enum fake_action fake_ask_script(struct fake_cluster *cluster,
     return FAKE_SERVE;
 }
 
+static inline void fake_send_late(struct fake_cluster *cluster, const struct sp_message *message)
+{
+    if (cluster->late.size > 0 && sp_bytes_equal_text(message->method, "group.join")) {
+        (void)sp_conn_send_copy(cluster->late_conn, cluster->late.bytes, cluster->late.size);
+        sp_buf_deinit(&cluster->late);
+    }
+}
+
 /* Packs the whole answer; false: out of memory. */
 static inline bool fake_answer(struct fake_server *server,
                                const struct sp_message *message,
@@ -470,10 +481,15 @@ fake_on_message(void *arg, struct sp_conn *conn, struct sp_blob *blob, size_t po
     bool packed = fake_answer(server, &message, action, &reply);
     if (action == FAKE_DROP_AFTER || !packed) {
         sp_conn_close(conn, true); /* what was answered before still leaves */
+    } else if (action == FAKE_LATE) {
+        server->cluster->late_conn = conn;
+        server->cluster->late = reply;
+        return;
     } else if (action != FAKE_SILENT_DONE) {
         (void)sp_conn_send_copy(conn, reply.bytes, reply.size); /* closed: dropped before */
     }
     sp_buf_deinit(&reply);
+    fake_send_late(server->cluster, &message);
 }
 
 static inline void fake_on_closed(void *arg, struct sp_conn *conn, int status)
@@ -564,6 +580,7 @@ static inline void fake_on_server_closed(void *arg)
 
 static inline void fake_stop(struct fake_cluster *cluster)
 {
+    sp_buf_deinit(&cluster->late);
     for (unsigned i = 0; i < FAKE_SERVERS; i++) {
         sp_server_close(cluster->servers[i].server, fake_on_server_closed, cluster);
     }

@@ -354,6 +354,34 @@ static void test_member_commit_tells_its_own_outcome(void **state)
     end();
 }
 
+static enum fake_action answers_late(struct fake_cluster *c, const char *method, unsigned count)
+{
+    (void)c;
+    return strcmp(method, "group.commit") == 0 && count == 1 ? FAKE_LATE : FAKE_SERVE;
+}
+
+/* The session ends while an older offset is under way, whose answer comes after that: it says
+ * nothing about the newer one, which nobody has been asked to store. */
+static void test_member_commit_is_not_told_the_outcome_of_an_older_one(void **state)
+{
+    (void)state;
+    begin(by_hand, 0x1);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    world.cluster.script = answers_late;
+    subscribe();
+    read_records(10);
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 0), 0);
+    for (unsigned i = 0; i < 100 && world.cluster.commit_count == 0; i++) {
+        (void)spate_poll(world.cluster.client, 10);
+    }
+    fake_fill(&world.cluster, 1, SP_COMPRESSION_NONE);
+    read_records(1);
+    world.silent = true;
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 10000), SPATE_ERR_GROUP_FENCED);
+    assert_int_equal(world.committed[0], 10);
+    end();
+}
+
 /* Neither read nor kept in mind, however many a server makes up. */
 static void test_member_takes_no_topic_that_it_did_not_ask_for(void **state)
 {
@@ -387,6 +415,7 @@ int main(void)
         cmocka_unit_test(test_member_unknown_while_it_subscribes_begins_anew),
         cmocka_unit_test(test_member_commits_by_hand),
         cmocka_unit_test(test_member_commit_is_repeated_after_a_lost_answer),
+        cmocka_unit_test(test_member_commit_is_not_told_the_outcome_of_an_older_one),
         cmocka_unit_test(test_member_commit_tells_its_own_outcome),
         cmocka_unit_test(test_member_takes_no_topic_that_it_did_not_ask_for),
     };

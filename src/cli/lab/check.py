@@ -5,12 +5,15 @@ The result has the form that report.py shows.
 
 import collections
 import hashlib
+from time import monotonic, sleep
 
 import rpc
 from tap import HEADER
 
 EXAMPLES = 5
 FETCH_BYTES = 4 * 1024 * 1024
+READ_SECONDS = 60  # that reading one partition may go without an answer
+AGAIN_SECONDS = 0.1
 SEEN_LATELY_S = 2  # a partition acknowledged so shortly before a fault may be hit by it
 
 MEANINGS = {
@@ -64,28 +67,45 @@ class Reader:
         raise last
 
     def partitions(self, topic):
-        found = self.ask("metadata", topics=[topic])["topics"][0]
+        """{partition: address of its leader, None while nobody leads it}"""
+        found = (self.ask("metadata", topics=[topic])["topics"] or [{"error": "UNKNOWN_TOPIC"}])[0]
         if found.get("error"):
             raise rpc.Refused(f"{found['error']}: no topic {topic}")
-        return {row["partition"]: row["leader_address"] for row in found["partitions"]}
+        return {row["partition"]: row.get("leader_address") for row in found["partitions"]}
 
     def read(self, topic, partition, leader, form):
-        """Batches, or (offset, key, value), and the end."""
-        rows, at = [], 0
+        """Batches, or (offset, key, value), and the end. Leaders may change meanwhile."""
+        rows, state = [], {"at": 0, "end": None}
+        deadline = monotonic() + READ_SECONDS
+        while state["at"] != state["end"]:
+            before = state["at"]
+            try:
+                self.read_on(topic, partition, leader, form, rows, state)
+            except (OSError, EOFError, KeyError, rpc.Refused) as wrong:
+                if state["at"] > before:
+                    deadline = monotonic() + READ_SECONDS
+                if monotonic() > deadline:
+                    raise TimeoutError(f"{topic}/{partition} cannot be read: {wrong!r}") from None
+                sleep(AGAIN_SECONDS)
+                leader = self.partitions(topic).get(partition)
+        return rows, state["end"]
+
+    def read_on(self, topic, partition, leader, form, rows, state):
+        """As far as this leader goes."""
+        where = {"topic": topic, "partition": partition}
         with rpc.Client(self.backs[leader]) as client:
-            end = client.call("offsets", topic=topic, partition=partition, at="latest")["offset"]
-            while at < end:
-                answer = client.call("fetch", topic=topic, partition=partition, offset=at,
-                                     max_bytes=FETCH_BYTES, max_wait_ms=1000,
-                                     format=form)  # fmt: skip
+            if state["end"] is None:
+                state["end"] = client.call("offsets", **where, at="latest")["offset"]
+            while state["at"] < state["end"]:
+                answer = client.call("fetch", **where, offset=state["at"], format=form,
+                                     max_bytes=FETCH_BYTES, max_wait_ms=1000)  # fmt: skip
                 if form == "batch":
                     some = list(cut(answer["records"]))
-                    at = some[-1].offset + some[-1].count if some else at
+                    state["at"] = some[-1].offset + some[-1].count if some else state["at"]
                 else:
                     some = [(row["o"], row["k"], row["v"]) for row in answer["records"]]
-                    at = some[-1][0] + 1 if some else at
+                    state["at"] = some[-1][0] + 1 if some else state["at"]
                 rows += some
-        return rows, end
 
 
 class Checks:

@@ -27,22 +27,27 @@ def die_with_us():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def free_ports(count):
-    """Held until all are found, so that they differ."""
-    held = []
-    while len(held) < count:
-        probe = socket.socket()
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+_reserved = []  # sockets that hold the names of ports until this process ends
+
+
+def free_port():
+    """It stays ours while nobody listens there, as when a node is down: the name of an abstract
+    socket says so to others that look for ports in the same way."""
+    for _ in range(1000):
+        port = random.choice(PORTS)
+        name, probe = socket.socket(socket.AF_UNIX), socket.socket()
         try:
-            probe.bind(("127.0.0.1", random.choice(PORTS)))
+            name.bind(f"\0spate-port-{port}")
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
         except OSError:
-            probe.close()
+            name.close()
             continue
-        held.append(probe)
-    ports = [probe.getsockname()[1] for probe in held]
-    for probe in held:
-        probe.close()
-    return ports
+        finally:
+            probe.close()
+        _reserved.append(name)
+        return port
+    raise RuntimeError("no free port was found")
 
 
 class Node:
@@ -114,7 +119,7 @@ class Cluster:
     def __init__(self, directory, count, spated):
         self.directory, self.spated = directory, spated
         self.network, self.journal = proxy.Network(), tap.Journal()
-        ports = free_ports(4 * count)
+        ports = [free_port() for _ in range(4 * count)]
         self.nodes = [
             Node(n + 1, directory, ports[4 * n : 4 * n + 4], self.network, self.journal)
             for n in range(count)
@@ -135,12 +140,29 @@ class Cluster:
 
         def call():
             try:
-                with rpc.Client(node.back, seconds=2) as client:
-                    return client.call(method, **fields)
+                return self.call(node, method, **fields)
             except (OSError, EOFError, rpc.Refused):
                 return None
 
         return await asyncio.get_running_loop().run_in_executor(None, call)
+
+    async def ask_any(self, method, **fields):
+        """The answer of some node. rpc.Refused when all that answer refuse."""
+        refused = rpc.Refused(f"TIMEOUT: {method}: no node answers")
+        for node in self.nodes:
+            try:
+                return await asyncio.get_running_loop().run_in_executor(
+                    None, lambda node=node: self.call(node, method, **fields)
+                )
+            except rpc.Refused as error:
+                refused = error
+            except (OSError, EOFError):
+                pass
+        raise refused
+
+    def call(self, node, method, **fields):
+        with rpc.Client(node.back, seconds=2) as client:
+            return client.call(method, **fields)
 
     async def wait_healthy(self):
         deadline = time.monotonic() + HEALTHY_SECONDS
@@ -170,7 +192,8 @@ class Cluster:
         topic, _, partition = whom.removeprefix("leader of ").rpartition("/")
         for node in self.nodes:
             answer = await self.ask(node, "metadata", topics=[topic]) if node.process else None
-            for row in answer["topics"][0].get("partitions", []) if answer else []:
+            topics = answer["topics"] if answer else []
+            for row in topics[0].get("partitions", []) if topics else []:
                 if row["partition"] == int(partition) and row["leader"] > 0:
                     return [self.nodes[row["leader"] - 1]]
         return []

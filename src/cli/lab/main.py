@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -74,16 +73,41 @@ def arguments(words):
             options.topics.append(topic)
     if not options.topics:
         parser.error("name the topics to check: --topic TOPIC")
-    if not all(number.isdigit() and int(number) > 0 for number in options.create.values()):
-        parser.error("--topic TOPIC:PARTITIONS: a number above 0")
+    if "" in options.topics:
+        parser.error("--topic: the name of a topic is missing")
+    for number in options.create.values():
+        if not (number.isascii() and number.isdigit() and int(number) > 0):
+            parser.error("--topic TOPIC:PARTITIONS: a number above 0")
+    options.create = {topic: int(number) for topic, number in options.create.items()}
     return options
 
 
 def read_steps(options):
+    """The faults, or script.Wrong."""
     if options.script is None:
         return script.draw(options.seed, options.nodes, options.length or 30)
-    with open(options.script, encoding="utf-8") as handle:
-        return script.parse(handle.read(), options.nodes)
+    topics = {topic: options.create.get(topic) for topic in options.topics}
+    try:
+        with open(options.script, encoding="utf-8") as handle:
+            return script.parse(handle.read(), options.nodes, topics)
+    except OSError as error:
+        raise script.Wrong(error.strerror) from None
+    except UnicodeDecodeError:
+        raise script.Wrong("this is no text") from None
+
+
+def find_obstacle(options):
+    """What would go wrong later, in a sentence; None: nothing."""
+    program = options.command[0]
+    if shutil.which(program) is None:
+        if os.path.isfile(program):
+            return f"{program} cannot be run: chmod +x {program}"
+        return f"there is no program {program}"
+    try:
+        os.makedirs(options.out, exist_ok=True)
+    except OSError as error:
+        return f"{options.out}: {error.strerror}"
+    return None if os.access(options.out, os.W_OK) else f"{options.out} cannot be written to"
 
 
 def say(text):
@@ -140,13 +164,7 @@ async def inject(lab, options, steps):
 
 async def create_topics(lab, options):
     for topic, partitions in options.create.items():
-        answer = None
-        for node in lab.nodes:
-            answer = answer or await lab.ask(
-                node, "topic.create", name=topic, partitions=int(partitions)
-            )
-        if answer is None:
-            raise RuntimeError(f"topic {topic} was not created")
+        await lab.ask_any("topic.create", name=topic, partitions=partitions)
     await lab.wait_healthy()
 
 
@@ -212,8 +230,12 @@ def main():
     options = arguments(sys.argv[1:])
     try:
         steps = read_steps(options)
-    except (OSError, script.Wrong) as wrong:
+    except script.Wrong as wrong:
         say(f"{options.script}: {wrong}")
+        return USAGE
+    obstacle = find_obstacle(options)
+    if obstacle is not None:
+        say(obstacle)
         return USAGE
     if shutil.which(options.spated) is None:
         say("no program spated: it is installed together with spate")

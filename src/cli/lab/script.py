@@ -18,7 +18,8 @@ import re
 
 UNDO = {"kill": "start", "stop": "start", "pause": "resume", "cut": "join", "slow": "fast"}
 ACTIONS = {*UNDO, *UNDO.values()}
-TIME = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m)$")
+TIME = re.compile(r"^([0-9]+(?:\.[0-9]+)?)(ms|s|m)$")
+WHOM = re.compile(r"^(all|any|clients|leader of \S+/[0-9]+|[0-9]+(,[0-9]+)*)$")
 UNITS = {"ms": 0.001, "s": 1, "m": 60}
 
 
@@ -53,10 +54,14 @@ def parse_line(line, nodes):
         raise Wrong(f"{action} is none of {', '.join(sorted(ACTIONS))}")
     options = {}
     while len(rest) >= 3 and rest[-2] in ("by", "for"):
+        if rest[-2] in options:
+            raise Wrong(f"`{rest[-2]}` is there twice")
         options[rest[-2]] = seconds(rest[-1])
+        if options[rest[-2]] == 0:
+            raise Wrong(f"{rest[-2]} {rest[-1]} is nothing at all")
         rest = rest[:-2]
     whom = " ".join(rest)
-    if not re.match(r"^(all|any|clients|leader of \S+/\d+|\d+(,\d+)*)$", whom):
+    if not WHOM.match(whom):
         raise Wrong(f"{whom} is none of: 1, 1,2, all, any, leader of TOPIC/PARTITION, clients")
     if whom == "clients" and action not in ("cut", "join", "slow", "fast"):
         raise Wrong(f"{action} is done to nodes; clients can be cut or slow")
@@ -69,13 +74,25 @@ def parse_line(line, nodes):
     return Step(at, action, whom, options.get("for"), options.get("by", 0.0))
 
 
-def parse(text, nodes):
+def check_leader(step, topics):
+    """`topics`: number of partitions of each, None: not known yet."""
+    if not step.whom.startswith("leader of "):
+        return
+    topic, _, partition = step.whom.removeprefix("leader of ").rpartition("/")
+    if topic not in topics:
+        raise Wrong(f"{topic} is no topic of this run: name it with --topic")
+    if topics[topic] is not None and int(partition) >= topics[topic]:
+        raise Wrong(f"{topic} has partitions 0 to {topics[topic] - 1}")
+
+
+def parse(text, nodes, topics):
     steps = []
     for number, line in enumerate(text.splitlines(), 1):
         line = line.partition("#")[0].strip()
         if line:
             try:
                 steps.append(parse_line(line, nodes))
+                check_leader(steps[-1], topics)
             except Wrong as wrong:
                 raise Wrong(f"line {number}: {wrong}") from None
     return sorted(steps, key=lambda step: step.at)

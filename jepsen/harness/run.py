@@ -1,0 +1,288 @@
+"""One run from start to end, in phases: see docs/testing.md."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+from . import faults_disk, faults_members, faults_network, faults_process, faults_system
+from .cluster import Cluster
+from .events import Log
+from .load import BESIDE, DEFAULT, PARTITIONS, TOPIC, Load
+from .network import Network
+from .view import View
+
+STREAMS = {
+    stream.kind: stream
+    for module in (faults_process, faults_network, faults_disk, faults_system, faults_members)
+    for stream in module.STREAMS
+}
+
+MEMBERS = sorted(stream.kind for stream in faults_members.STREAMS)
+SETS = {
+    "all": sorted(STREAMS),
+    "none": [],
+    "members": MEMBERS,
+    "faults": sorted(set(STREAMS) - set(MEMBERS)),
+}
+
+CLEAN, FOUND, NOT_COUNTED = 0, 1, 3
+FORM_SECONDS = 30
+WARM_UP_SECONDS = 5
+SPARES = 2  # nodes that can join
+HEAL_SECONDS = 60
+COOL_DOWN_SECONDS = 5
+NEMESIS_END_SECONDS = 60
+FAULTS_PER_SECOND = 1 / 6  # that must have been seen at least
+
+# Drawn by the seed: small segments are finished, indexed and checkpointed often.
+SEGMENT_BYTES = (65536, 262144, 1048576)
+
+
+class Run:
+    streams = STREAMS
+
+    def __init__(self, owner, options):
+        self.options = options
+        self.seed = options.seed
+        self.folder = options.dir
+        self.binaries = options.bin
+        self.builds = [options.bin] + ([options.upgrade_to] if options.upgrade_to else [])
+        self.owner = owner
+        self.stop = threading.Event()
+        self.nemeses = []
+        self.network = self.cluster = self.load = self.view = None
+        self.facts = {}
+        self.settings = {"storage.segment.bytes": SEGMENT_BYTES[options.seed % 3]}
+        os.makedirs(self.folder)
+        self.log = Log(os.path.join(self.folder, "nemesis.log"))
+        self.kinds = options.nemesis
+        self.beside = options.workloads == DEFAULT
+        self.stream_count = max(1, len(self.kinds))
+        self.fault_seconds = max(1, options.time - WARM_UP_SECONDS)
+
+    def say(self, text):
+        print(f"jepsen: {text}", flush=True)
+
+    def write_json(self):
+        facts = {
+            "arguments": sys.argv[1:],
+            "seed": self.seed,
+            "nodes": self.options.nodes,
+            "time": self.options.time,
+            "nemesis": self.kinds,
+            "topic": TOPIC,
+            "partitions": PARTITIONS,
+            "settings": self.settings,
+            "builds": self.builds,
+            "version": subprocess.run(
+                [f"{self.binaries}/spated", "--version"], capture_output=True, text=True, check=True
+            ).stdout.strip(),
+            **self.facts,
+        }
+        with open(os.path.join(self.folder, "run.json"), "w", encoding="utf-8") as handle:
+            json.dump(facts, handle, indent=1)
+
+    # ---- phases ---------------------------------------------------------------------------------
+
+    def build(self):
+        spares = SPARES if set(self.kinds) & set(MEMBERS) else 0
+        ports = self.options.nodes + spares + 1
+        self.network = Network(self.binaries, ports, self.seed, self.folder)
+        self.cluster = Cluster(
+            self.owner, self.folder, self.binaries, self.network, self.settings,
+            self.options.nodes, spares,
+        )  # fmt: skip
+        for node in self.cluster.nodes:
+            node.start()
+        took = self.cluster.wait_healthy(FORM_SECONDS)
+        if took is None:
+            raise RuntimeError(f"the cluster did not form: {self.cluster.health()}")
+        self.facts["formed_s"] = round(took, 2)
+        self.create_topics()
+
+    def create_topics(self):
+        self.cluster.spate("topic", "create", TOPIC, "-p", str(PARTITIONS), "-r", "3")
+        for topic, words in BESIDE.items() if self.beside else ():
+            self.cluster.spate("topic", "create", topic, "-r", "3", *words)
+        self.view = View(self.cluster, [TOPIC])
+        self.view.start()
+
+    def warm_up(self):
+        self.log.phase("warm-up")
+        seconds = self.options.time + self.options.heal_within
+        seconds += NEMESIS_END_SECONDS + COOL_DOWN_SECONDS
+        self.load = Load(
+            self.cluster, self.folder, self.seed, seconds, self.options.rate, self.beside
+        )
+        self.load.start_all(self.options.workloads)
+        time.sleep(WARM_UP_SECONDS)
+        self.load.look()
+
+    def inject(self):
+        self.log.phase("faults")
+        streams = dict(self.streams)
+        if self.options.lying_disks:
+            streams["power-cut"] = faults_disk.LyingPowerCut
+        self.nemeses = [streams[kind](self) for kind in self.kinds]
+        for nemesis in self.nemeses:
+            nemesis.start()
+        deadline = time.monotonic() + self.fault_seconds
+        while time.monotonic() < deadline and not self.cluster.failures:
+            time.sleep(0.5)
+            self.load.look()
+        self.stop.set()
+        for nemesis in self.nemeses:
+            nemesis.join(NEMESIS_END_SECONDS)
+            if nemesis.is_alive():
+                self.cluster.fail(f"nemesis {nemesis.kind} did not end")
+
+    def mend(self):
+        """Undoes what faults have left."""
+        self.network.heal()
+        self.cluster.resume_all()
+        for node in self.cluster.all:
+            node.disk.ask("heal")
+            node.disk.ask("on")
+            node.clock.jump(0)
+            node.clock.rate(1_000_000)
+        for node in self.cluster.nodes:
+            self.cluster.restart(node.number)
+        self.settle_members()
+
+    def heal(self):
+        self.log.phase("heal")
+        self.mend()
+        within = self.options.heal_within
+        took = self.cluster.wait_healthy(within)
+        if took is None:
+            moves = self.cluster.ask("cluster.moves", 1)
+            health = f"{self.cluster.health()}, moves {moves}"
+            self.cluster.fail(f"not healthy {within} s after healing: {health}")
+        self.facts["healed_s"] = None if took is None else round(took, 2)
+        time.sleep(COOL_DOWN_SECONDS)
+
+    def settle_members(self):
+        """Nodes that were draining may have replicas again; one that was removed, but not told so,
+        ends."""
+        if not self.cluster.spares:
+            return
+        answer = self.cluster.ask("cluster.nodes", self.options.heal_within)
+        rows = {} if answer is None else {row["id"]: row for row in answer["nodes"]}
+        for number, row in rows.items():
+            if row["draining"]:
+                self.cluster.ask("node.drain", HEAL_SECONDS, node=number, draining=False)
+        for node in self.cluster.spares:
+            if rows and node in self.cluster.nodes and node.number not in rows:
+                self.cluster.discard(node)
+
+    def read_all(self):
+        self.log.phase("final")
+        self.load.stop_all()
+        self.load.final_reads()
+        self.view.close()
+        for node in self.cluster.nodes:
+            node.stop()
+
+    def judge(self):
+        """Replicas side by side, then the histories. The status of the checker."""
+        self.log.phase("end")
+        replicas = os.path.join(self.folder, "replicas.log")
+        with open(replicas, "wb") as out:
+            words = [f"{node.number}={node.data}" for node in self.cluster.nodes]
+            words.insert(0, f"{self.binaries}/jepsen-replicas")
+            code = subprocess.run(words, stdout=out, check=False).returncode
+        if code != 0:
+            self.cluster.fail(f"jepsen-replicas ended with {code}: replicas cannot be read")
+        self.facts["faults"] = self.log.counts()
+        self.facts["failures"] = self.cluster.failures
+        self.write_json()
+        return subprocess.run(
+            [
+                f"{self.binaries}/jepsen-check",
+                *("--histories", self.load.histories()),
+                *("--nemesis", os.path.join(self.folder, "nemesis.log")),
+                *("--replicas", replicas),
+                *("--json", os.path.join(self.folder, "check.json")),
+                *("--text", os.path.join(self.folder, "anomalies.txt")),
+            ],
+            check=False,
+        ).returncode
+
+    def close(self):
+        """Ends every process and mount of the run; also after half a start."""
+        self.stop.set()
+        if self.load is not None:
+            for _, process in self.load.running.values():
+                process.kill()
+        if self.cluster is not None:
+            self.cluster.resume_all()
+            self.cluster.close()
+        if self.network is not None:
+            self.network.close()
+
+    # ---- verdict --------------------------------------------------------------------------------
+
+    def missing_faults(self):
+        """Why the run does not count, or None."""
+        counts = self.log.counts()
+        unseen = [kind for kind in self.kinds if counts.get(kind, (0, 0))[1] == 0]
+        changes = [kind for kind in unseen if kind in MEMBERS]
+        if len(changes) * 2 <= len(set(self.kinds) & set(MEMBERS)):
+            unseen = [kind for kind in unseen if kind not in MEMBERS]  # others kept them from it
+        if unseen:
+            return f"no fault was seen of: {', '.join(unseen)}"
+        seen = sum(observed for _, observed in counts.values())
+        wanted = int(self.fault_seconds * FAULTS_PER_SECOND) if len(self.kinds) > 3 else 1
+        return f"{seen} faults were seen, {wanted} are the least" if seen < wanted else None
+
+    def verdict(self, check):
+        counts = self.log.counts()
+        for kind in sorted(counts):
+            self.say(f"{kind}: {counts[kind][1]} seen of {counts[kind][0]}")
+        for failure in self.cluster.failures:
+            self.say(f"FAILURE: {failure}")
+        seen = sum(observed for _, observed in counts.values())
+        short = self.missing_faults()
+        words = f"seed {self.seed}: {seen} faults seen, healed in {self.facts.get('healed_s')} s"
+        if self.options.expect:
+            return self.expected(words)
+        if check != 0 or self.cluster.failures:
+            self.say(f"FAILED {words}, checker {check}, see {self.folder}")
+            return FOUND
+        if short:
+            self.say(f"DOES NOT COUNT {words}: {short}")
+            return NOT_COUNTED
+        self.say(f"clean {words}")
+        return CLEAN
+
+    def expected(self, words):
+        """The verdict on a run in which something is broken on purpose."""
+        with open(os.path.join(self.folder, "check.json"), encoding="utf-8") as handle:
+            anomalies = json.load(handle)["anomalies"]
+        found = sum(a["count"] for a in anomalies if a["kind"] == self.options.expect)
+        self.say(f"{'clean' if found else 'FAILED'} {self.options.expect}: {found} found, {words}")
+        return CLEAN if found else FOUND
+
+    def go(self):
+        try:
+            self.build()
+            self.warm_up()
+            self.inject()
+            self.heal()
+            self.read_all()
+        finally:
+            self.close()
+        check = self.judge()
+        report = os.path.join(os.path.dirname(__file__), "..", "report")
+        code = subprocess.run([sys.executable, "-B", report, self.folder], check=False).returncode
+        if code not in (0, 1):  # 1: the checker has found something
+            self.cluster.fail(f"jepsen/report ended with {code}")
+        status = self.verdict(check)
+        if status == CLEAN and not self.options.keep:
+            for node in self.cluster.nodes:
+                shutil.rmtree(node.data, ignore_errors=True)
+        return status

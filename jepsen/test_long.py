@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""jepsen/long adds up what its rounds found, stops at the first that found something, and ends in
+order on ^C. The rounds are made by a stand-in. Run by ctest, label `jepsen`."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+
+from harness import events, long  # noqa: E402 # after the path is set
+
+# Makes the folder of a round as jepsen/run does. Seed 3 finds a lost record, seed 9 never ends.
+ROUND = f"""#!{sys.executable} -B
+import argparse, json, os, signal, sys, time
+sys.path.insert(0, {HERE!r})
+from harness import events
+words = argparse.ArgumentParser()
+for name in ("--seed", "--nodes", "--time"):
+    words.add_argument(name, type=int)
+words.add_argument("--dir")
+options = words.parse_args()
+os.makedirs(options.dir)
+log = events.Log(os.path.join(options.dir, "nemesis.log"))
+if options.seed == 9:
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    print("waits", flush=True)
+    signal.pause()
+kill = log.begin("kill", [1], 1, partitions=[0, 4])
+log.saw(kill, exit_codes=[-9])
+log.saw(kill, epochs_changed=2)
+log.saw(log.begin("kill", [2], 1, partitions=[]), exit_codes=[-9])
+log.saw(log.begin("kill", [2], 1, partitions=[3]), counts=False, epochs_changed=1)
+log.saw(log.begin("bit-flip", [2], 1, file="/meta.a", file_kind="meta"), reads=1)
+log.begin("bit-flip", [2], 1, file="/meta.a", file_kind="meta")
+log.saw(log.begin("power-cut", [2, 3], 1), lost=1)
+log.saw(log.begin("power-cut", list(range(1, options.nodes + 1)), 1), lost=1)
+lost = options.seed == 3
+for name, facts in {{
+    "run.json": {{
+        "nemesis": ["kill", "pause", "bit-flip", "power-cut"],
+        "nodes": options.nodes, "time": options.time}},
+    "check.json": {{
+        "counts": {{"sent": 30, "acknowledged": 20, "read_finally": 25}},
+        "anomalies": [{{"kind": "lost", "count": int(lost)}}, {{"kind": "gap", "count": 0}}],
+    }},
+}}.items():
+    if name == "run.json":
+        facts["builds"] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "bin")]
+    with open(os.path.join(options.dir, name), "w") as handle:
+        json.dump(facts, handle)
+sys.exit(1 if lost else 0)
+"""
+
+
+class LongTest(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="spate-jepsen-long-")
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.program = os.path.join(self.folder, "round")
+        os.mkdir(os.path.join(self.folder, "bin"))
+        with open(os.path.join(self.folder, "bin", "spated"), "w", encoding="ascii") as handle:
+            handle.write("a program")
+        with open(self.program, "w", encoding="ascii") as handle:
+            handle.write(ROUND)
+        os.chmod(self.program, 0o755)
+        self.base = os.path.join(self.folder, "runs")
+
+    def start(self, hours, seed):
+        code = (
+            f"import sys; sys.path.insert(0, {HERE!r}); from harness import long\n"
+            f"sys.exit(long.Long([{self.program!r}], {self.base!r}, {hours}, {seed}, []).go())"
+        )
+        return subprocess.Popen(
+            [sys.executable, "-B", "-c", code], stdout=subprocess.PIPE, text=True
+        )
+
+    def sums(self):
+        with open(os.path.join(self.base, "long.json"), encoding="utf-8") as handle:
+            return json.load(handle)
+
+    def test_rounds_are_added_up_until_one_finds_something(self):
+        process = self.start(hours=5, seed=1)
+        words, _ = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 1, words)
+        sums = self.sums()
+        self.assertEqual(sums["rounds"], [[1, "clean"], [2, "clean"], [3, "found"]])
+        self.assertEqual(sums["records"], {"sent": 90, "acknowledged": 60, "read_finally": 75})
+        self.assertEqual(sums["anomalies"], {"lost": 1})
+        self.assertEqual(
+            sums["faults"],
+            {
+                "kill": 6,
+                "kill of a leader": 3,
+                "bit-flip": 3,
+                "bit-flip of a meta": 3,
+                "bit-flip of a segment": 0,
+                "bit-flip of a index": 0,
+                "bit-flip of a checkpoint": 0,
+                "pause": 0,
+                "power-cut": 6,
+                "power-cut of a majority": 2,  # of three nodes in rounds 1 and 3,
+                "power-cut of a minority": 1,  # of five in round 2
+                "power-cut of all": 3,
+            },
+        )
+        self.assertEqual(sums["seen"], 15)
+        self.assertIn("seed 3 found something", words)
+        found = os.path.join(self.base, "long-3")
+        self.assertTrue(os.path.exists(os.path.join(found, "bin", "spated")))
+        with open(os.path.join(found, "again.sh"), encoding="utf-8") as handle:
+            again = handle.read()
+        self.assertIn("--seed 3", again)
+        self.assertIn(f"--dir {found}-again", again)
+
+    def test_an_interrupt_counts_what_was_judged_only(self):
+        process = self.start(hours=5, seed=8)
+        for line in process.stdout:
+            if line == "waits\n":
+                break
+        process.send_signal(signal.SIGINT)
+        words, _ = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, long.INTERRUPTED, words)
+        self.assertIn("seed 9 is not counted", words)
+        self.assertIn("1 rounds", words)
+        self.assertEqual(self.sums()["rounds"], [[8, "clean"]])
+
+    def test_a_round_that_was_not_judged_is_an_error(self):
+        with open(self.program, "w", encoding="ascii") as handle:
+            handle.write("#!/bin/sh\nexit 0\n")
+        process = self.start(hours=5, seed=1)
+        words, _ = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 1, words)
+        self.assertIn("was not judged", words)
+
+    def test_too_little_does_not_count(self):
+        sums = long.Sums()
+        sums.faults = {"kill": 600, "kill of a leader": 49, "bit-flip of a meta": 19}
+        sums.records["acknowledged"] = long.RECORDS_MIN
+        self.assertEqual(
+            sums.shortfalls(),
+            ["19 bit-flip of a meta, 20 are the least", "49 kill of a leader, 50 are the least"],
+        )
+
+    def test_what_does_not_count_says_so_in_the_log(self):
+        path = os.path.join(self.folder, "log")
+        log = events.Log(path)
+        self.addCleanup(log.close)
+        log.saw(log.begin("kill", [1], 1), counts=False, epochs_changed=1)
+        with open(path, encoding="ascii") as handle:
+            lines = handle.readlines()
+        self.assertEqual(log.counts(), {"kill": (1, 0)})
+        self.assertEqual(long.count_faults(lines, 3), {})
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
