@@ -170,8 +170,10 @@ class SlowDisk(Nemesis):
 class BitFlip(Nemesis):
     """A bit flips in what a node of a minority has synced: in a segment, an index, a checkpoint, a
     copy of its metadata. The node is restarted, so that it reads them all. Seen: the flipped byte
-    was read, and what the node says of it. Then the operator puts the old file back: the bit flips
-    back while the node is down, unless the node has mended the file itself."""
+    was read, and what the node says of it. The bit stays flipped: the node mends the file, or the
+    cluster gives the replica up and fills another one, and the fault ends when the node says that
+    all is well and that it has nothing damaged. A segment that nobody has read yet is marked, as an
+    operator does for what `spate log verify` names."""
 
     kind = "bit-flip"
     aims = (LEADER, ONE)
@@ -181,6 +183,7 @@ class BitFlip(Nemesis):
         "checkpoint": re.compile(r"\d+\.checkpoint"),
         "meta": re.compile(r"meta\.[ab]"),
     }
+    REBUILD_SECONDS = 30.0
     NEWEST = 8192  # bytes at the end of a log, which cannot be told from a torn write
 
     def files(self, node, pattern):
@@ -215,6 +218,37 @@ class BitFlip(Nemesis):
             return None  # not synced, or gone meanwhile
         return {"file": path, "position": position, "file_kind": kind}
 
+    def mark(self, node, folder):
+        """The operator's word that a replica is damaged. Returns whether it could be given."""
+        node.kill()
+        path = os.path.join(node.data, folder.lstrip("/"))
+        marked = os.path.isdir(path)
+        if marked:
+            with open(os.path.join(path, "damaged"), "a", encoding="utf-8") as handle:
+                os.fsync(handle.fileno())
+            directory = os.open(path, os.O_RDONLY)
+            os.fsync(directory)
+            os.close(directory)
+        node.start()
+        return int(marked)
+
+    def rebuilt(self, node):
+        """Replicas that it has given up for new ones, as its trace counts them."""
+        with open(node.trace_path, encoding="utf-8", errors="replace") as handle:
+            text = handle.read()
+        return text.count("is replaced by a new one") + text.count("in place of the damaged one")
+
+    def await_whole(self, node):
+        """Waits until the node has nothing damaged and nothing of it is being refilled."""
+        for _ in range(int(self.REBUILD_SECONDS / 0.25)):
+            health = node.call("cluster.health") if node.alive else None
+            if health is not None and not health["damaged"] and not health["replicas_opening"]:
+                if all(row["node"] != node.number for row in health["refilling"]):
+                    return True
+            if self.stop.wait(0.25):
+                break
+        return False
+
     def bounce(self, node):
         """SIGKILL and restart."""
         if node.kill() is not None:
@@ -226,6 +260,7 @@ class BitFlip(Nemesis):
         if not node.alive:
             return
         before = node.disk.numbers("stat")["flips_read"]
+        before_rebuilt = self.rebuilt(node)
         facts = self.flip_one(node)
         if facts is None:
             return
@@ -237,11 +272,14 @@ class BitFlip(Nemesis):
         if reads:
             words = [line for line in node.trace_tail(40) if "CORRUPT" in line or "damage" in line]
             self.log.saw(fault, reads=reads, said=len(words), alive=int(node.alive))
-        node.kill()
-        mended = node.disk.numbers("unflip")["mended"]
-        node.start()
+        marked = 0
+        if not reads and facts["file_kind"] == "segment":
+            marked = self.mark(node, os.path.dirname(facts["file"]))
+        whole = self.await_whole(node)
         node.excused -= 1
-        self.log.end(fault, put_back=mended)
+        self.log.end(
+            fault, rebuilt=self.rebuilt(node) - before_rebuilt, marked=marked, whole=int(whole)
+        )
 
 
 class LyingPowerCut(PowerCut):
