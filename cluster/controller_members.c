@@ -65,6 +65,33 @@ static void gather(const struct sp_controller *controller,
                                      .voters = voters_for(eligible) };
 }
 
+uint32_t sp_controller_lacks_voter(const struct sp_controller *controller)
+{
+    struct sp_map_cursor cursor = { 0 };
+    const struct sp_state_node *node = NULL;
+    unsigned eligible = 0;
+    unsigned voters = 0;
+    uint32_t candidate = 0;
+
+    if (controller->group == NULL || controller->stopped ||
+        !sp_state_has_feature(controller->state, SP_FEATURE_MEMBERSHIP)) {
+        return 0;
+    }
+    while ((node = sp_state_node_next(controller->state, &cursor)) != NULL) {
+        struct sp_state_member member = sp_state_member(controller->state, node->node_id);
+        if (member.draining || !is_up(controller, node->node_id)) {
+            continue;
+        }
+        eligible += 1;
+        if (sp_raft_group_member(controller->group, member.voter_id) == SP_MEMBER_VOTER) {
+            voters += 1;
+        } else if (candidate == 0 || node->node_id < candidate) {
+            candidate = node->node_id;
+        }
+    }
+    return voters < voters_for(eligible) ? candidate : 0;
+}
+
 static void on_gone(struct sp_proposal *proposal, int status, const char *text)
 {
     (void)text;

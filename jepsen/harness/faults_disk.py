@@ -172,8 +172,10 @@ class SlowDisk(Nemesis):
 class BitFlip(Nemesis):
     """Bits flip in what a node has synced: one in a segment, an index, a checkpoint, a copy of its
     metadata. The node is restarted, so that it reads them. Seen, for each file: the flipped byte is
-    read. Then the operator puts the old files back: the bits flip back while the node is down,
-    unless the node has mended the file itself."""
+    read. The bits stay flipped: the node mends the file, or the cluster gives the replica up and
+    fills another one, and the fault ends when the node says that all is well and that it has
+    nothing damaged. A segment that nobody has read yet is marked, as an operator does for what
+    `spate log verify` names."""
 
     kind = "bit-flip"
     aims = (LEADER, ONE)
@@ -183,6 +185,7 @@ class BitFlip(Nemesis):
         "meta": re.compile(r"meta\.[ab]"),
         "segment": re.compile(r"\d+\.log"),
     }
+    REBUILD_SECONDS = 30.0
     NEWEST = 8192  # bytes at the end of a log, which cannot be told from a torn write
     LATE = 3  # files of a replica that are read again most likely
 
@@ -221,6 +224,37 @@ class BitFlip(Nemesis):
         stat = node.disk.numbers("stat")
         return {kind: stat[f"flips_read_{n}"] for n, kind in enumerate(sorted(self.PLACES))}
 
+    def mark(self, node, folder):
+        """The operator's word that a replica is damaged. Returns whether it could be given."""
+        node.kill()
+        path = os.path.join(node.data, folder.lstrip("/"))
+        marked = os.path.isdir(path)
+        if marked:
+            with open(os.path.join(path, "damaged"), "a", encoding="utf-8") as handle:
+                os.fsync(handle.fileno())
+            directory = os.open(path, os.O_RDONLY)
+            os.fsync(directory)
+            os.close(directory)
+        node.start()
+        return int(marked)
+
+    def rebuilt(self, node):
+        """Replicas that it has given up for new ones, as its trace counts them."""
+        with open(node.trace_path, encoding="utf-8", errors="replace") as handle:
+            text = handle.read()
+        return text.count("is replaced by a new one") + text.count("in place of the damaged one")
+
+    def await_whole(self, node):
+        """Waits until the node has nothing damaged and nothing of it is being refilled."""
+        for _ in range(int(self.REBUILD_SECONDS / 0.25)):
+            health = node.call("cluster.health") if node.alive else None
+            if health is not None and not health["damaged"] and not health["replicas_opening"]:
+                if all(row["node"] != node.number for row in health["refilling"]):
+                    return True
+            if self.stop.wait(0.25):
+                break
+        return False
+
     def bounce(self, node):
         """SIGKILL and restart."""
         if node.kill() is not None:
@@ -246,18 +280,23 @@ class BitFlip(Nemesis):
         }
         if not faults:
             return
+        files = {one["file_kind"]: one["file"] for one in facts if one is not None}
+        before_rebuilt = self.rebuilt(node)
         node.excused += 1  # damage found may end the process; it never may abort
         self.bounce(node)
         self.hold()
         after = self.reads(node)
-        node.kill()
-        mended = node.disk.numbers("unflip")["mended"]
-        node.start()
+        marked = 0
+        segment = faults.get("segment")
+        if segment is not None and after["segment"] == before["segment"]:
+            marked = self.mark(node, os.path.dirname(files["segment"]))
+        whole = self.await_whole(node)
         node.excused -= 1
+        rebuilt = self.rebuilt(node) - before_rebuilt
         for kind, fault in faults.items():
             if after[kind] > before[kind]:
                 self.log.saw(fault, reads=after[kind] - before[kind])
-            self.log.end(fault, put_back=mended)
+            self.log.end(fault, rebuilt=rebuilt, marked=marked, whole=int(whole))
 
 
 class LyingPowerCut(PowerCut):

@@ -1,7 +1,8 @@
 /* The part of cluster.health about damaged replicas.
  *
  *   refilling  another replica of the same node stands in for a damaged or lost one and is being
- *              filled: of the whole cluster, as the controller's state says
+ *              filled: of the whole cluster, as the controller's state says; without a topic: the
+ *              controller has fewer voters than it should have
  *   damaged    replicas of the asked node that stay closed, and why */
 #include "broker/health.h"
 #include "broker/methods.h"
@@ -37,8 +38,16 @@ uint32_t sp_health_pack_refilling(const struct sp_broker *broker, struct sp_pack
     const struct sp_state *state = sp_controller_state(broker->options.controller);
     struct sp_map_cursor cursor = { 0 };
     const struct sp_state_move *move = NULL;
+    uint32_t candidate = sp_controller_lacks_voter(broker->options.controller);
     uint32_t count = 0;
 
+    if (candidate != 0) {
+        sp_pack_map(pack, 3);
+        pack_partition(pack, NULL, 0);
+        sp_pack_text(pack, "node");
+        sp_pack_uint(pack, candidate);
+        count += 1;
+    }
     while ((move = sp_state_move_next(state, &cursor)) != NULL && count < DAMAGED_MAX) {
         const struct sp_state_topic *topic = sp_state_topic_by_id(state, move->topic_id);
         for (unsigned i = 0; topic != NULL && i < move->target_count; i++) {

@@ -127,6 +127,12 @@ static void add_damage(char *text, const json_t *refilling, const json_t *damage
     for (size_t i = 0; i < json_array_size(refilling); i++) {
         const json_t *row = json_array_get(refilling, i);
         const char *topic = json_string_value(json_object_get(row, "topic"));
+        if (topic != NULL && topic[0] == '\0') {
+            add(text,
+                "refilling: the controller gets a voter on node %" JSON_INTEGER_FORMAT "\n",
+                json_integer_value(json_object_get(row, "node")));
+            continue;
+        }
         add(text,
             "refilling: %s/%" JSON_INTEGER_FORMAT " on node %" JSON_INTEGER_FORMAT
             ", whose replica was damaged or lost; watch it with `spate cluster moves -w`\n",

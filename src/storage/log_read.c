@@ -197,7 +197,8 @@ static void use_index(const struct sp_log_segment *segment,
 
     switch (read->by) {
     case SP_LOG_READ_INDEX:
-        entry = sp_offset_index_by_index(&segment->offset_index, (uint64_t)read->start);
+        /* the one before: its chain proves that of the first frame that is wanted */
+        entry = sp_offset_index_by_index(&segment->offset_index, (uint64_t)read->start - 1);
         break;
     case SP_LOG_READ_OFFSET:
         entry = sp_offset_index_by_offset(&segment->offset_index, read->start);
@@ -225,6 +226,7 @@ static void plan_segment(const struct sp_log *log,
         .limit = limit < log->persisted_index ? limit : log->persisted_index,
         .base = segment->before.index + 1,
         .end = segment->size,
+        .base_chain = segment->before.chain,
         .load_index = segment->index_saved && segment->offset_index.count == 0,
     };
     if (segment != newest) {

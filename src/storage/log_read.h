@@ -14,6 +14,7 @@ struct sp_read_plan {
     uint64_t end;         /* of its file, as far as it has been given out */
     uint64_t position;    /* where the search begins */
     uint64_t next_index;  /* of the frame there; afterwards: where to go on */
+    uint32_t base_chain;  /* of the frame before the segment's first one */
     bool load_index;      /* a better beginning is in the segment's index file */
     uint32_t end_chain;   /* of the segment, to check that file */
     struct sp_blob *blob; /* result: holds read->frames, which have no references yet */

@@ -49,7 +49,7 @@ static int use_index_file(const struct sp_log_read *read, struct sp_read_plan *p
     }
     switch (read->by) {
     case SP_LOG_READ_INDEX:
-        entry = sp_offset_index_by_index(&index, (uint64_t)read->start);
+        entry = sp_offset_index_by_index(&index, (uint64_t)read->start - 1); /* as for memory */
         break;
     case SP_LOG_READ_OFFSET:
         entry = sp_offset_index_by_offset(&index, read->start);
@@ -73,6 +73,9 @@ static int search(const struct sp_log_read *read,
                   struct sp_segment_cursor *cursor,
                   size_t *out_size)
 {
+    bool chained = plan->next_index == plan->base; /* else the first frame's chain is believed */
+    uint32_t chain = plan->base_chain;
+
     while (plan->next_index <= plan->limit) {
         struct sp_log_frame frame;
         const uint8_t *bytes = NULL;
@@ -85,9 +88,12 @@ static int search(const struct sp_log_read *read,
         if (frame.kind == SP_FRAME_MARKER) {
             continue;
         }
-        if (frame.index != plan->next_index || frame.group_id != plan->group_id) {
+        if (frame.index != plan->next_index || frame.group_id != plan->group_id ||
+            (chained && frame.chain != sp_log_frame_chain(bytes, chain))) {
             return SPATE_ERR_CORRUPT;
         }
+        chained = true;
+        chain = frame.chain;
         if (sp_log_read_matches(read, &frame, bytes, false)) {
             plan->position = position;
             *out_size = sp_log_frame_size(frame.length);

@@ -98,13 +98,14 @@ class DamageTest(unittest.TestCase):
 
     def test_damage_that_a_read_finds_is_not_forgotten_by_a_restart(self):
         with cluster.Cluster(3, ["storage.segment.bytes=1048576"]) as nodes:
-            victim = nodes.node(1)
-            group = group_of(nodes, "t", victim)
+            group = group_of(nodes, "t", nodes.node(1))
+            first = nodes.spate_json("topic", "describe", "t")["partitions"][0]["replicas"][0]
+            victim = nodes.node(first)
             line = "x" * 1000 + "\n"
             for _ in range(4):
                 nodes.spate("produce", "t", input=(line * 1000).encode())
             nodes.wait_healthy(20)
-            cluster.wait_for("node 1 to lead", lambda: nodes.leader("t").number == 1, 20)
+            cluster.wait_for("it to lead", lambda: nodes.leader("t").number == first, 20)
             victim.stop()
             (old,) = replicas(victim, f"{group}.")
             paths = segments(victim, old)
@@ -112,7 +113,7 @@ class DamageTest(unittest.TestCase):
             flip(paths[0], 300_000)
             victim.start()
             nodes.wait_healthy(30)
-            cluster.wait_for("node 1 to lead", lambda: nodes.leader("t").number == 1, 20)
+            cluster.wait_for("it to lead", lambda: nodes.leader("t").number == first, 20)
             text = nodes.spate("consume", "t", "-o", "start", "-e", "-f", "%v\\n").decode()
             self.assertEqual(text, line * 4000, "another replica answers")
             self.assertIn("replica stopped itself", victim.trace())
