@@ -74,17 +74,29 @@ class RacksTest(unittest.TestCase):
         lines = "".join(f"{number}-{VALUE}\n" for number in range(COUNT))
         self.nodes.spate("produce", "t", input=lines.encode())
 
-    def sent(self, node):
-        """Bytes of batches that this node has given to readers."""
-        return exposition.scrape(node)["spate_fetched_bytes_total"].value()
+    def sent(self):
+        """Bytes of batches that each node has given to readers; pages of metrics may be old."""
+        seen = [None, 0.0]
+
+        def is_final():
+            values = {
+                node.number: exposition.scrape(node)["spate_fetched_bytes_total"].value()
+                for node in self.nodes.nodes
+            }
+            if seen[0] != values:
+                seen[:] = [values, time.monotonic()]
+            return time.monotonic() - seen[1] > 1.5
+
+        cluster.wait_for("the figures", is_final, 30, pause=0.2)
+        return seen[0]
 
     def read_all(self, *arguments):
         """What was read, and how many bytes each node gave for it."""
-        before = {node.number: self.sent(node) for node in self.nodes.nodes}
+        before = self.sent()
         out = self.nodes.spate("consume", "t", "-o", "start", "-n", str(COUNT), *arguments)
         numbers = [int(line.split(b"-")[0]) for line in out.splitlines()]
         self.assertEqual(numbers, list(range(COUNT)))
-        return {node.number: self.sent(node) - before[node.number] for node in self.nodes.nodes}
+        return {number: value - before[number] for number, value in self.sent().items()}
 
     def test_reads_racks_bytes_come_from_the_readers_rack(self):
         self.on_steady_ground(self.check_bytes)
