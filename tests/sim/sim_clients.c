@@ -288,7 +288,9 @@ static void on_event(void *arg, const struct spate_consumer_event *event)
 static void consumer_main(void *arg)
 {
     struct sim_client *own = arg;
-    struct spate_client *client = sim_clients_connect(NULL);
+    char rack[24];
+    const char *keys[] = { "client.rack", sim_reads_rack(rack), NULL };
+    struct spate_client *client = sim_clients_connect(sim_clients.racks ? keys : NULL);
     struct spate_consumer *consumer = NULL;
     struct reading *reading = sim_alloc(sizeof *reading);
 
@@ -458,6 +460,7 @@ void sim_clients_init(const struct sim_clients_shape *shape)
     sim_members_init();
     sim_cluster_addresses(sim_clients.servers, sizeof sim_clients.servers);
     sim_clients.replicas = shape->replicas;
+    sim_clients.racks = shape->racks;
     sim_clients.kept_topic_count = shape->topics;
     sim_clients.topic_count = shape->topics + shape->trimmed_topics;
     for (unsigned i = 0; i < sim_clients.topic_count; i++) {

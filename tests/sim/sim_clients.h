@@ -48,6 +48,7 @@ struct sim_clients {
     unsigned topic_count;
     unsigned kept_topic_count; /* the first so many: all of their records stay */
     uint32_t replicas;
+    bool racks;       /* consumers read from the nearest replica */
     unsigned churned; /* topics that churners have asked for */
     unsigned churn_max;
     uint64_t pause_us; /* of a producer between bursts, usually */

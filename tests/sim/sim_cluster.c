@@ -36,6 +36,7 @@ static void configure(struct sim_node *node, const struct sim_cluster_shape *sha
     config->free_bytes_min = shape->free_bytes_min;
     config->election_timeout_ms = shape->election_timeout_ms;
     config->heartbeat_ms = shape->heartbeat_ms;
+    (void)snprintf(config->rack, sizeof config->rack, "rack%u", node->node_id);
     (void)snprintf(config->data_dir, sizeof config->data_dir, "/data");
     (void)snprintf(config->listen_client,
                    sizeof config->listen_client,

@@ -2,7 +2,10 @@
  * linearizable: whatever was acknowledged to anybody before the question left is in the answer. */
 #include "sim_reads.h"
 
+#include <stdio.h>
+
 #include "base/assert.h"
+#include "sim_cluster.h"
 #include "sim_fiber.h"
 #include "sim_model.h"
 #include "spate/spate.h"
@@ -15,6 +18,12 @@ void sim_reads_draw(uint64_t seed, unsigned *out_programs, bool *out_racks)
     sp_rand_init(&rand, seed ^ 0x7265616473u);
     *out_programs = (unsigned)sim_between(&rand, 0, 2);
     *out_racks = sim_one_in(&rand, 2);
+}
+
+const char *sim_reads_rack(char *text)
+{
+    (void)snprintf(text, 24, "rack%u", (unsigned)sim_clients_draw(1, sim_cluster.node_count + 1));
+    return text;
 }
 
 /* Asks the leader of a place. 0 with the end that it tells. */

@@ -11,4 +11,8 @@ void sim_reads_main(void *arg);
  * its own: it leaves what else a seed means as it is. */
 void sim_reads_draw(uint64_t seed, unsigned *out_programs, bool *out_racks);
 
+/* The rack of a consumer that runs on a fiber: that of a node, or one without any. `text` has room
+ * for 24 bytes and is returned. */
+const char *sim_reads_rack(char *text);
+
 #endif /* SP_SIM_READS_H */
