@@ -357,8 +357,8 @@ bool sp_raft_guard_forget_leader(struct sp_raft_guard *guard,
                                  uint64_t leader,
                                  unsigned stagger_ms);
 
-/* Starts the election timer of a follower anew, as after a sleep in which its leader was there until
- * `heard_ms`. */
+/* Starts the election timer of a follower anew, as after a sleep in which its leader was there
+ * until `heard_ms`. */
 void sp_raft_guard_rearm(struct sp_raft_guard *guard, uint64_t heard_ms);
 
 /* Limits unacknowledged entries per follower; at least 1. Size it by bytes from time to time. */
