@@ -24,6 +24,7 @@ struct sp_leader_table {
     uint32_t up[SP_NODES_MAX]; /* linked nodes */
     bool untold[SP_NODES_MAX]; /* of each: some news could not be sent to it */
     unsigned up_count;
+    uint64_t retold_ms;
     void (*changed)(void *arg, uint64_t group_id, uint32_t leader_node);
     void *changed_arg;
 };
@@ -86,6 +87,10 @@ static bool send_leaders(struct sp_leader_table *table,
 
 #define LEADERS_PER_MESSAGE 1024
 
+/* Everything is told again so often: a replica that was moved away, and did not know it yet, may
+ * have missed its leader, and nothing but this would tell its node who leads. */
+#define RETELL_MS 10000
+
 static void spread(struct sp_deferred *deferred)
 {
     struct sp_leader_table *table = SP_CONTAINER_OF(deferred, struct sp_leader_table, spread);
@@ -143,8 +148,12 @@ static void tell_all(struct sp_leader_table *table, unsigned place)
 
 void sp_leader_table_retell(struct sp_leader_table *table)
 {
+    uint64_t now_ms = sp_loop_now_ms(table->loop);
+    bool all = now_ms - table->retold_ms >= RETELL_MS;
+
+    table->retold_ms = all ? now_ms : table->retold_ms;
     for (unsigned i = 0; i < table->up_count; i++) {
-        if (table->untold[i]) {
+        if (all || table->untold[i]) {
             tell_all(table, i);
         }
     }

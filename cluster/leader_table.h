@@ -52,8 +52,8 @@ void sp_leader_table_hear(struct sp_leader_table *table,
 void sp_leader_table_node_up(struct sp_leader_table *table, uint32_t node_id);
 void sp_leader_table_node_down(struct sp_leader_table *table, uint32_t node_id);
 
-/* Tells those nodes everything again whom the last news could not be sent, as their queue was full.
- * To be called now and then. */
+/* Tells those nodes everything again whom the last news could not be sent, as their queue was full,
+ * and all nodes now and then. To be called several times a second. */
 void sp_leader_table_retell(struct sp_leader_table *table);
 
 /* The node's process is gone: it leads nothing any more. */

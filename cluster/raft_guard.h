@@ -357,8 +357,8 @@ bool sp_raft_guard_forget_leader(struct sp_raft_guard *guard,
                                  uint64_t leader,
                                  unsigned stagger_ms);
 
-/* Starts the election timer of a follower anew, as after a sleep in which its leader was there until
- * `heard_ms`. */
+/* Starts the election timer of a follower anew, as after a sleep in which its leader was there
+ * until `heard_ms`. */
 void sp_raft_guard_rearm(struct sp_raft_guard *guard, uint64_t heard_ms);
 
 /* True if a follower's timer has expired: sp_raft_guard_timeout would make it stand now. */

@@ -83,10 +83,9 @@ void sp_raft_end_quiet(struct sp_raft_group *group)
  * message promises nothing and has no term. */
 static void tell_leader(const struct sp_raft_group *group, uint64_t leader, uint32_t node_id)
 {
-    const struct sp_peer_raft message = { .group_id = group->group_id,
-                                          .from = group->replica_id,
-                                          .to = leader,
-                                          .kind = SP_PEER_WAKE };
+    const struct sp_peer_raft message = {
+        .group_id = group->group_id, .from = group->replica_id, .to = leader, .kind = SP_PEER_WAKE
+    };
 
     /* lost: the vigil's sets differ then */
     (void)sp_transport_send_heartbeat(group->context->transport, node_id, &message);

@@ -269,6 +269,31 @@ static void test_q2_leader_without_fresh_majority_may_not_sleep(void **state)
     assert_true(finish(world, true));
 }
 
+/* Q3: a follower that answers but has not stored all keeps its leader awake. */
+static void test_q3_leader_of_a_follower_that_lacks_frames_may_not_sleep(void **state)
+{
+    struct world *world = three(23, 0);
+    struct node *leader = settled_leader(world);
+    struct node *slow = &world->nodes[leader == &world->nodes[0] ? 1 : 0];
+
+    (void)state;
+    slow->disk_held = true;
+    assert_int_equal(node_submit(leader, 1), 0);
+    assert_true(world_run(world, 1000));
+    assert_int_equal(sp_raft_guard_committed(&leader->guard), leader->memory.last);
+    for (unsigned i = 0; i < 500; i++) {
+        assert_true(world_run(world, 1));
+        assert_false(sp_raft_guard_may_sleep(&leader->guard));
+    }
+    slow->disk_held = false;
+    disk_kick(slow);
+    for (unsigned i = 0; i < 500 && !sp_raft_guard_may_sleep(&leader->guard); i++) {
+        assert_true(world_run(world, 1));
+    }
+    assert_true(sp_raft_guard_may_sleep(&leader->guard));
+    assert_true(finish(world, true));
+}
+
 /* --- D9: a dead leader, a handed-over leadership --- */
 
 static uint64_t failover_ms(bool told)
@@ -482,6 +507,7 @@ int main(void)
         cmocka_unit_test(test_p3_full_window_sends_no_empty_appends),
         cmocka_unit_test(test_q1_sleeping_group_wakes_with_a_submit),
         cmocka_unit_test(test_q2_leader_without_fresh_majority_may_not_sleep),
+        cmocka_unit_test(test_q3_leader_of_a_follower_that_lacks_frames_may_not_sleep),
         cmocka_unit_test(test_forget_leader_elects_at_once),
         cmocka_unit_test(test_forget_leader_waits_for_pending_writes),
         cmocka_unit_test(test_forget_leader_is_undone_by_a_new_one),

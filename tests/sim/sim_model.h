@@ -145,7 +145,7 @@ struct sim_counts {
     uint64_t moves;        /* of partitions, that were begun */
     uint64_t quieted;      /* pairs of leader and follower, and the end of it */
     uint64_t woken;
-    uint64_t fenced;       /* lives that were told that another one has taken over */
+    uint64_t fenced; /* lives that were told that another one has taken over */
 };
 
 struct sim_model {
