@@ -21,7 +21,8 @@
 #include "cluster/controller.h"
 #include "cluster/transport.h"
 
-/* Body of JOIN: [node, cluster_id or empty, voter_id or 0], and `true` behind it if that is lost. */
+/* Body of JOIN: [node, cluster_id or empty, voter_id or 0], and `true` behind it if that is
+ * lost. */
 struct sp_join_request {
     struct sp_state_node node;
     bool formed;

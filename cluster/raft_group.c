@@ -65,16 +65,9 @@ void sp_raft_stop_unreadable(struct sp_raft_group *group, int status, const char
 
 /* ---- after every event ----------------------------------------------------------------------- */
 
-/* Consensus may be asked: it has started, and neither stopped nor begun to close (its memory goes
- * then, while the log is still being flushed). */
-static bool runs(const struct sp_raft_group *group)
-{
-    return group->guard.started && !group->stopped && !group->closing;
-}
-
 static enum sp_role role_of(const struct sp_raft_group *group)
 {
-    int state = runs(group) ? sp_raft_state(group) : RAFT_FOLLOWER;
+    int state = sp_raft_runs(group) ? sp_raft_state(group) : RAFT_FOLLOWER;
 
     if (state == RAFT_LEADER) {
         return SP_ROLE_LEADER;
@@ -87,7 +80,7 @@ uint64_t sp_raft_leader_replica(const struct sp_raft_group *group)
     raft_id id = 0;
     const char *address = NULL;
 
-    if (!runs(group)) {
+    if (!sp_raft_runs(group)) {
         return 0;
     }
     /* libraft's accessor takes a mutable pointer and only reads */
@@ -167,7 +160,7 @@ void sp_raft_advance(struct sp_raft_group *group)
         return;
     }
     group->advancing = true;
-    while (group->again && runs(group)) {
+    while (group->again && sp_raft_runs(group)) {
         int failed = sp_raft_guard_failed(&group->guard);
         group->again = false;
         if (failed != 0) {
@@ -176,13 +169,13 @@ void sp_raft_advance(struct sp_raft_group *group)
         }
         tell_changes(group);
         sp_raft_apply(group);
-        if (runs(group)) {
+        if (sp_raft_runs(group)) {
             sp_raft_trim(group); /* the machine may have moved its start */
             tell_changes(group); /* applying may have made a leader ready */
             sp_raft_confirm_advance(group);
         }
     }
-    if (runs(group) && !group->quiet) {
+    if (sp_raft_runs(group) && !group->quiet) {
         sp_raft_rearm(group);
     }
     group->advancing = false;
@@ -409,7 +402,7 @@ void sp_raft_group_status(const struct sp_raft_group *group,
                                            .persisted_index = sp_log_persisted_index(group->log),
                                            .applied_index = group->applied };
 
-    if (runs(group)) {
+    if (sp_raft_runs(group)) {
         status.role = role_of(group);
         status.ready = sp_raft_is_ready(group);
         status.confirmed =
@@ -421,57 +414,6 @@ void sp_raft_group_status(const struct sp_raft_group *group,
         sp_raft_count_voters(group, &status);
     }
     *out_status = status;
-}
-
-bool sp_raft_group_follows(const struct sp_raft_group *group)
-{
-    /* Of a quiet one it is known that its leader's node lives. */
-    bool heard =
-        group->quiet ||
-        sp_raft_now_ms(group) < group->guard.contact_ms + group->guard.raft.election_timeout;
-
-    return runs(group) && sp_raft_state(group) == RAFT_FOLLOWER &&
-           sp_raft_leader_replica(group) != 0 && sp_raft_group_is_confirmed(group) &&
-           !sp_raft_guard_installing(&group->guard) && heard &&
-           sp_raft_group_member(group, group->replica_id) == SP_MEMBER_VOTER;
-}
-
-void sp_raft_group_watch(struct sp_raft_group *group)
-{
-    if (runs(group)) {
-        group->watched_commit = sp_raft_guard_committed(&group->guard);
-    }
-}
-
-uint64_t sp_raft_group_id(const struct sp_raft_group *group)
-{
-    return group->group_id;
-}
-
-uint64_t sp_raft_group_replica_id(const struct sp_raft_group *group)
-{
-    return group->replica_id;
-}
-
-struct sp_log *sp_raft_group_log(const struct sp_raft_group *group)
-{
-    return group->log;
-}
-
-unsigned sp_raft_group_majority(const struct sp_raft_group *group)
-{
-    struct sp_raft_group_status status;
-
-    sp_raft_group_status(group, &status);
-    return status.voters / 2 + 1;
-}
-
-int64_t sp_raft_group_append_time_ms(const struct sp_raft_group *group)
-{
-    int64_t now_ms = sp_loop_wall_ms(group->context->loop);
-    int64_t last_ms = sp_log_last_append_time_ms(group->log);
-
-    return now_ms > last_ms ? now_ms : last_ms;
 }
 
 /* ---- closing --------------------------------------------------------------------------------- */

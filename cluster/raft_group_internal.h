@@ -1,7 +1,7 @@
 /* What the files of one replica share: raft_group.c (life, submit, status), raft_start.c (first
  * step), raft_host.c (libraft's updates), raft_send.c (messages out), raft_receive.c (messages
  * in), raft_install.c (checkpoints out and in, start of the log), raft_apply.c (commits),
- * raft_confirm.c (whether it still leads), raft_quiet.c (idle groups). */
+ * raft_confirm.c (whether it still leads), raft_quiet.c (idle groups), raft_look.c (questions). */
 #ifndef SP_CLUSTER_RAFT_GROUP_INTERNAL_H
 #define SP_CLUSTER_RAFT_GROUP_INTERNAL_H
 
@@ -251,5 +251,12 @@ uint64_t sp_raft_now_ms(const struct sp_raft_group *group);
 
 /* raft_group.c: a frame of so many bytes was submitted, or read for a follower. */
 void sp_raft_note_frame_size(struct sp_raft_group *group, size_t size);
+
+/* Consensus may be asked: it has started, and neither stopped nor begun to close (its memory goes
+ * then, while the log is still being flushed). */
+static inline bool sp_raft_runs(const struct sp_raft_group *group)
+{
+    return group->guard.started && !group->stopped && !group->closing;
+}
 
 #endif /* SP_CLUSTER_RAFT_GROUP_INTERNAL_H */

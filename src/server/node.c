@@ -13,33 +13,12 @@
 #include "cluster/join.h"
 #include "cluster/mover.h"
 #include "cluster/reconcile.h"
+#include "server/node_parts.h"
 #include "spate/error.h"
 #include "wire/pack.h"
 
 /* How long a stopping node tries to hand its leaderships over. */
 #define DRAIN_MS 2000
-
-#define READY_TEXT_SIZE 512 /* of what a node waits for */
-
-struct sp_node {
-    struct sp_loop *loop;
-    const struct sp_config *config;
-    const struct sp_transport_options *transport_options;
-    struct sp_node_handler handler;
-    void *arg;
-    struct sp_store *store;
-    struct sp_transport *transport;
-    struct sp_group_table *table;
-    struct sp_controller *controller;
-    struct sp_reconcile *reconcile;
-    struct sp_mover *mover;
-    struct sp_join *join;
-    struct sp_admit *admit;
-    struct sp_broker *broker;
-    bool failed;
-    bool stopping;
-    bool closing; /* its layers go, one after the other */
-};
 
 static void fail(struct sp_node *node, int status, const char *text)
 {
@@ -480,45 +459,4 @@ void sp_node_stop(struct sp_node *node)
     }
     node->stopping = true;
     sp_group_table_drain(node->table, DRAIN_MS, on_drained, node);
-}
-
-/* ---- looking --------------------------------------------------------------------------------- */
-
-void sp_node_expose(const struct sp_node *node, struct sp_exposition *exposition, bool partitions)
-{
-    struct sp_health health;
-    char text[READY_TEXT_SIZE];
-
-    if (node->closing) {
-        return;
-    }
-    sp_health_look(node->broker, &health);
-    sp_exposition_gauge(exposition,
-                        "spate_ready",
-                        "1 if this node serves and is not behind, as /readyz says.",
-                        !node->stopping && sp_health_is_ready(&health, text, sizeof text));
-    sp_store_expose(node->store, exposition);
-    sp_group_table_expose(node->table, exposition);
-    sp_broker_expose(node->broker, &health, exposition, partitions);
-}
-
-bool sp_node_is_ready(const struct sp_node *node, char *text, size_t text_size)
-{
-    struct sp_health health;
-
-    if (node->stopping || node->failed) {
-        (void)snprintf(text, text_size, "this node is stopping\n");
-        return false;
-    }
-    sp_health_look(node->broker, &health);
-    return sp_health_is_ready(&health, text, text_size);
-}
-
-int sp_node_pack_status(const struct sp_node *node, struct sp_pack *pack)
-{
-    if (node->closing || node->failed) {
-        return SPATE_ERR_NOT_READY;
-    }
-    sp_broker_pack_status(node->broker, pack);
-    return sp_pack_status(pack);
 }

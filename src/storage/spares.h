@@ -67,7 +67,8 @@ int sp_spare_keep(struct sp_spare_room *room, const char *path);
 void sp_spares_drop(struct sp_spares *spares, struct sp_spares_dropped *out_dropped);
 void sp_spares_remove(const struct sp_spares_dropped *dropped);
 
-/* Takes the oldest file for a segment of `segment_bytes` out; false: there is none of about that size. */
+/* Takes the oldest file for a segment of `segment_bytes` out; false: there is none of about that
+ * size. */
 bool sp_spares_take(struct sp_spares *spares, uint64_t segment_bytes, struct sp_spare *out_spare);
 
 #endif /* SP_STORAGE_SPARES_H */

@@ -1,0 +1,64 @@
+/* Questions about the controller. */
+#include "cluster/controller.h"
+#include "cluster/controller_parts.h"
+
+const struct sp_state *sp_controller_state(const struct sp_controller *controller)
+{
+    return controller->state;
+}
+
+uint32_t sp_controller_leader(const struct sp_controller *controller)
+{
+    uint64_t term = 0;
+
+    if (controller->stopped) {
+        return 0;
+    }
+    return sp_group_table_leader(controller->options.table, SP_CONTROLLER_GROUP_ID, &term);
+}
+
+const char *sp_controller_role_of(const struct sp_controller *controller, uint32_t node_id)
+{
+    struct sp_state_member member = sp_state_member(controller->state, node_id);
+
+    if (node_id == sp_controller_leader(controller)) {
+        return "leader";
+    }
+    if (controller->group == NULL) {
+        return "none";
+    }
+    switch (sp_raft_group_member(controller->group, member.voter_id)) {
+    case SP_MEMBER_VOTER:
+        return "voter";
+    case SP_MEMBER_STANDBY:
+        return "standby";
+    case SP_MEMBER_NONE:
+        break;
+    }
+    return "none";
+}
+
+const char *sp_controller_damage(const struct sp_controller *controller, uint64_t *out_voter_id)
+{
+    if (!controller->damaged) {
+        return NULL;
+    }
+    *out_voter_id = controller->open.replica_id;
+    return controller->open.text;
+}
+
+bool sp_controller_is_confirmed(const struct sp_controller *controller)
+{
+    return controller->confirmed;
+}
+
+bool sp_controller_is_current(const struct sp_controller *controller)
+{
+    struct sp_raft_group_status status;
+
+    if (!controller->confirmed || controller->stopped || controller->group == NULL) {
+        return false;
+    }
+    sp_raft_group_status(controller->group, &status);
+    return status.leader_node != 0;
+}

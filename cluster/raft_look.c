@@ -1,0 +1,53 @@
+/* Questions about a replica that change nothing but what the next question compares with. */
+#include "cluster/raft_group_internal.h"
+
+bool sp_raft_group_follows(const struct sp_raft_group *group)
+{
+    /* Of a quiet one it is known that its leader's node lives. */
+    bool heard =
+        group->quiet ||
+        sp_raft_now_ms(group) < group->guard.contact_ms + group->guard.raft.election_timeout;
+
+    return sp_raft_runs(group) && sp_raft_state(group) == RAFT_FOLLOWER &&
+           sp_raft_leader_replica(group) != 0 && sp_raft_group_is_confirmed(group) &&
+           !sp_raft_guard_installing(&group->guard) && heard &&
+           sp_raft_group_member(group, group->replica_id) == SP_MEMBER_VOTER;
+}
+
+void sp_raft_group_watch(struct sp_raft_group *group)
+{
+    if (sp_raft_runs(group)) {
+        group->watched_commit = sp_raft_guard_committed(&group->guard);
+    }
+}
+
+uint64_t sp_raft_group_id(const struct sp_raft_group *group)
+{
+    return group->group_id;
+}
+
+uint64_t sp_raft_group_replica_id(const struct sp_raft_group *group)
+{
+    return group->replica_id;
+}
+
+struct sp_log *sp_raft_group_log(const struct sp_raft_group *group)
+{
+    return group->log;
+}
+
+unsigned sp_raft_group_majority(const struct sp_raft_group *group)
+{
+    struct sp_raft_group_status status;
+
+    sp_raft_group_status(group, &status);
+    return status.voters / 2 + 1;
+}
+
+int64_t sp_raft_group_append_time_ms(const struct sp_raft_group *group)
+{
+    int64_t now_ms = sp_loop_wall_ms(group->context->loop);
+    int64_t last_ms = sp_log_last_append_time_ms(group->log);
+
+    return now_ms > last_ms ? now_ms : last_ms;
+}
