@@ -420,6 +420,26 @@ void sp_controller_start(struct sp_controller *controller,
     sp_group_table_open(controller->options.table, &controller->open);
 }
 
+static void note_newest(void *arg, const struct sp_replica_record *record)
+{
+    uint64_t *voter_id = arg;
+
+    if (record->group_id == SP_CONTROLLER_GROUP_ID && record->replica_id > *voter_id) {
+        *voter_id = record->replica_id;
+    }
+}
+
+void sp_controller_renewed(void *arg)
+{
+    struct sp_controller *controller = arg;
+    uint64_t voter_id = 0;
+
+    sp_store_replicas(controller->options.store, note_newest, &voter_id);
+    if (!controller->stopped) {
+        sp_controller_start(controller, voter_id, NULL, 0);
+    }
+}
+
 void sp_controller_stop(struct sp_controller *controller)
 {
     controller->stopped = true;

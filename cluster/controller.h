@@ -57,6 +57,9 @@ void sp_controller_start(struct sp_controller *controller,
                          const uint32_t *members,
                          unsigned count);
 
+/* For sp_join_options: this node has a new replica of group 0 in place of a damaged one. */
+void sp_controller_renewed(void *controller);
+
 /* Before whoever the handler calls is closed, and before the group table is: lets go of group 0,
  * stops all timers, fails every proposal with SPATE_ERR_CANCELED, now, and later ones likewise. The
  * handler is not called any more. More than once is fine. */

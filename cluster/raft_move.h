@@ -13,7 +13,7 @@
  *  S2  A standby becomes a voter only when it lacks nothing that was committed a moment ago, and
  *      its node can be reached.
  *  S3  A voter goes only when all of the target are voters, or when there are more voters than
- *      both the partition had and the target has: never fewer copies than either (S6 apart).
+ *      both the partition had and the target has: never fewer copies than either, but for S6.
  *  S4  No change after which fewer than a majority of the voters can be reached.
  *  S5  A leader that is to go hands leadership to a voter of the target first.
  *  S6  A voter that was replaced on its own node (damaged, or its disk is gone) is no copy and never

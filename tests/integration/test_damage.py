@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Disks that give back other bytes than were written: what is damaged stays out, is rebuilt from the
-others, and nothing that a majority has is lost or altered.
+"""Disks that give back other bytes than were written: what is damaged stays out, is rebuilt from
+the others, and nothing that a majority has is lost or altered.
 
 SPATE_FLIP_ROUNDS and SPATE_FLIP_SEED: how many rounds of flipped bytes, and which."""
 
@@ -46,7 +46,7 @@ def flip(path, position, bit=0):
 
 
 def group_of(nodes, topic, node):
-    """The number of the topic's only group, by the one replica of a topic that the node has alone."""
+    """Makes a topic of one partition; the number of its group, by the node's new directory."""
     before = set(replicas(node, ""))
     nodes.spate("topic", "create", topic, "-r", "3")
     nodes.wait_healthy(20)

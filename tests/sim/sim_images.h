@@ -36,8 +36,8 @@ bool sim_images_only_members(const struct sim_membership *membership,
 /* True if no node whose disk is fine has a replica of the group any more: its topic was deleted. */
 bool sim_images_gone(uint64_t group_id);
 
-/* The operator has looked at the files of a node that is down, with `spate log verify`: replicas with
- * damaged segments, also where nobody has read yet, are marked, so that they are rebuilt. */
+/* The operator has looked at the files of a node that is down, with `spate log verify`: replicas
+ * with damaged segments, also where nobody has read yet, are marked, so that they are rebuilt. */
 void sim_images_mark_damaged(struct sim_disk *disk);
 
 /* True if all members of the group hold the same frames, and at least up to the last
