@@ -368,26 +368,6 @@ static int compare_places(const void *left_pointer, const void *right_pointer)
     return left->node_id < right->node_id ? -1 : left->node_id > right->node_id;
 }
 
-#define OLDER_MAX 4 /* more of them wait for the next start */
-
-/* Replicas of group 0 that were damaged, in whose place this node was given another one. */
-struct older {
-    const struct sp_controller *controller;
-    uint64_t voter_id;
-    uint64_t ids[OLDER_MAX];
-    unsigned count;
-};
-
-static void note_older(void *arg, const struct sp_replica_record *record)
-{
-    struct older *older = arg;
-
-    if (record->group_id == SP_CONTROLLER_GROUP_ID && record->replica_id < older->voter_id &&
-        older->count < OLDER_MAX) {
-        older->ids[older->count++] = record->replica_id;
-    }
-}
-
 void sp_controller_start(struct sp_controller *controller,
                          uint64_t voter_id,
                          const uint32_t *members,
@@ -395,12 +375,7 @@ void sp_controller_start(struct sp_controller *controller,
 {
     SP_ASSERT(count <= SP_NODES_MAX);
     controller->damaged = false;
-    struct older older = { .controller = controller, .voter_id = voter_id };
-    sp_store_replicas(controller->options.store, note_older, &older);
-    for (unsigned i = 0; i < older.count; i++) {
-        (void)sp_store_retire_replica(
-            controller->options.store, SP_CONTROLLER_GROUP_ID, older.ids[i]); /* or next time */
-    }
+    sp_controller_retire_older(controller, voter_id);
     for (unsigned i = 0; i < count; i++) {
         controller->places[i] =
             (struct sp_replica_place){ .replica_id = members[i], .node_id = members[i] };
@@ -418,26 +393,6 @@ void sp_controller_start(struct sp_controller *controller,
         .arg = controller,
     };
     sp_group_table_open(controller->options.table, &controller->open);
-}
-
-static void note_newest(void *arg, const struct sp_replica_record *record)
-{
-    uint64_t *voter_id = arg;
-
-    if (record->group_id == SP_CONTROLLER_GROUP_ID && record->replica_id > *voter_id) {
-        *voter_id = record->replica_id;
-    }
-}
-
-void sp_controller_renewed(void *arg)
-{
-    struct sp_controller *controller = arg;
-    uint64_t voter_id = 0;
-
-    sp_store_replicas(controller->options.store, note_newest, &voter_id);
-    if (!controller->stopped) {
-        sp_controller_start(controller, voter_id, NULL, 0);
-    }
 }
 
 void sp_controller_stop(struct sp_controller *controller)
@@ -497,15 +452,6 @@ const char *sp_controller_role_of(const struct sp_controller *controller, uint32
         break;
     }
     return "none";
-}
-
-const char *sp_controller_damage(const struct sp_controller *controller, uint64_t *out_voter_id)
-{
-    if (!controller->damaged) {
-        return NULL;
-    }
-    *out_voter_id = controller->open.replica_id;
-    return controller->open.text;
 }
 
 bool sp_controller_is_confirmed(const struct sp_controller *controller)

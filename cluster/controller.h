@@ -80,7 +80,7 @@ const char *sp_controller_role_of(const struct sp_controller *controller, uint32
  * the nodes that this one sees; 0: there are enough. */
 uint32_t sp_controller_lacks_voter(const struct sp_controller *controller);
 
-/* What is damaged in this node's replica of group 0 (*out_voter_id), while it has no other one; NULL:
+/* What is damaged in this node's replica of group 0 (*out_voter_id) while it has no other; NULL:
  * nothing is. */
 const char *sp_controller_damage(const struct sp_controller *controller, uint64_t *out_voter_id);
 
