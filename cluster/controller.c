@@ -368,26 +368,6 @@ static int compare_places(const void *left_pointer, const void *right_pointer)
     return left->node_id < right->node_id ? -1 : left->node_id > right->node_id;
 }
 
-#define OLDER_MAX 4 /* more of them wait for the next start */
-
-/* Replicas of group 0 that were damaged, in whose place this node was given another one. */
-struct older {
-    const struct sp_controller *controller;
-    uint64_t voter_id;
-    uint64_t ids[OLDER_MAX];
-    unsigned count;
-};
-
-static void note_older(void *arg, const struct sp_replica_record *record)
-{
-    struct older *older = arg;
-
-    if (record->group_id == SP_CONTROLLER_GROUP_ID && record->replica_id < older->voter_id &&
-        older->count < OLDER_MAX) {
-        older->ids[older->count++] = record->replica_id;
-    }
-}
-
 void sp_controller_start(struct sp_controller *controller,
                          uint64_t voter_id,
                          const uint32_t *members,
@@ -395,12 +375,7 @@ void sp_controller_start(struct sp_controller *controller,
 {
     SP_ASSERT(count <= SP_NODES_MAX);
     controller->damaged = false;
-    struct older older = { .controller = controller, .voter_id = voter_id };
-    sp_store_replicas(controller->options.store, note_older, &older);
-    for (unsigned i = 0; i < older.count; i++) {
-        (void)sp_store_retire_replica(
-            controller->options.store, SP_CONTROLLER_GROUP_ID, older.ids[i]); /* or next time */
-    }
+    sp_controller_retire_older(controller, voter_id);
     for (unsigned i = 0; i < count; i++) {
         controller->places[i] =
             (struct sp_replica_place){ .replica_id = members[i], .node_id = members[i] };

@@ -57,6 +57,9 @@ void sp_controller_start(struct sp_controller *controller,
                          const uint32_t *members,
                          unsigned count);
 
+/* For sp_join_options: this node has a new replica of group 0 in place of a damaged one. */
+void sp_controller_renewed(void *controller);
+
 /* Before whoever the handler calls is closed, and before the group table is: lets go of group 0,
  * stops all timers, fails every proposal with SPATE_ERR_CANCELED, now, and later ones likewise. The
  * handler is not called any more. More than once is fine. */
@@ -77,8 +80,8 @@ const char *sp_controller_role_of(const struct sp_controller *controller, uint32
  * the nodes that this one sees; 0: there are enough. */
 uint32_t sp_controller_lacks_voter(const struct sp_controller *controller);
 
-/* What is damaged in this node's replica of group 0 (*out_voter_id), while it has no other one;
- * NULL: nothing is. */
+/* What is damaged in this node's replica of group 0 (*out_voter_id) while it has no other; NULL:
+ * nothing is. */
 const char *sp_controller_damage(const struct sp_controller *controller, uint64_t *out_voter_id);
 
 /* True once handler.confirmed was called. */

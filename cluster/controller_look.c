@@ -38,15 +38,6 @@ const char *sp_controller_role_of(const struct sp_controller *controller, uint32
     return "none";
 }
 
-const char *sp_controller_damage(const struct sp_controller *controller, uint64_t *out_voter_id)
-{
-    if (!controller->damaged) {
-        return NULL;
-    }
-    *out_voter_id = controller->open.replica_id;
-    return controller->open.text;
-}
-
 bool sp_controller_is_confirmed(const struct sp_controller *controller)
 {
     return controller->confirmed;

@@ -178,4 +178,7 @@ void sp_controller_job_applied(struct sp_controller *controller,
                                uint64_t term,
                                const struct sp_controller_outcome *outcome);
 
+/* controller_damage.c: other replicas of group 0 than `voter_id` go to quarantine. */
+void sp_controller_retire_older(struct sp_controller *controller, uint64_t voter_id);
+
 #endif /* SP_CLUSTER_CONTROLLER_PARTS_H */

@@ -362,14 +362,26 @@ void sp_join_start(struct sp_join *join)
     }
 }
 
-bool sp_join_renew(struct sp_join *join, uint64_t voter_id)
+void sp_join_renew(struct sp_join *join, uint64_t voter_id, const char *text)
 {
+    bool asks = address_at(join, 0) != NULL;
+
+    if (join->closing) {
+        return;
+    }
+    SP_TRACE_ERROR("join",
+                   asks ? "this node's replica of the controller is damaged: it asks the others "
+                          "for a new one"
+                        : "this node's replica of the controller is damaged, and there is nobody "
+                          "to ask: start it with --join",
+                   "replica=%llu text=\"%s\"",
+                   (unsigned long long)voter_id,
+                   text);
     join->lost_voter = voter_id;
     if (join->step == JOIN_DONE) {
         join->step = JOIN_IDLE;
     }
     sp_join_start(join);
-    return address_at(join, 0) != NULL;
 }
 
 void sp_join_close(struct sp_join *join, void (*closed)(void *arg), void *arg)

@@ -21,8 +21,7 @@
 #include "cluster/controller.h"
 #include "cluster/transport.h"
 
-/* Body of JOIN: [node, cluster_id or empty, voter_id or 0], and `true` behind it if that is
- * lost. */
+/* Body of JOIN: [node, cluster_id or empty, voter_id or 0], and `true` behind it if it is lost. */
 struct sp_join_request {
     struct sp_state_node node;
     bool formed;
@@ -69,8 +68,8 @@ int sp_join_new(const struct sp_join_options *options, struct sp_join **out_join
 void sp_join_start(struct sp_join *join);
 
 /* This node's replica `voter_id` of group 0 is damaged: asks for another one until it has it, then
- * `renewed`. False: there is nobody to ask, neither seeds nor addresses to join. */
-bool sp_join_renew(struct sp_join *join, uint64_t voter_id);
+ * `renewed`. `text` says what is wrong with it. */
+void sp_join_renew(struct sp_join *join, uint64_t voter_id, const char *text);
 
 /* Stops asking and calls `closed`, in a later turn. */
 void sp_join_close(struct sp_join *join, void (*closed)(void *arg), void *arg);

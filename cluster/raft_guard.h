@@ -43,7 +43,8 @@
  *  G6  a sole voter raises its term and votes for itself before it leads
  *  G7  a rejected append goes back by whole terms
  *  G8  nothing is applied while a snapshot is being installed
- *  G9  a standby that is out of contact votes, so that a promotion it has not seen cannot block
+ *  G9  a standby that is out of contact votes, so that a promotion it has not seen cannot block;
+ *      so does a replica that has never had a frame, which a forced membership may have kept
  *  G10 late duplicate rejections are dropped; a denied pre-vote tells the real term
  *  G11 a submit is sent at once, also to followers that were quiet
  *  N1  a vote result counts only for a candidate: a late pre-vote reply deposes no leader

@@ -229,15 +229,32 @@ int sp_raft_guard_receive_append_result(struct sp_raft_guard *guard,
     return receive(guard, now_ms, from, &message, 0, 0);
 }
 
+/* A replica that never had a frame knows of no membership. Who asks it counts on its vote: a member
+ * that a forced membership has kept, and that had not been made yet. Voting with an empty log is
+ * what any voter may do that has promised nothing. */
+static bool has_nothing(struct raft *raft)
+{
+    return raft->configuration.n == 0 && raft->trail.snapshot.index == 0 &&
+           raft_last_index(raft) == 0;
+}
+
 /* G9: a promotion that we have not seen yet must not block the others, so a standby without a
- * leader votes like the voter that it may be. libraft reads the role from the configuration. */
-static struct raft_server *borrow_vote(struct sp_raft_guard *guard, uint64_t now_ms)
+ * leader votes like the voter that it may be. libraft reads the role from the configuration, for
+ * one that has none from `lent`. */
+static struct raft_server *
+borrow_vote(struct sp_raft_guard *guard, uint64_t now_ms, struct raft_server *lent)
 {
     struct raft *raft = &guard->raft;
 
     if (!sp_raft_step_guards(guard, SP_RAFT_GUARD_G9_STANDBY_VOTE) ||
         (guard->contact_ms != 0 && now_ms < guard->contact_ms + raft->election_timeout)) {
         return NULL;
+    }
+    if (has_nothing(raft)) {
+        *lent = (struct raft_server){ .id = raft->id, .role = RAFT_VOTER };
+        raft->configuration.servers = lent;
+        raft->configuration.n = 1;
+        return lent;
     }
     for (unsigned i = 0; i < raft->configuration.n; i++) {
         struct raft_server *server = &raft->configuration.servers[i];
@@ -273,9 +290,13 @@ int sp_raft_guard_receive_vote(struct sp_raft_guard *guard,
     }
     message.request_vote = *vote;
     message.request_vote.version = VOTE_VERSION;
-    struct raft_server *borrowed = borrow_vote(guard, now_ms);
+    struct raft_server lent;
+    struct raft_server *borrowed = borrow_vote(guard, now_ms, &lent);
     int rv = receive(guard, now_ms, from, &message, 0, 0);
-    if (borrowed != NULL) {
+    if (borrowed == &lent) {
+        guard->raft.configuration.servers = NULL;
+        guard->raft.configuration.n = 0;
+    } else if (borrowed != NULL) {
         borrowed->role = RAFT_STANDBY;
     }
     return rv;

@@ -13,13 +13,13 @@
  *  S2  A standby becomes a voter only when it lacks nothing that was committed a moment ago, and
  *      its node can be reached.
  *  S3  A voter goes only when all of the target are voters, or when there are more voters than
- *      both the partition had and the target has: never fewer copies than either (S6 apart).
+ *      both the partition had and the target has: never fewer copies than either, but for S6.
  *  S4  No change after which fewer than a majority of the voters can be reached.
  *  S5  A leader that is to go hands leadership to a voter of the target first.
- *  S6  A voter that was replaced on its own node (damaged, or its disk is gone) is no copy and
- *      never answers again. It goes first, but only from an odd number of voters: then as many
- *      make a majority after as before, so that no acknowledgement gets weaker, and no further
- *      replica that fails while the new one is filled takes the majority away (decision 0010). */
+ *  S6  A voter that was replaced on its own node (damaged, or its disk gone) is no copy and never
+ *      answers again. It goes first, but only from an odd number of voters: then as many make a
+ *      majority after as before, so that no acknowledgement gets weaker, and no further replica
+ *      that fails while the new one is filled takes the majority away (decision 0010). */
 #ifndef SP_CLUSTER_RAFT_MOVE_H
 #define SP_CLUSTER_RAFT_MOVE_H
 

@@ -174,29 +174,7 @@ static void on_controller_failed(void *arg, int status, const char *text)
 /* Its partitions are as they were; without the controller none of them is opened. */
 static void on_controller_damaged(void *arg, uint64_t voter_id, const char *text)
 {
-    struct sp_node *node = arg;
-
-    if (node->stopping) {
-        return;
-    }
-    bool asks = sp_join_renew(node->join, voter_id);
-    SP_TRACE_ERROR("node",
-                   asks ? "this node's replica of the controller is damaged: it asks the others "
-                          "for a new one"
-                        : "this node's replica of the controller is damaged, and there is nobody "
-                          "to ask: start it with --join",
-                   "replica=%llu text=\"%s\"",
-                   (unsigned long long)voter_id,
-                   text);
-}
-
-static void on_controller_renewed(void *arg)
-{
-    struct sp_node *node = arg;
-
-    if (!node->stopping) {
-        sp_controller_start(node->controller, sp_join_voter_id(node->store), NULL, 0);
-    }
+    sp_join_renew(((struct sp_node *)arg)->join, voter_id, text);
 }
 
 static const struct sp_controller_handler controller_handler = {
@@ -264,8 +242,8 @@ static int open_joining(struct sp_node *node, const struct sp_state_node *self)
         .transport = node->transport,
         .addresses = node->transport_options,
         .self = *self,
-        .renewed = on_controller_renewed,
-        .arg = node,
+        .renewed = sp_controller_renewed,
+        .arg = node->controller,
     };
     int rv = sp_join_new(&options, &node->join);
 

@@ -46,7 +46,7 @@ def flip(path, position, bit=0):
 
 
 def group_of(nodes, topic, node):
-    """The number of the topic's only group, by its one replica, which the node has alone."""
+    """Makes a topic of one partition; the number of its group, by the node's new directory."""
     before = set(replicas(node, ""))
     nodes.spate("topic", "create", topic, "-r", "3")
     nodes.wait_healthy(20)

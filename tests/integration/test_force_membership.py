@@ -128,6 +128,23 @@ class ForceMembershipTest(unittest.TestCase):
 
     # ---- some are left --------------------------------------------------------------------------
 
+    def test_force_keeps_a_node_whose_replica_was_not_made_yet(self):
+        with cluster.Cluster(3) as nodes:
+            first, second = nodes.node(1), nodes.node(2)
+            second.kill()
+            nodes.spate("topic", "create", "t", "-r", "3")
+            nodes.spate("produce", "t", input=RECORDS)
+            self.lose(nodes, 3)
+            first.kill()
+            self.forced(first, "1,2")
+            self.forced(second, "1,2")
+            first.start()
+            second.start()
+            self.look_only_at(nodes, 1, 2)
+            nodes.wait_healthy(60)
+            self.assertEqual(self.records(nodes), sorted(RECORDS.splitlines(keepends=True)))
+            nodes.spate("produce", "t", input=b"later\n")  # both have to store it
+
     def test_force_two_of_five_go_on_together(self):
         with self.running(size=5, partitions=4) as nodes:
             # What node 5 has missed was acknowledged, and node 4 has it: node 5 must not win.

@@ -383,9 +383,36 @@ static void test_random_messages_never_reach_an_assertion(void **state)
     }
 }
 
+/* --- votes of who has nothing --- */
+
+/* A forced membership has kept a member whose replica had not been made: without its vote nobody
+ * could be elected among two. It votes as any voter does that has promised nothing, once a term. */
+static void test_vote_of_a_replica_that_never_had_a_frame(void **state)
+{
+    struct sp_raft_guard_start start = { .start_index = 1 };
+    struct raft_request_vote vote = {
+        .term = 5, .candidate_id = 2, .last_log_index = 7, .last_log_term = 4
+    };
+    struct bare bare;
+
+    (void)state;
+    assert_int_equal(bare_start(&bare, &start), 0);
+    assert_int_equal(bare.guard.raft.configuration.n, 0);
+    assert_int_equal(sp_raft_guard_receive_vote(&bare.guard, 9000, 2, &vote), 0);
+    assert_int_equal(bare.guard.raft.current_term, 5);
+    assert_int_equal(bare.guard.raft.voted_for, 2);
+    vote.candidate_id = 3;
+    assert_int_equal(sp_raft_guard_receive_vote(&bare.guard, 9001, 3, &vote), 0);
+    assert_int_equal(bare.guard.raft.voted_for, 2);
+    assert_int_equal(bare.guard.raft.configuration.n, 0);
+    assert_null(bare.guard.raft.configuration.servers);
+    sp_raft_guard_deinit(&bare.guard);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_vote_of_a_replica_that_never_had_a_frame),
         cmocka_unit_test(test_change_refuses_what_the_policies_forbid),
         cmocka_unit_test(test_change_promotes_only_who_knows_to_be_standby),
         cmocka_unit_test(test_snapshot_refuses_what_is_not_there),

@@ -274,6 +274,9 @@ static void test_log_checkpoint_proves_the_log_below(void **state)
     uint8_t *bytes = test_file_read(cut, &size);
     test_file_write(cut, bytes, size - 8);
     assert_int_equal(test_log_open(&log, test, GROUP_ID), SPATE_ERR_CORRUPT);
+    (void)snprintf(
+        cut, sizeof cut, "%s/replicas/%d.%d/damaged", test->path, GROUP_ID, TEST_REPLICA_ID);
+    assert_int_equal(sp_path_remove(cut), 0); /* it shall be looked at again */
     assert_int_equal(sp_path_remove(checkpoint), 0);
     assert_int_equal(test_log_open(&log, test, GROUP_ID), 0); /* nothing proves it any more */
     assert_int_equal(sp_log_last_index(log.log), 3);
