@@ -18,7 +18,15 @@ static bool formed(const struct sp_transport *transport)
 
 static uint32_t own_condition(const struct sp_transport *transport)
 {
-    return sp_store_space(transport->store) == SP_SPACE_ENOUGH ? 0 : SP_PEER_NO_SPACE;
+    switch (sp_store_space(transport->store)) {
+    case SP_SPACE_ENOUGH:
+        break;
+    case SP_SPACE_LOW:
+        return SP_PEER_NO_SPACE;
+    case SP_SPACE_LAST:
+        return SP_PEER_NO_SPACE | SP_PEER_NO_RECORDS;
+    }
+    return 0;
 }
 
 static void make_greeting(void *arg, struct sp_peer_hello *out_hello)

@@ -122,6 +122,14 @@ bool sp_transport_may_lead(const struct sp_transport *transport, uint32_t node_i
            sp_loop_now_ms(transport->loop) - node->heard_ms < SLOW_MS;
 }
 
+bool sp_transport_takes_records(const struct sp_transport *transport, uint32_t node_id)
+{
+    unsigned place = find_place(transport, node_id);
+
+    return place == transport->node_count ||
+           (transport->nodes[place].condition & SP_PEER_NO_RECORDS) == 0;
+}
+
 void sp_transport_set_run(struct sp_transport *transport, uint64_t run)
 {
     transport->run = run;

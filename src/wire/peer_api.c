@@ -175,8 +175,8 @@ static size_t fields_size(unsigned kind)
     }
 }
 
-/* HELLO may be an older build's, which ends before `run` or `condition`, or a newer one's, with more
- * behind it: it is what tells builds apart. */
+/* HELLO may be an older build's, which ends before `run` or `condition`, or a newer one's, with
+ * more behind it: it is what tells builds apart. */
 static bool fields_fit(unsigned kind, size_t size)
 {
     return kind == SP_PEER_HELLO ? size >= HELLO_FIELDS_SIZE_MIN : size == fields_size(kind);

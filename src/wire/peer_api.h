@@ -58,7 +58,8 @@ struct sp_peer_hello {
 
 /* Bits of `condition`. */
 enum {
-    SP_PEER_NO_SPACE = 1 << 0, /* its disk is below its reserve */
+    SP_PEER_NO_SPACE = 1 << 0,   /* its disk is below its reserve */
+    SP_PEER_NO_RECORDS = 1 << 1, /* so far that it takes no records as a follower either */
 };
 
 struct sp_peer_form {
