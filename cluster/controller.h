@@ -96,6 +96,12 @@ uint32_t sp_controller_self(const struct sp_controller *controller);
 /* True if the node is this one, or linked to it. */
 bool sp_controller_sees(const struct sp_controller *controller, uint32_t node_id);
 
+/* True if the node may be handed leaderships, see sp_transport_may_lead. */
+bool sp_controller_may_lead(const struct sp_controller *controller, uint32_t node_id);
+
+/* True if this node leads group 0 and has not seen the other for node.replace_after. */
+bool sp_controller_is_gone(const struct sp_controller *controller, uint32_t node_id);
+
 /* What this node knows of another one's health, as leader of group 0; `arg` is the controller. */
 enum sp_planner_health sp_controller_health(void *arg, uint32_t node_id);
 

@@ -26,7 +26,8 @@ static unsigned add_unregistered(const struct sp_controller *controller,
     for (unsigned i = 0; i < member_count && count < SP_CONTROLLER_MEMBERS_MAX; i++) {
         if (places[i].replica_id <= SP_NODE_ID_MAX &&
             sp_state_node(controller->state, (uint32_t)places[i].replica_id) == NULL) {
-            wishes[count++] = (struct sp_raft_member_wish){ .place = places[i], .may_vote = true };
+            wishes[count++] =
+                (struct sp_raft_member_wish){ .place = places[i], .may_vote = true, .stays = true };
         }
     }
     return count;
@@ -55,8 +56,10 @@ static void gather(const struct sp_controller *controller,
         }
         wishes[count].place =
             (struct sp_replica_place){ .replica_id = member.voter_id, .node_id = node->node_id };
+        wishes[count].gone = sp_controller_is_gone(controller, node->node_id);
         wishes[count].may_vote = !member.draining && is_up(controller, node->node_id);
-        eligible += wishes[count].may_vote ? 1 : 0;
+        wishes[count].stays = !member.draining && !wishes[count].gone;
+        eligible += wishes[count].stays ? 1 : 0;
         count += 1;
     }
     count = add_unregistered(controller, wishes, count);

@@ -21,18 +21,28 @@ bool sp_controller_sees(const struct sp_controller *controller, uint32_t node_id
            sp_transport_link(controller->options.transport, node_id) == SP_LINK_UP;
 }
 
+bool sp_controller_may_lead(const struct sp_controller *controller, uint32_t node_id)
+{
+    return sp_transport_may_lead(controller->options.transport, node_id);
+}
+
+bool sp_controller_is_gone(const struct sp_controller *controller, uint32_t node_id)
+{
+    uint64_t limit_ms = controller->options.node_replace_ms;
+    uint64_t since_ms = controller->down_since_ms[node_id];
+
+    return !sp_controller_sees(controller, node_id) && limit_ms > 0 && since_ms > 0 &&
+           sp_loop_now_ms(controller->options.loop) - since_ms >= limit_ms;
+}
+
 enum sp_planner_health sp_controller_health(void *arg, uint32_t node_id)
 {
     const struct sp_controller *controller = arg;
-    uint64_t limit_ms = controller->options.node_replace_ms;
-    uint64_t since_ms = controller->down_since_ms[node_id];
 
     if (sp_controller_sees(controller, node_id)) {
         return SP_PLANNER_UP;
     }
-    bool gone = limit_ms > 0 && since_ms > 0 &&
-                sp_loop_now_ms(controller->options.loop) - since_ms >= limit_ms;
-    return gone ? SP_PLANNER_GONE : SP_PLANNER_DOWN;
+    return sp_controller_is_gone(controller, node_id) ? SP_PLANNER_GONE : SP_PLANNER_DOWN;
 }
 
 /* Since when which nodes are down, as long as this node leads. */

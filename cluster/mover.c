@@ -9,8 +9,9 @@
 #define LOOK_MS 50          /* while there are moves */
 #define LOOK_AROUND_MS 1000 /* at leaders and damage */
 
-/* Leaderships that are handed over in one look: a thousand take seconds. */
-#define HAND_OVERS_MAX 512
+/* Leaderships that are being handed over at once. Each takes some fsyncs on two nodes: on an idle
+ * cluster a thousand take a second, and on a busy one they do not get in each other's way. */
+#define HAND_OVERS_MAX 64
 
 /* Ends that are on their way to the controller at once; the others wait for their turn. */
 #define REPORTS_MAX 32
@@ -186,11 +187,11 @@ static void step(struct sp_mover *mover, const struct sp_state_move *move)
 
 /* ---- leaders --------------------------------------------------------------------------------- */
 
-/* A node that may be handed leaderships. */
+/* A node that may be handed leaderships: it is neither slow nor short of space. */
 static bool may_lead(const struct sp_mover *mover, uint32_t node_id)
 {
     return !sp_state_member(sp_controller_state(mover->controller), node_id).draining &&
-           sp_controller_sees(mover->controller, node_id);
+           sp_controller_may_lead(mover->controller, node_id);
 }
 
 /* The node that should lead the partition instead of this one; 0: none. */
@@ -198,11 +199,12 @@ static uint32_t better_leader(const struct sp_mover *mover,
                               const struct sp_state_partition *partition)
 {
     uint32_t self = sp_controller_self(mover->controller);
-    bool draining = sp_state_member(sp_controller_state(mover->controller), self).draining;
+    bool leaves = sp_state_member(sp_controller_state(mover->controller), self).draining ||
+                  !sp_controller_may_lead(mover->controller, self);
 
     for (unsigned i = 0; i < partition->replica_count; i++) {
         uint32_t node_id = partition->replicas[i].node_id;
-        if (node_id == self && !draining) {
+        if (node_id == self && !leaves) {
             return 0; /* the first one that may lead does */
         }
         if (node_id != self && may_lead(mover, node_id)) {
@@ -212,31 +214,48 @@ static uint32_t better_leader(const struct sp_mover *mover,
     return 0;
 }
 
-/* Leaders are balanced when the first replica of each partition leads it. A node that has not got
- * all of the log, because it is slow, is not handed anything (raft_transfer.c). */
-static void hand_over_leaders(struct sp_mover *mover)
+enum hand_over {
+    STAYS,
+    WAITS, /* its successor has not all of the log yet */
+    UNDER_WAY,
+};
+
+/* Begins to hand a partition's leadership to the node that should have it, or goes on with it. */
+static enum hand_over hand_over(struct sp_mover *mover, const struct sp_state_partition *partition)
+{
+    struct sp_raft_group *group = sp_group_table_get(mover->table, partition->group_id);
+    uint32_t to = group == NULL ? 0 : better_leader(mover, partition);
+
+    if (to == 0) {
+        return STAYS;
+    }
+    return sp_raft_group_transfer_to(group, to) == SPATE_ERR_BUSY ? WAITS : UNDER_WAY;
+}
+
+/* Leaders are balanced when the first replica of each partition that may lead leads it. A node that
+ * has not got all of the log, because it is slow, is not handed anything (raft_transfer.c). Returns
+ * whether there is more to do soon. */
+static bool hand_over_leaders(struct sp_mover *mover)
 {
     const struct sp_state *state = sp_controller_state(mover->controller);
     const struct sp_state_topic *topic = NULL;
     struct sp_map_cursor cursor = { 0 };
     uint32_t self = sp_controller_self(mover->controller);
     unsigned count = 0;
+    bool more = false;
 
     while ((topic = sp_state_topic_next(state, &cursor)) != NULL) {
         for (uint32_t i = 0; i < topic->partition_count && count < HAND_OVERS_MAX; i++) {
             const struct sp_state_partition *partition = &topic->partitions[i];
-            if (sp_group_table_leader(mover->table, partition->group_id, NULL) != self ||
-                sp_state_move(state, partition->group_id) != NULL) {
-                continue;
-            }
-            struct sp_raft_group *group = sp_group_table_get(mover->table, partition->group_id);
-            uint32_t to = group == NULL ? 0 : better_leader(mover, partition);
-            if (to != 0) {
-                (void)sp_raft_group_transfer_to(group, to); /* or at a later look */
-                count += 1;
+            if (sp_group_table_leader(mover->table, partition->group_id, NULL) == self &&
+                sp_state_move(state, partition->group_id) == NULL) {
+                enum hand_over step = hand_over(mover, partition);
+                count += step == UNDER_WAY ? 1 : 0;
+                more = more || step != STAYS;
             }
         }
     }
+    return more;
 }
 
 static void advance(struct sp_deferred *deferred)
@@ -254,8 +273,8 @@ static void advance(struct sp_deferred *deferred)
         step(mover, move);
     }
     if (now_ms >= mover->look_due_ms) {
-        mover->look_due_ms = now_ms + LOOK_AROUND_MS;
-        hand_over_leaders(mover);
+        bool more = hand_over_leaders(mover);
+        mover->look_due_ms = now_ms + (more ? LOOK_MS : LOOK_AROUND_MS);
         report_damage(mover);
     }
     if (!sp_timer_active(&mover->timer)) {

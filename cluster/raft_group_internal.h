@@ -103,6 +103,7 @@ struct sp_raft_group {
     uint32_t seen_leader;
     bool seen_ready;
 
+    uint64_t offered_ms;    /* raft_send.c: when a full follower was offered a frame last */
     uint64_t turn_since_ms; /* raft_survive.c: since when it waits for its turn to stand; 0: not */
     unsigned first_tries;   /* of the first choice of a new group: how often it asks again soon */
     bool standing;          /* counted in context->standing */

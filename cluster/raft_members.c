@@ -41,39 +41,81 @@ static bool remove_one(struct sp_raft_group *group, const struct sp_raft_members
     return false;
 }
 
-/* Makes a standby a voter if there are too few; false: there are enough, or nobody may. */
-static bool promote_one(struct sp_raft_group *group, const struct sp_raft_members *members)
+/* A standby that may vote, filled if there is such a one; NULL: there is none. */
+static const struct sp_raft_member_wish *
+find_standby(struct sp_raft_group *group, const struct sp_raft_members *members, bool *out_filled)
 {
     const struct raft_configuration *now = members_of(group);
-    unsigned voters = 0;
+    const struct sp_raft_member_wish *found = NULL;
+
+    *out_filled = false;
+    for (unsigned i = 0; i < now->n && !*out_filled; i++) {
+        const struct sp_raft_member_wish *wish = find_wish(members, now->servers[i].id);
+        if (now->servers[i].role == RAFT_STANDBY && wish != NULL && wish->may_vote) {
+            found = wish;
+            *out_filled = sp_raft_is_filled(group, wish->place.replica_id);
+        }
+    }
+    return found;
+}
+
+/* Of the voters: how many count, how many are up, and one that is gone (0: none). */
+struct voters {
+    unsigned count;
+    unsigned stay;
+    unsigned up;
+    uint64_t gone;
+};
+
+static struct voters count_voters(const struct sp_raft_group *group,
+                                  const struct sp_raft_members *members)
+{
+    const struct raft_configuration *now = members_of(group);
+    struct voters voters = { 0 };
 
     for (unsigned i = 0; i < now->n; i++) {
         const struct sp_raft_member_wish *wish = find_wish(members, now->servers[i].id);
-        voters += now->servers[i].role == RAFT_VOTER && wish != NULL && wish->may_vote ? 1 : 0;
-    }
-    if (voters >= members->voters) {
-        return false;
-    }
-    bool waiting = false;
-    for (unsigned i = 0; i < now->n; i++) {
-        const struct sp_raft_member_wish *wish = find_wish(members, now->servers[i].id);
-        if (now->servers[i].role != RAFT_STANDBY || wish == NULL || !wish->may_vote) {
+        if (now->servers[i].role != RAFT_VOTER) {
             continue;
         }
-        if (sp_raft_is_filled(group, wish->place.replica_id)) {
-            struct sp_raft_change change = { .replica_id = wish->place.replica_id,
-                                             .node_id = wish->place.node_id,
-                                             .role = RAFT_VOTER };
-            (void)sp_raft_make_change(group, &change); /* or at a later look */
-            group->move_looked_ms = 0;
-            return true;
+        voters.count += 1;
+        voters.stay += wish != NULL && wish->stays ? 1 : 0;
+        voters.up += wish != NULL && wish->may_vote ? 1 : 0;
+        if (wish != NULL && wish->gone && now->servers[i].id != group->replica_id) {
+            voters.gone = now->servers[i].id;
         }
-        waiting = true;
     }
-    if (waiting) {
+    return voters;
+}
+
+/* Makes a standby a voter if there are too few, in place of one that is gone if there is such a
+ * one; false: there are enough, or nobody may. */
+static bool promote_one(struct sp_raft_group *group, const struct sp_raft_members *members)
+{
+    struct voters voters = count_voters(group, members);
+    bool filled = false;
+
+    if (voters.stay >= members->voters) {
+        return false;
+    }
+    const struct sp_raft_member_wish *wish = find_standby(group, members, &filled);
+    if (wish == NULL) {
+        return false;
+    }
+    if (!filled) {
         sp_raft_take_look(group);
+        return true;
     }
-    return waiting;
+    struct sp_raft_change change = { .replica_id = wish->place.replica_id,
+                                     .node_id = wish->place.node_id,
+                                     .role = RAFT_VOTER };
+    if (voters.gone != 0 && voters.up > (voters.count - 1) / 2) {
+        change = (struct sp_raft_change){ .replica_id = voters.gone, .role = -1 };
+    } else {
+        group->move_looked_ms = 0;
+    }
+    (void)sp_raft_make_change(group, &change); /* or at a later look */
+    return true;
 }
 
 static bool add_one(struct sp_raft_group *group, const struct sp_raft_members *members)

@@ -1,6 +1,8 @@
 /* Keeps the membership of a group that every node has a replica of: the controller's.
  *
- * Members come as standbys; as many as are wanted become voters. One change at a time, found anew
+ * Members come as standbys; as many as are wanted become voters. A voter that is gone is removed
+ * when a standby can take its place and the other voters that are up are a majority without it; if
+ * it comes back it is a standby. One change at a time, found anew
  * from the membership each time; rules S1, S2, S4 and S5 of raft_move.h hold here as well. */
 #ifndef SP_CLUSTER_RAFT_MEMBERS_H
 #define SP_CLUSTER_RAFT_MEMBERS_H
@@ -9,7 +11,9 @@
 
 struct sp_raft_member_wish {
     struct sp_replica_place place;
-    bool may_vote; /* may become a voter; one that is stays it */
+    bool may_vote; /* may become a voter: it is up */
+    bool stays;    /* counts as a voter if it is one; one that does not is replaced */
+    bool gone;     /* dead for good: as a voter it is removed before another takes its place */
 };
 
 struct sp_raft_members {

@@ -352,6 +352,25 @@ static void fill_append(struct sp_raft_outgoing *out, const struct raft_append_e
     out->end_index = append->prev_log_index + append->n_entries;
 }
 
+/* So often a follower without room for records is offered a single frame: it may be a command, and
+ * the very one that makes room. */
+#define OFFER_MS 250
+
+/* Sent at full speed, and thrown away there, a backlog would fill the network for as long as the
+ * disk is full. Without its frames the append is a heartbeat. */
+static void spare_full_node(struct sp_raft_group *group, struct sp_raft_outgoing *out)
+{
+    if (out->end_index == out->message.index ||
+        sp_transport_takes_records(group->context->transport, out->node_id)) {
+        return;
+    }
+    out->end_index = out->message.index;
+    if (sp_raft_now_ms(group) >= group->offered_ms + OFFER_MS) {
+        group->offered_ms = sp_raft_now_ms(group);
+        out->end_index += 1;
+    }
+}
+
 static void fill_append_result(struct sp_raft_outgoing *out,
                                const struct raft_append_entries_result *result,
                                const struct sp_raft_guard_stamp *stamp)
@@ -401,6 +420,7 @@ void sp_raft_host_send(void *arg,
     switch (message->type) {
     case RAFT_APPEND_ENTRIES:
         fill_append(&out, &message->append_entries);
+        spare_full_node(group, &out);
         break;
     case RAFT_APPEND_ENTRIES_RESULT:
         fill_append_result(&out, &message->append_entries_result, stamp);

@@ -16,6 +16,19 @@ static bool formed(const struct sp_transport *transport)
 
 /* ---- greeting -------------------------------------------------------------------------------- */
 
+static uint32_t own_condition(const struct sp_transport *transport)
+{
+    switch (sp_store_space(transport->store)) {
+    case SP_SPACE_ENOUGH:
+        break;
+    case SP_SPACE_LOW:
+        return SP_PEER_NO_SPACE;
+    case SP_SPACE_LAST:
+        return SP_PEER_NO_SPACE | SP_PEER_NO_RECORDS;
+    }
+    return 0;
+}
+
 static void make_greeting(void *arg, struct sp_peer_hello *out_hello)
 {
     const struct sp_transport *transport = arg;
@@ -27,6 +40,7 @@ static void make_greeting(void *arg, struct sp_peer_hello *out_hello)
         .run = transport->run,
         .identity_state = (uint32_t)identity->state,
         .seeds_hash = transport->seeds.hash,
+        .condition = own_condition(transport),
     };
     memcpy(out_hello->cluster_id, identity->cluster_id, SP_CLUSTER_ID_SIZE);
     sp_greeting_tell_levels(&transport->levels, out_hello);
@@ -54,6 +68,8 @@ static int check_hello(struct sp_transport *transport,
 
     if (rv == 0) {
         node->incarnation = hello->incarnation;
+        node->heard_ms = sp_loop_now_ms(transport->loop);
+        node->condition = hello->condition;
     } else if (rv == SPATE_ERR_UNSUPPORTED && transport->handler->outdated != NULL) {
         transport->handler->outdated(transport->arg, text);
     }

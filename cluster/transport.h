@@ -110,6 +110,14 @@ void sp_transport_answer_guest(struct sp_transport *transport,
 
 /* Of the process that is connected under this node id; 0: none is. */
 uint64_t sp_transport_incarnation(const struct sp_transport *transport, uint32_t node_id);
+
+/* True if the node (this one, too) has space for records and, if it is another one, can be reached
+ * and is neither slow nor hanging: one that may be handed leaderships. */
+bool sp_transport_may_lead(const struct sp_transport *transport, uint32_t node_id);
+
+/* False if another node says that its disk has no room for any records, not even as a follower. */
+bool sp_transport_takes_records(const struct sp_transport *transport, uint32_t node_id);
+
 /* Which run of its data directory this node is (sp_store_run); right after sp_transport_new. */
 void sp_transport_set_run(struct sp_transport *transport, uint64_t run);
 

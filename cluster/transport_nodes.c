@@ -4,6 +4,9 @@
 #include "base/mem.h"
 #include "spate/error.h"
 
+/* Nodes greet each other once a second: one that comes to it so late is slow, or hangs. */
+#define SLOW_MS 2500
+
 /* Place of a node in `nodes`, or node_count. */
 static unsigned find_place(const struct sp_transport *transport, uint32_t node_id)
 {
@@ -102,6 +105,29 @@ uint64_t sp_transport_incarnation(const struct sp_transport *transport, uint32_t
         node != NULL && (node->inbound != NULL || sp_link_state(node->link) == SP_LINK_UP);
 
     return connected ? node->incarnation : 0;
+}
+
+bool sp_transport_may_lead(const struct sp_transport *transport, uint32_t node_id)
+{
+    unsigned place = find_place(transport, node_id);
+
+    if (node_id == transport->node_id) {
+        return sp_store_space(transport->store) == SP_SPACE_ENOUGH;
+    }
+    if (place == transport->node_count) {
+        return false;
+    }
+    const struct sp_transport_node *node = &transport->nodes[place];
+    return sp_link_state(node->link) == SP_LINK_UP && (node->condition & SP_PEER_NO_SPACE) == 0 &&
+           sp_loop_now_ms(transport->loop) - node->heard_ms < SLOW_MS;
+}
+
+bool sp_transport_takes_records(const struct sp_transport *transport, uint32_t node_id)
+{
+    unsigned place = find_place(transport, node_id);
+
+    return place == transport->node_count ||
+           (transport->nodes[place].condition & SP_PEER_NO_RECORDS) == 0;
 }
 
 void sp_transport_set_run(struct sp_transport *transport, uint64_t run)

@@ -15,6 +15,8 @@ struct sp_transport_node {
     struct sp_link *link;
     struct sp_inbound *inbound; /* its newest connection to us; NULL: none */
     uint64_t incarnation;       /* of its last HELLO; 0: none yet */
+    uint64_t heard_ms;          /* when that came */
+    uint32_t condition;         /* what it said of itself */
     struct sp_life registered;  /* as the controller knows it; zeros: it does not */
 };
 

@@ -12,6 +12,7 @@
 enum {
     LOOK_EVERY_MS = 250,
     LOOK_TIMEOUT_MS = 2000, /* of one look while watching */
+    NAMED_MAX = 20,         /* partitions of one kind that are named; the others are counted */
     REASON_SIZE = 4096,
 };
 
@@ -48,6 +49,7 @@ int command_cluster_info(struct cli *cli, int argc, char **argv)
     if (code != 0) {
         return code;
     }
+    sort_by_id(json_object_get(result, "nodes"));
     if (cli->json) {
         out_json(result);
         return EXIT_OK;
@@ -86,7 +88,9 @@ static void add(char *text, const char *format, ...)
 
 static void add_partitions(char *text, const char *title, const json_t *partitions)
 {
-    for (size_t i = 0; i < json_array_size(partitions); i++) {
+    size_t count = json_array_size(partitions);
+
+    for (size_t i = 0; i < count && i < NAMED_MAX; i++) {
         const json_t *partition = json_array_get(partitions, i);
         const json_t *missing = json_object_get(partition, "missing");
         const char *topic = json_string_value(json_object_get(partition, "topic"));
@@ -103,6 +107,17 @@ static void add_partitions(char *text, const char *title, const json_t *partitio
         }
         add(text, "\n");
     }
+    if (count > NAMED_MAX) {
+        add(text, "%s: and %zu more\n", title, count - NAMED_MAX);
+    }
+}
+
+/* What heals a problem by itself, and what a person types if it does not. */
+static void advise(char *text, bool wanted, const char *words)
+{
+    if (wanted) {
+        add(text, "  %s\n", words);
+    }
 }
 
 /* What concerns the whole cluster, or the node that was asked. */
@@ -112,6 +127,10 @@ static void describe_node(const json_t *result, char *text)
 
     if (json_is_false(json_object_get(result, "controller"))) {
         add(text, "controller: it has no leader, or the asked node has not caught up with it\n");
+        advise(text,
+               true,
+               "elects by itself when a majority of its voters runs: start their nodes; who they "
+               "are: spate cluster nodes");
     }
     if (opening > 0) {
         add(text, "replicas still opening on the asked node: %" JSON_INTEGER_FORMAT "\n", opening);
@@ -182,8 +201,22 @@ static void describe(const json_t *result, char *text)
             "node down: %" JSON_INTEGER_FORMAT "\n",
             json_integer_value(json_array_get(down, i)));
     }
+    advise(text,
+           json_array_size(down) > 0,
+           "start it: it catches up by itself; if it is away for node.replace.after.ms its "
+           "replicas are made anew on others, if there are others; gone for good: spate cluster "
+           "remove N");
     add_partitions(text, "leaderless", json_object_get(result, "leaderless"));
+    advise(text,
+           json_array_size(json_object_get(result, "leaderless")) > 0,
+           "elects by itself when a majority of its replicas runs: start their nodes; which: spate "
+           "topic describe TOPIC");
     add_partitions(text, "under-replicated", json_object_get(result, "under_replicated"));
+    advise(
+        text,
+        json_array_size(json_object_get(result, "under_replicated")) > 0,
+        "catches up by itself while those nodes run; for longer: their disk and trace, and spate "
+        "cluster moves");
     add_damage(text, json_object_get(result, "refilling"), json_object_get(result, "damaged"));
     describe_node(result, text);
     add_stalled(text, json_object_get(result, "stalled"));

@@ -52,6 +52,7 @@ int command_cluster_features(struct cli *cli, int argc, char **argv)
     if (rv != 0) {
         return tell_failure(cli, rv, NULL);
     }
+    sort_by_id(json_object_get(result, "nodes"));
     if (cli->json) {
         out_json(result);
         return EXIT_OK;

@@ -254,3 +254,21 @@ void table_print_changes(const struct table *table, const struct table *before, 
     }
     out_flush();
 }
+
+void sort_by_id(json_t *rows)
+{
+    for (size_t i = 1; i < json_array_size(rows); i++) {
+        json_t *row = json_incref(json_array_get(rows, i));
+        json_int_t id = json_integer_value(json_object_get(row, "id"));
+        size_t place = i;
+        while (place > 0 &&
+               json_integer_value(json_object_get(json_array_get(rows, place - 1), "id")) > id) {
+            place -= 1;
+        }
+        if (place < i) {
+            (void)json_array_remove(rows, i);
+            (void)json_array_insert(rows, place, row); /* out of memory: it is left out */
+        }
+        json_decref(row);
+    }
+}

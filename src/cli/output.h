@@ -64,4 +64,7 @@ void table_print_changes(const struct table *table, const struct table *before, 
 /* Frees the cells without printing. */
 void table_free(struct table *table);
 
+/* Puts the rows of an answer, objects with an `id`, into the order of these numbers. */
+void sort_by_id(json_t *rows);
+
 #endif /* SPATE_CLI_OUTPUT_H */

@@ -148,7 +148,8 @@ static bool heartbeats_valid(const uint8_t *bytes, uint32_t count)
 
 enum {
     HELLO_FIELDS_SIZE_MIN = 40, /* without `run` */
-    HELLO_FIELDS_SIZE = 48,
+    HELLO_FIELDS_SIZE_RUN = 48, /* without `condition` */
+    HELLO_FIELDS_SIZE = 52,
 };
 
 /* Size of the fields behind the prefix; SIZE_MAX for a kind that does not exist. */
@@ -180,8 +181,8 @@ static size_t fields_size(unsigned kind)
     }
 }
 
-/* HELLO may be an older build's, which ends before `run`, or a newer one's, with more behind it: it
- * is what tells builds apart. */
+/* HELLO may be an older build's, which ends before `run` or `condition`, or a newer one's, with
+ * more behind it: it is what tells builds apart. */
 static bool fields_fit(unsigned kind, size_t size)
 {
     return kind == SP_PEER_HELLO ? size >= HELLO_FIELDS_SIZE_MIN : size == fields_size(kind);
@@ -199,6 +200,7 @@ static void put_hello(uint8_t **at, const struct sp_peer_hello *hello)
     put(at, hello->identity_state, 4);
     put(at, hello->seeds_hash, 4);
     put(at, hello->run, 8);
+    put(at, hello->condition, 4);
 }
 
 static void get_hello(const uint8_t **at, size_t size, struct sp_peer_hello *out_hello)
@@ -212,7 +214,8 @@ static void get_hello(const uint8_t **at, size_t size, struct sp_peer_hello *out
     *at += sizeof out_hello->cluster_id;
     out_hello->identity_state = get_u32(at);
     out_hello->seeds_hash = get_u32(at);
-    out_hello->run = size < HELLO_FIELDS_SIZE ? 0 : get(at, 8);
+    out_hello->run = size < HELLO_FIELDS_SIZE_RUN ? 0 : get(at, 8);
+    out_hello->condition = size < HELLO_FIELDS_SIZE ? 0 : get_u32(at);
 }
 
 static void put_fields(const struct sp_peer_message *message, uint8_t *at)

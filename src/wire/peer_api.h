@@ -54,6 +54,13 @@ struct sp_peer_hello {
     uint32_t identity_state; /* enum sp_identity_state as a number */
     uint32_t seeds_hash;     /* crc32c over the sorted seed list; formation compares it */
     uint64_t run;            /* which run of the data directory this is, see storage/store.h */
+    uint32_t condition;      /* of the sender now; one that is not well is handed no leadership */
+};
+
+/* Bits of `condition`. */
+enum {
+    SP_PEER_NO_SPACE = 1 << 0,   /* its disk is below its reserve */
+    SP_PEER_NO_RECORDS = 1 << 1, /* so far that it takes no records as a follower either */
 };
 
 struct sp_peer_form {

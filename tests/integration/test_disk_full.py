@@ -4,7 +4,9 @@
 import os
 import shutil
 import subprocess
+import time
 import unittest
+import urllib.request
 
 import cluster
 import rpc
@@ -71,6 +73,88 @@ class DiskFullTest(unittest.TestCase):
         with self.assertRaises(rpc.Refused) as refused:
             client.call("produce", topic="t", partition=0, records=[{"v": value}])
         return refused.exception
+
+    def test_a_node_short_of_space_hands_its_leaders_over_until_it_has_space(self):
+        if os.geteuid() != 0:
+            cluster.missing("root, to mount a small disk")
+        reserve = 32 * 1024 * 1024
+        settings = ["storage.segment.bytes=1048576", f"storage.min.free.bytes={reserve}"]
+        nodes = cluster.Cluster(3, settings=settings)
+        victim = nodes.nodes[2]
+        self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
+        self.mount(victim.data, 128)
+
+        def leaders():
+            rows = nodes.spate_json("topic", "describe", "t")["partitions"]
+            return [row["leader"] for row in rows]
+
+        def write():
+            nodes.spate("produce", "t", input=b"".join(b"%d\n" % n for n in range(600)))
+
+        with nodes:
+            nodes.spate("topic", "create", "t", "-p", "6", "-r", "3")
+            led = lambda: leaders().count(3) == 2
+            cluster.wait_for("each node to lead two partitions", led, 20)
+            junk = os.path.join(victim.data, "junk")
+            place = os.statvfs(victim.data)
+            with open(junk, "wb") as handle:  # half of the reserve is left: LOW, not the last of it
+                os.posix_fallocate(
+                    handle.fileno(), 0, place.f_bavail * place.f_frsize - reserve // 2
+                )
+            write()  # and so it learns of it
+            cluster.wait_for("others to lead", lambda: not {3, -1} & set(leaders()), 20)
+            write()
+            self.assertNotIn(3, leaders(), "nothing goes back")
+            os.unlink(junk)
+            cluster.wait_for("its own leaders back", led, 20)
+            text = nodes.spate("consume", "t", "-o", "start", "-e", "-f", "%v\\n").decode()
+            self.assertEqual(sorted(map(int, text.split())), sorted(list(range(600)) * 2))
+
+    def sent_bytes(self, nodes):
+        """Frames that all nodes together have sent to other replicas."""
+        total = 0
+        for node in nodes.nodes:
+            url = f"http://127.0.0.1:{node.http_port}/metrics"
+            with urllib.request.urlopen(url, timeout=5) as page:
+                for line in page.read().decode().splitlines():
+                    if line.startswith("spate_replication_sent_bytes_total "):
+                        total += int(float(line.split()[1]))
+        return total
+
+    def test_a_follower_without_any_space_is_not_sent_its_backlog_again_and_again(self):
+        if os.geteuid() != 0:
+            cluster.missing("root, to mount a small disk")
+        reserve = 32 * 1024 * 1024
+        settings = ["storage.segment.bytes=1048576", f"storage.min.free.bytes={reserve}"]
+        nodes = cluster.Cluster(3, settings=settings)
+        victim = nodes.nodes[2]
+        self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
+        self.mount(victim.data, 128)
+        with nodes:
+            nodes.spate("topic", "create", "t", "-p", "1", "-r", "3")
+            leaders = rpc.Leaders([node.address for node in nodes.nodes])
+            self.addCleanup(leaders.close)
+            self.produce(leaders, 0)
+            junk = os.path.join(victim.data, "junk")
+            place = os.statvfs(victim.data)
+            with open(junk, "wb") as handle:  # an eighth of the reserve is left
+                os.posix_fallocate(
+                    handle.fileno(), 0, place.f_bavail * place.f_frsize - reserve // 8
+                )
+            self.produce(leaders, 1)
+            told = lambda: nodes.leader("t").number != 3
+            cluster.wait_for("another leader", told, 20)
+            time.sleep(1.5)  # until the others know: a greeting a second
+            for number in range(2, 42):  # 8 MB that the full node lacks
+                self.produce(leaders, number)
+            time.sleep(1)
+            before = self.sent_bytes(nodes)
+            time.sleep(3)
+            again = self.sent_bytes(nodes) - before
+            print(f"{again} bytes sent in 3 s", end=" ", flush=True)
+            self.assertLess(again, 8 * 1024 * 1024)
+            os.unlink(junk)
+            nodes.wait_healthy(30)
 
     def test_a_reserve_keeps_the_node_alive_until_there_is_space(self):
         if os.geteuid() != 0:

@@ -136,6 +136,8 @@ class FailoverTest(unittest.TestCase):
             words = self.health(nodes, 5)
             for partition in range(3):
                 self.assertIn(f"t/{partition}", words)
+            self.assertIn("spate topic describe TOPIC", words, "what to type")
+            self.assertIn("spate cluster remove N", words, "what to type")
             with rpc.Client(nodes.nodes[0].address) as client:
                 with self.assertRaises(rpc.Refused) as caught:
                     client.call("produce", topic="t", partition=0, records=[{"v": b"x"}])

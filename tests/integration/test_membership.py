@@ -260,6 +260,35 @@ class LifeTest(unittest.TestCase):
             cluster.wait_for("what it had to go", gone, 20)
             nodes.wait_healthy(20)
 
+    def voters(self, nodes):
+        """{node: its part in the controller}, or nothing while nobody answers."""
+        answer = ask(nodes, "cluster.nodes")
+        return {} if answer is None else {n["id"]: n["controller"] for n in answer["nodes"]}
+
+    def test_a_voter_that_stays_away_is_replaced_and_another_may_die(self):
+        settings = ["node.replace.after.ms=2000"]
+        with cluster.Cluster(3, settings=settings) as nodes:
+            nodes.add(4, settings)
+            cluster.wait_for("a standby", lambda: self.voters(nodes).get(4) == "standby", 20)
+            parts = self.voters(nodes)
+            dead = next(number for number, part in parts.items() if part == "voter")
+            nodes.spate("topic", "create", "t", "-p", "1", "-r", "3")
+            nodes.node(dead).kill()
+            replaced = lambda: (
+                self.voters(nodes).get(4) == "voter" and self.voters(nodes).get(dead) == "none"
+            )
+            cluster.wait_for("another voter in its place", replaced, 20)
+            parts = self.voters(nodes)
+            self.assertEqual(sum(part in ("leader", "voter") for part in parts.values()), 3)
+            second = next(n for n, part in parts.items() if part == "leader")
+            nodes.node(second).kill()  # two of three voters are left, one of them the new one
+            nodes.spate("topic", "alter", "t", "--set", "retention.ms=86400000")
+            nodes.node(second).start()
+            nodes.node(dead).start()
+            back = lambda: self.voters(nodes).get(dead) == "standby"
+            cluster.wait_for("it comes back as a standby", back, 20)
+            nodes.wait_healthy(30)
+
     def test_a_replaced_disk_comes_back_and_is_refilled(self):
         with cluster.Cluster(3) as nodes:
             nodes.spate("topic", "create", "t", "-p", "3", "-r", "3")

@@ -145,6 +145,13 @@ enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint3
     return fake.link;
 }
 
+bool sp_transport_may_lead(const struct sp_transport *transport, uint32_t node_id)
+{
+    (void)transport;
+    (void)node_id;
+    return true;
+}
+
 int sp_transport_set_node(struct sp_transport *transport, uint32_t node_id, const char *address)
 {
     (void)transport;

@@ -25,6 +25,13 @@ enum {
 
 static enum sp_link_state other_link;
 
+bool sp_transport_takes_records(const struct sp_transport *transport, uint32_t node_id)
+{
+    (void)transport;
+    (void)node_id;
+    return true;
+}
+
 enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id)
 {
     (void)transport;
