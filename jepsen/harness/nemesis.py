@@ -17,6 +17,7 @@ GAP_PER_KIND_SECONDS = 1.6  # mean gap of a stream: this times the number of str
 HOLD_SECONDS = (1.5, 6.0)
 OBSERVE_SECONDS = 6.0
 RETRY_SECONDS = 0.5
+CLAIM_SECONDS = 10.0
 RECOVERING_SECONDS = 10.0  # that an aim at a node that recovers waits for one
 
 ONE, LEADER, RECOVERING, MINORITY, MAJORITY, ALL = (
@@ -73,13 +74,21 @@ class Nemesis(threading.Thread):
     def turn(self):
         """One fault from begin to end, if a target is free."""
         aim, target = self.choose()
-        if not target or (self.claims and not self.cluster.claim(target)):
+        if not target or (self.claims and not self.claim(target)):
             return
         try:
             self.strike(aim, target)
         finally:
             if self.claims:
                 self.cluster.release(target)
+
+    def claim(self, target):
+        """Takes the nodes. Several are seldom free at once: they are waited for."""
+        deadline = time.monotonic() + (CLAIM_SECONDS if len(target) > 1 else 0)
+        while not self.cluster.claim(target):
+            if time.monotonic() > deadline or self.stop.wait(0.02):
+                return False
+        return True
 
     def hold(self):
         """The fault lasts: a drawn time, or until the run ends its faults."""

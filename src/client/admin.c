@@ -130,6 +130,44 @@ static void learn_leader(struct spate_client *client,
     }
 }
 
+/* What the caller is told in the end: refusals do not say what became of an earlier try. */
+static int told(struct spate_client *client, int rv, bool uncertain)
+{
+    return uncertain && sp_client_status_moves(rv)
+               ? sp_client_fail(client,
+                                SPATE_ERR_TIMEOUT,
+                                "a try was sent and not answered, later ones were refused: it may "
+                                "be done or not")
+               : rv;
+}
+
+static int try_leaders(const struct sp_request *model,
+                       struct sp_topic_view *view,
+                       uint32_t partition,
+                       void **out_result,
+                       size_t *out_result_size)
+{
+    struct spate_client *client = model->client;
+    bool uncertain = false;
+
+    for (;;) {
+        int rv = sp_metadata_wait_leader(client->metadata, view, partition, model->deadline_ms);
+        if (rv != 0) {
+            return told(client, rv, uncertain);
+        }
+        rv = try_leader(model, view, partition, out_result, out_result_size);
+        bool unclear = sp_client_status_uncertain(rv);
+        if (!sp_client_status_moves(rv) || (unclear && !model->repeatable)) {
+            return rv;
+        }
+        uncertain = uncertain || unclear;
+        if (sp_loop_now_ms(client->loop) >= model->deadline_ms) {
+            return told(client, rv, uncertain);
+        }
+        learn_leader(client, view, partition, rv, model->deadline_ms);
+    }
+}
+
 int spate_call_leader(struct spate_client *client,
                       const char *topic,
                       uint32_t partition,
@@ -163,19 +201,7 @@ int spate_call_leader(struct spate_client *client,
     if (rv != 0) {
         return sp_client_fail(client, rv, "%.100s: no topic can have this name", topic);
     }
-    for (;;) {
-        rv = sp_metadata_wait_leader(client->metadata, view, partition, model.deadline_ms);
-        if (rv != 0) {
-            return rv;
-        }
-        rv = try_leader(&model, view, partition, out_result, out_result_size);
-        bool again =
-            sp_client_status_moves(rv) && (model.repeatable || !sp_client_status_uncertain(rv));
-        if (!again || sp_loop_now_ms(client->loop) >= model.deadline_ms) {
-            return rv;
-        }
-        learn_leader(client, view, partition, rv, model.deadline_ms);
-    }
+    return try_leaders(&model, view, partition, out_result, out_result_size);
 }
 
 /* ---- topics ---------------------------------------------------------------------------------- */

@@ -57,8 +57,7 @@ static void give_up(struct sp_request *request)
         finish(request, SPATE_ERR_UNREACHABLE, sp_bytes_null(), text);
         return;
     }
-    bool refused =
-        sp_client_status_moves(request->status) && !sp_client_status_uncertain(request->status);
+    bool refused = sp_client_status_moves(request->status) && !request->uncertain;
     (void)snprintf(text,
                    sizeof text,
                    "no server answered %s within the deadline%s%.300s",
@@ -181,6 +180,7 @@ static void on_failure(struct sp_request *request, int status, const char *text,
 {
     bool uncertain = sent && sp_client_status_uncertain(status);
 
+    request->uncertain = request->uncertain || uncertain;
     if (uncertain && !request->repeatable) {
         finish_uncertain(request, status, text);
         return;

@@ -40,6 +40,7 @@ struct sp_request {
     struct sp_timer timer; /* patience while CALLING, pause while PAUSING */
     bool calling;
     bool reached;   /* some server took a request */
+    bool uncertain; /* some attempt may have had its effect, whatever later ones are told */
     uint32_t first; /* server of the first attempt */
     uint32_t attempts;
     uint64_t started_ms;

@@ -326,6 +326,48 @@ static void test_client_that_closes_refuses_calls(void **state)
     end();
 }
 
+static enum fake_action
+lost_then_refused(struct fake_cluster *c, const char *method, unsigned count)
+{
+    (void)c;
+    (void)method;
+    return count == 1 ? FAKE_DROP_AFTER : FAKE_REFUSE;
+}
+
+/* Refusals of later tries do not say what became of the first one. */
+static void test_client_call_that_was_lost_once_stays_unknown(void **state)
+{
+    static const char *const keys[] = { "timeout.ms", "500", NULL };
+    struct sp_buf params;
+    struct sp_pack pack;
+    void *result = NULL;
+    size_t size = 0;
+
+    (void)state;
+    sp_buf_init(&params, 100);
+    sp_pack_init(&pack, &params);
+    sp_pack_map(&pack, 3);
+    sp_pack_text(&pack, "topic");
+    sp_pack_text(&pack, "t");
+    sp_pack_text(&pack, "partition");
+    sp_pack_uint(&pack, 0);
+    sp_pack_text(&pack, "offset");
+    sp_pack_uint(&pack, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        begin(keys);
+        cluster.script = lost_then_refused;
+        cluster.refusal = SPATE_ERR_NOT_READY;
+        int rv =
+            i == 0 ? spate_call_leader(
+                         cluster.client, "t", 0, "fetch", params.bytes, params.size, &result, &size)
+                   : spate_call(cluster.client, "fetch", params.bytes, params.size, &result, &size);
+        assert_int_equal(rv, SPATE_ERR_TIMEOUT);
+        assert_true(cluster.fetch_count > 1);
+        end();
+    }
+    sp_buf_deinit(&params);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -342,6 +384,7 @@ int main(void)
         cmocka_unit_test(test_client_wait_is_short_while_something_is_ready),
         cmocka_unit_test(test_client_close_ends_everything),
         cmocka_unit_test(test_client_that_closes_refuses_calls),
+        cmocka_unit_test(test_client_call_that_was_lost_once_stays_unknown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""jepsen/long adds up what its rounds found, stops at the first that found something, and ends in
-order on ^C. The rounds are made by a stand-in. Run by ctest, label `jepsen`."""
+"""What the harness decides by itself, against stand-ins. jepsen/long adds up what its rounds found,
+stops at the first that found something, and ends in order on ^C. A node may lose something only
+when the one before has it back. Run by ctest, label `jepsen`."""
 
 import json
 import os
@@ -15,7 +16,7 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
-from harness import events, long  # noqa: E402 # after the path is set
+from harness import cluster, events, long, main  # noqa: E402 # after the path is set
 
 # Makes the folder of a round as jepsen/run does. Seed 3 finds a lost record, seed 9 never ends.
 ROUND = f"""#!{sys.executable} -B
@@ -158,6 +159,78 @@ class LongTest(unittest.TestCase):
             lines = handle.readlines()
         self.assertEqual(log.counts(), {"kill": (1, 0)})
         self.assertEqual(long.count_faults(lines, 3), {})
+
+
+class Told:
+    """A node that answers what it is told to."""
+
+    def __init__(self, number):
+        self.number, self.alive, self.address = number, True, f"node{number}"
+        self.health = {"under_replicated": [], "replicas_opening": 0}
+        self.moves = []
+
+    def call(self, method):
+        if self.health is None:
+            return None
+        return self.health if method == "cluster.health" else {"moves": self.moves}
+
+
+class DamageTest(unittest.TestCase):
+    def setUp(self):
+        self.nodes = [Told(number) for number in (1, 2, 3)]
+        self.cluster = cluster.Cluster.__new__(cluster.Cluster)
+        self.cluster.begin(self.nodes, [])
+
+    def damage(self, number):
+        begun = self.cluster.begin_damage(self.nodes[number - 1])
+        if begun:
+            self.cluster.end_damage()
+        return begun
+
+    def test_the_next_node_waits_until_the_one_before_has_everything(self):
+        one, two, three = self.nodes
+        self.assertTrue(self.damage(1))
+        for change in (
+            lambda: two.health["under_replicated"].append({"missing": [1]}),
+            lambda: one.health.update(replicas_opening=1),
+            lambda: three.moves.append({"from": [1, 2, 3], "to": [2, 3, 4]}),
+            lambda: two.moves.append({"from": [2, 3], "to": [1, 2]}),
+            lambda: setattr(one, "health", None),
+            lambda: setattr(one, "alive", False),
+        ):
+            change()
+            self.assertFalse(self.damage(2))
+            self.assertFalse(self.damage(1), "it may not lose the new copy as well")
+            self.renew()
+        two.moves.append({"from": [2, 3], "to": [3, 2]})
+        self.assertTrue(self.damage(2), "a move of others")
+
+    def renew(self):
+        for node in self.nodes:
+            node.__init__(node.number)
+
+    def test_a_majority_must_answer(self):
+        self.assertTrue(self.damage(1))
+        self.nodes[1].health = self.nodes[2].health = None
+        self.assertFalse(self.damage(2))
+        self.nodes[1].health = {"under_replicated": [], "replicas_opening": 0}
+        self.assertTrue(self.damage(2))
+
+    def test_one_at_a_time(self):
+        self.assertTrue(self.cluster.begin_damage(self.nodes[0]))
+        self.assertFalse(self.damage(1))
+        self.cluster.end_damage()
+        self.assertTrue(self.damage(1))
+
+
+class KindsTest(unittest.TestCase):
+    def test_kinds_and_sets_of_them(self):
+        streams, sets = {"a": 1, "b": 2, "c": 3}, {"all": ["a", "b", "c"], "none": [], "two": ["b"]}
+        self.assertEqual(main.find_kinds("all", streams, sets), ["a", "b", "c"])
+        self.assertEqual(main.find_kinds("two,a", streams, sets), ["a", "b"])
+        self.assertEqual(main.find_kinds("none", streams, sets), [])
+        with self.assertRaisesRegex(ValueError, "no nemesis d"):
+            main.find_kinds("a,d", streams, sets)
 
 
 if __name__ == "__main__":
