@@ -246,14 +246,11 @@ void sp_reconcile_close(struct sp_reconcile *reconcile, void (*closed)(void *arg
 
 static bool is_damaged(const struct sp_reconcile_item *item)
 {
-    struct sp_raft_group_status status;
-
     if (item->doomed || item->superseded) {
         return false;
     }
     if (item->state == RUNNING) {
-        sp_raft_group_status(item->group, &status);
-        return status.stopped && status.stop_status == SPATE_ERR_CORRUPT;
+        return sp_raft_group_stop_status(item->group) == SPATE_ERR_CORRUPT;
     }
     return item->state == DAMAGED && item->status == SPATE_ERR_CORRUPT;
 }
