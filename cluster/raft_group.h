@@ -165,8 +165,8 @@ int sp_raft_group_transfer_to(struct sp_raft_group *group, uint32_t node_id);
 void sp_raft_group_status(const struct sp_raft_group *group,
                           struct sp_raft_group_status *out_status);
 
-/* Answers of the status that cost little, for those who look at all groups: whether it leads, as its
- * owner was told last; and `confirmed`. */
+/* Answers of the status that cost little, for those who look at all groups: whether it leads, as
+ * its owner was told last; and `confirmed`. */
 bool sp_raft_group_leads(const struct sp_raft_group *group);
 bool sp_raft_group_is_confirmed(const struct sp_raft_group *group);
 
