@@ -62,7 +62,9 @@ static void on_watch_timer(struct sp_timer *timer)
     struct sp_map_cursor cursor = { 0 };
     struct sp_raft_group *group;
 
-    while ((group = sp_map_next(table->groups, &cursor)) != NULL) {
+    bool some_awake = table->context.quiet_count < sp_map_count(table->groups);
+
+    while (some_awake && (group = sp_map_next(table->groups, &cursor)) != NULL) {
         if (!sp_raft_group_is_quiet(group) && /* then all have all */
             sp_leader_table_get(table->leaders, sp_raft_group_id(group), NULL) ==
                 table->context.node_id) {

@@ -97,6 +97,7 @@ struct sp_raft_context {
     struct sp_raft_counters counters;
     struct sp_vigil *vigil; /* NULL: no group becomes quiet */
     bool quiet_allowed;     /* every node knows SP_FEATURE_QUIET_GROUPS */
+    uint64_t quiet_count;   /* groups that are quiet now */
     /* A group's leader or term, as this node knows it, has changed. */
     void (*leader_changed)(struct sp_raft_context *context, struct sp_raft_group *group);
 };
@@ -187,14 +188,17 @@ int sp_raft_group_transfer_to(struct sp_raft_group *group, uint32_t node_id);
 void sp_raft_group_status(const struct sp_raft_group *group,
                           struct sp_raft_group_status *out_status);
 
-/* Two answers of the status that cost little, for those who look at all groups: whether it leads,
- * as its owner was told last; and `confirmed`. */
+/* Answers of the status that cost little, for those who look at all groups: whether it leads, as
+ * its owner was told last; and `confirmed`. */
 bool sp_raft_group_leads(const struct sp_raft_group *group);
 bool sp_raft_group_is_confirmed(const struct sp_raft_group *group);
 
 /* True for a voter that has applied all that a leader said was committed, and whose leader has
  * spoken within the last election timeout: what it has applied is not far behind. */
 bool sp_raft_group_follows(const struct sp_raft_group *group);
+
+/* 0, or why it has stopped itself. */
+int sp_raft_group_stop_status(const struct sp_raft_group *group);
 
 /* Idle, without timer or messages (raft_quiet.c). */
 bool sp_raft_group_is_quiet(const struct sp_raft_group *group);

@@ -34,6 +34,11 @@ bool sp_raft_group_is_confirmed(const struct sp_raft_group *group)
                            (group->confirm_index != 0 && group->applied >= group->confirm_index));
 }
 
+int sp_raft_group_stop_status(const struct sp_raft_group *group)
+{
+    return group->stopped ? group->stop_status : 0;
+}
+
 void sp_raft_count_replica(struct sp_raft_replicas *replicas, const struct sp_raft_group *group)
 {
     replicas->count += 1;

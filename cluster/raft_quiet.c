@@ -63,6 +63,7 @@ void sp_raft_begin_quiet(struct sp_raft_group *group, uint32_t leader_node)
     group->quiet = true;
     group->quiet_node = leader_node;
     group->context->counters.quieted += 1;
+    group->context->quiet_count += 1;
     sp_timer_stop(&group->timer);
     count_in(group, sp_vigil_add);
 }
@@ -76,6 +77,7 @@ void sp_raft_end_quiet(struct sp_raft_group *group)
         group->quiet = false;
         group->idle_since_ms = sp_raft_now_ms(group);
         group->context->counters.woken += 1;
+        group->context->quiet_count -= 1;
     }
 }
 

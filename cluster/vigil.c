@@ -161,7 +161,7 @@ static void on_timer(struct sp_timer *timer)
         if (is_silent(vigil, peer)) {
             wake(vigil, peer);
         }
-        if (watches(peer)) {
+        if (peer->sides[SP_VIGIL_LED].count > 0 || peer->unanswered != 0) {
             tell(vigil, peer);
         }
     }

@@ -267,7 +267,9 @@ int __wrap_sp_log_build(struct sp_log *log,
                      (unsigned long long)group->group_id,
                      (unsigned long long)term);
         }
-        if (group->in_flight.index == 0 || group->in_flight.term <= term) {
+        /* A leader that stood still may propose what others have gone beyond: never committed. */
+        bool stale = group->in_force.term > term || group->in_flight.term > term;
+        if (!stale) {
             check_change(group, &group->in_force, &next);
             group->in_flight = next;
         }

@@ -62,6 +62,12 @@ void sp_raft_group_status(const struct sp_raft_group *group,
     *out_status = (struct sp_raft_group_status){ .stopped = fake.replica_stopped };
 }
 
+int sp_raft_group_stop_status(const struct sp_raft_group *group)
+{
+    (void)group;
+    return fake.replica_stopped ? SPATE_ERR_IO : 0;
+}
+
 void sp_group_table_open(struct sp_group_table *table, struct sp_group_open *open)
 {
     (void)table;
