@@ -260,8 +260,8 @@ static void doubt(struct sp_fetch *fetch, struct sp_partition *partition)
     sp_request_begin_wait(&fetch->request, &fetch->patience, false);
 }
 
-/* What this replica has applied is committed, but more may be: about what it does not have, above or
- * below, it sends the reader to the leader. */
+/* What this replica has applied is committed, but more may be: about what it does not have, above
+ * or below, it sends the reader to the leader. */
 static void advance_follower(struct sp_fetch *fetch, struct sp_partition *partition)
 {
     if (fetch->offset >= partition->log_start && fetch->offset < partition->next_offset) {
