@@ -233,15 +233,6 @@ static void on_group_closed(void *arg)
     on_ended(table);
 }
 
-static void leave_leadership(struct sp_group_table *table, uint64_t group_id)
-{
-    uint64_t term = 0;
-
-    if (sp_leader_table_get(table->leaders, group_id, &term) == table->context.node_id) {
-        sp_leader_table_set(table->leaders, group_id, term, 0, 0);
-    }
-}
-
 void sp_group_table_remove(struct sp_group_table *table,
                            struct sp_raft_group *group,
                            bool remove,
@@ -255,7 +246,7 @@ void sp_group_table_remove(struct sp_group_table *table,
     if (remove) {
         sp_group_table_forget(table, group_id);
     } else {
-        leave_leadership(table, group_id); /* who leads it elsewhere stays known */
+        sp_leader_table_leave(table->leaders, group_id);
     }
     if (removal == NULL) {
         sp_raft_group_close(group, closed, arg); /* the disk is cleaned up at the next start */

@@ -11,6 +11,8 @@ struct leader {
     uint64_t term;
     uint32_t node_id;
     uint32_t lagging;     /* bit i: the i-th member lacks committed frames */
+    uint32_t said_node;   /* said itself that it leads ... */
+    uint64_t said_term;   /* ... in this term, and has not taken it back; 0: nobody */
     struct sp_list dirty; /* in table->dirty while other nodes must be told */
 };
 
@@ -178,6 +180,8 @@ void sp_leader_table_hear(struct sp_leader_table *table,
             continue;
         }
         leader->lagging = heard.lagging;
+        leader->said_node = heard.node_id;
+        leader->said_term = heard.term;
         set_leader(table, leader, heard.term, heard.node_id);
     }
 }
@@ -204,6 +208,20 @@ void sp_leader_table_set(struct sp_leader_table *table,
     if (news && sp_list_empty(&leader->dirty)) {
         sp_list_append(&table->dirty, &leader->dirty);
         sp_loop_defer(table->loop, &table->spread);
+    }
+}
+
+void sp_leader_table_leave(struct sp_leader_table *table, uint64_t group_id)
+{
+    const struct leader *leader = sp_map_get_u64(table->entries, group_id);
+
+    if (leader == NULL) {
+        return;
+    }
+    if (leader->node_id == table->node_id) {
+        sp_leader_table_set(table, group_id, leader->term, 0, 0);
+    } else if (leader->node_id == 0 && leader->said_term == leader->term) {
+        sp_leader_table_set(table, group_id, leader->term, leader->said_node, 0);
     }
 }
 
@@ -269,6 +287,9 @@ void sp_leader_table_node_dead(struct sp_leader_table *table, uint32_t node_id)
     struct leader *leader;
 
     while ((leader = sp_map_next(table->entries, &cursor)) != NULL) {
+        if (leader->said_node == node_id) {
+            leader->said_node = 0;
+        }
         if (leader->node_id == node_id) {
             set_leader(table, leader, leader->term, 0);
         }

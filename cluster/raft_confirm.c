@@ -262,6 +262,7 @@ int sp_raft_group_confirm(struct sp_raft_group *group, struct sp_confirm *confir
     if (confirms->count == SP_GROUP_CONFIRMS_MAX) {
         return SPATE_ERR_BUSY;
     }
+    sp_raft_wake(group, 0); /* asking is traffic */
     sp_list_append(&confirms->waiting, &confirm->node);
     confirms->count += 1;
     sp_loop_defer(group->context->loop, &confirms->begin);

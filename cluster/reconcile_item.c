@@ -55,11 +55,8 @@ static void rest(struct sp_reconcile_item *item)
 
 bool sp_reconcile_item_is_damaged(const struct sp_reconcile_item *item)
 {
-    struct sp_raft_group_status status;
-
     if (item->state == RUNNING) {
-        sp_raft_group_status(item->group, &status);
-        return status.stopped && status.stop_status == SPATE_ERR_CORRUPT;
+        return sp_raft_group_stop_status(item->group) == SPATE_ERR_CORRUPT;
     }
     return item->state == DAMAGED && item->status == SPATE_ERR_CORRUPT;
 }

@@ -10,6 +10,7 @@ struct confirmation {
     struct sp_confirm confirm;
     struct sp_broker *broker;
     struct sp_request request;
+    uint64_t group_id;
     struct sp_message message; /* but for `params` nobody needs it any more */
     uint8_t params[];          /* a copy: the message itself goes */
 };
@@ -25,7 +26,7 @@ static void on_confirmed(struct sp_confirm *confirm, int status)
         sp_request_fail(
             &waiting->request, SPATE_ERR_LEADER_UNKNOWN, "the replica is closing: try again");
     } else {
-        waiting->request.confirmed = status == 0;
+        waiting->request.confirmed = status == 0 ? waiting->group_id : 0;
         sp_broker_run(waiting->broker, waiting->request, &waiting->message);
     }
     sp_mem_free(waiting);
@@ -60,10 +61,14 @@ bool sp_broker_confirm(struct sp_broker *broker,
     struct confirmation *waiting;
     int rv;
 
-    if (request->confirmed || sp_broker_lacks_feature(broker, SP_FEATURE_CONFIRM, NULL, NULL)) {
+    if (request->confirmed == sp_raft_group_id(group) ||
+        sp_broker_lacks_feature(broker, SP_FEATURE_CONFIRM, NULL, NULL)) {
         return true;
     }
     waiting = confirmation_new(broker, request, message);
+    if (waiting != NULL) {
+        waiting->group_id = sp_raft_group_id(group);
+    }
     rv = waiting == NULL ? SPATE_ERR_NOMEM : sp_raft_group_confirm(group, &waiting->confirm);
     if (rv != 0) {
         sp_request_fail(request, rv == SPATE_ERR_NOT_LEADER ? SPATE_ERR_LEADER_UNKNOWN : rv, NULL);

@@ -245,7 +245,8 @@ static void doubt(struct sp_fetch *fetch, struct sp_partition *partition)
         fetch->doubts += 1;
         fetch->doubt_ms = 0;
     }
-    if (fetch->doubts == DOUBT_ROUNDS || status.voters == 1) {
+    if (fetch->doubts == DOUBT_ROUNDS || status.voters == 1 ||
+        fetch->request.confirmed == fetch->group_id) {
         out_of_range(fetch, partition);
         return;
     }

@@ -23,7 +23,7 @@ struct sp_request {
     struct sp_session *session;
     uint32_t msgid;
     bool silent;           /* a notification: no answer is sent */
-    bool confirmed;        /* set by sp_broker_confirm: led here at a moment after it arrived */
+    uint64_t confirmed;    /* Raft group that was led here at a moment after it arrived; 0: none */
     enum sp_method method; /* set by sp_broker_dispatch */
     uint64_t begun_us;     /* when it arrived, or went on after a wait */
     size_t cost_bytes;     /* of the request itself, counted until it is answered */

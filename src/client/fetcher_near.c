@@ -1,4 +1,4 @@
-/* A replica nearby instead of the leader: when it is asked, and what follows when it is no use. */
+/* A replica nearby instead of the leader: when it is asked, what follows when it is of no use. */
 #include "client/consumer.h"
 
 enum {

@@ -169,6 +169,11 @@ class PausedLeaderTest(unittest.TestCase):
             self.assertEqual(out.split(), [b"0", b"1", b"2"])
             client = self.client(leader)
             begin = time.monotonic()
+            with self.assertRaises(rpc.Refused) as refused:
+                client.call("fetch", topic="t", partition=0, offset=9, linearizable=True)
+            self.assertEqual(refused.exception.code, "OFFSET_OUT_OF_RANGE")
+            self.assertLess(time.monotonic() - begin, 1.0)  # else four election timeouts
+            begin = time.monotonic()
             asked = [
                 client.send("offsets", {"topic": "t", "partition": 0, "linearizable": True})
                 for _ in range(200)

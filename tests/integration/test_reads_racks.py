@@ -51,7 +51,7 @@ class RacksTest(unittest.TestCase):
         self.near = next(node for node in self.nodes.nodes if node is not self.leader)
 
     def on_steady_ground(self, test):
-        """What `test` returns in a try in which the leader stayed; each with a new topic."""
+        """What `test` returns in a try in which the leader stayed; each has a new topic."""
         for _ in range(5):
             self.nodes.spate("topic", "delete", "t", "--yes")
             self.nodes.spate("topic", "create", "t", "-p", "1", "-r", "3")
@@ -109,8 +109,8 @@ class RacksTest(unittest.TestCase):
         nowhere = self.read_all("--rack", "moon")
         linear = self.read_all("--rack", RACKS[self.near.number], "--linearizable")
         print(
-            f"read {size} bytes: from the leader's rack {far[self.leader.number]:.0f} without"
-            f" a rack, {near[self.leader.number]:.0f} with one"
+            f"read {size} bytes: {far[self.leader.number]:.0f} from the leader's rack"
+            f" without a rack, {near[self.leader.number]:.0f} with one"
         )
         self.assertGreaterEqual(far[self.leader.number], size)
         self.assertGreaterEqual(near[self.near.number], size)

@@ -273,6 +273,18 @@ static void say_stopped(struct fixture *fixture)
     sp_group_table_message(fixture->table, OTHER, &message);
 }
 
+/* The other node tells that it leads, as to all nodes. */
+static void say_leads(struct fixture *fixture, uint64_t term)
+{
+    const struct sp_peer_leader leader = { .group_id = GROUP, .term = term, .node_id = OTHER };
+    struct sp_peer_message message = { .kind = SP_PEER_LEADERS, .u.count = 1 };
+    uint8_t bytes[SP_PEER_LEADER_SIZE];
+
+    sp_peer_leader_encode(&leader, bytes);
+    message.body = (struct sp_slice){ .bytes = bytes, .size = sizeof bytes };
+    sp_group_table_message(fixture->table, OTHER, &message);
+}
+
 static void close_table(struct fixture *fixture)
 {
     sp_group_table_close(fixture->table, on_table_closed, fixture);
@@ -506,6 +518,26 @@ static void test_group_table_handing_over_holds_submits_back(void **state)
     close_table(fixture);
 }
 
+/* Nobody tells it again who leads: what was said before it lost sight of the leader holds. */
+static void test_group_table_replica_moved_away_leaves_the_leader_known(void **state)
+{
+    struct fixture *fixture = *state;
+
+    open_group(fixture);
+    hear_leader(fixture, 2);
+    say_leads(fixture, 2);
+    for (unsigned i = 0; i < 10000 && sp_group_table_leader(fixture->table, GROUP, NULL) != 0;
+         i++) {
+        turn(fixture); /* until its election timeout */
+    }
+    assert_int_equal(sp_group_table_leader(fixture->table, GROUP, NULL), 0);
+    sp_group_table_remove(fixture->table, fixture->open.group, false, NULL, NULL);
+    assert_int_equal(sp_group_table_leader(fixture->table, GROUP, NULL), OTHER);
+    sp_group_table_link(fixture->table, OTHER, SP_LINK_DEAD);
+    assert_int_equal(sp_group_table_leader(fixture->table, GROUP, NULL), 0);
+    close_table(fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -517,6 +549,8 @@ int main(void)
             test_group_table_removed_group_is_not_asked_while_it_closes, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_group_table_stopped_follower_leaves_the_leader_known, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_group_table_replica_moved_away_leaves_the_leader_known, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_group_table_frame_with_a_damaged_chain_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(
