@@ -4,9 +4,8 @@
 bool sp_raft_group_follows(const struct sp_raft_group *group)
 {
     /* Of a quiet one it is known that its leader's node lives. */
-    bool heard =
-        group->quiet ||
-        sp_raft_now_ms(group) < group->guard.contact_ms + group->guard.raft.election_timeout;
+    bool heard = group->quiet || sp_raft_now_ms(group) <
+                                     group->guard.contact_ms + group->guard.raft.election_timeout;
 
     return sp_raft_runs(group) && sp_raft_state(group) == RAFT_FOLLOWER &&
            sp_raft_leader_replica(group) != 0 && sp_raft_group_is_confirmed(group) &&

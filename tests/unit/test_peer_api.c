@@ -250,7 +250,7 @@ static void test_peer_api_inconsistent_fields_are_refused(void **state)
         { { .kind = SP_PEER_HELLO }, 1 },
         { { .kind = SP_PEER_FORM }, 16 },
         { { .kind = SP_PEER_RAFT, .u.raft = { .kind = 0 } }, 0 },
-        { { .kind = SP_PEER_RAFT, .u.raft = { .kind = 10 } }, 0 },
+        { { .kind = SP_PEER_RAFT, .u.raft = { .kind = 12 } }, 0 },
         { { .kind = SP_PEER_RAFT, .u.raft = { .kind = SP_PEER_INSTALL_RESULT } }, 8 },
         { { .kind = SP_PEER_RAFT, .u.raft = { .kind = SP_PEER_CONFIRM } }, 8 },
         { { .kind = SP_PEER_RAFT, .u.raft = { .kind = SP_PEER_CONFIRM_RESULT } }, 8 },

@@ -67,6 +67,12 @@ void sp_raft_send(struct sp_raft_group *group, struct sp_raft_outgoing *out)
     world.sent[world.sent_count++] = out->message;
 }
 
+void sp_raft_wake(struct sp_raft_group *group, uint32_t told_by_node)
+{
+    (void)told_by_node;
+    group->quiet = false;
+}
+
 /* What raft_group.c does after every event, as far as it matters here. */
 void sp_raft_advance(struct sp_raft_group *group)
 {
@@ -130,7 +136,9 @@ static void on_told(struct sp_confirm *confirm, int status)
 static void ask(struct asking *asking)
 {
     *asking = (struct asking){ .confirm = { .cb = on_told } };
+    world.group.quiet = true; /* asking wakes it */
     assert_int_equal(sp_raft_group_confirm(&world.group, &asking->confirm), 0);
+    assert_false(world.group.quiet);
     assert_int_equal(asking->told, 0); /* never inside */
 }
 

@@ -283,6 +283,9 @@ static void test_spares_a_finished_segment_ends_where_the_next_begins(void **sta
         path_of(&log, base, SP_OFFSET_INDEX_SUFFIX, path);
         (void)sp_path_remove(path);
         assert_int_equal(test_log_open(&log, test, GROUP_ID), SPATE_ERR_CORRUPT);
+        (void)sprintf(
+            path, "%s/replicas/%d.%d/%s", test->path, GROUP_ID, TEST_REPLICA_ID, SP_DAMAGED_NAME);
+        assert_int_equal(sp_path_remove(path), 0);
         bytes[size / 2] ^= 1;
         path_of(&log, base, SP_SEGMENT_SUFFIX, path);
         test_file_write(path, bytes, size);
