@@ -76,7 +76,7 @@ static void fill_response(const struct sp_partition *partition,
     for (unsigned i = 0; i < count; i++) {
         struct sp_log_frame frame;
         if (sp_log_frame_decode(read->frames[i].bytes, read->frames[i].size, &frame) == 0) {
-            size += frame.length;
+            size += sp_log_frame_batch_size(&frame);
         }
     }
     sp_fetch_response_init(response);
@@ -99,8 +99,9 @@ static void answer_batches(struct fetch *fetch, const struct sp_fetch_response *
         const struct sp_slice *bytes = &fetch->reading->read.frames[i];
         struct sp_log_frame frame = { .length = 0 };
         (void)sp_log_frame_decode(bytes->bytes, bytes->size, &frame); /* it was verified */
-        tail[i] =
-            (struct sp_slice){ bytes->blob, sp_log_frame_payload(bytes->bytes), frame.length };
+        tail[i] = (struct sp_slice){ bytes->blob,
+                                     sp_log_frame_payload(bytes->bytes),
+                                     sp_log_frame_batch_size(&frame) };
     }
     sp_request_begin(&fetch->request, &buf, &pack);
     sp_fetch_response_encode_head(&pack, response);
@@ -115,7 +116,8 @@ static int copy_batches(const struct fetch *fetch, struct sp_buf *out)
         int rv = sp_log_frame_decode(bytes->bytes, bytes->size, &frame);
 
         if (rv == 0) {
-            rv = sp_buf_append(out, sp_log_frame_payload(bytes->bytes), frame.length);
+            rv = sp_buf_append(
+                out, sp_log_frame_payload(bytes->bytes), sp_log_frame_batch_size(&frame));
         }
         if (rv != 0) {
             return rv;
@@ -263,7 +265,7 @@ static int64_t read_end(const struct sp_log_read *read)
     struct sp_batch_facts facts;
 
     sp_batch_facts_read(sp_log_frame_payload(read->frames[read->count - 1].bytes), &facts);
-    return facts.base_offset + facts.record_count;
+    return facts.base_offset + facts.offset_count;
 }
 
 /* Also when there is more: it did not fit, lies in the next segment, or came while the disk was

@@ -141,6 +141,7 @@ struct sp_log_read {
     struct sp_log *log;
     void *plan;
     int status;
+    bool parked; /* waits until a segment's file is in place */
 };
 
 /* Serves the read from memory at once if all of its start is there: true, and result is set. */
