@@ -17,6 +17,8 @@
  * for a while loses one round at most: its timers are due at once when it goes on. */
 #define DOUBT_ROUNDS 4
 
+#define EMPTY_ARRAY_SIZE 5 /* of sp_batch_to_records without a record */
+
 #define NOT_LED_TEXT "the partition is no longer led here: look it up"
 
 struct fetch {
@@ -126,7 +128,30 @@ static int copy_batches(const struct fetch *fetch, struct sp_buf *out)
     return 0;
 }
 
-static void answer_records(struct fetch *fetch, struct sp_fetch_response *response)
+/* The offset behind the last batch that was read. */
+static int64_t read_end(const struct sp_log_read *read)
+{
+    struct sp_batch_facts facts;
+
+    sp_batch_facts_read(sp_log_frame_payload(read->frames[read->count - 1].bytes), &facts);
+    return facts.base_offset + facts.offset_count;
+}
+
+/* Nothing is left of what was read: goes on behind it, in a turn of its own. */
+static void skip_emptied(struct fetch *fetch)
+{
+    fetch->offset = read_end(&fetch->reading->read);
+    sp_log_read_release(&fetch->reading->read);
+    sp_mem_free(fetch->reading);
+    fetch->reading = NULL;
+    sp_request_unreserve(&fetch->request);
+    if (sp_timer_start(&fetch->timer, 0) != 0) {
+        fail(fetch, SPATE_ERR_NOMEM, NULL);
+    }
+}
+
+/* False: compaction has left nothing of the records that were read, and there may be more. */
+static bool answer_records(struct fetch *fetch, struct sp_fetch_response *response)
 {
     struct sp_buf batches;
     struct sp_buf array;
@@ -144,7 +169,10 @@ static void answer_records(struct fetch *fetch, struct sp_fetch_response *respon
                                  (size_t)fetch->asked.max_bytes,
                                  &pack);
     }
-    if (rv == 0) {
+    bool nothing = rv == 0 && array.size <= EMPTY_ARRAY_SIZE && frame_count(fetch) > 0;
+    if (nothing) {
+        skip_emptied(fetch);
+    } else if (rv == 0) {
         response->records.batch = sp_bytes_null();
         response->records.array = sp_bytes_of(array.bytes, array.size);
         sp_request_begin(&fetch->request, &buf, &pack);
@@ -157,6 +185,7 @@ static void answer_records(struct fetch *fetch, struct sp_fetch_response *respon
     }
     sp_buf_deinit(&batches);
     sp_buf_deinit(&array);
+    return !nothing;
 }
 
 static void answer(struct fetch *fetch, struct sp_partition *partition)
@@ -165,7 +194,9 @@ static void answer(struct fetch *fetch, struct sp_partition *partition)
 
     fill_response(partition, fetch, &response);
     if (fetch->asked.format == SP_FETCH_FORMAT_RECORDS) {
-        answer_records(fetch, &response);
+        if (!answer_records(fetch, &response)) {
+            return;
+        }
     } else {
         answer_batches(fetch, &response);
     }
@@ -257,15 +288,6 @@ static void out_of_range(struct fetch *fetch, const struct sp_partition *partiti
 {
     sp_refuse_offset(&fetch->request, partition, fetch->offset);
     finish(fetch);
-}
-
-/* The offset behind the last batch that was read. */
-static int64_t read_end(const struct sp_log_read *read)
-{
-    struct sp_batch_facts facts;
-
-    sp_batch_facts_read(sp_log_frame_payload(read->frames[read->count - 1].bytes), &facts);
-    return facts.base_offset + facts.offset_count;
 }
 
 /* Also when there is more: it did not fit, lies in the next segment, or came while the disk was

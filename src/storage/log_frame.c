@@ -135,8 +135,8 @@ void sp_log_frame_compact(const uint8_t *original,
     } else {
         memcpy(trailer + TRAILER_AT_LENGTH, original + AT_LENGTH, 4);
         memcpy(trailer + TRAILER_AT_CRC, original + AT_CRC, 4);
-        sp_put_u64(trailer + TRAILER_AT_SINCE, (uint64_t)since_ms);
     }
+    sp_put_u64(trailer + TRAILER_AT_SINCE, (uint64_t)since_ms);
     memcpy(bytes, original, SP_LOG_FRAME_HEADER_SIZE);
     sp_put_u16(bytes + AT_FLAGS, SP_LOG_FRAME_COMPACTED);
     sp_put_u32(bytes + AT_LENGTH, length);
@@ -146,8 +146,8 @@ void sp_log_frame_compact(const uint8_t *original,
 
 int64_t sp_log_frame_compacted_since_ms(const uint8_t *bytes)
 {
-    SP_ASSERT(is_compacted(bytes));
-    return (int64_t)sp_get_u64(trailer_of(bytes) + TRAILER_AT_SINCE);
+    return is_compacted(bytes) ? (int64_t)sp_get_u64(trailer_of(bytes) + TRAILER_AT_SINCE)
+                               : SP_COMPACTED_NOT_YET;
 }
 
 /* A batch may be marked as compacted, and its trailer then comes on top of what it may have. */

@@ -236,9 +236,21 @@ static void drop_done(struct sp_job *job)
     end(SP_CONTAINER_OF(job, struct sp_log_rewrite, job), SPATE_ERR_CANCELED);
 }
 
+/* Frames in memory are those of before: nobody may get them any more. */
+static void forget_frames(struct sp_log *log, uint64_t last_index)
+{
+    while (log->tail.count > 0 && sp_log_tail_first(log) <= last_index) {
+        sp_log_tail_pop_front(&log->tail);
+    }
+    if (log->tail.count == 0) {
+        sp_log_tail_clear(&log->tail);
+    }
+}
+
 /* What the log knows of the segment is of its new file now. */
 static void take_over(struct sp_log_rewrite *rewrite, struct sp_log_segment *segment)
 {
+    forget_frames(rewrite->log, rewrite->end.index);
     segment->size = rewrite->size;
     segment->max_timestamp_ms = rewrite->max_timestamp_ms;
     segment->index_saved = rewrite->index_saved;

@@ -151,6 +151,7 @@ struct sp_log {
     bool swapping;                  /* its file is being put in place */
 
     struct sp_list reads; /* struct sp_log_read in progress */
+    unsigned holds;       /* sp_log_hold */
     bool closing;
     bool closed_deferred;
     void (*closed)(void *arg);

@@ -123,6 +123,11 @@ uint64_t sp_loop_now_us(const struct sp_loop *loop)
     return loop->now_ms * 1000;
 }
 
+int64_t sp_loop_wall_ms(const struct sp_loop *loop)
+{
+    return (int64_t)sp_loop_now_ms(loop);
+}
+
 uint64_t sp_loop_random(struct sp_loop *loop)
 {
     return sp_rand_next(&loop->rand);

@@ -1,0 +1,156 @@
+/* Which partition is compacted next.
+ *
+ * A pass reads everything that is finished, so it begins only when what was not looked at yet is at
+ * least as much as what was: each byte is then read a few times in its life, however long the log.
+ * Tombstones that have outlived delete.retention.ms are a reason as well. */
+#include "base/assert.h"
+#include "broker/methods.h"
+#include "spate/error.h"
+
+enum {
+    SWEEP_PART = 4,      /* tombstones are looked for so often within delete.retention.ms */
+    SWEEP_MS_MIN = 1000, /* and not more often than this */
+    RETRY_MS = 10000,    /* after a pass that failed */
+};
+
+/* What a pass over a partition would find. */
+struct need {
+    uint64_t dirty_bytes;
+    uint64_t clean_bytes;
+    uint64_t first_index; /* of the first segment with something dirty; 0: nothing is */
+    uint64_t last_index;  /* of the last finished one that may be compacted; 0: none */
+};
+
+static void measure(const struct sp_partition *partition, struct need *out_need)
+{
+    const struct sp_log *log = sp_raft_group_log(partition->group);
+    int64_t lag_ms = sp_topic_config_value(&partition->config, SP_TOPIC_COMPACTION_LAG_MS);
+    int64_t now_ms = sp_raft_group_append_time_ms(partition->group);
+    struct sp_raft_group_status status;
+    struct sp_log_span span;
+    uint64_t index = 0;
+
+    sp_raft_group_status(partition->group, &status);
+    *out_need = (struct need){ .first_index = 0 };
+    while (sp_log_finished_span(log, index, &span) && span.last_index <= status.applied_index &&
+           span.append_time_ms <= now_ms - lag_ms) {
+        bool dirty = span.end_offset > partition->compaction.dirty_offset;
+
+        out_need->dirty_bytes += dirty ? span.size_bytes : 0;
+        out_need->clean_bytes += dirty ? 0 : span.size_bytes;
+        if (dirty && out_need->first_index == 0) {
+            out_need->first_index = span.first_index;
+        }
+        out_need->last_index = span.last_index;
+        index = span.last_index + 1;
+    }
+}
+
+static bool tombstones_are_due(const struct sp_partition *partition)
+{
+    const struct sp_compaction_state *state = &partition->compaction;
+    int64_t tombstone_ms = sp_topic_config_value(&partition->config, SP_TOPIC_TOMBSTONE_MS);
+    int64_t now_ms = sp_raft_group_append_time_ms(partition->group);
+    int64_t sweep_ms = tombstone_ms / SWEEP_PART;
+
+    return state->tombstones && state->tombstone_since_ms <= now_ms - tombstone_ms &&
+           state->tombstone_min < sp_raft_group_compaction_floor(partition->group) &&
+           state->swept_ms <= now_ms - (sweep_ms > SWEEP_MS_MIN ? sweep_ms : SWEEP_MS_MIN);
+}
+
+/* True if the partition's turn has come; its need is set then. */
+static bool needs_pass(const struct sp_partition *partition, struct need *out_need)
+{
+    if (partition->group == NULL || !sp_topic_config_compacts(&partition->config) ||
+        sp_raft_group_append_time_ms(partition->group) < partition->compaction.retry_ms) {
+        return false;
+    }
+    sp_raft_group_report_compacted(partition->group);
+    measure(partition, out_need);
+    if (out_need->last_index == 0) {
+        return false;
+    }
+    if (out_need->first_index != 0 && out_need->dirty_bytes >= out_need->clean_bytes) {
+        return true;
+    }
+    if (tombstones_are_due(partition)) {
+        return true;
+    }
+    return false;
+}
+
+/* The next one behind the one of the last pass, in order of group ids, so that each has its turn. */
+static struct sp_partition *choose(struct sp_broker *broker, struct need *out_need)
+{
+    uint64_t last = broker->compactor.order.group_id;
+    struct sp_map_cursor cursor = { 0 };
+    struct sp_partition *partition;
+    struct sp_partition *chosen = NULL;
+
+    while ((partition = sp_map_next(broker->partitions, &cursor)) != NULL) {
+        bool nearer =
+            chosen == NULL || partition->group_id - last - 1 < chosen->group_id - last - 1;
+        struct need need;
+
+        if (nearer && needs_pass(partition, &need)) {
+            chosen = partition;
+            *out_need = need;
+        }
+    }
+    return chosen;
+}
+
+void sp_compactor_look(struct sp_broker *broker)
+{
+    struct need need;
+
+    if (broker->compactor.state != SP_COMPACTOR_IDLE || broker->closed != NULL ||
+        sp_store_space(broker->options.store) == SP_SPACE_LAST) {
+        return;
+    }
+    const struct sp_partition *partition = choose(broker, &need);
+    if (partition == NULL ||
+        sp_broker_lacks_feature(broker, SP_FEATURE_COMPACTION, "compaction", NULL)) {
+        return;
+    }
+    const struct sp_compaction_order order = {
+        .log = sp_raft_group_log(partition->group),
+        .group_id = partition->group_id,
+        .first_dirty = partition->compaction.dirty_offset,
+        /* with nothing new the pass looks for tombstones alone */
+        .first_index = need.first_index != 0 ? need.first_index : need.last_index + 1,
+        .last_index = need.last_index,
+        .now_ms = sp_raft_group_append_time_ms(partition->group),
+        .tombstone_ms = sp_topic_config_value(&partition->config, SP_TOPIC_TOMBSTONE_MS),
+        .floor = sp_raft_group_compaction_floor(partition->group),
+        .bytes_per_s = broker->options.compaction_bytes_per_s,
+        .memory_bytes = broker->options.compaction_memory_bytes,
+    };
+    (void)sp_compactor_begin(&broker->compactor, &order); /* without memory the next look does */
+}
+
+void sp_compactor_ended(void *arg, int status)
+{
+    struct sp_broker *broker = arg;
+    const struct sp_compact_pass *pass = &broker->compactor.pass;
+    struct sp_partition *partition =
+        sp_map_get_u64(broker->partitions, broker->compactor.order.group_id);
+
+    if (partition == NULL) {
+        return;
+    }
+    if (status != 0) {
+        partition->compaction.retry_ms = pass->now_ms + RETRY_MS;
+        return;
+    }
+    partition->compaction = (struct sp_compaction_state){
+        .dirty_offset = pass->map_end,
+        .tombstones = pass->tombstones,
+        .tombstone_min = pass->tombstone_min,
+        .tombstone_since_ms = pass->tombstone_since_ms,
+        .swept_ms = pass->now_ms,
+    };
+    if (!pass->unclean && partition->group != NULL) {
+        sp_raft_group_compacted(partition->group, pass->map_end);
+    }
+}
