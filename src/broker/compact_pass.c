@@ -63,18 +63,14 @@ int sp_compact_pass_note(struct sp_compact_pass *pass, const uint8_t *bytes, siz
 /* One frame under the filter. */
 struct sieve {
     struct sp_compact_pass *pass;
-    int64_t since_ms; /* SP_COMPACTED_NOT_YET: its tombstones do not age yet */
-    bool tombstones;
-    int64_t tombstone_min;
     uint64_t removed;
+    int64_t tombstone_min; /* of those that stay */
 };
 
-static bool outlived(const struct sieve *sieve, int64_t offset)
+static bool is_replaced(const struct sp_compact_pass *pass, const struct sp_record_view *record)
 {
-    const struct sp_compact_pass *pass = sieve->pass;
-
-    return offset < pass->floor && sieve->since_ms != SP_COMPACTED_NOT_YET &&
-           sieve->since_ms <= pass->now_ms - pass->tombstone_ms;
+    return sp_key_table_latest(pass->table, record->key) > record->offset ||
+           (record->value.bytes == NULL && record->offset < pass->floor);
 }
 
 static bool keep(void *arg, const struct sp_record_view *record)
@@ -85,44 +81,18 @@ static bool keep(void *arg, const struct sp_record_view *record)
     if (record->key.bytes == NULL || record->offset >= pass->map_end) {
         return true;
     }
-    if (sp_key_table_latest(pass->table, record->key) > record->offset) {
+    if (is_replaced(pass, record)) {
         sieve->removed += 1;
         return false;
     }
-    if (record->value.bytes != NULL) {
-        return true;
-    }
-    if (outlived(sieve, record->offset)) {
-        sieve->removed += 1;
-        return false;
-    }
-    if (!sieve->tombstones) {
-        sieve->tombstones = true;
+    if (record->value.bytes == NULL && record->offset < sieve->tombstone_min) {
         sieve->tombstone_min = record->offset;
     }
     return true;
 }
 
-static void
-note_tombstones(struct sp_compact_pass *pass, const struct sieve *sieve, int64_t since_ms)
-{
-    if (!sieve->tombstones) {
-        return;
-    }
-    if (!pass->tombstones || sieve->tombstone_min < pass->tombstone_min) {
-        pass->tombstone_min = sieve->tombstone_min;
-    }
-    if (!pass->tombstones || since_ms < pass->tombstone_since_ms) {
-        pass->tombstone_since_ms = since_ms;
-    }
-    pass->tombstones = true;
-}
-
 /* Appends a compacted frame around `batch`. */
-static int append_compacted(const uint8_t *original,
-                            struct sp_bytes batch,
-                            int64_t since_ms,
-                            struct sp_buf *out)
+static int append_compacted(const uint8_t *original, struct sp_bytes batch, struct sp_buf *out)
 {
     size_t size = sp_log_frame_compacted_size(batch.size);
     uint8_t *bytes = NULL;
@@ -130,24 +100,10 @@ static int append_compacted(const uint8_t *original,
 
     if (rv == 0) {
         memcpy(bytes + SP_LOG_FRAME_HEADER_SIZE, batch.bytes, batch.size);
-        sp_log_frame_compact(original, batch.size, since_ms, bytes);
+        sp_log_frame_compact(original, batch.size, bytes);
         sp_buf_grow(out, size);
     }
     return rv;
-}
-
-/* When the frame's tombstones began to age, or begin to. */
-static int64_t since_of(const struct sp_compact_pass *pass, const uint8_t *bytes)
-{
-    struct sp_batch_facts facts;
-    int64_t since_ms = sp_log_frame_compacted_since_ms(bytes);
-
-    sp_batch_facts_read(sp_log_frame_payload(bytes), &facts);
-    if (since_ms == SP_COMPACTED_NOT_YET &&
-        facts.base_offset + facts.offset_count <= pass->map_end) {
-        since_ms = pass->now_ms;
-    }
-    return since_ms;
 }
 
 static int filter_batch(struct sp_compact_pass *pass,
@@ -156,30 +112,25 @@ static int filter_batch(struct sp_compact_pass *pass,
                         struct sp_buf *out,
                         bool *out_changed)
 {
-    struct sieve sieve = { .pass = pass, .since_ms = since_of(pass, bytes) };
-    struct sp_bytes batch = batch_of(bytes, frame);
+    struct sieve sieve = { .pass = pass, .tombstone_min = pass->tombstone_min };
     struct sp_buf smaller;
     int32_t kept = 0;
 
     sp_buf_init(&smaller, SP_BATCH_HEADER_SIZE + SP_BATCH_DECOMPRESSED_BYTES_MAX);
-    int rv = sp_batch_filter(batch, keep, &sieve, &smaller, &kept);
-    bool aged = sieve.tombstones && sieve.since_ms != sp_log_frame_compacted_since_ms(bytes);
+    int rv = sp_batch_filter(batch_of(bytes, frame), keep, &sieve, &smaller, &kept);
+    pass->tombstone_min = sieve.tombstone_min;
     if (rv == 0 && smaller.size > SP_BATCH_BYTES_MAX) {
         pass->unclean = true; /* it was packed more tightly than we can: it stays as it is */
-    } else if (rv == 0 && (smaller.size > 0 || aged)) {
-        batch = smaller.size > 0 ? sp_bytes_of(smaller.bytes, smaller.size) : batch;
-        *out_changed = true;
-        pass->removed_records += sieve.removed;
+    } else if (rv == 0) {
+        *out_changed = smaller.size > 0;
     }
     if (rv == 0 && *out_changed) {
-        rv = append_compacted(bytes, batch, sieve.since_ms, out);
+        pass->removed_records += sieve.removed;
+        rv = append_compacted(bytes, sp_bytes_of(smaller.bytes, smaller.size), out);
     } else if (rv == 0) {
         rv = sp_buf_append(out, bytes, sp_log_frame_size(frame->length));
     }
     sp_buf_deinit(&smaller);
-    if (rv == 0) {
-        note_tombstones(pass, &sieve, sieve.since_ms);
-    }
     return rv;
 }
 

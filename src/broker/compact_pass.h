@@ -6,9 +6,9 @@
  *       `--------- filter every frame ---------'
  *
  * A record below map_end stays unless the table knows a later one of its key. A record without a
- * value, a tombstone, stays longer: until its frame was compacted `tombstone_ms` ago, so that a
- * reader who has seen an older value meets it, and until no replica can have an older value any
- * more (`floor`, cluster/raft_compact.c). Records without a key stay. */
+ * value, a tombstone, stays longer: while it is not below `floor`. Below that, no replica has had an
+ * older record of its key for delete.retention.ms, or can ever have one (compactor_look.c): whoever
+ * saw one had that long to meet the tombstone. Records without a key stay. */
 #ifndef SP_BROKER_COMPACT_PASS_H
 #define SP_BROKER_COMPACT_PASS_H
 
@@ -18,16 +18,12 @@
 
 struct sp_compact_pass {
     struct sp_key_table *table;
-    int64_t first_dirty;  /* keys of records below were looked at by an earlier pass */
-    int64_t map_end;      /* keys of records from there on are not in the table */
-    bool full;            /* it has no room for more */
-    int64_t now_ms;       /* append time at which the pass runs */
-    int64_t tombstone_ms; /* delete.retention.ms */
-    int64_t floor;        /* tombstones at or above stay */
-    bool unclean;         /* a batch could not be made smaller: its old values are still there */
-    bool tombstones;      /* some stay, the lowest and the one compacted longest ago are: */
-    int64_t tombstone_min;
-    int64_t tombstone_since_ms;
+    int64_t first_dirty;   /* keys of records below were looked at by an earlier pass */
+    int64_t map_end;       /* keys of records from there on are not in the table */
+    bool full;             /* it has no room for more */
+    int64_t floor;         /* tombstones at or above stay */
+    bool unclean;          /* a batch could not be made smaller: its old values are still there */
+    int64_t tombstone_min; /* the lowest tombstone that stays; INT64_MAX: none does */
     uint64_t removed_records;
 };
 

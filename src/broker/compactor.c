@@ -299,9 +299,8 @@ int sp_compactor_begin(struct sp_compactor *compactor, const struct sp_compactio
         .table = table,
         .first_dirty = order->first_dirty,
         .map_end = order->first_dirty,
-        .now_ms = order->now_ms,
-        .tombstone_ms = order->tombstone_ms,
         .floor = order->floor,
+        .tombstone_min = INT64_MAX,
     };
     sp_buf_init(&compactor->out, STEP_BYTES_MAX);
     compactor->state = SP_COMPACTOR_SCAN;

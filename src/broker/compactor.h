@@ -26,12 +26,13 @@ struct sp_exposition;
 
 /* What a partition's replica here has behind it. */
 struct sp_compaction_state {
-    int64_t dirty_offset; /* below, keys were looked at */
-    bool tombstones;      /* the last pass left some: */
-    int64_t tombstone_min;
-    int64_t tombstone_since_ms;
-    int64_t swept_ms; /* append time of the last pass */
-    int64_t retry_ms; /* no pass before, after one that failed */
+    int64_t dirty_offset;  /* below, keys were looked at */
+    int64_t tombstone_min; /* the lowest that the last pass left, if it was below dirty_offset */
+    int64_t swept;         /* floor of that pass */
+    int64_t retry_ms;      /* no pass before, after one that failed */
+    int64_t floor;         /* tombstones below may go */
+    int64_t next_floor;    /* and below this one from next_floor_ms on */
+    int64_t next_floor_ms;
 };
 
 /* What was done since the start. */
@@ -62,9 +63,7 @@ struct sp_compaction_order {
     int64_t first_dirty;  /* keys of records below were looked at by an earlier pass */
     uint64_t first_index; /* of the first segment with something else; above last_index: none */
     uint64_t last_index;  /* finished segments up to there may be compacted: all is applied */
-    int64_t now_ms;       /* append time */
-    int64_t tombstone_ms; /* delete.retention.ms */
-    int64_t floor;        /* of sp_raft_group_compaction_floor */
+    int64_t floor;        /* tombstones below go */
     uint64_t bytes_per_s; /* 0: no limit */
     size_t memory_bytes;  /* for keys */
 };

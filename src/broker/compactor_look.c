@@ -2,15 +2,13 @@
  *
  * A pass reads everything that is finished, so it begins only when what was not looked at yet is at
  * least as much as what was: each byte is then read a few times in its life, however long the log.
- * Tombstones that have outlived delete.retention.ms are a reason as well. */
-#include "base/assert.h"
+ * Tombstones that may go at last are a reason as well: when no replica has had an older record of
+ * their keys, nor can have one, for delete.retention.ms. */
 #include "broker/methods.h"
 #include "spate/error.h"
 
 enum {
-    SWEEP_PART = 4,      /* tombstones are looked for so often within delete.retention.ms */
-    SWEEP_MS_MIN = 1000, /* and not more often than this */
-    RETRY_MS = 10000,    /* after a pass that failed */
+    RETRY_MS = 10000, /* after a pass that failed */
 };
 
 /* What a pass over a partition would find. */
@@ -46,26 +44,40 @@ static void measure(const struct sp_partition *partition, struct need *out_need)
     }
 }
 
+/* A floor of the group takes effect when it is delete.retention.ms old. */
+static void raise_floor(struct sp_partition *partition)
+{
+    struct sp_compaction_state *state = &partition->compaction;
+    int64_t tombstone_ms = sp_topic_config_value(&partition->config, SP_TOPIC_TOMBSTONE_MS);
+    int64_t now_ms = sp_raft_group_append_time_ms(partition->group);
+    int64_t floor = sp_raft_group_compaction_floor(partition->group);
+
+    if (state->next_floor > state->floor && now_ms >= state->next_floor_ms) {
+        state->floor = state->next_floor;
+    }
+    if (state->next_floor == state->floor && floor > state->floor) {
+        state->next_floor = floor;
+        state->next_floor_ms = now_ms + tombstone_ms;
+    }
+}
+
 static bool tombstones_are_due(const struct sp_partition *partition)
 {
     const struct sp_compaction_state *state = &partition->compaction;
-    int64_t tombstone_ms = sp_topic_config_value(&partition->config, SP_TOPIC_TOMBSTONE_MS);
-    int64_t now_ms = sp_raft_group_append_time_ms(partition->group);
-    int64_t sweep_ms = tombstone_ms / SWEEP_PART;
 
-    return state->tombstones && state->tombstone_since_ms <= now_ms - tombstone_ms &&
-           state->tombstone_min < sp_raft_group_compaction_floor(partition->group) &&
-           state->swept_ms <= now_ms - (sweep_ms > SWEEP_MS_MIN ? sweep_ms : SWEEP_MS_MIN);
+    return state->tombstone_min < state->dirty_offset && state->tombstone_min < state->floor &&
+           state->swept < state->floor;
 }
 
 /* True if the partition's turn has come; its need is set then. */
-static bool needs_pass(const struct sp_partition *partition, struct need *out_need)
+static bool needs_pass(struct sp_partition *partition, struct need *out_need)
 {
     if (partition->group == NULL || !sp_topic_config_compacts(&partition->config) ||
         sp_raft_group_append_time_ms(partition->group) < partition->compaction.retry_ms) {
         return false;
     }
     sp_raft_group_report_compacted(partition->group);
+    raise_floor(partition);
     measure(partition, out_need);
     if (out_need->last_index == 0) {
         return false;
@@ -73,10 +85,7 @@ static bool needs_pass(const struct sp_partition *partition, struct need *out_ne
     if (out_need->first_index != 0 && out_need->dirty_bytes >= out_need->clean_bytes) {
         return true;
     }
-    if (tombstones_are_due(partition)) {
-        return true;
-    }
-    return false;
+    return tombstones_are_due(partition);
 }
 
 /* The next one behind the one of the last pass, in order of group ids, so that each has its turn. */
@@ -120,9 +129,7 @@ void sp_compactor_look(struct sp_broker *broker)
         /* with nothing new the pass looks for tombstones alone */
         .first_index = need.first_index != 0 ? need.first_index : need.last_index + 1,
         .last_index = need.last_index,
-        .now_ms = sp_raft_group_append_time_ms(partition->group),
-        .tombstone_ms = sp_topic_config_value(&partition->config, SP_TOPIC_TOMBSTONE_MS),
-        .floor = sp_raft_group_compaction_floor(partition->group),
+        .floor = partition->compaction.floor,
         .bytes_per_s = broker->options.compaction_bytes_per_s,
         .memory_bytes = broker->options.compaction_memory_bytes,
     };
@@ -139,17 +146,15 @@ void sp_compactor_ended(void *arg, int status)
     if (partition == NULL) {
         return;
     }
+    if (status != 0 && partition->group != NULL) {
+        partition->compaction.retry_ms = sp_raft_group_append_time_ms(partition->group) + RETRY_MS;
+    }
     if (status != 0) {
-        partition->compaction.retry_ms = pass->now_ms + RETRY_MS;
         return;
     }
-    partition->compaction = (struct sp_compaction_state){
-        .dirty_offset = pass->map_end,
-        .tombstones = pass->tombstones,
-        .tombstone_min = pass->tombstone_min,
-        .tombstone_since_ms = pass->tombstone_since_ms,
-        .swept_ms = pass->now_ms,
-    };
+    partition->compaction.dirty_offset = pass->map_end;
+    partition->compaction.tombstone_min = pass->tombstone_min;
+    partition->compaction.swept = pass->floor;
     if (!pass->unclean && partition->group != NULL) {
         sp_raft_group_compacted(partition->group, pass->map_end);
     }

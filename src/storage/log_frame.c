@@ -26,7 +26,6 @@ enum {
 enum {
     TRAILER_AT_LENGTH = 0,
     TRAILER_AT_CRC = 4,
-    TRAILER_AT_SINCE = 8,
 };
 
 /* Places in a RecordBatch v2. */
@@ -49,7 +48,7 @@ enum {
 
 _Static_assert(AT_CHAIN + 4 == SP_LOG_FRAME_HEADER_SIZE, "the header ends with the chain");
 _Static_assert(BATCH_AT_CRC + 4 == SP_BATCH_COVERED_SIZE, "the frame covers the batch's checksum");
-_Static_assert(TRAILER_AT_SINCE + 8 == SP_COMPACTED_TRAILER_SIZE, "the trailer ends with a time");
+_Static_assert(TRAILER_AT_CRC + 4 == SP_COMPACTED_TRAILER_SIZE, "the trailer ends with the crc");
 _Static_assert(BATCH_AT_COUNT + 4 == SP_BATCH_HEADER_SIZE, "records follow their count");
 
 static bool is_compacted(const uint8_t *bytes)
@@ -119,10 +118,7 @@ void sp_log_frame_seal(struct sp_log_frame *frame, uint32_t chain_before, uint8_
     sp_put_u32(bytes + AT_CHAIN, frame->chain);
 }
 
-void sp_log_frame_compact(const uint8_t *original,
-                          size_t batch_size,
-                          int64_t since_ms,
-                          uint8_t *bytes)
+void sp_log_frame_compact(const uint8_t *original, size_t batch_size, uint8_t *bytes)
 {
     uint32_t length = (uint32_t)batch_size + SP_COMPACTED_TRAILER_SIZE;
     uint8_t *trailer = bytes + SP_LOG_FRAME_HEADER_SIZE + batch_size;
@@ -136,18 +132,11 @@ void sp_log_frame_compact(const uint8_t *original,
         memcpy(trailer + TRAILER_AT_LENGTH, original + AT_LENGTH, 4);
         memcpy(trailer + TRAILER_AT_CRC, original + AT_CRC, 4);
     }
-    sp_put_u64(trailer + TRAILER_AT_SINCE, (uint64_t)since_ms);
     memcpy(bytes, original, SP_LOG_FRAME_HEADER_SIZE);
     sp_put_u16(bytes + AT_FLAGS, SP_LOG_FRAME_COMPACTED);
     sp_put_u32(bytes + AT_LENGTH, length);
     memset(bytes + end, 0, sp_log_frame_size(length) - end);
     sp_put_u32(bytes + AT_CRC, frame_crc(bytes, length));
-}
-
-int64_t sp_log_frame_compacted_since_ms(const uint8_t *bytes)
-{
-    return is_compacted(bytes) ? (int64_t)sp_get_u64(trailer_of(bytes) + TRAILER_AT_SINCE)
-                               : SP_COMPACTED_NOT_YET;
 }
 
 /* A batch may be marked as compacted, and its trailer then comes on top of what it may have. */

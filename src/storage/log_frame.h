@@ -23,10 +23,9 @@
  * was computed from stands in a trailer, so that compacted frames and those of replicas that have
  * the originals have the same chain, and each can be checked against the one before:
  *
- *   RecordBatch v2 with 0 or more records | original length 4 | original crc 4 | since_ms 8
+ *   RecordBatch v2 with 0 or more records | original length 4 | original crc 4
  *
- * since_ms: when this replica, or the one it came from, had looked at all of the frame's records
- * first; INT64_MAX: not yet. The payload of such a frame is covered whole. */
+ * The payload of such a frame is covered whole. */
 #ifndef SP_STORAGE_LOG_FRAME_H
 #define SP_STORAGE_LOG_FRAME_H
 
@@ -42,8 +41,7 @@
 #define SP_BATCH_COVERED_SIZE 21 /* batch bytes under the frame's own checksum */
 #define SP_BATCH_HEADER_SIZE 61  /* RecordBatch v2 up to its first record */
 #define SP_LOG_FRAME_COMPACTED 1 /* flag: see above */
-#define SP_COMPACTED_TRAILER_SIZE 16
-#define SP_COMPACTED_NOT_YET INT64_MAX
+#define SP_COMPACTED_TRAILER_SIZE 8
 
 enum sp_frame_kind {
     SP_FRAME_BATCH = 1,         /* a RecordBatch v2 */
@@ -111,13 +109,7 @@ static inline size_t sp_log_frame_compacted_size(size_t batch_size)
 /* Makes the compacted frame that takes the place of the verified one at `original`, a batch: its
  * own batch of `batch_size` bytes stands at `bytes` + 48 already, with room for
  * sp_log_frame_compacted_size. */
-void sp_log_frame_compact(const uint8_t *original,
-                          size_t batch_size,
-                          int64_t since_ms,
-                          uint8_t *bytes);
-
-/* Since when the verified frame at `bytes` is compacted; SP_COMPACTED_NOT_YET also if it is not. */
-int64_t sp_log_frame_compacted_since_ms(const uint8_t *bytes);
+void sp_log_frame_compact(const uint8_t *original, size_t batch_size, uint8_t *bytes);
 
 /* What a log needs to know of a batch, read from its first 61 bytes (big-endian inside). */
 struct sp_batch_facts {

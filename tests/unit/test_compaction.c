@@ -29,7 +29,6 @@
 #define GROUP_ID 9
 #define REPLICA_ID 7
 #define NODE_ID 3
-#define TOMBSTONE_MS 1000
 #define ONE_IN_TOMBSTONES 8
 #define VALUE_BYTES_MAX 60
 #define TURNS_MAX 20000000
@@ -337,14 +336,11 @@ static void check(struct life *life, struct model *model)
 /* ---- compacting ------------------------------------------------------------------------------ */
 
 /* A pass over all that is finished; the new end of what is clean. */
-static int64_t
-compact(struct life *life, int64_t first_dirty, int64_t floor, int64_t now_ms, size_t memory_bytes)
+static int64_t compact(struct life *life, int64_t first_dirty, int64_t floor, size_t memory_bytes)
 {
     struct sp_compaction_order order = { .log = life->log,
                                          .group_id = GROUP_ID,
                                          .first_dirty = first_dirty,
-                                         .now_ms = now_ms,
-                                         .tombstone_ms = TOMBSTONE_MS,
                                          .floor = floor,
                                          .memory_bytes = memory_bytes };
     struct sp_log_span span;
@@ -379,7 +375,6 @@ struct trial {
     struct sp_rand rand;
     unsigned one_in; /* operations */
     uint64_t segment_bytes;
-    int64_t now_ms;
 };
 
 static void visit(struct trial *trial, struct crash_disk *disk)
@@ -390,7 +385,7 @@ static void visit(struct trial *trial, struct crash_disk *disk)
     crash_disk_use(disk);
     open_store(&life, sp_rand_next(&trial->rand), trial->segment_bytes, false);
     check(&life, &after);
-    after.clean = compact(&life, 0, after.floor, trial->now_ms, 1 << 20);
+    after.clean = compact(&life, 0, after.floor, 1 << 20);
     check(&life, &after);
     close_store(&life);
 }
@@ -422,14 +417,13 @@ struct shape {
 };
 
 /* Passes until all that is finished is clean; how many. */
-static unsigned
-compact_all(struct life *life, struct model *model, int64_t now_ms, size_t memory_bytes)
+static unsigned compact_all(struct life *life, struct model *model, size_t memory_bytes)
 {
     for (unsigned passes = 1;; passes++) {
         int64_t before = model->clean;
 
         model->floor = model->clean; /* a replica of its own */
-        model->clean = compact(life, model->clean, model->floor, now_ms, memory_bytes);
+        model->clean = compact(life, model->clean, model->floor, memory_bytes);
         assert_true(model->clean >= before);
         check(life, model);
         if (!life->compactor.pass.full) {
@@ -456,7 +450,6 @@ static void play(const struct shape *shape, uint64_t seed)
     crash_disk_use(trial.disk);
     open_store(&life, seed, shape->segment_bytes, true);
     for (unsigned pass = 1; pass <= shape->passes; pass++) {
-        trial.now_ms = 1000 + (int64_t)pass * (TOMBSTONE_MS / 2 + 1);
         while (model.count < shape->records * pass / shape->passes) {
             write_batch(&life, &model, &rand, shape->batch_max);
             if (sp_rand_below(&rand, 50) == 0) {
@@ -465,7 +458,7 @@ static void play(const struct shape *shape, uint64_t seed)
         }
         flush(&life, &model);
         crash_disk_set_hook(trial.disk, try_crash, &trial);
-        runs += compact_all(&life, &model, trial.now_ms, shape->memory_bytes);
+        runs += compact_all(&life, &model, shape->memory_bytes);
         crash_disk_set_hook(trial.disk, NULL, NULL);
         check(&life, &model);
     }
