@@ -2,6 +2,8 @@
  *
  * A pass reads everything that is finished, so it begins only when what was not looked at yet is at
  * least as much as what was: each byte is then read a few times in its life, however long the log.
+ * What has waited for delete.retention.ms need not be so much: what was taken away in a topic that is
+ * hardly written goes as well.
  * Tombstones that may go at last are a reason as well: when no replica has had an older record of
  * their keys, nor can have one, for delete.retention.ms. */
 #include "broker/methods.h"
@@ -15,6 +17,7 @@ enum {
 struct need {
     uint64_t dirty_bytes;
     uint64_t clean_bytes;
+    int64_t dirty_ms;     /* append time of the first segment with something dirty */
     uint64_t first_index; /* of the first segment with something dirty; 0: nothing is */
     uint64_t last_index;  /* of the last finished one that may be compacted; 0: none */
 };
@@ -38,6 +41,7 @@ static void measure(const struct sp_partition *partition, struct need *out_need)
         out_need->clean_bytes += dirty ? 0 : span.size_bytes;
         if (dirty && out_need->first_index == 0) {
             out_need->first_index = span.first_index;
+            out_need->dirty_ms = span.append_time_ms;
         }
         out_need->last_index = span.last_index;
         index = span.last_index + 1;
@@ -82,7 +86,10 @@ static bool needs_pass(struct sp_partition *partition, struct need *out_need)
     if (out_need->last_index == 0) {
         return false;
     }
-    if (out_need->first_index != 0 && out_need->dirty_bytes >= out_need->clean_bytes) {
+    bool waited =
+        out_need->dirty_ms <= sp_raft_group_append_time_ms(partition->group) -
+                                  sp_topic_config_value(&partition->config, SP_TOPIC_TOMBSTONE_MS);
+    if (out_need->first_index != 0 && (waited || out_need->dirty_bytes >= out_need->clean_bytes)) {
         return true;
     }
     return tombstones_are_due(partition);

@@ -232,7 +232,18 @@ static void take(struct pass *pass, const struct spate_message *message)
     sim_model.counts.compacted_read += 1;
 }
 
-/* The pass is at its goal: what was the latest then must have been met. */
+/* A later record of the key may have taken the place of the one that was the latest. */
+static bool written_since(uint32_t key, int64_t goal)
+{
+    for (int64_t i = goal; i < world.count; i++) {
+        if (world.records[i].key == key) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The pass is at its goal: what was the latest when it began must have been met. */
 static void judge(const struct pass *pass)
 {
     bool slow = sim.now_us - pass->begun_us >= (uint64_t)world.tombstone_ms * SIM_MS;
@@ -242,7 +253,8 @@ static void judge(const struct pass *pass)
         latest[world.records[i].key] = i + 1;
     }
     for (uint32_t key = 0; key < KEYS_MAX && !sim.failed; key++) {
-        if (latest[key] == 0 || pass->seen[key] >= latest[key]) {
+        if (latest[key] == 0 || pass->seen[key] >= latest[key] ||
+            written_since(key, pass->goal)) {
             continue;
         }
         bool tombstone = world.records[latest[key] - 1].tombstone;

@@ -3,8 +3,8 @@
  *
  *   reference   every committed record: key, number, whether it is a tombstone     (sim_model)
  *   reader      offsets rise; each record is the committed one; numbers of a key never fall
- *               at the end of a pass: of each key the latest one that was committed when it began,
- *               or a later one; of one that was a tombstone then, nothing older
+ *               at the end of a pass: of each key that was not written since it began the latest
+ *               one; if that is a tombstone, it or nothing at all
  */
 #ifndef SP_SIM_COMPACT_H
 #define SP_SIM_COMPACT_H
