@@ -38,8 +38,9 @@ void sp_compactor_expose(const struct sp_compactor *compactor, struct sp_exposit
                         "When the last compaction of a partition ended, by the wall clock; 0: none "
                         "has since the start.",
                         counters->last_end_ms > 0 ? (uint64_t)counters->last_end_ms / 1000 : 0);
-    sp_exposition_gauge(exposition,
-                        "spate_compaction_last_milliseconds",
-                        "What the last compaction of a partition took.",
-                        counters->last_ms);
+    sp_exposition_family(exposition,
+                         SP_METRIC_GAUGE,
+                         "spate_compaction_last_duration_seconds",
+                         "What the last compaction of a partition took.");
+    sp_exposition_seconds(exposition, NULL, 0, counters->last_ms * 1000);
 }
