@@ -1,7 +1,7 @@
 /* Up to which offset no replica of a group has an older record than it must (key compaction).
  *
- *   replica  "no record of mine below X has a later one of its key below X"      --COMPACTED--> leader
- *   leader   floor = the least X of all members, standbys included; in one term  --COMPACTED--> replica
+ *   replica: "no record of mine below X has a later one of its key below X"    --COMPACTED-->
+ *   leader: floor = the least X of all members, standbys included, in one term --COMPACTED-->
  *
  * A tombstone may go when nobody can have an older record of its key and not the tombstone. Below
  * the floor nobody can: members have no such records, and what comes later begins empty and is

@@ -6,8 +6,9 @@
  *       `--------- filter every frame ---------'
  *
  * A record below map_end stays unless the table knows a later one of its key. A record without a
- * value, a tombstone, stays longer: while it is not below `floor`. Below that, no replica has had an
- * older record of its key for delete.retention.ms, or can ever have one (compactor_look.c): whoever
+ * value, a tombstone, stays longer: while it is not below `floor`. Below that, no replica has had
+ * an older record of its key for delete.retention.ms, or can ever have one (compactor_look.c):
+ * whoever
  * saw one had that long to meet the tombstone. Records without a key stay. */
 #ifndef SP_BROKER_COMPACT_PASS_H
 #define SP_BROKER_COMPACT_PASS_H
@@ -30,8 +31,8 @@ struct sp_compact_pass {
 /* Frees the table. */
 void sp_compact_pass_deinit(struct sp_compact_pass *pass);
 
-/* Notes the keys of a verified frame's records from first_dirty on, in the order of the log; map_end
- * rises. Errors of sp_batch_reader_init. */
+/* Notes the keys of a verified frame's records from first_dirty on, in the order of the log;
+ * map_end rises. Errors of sp_batch_reader_init. */
 int sp_compact_pass_note(struct sp_compact_pass *pass, const uint8_t *bytes, size_t size);
 
 /* Appends to `out` the frame that takes the verified one's place; *out_changed: it is another one.

@@ -2,8 +2,8 @@
  *
  * A pass reads everything that is finished, so it begins only when what was not looked at yet is at
  * least as much as what was: each byte is then read a few times in its life, however long the log.
- * What has waited for delete.retention.ms need not be so much: what was taken away in a topic that is
- * hardly written goes as well.
+ * What has waited for delete.retention.ms need not be so much: what was taken away in a topic that
+ * is hardly written goes as well.
  * Tombstones that may go at last are a reason as well: when no replica has had an older record of
  * their keys, nor can have one, for delete.retention.ms. */
 #include "broker/methods.h"
@@ -95,7 +95,7 @@ static bool needs_pass(struct sp_partition *partition, struct need *out_need)
     return tombstones_are_due(partition);
 }
 
-/* The next one behind the one of the last pass, in order of group ids, so that each has its turn. */
+/* The next one behind that of the last pass, in order of group ids, so that each has its turn. */
 static struct sp_partition *choose(struct sp_broker *broker, struct need *out_need)
 {
     uint64_t last = broker->compactor.order.group_id;

@@ -11,7 +11,6 @@
 
 #include "base/mem.h"
 #include "spate/error.h"
-#include "wire/records.h"
 
 /* A leader that nobody answers steps down within two election timeouts. A process that was stopped
  * for a while loses one round at most: its timers are due at once when it goes on. */
@@ -110,24 +109,6 @@ static void answer_batches(struct fetch *fetch, const struct sp_fetch_response *
     sp_request_finish(&fetch->request, &buf, &pack, tail, count);
 }
 
-static int copy_batches(const struct fetch *fetch, struct sp_buf *out)
-{
-    for (unsigned i = 0; i < frame_count(fetch); i++) {
-        const struct sp_slice *bytes = &fetch->reading->read.frames[i];
-        struct sp_log_frame frame = { .length = 0 };
-        int rv = sp_log_frame_decode(bytes->bytes, bytes->size, &frame);
-
-        if (rv == 0) {
-            rv = sp_buf_append(
-                out, sp_log_frame_payload(bytes->bytes), sp_log_frame_batch_size(&frame));
-        }
-        if (rv != 0) {
-            return rv;
-        }
-    }
-    return 0;
-}
-
 /* The offset behind the last batch that was read. */
 static int64_t read_end(const struct sp_log_read *read)
 {
@@ -153,24 +134,18 @@ static void skip_emptied(struct fetch *fetch)
 /* False: compaction has left nothing of the records that were read, and there may be more. */
 static bool answer_records(struct fetch *fetch, struct sp_fetch_response *response)
 {
-    struct sp_buf batches;
     struct sp_buf array;
     struct sp_buf buf;
     struct sp_pack pack;
-    int rv;
+    bool nothing = false;
 
-    sp_buf_init(&batches, SP_MESSAGE_BYTES_MAX);
     sp_buf_init(&array, SP_FETCH_BYTES_MAX + SP_BATCH_BYTES_MAX);
-    sp_pack_init(&pack, &array);
-    rv = copy_batches(fetch, &batches);
-    if (rv == 0) {
-        rv = sp_batch_to_records(sp_bytes_of(batches.bytes, batches.size),
+    int rv = sp_fetch_to_records(fetch->reading == NULL ? NULL : &fetch->reading->read,
                                  fetch->offset,
                                  (size_t)fetch->asked.max_bytes,
-                                 &pack);
-    }
-    bool nothing = rv == 0 && array.size <= EMPTY_ARRAY_SIZE && frame_count(fetch) > 0;
-    if (nothing) {
+                                 &array);
+    if (rv == 0 && array.size <= EMPTY_ARRAY_SIZE && frame_count(fetch) > 0) {
+        nothing = true;
         skip_emptied(fetch);
     } else if (rv == 0) {
         response->records.batch = sp_bytes_null();
@@ -183,7 +158,6 @@ static bool answer_records(struct fetch *fetch, struct sp_fetch_response *respon
                         rv,
                         "the records could not be unpacked: fetch them with format \"batch\"");
     }
-    sp_buf_deinit(&batches);
     sp_buf_deinit(&array);
     return !nothing;
 }

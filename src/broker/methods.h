@@ -180,6 +180,13 @@ const char *sp_broker_node_address(const struct sp_state_node *node,
                                    const struct sp_request *request,
                                    char text[SP_ADDRESS_SIZE_MAX]);
 
+/* fetch_records.c: appends what was read (NULL: nothing) as an array of plain records from `offset`
+ * on. As sp_batch_to_records. */
+int sp_fetch_to_records(const struct sp_log_read *read,
+                        int64_t offset,
+                        size_t bytes_max,
+                        struct sp_buf *out);
+
 /* fetch.c: records came in; the partition is no longer served here. */
 void sp_fetch_wake(struct sp_partition *partition);
 void sp_fetch_abort(struct sp_partition *partition);

@@ -94,7 +94,7 @@ static inline const uint8_t *sp_log_frame_payload(const uint8_t *bytes)
     return bytes + SP_LOG_FRAME_HEADER_SIZE;
 }
 
-/* Bytes of the batch that the verified frame holds; the trailer of a compacted one is not of them. */
+/* Bytes of the batch that the verified frame holds, without the trailer of a compacted one. */
 static inline uint32_t sp_log_frame_batch_size(const struct sp_log_frame *frame)
 {
     return frame->compacted ? frame->length - SP_COMPACTED_TRAILER_SIZE : frame->length;

@@ -19,8 +19,8 @@
  *           key size varint (-1: null) | key | value size varint (-1: null) | value |
  *           header count varint | { name size varint | name | value size varint | value } ...
  *
- * Compaction takes records out: a batch then has fewer than its last offset delta says, down to none,
- * and those that are left keep their offsets.
+ * Compaction takes records out: a batch then has fewer than its last offset delta says, down to
+ * none, and those that are left keep their offsets.
  *
  * What the leader sets lies outside the crc by design, so the bytes that a producer made travel
  * unchanged through every layer. Everything here takes hostile bytes. Any thread.

@@ -253,8 +253,7 @@ static void judge(const struct pass *pass)
         latest[world.records[i].key] = i + 1;
     }
     for (uint32_t key = 0; key < KEYS_MAX && !sim.failed; key++) {
-        if (latest[key] == 0 || pass->seen[key] >= latest[key] ||
-            written_since(key, pass->goal)) {
+        if (latest[key] == 0 || pass->seen[key] >= latest[key] || written_since(key, pass->goal)) {
             continue;
         }
         bool tombstone = world.records[latest[key] - 1].tombstone;
