@@ -8,8 +8,7 @@
  * A record below map_end stays unless the table knows a later one of its key. A record without a
  * value, a tombstone, stays longer: while it is not below `floor`. Below that, no replica has had
  * an older record of its key for delete.retention.ms, or can ever have one (compactor_look.c):
- * whoever
- * saw one had that long to meet the tombstone. Records without a key stay. */
+ * whoever saw one had that long to meet the tombstone. Records without a key stay. */
 #ifndef SP_BROKER_COMPACT_PASS_H
 #define SP_BROKER_COMPACT_PASS_H
 

@@ -10,9 +10,8 @@
  *
  * Frames keep index, term, time, offsets and chain (storage/log_frame.h), so that the new file
  * leads from where its segment begins to where the next one does; one that does not is refused
- * before
- * anything is replaced. Only segments that are finished, durable and below what was applied are
- * rewritten: they are never cut. Reads of the segment wait while its file is changed. */
+ * before anything is replaced. Only segments that are finished, durable and below what was applied
+ * are rewritten: they are never cut. Reads of the segment wait while its file is changed. */
 #ifndef SP_STORAGE_LOG_REWRITE_H
 #define SP_STORAGE_LOG_REWRITE_H
 
@@ -61,8 +60,8 @@ int sp_log_rewrite_begin(struct sp_log *log,
                          sp_log_rewrite_cb cb,
                          struct sp_log_rewrite *rewrite);
 
-/* Appends `size` bytes of whole frames, blocking, in a worker. SPATE_ERR_CORRUPT: they do not continue the ones before; SPATE_ERR_IO,
- * SPATE_ERR_NO_SPACE, SPATE_ERR_NOMEM. Only sp_log_rewrite_drop may follow a failure. */
+/* Appends `size` bytes of whole frames, blocking, in a worker. SPATE_ERR_CORRUPT: they do not
+ * continue the ones before; SPATE_ERR_IO, SPATE_ERR_NO_SPACE, SPATE_ERR_NOMEM. Only sp_log_rewrite_drop may follow a failure. */
 int sp_log_rewrite_append(struct sp_log_rewrite *rewrite, const uint8_t *bytes, size_t size);
 
 /* Puts the new file in place. `cb` later with 0; SPATE_ERR_NOT_FOUND: the segment was dropped
