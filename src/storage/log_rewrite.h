@@ -61,7 +61,8 @@ int sp_log_rewrite_begin(struct sp_log *log,
                          struct sp_log_rewrite *rewrite);
 
 /* Appends `size` bytes of whole frames, blocking, in a worker. SPATE_ERR_CORRUPT: they do not
- * continue the ones before; SPATE_ERR_IO, SPATE_ERR_NO_SPACE, SPATE_ERR_NOMEM. Only sp_log_rewrite_drop may follow a failure. */
+ * continue the ones before; SPATE_ERR_IO, SPATE_ERR_NO_SPACE, SPATE_ERR_NOMEM. Only
+ * sp_log_rewrite_drop may follow a failure. */
 int sp_log_rewrite_append(struct sp_log_rewrite *rewrite, const uint8_t *bytes, size_t size);
 
 /* Puts the new file in place. `cb` later with 0; SPATE_ERR_NOT_FOUND: the segment was dropped
