@@ -311,6 +311,11 @@ void sp_group_table_message(struct sp_group_table *table,
         if (group != NULL) {
             sp_raft_group_replica_stopped(group, message->u.stopped.replica_id);
         }
+    } else if (message->kind == SP_PEER_COMPACTED) {
+        group = sp_group_table_get(table, message->u.compacted.group_id);
+        if (group != NULL) {
+            sp_raft_group_hear_compacted(group, from_node, &message->u.compacted);
+        }
     } else if (message->kind == SP_PEER_LEADERS) {
         sp_leader_table_hear(table->leaders, from_node, message);
     } else if (message->kind == SP_PEER_VIGIL) {

@@ -234,6 +234,9 @@ static int create_topic(const struct sp_proposal_view *view,
     if (rv == 0 && !sp_topic_config_is_plain(plan.config)) {
         rv = check_feature(view, SP_FEATURE_TOPIC_SETTINGS, "settings of topics", text, text_size);
     }
+    if (rv == 0 && sp_topic_config_needs_compaction(plan.config, 0)) {
+        rv = check_feature(view, SP_FEATURE_COMPACTION, "compaction", text, text_size);
+    }
     return rv == 0 ? place_and_encode(view->state, &plan, out) : rv;
 }
 
@@ -262,6 +265,9 @@ static int alter_topic(const struct sp_proposal_view *view,
     }
     int rv = check_feature(view, SP_FEATURE_TOPIC_SETTINGS, "altered settings", text, text_size);
     rv = rv != 0 ? rv : check_config(&proposal->config, text, text_size);
+    if (rv == 0 && sp_topic_config_needs_compaction(&proposal->config, proposal->unset)) {
+        rv = check_feature(view, SP_FEATURE_COMPACTION, "compaction", text, text_size);
+    }
     return rv != 0 ? rv
                    : sp_state_command_alter_topic(
                          proposal->topic, &proposal->config, proposal->unset, out);

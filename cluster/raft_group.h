@@ -228,6 +228,16 @@ enum sp_member {
 /* What a replica is in the newest membership that this one knows, committed or not. */
 enum sp_member sp_raft_group_member(const struct sp_raft_group *group, uint64_t replica_id);
 
+/* ---- key compaction: raft_compact.c -------------------------------------------------------- */
+
+/* This replica's log has no record below `offset` that a later one of its key, below it as well,
+ * has replaced, and never will again. Told to the leader, now and at each report. */
+void sp_raft_group_compacted(struct sp_raft_group *group, int64_t offset);
+void sp_raft_group_report_compacted(struct sp_raft_group *group);
+
+/* The offset up to which that holds for every replica that there is or ever will be. */
+int64_t sp_raft_group_compaction_floor(const struct sp_raft_group *group);
+
 /* ---- events from group_table ----------------------------------------------------------------- */
 
 /* A Raft message for this replica; `body` is borrowed until return. */
@@ -247,6 +257,11 @@ void sp_raft_group_node_dead(struct sp_raft_group *group, uint32_t node_id);
 /* Something about `node_id` is not as it was: quiet if its leader or a follower is there, it wakes.
  */
 void sp_raft_group_wake_for(struct sp_raft_group *group, uint32_t node_id);
+
+/* Another replica's report, or the leader's answer to one. */
+void sp_raft_group_hear_compacted(struct sp_raft_group *group,
+                                  uint32_t from_node,
+                                  const struct sp_peer_compacted *message);
 
 /* Replica `replica_id` has stopped itself on a live node: as above if it leads. */
 void sp_raft_group_replica_stopped(struct sp_raft_group *group, uint64_t replica_id);

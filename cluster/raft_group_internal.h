@@ -50,6 +50,20 @@ struct sp_raft_starting {
     bool pending;
 };
 
+/* raft_compact.c: what a member has reported in this leader's term. */
+struct sp_raft_compacted {
+    uint64_t replica_id;
+    int64_t offset;
+};
+
+struct sp_raft_compaction {
+    int64_t offset; /* of this replica */
+    int64_t floor;
+    uint64_t term; /* of the reports */
+    unsigned count;
+    struct sp_raft_compacted reports[SP_RAFT_GUARD_SERVERS_MAX];
+};
+
 struct sp_raft_group {
     struct sp_raft_guard guard;
     struct sp_raft_context *context;
@@ -114,6 +128,7 @@ struct sp_raft_group {
     bool stopped;
     int stop_status;
     bool closing;
+    struct sp_raft_compaction compaction;
     uint64_t move_looked_ms;  /* raft_move.c: when it looked what was committed; 0: it has not */
     uint64_t move_goal_index; /* what was committed then */
     uint64_t held_until_ms;   /* no submits before: leadership is to be handed over */

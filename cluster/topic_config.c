@@ -8,7 +8,7 @@
 #include "cluster/state.h"
 #include "spate/error.h"
 
-#define CHOICES_MAX 2
+#define CHOICES_MAX 3
 #define NUMBER_DIGITS_MAX 18 /* fits int64 without a look at overflows */
 
 struct key {
@@ -18,7 +18,8 @@ struct key {
     int64_t min;
     int64_t max;
     bool unlimited;                   /* -1 is allowed as well */
-    const char *choices[CHOICES_MAX]; /* their numbers are 0, 1; NULL: a number */
+    const char *choices[CHOICES_MAX]; /* their numbers are 0, 1, 2; NULL: a number */
+    const char *last_choice_too;      /* another way to write the last one; NULL: none */
     const char *refusal;              /* why there are no other choices; NULL: no need to say */
 };
 
@@ -52,7 +53,10 @@ static const struct key keys[SP_TOPIC_KEY_COUNT] = {
                               .min = SP_SEGMENT_MS_MIN,
                               .max = TIME_MS_MAX,
                               .unlimited = true },
-    [SP_TOPIC_CLEANUP_POLICY] = { .name = "cleanup.policy", .number = 6, .choices = { "delete" } },
+    [SP_TOPIC_CLEANUP_POLICY] = { .name = "cleanup.policy",
+                                  .number = 6,
+                                  .choices = { "delete", "compact", "compact,delete" },
+                                  .last_choice_too = "delete,compact" },
     [SP_TOPIC_DURABILITY] = { .name = "durability",
                               .number = 7,
                               .choices = { "disk" },
@@ -65,6 +69,15 @@ static const struct key keys[SP_TOPIC_KEY_COUNT] = {
                                     .number = 9,
                                     .choices = { "producer" },
                                     .refusal = "batches are kept as the producer made them" },
+    [SP_TOPIC_TOMBSTONE_MS] = { .name = "delete.retention.ms",
+                                .number = 10,
+                                .default_value = 24 * 3600 * 1000,
+                                .min = 0,
+                                .max = TIME_MS_MAX },
+    [SP_TOPIC_COMPACTION_LAG_MS] = { .name = "min.compaction.lag.ms",
+                                     .number = 11,
+                                     .min = 0,
+                                     .max = TIME_MS_MAX },
 };
 
 const char *sp_topic_key_name(enum sp_topic_key key)
@@ -87,12 +100,31 @@ int64_t sp_topic_config_value(const struct sp_topic_config *config, enum sp_topi
     return sp_topic_config_has(config, key) ? config->values[key] : keys[key].default_value;
 }
 
+bool sp_topic_config_compacts(const struct sp_topic_config *config)
+{
+    return sp_topic_config_value(config, SP_TOPIC_CLEANUP_POLICY) != SP_TOPIC_DELETE;
+}
+
+bool sp_topic_config_deletes(const struct sp_topic_config *config)
+{
+    return sp_topic_config_value(config, SP_TOPIC_CLEANUP_POLICY) != SP_TOPIC_COMPACT;
+}
+
+bool sp_topic_config_needs_compaction(const struct sp_topic_config *config, uint32_t unset)
+{
+    const uint32_t newer = 1U << SP_TOPIC_TOMBSTONE_MS | 1U << SP_TOPIC_COMPACTION_LAG_MS;
+
+    return sp_topic_config_compacts(config) || ((config->set | unset) & newer) != 0;
+}
+
 /* ---- texts ----------------------------------------------------------------------------------- */
 
 void sp_topic_value_print(enum sp_topic_key key, int64_t value, char *text, size_t size)
 {
     if (keys[key].choices[0] != NULL) {
-        (void)snprintf(text, size, "%s", keys[key].choices[value == 1 ? 1 : 0]);
+        bool known = value > 0 && value < CHOICES_MAX && keys[key].choices[value] != NULL;
+
+        (void)snprintf(text, size, "%s", keys[key].choices[known ? value : 0]);
     } else {
         (void)snprintf(text, size, "%" PRId64, value);
     }
@@ -102,7 +134,7 @@ void sp_topic_value_print(enum sp_topic_key key, int64_t value, char *text, size
 static bool is_allowed(const struct key *key, int64_t value)
 {
     if (key->choices[0] != NULL) {
-        return value == 0 || (value == 1 && key->choices[1] != NULL);
+        return value >= 0 && value < CHOICES_MAX && key->choices[value] != NULL;
     }
     return (value >= key->min && value <= key->max) ||
            (key->unlimited && value == SP_TOPIC_UNLIMITED);
@@ -135,6 +167,10 @@ static bool read_choice(const struct key *key, struct sp_bytes text, int64_t *ou
             return true;
         }
     }
+    if (key->last_choice_too != NULL && sp_bytes_equal_text(text, key->last_choice_too)) {
+        *out_value = CHOICES_MAX - 1;
+        return true;
+    }
     return false;
 }
 
@@ -157,11 +193,15 @@ static int refuse_value(const struct key *key, char *text, size_t size)
     if (key->choices[0] != NULL) {
         (void)snprintf(text,
                        size,
-                       "%s must be %s%s%s%s%s",
+                       "%s must be %s%s%s%s%s%s%s",
                        key->name,
                        key->choices[0],
-                       key->choices[1] != NULL ? " or " : "",
+                       key->choices[2] != NULL   ? ", "
+                       : key->choices[1] != NULL ? " or "
+                                                 : "",
                        key->choices[1] != NULL ? key->choices[1] : "",
+                       key->choices[2] != NULL ? " or " : "",
+                       key->choices[2] != NULL ? key->choices[2] : "",
                        key->refusal != NULL ? ": " : "",
                        key->refusal != NULL ? key->refusal : "");
     } else {

@@ -25,7 +25,16 @@ enum sp_topic_key {
     SP_TOPIC_DURABILITY,
     SP_TOPIC_TIMESTAMP_TYPE,
     SP_TOPIC_COMPRESSION_TYPE,
+    SP_TOPIC_TOMBSTONE_MS, /* delete.retention.ms */
+    SP_TOPIC_COMPACTION_LAG_MS,
     SP_TOPIC_KEY_COUNT,
+};
+
+/* Choices of SP_TOPIC_CLEANUP_POLICY. */
+enum sp_topic_cleanup_policy {
+    SP_TOPIC_DELETE,
+    SP_TOPIC_COMPACT,
+    SP_TOPIC_COMPACT_DELETE,
 };
 
 /* Choices of SP_TOPIC_TIMESTAMP_TYPE. */
@@ -54,6 +63,13 @@ static inline bool sp_topic_config_has(const struct sp_topic_config *config, enu
 {
     return (config->set >> key & 1) != 0;
 }
+
+/* True if the policy in force keeps the latest record of each key; if it lets old records go. */
+bool sp_topic_config_compacts(const struct sp_topic_config *config);
+bool sp_topic_config_deletes(const struct sp_topic_config *config);
+
+/* True if something is set that builds without compaction do not know. */
+bool sp_topic_config_needs_compaction(const struct sp_topic_config *config, uint32_t unset);
 
 /* Writes the text of a key's `value` as a user sees it. */
 void sp_topic_value_print(enum sp_topic_key key, int64_t value, char *text, size_t size);

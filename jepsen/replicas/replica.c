@@ -8,20 +8,6 @@
 #include "storage/disk.h"
 #include "storage/segment.h"
 
-/* Frames are a multiple of 8 bytes. */
-static uint64_t hash(const uint8_t *bytes, size_t size)
-{
-    uint64_t sum = size;
-
-    for (size_t at = 0; at + sizeof sum <= size; at += sizeof sum) {
-        uint64_t word;
-        memcpy(&word, bytes + at, sizeof word);
-        sum = (sum ^ word) * 0x9e3779b97f4a7c15u;
-        sum ^= sum >> 32;
-    }
-    return sum;
-}
-
 static int add_frame(struct jep_replica *replica, uint64_t term, uint64_t sum)
 {
     if (replica->count == replica->room) {
@@ -37,7 +23,8 @@ static int add_frame(struct jep_replica *replica, uint64_t term, uint64_t sum)
     return 0;
 }
 
-/* The frames of one segment as far as they continue `point`. */
+/* The frames of one segment as far as they continue `point`. They are told apart by their chain: it
+ * covers each frame and all before it, and stays when compaction takes records out. */
 static int read_frames(struct jep_replica *replica,
                        struct sp_segment_cursor *cursor,
                        struct sp_log_point *point)
@@ -62,7 +49,7 @@ static int read_frames(struct jep_replica *replica,
             return 0;
         }
         if (rv == 0) {
-            rv = add_frame(replica, frame.term, hash(bytes, sp_log_frame_size(frame.length)));
+            rv = add_frame(replica, frame.term, frame.chain);
         }
         if (rv != 0) {
             return rv;

@@ -20,7 +20,7 @@
 
 /* The highest level of this source. A build for tests may know less, see sp_feature_range_built in
  * src/server. */
-#define SP_FEATURE_LEVEL_MAX 2
+#define SP_FEATURE_LEVEL_MAX 3
 
 /* Levels have one byte each in HELLO. */
 #define SP_FEATURE_LEVEL_LIMIT 255
@@ -34,6 +34,7 @@ enum sp_feature {
     SP_FEATURE_MEMBERSHIP = 2,     /* joining, leaving, moves of replicas, other voters */
     SP_FEATURE_CONFIRM = 2,        /* a leader asks the voters whether it still leads */
     SP_FEATURE_QUIET_GROUPS = 2,   /* idle groups stop their heartbeats */
+    SP_FEATURE_COMPACTION = 3,     /* cleanup.policy compact, its settings, compacted frames */
 };
 
 /* What a build knows. */

@@ -258,12 +258,13 @@ static void opened(void *arg, struct sp_machine *machine, struct sp_raft_group *
 static void closing(void *arg, struct sp_machine *machine)
 {
     struct sp_partition *partition = SP_CONTAINER_OF(machine, struct sp_partition, machine);
+    struct sp_broker *broker = arg;
 
-    (void)arg;
     if (sp_coordinator_is(machine)) {
         sp_coordinator_closing(coordinator_of(machine));
         return;
     }
+    sp_compactor_leave(&broker->compactor, partition->group_id);
     partition->group = NULL;
     sp_fetch_abort(partition);
 }
@@ -377,6 +378,7 @@ int sp_broker_new(const struct sp_broker_options *options, struct sp_broker **ou
     broker->options = *options;
     init_budget(broker);
     sp_retention_init(broker);
+    sp_compactor_init(&broker->compactor, options->loop, sp_compactor_ended, broker);
     sp_list_init(&broker->producer_waiters);
     broker->partitions = sp_map_new();
     broker->coordinators = sp_map_new();

@@ -33,7 +33,9 @@ struct sp_broker_options {
     uint32_t connections_max;    /* 0: SP_CONNECTIONS_MAX */
     uint32_t group_retention_ms; /* of offsets of consumer groups without members; 0: for ever */
     uint32_t group_stalled_ms;   /* an owner that does not progress for so long is reported */
-    size_t client_bytes_max;     /* that all clients together make the node hold; 0: the default */
+    uint64_t compaction_bytes_per_s; /* read and written by compaction; 0: no limit */
+    size_t compaction_memory_bytes;  /* for the keys of one pass */
+    size_t client_bytes_max; /* that all clients together make the node hold; 0: the default */
 };
 
 /* Opens the client ports. Errors as sp_server_new. */

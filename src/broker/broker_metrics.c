@@ -213,6 +213,7 @@ void sp_broker_expose(const struct sp_broker *broker,
     expose_connections(broker, exposition);
     expose_bytes(&broker->counters, exposition);
     expose_requests(&broker->counters, exposition);
+    sp_compactor_expose(&broker->compactor, exposition);
     sp_topic_metrics_expose(broker, exposition, &left_out);
     if (partitions) {
         sp_partition_metrics_expose(broker, exposition, &left_out);

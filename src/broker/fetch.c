@@ -118,15 +118,6 @@ static void out_of_range(struct sp_fetch *fetch, const struct sp_partition *part
     sp_fetch_finish(fetch);
 }
 
-/* The offset behind the last batch that was read. */
-static int64_t read_end(const struct sp_log_read *read)
-{
-    struct sp_batch_facts facts;
-
-    sp_batch_facts_read(sp_log_frame_payload(read->frames[read->count - 1].bytes), &facts);
-    return facts.base_offset + facts.record_count;
-}
-
 /* Also when there is more: it did not fit, lies in the next segment, or came while the disk was
  * read. Nobody would wake a fetch that waited for what is there already. */
 static bool enough(const struct sp_fetch *fetch, const struct sp_partition *partition)
@@ -138,7 +129,7 @@ static bool enough(const struct sp_fetch *fetch, const struct sp_partition *part
         size += read->frames[i].size;
     }
     return fetch->last_call || size >= (size_t)fetch->asked.min_bytes ||
-           (read->count > 0 && read_end(read) < partition->next_offset);
+           (read->count > 0 && sp_fetch_read_end(read) < partition->next_offset);
 }
 
 static void on_read(struct sp_log_read *read, int status)

@@ -1,7 +1,9 @@
 /* The answer to a fetch: the batches that were read, as they lie in the frames, or unpacked. */
 #include "base/mem.h"
 #include "broker/fetch_parts.h"
-#include "wire/records.h"
+#include "spate/error.h"
+
+#define EMPTY_ARRAY_SIZE 5 /* of sp_batch_to_records without a record */
 
 void sp_fetch_finish(struct sp_fetch *fetch)
 {
@@ -28,7 +30,7 @@ static void fill_response(const struct sp_partition *partition,
     for (unsigned i = 0; i < count; i++) {
         struct sp_log_frame frame;
         if (sp_log_frame_decode(read->frames[i].bytes, read->frames[i].size, &frame) == 0) {
-            size += frame.length;
+            size += sp_log_frame_batch_size(&frame);
         }
     }
     sp_fetch_response_init(response);
@@ -53,50 +55,54 @@ static void answer_batches(struct sp_fetch *fetch, const struct sp_fetch_respons
         const struct sp_slice *bytes = &fetch->reading->read.frames[i];
         struct sp_log_frame frame = { .length = 0 };
         (void)sp_log_frame_decode(bytes->bytes, bytes->size, &frame); /* it was verified */
-        tail[i] =
-            (struct sp_slice){ bytes->blob, sp_log_frame_payload(bytes->bytes), frame.length };
+        tail[i] = (struct sp_slice){ bytes->blob,
+                                     sp_log_frame_payload(bytes->bytes),
+                                     sp_log_frame_batch_size(&frame) };
     }
     sp_request_begin(&fetch->request, &buf, &pack);
     sp_fetch_response_encode_head(&pack, response);
     sp_request_finish(&fetch->request, &buf, &pack, tail, count);
 }
 
-static int copy_batches(const struct sp_fetch *fetch, struct sp_buf *out)
+int64_t sp_fetch_read_end(const struct sp_log_read *read)
 {
-    for (unsigned i = 0; i < frame_count(fetch); i++) {
-        const struct sp_slice *bytes = &fetch->reading->read.frames[i];
-        struct sp_log_frame frame = { .length = 0 };
-        int rv = sp_log_frame_decode(bytes->bytes, bytes->size, &frame);
+    struct sp_batch_facts facts;
 
-        if (rv == 0) {
-            rv = sp_buf_append(out, sp_log_frame_payload(bytes->bytes), frame.length);
-        }
-        if (rv != 0) {
-            return rv;
-        }
-    }
-    return 0;
+    sp_batch_facts_read(sp_log_frame_payload(read->frames[read->count - 1].bytes), &facts);
+    return facts.base_offset + facts.offset_count;
 }
 
-static void answer_records(struct sp_fetch *fetch, struct sp_fetch_response *response)
+/* Nothing is left of what was read: goes on behind it, in a turn of its own. */
+static void skip_emptied(struct sp_fetch *fetch)
 {
-    struct sp_buf batches;
+    fetch->offset = sp_fetch_read_end(&fetch->reading->read);
+    sp_log_read_release(&fetch->reading->read);
+    sp_mem_free(fetch->reading);
+    fetch->reading = NULL;
+    sp_request_unreserve(&fetch->request);
+    if (sp_timer_start(&fetch->timer, 0) != 0) {
+        sp_request_fail(&fetch->request, SPATE_ERR_NOMEM, NULL);
+        sp_fetch_finish(fetch);
+    }
+}
+
+/* False: compaction has left nothing of the records that were read, and there may be more. */
+static bool answer_records(struct sp_fetch *fetch, struct sp_fetch_response *response)
+{
     struct sp_buf array;
     struct sp_buf buf;
     struct sp_pack pack;
-    int rv;
+    bool nothing = false;
 
-    sp_buf_init(&batches, SP_MESSAGE_BYTES_MAX);
     sp_buf_init(&array, SP_FETCH_BYTES_MAX + SP_BATCH_BYTES_MAX);
-    sp_pack_init(&pack, &array);
-    rv = copy_batches(fetch, &batches);
-    if (rv == 0) {
-        rv = sp_batch_to_records(sp_bytes_of(batches.bytes, batches.size),
+    int rv = sp_fetch_to_records(fetch->reading == NULL ? NULL : &fetch->reading->read,
                                  fetch->offset,
                                  (size_t)fetch->asked.max_bytes,
-                                 &pack);
-    }
-    if (rv == 0) {
+                                 &array);
+    if (rv == 0 && array.size <= EMPTY_ARRAY_SIZE && frame_count(fetch) > 0) {
+        nothing = true;
+        skip_emptied(fetch);
+    } else if (rv == 0) {
         response->records.batch = sp_bytes_null();
         response->records.array = sp_bytes_of(array.bytes, array.size);
         sp_request_begin(&fetch->request, &buf, &pack);
@@ -107,8 +113,8 @@ static void answer_records(struct sp_fetch *fetch, struct sp_fetch_response *res
                         rv,
                         "the records could not be unpacked: fetch them with format \"batch\"");
     }
-    sp_buf_deinit(&batches);
     sp_buf_deinit(&array);
+    return !nothing;
 }
 
 void sp_fetch_answer(struct sp_fetch *fetch, struct sp_partition *partition)
@@ -117,7 +123,9 @@ void sp_fetch_answer(struct sp_fetch *fetch, struct sp_partition *partition)
 
     fill_response(partition, fetch, &response);
     if (fetch->asked.format == SP_FETCH_FORMAT_RECORDS) {
-        answer_records(fetch, &response);
+        if (!answer_records(fetch, &response)) {
+            return;
+        }
     } else {
         answer_batches(fetch, &response);
     }

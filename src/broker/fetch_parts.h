@@ -29,6 +29,9 @@ struct sp_fetch_reading {
 /* Frees it; its request was answered. */
 void sp_fetch_finish(struct sp_fetch *fetch);
 
+/* The offset behind the last batch that was read; there is one. */
+int64_t sp_fetch_read_end(const struct sp_log_read *read);
+
 /* Answers with what was read, which may be nothing, and frees it. */
 void sp_fetch_answer(struct sp_fetch *fetch, struct sp_partition *partition);
 

@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "base/metrics.h"
 #include "broker/broker.h"
+#include "broker/compactor.h"
 #include "broker/partition.h"
 #include "broker/session.h"
 #include "spate/error.h"
@@ -35,10 +36,11 @@ struct sp_broker {
     struct sp_broker_options options;
     struct sp_broker_counters counters;
     struct sp_server *server;
-    struct sp_server *outside;   /* the second port; NULL: none */
-    struct sp_budget budget;     /* of all that clients make this node hold */
-    struct sp_timer look_after;  /* runs while they hold much */
-    struct sp_timer retention;   /* looks for what has outlived its topic's limits */
+    struct sp_server *outside;  /* the second port; NULL: none */
+    struct sp_budget budget;    /* of all that clients make this node hold */
+    struct sp_timer look_after; /* runs while they hold much */
+    struct sp_timer retention;  /* looks for what has outlived its topic's limits */
+    struct sp_compactor compactor;
     struct sp_map *partitions;   /* group id -> struct sp_partition */
     struct sp_map *coordinators; /* group id -> struct sp_coordinator */
     struct sp_map *totals;       /* topic id -> struct sp_topic_totals */
@@ -197,6 +199,13 @@ const char *sp_broker_address(const struct sp_broker *broker,
 const char *sp_broker_node_address(const struct sp_state_node *node,
                                    const struct sp_request *request,
                                    char text[SP_ADDRESS_SIZE_MAX]);
+
+/* fetch_records.c: appends what was read (NULL: nothing) as an array of plain records from `offset`
+ * on. As sp_batch_to_records. */
+int sp_fetch_to_records(const struct sp_log_read *read,
+                        int64_t offset,
+                        size_t bytes_max,
+                        struct sp_buf *out);
 
 /* fetch.c: records came in; the partition is no longer served here. */
 void sp_fetch_wake(struct sp_partition *partition);

@@ -47,15 +47,15 @@ static int first_record(const struct search *search,
     if (rv == 0) {
         rv = sp_batch_reader_init(&reader,
                                   sp_log_frame_payload(frame_bytes->bytes),
-                                  frame.length,
+                                  sp_log_frame_batch_size(&frame),
                                   SP_BATCH_DECOMPRESSED_BYTES_MAX);
     }
     if (rv != 0) {
         return rv;
     }
     rv = SPATE_ERR_NOT_FOUND;
+    *out_offset = reader.header.base_offset + reader.header.last_offset_delta + 1;
     while (rv != 0 && sp_batch_reader_next(&reader, &record)) {
-        *out_offset = record.offset + 1;
         if (record.timestamp_ms >= search->at_ms && record.offset >= search->log_start) {
             *out_offset = record.offset;
             *out_timestamp_ms = record.timestamp_ms;

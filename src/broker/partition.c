@@ -117,7 +117,7 @@ static int apply_batch(struct sp_partition *partition,
     if (rv != 0) {
         return rv;
     }
-    partition->next_offset = facts.base_offset + facts.record_count;
+    partition->next_offset = facts.base_offset + facts.offset_count;
     sp_fetch_wake(partition);
     return 0;
 }

@@ -10,6 +10,7 @@
 #define SP_BROKER_PARTITION_H
 
 #include "base/limits.h"
+#include "broker/compactor.h"
 #include "broker/producers.h"
 #include "broker/topic_totals.h"
 #include "cluster/machine.h"
@@ -46,7 +47,8 @@ struct sp_partition {
     struct sp_list crowded; /* fetches that wait for room for their answer */
     struct sp_topic_totals *totals;
     struct sp_list held; /* sessions that are not read while too much waits to be stored */
-    bool expiring;       /* a trim that retention asked for is on its way */
+    struct sp_compaction_state compaction;
+    bool expiring; /* a trim that retention asked for is on its way */
 };
 
 int sp_partition_new(struct sp_broker *broker,

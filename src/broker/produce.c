@@ -193,6 +193,43 @@ static void append_batch(struct sp_partition *partition,
     }
 }
 
+/* Without a key nothing would ever take a record's place, or it that of others. True: refused. */
+static bool refuse_keyless(const struct sp_partition *partition,
+                           struct sp_request *request,
+                           struct sp_bytes batch)
+{
+    struct sp_batch_reader reader;
+    struct sp_record_view record;
+    char text[SP_TOPIC_NAME_SIZE_MAX + 160];
+    int32_t number = 0;
+    int rv;
+
+    if (!sp_topic_config_compacts(&partition->config)) {
+        return false;
+    }
+    rv = sp_batch_reader_init(&reader, batch.bytes, batch.size, SP_BATCH_DECOMPRESSED_BYTES_MAX);
+    if (rv != 0) {
+        sp_request_fail(request, rv, NULL);
+        return true;
+    }
+    while (sp_batch_reader_next(&reader, &record) && record.key.bytes != NULL) {
+        number += 1;
+    }
+    bool keyless = number < reader.header.record_count;
+    sp_batch_reader_deinit(&reader);
+    if (keyless) {
+        (void)snprintf(
+            text,
+            sizeof text,
+            "record %d has no key: topic `%s` has cleanup.policy compact, which keeps the "
+            "latest record of each key",
+            (int)number,
+            partition->topic);
+        sp_request_fail(request, SPATE_ERR_INVALID, text);
+    }
+    return keyless;
+}
+
 /* With message.timestamp.type LogAppendTime the records bear the time of this node. */
 static void append_stamped(struct sp_partition *partition,
                            struct sp_request request,
@@ -243,6 +280,9 @@ static void produce_batch(struct sp_partition *partition,
 {
     struct sp_judgement judgement = { .verdict = SP_VERDICT_APPEND };
 
+    if (refuse_keyless(partition, &request, batch)) {
+        return;
+    }
     if (header->producer_id >= 0) {
         sp_sequences_judge(partition->producers,
                            &partition->flights,

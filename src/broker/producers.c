@@ -206,7 +206,7 @@ int sp_producers_apply(struct sp_producers *producers,
 {
     struct sp_producer *producer = touch(producers, facts->producer_id, append_time_ms);
     struct sp_producer_batch batch = { .base_sequence = facts->base_sequence,
-                                       .record_count = facts->record_count,
+                                       .record_count = facts->offset_count,
                                        .base_offset = facts->base_offset,
                                        .term = term };
 
@@ -217,9 +217,9 @@ int sp_producers_apply(struct sp_producers *producers,
         begin_epoch(producer, facts->producer_epoch);
     }
     if (producer->records >= 0) {
-        producer->records += facts->record_count;
+        producer->records += facts->offset_count;
     }
-    producer->last_offset = facts->base_offset + facts->record_count - 1;
+    producer->last_offset = facts->base_offset + facts->offset_count - 1;
     push_batch(producer, &batch);
     move_to_young_end(producers, producer);
     return 0;

@@ -76,7 +76,8 @@ static void look_at(struct sp_partition *partition)
     int64_t now_ms = sp_raft_group_append_time_ms(partition->group);
 
     roll_old(partition, log, now_ms);
-    if (!partition->expiring && sp_partition_serves(partition)) {
+    if (!partition->expiring && sp_topic_config_deletes(&partition->config) &&
+        sp_partition_serves(partition)) {
         expire(partition, log, now_ms);
     }
 }
@@ -90,6 +91,7 @@ static void on_look(struct sp_timer *timer)
     while ((partition = sp_map_next(broker->partitions, &cursor)) != NULL) {
         look_at(partition);
     }
+    sp_compactor_look(broker);
     if (sp_store_space(broker->options.store) != SP_SPACE_ENOUGH) {
         sp_store_look_at_space(broker->options.store);
     }

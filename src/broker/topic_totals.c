@@ -56,21 +56,22 @@ void sp_topic_count_fetched(struct sp_partition *partition,
                             int64_t offset)
 {
     struct sp_broker_counters *counters = &partition->broker->counters;
-    struct sp_batch_facts facts = { .base_offset = offset };
+    uint64_t records = 0;
     uint64_t bytes = 0;
 
     for (unsigned i = 0; i < read->count; i++) {
         struct sp_log_frame frame = { .length = 0 };
+        struct sp_batch_facts facts;
 
         /* it was verified */
         (void)sp_log_frame_decode(read->frames[i].bytes, read->frames[i].size, &frame);
-        bytes += frame.length;
+        sp_batch_facts_read(sp_log_frame_payload(read->frames[i].bytes), &facts);
+        bytes += sp_log_frame_batch_size(&frame);
+        records += (uint64_t)facts.record_count;
+        if (i == 0 && !frame.compacted && facts.base_offset < offset) {
+            records -= (uint64_t)(offset - facts.base_offset); /* sent, but not asked for */
+        }
     }
-    if (read->count > 0) {
-        sp_batch_facts_read(sp_log_frame_payload(read->frames[read->count - 1].bytes), &facts);
-    }
-    /* offsets have no gaps, and the answer begins with the batch of `offset` */
-    uint64_t records = (uint64_t)(facts.base_offset + facts.record_count - offset);
 
     counters->fetched_records += records;
     counters->fetched_bytes += bytes;

@@ -131,6 +131,9 @@ static void print_frame(const struct dump *dump,
         sp_batch_facts_read(sp_log_frame_payload(bytes), &facts);
         (void)json_object_set_new(object, "offset", json_integer(facts.base_offset));
         (void)json_object_set_new(object, "records", json_integer(facts.record_count));
+        if (frame->compacted) {
+            (void)json_object_set_new(object, "offsets", json_integer(facts.offset_count));
+        }
         (void)json_object_set_new(object, "max_timestamp", json_integer(facts.max_timestamp_ms));
         (void)json_object_set_new(object, "producer", json_integer(facts.producer_id));
         (void)json_object_set_new(object, "epoch", json_integer(facts.producer_epoch));
@@ -138,7 +141,7 @@ static void print_frame(const struct dump *dump,
     }
     print_object(dump, object);
     if (frame->kind == SP_FRAME_BATCH && dump->records) {
-        print_records(dump, sp_log_frame_payload(bytes), frame->length);
+        print_records(dump, sp_log_frame_payload(bytes), sp_log_frame_batch_size(frame));
     }
 }
 

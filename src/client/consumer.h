@@ -88,7 +88,8 @@ struct sp_consumer_partition {
     uint32_t fetched_count;
     struct sp_batch_reader reader;
     bool reading;
-    size_t record_position; /* of the record read last, in the reader */
+    size_t record_position;   /* of the record read last, in the reader */
+    int32_t record_delta_min; /* the reader's, before that record */
 
     int64_t high_watermark; /* -1: not known yet */
     int64_t end_offset;     /* that counts as the end, see spate_consumer_at_end; -1: not known */

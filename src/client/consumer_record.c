@@ -61,12 +61,23 @@ static bool open_batch(struct sp_consumer_partition *partition)
     return false;
 }
 
+/* True if compaction has taken records out of the batch that is read. */
+static bool has_gaps(const struct sp_consumer_partition *partition)
+{
+    const struct sp_batch_header *header = &partition->reader.header;
+
+    return header->record_count - 1 < header->last_offset_delta;
+}
+
 static void close_batch(struct sp_consumer_partition *partition)
 {
     const struct sp_batch_header *header = &partition->reader.header;
     int64_t end = header->base_offset + header->last_offset_delta + 1;
     int status = sp_batch_reader_status(&partition->reader);
 
+    if (has_gaps(partition) && partition->position < end) {
+        partition->position = end;
+    }
     if (status != 0 || partition->position != end) {
         corrupt(partition, "the records of a batch are not those that its header announces");
         return;
@@ -75,14 +86,22 @@ static void close_batch(struct sp_consumer_partition *partition)
     partition->reading = false;
 }
 
+/* The next record of the batch that is read, and where it stands for read_again. */
+static bool read_record(struct sp_consumer_partition *partition, struct sp_record_view *out_record)
+{
+    partition->record_position = partition->reader.position;
+    partition->record_delta_min = partition->reader.delta_min;
+    return sp_batch_reader_next(&partition->reader, out_record);
+}
+
 /* The next record of this partition; false when nothing is there. */
 static bool take(struct sp_consumer_partition *partition, struct sp_record_view *out_record)
 {
     while (partition->reading || open_batch(partition)) {
-        partition->record_position = partition->reader.position;
-        if (!sp_batch_reader_next(&partition->reader, out_record)) {
+        if (!read_record(partition, out_record)) {
+            bool empty = partition->reader.header.record_count == 0;
             close_batch(partition);
-            if (!partition->reading && partition->error == 0) {
+            if (!partition->reading && partition->error == 0 && !empty) {
                 return false; /* the others' turn */
             }
             continue;
@@ -90,11 +109,11 @@ static bool take(struct sp_consumer_partition *partition, struct sp_record_view 
         if (out_record->offset < partition->position) {
             continue; /* below the offset asked for */
         }
-        if (out_record->offset != partition->position) {
+        if (out_record->offset != partition->position && !has_gaps(partition)) {
             corrupt(partition, "an offset is missing or comes twice");
             return false;
         }
-        partition->position += 1;
+        partition->position = out_record->offset + 1;
         if (!partition->reader.header.control) {
             return true;
         }
@@ -153,6 +172,7 @@ static void fill_message(const struct sp_consumer_partition *partition,
 static void read_again(struct sp_consumer_partition *partition)
 {
     partition->reader.position = partition->record_position;
+    partition->reader.delta_min = partition->record_delta_min;
     partition->reader.count -= 1;
 }
 
@@ -162,15 +182,14 @@ static void read_again(struct sp_consumer_partition *partition)
  * the memory of those before must stay. */
 static bool take_more(struct sp_consumer_partition *partition, struct sp_record_view *out_record)
 {
-    partition->record_position = partition->reader.position;
-    if (!sp_batch_reader_next(&partition->reader, out_record)) {
+    if (!read_record(partition, out_record)) {
         return false;
     }
-    if (out_record->offset != partition->position) {
+    if (out_record->offset != partition->position && !has_gaps(partition)) {
         read_again(partition);
         return false;
     }
-    partition->position += 1;
+    partition->position = out_record->offset + 1;
     return true;
 }
 
@@ -190,7 +209,7 @@ static int take_records(struct sp_consumer_partition *partition,
     while (count < max && (count == 0 ? take(partition, &record) : take_more(partition, &record))) {
         rv = fill_headers(consumer, &record, headers);
         if (rv != 0) {
-            partition->position -= 1;
+            partition->position = record.offset;
             read_again(partition);
             break;
         }

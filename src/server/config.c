@@ -117,6 +117,20 @@ static const struct sp_config_key keys[] = {
            UINT32_MAX,
            "So much of what retention lets go is kept to be written again, which costs less than "
            "fresh files."),
+    NUMBER("storage.compaction.bytes.per.s",
+           compaction_bytes_per_s,
+           "33554432",
+           0,
+           UINT32_MAX,
+           "What compaction reads and writes at most in a second; 0: no limit."),
+    NUMBER(
+        "storage.compaction.memory.bytes",
+        compaction_memory_bytes,
+        "16777216",
+        65536,
+        1073741824,
+        "Memory for the keys of a partition that is compacted, 24 bytes each; with more keys than "
+        "fit it takes several passes."),
     NUMBER("limits.connections",
            connections_max,
            "10000",

@@ -293,6 +293,10 @@ static int open_broker(struct sp_node *node, char *text, size_t text_size)
                                          .connections_max = node->config->connections_max,
                                          .group_retention_ms = node->config->group_retention_ms,
                                          .group_stalled_ms = node->config->group_stalled_ms,
+                                         .compaction_bytes_per_s =
+                                             node->config->compaction_bytes_per_s,
+                                         .compaction_memory_bytes =
+                                             node->config->compaction_memory_bytes,
                                          .client_bytes_max = node->config->client_bytes_max };
     int rv = sp_broker_new(&options, &node->broker);
 

@@ -56,6 +56,7 @@ void sp_log_free(struct sp_log *log)
         return;
     }
     SP_ASSERT(!log->flushing && !log->checkpoint_running && !log->trimming);
+    SP_ASSERT(log->rewrite == NULL && log->holds == 0);
     SP_ASSERT(log->images_read == 0 && sp_list_empty(&log->reads));
     sp_log_checkpoint_cancel(log, 0);
     sp_list_remove(&log->store_node);
@@ -91,6 +92,18 @@ void sp_log_close(struct sp_log *log, void (*closed)(void *arg), void *arg)
     sp_log_advance(log);
 }
 
+void sp_log_hold(struct sp_log *log)
+{
+    log->holds += 1;
+}
+
+void sp_log_release(struct sp_log *log)
+{
+    SP_ASSERT(log->holds > 0);
+    log->holds -= 1;
+    sp_log_advance(log);
+}
+
 void sp_log_advance(struct sp_log *log)
 {
     bool failed = log->store->failed;
@@ -103,7 +116,8 @@ void sp_log_advance(struct sp_log *log)
         sp_log_checkpoint_start(log);
     }
     if (!log->closing || log->closed_deferred || log->flushing || log->checkpoint_running ||
-        log->trimming || log->ending || log->images_read > 0 || !sp_list_empty(&log->reads)) {
+        log->trimming || log->ending || log->rewrite != NULL || log->holds > 0 ||
+        log->images_read > 0 || !sp_list_empty(&log->reads)) {
         return;
     }
     /* A checkpoint that could not be started by now waits for frames that will not come. */

@@ -45,6 +45,11 @@ void sp_log_set_handler(struct sp_log *log, const struct sp_log_handler *handler
  * written and synced first. Never calls `closed` inside this call. */
 void sp_log_close(struct sp_log *log, void (*closed)(void *arg), void *arg);
 
+/* Keeps a log from being freed while something else looks at it: sp_log_close ends after the last
+ * sp_log_release. */
+void sp_log_hold(struct sp_log *log);
+void sp_log_release(struct sp_log *log);
+
 /* ---- where it stands ------------------------------------------------------------------------- */
 
 uint64_t sp_log_group_id(const struct sp_log *log);
@@ -141,6 +146,7 @@ struct sp_log_read {
     struct sp_log *log;
     void *plan;
     int status;
+    bool parked; /* waits until a segment's file is in place */
 };
 
 /* Serves the read from memory at once if all of its start is there: true, and result is set. */

@@ -103,7 +103,7 @@ static int seal(const struct sp_log *log,
         }
         sp_batch_facts_place(payload, log->last.end_offset, (int32_t)frame->term);
         sp_batch_facts_read(payload, &facts);
-        if (facts.record_count < 1) {
+        if (facts.record_count < 1 || facts.record_count != facts.offset_count) {
             return SPATE_ERR_INVALID;
         }
     }

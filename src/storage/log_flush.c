@@ -397,7 +397,7 @@ void sp_log_flush_start(struct sp_log *log)
     bool changes_files = log->install_wanted != NULL || log->truncate_wanted;
 
     if (log->flushing || log->store->failed || !sp_log_needs_flush(log) ||
-        (changes_files && (log->checkpoint_running || log->trimming))) {
+        (changes_files && (log->checkpoint_running || log->trimming || log->swapping))) {
         return;
     }
     log->flush = (struct sp_log_flush){

@@ -22,6 +22,12 @@ enum {
     AT_CHAIN = 44,
 };
 
+/* Places in the trailer of a compacted frame. */
+enum {
+    TRAILER_AT_LENGTH = 0,
+    TRAILER_AT_CRC = 4,
+};
+
 /* Places in a RecordBatch v2. */
 enum {
     BATCH_AT_BASE_OFFSET = 0,
@@ -42,29 +48,54 @@ enum {
 
 _Static_assert(AT_CHAIN + 4 == SP_LOG_FRAME_HEADER_SIZE, "the header ends with the chain");
 _Static_assert(BATCH_AT_CRC + 4 == SP_BATCH_COVERED_SIZE, "the frame covers the batch's checksum");
+_Static_assert(TRAILER_AT_CRC + 4 == SP_COMPACTED_TRAILER_SIZE, "the trailer ends with the crc");
 _Static_assert(BATCH_AT_COUNT + 4 == SP_BATCH_HEADER_SIZE, "records follow their count");
 
-static size_t covered_size(enum sp_frame_kind kind, uint32_t length)
+static bool is_compacted(const uint8_t *bytes)
 {
-    if (kind == SP_FRAME_BATCH && length > SP_BATCH_COVERED_SIZE) {
+    return sp_get_u16(bytes + AT_FLAGS) == SP_LOG_FRAME_COMPACTED;
+}
+
+/* A compacted batch is covered whole: its trailer must be, and few bytes are summed twice. */
+static size_t covered_size(const uint8_t *bytes, uint32_t length)
+{
+    if (bytes[AT_KIND] == SP_FRAME_BATCH && !is_compacted(bytes) &&
+        length > SP_BATCH_COVERED_SIZE) {
         return SP_BATCH_COVERED_SIZE;
     }
     return length;
 }
 
-static uint32_t frame_crc(const uint8_t *bytes, enum sp_frame_kind kind, uint32_t length)
+static uint32_t frame_crc(const uint8_t *bytes, uint32_t length)
 {
     uint32_t crc = sp_crc32c(0, bytes, AT_CRC);
 
-    return sp_crc32c(crc, sp_log_frame_payload(bytes), covered_size(kind, length));
+    return sp_crc32c(crc, sp_log_frame_payload(bytes), covered_size(bytes, length));
+}
+
+static const uint8_t *trailer_of(const uint8_t *bytes)
+{
+    uint32_t length = sp_get_u32(bytes + AT_LENGTH);
+
+    return sp_log_frame_payload(bytes) + length - SP_COMPACTED_TRAILER_SIZE;
 }
 
 uint32_t sp_log_frame_chain(const uint8_t *bytes, uint32_t chain_before)
 {
+    uint8_t header[AT_CHAIN];
+
     if (bytes[AT_KIND] == SP_FRAME_MARKER) {
         return chain_before;
     }
-    return sp_crc32c(chain_before, bytes, AT_CHAIN);
+    if (!is_compacted(bytes)) {
+        return sp_crc32c(chain_before, bytes, AT_CHAIN);
+    }
+    /* The header as it was: all but flags, length and crc still is. */
+    memcpy(header, bytes, AT_CHAIN);
+    sp_put_u16(header + AT_FLAGS, 0);
+    sp_put_u32(header + AT_LENGTH, sp_get_u32(trailer_of(bytes) + TRAILER_AT_LENGTH));
+    sp_put_u32(header + AT_CRC, sp_get_u32(trailer_of(bytes) + TRAILER_AT_CRC));
+    return sp_crc32c(chain_before, header, AT_CHAIN);
 }
 
 void sp_log_frame_seal(struct sp_log_frame *frame, uint32_t chain_before, uint8_t *bytes)
@@ -81,10 +112,43 @@ void sp_log_frame_seal(struct sp_log_frame *frame, uint32_t chain_before, uint8_
     sp_put_u64(bytes + AT_INDEX, frame->index);
     sp_put_u64(bytes + AT_APPEND_TIME, (uint64_t)frame->append_time_ms);
     memset(bytes + end, 0, sp_log_frame_size(frame->length) - end);
-    frame->crc = frame_crc(bytes, frame->kind, frame->length);
+    frame->crc = frame_crc(bytes, frame->length);
     sp_put_u32(bytes + AT_CRC, frame->crc);
     frame->chain = sp_log_frame_chain(bytes, chain_before);
     sp_put_u32(bytes + AT_CHAIN, frame->chain);
+}
+
+void sp_log_frame_compact(const uint8_t *original, size_t batch_size, uint8_t *bytes)
+{
+    uint32_t length = (uint32_t)batch_size + SP_COMPACTED_TRAILER_SIZE;
+    uint8_t *trailer = bytes + SP_LOG_FRAME_HEADER_SIZE + batch_size;
+    size_t end = SP_LOG_FRAME_HEADER_SIZE + (size_t)length;
+
+    SP_ASSERT(original[AT_KIND] == SP_FRAME_BATCH);
+    SP_ASSERT(batch_size >= SP_BATCH_HEADER_SIZE && batch_size <= SP_BATCH_BYTES_MAX);
+    if (is_compacted(original)) {
+        memcpy(trailer, trailer_of(original), SP_COMPACTED_TRAILER_SIZE);
+    } else {
+        memcpy(trailer + TRAILER_AT_LENGTH, original + AT_LENGTH, 4);
+        memcpy(trailer + TRAILER_AT_CRC, original + AT_CRC, 4);
+    }
+    memcpy(bytes, original, SP_LOG_FRAME_HEADER_SIZE);
+    sp_put_u16(bytes + AT_FLAGS, SP_LOG_FRAME_COMPACTED);
+    sp_put_u32(bytes + AT_LENGTH, length);
+    memset(bytes + end, 0, sp_log_frame_size(length) - end);
+    sp_put_u32(bytes + AT_CRC, frame_crc(bytes, length));
+}
+
+/* A batch may be marked as compacted, and its trailer then comes on top of what it may have. */
+static bool length_fits(uint8_t kind, uint16_t flags, uint32_t length)
+{
+    if (flags == SP_LOG_FRAME_COMPACTED) {
+        return kind == SP_FRAME_BATCH &&
+               length >= SP_BATCH_HEADER_SIZE + SP_COMPACTED_TRAILER_SIZE &&
+               length <= SP_BATCH_BYTES_MAX + SP_COMPACTED_TRAILER_SIZE;
+    }
+    bool empty_kind = kind == SP_FRAME_NOOP || kind == SP_FRAME_MARKER;
+    return flags == 0 && length <= SP_BATCH_BYTES_MAX && (!empty_kind || length == 0);
 }
 
 int sp_log_frame_decode(const uint8_t *bytes, size_t size, struct sp_log_frame *out_frame)
@@ -93,12 +157,11 @@ int sp_log_frame_decode(const uint8_t *bytes, size_t size, struct sp_log_frame *
         return SPATE_ERR_AGAIN;
     }
     uint8_t kind = bytes[AT_KIND];
+    uint16_t flags = sp_get_u16(bytes + AT_FLAGS);
     uint32_t length = sp_get_u32(bytes + AT_LENGTH);
-    bool empty_kind = kind == SP_FRAME_NOOP || kind == SP_FRAME_MARKER;
 
     if (bytes[AT_VERSION] != SP_LOG_FRAME_VERSION || kind < SP_FRAME_BATCH ||
-        kind > SP_FRAME_MARKER || sp_get_u16(bytes + AT_FLAGS) != 0 ||
-        length > SP_BATCH_BYTES_MAX || (empty_kind && length != 0)) {
+        kind > SP_FRAME_MARKER || !length_fits(kind, flags, length)) {
         return SPATE_ERR_CORRUPT;
     }
     *out_frame = (struct sp_log_frame){
@@ -110,12 +173,23 @@ int sp_log_frame_decode(const uint8_t *bytes, size_t size, struct sp_log_frame *
         .append_time_ms = (int64_t)sp_get_u64(bytes + AT_APPEND_TIME),
         .crc = sp_get_u32(bytes + AT_CRC),
         .chain = sp_get_u32(bytes + AT_CHAIN),
+        .compacted = flags == SP_LOG_FRAME_COMPACTED,
     };
     return 0;
 }
 
-/* The batch's own checksum and what the log relies on: its size, its count, its offsets. */
-static bool batch_is_sound(const uint8_t *batch, uint32_t length)
+/* Records are missing only from a batch that was compacted. */
+static bool counts_are_sound(const struct sp_batch_facts *facts, bool compacted)
+{
+    if (facts->offset_count < 1 || facts->offset_count > SP_RECORDS_PER_BATCH_MAX ||
+        facts->record_count < 0 || facts->record_count > facts->offset_count) {
+        return false;
+    }
+    return compacted || facts->record_count == facts->offset_count;
+}
+
+/* The batch's own checksum and what the log relies on: its size, its counts, its offsets. */
+static bool batch_is_sound(const uint8_t *batch, uint32_t length, bool compacted)
 {
     struct sp_batch_facts facts;
 
@@ -124,9 +198,8 @@ static bool batch_is_sound(const uint8_t *batch, uint32_t length)
         return false;
     }
     sp_batch_facts_read(batch, &facts);
-    if (facts.record_count < 1 || facts.record_count > SP_RECORDS_PER_BATCH_MAX ||
-        sp_get_be32(batch + BATCH_AT_LAST_OFFSET_DELTA) != (uint32_t)facts.record_count - 1 ||
-        facts.base_offset < 0 || facts.base_offset > INT64_MAX - facts.record_count) {
+    if (!counts_are_sound(&facts, compacted) || facts.base_offset < 0 ||
+        facts.base_offset > INT64_MAX - facts.offset_count) {
         return false;
     }
     return sp_get_be32(batch + BATCH_AT_CRC) ==
@@ -154,12 +227,12 @@ int sp_log_frame_verify(const uint8_t *bytes, size_t size, struct sp_log_frame *
     if (size < sp_log_frame_size(frame.length)) {
         return SPATE_ERR_AGAIN;
     }
-    if (frame.crc != frame_crc(bytes, frame.kind, frame.length) ||
-        !padding_is_zero(bytes, frame.length)) {
+    if (frame.crc != frame_crc(bytes, frame.length) || !padding_is_zero(bytes, frame.length)) {
         return SPATE_ERR_CORRUPT;
     }
-    if (frame.kind == SP_FRAME_BATCH &&
-        !batch_is_sound(sp_log_frame_payload(bytes), frame.length)) {
+    if (frame.kind == SP_FRAME_BATCH && !batch_is_sound(sp_log_frame_payload(bytes),
+                                                        sp_log_frame_batch_size(&frame),
+                                                        frame.compacted)) {
         return SPATE_ERR_CORRUPT;
     }
     *out_frame = frame;
@@ -168,6 +241,8 @@ int sp_log_frame_verify(const uint8_t *bytes, size_t size, struct sp_log_frame *
 
 void sp_batch_facts_read(const uint8_t *batch, struct sp_batch_facts *out_facts)
 {
+    uint32_t last_offset_delta = sp_get_be32(batch + BATCH_AT_LAST_OFFSET_DELTA);
+
     *out_facts = (struct sp_batch_facts){
         .base_offset = (int64_t)sp_get_be64(batch + BATCH_AT_BASE_OFFSET),
         .max_timestamp_ms = (int64_t)sp_get_be64(batch + BATCH_AT_MAX_TIMESTAMP),
@@ -175,6 +250,7 @@ void sp_batch_facts_read(const uint8_t *batch, struct sp_batch_facts *out_facts)
         .producer_epoch = (int16_t)sp_get_be16(batch + BATCH_AT_PRODUCER_EPOCH),
         .base_sequence = (int32_t)sp_get_be32(batch + BATCH_AT_BASE_SEQUENCE),
         .record_count = (int32_t)sp_get_be32(batch + BATCH_AT_COUNT),
+        .offset_count = (int32_t)(last_offset_delta + 1), /* 0 or less: nonsense */
         .leader_epoch = (int32_t)sp_get_be32(batch + BATCH_AT_LEADER_EPOCH),
     };
 }

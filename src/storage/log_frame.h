@@ -3,7 +3,7 @@
  *   off size  field            little-endian
  *     0    1  version          1
  *     1    1  kind             enum sp_frame_kind
- *     2    2  flags            0
+ *     2    2  flags            0, or 1: compacted
  *     4    4  length           payload bytes
  *     8    8  group_id
  *    16    8  term
@@ -16,10 +16,20 @@
  * The covered payload is all of it, but for a batch its first 21 bytes only: these contain the
  * batch's own checksum, which covers the rest, so that nothing is summed twice. The same bytes are
  * written by the leader and every follower. A marker is local to one replica: it carries the chain
- * of the frame before it unchanged, is not part of the chain and is never sent. */
+ * of the frame before it unchanged, is not part of the chain and is never sent.
+ *
+ * Compaction takes records out of a batch, down to none, and leaves the rest of its frame: index,
+ * term, time, chain, and the batch's header with base offset and last offset delta. What the chain
+ * was computed from stands in a trailer, so that compacted frames and those of replicas that have
+ * the originals have the same chain, and each can be checked against the one before:
+ *
+ *   RecordBatch v2 with 0 or more records | original length 4 | original crc 4
+ *
+ * The payload of such a frame is covered whole. */
 #ifndef SP_STORAGE_LOG_FRAME_H
 #define SP_STORAGE_LOG_FRAME_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +40,8 @@
 #define SP_LOG_FRAME_ALIGNMENT 8
 #define SP_BATCH_COVERED_SIZE 21 /* batch bytes under the frame's own checksum */
 #define SP_BATCH_HEADER_SIZE 61  /* RecordBatch v2 up to its first record */
+#define SP_LOG_FRAME_COMPACTED 1 /* flag: see above */
+#define SP_COMPACTED_TRAILER_SIZE 8
 
 enum sp_frame_kind {
     SP_FRAME_BATCH = 1,         /* a RecordBatch v2 */
@@ -48,6 +60,7 @@ struct sp_log_frame {
     int64_t append_time_ms;
     uint32_t crc;
     uint32_t chain;
+    bool compacted; /* a batch that lost records, or may lose some: see above */
 };
 
 /* Bytes that a frame with `length` payload bytes takes on disk and on the wire. */
@@ -71,7 +84,8 @@ int sp_log_frame_decode(const uint8_t *bytes, size_t size, struct sp_log_frame *
  * frame is not complete in `size` bytes; SPATE_ERR_CORRUPT. */
 int sp_log_frame_verify(const uint8_t *bytes, size_t size, struct sp_log_frame *out_frame);
 
-/* The chain value that follows `chain_before` for the header at `bytes`. */
+/* The chain value that follows `chain_before` for the verified frame at `bytes`: of a compacted one
+ * that of the frame as it was built. */
 uint32_t sp_log_frame_chain(const uint8_t *bytes, uint32_t chain_before);
 
 /* The payload of the frame at `bytes`. */
@@ -80,6 +94,23 @@ static inline const uint8_t *sp_log_frame_payload(const uint8_t *bytes)
     return bytes + SP_LOG_FRAME_HEADER_SIZE;
 }
 
+/* Bytes of the batch that the verified frame holds, without the trailer of a compacted one. */
+static inline uint32_t sp_log_frame_batch_size(const struct sp_log_frame *frame)
+{
+    return frame->compacted ? frame->length - SP_COMPACTED_TRAILER_SIZE : frame->length;
+}
+
+/* Bytes of a compacted frame whose batch has `batch_size`. */
+static inline size_t sp_log_frame_compacted_size(size_t batch_size)
+{
+    return sp_log_frame_size((uint32_t)batch_size + SP_COMPACTED_TRAILER_SIZE);
+}
+
+/* Makes the compacted frame that takes the place of the verified one at `original`, a batch: its
+ * own batch of `batch_size` bytes stands at `bytes` + 48 already, with room for
+ * sp_log_frame_compacted_size. */
+void sp_log_frame_compact(const uint8_t *original, size_t batch_size, uint8_t *bytes);
+
 /* What a log needs to know of a batch, read from its first 61 bytes (big-endian inside). */
 struct sp_batch_facts {
     int64_t base_offset;
@@ -87,7 +118,8 @@ struct sp_batch_facts {
     int64_t producer_id; /* -1: none */
     int16_t producer_epoch;
     int32_t base_sequence;
-    int32_t record_count; /* at least 1 after sp_log_frame_verify */
+    int32_t record_count; /* at least 1 after sp_log_frame_verify, unless it was compacted */
+    int32_t offset_count; /* offsets that it takes, and sequences: records that it once had */
     int32_t leader_epoch;
 };
 

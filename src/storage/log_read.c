@@ -278,6 +278,7 @@ int sp_log_read_start(struct sp_log *log, struct sp_log_read *read)
     }
     read->log = log;
     read->plan = NULL;
+    read->parked = false;
     int rv = plan_read(log, read);
     if (rv != 0) {
         return rv;
@@ -365,11 +366,38 @@ static bool repeat_from_memory(struct sp_log *log, struct sp_log_read *read)
     return rv == 0 && read->plan != NULL;
 }
 
+/* A read that failed while a segment's file was replaced may have been planned for the one and have
+ * found the other: it waits for the end of that. */
+static bool park(struct sp_log *log, struct sp_log_read *read)
+{
+    if (!log->swapping || read->plan == NULL || read->status == 0 || log->closing) {
+        return false;
+    }
+    settle_frames(read, read->plan, false);
+    read->parked = true;
+    return true;
+}
+
+void sp_log_read_unpark(struct sp_log *log)
+{
+    SP_LIST_EACH_SAFE (node, &log->reads) {
+        struct sp_log_read *read = SP_LIST_ENTRY(node, struct sp_log_read, node);
+
+        if (read->parked) {
+            read->parked = false;
+            start_job(log, read); /* of the old plan; its generation is over */
+        }
+    }
+}
+
 static void read_done(struct sp_job *job)
 {
     struct sp_log_read *read = SP_CONTAINER_OF(job, struct sp_log_read, job);
     struct sp_log *log = read->log;
     log->store->counters.disk_reads += read->plan != NULL;
+    if (park(log, read)) {
+        return;
+    }
     bool again = read->plan != NULL ? review(log, read) : repeat_from_memory(log, read);
 
     if (again) {

@@ -33,4 +33,7 @@ bool sp_log_read_matches(const struct sp_log_read *read,
  * their own; plan->blob holds them. Status of the read. */
 int sp_log_read_segment(struct sp_log_read *read, struct sp_read_plan *plan);
 
+/* Lets reads that wait for the end of a segment's replacement look again. */
+void sp_log_read_unpark(struct sp_log *log);
+
 #endif /* SP_STORAGE_LOG_READ_H */

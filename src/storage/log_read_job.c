@@ -25,10 +25,10 @@ bool sp_log_read_matches(const struct sp_log_read *read,
     }
     sp_batch_facts_read(sp_log_frame_payload(bytes), &facts);
     if (read->by == SP_LOG_READ_OFFSET) {
-        return facts.base_offset + facts.record_count > read->start;
+        return facts.base_offset + facts.offset_count > read->start;
     }
-    return facts.base_offset + facts.record_count > read->offset_min &&
-           (begun || facts.max_timestamp_ms >= read->start);
+    return facts.base_offset + facts.offset_count > read->offset_min &&
+           (begun || (facts.record_count > 0 && facts.max_timestamp_ms >= read->start));
 }
 
 /* Looks up a better beginning in the index file; without one the search begins at `position`. */

@@ -6,6 +6,7 @@
  *   log_read.c      reading                              log_recover.c     opening
  *   log_tail.c      frames in memory                     log_history.c     terms and memberships
  *   log_trim.c      dropping the oldest segments         log_retention.c   which of them may go
+ *   log_rewrite.c   replacing finished segments
  *
  * Indexes:   first <= persisted <= assigned <= last
  *   persisted  durable and reported        assigned  given a place in a file: written, or in flight
@@ -23,6 +24,7 @@
 #include "storage/spares.h"
 
 struct sp_store;
+struct sp_log_rewrite;
 
 #define SP_INSTALL_NAME "install.checkpoint" /* a checkpoint that replaces the log around it */
 #define SP_TRUNCATION_NAME "truncation"      /* a truncation that has begun */
@@ -162,8 +164,11 @@ struct sp_log {
     struct sp_log_trim trim;
     bool ending;
     struct sp_log_end end;
+    struct sp_log_rewrite *rewrite; /* the owner's, while one is under way */
+    bool swapping;                  /* its file is being put in place */
 
     struct sp_list reads; /* struct sp_log_read in progress */
+    unsigned holds;       /* sp_log_hold */
     bool closing;
     bool closed_deferred;
     void (*closed)(void *arg);

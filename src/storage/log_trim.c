@@ -75,7 +75,8 @@ static void trim_done(struct sp_job *job)
 
 void sp_log_trim_start(struct sp_log *log)
 {
-    if (!log->trim_wanted || log->trimming || log->checkpoint_running || sp_log_files_change(log)) {
+    if (!log->trim_wanted || log->trimming || log->checkpoint_running || log->swapping ||
+        sp_log_files_change(log)) {
         return;
     }
     log->trim_wanted = false;

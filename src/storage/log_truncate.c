@@ -100,7 +100,7 @@ static int scan_to(const struct sp_log *log,
             struct sp_batch_facts facts;
 
             sp_batch_facts_read(sp_log_frame_payload(bytes), &facts);
-            offset = facts.base_offset + facts.record_count;
+            offset = facts.base_offset + facts.offset_count;
         }
         if (index == last) {
             *out_place = (struct place){

@@ -50,7 +50,7 @@ int sp_log_point_follow(const struct sp_log_point *before,
         if (facts.base_offset != end_offset) {
             return SPATE_ERR_CORRUPT;
         }
-        end_offset += facts.record_count;
+        end_offset += facts.offset_count;
     }
     *out_after = (struct sp_log_point){
         .index = frame->index,

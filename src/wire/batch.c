@@ -59,12 +59,14 @@ int sp_batch_header_decode(const uint8_t *bytes, size_t size, struct sp_batch_he
     return 0;
 }
 
+/* A batch that was compacted has fewer records than offsets, down to none. */
 static int check_counts(const struct sp_batch_header *header)
 {
-    if (header->record_count <= 0 || header->last_offset_delta != header->record_count - 1) {
+    if (header->record_count < 0 || header->last_offset_delta < 0 ||
+        header->record_count - 1 > header->last_offset_delta) {
         return SPATE_ERR_CORRUPT;
     }
-    return header->record_count > SP_RECORDS_PER_BATCH_MAX ? SPATE_ERR_TOO_LARGE : 0;
+    return header->last_offset_delta >= SP_RECORDS_PER_BATCH_MAX ? SPATE_ERR_TOO_LARGE : 0;
 }
 
 int sp_batch_check(const uint8_t *bytes, size_t size, struct sp_batch_header *out_header)
@@ -93,6 +95,9 @@ static int check_producer(const struct sp_batch_header *header)
 {
     bool numbered = header->producer_id >= 0;
 
+    if (header->record_count == 0 || header->last_offset_delta != header->record_count - 1) {
+        return SPATE_ERR_CORRUPT;
+    }
     if (header->control || header->transactional || header->producer_id < -1) {
         return SPATE_ERR_INVALID;
     }

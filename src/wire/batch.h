@@ -19,6 +19,9 @@
  *           key size varint (-1: null) | key | value size varint (-1: null) | value |
  *           header count varint | { name size varint | name | value size varint | value } ...
  *
+ * Compaction takes records out: a batch then has fewer than its last offset delta says, down to
+ * none, and those that are left keep their offsets.
+ *
  * What the leader sets lies outside the crc by design, so the bytes that a producer made travel
  * unchanged through every layer. Everything here takes hostile bytes. Any thread.
  *
@@ -184,6 +187,7 @@ struct sp_batch_reader {
     size_t records_size;
     size_t position;       /* in records */
     int32_t count;         /* records read so far */
+    int32_t delta_min;     /* the next one's offset delta is not below */
     int status;            /* the first error, or 0 */
     uint8_t *decompressed; /* owned; NULL when the batch is not compressed */
 };

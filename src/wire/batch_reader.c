@@ -92,9 +92,10 @@ static bool add_checked(int64_t base, int64_t delta, int64_t *out_sum)
 /* The part of a record behind its size field, which is all of `source`. */
 static bool take_record_body(struct source *source,
                              const struct sp_batch_header *batch,
-                             int32_t offset_delta,
+                             int32_t *delta_min,
                              struct sp_record_view *out_record)
 {
+    bool dense = batch->record_count - 1 == batch->last_offset_delta;
     struct sp_record_view record;
 
     skip_attributes(source);
@@ -108,7 +109,8 @@ static bool take_record_body(struct source *source,
     for (uint32_t i = 0; i < record.header_count && !source->bad; i++) {
         (void)take_header(source); /* looked at only: sp_record_header_next takes it again */
     }
-    if (source->bad || source->position != source->size || delta != offset_delta ||
+    if (source->bad || source->position != source->size || delta < *delta_min ||
+        delta > (dense ? *delta_min : batch->last_offset_delta) ||
         !add_checked(batch->base_offset, delta, &record.offset) ||
         !add_checked(batch->base_timestamp_ms, timestamp_delta, &record.timestamp_ms)) {
         return false;
@@ -117,6 +119,7 @@ static bool take_record_body(struct source *source,
         record.timestamp_ms = batch->max_timestamp_ms;
     }
     record.encoded_headers = sp_bytes_of(source->bytes + headers, source->size - headers);
+    *delta_min = (int32_t)delta + 1;
     *out_record = record;
     return true;
 }
@@ -131,7 +134,7 @@ int sp_batch_reader_open(struct sp_batch_reader *reader,
         .records = bytes + SP_BATCH_HEADER_SIZE,
         .records_size = header->size_bytes - SP_BATCH_HEADER_SIZE,
     };
-    if (header->compression == SP_COMPRESSION_NONE) {
+    if (header->compression == SP_COMPRESSION_NONE || header->record_count == 0) {
         return 0;
     }
     struct sp_bytes packed = sp_bytes_of(reader->records, reader->records_size);
@@ -178,7 +181,7 @@ bool sp_batch_reader_next(struct sp_batch_reader *reader, struct sp_record_view 
     size_t body = take_count(&source, reader->records_size);
     struct source record = { .bytes = source.bytes + source.position, .size = body };
     if (source.bad || body > source.size - source.position ||
-        !take_record_body(&record, &reader->header, reader->count, out_record)) {
+        !take_record_body(&record, &reader->header, &reader->delta_min, out_record)) {
         reader->status = SPATE_ERR_CORRUPT;
         return false;
     }

@@ -171,6 +171,8 @@ static size_t fields_size(unsigned kind)
         return 0;
     case SP_PEER_VIGIL:
         return 32;
+    case SP_PEER_COMPACTED:
+        return 40;
     case SP_PEER_RAFT:
         return SP_PEER_RAFT_SIZE;
     case SP_PEER_HEARTBEATS:
@@ -257,6 +259,13 @@ static void put_fields(const struct sp_peer_message *message, uint8_t *at)
         put(&at, message->u.vigil.agrees, 4);
         put(&at, message->u.vigil.answers, 8);
         break;
+    case SP_PEER_COMPACTED:
+        put(&at, message->u.compacted.group_id, 8);
+        put(&at, message->u.compacted.replica_id, 8);
+        put(&at, message->u.compacted.term, 8);
+        put(&at, (uint64_t)message->u.compacted.offset, 8);
+        put(&at, (uint64_t)message->u.compacted.floor, 8);
+        break;
     }
 }
 
@@ -299,6 +308,13 @@ static void get_fields(const uint8_t *at, size_t size, struct sp_peer_message *m
         message->u.vigil.agrees = get_u32(&at);
         message->u.vigil.answers = get(&at, 8);
         break;
+    case SP_PEER_COMPACTED:
+        message->u.compacted.group_id = get(&at, 8);
+        message->u.compacted.replica_id = get(&at, 8);
+        message->u.compacted.term = get(&at, 8);
+        message->u.compacted.offset = (int64_t)get(&at, 8);
+        message->u.compacted.floor = (int64_t)get(&at, 8);
+        break;
     }
 }
 
@@ -317,6 +333,9 @@ static bool fields_valid(const struct sp_peer_message *message, size_t body_size
     case SP_PEER_FORMED:
     case SP_PEER_STOPPED:
         return body_size == 0;
+    case SP_PEER_COMPACTED:
+        return body_size == 0 && message->u.compacted.offset >= 0 &&
+               message->u.compacted.floor >= 0;
     case SP_PEER_REFUSED:
         return body_size <= TEXT_SIZE_MAX;
     case SP_PEER_JOIN:

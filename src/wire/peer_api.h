@@ -42,6 +42,8 @@ enum sp_peer_kind {
     SP_PEER_CALL = 20,       /* a request to the receiving node; body: MessagePack */
     SP_PEER_REPLY = 21,      /* its answer; body: MessagePack */
     SP_PEER_VIGIL = 22,      /* which groups are quiet, see cluster/vigil.h */
+    SP_PEER_COMPACTED = 23, /* how far a replica is compacted, and the leader's answer; from feature
+                                level 3 on */
 };
 
 struct sp_peer_hello {
@@ -123,6 +125,14 @@ struct sp_peer_stopped {
     uint64_t replica_id;
 };
 
+struct sp_peer_compacted {
+    uint64_t group_id;
+    uint64_t replica_id; /* of the sender */
+    uint64_t term;       /* in which it follows the receiver, or leads */
+    int64_t offset;      /* up to which it is compacted */
+    int64_t floor;       /* of the leader: the least of all members; else 0 */
+};
+
 struct sp_peer_call {
     uint64_t call_id; /* chosen by the caller, echoed in the reply */
     uint32_t method;  /* enum sp_node_method of cluster/node_call.h */
@@ -150,6 +160,7 @@ struct sp_peer_message {
         struct sp_peer_stopped stopped;
         struct sp_peer_call call;
         struct sp_peer_vigil vigil;
+        struct sp_peer_compacted compacted;
         uint32_t count; /* HEARTBEATS, LEADERS: entries in the body */
     } u;
     struct sp_slice body; /* decoding: a window on the message, reference held by the message's

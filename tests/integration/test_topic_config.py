@@ -17,6 +17,8 @@ DEFAULTS = {
     "durability": "disk",
     "message.timestamp.type": "CreateTime",
     "compression.type": "producer",
+    "delete.retention.ms": "86400000",
+    "min.compaction.lag.ms": "0",
 }
 
 
@@ -85,7 +87,8 @@ class TopicConfigTest(unittest.TestCase):
             ("segment.bytes", "10"): "segment.bytes must be a text that holds a whole number from",
             ("segment.bytes", "-1"): "segment.bytes must be",
             ("max.message.bytes", "9" * 30): "max.message.bytes must be",
-            ("cleanup.policy", "compact"): "cleanup.policy must be delete",
+            ("cleanup.policy", "shrink"): "must be delete, compact or compact,delete",
+            ("delete.retention.ms", "-1"): "delete.retention.ms must be",
             ("durability", "memory"): "durability must be disk: ",
             ("message.timestamp.type", "now"): "must be CreateTime or LogAppendTime",
             ("compression.type", "gzip"): "compression.type must be producer: ",

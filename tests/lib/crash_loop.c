@@ -125,8 +125,7 @@ uint64_t sp_loop_now_us(const struct sp_loop *loop)
 
 int64_t sp_loop_wall_ms(const struct sp_loop *loop)
 {
-    (void)loop;
-    return 1700000000000;
+    return (int64_t)sp_loop_now_ms(loop);
 }
 
 uint64_t sp_loop_random(struct sp_loop *loop)

@@ -203,7 +203,8 @@ static void print_counts(const struct sim_counts *c)
                  "partitions=%llu cuts=%llu disk_errors=%llu slow_disks=%llu clock_jumps=%llu "
                  "client_deaths=%llu bit_flips=%llu deaths_in_call=%llu takeovers=%llu "
                  "fenced=%llu trims=%llu recycled=%llu refills_of_partitions=%llu skips=%llu "
-                 "moves=%llu drains=%llu ends=%llu quieted=%llu woken=%llu\n",
+                 "moves=%llu drains=%llu ends=%llu quieted=%llu woken=%llu compacted=%llu "
+                 "compacted_read=%llu compacted_passes=%llu compacted_gone=%llu\n",
                  (unsigned long long)c->kills,
                  (unsigned long long)c->power_cuts,
                  (unsigned long long)c->power_cuts_all,
@@ -227,7 +228,11 @@ static void print_counts(const struct sim_counts *c)
                  (unsigned long long)c->drains,
                  (unsigned long long)c->ends,
                  (unsigned long long)c->quieted,
-                 (unsigned long long)c->woken);
+                 (unsigned long long)c->woken,
+                 (unsigned long long)c->compacted_committed,
+                 (unsigned long long)c->compacted_read,
+                 (unsigned long long)c->compacted_passes,
+                 (unsigned long long)c->compacted_gone);
     (void)printf("  frames=%llu records=%llu acknowledged=%llu unknown=%llu refused=%llu read=%llu "
                  "group_read=%llu group_read_again=%llu rebalances=%llu node_peak_kib=%llu\n",
                  (unsigned long long)c->committed_frames,
@@ -328,6 +333,7 @@ static bool reached(const struct sim_counts *c)
         { "fenced life", c->fenced },
         { "trim", c->trims },
         { "recycled segment", c->recycled },
+        { "compact", c->compacted_gone },
         { "skip", c->skips },
         { "refill of a partition", c->trim_refills },
         { "move", c->moves },

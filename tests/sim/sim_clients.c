@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "sim_cluster.h"
+#include "sim_compact.h"
 #include "sim_fiber.h"
 #include "sim_members.h"
 #include "sim_model.h"
@@ -397,9 +398,17 @@ static void churner_main(void *arg)
 
 static void start(struct sim_client *client)
 {
-    static void (*const mains[])(void *arg) = { admin_main,    producer_main,   consumer_main,
-                                                churner_main,  sim_member_main, sim_named_main,
-                                                sim_trim_main, sim_moves_main,  sim_reads_main };
+    static void (*const mains[])(void *arg) = { admin_main,
+                                                producer_main,
+                                                consumer_main,
+                                                churner_main,
+                                                sim_member_main,
+                                                sim_named_main,
+                                                sim_trim_main,
+                                                sim_moves_main,
+                                                sim_reads_main,
+                                                sim_compact_writer_main,
+                                                sim_compact_reader_main };
 
     client->done = false;
     client->lives += 1;
@@ -503,6 +512,14 @@ void sim_clients_init(const struct sim_clients_shape *shape)
     for (unsigned i = 0; i < shape->readers; i++) {
         (void)snprintf(name, sizeof name, "r%u", i + 1);
         add(SIM_CLIENT_READER, name);
+    }
+    for (unsigned i = 0; i < shape->compact_writers; i++) {
+        (void)snprintf(name, sizeof name, "kw%u", i + 1);
+        add(SIM_CLIENT_COMPACT_WRITER, name);
+    }
+    for (unsigned i = 0; i < shape->compact_readers; i++) {
+        (void)snprintf(name, sizeof name, "kr%u", i + 1);
+        add(SIM_CLIENT_COMPACT_READER, name);
     }
 }
 

@@ -7,7 +7,7 @@
 
 #include "sim_world.h"
 
-#define SIM_CLIENTS_MAX 19u
+#define SIM_CLIENTS_MAX 24u
 #define SIM_TOPICS_MAX 8u
 
 struct spate_client;
@@ -17,12 +17,14 @@ enum sim_client_kind {
     SIM_CLIENT_ADMIN,
     SIM_CLIENT_PRODUCER,
     SIM_CLIENT_CONSUMER,
-    SIM_CLIENT_CHURNER, /* creates and deletes topics that nobody uses */
-    SIM_CLIENT_MEMBER,  /* of the consumer group that reads all topics */
-    SIM_CLIENT_NAMED,   /* a producer with a name, see sim_named.h */
-    SIM_CLIENT_TRIMMER, /* truncates, see sim_trim.h */
-    SIM_CLIENT_MOVER,   /* moves partitions, see sim_moves.h */
-    SIM_CLIENT_READER,  /* asks for ends, see sim_reads.h */
+    SIM_CLIENT_CHURNER,        /* creates and deletes topics that nobody uses */
+    SIM_CLIENT_MEMBER,         /* of the consumer group that reads all topics */
+    SIM_CLIENT_NAMED,          /* a producer with a name, see sim_named.h */
+    SIM_CLIENT_TRIMMER,        /* truncates, see sim_trim.h */
+    SIM_CLIENT_MOVER,          /* moves partitions, see sim_moves.h */
+    SIM_CLIENT_READER,         /* asks for ends, see sim_reads.h */
+    SIM_CLIENT_COMPACT_WRITER, /* see sim_compact.h */
+    SIM_CLIENT_COMPACT_READER,
 };
 
 struct sim_client {
@@ -74,6 +76,8 @@ struct sim_clients_shape {
     bool moves;       /* of partitions, and nodes are drained */
     unsigned readers; /* that ask for ends */
     bool racks;       /* consumers read from the nearest replica */
+    unsigned compact_writers; /* of a compacted topic, besides all others */
+    unsigned compact_readers;
 };
 
 void sim_clients_init(const struct sim_clients_shape *shape);

@@ -22,9 +22,10 @@ enum {
 struct found {
     uint64_t index;
     uint64_t term;
-    uint64_t end; /* position behind it */
-    uint32_t crc; /* as sim_model_applied makes it */
-    uint32_t chain;
+    uint64_t end;   /* position behind it */
+    uint32_t crc;   /* as sim_model_applied makes it; of a compacted frame nothing */
+    uint32_t chain; /* stays when a frame is compacted */
+    bool compacted;
 };
 
 struct scan {
@@ -88,6 +89,7 @@ static void scan_bytes(struct scan *scan, const struct sim_bytes *bytes, uint64_
             .end = position,
             .crc = sp_crc32c(frame.crc, sp_log_frame_payload(start), frame.length),
             .chain = frame.chain,
+            .compacted = frame.compacted,
         };
         add_found(scan, &found);
     }
@@ -195,6 +197,15 @@ static bool begins_above(const struct sim_inode *directory, uint64_t index)
     return checkpoint;
 }
 
+/* One that was compacted has the chain of what it was made of. */
+static bool is_same(const struct found *a, const struct found *b)
+{
+    bool compacted = a->compacted || b->compacted;
+
+    return a->index == b->index && a->term == b->term &&
+           (compacted ? a->chain == b->chain : a->crc == b->crc);
+}
+
 static bool holds(const struct sim_inode *directory, const struct found *wanted)
 {
     for (size_t i = directory == NULL ? 0 : directory->names_kept.count; i > 0; i--) {
@@ -205,8 +216,7 @@ static bool holds(const struct sim_inode *directory, const struct found *wanted)
         const struct scan *scan = scan_durable(entry->inode);
         for (size_t k = scan->count; k > 0; k--) {
             const struct found *found = &scan->frames[k - 1];
-            if (found->index == wanted->index && found->term == wanted->term &&
-                found->crc == wanted->crc) {
+            if (is_same(found, wanted)) {
                 return true;
             }
         }
@@ -250,7 +260,9 @@ static void count_holders(uint64_t group_id,
 void sim_images_check_fsynced(
     uint64_t group_id, uint64_t index, uint64_t term, uint32_t crc, unsigned fsynced)
 {
-    const struct found wanted = { .index = index, .term = term, .crc = crc };
+    const struct found wanted = {
+        .index = index, .term = term, .crc = crc, .chain = sim_model_chain(group_id, index)
+    };
     unsigned voters = 0;
     unsigned in_force = 0;
     unsigned in_flight = 0;
@@ -268,7 +280,9 @@ void sim_images_check_fsynced(
 
 void sim_images_check_committed(uint64_t group_id, uint64_t index, uint64_t term, uint32_t crc)
 {
-    const struct found wanted = { .index = index, .term = term, .crc = crc };
+    const struct found wanted = {
+        .index = index, .term = term, .crc = crc, .chain = sim_model_chain(group_id, index)
+    };
     const struct sim_membership *flight = sim_voters_in_flight(group_id);
     unsigned voters = 0;
     unsigned holders = 0;
@@ -368,7 +382,7 @@ static bool same_frames(const struct scan *a, const struct scan *b, char *out_wh
         }
     }
     for (; i < a->count && k < b->count; i++, k++) {
-        if (a->frames[i].index != b->frames[k].index || a->frames[i].crc != b->frames[k].crc) {
+        if (!is_same(&a->frames[i], &b->frames[k])) {
             (void)snprintf(
                 out_why, size, "frame %llu differs", (unsigned long long)a->frames[i].index);
             return false;

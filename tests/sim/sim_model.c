@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/crc32c.h"
 #include "broker/partition_command.h"
+#include "sim_compact.h"
 #include "sim_images.h"
 #include "sim_world.h"
 #include "spate/error.h"
@@ -291,7 +292,9 @@ add_frame(struct sim_group *group, const struct sp_log_frame *frame, const uint8
         return;
     }
     while (!sim.failed && sp_batch_reader_next(&reader, &view)) {
-        add_record(group, &view, frame->index);
+        if (!sim_compact_committed(&view)) {
+            add_record(group, &view, frame->index);
+        }
     }
     sp_batch_reader_deinit(&reader);
     sim_leave(before);
@@ -313,6 +316,13 @@ static struct sim_committed *frame_slot(struct sim_group *group, uint64_t index)
     return &group->frames[index];
 }
 
+uint32_t sim_model_chain(uint64_t group_id, uint64_t index)
+{
+    const struct sim_group *group = sim_model_group(group_id);
+
+    return group != NULL && index <= group->last_index ? group->frames[index].chain : 0;
+}
+
 void sim_model_applied(uint32_t node,
                        uint64_t group_id,
                        const struct sp_log_frame *frame,
@@ -323,7 +333,8 @@ void sim_model_applied(uint32_t node,
     uint32_t crc = sp_crc32c(frame->crc, payload, frame->length);
 
     if (frame->index <= group->last_index) {
-        if (slot->crc != crc || slot->term != frame->term) {
+        bool same = frame->compacted ? slot->chain == frame->chain : slot->crc == crc;
+        if (!same || slot->term != frame->term) {
             sim_fail("group %llu index %llu: node %u applies a frame of term %llu, another was "
                      "committed in term %llu",
                      (unsigned long long)group_id,
@@ -346,6 +357,7 @@ void sim_model_applied(uint32_t node,
     *slot = (struct sim_committed){
         .term = frame->term,
         .crc = crc,
+        .chain = frame->chain,
         .kind = frame->kind,
         .applied_by = 1ull << node,
         .committed_us = sim.now_us,

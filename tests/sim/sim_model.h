@@ -42,6 +42,7 @@ bool sim_value_read(const uint8_t *bytes,
 struct sim_committed {
     uint64_t term;
     uint32_t crc;
+    uint32_t chain;
     enum sp_frame_kind kind;
     uint64_t applied_by;   /* bit per process */
     uint64_t committed_us; /* when it was first applied */
@@ -135,17 +136,21 @@ struct sim_counts {
     uint64_t client_deaths;
     uint64_t processed; /* records, by members of the consumer group */
     uint64_t processed_twice;
-    uint64_t rebalances;   /* as members are told of */
-    uint64_t takeovers;    /* of partitions that had records of the name */
-    uint64_t trims;        /* of files of partitions, per replica */
-    uint64_t recycled;     /* segments in files of old ones */
-    uint64_t trim_refills; /* of replicas of partitions */
-    uint64_t skips;        /* readers that were told that records are gone */
-    uint64_t drains;       /* of nodes, that were begun */
-    uint64_t moves;        /* of partitions, that were begun */
-    uint64_t quieted;      /* pairs of leader and follower, and the end of it */
+    uint64_t rebalances;          /* as members are told of */
+    uint64_t takeovers;           /* of partitions that had records of the name */
+    uint64_t trims;               /* of files of partitions, per replica */
+    uint64_t recycled;            /* segments in files of old ones */
+    uint64_t trim_refills;        /* of replicas of partitions */
+    uint64_t skips;               /* readers that were told that records are gone */
+    uint64_t drains;              /* of nodes, that were begun */
+    uint64_t moves;               /* of partitions, that were begun */
+    uint64_t quieted;             /* pairs of leader and follower, and the end of it */
     uint64_t woken;
-    uint64_t fenced; /* lives that were told that another one has taken over */
+    uint64_t compacted_committed; /* records of the compacted topic */
+    uint64_t compacted_read;
+    uint64_t compacted_passes; /* of its readers, from its start to its end */
+    uint64_t compacted_gone;   /* records that were committed and that a pass did not find */
+    uint64_t fenced;           /* lives that were told that another one has taken over */
 };
 
 struct sim_model {
@@ -182,6 +187,9 @@ void sim_model_applied(uint32_t node,
                        uint64_t group_id,
                        const struct sp_log_frame *frame,
                        const uint8_t *payload);
+
+/* Chain of a committed frame; 0: none was committed at `index`. */
+uint32_t sim_model_chain(uint64_t group_id, uint64_t index);
 
 /* A replica wrote a checkpoint of its machine after `index`. */
 void sim_model_checkpoint(

@@ -7,6 +7,7 @@
 #include "base/trace.h"
 #include "sim_clients.h"
 #include "sim_cluster.h"
+#include "sim_compact.h"
 #include "sim_disk.h"
 #include "sim_moves.h"
 #include "sim_named.h"
@@ -61,6 +62,7 @@ static void draw_shape(const struct sim_run_options *options, struct shape *out)
     out->cluster.free_bytes_min = sim_trim_draw_reserve(options->seed);
     sim_trim_draw(options->seed, &out->clients.trimmed_topics, &out->clients.trimmers);
     sim_reads_draw(options->seed, &out->clients.readers, &out->clients.racks);
+    sim_compact_draw(options->seed, &out->clients.compact_writers, &out->clients.compact_readers);
     sim_faults_draw(&out->mix);
     for (unsigned i = 0; i < SIM_FAULTS; i++) {
         if (options->calm || (options->without >> i & 1) != 0) {

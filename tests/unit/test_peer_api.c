@@ -202,6 +202,12 @@ static void test_peer_api_every_kind_round_trips(void **state)
     struct sp_peer_message stopped = { .kind = SP_PEER_STOPPED, .u.stopped = { 5, 6 } };
     assert_int_equal(round_trip(&stopped, "", 0, &out), 0);
     assert_int_equal(out.u.stopped.replica_id, 6);
+    struct sp_peer_message compacted = { .kind = SP_PEER_COMPACTED,
+                                         .u.compacted = { 5, 6, 7, 1000, 900 } };
+    assert_int_equal(round_trip(&compacted, "", 0, &out), 0);
+    assert_memory_equal(&out.u.compacted, &compacted.u.compacted, sizeof out.u.compacted);
+    compacted.u.compacted.floor = -1;
+    assert_int_equal(round_trip(&compacted, "", 0, &out), SPATE_ERR_MALFORMED);
     struct sp_peer_message call = { .kind = SP_PEER_CALL, .u.call = { 1, 2, 0 } };
     assert_int_equal(round_trip(&call, "body", 4, &out), 0);
     assert_int_equal(out.u.call.method, 2);

@@ -15,7 +15,8 @@ static struct sp_batch_facts facts(int64_t producer_id, int32_t sequence, int32_
     return (struct sp_batch_facts){ .base_offset = sequence,
                                     .producer_id = producer_id,
                                     .base_sequence = sequence,
-                                    .record_count = count };
+                                    .record_count = count,
+                                    .offset_count = count };
 }
 
 static int apply(struct sp_producers *producers, struct sp_batch_facts batch, int64_t time_ms)

@@ -41,7 +41,8 @@ store(struct fixture *fixture, int64_t id, int16_t epoch, int32_t sequence, int3
                                     .producer_id = id,
                                     .producer_epoch = epoch,
                                     .base_sequence = sequence,
-                                    .record_count = count };
+                                    .record_count = count,
+                                    .offset_count = count };
 
     assert_int_equal(sp_producers_apply(fixture->producers, &facts, 3, 1000), 0);
     fixture->next_offset += count;
