@@ -398,17 +398,11 @@ static void churner_main(void *arg)
 
 static void start(struct sim_client *client)
 {
-    static void (*const mains[])(void *arg) = { admin_main,
-                                                producer_main,
-                                                consumer_main,
-                                                churner_main,
-                                                sim_member_main,
-                                                sim_named_main,
-                                                sim_trim_main,
-                                                sim_moves_main,
-                                                sim_reads_main,
-                                                sim_compact_writer_main,
-                                                sim_compact_reader_main };
+    static void (*const mains[])(void *arg) = {
+        admin_main,      producer_main,           consumer_main,          churner_main,
+        sim_member_main, sim_named_main,          sim_trim_main,          sim_moves_main,
+        sim_reads_main,  sim_compact_writer_main, sim_compact_reader_main
+    };
 
     client->done = false;
     client->lives += 1;

@@ -73,9 +73,9 @@ struct sim_clients_shape {
     unsigned programs_per_stream; /* that carry each on */
     unsigned trimmed_topics;      /* besides `topics`: their records go */
     unsigned trimmers;
-    bool moves;       /* of partitions, and nodes are drained */
-    unsigned readers; /* that ask for ends */
-    bool racks;       /* consumers read from the nearest replica */
+    bool moves;               /* of partitions, and nodes are drained */
+    unsigned readers;         /* that ask for ends */
+    bool racks;               /* consumers read from the nearest replica */
     unsigned compact_writers; /* of a compacted topic, besides all others */
     unsigned compact_readers;
 };
