@@ -31,6 +31,7 @@ struct verify {
 /* A segment while it is read. */
 struct reading {
     uint64_t base;
+    uint64_t next_base; /* of the segment behind it; 0: it is the newest */
     bool newest;
     struct sp_segment_header header;
     struct sp_file *file;
@@ -337,10 +338,10 @@ static bool is_complete(const struct verify *verify, const struct reading *readi
     char path[SP_DISK_PATH_SIZE];
     struct sp_segment_header next;
 
-    if (reading->newest) {
+    if (reading->newest || verify->point.index + 1 != reading->next_base) {
         return false;
     }
-    sp_disk_base_path(path, verify->directory, verify->point.index + 1, SP_SEGMENT_SUFFIX);
+    sp_disk_base_path(path, verify->directory, reading->next_base, SP_SEGMENT_SUFFIX);
     return sp_segment_peek(path, &next) == 0 && same_point(&next.before, &verify->point);
 }
 
@@ -391,9 +392,11 @@ static int check_frames(struct verify *verify, struct reading *reading)
 
 static int check_segment(struct verify *verify, unsigned number)
 {
+    bool newest = number + 1 == verify->segments.count;
     struct reading reading = {
         .base = verify->segments.values[number],
-        .newest = number + 1 == verify->segments.count,
+        .next_base = newest ? 0 : verify->segments.values[number + 1],
+        .newest = newest,
         .max_timestamp_ms = SP_TIMESTAMP_NONE,
     };
     int rv = open_segment(verify, &reading);
