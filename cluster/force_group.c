@@ -163,17 +163,19 @@ static int append_configuration(struct forced *forced, uint64_t term)
     return rv;
 }
 
-/* The configuration is last: where it stands, everything does. */
-static int change(struct forced *forced)
+/* Durable before the frames: where the configuration stands, everything does. A run that was killed
+ * in between has left exactly this term and no vote; nothing but a forced membership has run since.
+ * */
+static int raise_term(struct forced *forced, uint64_t term)
 {
     struct sp_force *force = forced->force;
-    uint64_t term = sp_log_last_term(forced->log) + SP_FORCE_TERM_STEP;
     uint64_t voted_term = 0;
     uint64_t vote = 0;
 
     sp_store_vote(
         force->store, forced->record.group_id, forced->record.replica_id, &voted_term, &vote);
-    if (term <= voted_term || term + 1 > INT32_MAX) {
+    bool again = sp_store_forcing(force->store) != 0 && voted_term == term && vote == 0;
+    if ((term <= voted_term && !again) || term > INT32_MAX) {
         return sp_force_refuse(force,
                                SPATE_ERR_INVALID,
                                "raft group %" PRIu64 ": its term %" PRIu64
@@ -181,8 +183,19 @@ static int change(struct forced *forced)
                                forced->record.group_id,
                                voted_term);
     }
-    int rv = 0;
-    if (forced->record.group_id == SP_CONTROLLER_GROUP_ID) {
+    uint64_t sequence = sp_store_set_vote(
+        force->store, forced->record.group_id, forced->record.replica_id, term, 0);
+    return sequence == 0 ? SPATE_ERR_NOMEM : sp_force_wait_meta(force, sequence);
+}
+
+/* The configuration is last. */
+static int change(struct forced *forced)
+{
+    bool controller = forced->record.group_id == SP_CONTROLLER_GROUP_ID;
+    uint64_t term = sp_log_last_term(forced->log) + SP_FORCE_TERM_STEP;
+    int rv = raise_term(forced, controller ? term + 1 : term);
+
+    if (rv == 0 && controller) {
         /* Two frames, two terms: where one node has the command another, whose log is shorter by
          * one, has the configuration, and a pair (index, term) must not mean both. */
         rv = append_command(forced, term);
@@ -195,13 +208,7 @@ static int change(struct forced *forced)
         return rv;
     }
     forced->index = sp_log_last_index(forced->log);
-    uint64_t sequence = sp_store_set_vote(
-        force->store, forced->record.group_id, forced->record.replica_id, term, 0);
-    if (sequence == 0) {
-        return SPATE_ERR_NOMEM;
-    }
-    rv = sp_force_wait(force, is_persisted, forced);
-    return rv == 0 ? sp_force_wait_meta(force, sequence) : rv;
+    return sp_force_wait(forced->force, is_persisted, forced);
 }
 
 /* ---- deciding -------------------------------------------------------------------------------- */

@@ -112,7 +112,7 @@ static const struct sp_config_key keys[] = {
            "more."),
     NUMBER("storage.spare.bytes",
            spare_bytes,
-           "268435456",
+           "0",
            0,
            UINT32_MAX,
            "So much of what retention lets go is kept to be written again, which costs less than "

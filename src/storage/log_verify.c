@@ -31,7 +31,7 @@ struct verify {
 /* A segment while it is read. */
 struct reading {
     uint64_t base;
-    bool newest;
+    uint64_t next_base; /* of the segment behind it; 0: it is the newest */
     struct sp_segment_header header;
     struct sp_file *file;
     uint64_t size;
@@ -223,7 +223,7 @@ static int judge(struct verify *verify, const struct reading *reading, uint64_t 
         return rv;
     }
     base_name(name, reading->base, SP_SEGMENT_SUFFIX);
-    if (!reading->newest || proven >= wanted) {
+    if (reading->next_base != 0 || proven >= wanted) {
         find(verify,
              SP_VERIFY_DAMAGE,
              name,
@@ -270,7 +270,7 @@ static void judge_header(struct verify *verify, const struct reading *reading)
 
     base_name(name, reading->base, SP_SEGMENT_SUFFIX);
     checkpointed = sp_base_list_find(&verify->checkpoints, reading->base, &number);
-    bool begun = reading->newest && verify->segments.count > 1 && !checkpointed;
+    bool begun = reading->next_base == 0 && verify->segments.count > 1 && !checkpointed;
     find(verify,
          begun ? SP_VERIFY_TORN : SP_VERIFY_DAMAGE,
          name,
@@ -337,10 +337,10 @@ static bool is_complete(const struct verify *verify, const struct reading *readi
     char path[SP_DISK_PATH_SIZE];
     struct sp_segment_header next;
 
-    if (reading->newest) {
+    if (verify->point.index + 1 != reading->next_base) {
         return false;
     }
-    sp_disk_base_path(path, verify->directory, verify->point.index + 1, SP_SEGMENT_SUFFIX);
+    sp_disk_base_path(path, verify->directory, reading->next_base, SP_SEGMENT_SUFFIX);
     return sp_segment_peek(path, &next) == 0 && same_point(&next.before, &verify->point);
 }
 
@@ -386,14 +386,14 @@ static int check_frames(struct verify *verify, struct reading *reading)
     if (rv != SPATE_ERR_NOT_FOUND) {
         return rv;
     }
-    return reading->newest ? 0 : check_index(verify, reading);
+    return reading->next_base == 0 ? 0 : check_index(verify, reading);
 }
 
 static int check_segment(struct verify *verify, unsigned number)
 {
     struct reading reading = {
         .base = verify->segments.values[number],
-        .newest = number + 1 == verify->segments.count,
+        .next_base = number + 1 < verify->segments.count ? verify->segments.values[number + 1] : 0,
         .max_timestamp_ms = SP_TIMESTAMP_NONE,
     };
     int rv = open_segment(verify, &reading);

@@ -95,6 +95,9 @@ int sp_spare_keep(struct sp_spare_room *room, const char *path)
     sp_spares_path(to, room->directory, number);
     int rv = sp_path_rename(path, to);
     if (rv == 0) {
+        rv = sp_dir_sync(room->directory); /* both names' directories: the caller syncs the other */
+    }
+    if (rv == 0) {
         room->kept[room->count] = (struct sp_spare){ number, size };
         room->count += 1;
         room->bytes += size;

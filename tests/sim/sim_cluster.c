@@ -34,6 +34,7 @@ static void configure(struct sim_node *node, const struct sim_cluster_shape *sha
     config->node_id = node->node_id;
     config->segment_bytes = shape->segment_bytes;
     config->free_bytes_min = shape->free_bytes_min;
+    config->spare_bytes = 64 * 1024 * 1024;
     config->election_timeout_ms = shape->election_timeout_ms;
     config->heartbeat_ms = shape->heartbeat_ms;
     (void)snprintf(config->rack, sizeof config->rack, "rack%u", node->node_id);
