@@ -51,7 +51,7 @@ static void apply_all(struct sp_state *state, const uint8_t *bytes, size_t size)
         int rv = sp_state_apply(state, bytes + 1, command_size, (int64_t)size, NULL, NULL);
         check(rv == 0 || rv == SPATE_ERR_CORRUPT || rv == SPATE_ERR_INVALID ||
               rv == SPATE_ERR_EXISTS || rv == SPATE_ERR_UNKNOWN_TOPIC ||
-              rv == SPATE_ERR_UNSUPPORTED);
+              rv == SPATE_ERR_NOT_FOUND || rv == SPATE_ERR_BUSY || rv == SPATE_ERR_UNSUPPORTED);
         bytes += 1 + command_size;
         size -= 1 + command_size;
     }
