@@ -98,7 +98,7 @@ struct sp_raft_context {
     struct sp_vigil *vigil; /* NULL: no group becomes quiet */
     bool quiet_allowed;     /* every node knows SP_FEATURE_QUIET_GROUPS */
     uint64_t quiet_count;   /* groups that are quiet now */
-    /* A group's leader or term, as this node knows it, has changed. */
+    /* A group's leader or term, as this node knows it, has changed, or what its members lack. */
     void (*leader_changed)(struct sp_raft_context *context, struct sp_raft_group *group);
 };
 

@@ -220,6 +220,8 @@ bool sp_raft_try_quiet(struct sp_raft_group *group)
         return false;
     }
     sp_raft_begin_quiet(group, group->context->node_id);
+    sp_raft_group_watch(group);
+    group->context->leader_changed(group->context, group); /* says that no member lags any more */
     return true;
 }
 

@@ -1,6 +1,7 @@
 #include "sim_quiet.h"
 
 #include "base/assert.h"
+#include "cluster/leader_table.h"
 #include "sim_cluster.h"
 #include "sim_disk.h"
 #include "sim_model.h"
@@ -119,6 +120,24 @@ static bool is_led(const struct sp_raft_group_status *follower, uint64_t group_i
     return status.role == SP_ROLE_LEADER && status.term == follower->term;
 }
 
+/* A leader asleep has nothing to say any more, so what it said last must be that all have all. */
+static void check_told(const struct sim_observer *observer,
+                       const struct sp_raft_group_status *status)
+{
+    const struct sp_leader_table *leaders = observer->owner->leaders;
+
+    if (leaders == NULL ||
+        sp_leader_table_get(leaders, observer->group_id, NULL) != observer->owner->node_id) {
+        return;
+    }
+    if (sp_leader_table_lagging(leaders, observer->group_id) != 0) {
+        sim_fail("%s group %llu sleeps in term %llu, and it said last that a member lacks frames",
+                 observer->owner->process->name,
+                 (unsigned long long)observer->group_id,
+                 (unsigned long long)status->term);
+    }
+}
+
 static void look_at(struct sim_observer *observer)
 {
     struct sp_raft_group_status status;
@@ -126,6 +145,9 @@ static void look_at(struct sim_observer *observer)
                                                  sim_cluster.shape.election_timeout_ms * SIM_MS;
 
     sp_raft_group_status(observer->group, &status);
+    if (sp_raft_group_is_quiet(observer->group) && status.role == SP_ROLE_LEADER) {
+        check_told(observer, &status);
+    }
     if (!sp_raft_group_is_quiet(observer->group) || status.role != SP_ROLE_FOLLOWER ||
         is_led(&status, observer->group_id)) {
         observer->orphan_since_us = 0;
