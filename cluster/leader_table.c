@@ -161,6 +161,17 @@ void sp_leader_table_retell(struct sp_leader_table *table)
     }
 }
 
+/* What nodes say of themselves is kept also while a local replica, by a newer term, knows better. */
+static void note_said(struct leader *leader, uint32_t from_node, const struct sp_peer_leader *heard)
+{
+    bool resigns = heard->node_id == 0;
+
+    if (heard->term >= leader->said_term && (!resigns || leader->said_node == from_node)) {
+        leader->said_node = heard->node_id;
+        leader->said_term = heard->term;
+    }
+}
+
 void sp_leader_table_hear(struct sp_leader_table *table,
                           uint32_t from_node,
                           const struct sp_peer_message *message)
@@ -175,13 +186,14 @@ void sp_leader_table_hear(struct sp_leader_table *table,
             continue; /* nodes speak for themselves only */
         }
         leader = leader_entry(table, heard.group_id);
-        if (leader == NULL || heard.term < leader->term ||
-            (heard.node_id == 0 && leader->node_id != from_node)) {
+        if (leader == NULL) {
+            continue;
+        }
+        note_said(leader, from_node, &heard);
+        if (heard.term < leader->term || (heard.node_id == 0 && leader->node_id != from_node)) {
             continue;
         }
         leader->lagging = heard.lagging;
-        leader->said_node = heard.node_id;
-        leader->said_term = heard.term;
         set_leader(table, leader, heard.term, heard.node_id);
     }
 }
@@ -213,15 +225,17 @@ void sp_leader_table_set(struct sp_leader_table *table,
 
 void sp_leader_table_leave(struct sp_leader_table *table, uint64_t group_id)
 {
-    const struct leader *leader = sp_map_get_u64(table->entries, group_id);
+    struct leader *leader = sp_map_get_u64(table->entries, group_id);
 
     if (leader == NULL) {
         return;
     }
     if (leader->node_id == table->node_id) {
         sp_leader_table_set(table, group_id, leader->term, 0, 0);
-    } else if (leader->node_id == 0 && leader->said_term == leader->term) {
-        sp_leader_table_set(table, group_id, leader->term, leader->said_node, 0);
+    } else if (leader->node_id == 0) {
+        /* Also back to an older term: the replica may have stood for election, in terms that its
+         * group has never seen, since it did not know that it was no member any more. */
+        set_leader(table, leader, leader->said_term, leader->said_node);
     }
 }
 

@@ -41,8 +41,8 @@ void sp_leader_table_set(struct sp_leader_table *table,
                          uint32_t leader_node,
                          uint32_t lagging);
 
-/* The local replica goes. What this node led it leads no more; who leads elsewhere stays known,
- * also when the replica had lost sight of it: nobody would tell that a second time. */
+/* The local replica goes. What this node led it leads no more; who leads elsewhere stays known; of
+ * a group that the replica knew no leader of, what other nodes said of themselves counts again. */
 void sp_leader_table_leave(struct sp_leader_table *table, uint64_t group_id);
 
 void sp_leader_table_forget(struct sp_leader_table *table, uint64_t group_id);

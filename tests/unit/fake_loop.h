@@ -4,6 +4,7 @@
 #define SPATE_TESTS_FAKE_LOOP_H
 
 #include "base/assert.h"
+#include "base/attr.h"
 #include "io/loop.h"
 #include "spate/error.h"
 
@@ -106,7 +107,7 @@ static void fake_turn(void)
 }
 
 /* Lets time pass, a turn per millisecond. */
-static void fake_wait(unsigned duration_ms)
+SP_UNUSED static void fake_wait(unsigned duration_ms)
 {
     for (unsigned i = 0; i < duration_ms; i++) {
         fake_loop.now_ms += 1;
