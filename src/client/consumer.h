@@ -138,6 +138,7 @@ struct sp_member {
     bool running;
     bool joining;      /* the request that runs is a join */
     bool renewing;     /* if it can join with its id it takes another one */
+    bool doubled;      /* a join of its own may have been done without its knowing */
     uint64_t begun_ms; /* of that request */
     uint64_t heard_ms; /* the last one that was answered began then */
     uint64_t retry_ms;

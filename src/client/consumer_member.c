@@ -5,7 +5,8 @@
  *    ^                          ^  ^                  | ^                         |
  *    |                          |  '- unknown member -' '--- what is assigned ----'
  *    |                          |      (session over: everything is lost)
- *    '-- fenced, refused -------'-- with its id first: fenced means that another process has come
+ *    '-- fenced, refused -------'-- with its id first: fenced means that another process has come,
+ *                                   or a join of its own, late
  *
  * A member without group.instance makes one up, so that a join whose answer was lost takes the
  * place of the one before instead of leaving a member behind that nobody drives.
@@ -144,6 +145,15 @@ static void fail(struct spate_consumer *consumer, int status, const char *text)
     sp_consumer_lose_all(consumer);
 }
 
+/* True if the place was taken by another join of this very process, which came late: nobody else
+ * knows an instance that was made up, and one that was sent twice may have been done twice. Joining
+ * once more, without the id, is right then; against another process it would begin a struggle. */
+static bool fenced_by_itself(const struct spate_consumer *consumer, int status)
+{
+    return status == SPATE_ERR_GROUP_FENCED &&
+           (consumer->client->config.group_instance[0] == '\0' || consumer->member.doubled);
+}
+
 static void on_refusal(struct spate_consumer *consumer, int status, const char *text)
 {
     struct sp_member *member = &consumer->member;
@@ -152,9 +162,11 @@ static void on_refusal(struct spate_consumer *consumer, int status, const char *
         member->retry_ms = sp_consumer_now_ms(consumer) + SP_CLIENT_PAUSE_MAX_MS;
     } else if (status == SPATE_ERR_UNKNOWN_MEMBER && !member->joining) {
         sp_member_lost(consumer);
-    } else if (status == SPATE_ERR_UNKNOWN_MEMBER && member->id[0] != '\0') {
+    } else if (member->id[0] != '\0' &&
+               (status == SPATE_ERR_UNKNOWN_MEMBER || fenced_by_itself(consumer, status))) {
         member->id[0] = '\0';
         member->renewing = false;
+        member->doubled = false;
         sp_consumer_lose_all(consumer); /* what a new subscription had kept */
     } else {
         fail(consumer, status, text);
@@ -170,6 +182,8 @@ on_answer(struct sp_request *request, int status, struct sp_bytes result, const 
     bool news = false;
 
     member->running = false;
+    /* A join with an id takes no place. */
+    member->doubled |= member->joining && member->id[0] == '\0' && request->uncertain;
     if (status != 0) {
         on_refusal(consumer, status, text);
     } else {
@@ -222,6 +236,7 @@ static void stop_request(struct sp_member *member)
     if (member->running) {
         sp_request_cancel(&member->request);
         member->running = false;
+        member->doubled |= member->joining && member->id[0] == '\0';
     }
 }
 

@@ -208,6 +208,53 @@ static void test_member_fenced_is_told(void **state)
     end();
 }
 
+static void rejoin_after_fence(void)
+{
+    world.heartbeat_status = SPATE_ERR_UNKNOWN_MEMBER;
+    world.join_status = SPATE_ERR_GROUP_FENCED; /* of a join with the id */
+    await_event("L1");
+    world.heartbeat_status = 0;
+    await_event("A1");
+    assert_true(world.join_with_id_count >= 1);
+}
+
+/* A join that was sent twice may be done late and take the place of its own process: nobody else
+ * knows the instance, so this is no other process. */
+static void test_member_fenced_by_its_own_late_join_joins_again(void **state)
+{
+    (void)state;
+    begin(keys, 0x1);
+    subscribe();
+    await_event("A1");
+    rejoin_after_fence();
+    end();
+}
+
+/* With a group.instance it could be another process, so it is tried once. */
+static void test_member_with_an_instance_takes_its_place_back_once(void **state)
+{
+    struct spate_message message;
+    int rv = SPATE_ERR_AGAIN;
+
+    (void)state;
+    begin(by_hand, 0x1);
+    world.silent = true;
+    subscribe();
+    for (unsigned i = 0; i < 10; i++) {
+        (void)spate_poll(world.cluster.client, 10);
+    }
+    subscribe(); /* what became of the first join it will never know */
+    world.silent = false;
+    await_event("A1");
+    rejoin_after_fence();
+    world.heartbeat_status = SPATE_ERR_UNKNOWN_MEMBER;
+    for (unsigned i = 0; i < 100 && (rv == 0 || rv == SPATE_ERR_AGAIN); i++) {
+        rv = spate_consumer_next(world.consumer, 20, &message);
+    }
+    assert_int_equal(rv, SPATE_ERR_GROUP_FENCED);
+    end();
+}
+
 /* Nobody answers for a whole session: others may read the partition by now. The member comes back
  * under a new id, so that a commit that was under way all the time is refused. */
 static void test_member_cut_off_stops_reading(void **state)
@@ -410,6 +457,8 @@ int main(void)
         cmocka_unit_test(test_member_may_get_back_what_was_revoked),
         cmocka_unit_test(test_member_unknown_loses_all_and_joins_again),
         cmocka_unit_test(test_member_fenced_is_told),
+        cmocka_unit_test(test_member_fenced_by_its_own_late_join_joins_again),
+        cmocka_unit_test(test_member_with_an_instance_takes_its_place_back_once),
         cmocka_unit_test(test_member_cut_off_stops_reading),
         cmocka_unit_test(test_member_cut_off_while_it_subscribes_stops_reading),
         cmocka_unit_test(test_member_unknown_while_it_subscribes_begins_anew),
