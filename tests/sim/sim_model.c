@@ -188,6 +188,10 @@ static void note_batch(struct sim_group *group, const uint8_t *payload, uint64_t
         *producer = (struct sim_producer){ .producer_id = facts.producer_id };
         group->producer_count += 1;
     }
+    if (producer->count > 0 &&
+        producer->batches[producer->count - 1].epoch < facts.producer_epoch) {
+        producer->count = 0; /* as behind a fence */
+    }
     if (producer->count == SP_PRODUCER_BATCHES_KEPT) {
         memmove(&producer->batches[0],
                 &producer->batches[1],
