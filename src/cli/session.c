@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/attr.h"
 #include "base/trace.h"
 #include "cli/cli.h"
 #include "cli/value.h"
@@ -16,7 +17,7 @@ enum {
 
 /* ---- messages -------------------------------------------------------------------------------- */
 
-static void tell_list(const char *format, va_list arguments)
+SP_PRINTF(1, 0) static void tell_list(const char *format, va_list arguments)
 {
     fprintf(stderr, "spate: ");
     (void)vfprintf(stderr, format, arguments);

@@ -219,7 +219,8 @@ static int take_records(struct sp_consumer_partition *partition,
     *out_count = count;
     headers = 0;
     for (int i = 0; i < count; i++) { /* only now: the array may have moved */
-        out_messages[i].headers = consumer->headers + headers;
+        out_messages[i].headers =
+            out_messages[i].header_count == 0 ? NULL : consumer->headers + headers;
         headers += out_messages[i].header_count;
     }
     return count > 0 ? 0 : rv;
