@@ -161,7 +161,7 @@ void sp_leader_table_retell(struct sp_leader_table *table)
     }
 }
 
-/* What nodes say of themselves is kept also while a local replica, by a newer term, knows better. */
+/* What nodes say of themselves is kept also while a local replica knows better by a newer term. */
 static void note_said(struct leader *leader, uint32_t from_node, const struct sp_peer_leader *heard)
 {
     bool resigns = heard->node_id == 0;
