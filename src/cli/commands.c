@@ -49,7 +49,8 @@ const struct command commands[] = {
       "truncate",
       NULL,
       "TOPIC --before WHERE [-p N] [--yes]",
-      "Gives up the records before an offset or a time; the space follows file by file.",
+      "Gives up the records before an offset or a time; the space follows file by file. All "
+      "partitions are checked first: when one is wrong, none is changed.",
       options_of_truncate,
       "  spate topic truncate clicks --before @-7d\n"
       "  spate topic truncate clicks -p 0 --before 4711 --yes\n",
