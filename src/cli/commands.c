@@ -116,9 +116,8 @@ const struct command commands[] = {
       NULL,
       "DIR",
       "Checks every frame, checkpoint and index of the logs of a stopped node.\n"
-      "DIR is one log, or data.dir; nothing is changed. Exit code 0: nothing is damaged, 1: "
-      "something "
-      "is.",
+      "DIR is one log, or data.dir; nothing is changed. The last line sums up. Exit code 0: "
+      "nothing is damaged, 1: something is.",
       NULL,
       "  spate log verify data\n  spate log verify data/replicas/9.1030 --json\n",
       command_log_verify },

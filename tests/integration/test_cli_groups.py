@@ -114,6 +114,7 @@ class CliGroupsTest(unittest.TestCase):
         out, errors = self.run_spate(3, "group", "describe", "nobody", "--json")
         self.assertEqual(out, "")
         self.assertIn("NOT_FOUND", errors)
+        self.assertIn("`spate group list` lists the groups that there are\n", errors)
         self.run_spate(3, "group", "describe", "nobody", "--watch")
 
     def watch(self, *arguments):
