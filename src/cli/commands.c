@@ -2,6 +2,10 @@
 #include "cli/cli.h"
 #include "cli/command_options.h"
 
+#define UNITS_TEXT                                                                                 \
+    "\n\nKEY=VALUE: times are numbers of ms, or 250ms 30s 5m 12h 5d; sizes are numbers of bytes, " \
+    "or 64K 64M 10G\n(powers of 1024) or 64kB 64MB 1GB (of 1000)"
+
 #define FORMAT_TEXT                                                                                \
     "\n\nFORMAT: %t topic %p partition %o offset %k key %v value %K %V their lengths\n"            \
     "%T timestamp in ms %h headers (a=1,b=2) %% percent; \\n \\t \\xNN; %v{hex} {base64} "         \
@@ -13,10 +17,10 @@ const struct command commands[] = {
       "create",
       NULL,
       "NAME... [-p N] [-r N] [-c KEY=VALUE]... [--if-not-exists]",
-      "Creates topics and waits until every partition has a leader.",
+      "Creates topics and waits until every partition has a leader." UNITS_TEXT,
       options_of_create,
       "  spate topic create orders -p 6 -r 3\n"
-      "  spate topic create clicks -c retention.ms=86400000 -c retention.bytes=1073741824\n"
+      "  spate topic create clicks -c retention.ms=1d -c retention.bytes=1G\n"
       "  spate topic create a b c --if-not-exists\n",
       command_topic_create },
     { "topic",
@@ -39,9 +43,9 @@ const struct command commands[] = {
       "alter",
       NULL,
       "TOPIC [--set KEY=VALUE]... [--unset KEY]... | TOPIC... -r N",
-      "Changes the settings of a topic, or how many replicas topics have.",
+      "Changes the settings of a topic, or how many replicas topics have." UNITS_TEXT,
       options_of_alter,
-      "  spate topic alter clicks --set retention.ms=3600000\n"
+      "  spate topic alter clicks --set retention.ms=1h\n"
       "  spate topic alter clicks --unset retention.bytes\n"
       "  spate topic alter orders payments --replicas 3\n",
       command_topic_alter },

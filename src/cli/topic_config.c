@@ -156,8 +156,8 @@ static int take_truncate_options(struct truncation *truncation, int argc, char *
     return code;
 }
 
-/* The offset that becomes the first one of a partition, which its leader has. 0, or the exit code of
- * what has been told. */
+/* The offset that becomes the first one of a partition, which its leader has. 0, or the exit code
+ * of what has been told. */
 static int find_offset(const struct truncation *truncation, uint32_t partition, int64_t *out_offset)
 {
     struct cli *cli = truncation->cli;

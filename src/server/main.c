@@ -36,7 +36,8 @@ static const char doc[] =
     "  SPATE_NODE_NODE_ID=2 spated --config spated.yaml\n"
     "  curl http://127.0.0.1:7780/readyz    is it ready? also /healthz, /metrics, /status\n"
     "\nEvery key can come from the file, from SPATE_NODE_<KEY> (dots as underscores), or from "
-    "--set, later ones win. `spated --example` prints them all. SIGTERM hands leadership over and "
+    "--set, later ones win. `spated --example` prints them all. Times and sizes take units: 250ms, "
+    "30s, 12h, 5d; 64K, 64M, 10G. SIGTERM hands leadership over and "
     "ends the node cleanly.";
 
 static const struct argp_option options[] = {
