@@ -58,6 +58,15 @@ class Quickstart:
         assert done.returncode == 0, f"{command}: exit {done.returncode}: {done.stdout}"
         return done.stdout
 
+    def variables(self):
+        """What the script tells to export."""
+        servers = ",".join(f"127.0.0.1:{self.client_port(node)}" for node in NODES)
+        return f"export PATH=$PWD/build/bin:$PATH SPATE_SERVERS={servers}"
+
+    def pid(self, node):
+        with open(f"{self.directory}/.quickstart/node{node}/pid", encoding="ascii") as handle:
+            return int(handle.read())
+
     def run(self, file):
         return self.shell(f"deploy/quickstart '{file}'")
 
