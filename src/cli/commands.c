@@ -53,8 +53,8 @@ const struct command commands[] = {
       "truncate",
       NULL,
       "TOPIC --before WHERE [-p N] [--yes]",
-      "Gives up the records before an offset or a time; the space follows file by file. All "
-      "partitions are checked first: when one is wrong, none is changed.",
+      "Gives up the records before an offset or a time; the space follows file by file.\n"
+      "All partitions are checked first: when one is wrong, none is changed.",
       options_of_truncate,
       "  spate topic truncate clicks --before @-7d\n"
       "  spate topic truncate clicks -p 0 --before 4711 --yes\n",
@@ -78,7 +78,7 @@ const struct command commands[] = {
       "  spate produce orders < lines.txt\n"
       "  echo 'k1:hello' | spate produce orders -K :\n"
       "  spate produce orders -z lz4 --progress -F big.log\n"
-      "  spate produce orders --name load-7 -F big.log    killed? run it again: it goes on\n"
+      "  spate produce orders --name load-7 -F big.log  # killed? again: it goes on\n"
       "  spate produce users -k anna --tombstone\n"
       "  spate produce -f '%t %v\\n' < lines-that-name-their-topics.txt\n"
       "  spate produce blobs -f '%K{big32}%k%V{big32}%v' < framed.bin\n",
@@ -90,10 +90,10 @@ const struct command commands[] = {
       "Prints records: new ones as they come, or from where -o says." FORMAT_TEXT ";\n"
       "%d date %d{%F %T} strftime %e leader epoch %i number of the record.",
       options_of_consume,
-      "  spate consume orders                     follow new records\n"
-      "  spate consume orders -o start -e         all there is, then stop\n"
-      "  spate consume orders -o -10 -n 10 -J     the last ten as JSON lines\n"
-      "  spate consume orders -g billing          share it with the other members of a group\n"
+      "  spate consume orders                     # follow new records\n"
+      "  spate consume orders -o start -e         # all there is, then stop\n"
+      "  spate consume orders -o -10 -n 10 -J     # ten of the newest, as JSON lines\n"
+      "  spate consume orders -g billing          # share it with the other members of a group\n"
       "  spate consume orders -o @-1h -f '%p:%o %k=%v\\n'\n"
       "  spate consume -r '^orders' -e -f '%t %d %v\\n'\n"
       "  spate consume orders -o @-2h --until @-1h\n",

@@ -207,9 +207,13 @@ class LifeTest(unittest.TestCase):
             cluster.wait_for("four nodes", lambda: len(node_rows(nodes)) == 4, 15)
             nodes.spate("topic", "create", "t", "-p", "6", "-r", "3")
             self.write(nodes, "t", 1000)
-            refused = nodes.run("cluster", "remove", "2")
+            refused = nodes.run("cluster", "remove", "2", "--timeout", "5m", seconds=20)
             self.assertNotEqual(refused.returncode, 0)
-            self.assertIn("drain it first", refused.stderr.decode())
+            self.assertRegex(refused.stderr.decode(),
+                             r"2: BUSY: node 2 has \d+ replicas: drain it first")
+            with rpc.Client(nodes.nodes[0].address) as client:
+                with self.assertRaisesRegex(rpc.Refused, "BUSY: node 2 has .*: drain it first"):
+                    client.call("node.remove", node=2)
             nodes.spate("cluster", "drain", "2")
             self.settled(
                 nodes, "t", lambda rows: all(2 not in row["replicas"] for row in rows)
