@@ -10,41 +10,31 @@ struct unit {
 };
 
 #define SECOND INT64_C(1000)
-#define KIB INT64_C(1024)
-#define KB INT64_C(1000)
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+#define KIB (INT64_C(1) << 10)
+#define MIB (INT64_C(1) << 20)
+#define GIB (INT64_C(1) << 30)
+#define TIB (INT64_C(1) << 40)
 
 /* The largest first: the first that divides a value without a rest is the one to print it in. Names
  * with the same scale are read, too; the first of them is printed. */
 static const struct unit times[] = {
-    { "d", 24 * 3600 * SECOND },
-    { "h", 3600 * SECOND },
-    { "m", 60 * SECOND },
-    { "s", SECOND },
-    { "ms", 1 },
-    { NULL, 0 },
+    { "d", 24 * HOUR }, { "h", HOUR }, { "m", MINUTE }, { "s", SECOND }, { "ms", 1 }, { NULL, 0 },
 };
 
 static const struct unit sizes[] = {
-    { "TiB", KIB *KIB *KIB *KIB },
-    { "T", KIB *KIB *KIB *KIB },
-    { "GiB", KIB *KIB *KIB },
-    { "G", KIB *KIB *KIB },
-    { "MiB", KIB *KIB },
-    { "M", KIB *KIB },
-    { "KiB", KIB },
-    { "K", KIB },
-    { "k", KIB },
-    { "B", 1 },
-    { NULL, 0 },
+    { "TiB", TIB }, { "T", TIB }, { "GiB", GIB }, { "G", GIB }, { "MiB", MIB }, { "M", MIB },
+    { "KiB", KIB }, { "K", KIB }, { "k", KIB },   { "B", 1 },   { NULL, 0 },
 };
 
 /* Read and never printed. */
 static const struct unit decimal_sizes[] = {
-    { "TB", KB *KB *KB *KB },
-    { "GB", KB *KB *KB },
-    { "MB", KB *KB },
-    { "kB", KB },
-    { "KB", KB },
+    { "TB", INT64_C(1000000000000) },
+    { "GB", 1000000000 },
+    { "MB", 1000000 },
+    { "kB", 1000 },
+    { "KB", 1000 },
     { NULL, 0 },
 };
 

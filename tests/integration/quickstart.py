@@ -18,7 +18,7 @@ import cluster
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NODES = (1, 2, 3)
 PORTS_ABOVE = [100 * (node - 1) + part for node in NODES for part in (0, 1, 80)][1:]
-GUARD = 'cat >/dev/null; "$0/deploy/quickstart" stop; rm -rf "$0"'
+GUARD = 'cat >/dev/null; "$0/deploy/quickstart" stop; [ -n "$SPATE_KEEP" ] || rm -rf "$0"'
 
 
 class Quickstart:
