@@ -20,7 +20,9 @@ void sp_greeting_tell_levels(const struct sp_greeting_levels *levels, struct sp_
     hello->feature_active = (uint16_t)levels->active;
 }
 
-/* Of two members of the same cluster, whose levels do not fit each other. */
+/* Of two members of the same cluster, whose levels do not fit each other. What a HELLO says of the
+ * cluster's level is one node's word, so it costs that node its connection and nothing else: a node
+ * stops for the level that its own controller state has. */
 static int
 check_levels(const struct sp_greeting_facts *facts, const struct sp_peer_hello *hello, char *text)
 {
@@ -41,7 +43,7 @@ check_levels(const struct sp_greeting_facts *facts, const struct sp_peer_hello *
                        known->most,
                        hello->feature_active,
                        hello->node_id);
-        return SPATE_ERR_UNSUPPORTED;
+        return SPATE_ERR_INVALID;
     }
     if (most < active) {
         (void)snprintf(text,

@@ -32,8 +32,8 @@ void sp_greeting_tell_levels(const struct sp_greeting_levels *levels, struct sp_
 
 /* 0, or the reason in `text` (SP_REFUSAL_SIZE bytes):
  *   SPATE_ERR_WRONG_CLUSTER
- *   SPATE_ERR_UNSUPPORTED   this node is too old for the cluster of the sender, and cannot go on
- *   SPATE_ERR_INVALID       anything else, also that the sender is too old, or too new
+ *   SPATE_ERR_INVALID       anything else, also that one of both is too old for the level that the
+ *                           other says the cluster has
  * Any thread. */
 int sp_greeting_check(const struct sp_greeting_facts *facts,
                       const struct sp_peer_hello *hello,

@@ -5,11 +5,11 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/quantity.h"
 #include "cluster/state.h"
 #include "spate/error.h"
 
 #define CHOICES_MAX 3
-#define NUMBER_DIGITS_MAX 18 /* fits int64 without a look at overflows */
 
 struct key {
     const char *name;
@@ -140,23 +140,14 @@ static bool is_allowed(const struct key *key, int64_t value)
            (key->unlimited && value == SP_TOPIC_UNLIMITED);
 }
 
-static bool read_number(struct sp_bytes text, int64_t *out_value)
+static bool read_number(const struct key *key, struct sp_bytes text, int64_t *out_value)
 {
-    bool negative = text.size > 1 && text.bytes[0] == '-';
-    size_t first = negative ? 1 : 0;
-    int64_t value = 0;
-
-    if (text.size == first || text.size - first > NUMBER_DIGITS_MAX) {
-        return false;
+    if (key->unlimited && sp_bytes_equal_text(text, "-1")) {
+        *out_value = SP_TOPIC_UNLIMITED;
+        return true;
     }
-    for (size_t i = first; i < text.size; i++) {
-        if (text.bytes[i] < '0' || text.bytes[i] > '9') {
-            return false;
-        }
-        value = value * 10 + (text.bytes[i] - '0');
-    }
-    *out_value = negative ? -value : value;
-    return true;
+    return sp_quantity_read(
+        sp_quantity_of(key->name), (const char *)text.bytes, text.size, out_value);
 }
 
 static bool read_choice(const struct key *key, struct sp_bytes text, int64_t *out_value)
@@ -207,12 +198,12 @@ static int refuse_value(const struct key *key, char *text, size_t size)
     } else {
         (void)snprintf(text,
                        size,
-                       "%s must be a text that holds a whole number from %" PRId64 " to %" PRId64
-                       "%s",
+                       "%s must be a text that holds a number from %" PRId64 " to %" PRId64 "%s%s",
                        key->name,
                        key->min,
                        key->max,
-                       key->unlimited ? ", or -1 for no limit" : "");
+                       sp_quantity_form(sp_quantity_of(key->name)),
+                       key->unlimited ? "; or -1 for no limit" : "");
     }
     return SPATE_ERR_INVALID;
 }
@@ -230,8 +221,8 @@ int sp_topic_config_set(struct sp_topic_config *config,
         return refuse_key(name, text, text_size);
     }
     const struct key *key = &keys[number];
-    bool readable =
-        key->choices[0] != NULL ? read_choice(key, value, &wanted) : read_number(value, &wanted);
+    bool readable = key->choices[0] != NULL ? read_choice(key, value, &wanted)
+                                            : read_number(key, value, &wanted);
     if (!readable || !is_allowed(key, wanted)) {
         return refuse_value(key, text, text_size);
     }

@@ -70,8 +70,6 @@ static int check_hello(struct sp_transport *transport,
         node->incarnation = hello->incarnation;
         node->heard_ms = sp_loop_now_ms(transport->loop);
         node->condition = hello->condition;
-    } else if (rv == SPATE_ERR_UNSUPPORTED && transport->handler->outdated != NULL) {
-        transport->handler->outdated(transport->arg, text);
     }
     return rv;
 }

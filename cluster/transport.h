@@ -49,9 +49,6 @@ struct sp_transport_handler {
     void (*lost)(void *arg);
     /* A stranger asks to be let in, see sp_transport_answer_guest. */
     void (*join)(void *arg, uint64_t guest, const struct sp_slice *body);
-    /* This build is too old for its cluster, as a member has said: the node must stop. May be
-     * NULL, and may come more than once. */
-    void (*outdated)(void *arg, const char *text);
 };
 
 struct sp_transport_options {

@@ -15,7 +15,7 @@ SPATE_API int spate_topic_create(struct spate_client *client,
                                  uint32_t partitions,
                                  uint32_t replicas);
 
-/* A setting of a topic, as docs/protocol.md lists them: "retention.ms", "604800000". */
+/* A setting of a topic, as docs/protocol.md lists them: "retention.ms", "7d". */
 struct spate_topic_setting {
     const char *name;
     const char *value;

@@ -43,7 +43,7 @@ struct sp_broker {
     struct sp_compactor compactor;
     struct sp_map *partitions;   /* group id -> struct sp_partition */
     struct sp_map *coordinators; /* group id -> struct sp_coordinator */
-    struct sp_map *totals;       /* topic id -> struct sp_topic_totals */
+    struct sp_map *totals;       /* topic name -> struct sp_topic_totals */
     const struct sp_reconcile *reconcile;
     const struct sp_mover *mover;
     int64_t producer_id_next; /* ids of the block in hand: [next, end) */

@@ -148,6 +148,14 @@ static void look(const struct sp_partition *partition, struct numbers *out_numbe
         out_numbers->partition, sizeof out_numbers->partition, "%" PRIu32, partition->partition);
 }
 
+/* A deleted topic's replicas close while another topic of its name may have some. */
+static bool is_shown(const struct sp_partition *partition)
+{
+    const struct sp_state *state = sp_controller_state(partition->broker->options.controller);
+
+    return partition->group != NULL && sp_state_topic_by_id(state, partition->topic_id) != NULL;
+}
+
 /* Of those that run; *out_left_out have no place. */
 static unsigned
 look_at_all(const struct sp_broker *broker, struct numbers *numbers, uint64_t *out_left_out)
@@ -157,10 +165,13 @@ look_at_all(const struct sp_broker *broker, struct numbers *numbers, uint64_t *o
     unsigned count = 0;
 
     while ((partition = sp_map_next(broker->partitions, &cursor)) != NULL) {
-        if (partition->group != NULL && count < SP_METRICS_PARTITIONS_MAX) {
+        if (!is_shown(partition)) {
+            continue;
+        }
+        if (count < SP_METRICS_PARTITIONS_MAX) {
             look(partition, &numbers[count]);
             count += 1;
-        } else if (partition->group != NULL) {
+        } else {
             *out_left_out += 1;
         }
     }

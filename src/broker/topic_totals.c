@@ -1,6 +1,7 @@
 #include "broker/topic_totals.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "broker/methods.h"
@@ -8,7 +9,8 @@
 struct sp_topic_totals *sp_topic_totals_ref(struct sp_broker *broker,
                                             const struct sp_state_topic *topic)
 {
-    struct sp_topic_totals *totals = sp_map_get_u64(broker->totals, topic->topic_id);
+    size_t name_size = strlen(topic->name);
+    struct sp_topic_totals *totals = sp_map_get(broker->totals, topic->name, name_size);
 
     if (totals != NULL) {
         totals->references += 1;
@@ -18,10 +20,9 @@ struct sp_topic_totals *sp_topic_totals_ref(struct sp_broker *broker,
     if (totals == NULL) {
         return NULL;
     }
-    totals->topic_id = topic->topic_id;
     totals->references = 1;
     (void)snprintf(totals->name, sizeof totals->name, "%s", topic->name);
-    if (sp_map_put_u64(broker->totals, topic->topic_id, totals) != 0) {
+    if (sp_map_put(broker->totals, topic->name, name_size, totals) != 0) {
         sp_mem_free(totals);
         return NULL;
     }
@@ -35,7 +36,7 @@ void sp_topic_totals_unref(struct sp_broker *broker, struct sp_topic_totals *tot
     }
     totals->references -= 1;
     if (totals->references == 0) {
-        (void)sp_map_remove_u64(broker->totals, totals->topic_id);
+        (void)sp_map_remove(broker->totals, totals->name, strlen(totals->name));
         sp_mem_free(totals);
     }
 }

@@ -1,5 +1,6 @@
-/* What is counted of one topic on this node: kept while a replica of one of its partitions is here,
- * so that a partition which moves away takes nothing from a counter. */
+/* What is counted of the topics of one name on this node: kept while a replica of one of their
+ * partitions is here, so that a partition which moves away takes nothing from a counter. A topic
+ * that is deleted and made again under its name counts on: its first replicas may still close. */
 #ifndef SP_BROKER_TOPIC_TOTALS_H
 #define SP_BROKER_TOPIC_TOTALS_H
 
@@ -14,7 +15,6 @@ struct sp_partition;
 
 struct sp_topic_totals {
     char name[SP_TOPIC_NAME_SIZE_MAX + 1];
-    uint64_t topic_id;
     unsigned references; /* partitions */
     uint64_t produced_records;
     uint64_t produced_bytes;
@@ -28,8 +28,8 @@ struct sp_topic_totals {
     uint64_t segments;
 };
 
-/* Those of a topic, made when they are missing; the caller gives its reference back. NULL: memory
- * is out. */
+/* Those of a topic's name, made when they are missing; the caller gives its reference back. NULL:
+ * memory is out. */
 struct sp_topic_totals *sp_topic_totals_ref(struct sp_broker *broker,
                                             const struct sp_state_topic *topic);
 

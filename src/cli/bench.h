@@ -22,6 +22,7 @@
 #define BENCH_SERVERS_MAX 16
 #define BENCH_VALUE_BYTES_MAX (1024 * 1024)
 #define BENCH_GAPS_MAX 64
+#define BENCH_GAP_MS_MIN 20 /* shorter ones are not noted */
 
 enum bench_kind {
     BENCH_PRODUCE,
@@ -89,8 +90,8 @@ struct bench_share {
     uint64_t measure_us; /* when the warm-up ends; 0: nobody knows yet (the first record decides) */
     uint64_t stop_us;    /* when the measuring ends; UINT64_MAX: not yet decided */
     uint64_t last_us;    /* the last answer that was counted */
-    struct bench_counts fresh; /* since the last interval */
-    uint64_t longest_gap_us;
+    struct bench_counts fresh;             /* since the last interval */
+    uint64_t longest_gap_us;               /* of one client; 0: none was noted */
     struct bench_gap gaps[BENCH_GAPS_MAX]; /* of failover: the first ones */
     size_t gap_count;
     uint64_t running; /* workers */

@@ -213,10 +213,102 @@ static void print_line(const char *format, ...)
     out_text(line);
 }
 
-static void print_gaps(const struct bench_share *share)
+static const char *done_to_records(enum bench_kind kind)
 {
+    switch (kind) {
+    case BENCH_CONSUME:
+        return "read";
+    case BENCH_E2E:
+        return "sent and read back";
+    case BENCH_PRODUCE:
+    case BENCH_LATENCY:
+    case BENCH_FAILOVER:
+        break;
+    }
+    return "stored";
+}
+
+static const char *plural(int64_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
+static void print_subject(const struct bench_options *options, const struct bench_result *result)
+{
+    char size[64];
+
+    if (options->kind == BENCH_CONSUME) { /* of a topic that may hold anything */
+        double records = (double)result->sum.records;
+        (void)snprintf(size,
+                       sizeof size,
+                       "%.0f bytes of key and value on average",
+                       records > 0 ? (double)result->sum.bytes / records : 0);
+    } else {
+        (void)snprintf(size,
+                       sizeof size,
+                       "values of %" PRId64 " bytes (%s)",
+                       options->size,
+                       options->random ? "random" : "compressible");
+    }
+    print_line("%-12s%" PRIu64 " records %s, %s, %" PRId64 " client%s, %u partition%s\n",
+               bench_kind_name(options->kind),
+               result->sum.records,
+               done_to_records(options->kind),
+               size,
+               options->clients,
+               plural(options->clients),
+               result->partitions,
+               plural(result->partitions));
+}
+
+/* From when to when a latency runs: cli/bench.h. */
+static void print_latency(const struct bench_options *options, const struct figures *figures)
+{
+    print_line(
+        "latency     half of the records within %.3f ms (p50), 99 %% within %.3f ms, 99.9 %% "
+        "within %.3f ms, all within %.3f ms\n",
+        figures->p50_ms,
+        figures->p99_ms,
+        figures->p999_ms,
+        figures->max_ms);
+    print_line("            from %s to %s%s\n",
+               options->rate > 0 ? "when a record was due by the rate" : "handing a record over",
+               options->kind == BENCH_E2E ? "reading it" : "its acknowledgement",
+               options->rate == 0 && options->in_flight == 0
+                   ? "; with a full queue in front of the cluster, which -i makes shorter"
+                   : "");
+}
+
+static void print_cpu(const struct figures *figures)
+{
+    print_line("CPU time    of this program %.2f s per million records",
+               figures->client_cpu_s_per_million);
+    if (figures->server_cpu_s_per_million >= 0) {
+        print_line(", of the servers %.2f s; of both %.2f s per GB of keys and values",
+                   figures->server_cpu_s_per_million,
+                   figures->cpu_s_per_gb);
+    }
+    out_text("\n");
+}
+
+static void print_gaps(const struct bench_options *options, const struct bench_share *share)
+{
+    if (share->longest_gap_us > 0) {
+        print_line("longest gap %.1f ms in which a client got no acknowledgement\n",
+                   (double)share->longest_gap_us / 1000);
+    } else {
+        print_line("longest gap below %d ms without an acknowledgement\n", BENCH_GAP_MS_MIN);
+    }
+    if (options->kind != BENCH_FAILOVER) {
+        return;
+    }
+    print_line("gaps        %zu of %d ms or more%s%s\n",
+               share->gap_count,
+               BENCH_GAP_MS_MIN,
+               share->gap_count == BENCH_GAPS_MAX ? " (the first ones)" : "",
+               share->gap_count > 0 ? ", by the time since measuring began" : "");
     for (size_t i = 0; i < share->gap_count; i++) {
-        print_line("  gap at %.3f s: %.1f ms\n",
+        print_line("            at %.3f s: %.1f ms\n",
                    (double)share->gaps[i].at_us / 1e6,
                    (double)share->gaps[i].length_us / 1000);
     }
@@ -226,41 +318,26 @@ static void print_text(const struct bench_options *options,
                        const struct bench_result *result,
                        const struct figures *figures)
 {
+    bool sends = options->kind != BENCH_CONSUME;
     char durability[96];
 
-    durability_text(result, durability, sizeof durability);
-    print_line("%s: %" PRIu64 " records of %" PRId64 " bytes (%s) in %.2f s, %" PRId64
-               " clients, %u partitions\n",
-               bench_kind_name(options->kind),
-               result->sum.records,
-               options->size,
-               options->random ? "random" : "compressible",
+    print_subject(options, result);
+    print_line("measured    %.2f s, after %.1f s of warming up\n",
                figures->seconds,
-               options->clients,
-               result->partitions);
-    print_line("durability  %s\n", durability);
-    print_line(
-        "rate        %.0f records/s, %.1f MB/s\n", figures->records_per_s, figures->mb_per_s);
+               (double)options->warmup_ms / 1000);
+    if (sends) {
+        durability_text(result, durability, sizeof durability);
+        print_line("durability  %s\n", durability);
+    }
+    print_line("rate        %.0f records/s, %.1f MB/s of keys and values\n",
+               figures->records_per_s,
+               figures->mb_per_s);
     if (result->sum.latency.total > 0) {
-        print_line("latency     p50 %.3f ms, p99 %.3f ms, p99.9 %.3f ms, longest %.3f ms\n",
-                   figures->p50_ms,
-                   figures->p99_ms,
-                   figures->p999_ms,
-                   figures->max_ms);
+        print_latency(options, figures);
     }
-    print_line("CPU         client %.2f s per million records", figures->client_cpu_s_per_million);
-    if (figures->server_cpu_s_per_million >= 0) {
-        print_line(", servers %.2f s; both %.2f s per GB",
-                   figures->server_cpu_s_per_million,
-                   figures->cpu_s_per_gb);
-    }
-    out_text("\n");
-    if (options->kind != BENCH_CONSUME) {
-        print_line("longest gap without an acknowledgement %.1f ms\n",
-                   (double)result->share->longest_gap_us / 1000);
-    }
-    if (options->kind == BENCH_FAILOVER) {
-        print_gaps(result->share);
+    print_cpu(figures);
+    if (sends) {
+        print_gaps(options, result->share);
     }
     if (result->sum.failed > 0) {
         print_line("failed      %" PRIu64 " records, %" PRIu64 " of these may be stored\n",

@@ -14,7 +14,6 @@ enum {
     BATCH_MESSAGES = 1000,
     WAIT_MS = 5,
     DRAIN_MS = 10000,
-    GAP_US = 20000, /* shorter ones are not listed */
 };
 
 /* A worker at work. Sent records carry the time at which they were due as their opaque pointer. */
@@ -107,7 +106,7 @@ static void note_gap(struct work *work, uint64_t now_us)
     uint64_t since_us = work->quiet_since_us;
 
     work->quiet_since_us = now_us;
-    if (!work->measuring || length_us < GAP_US) {
+    if (!work->measuring || length_us < BENCH_GAP_MS_MIN * 1000) {
         return;
     }
     sp_monitor_enter(share->monitor);

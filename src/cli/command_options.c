@@ -5,12 +5,12 @@ const struct command_option options_of_create[] = {
     { 'p', "partitions", "N", "partitions (the cluster's default)" },
     { 'r', "replicas", "N", "copies of each (the cluster's default)" },
     { 0, "if-not-exists", NULL, "a topic that exists already is fine" },
-    { 'c', "config", "KEY=VALUE", "a setting, again for more: retention.ms=604800000" },
+    { 'c', "config", "KEY=VALUE", "a setting, again for more: retention.ms=7d, segment.bytes=64M" },
     { 0 },
 };
 
 const struct command_option options_of_alter[] = {
-    { 0, "set", "KEY=VALUE", "a setting, again for more" },
+    { 0, "set", "KEY=VALUE", "a setting, again for more: retention.ms=7d, retention.bytes=10G" },
     { 0, "unset", "KEY", "back to the default, again for more" },
     { 'r', "replicas", "N", "copies of each partition" },
     { 0 },

@@ -2,6 +2,10 @@
 #include "cli/cli.h"
 #include "cli/command_options.h"
 
+#define UNITS_TEXT                                                                                 \
+    "\n\nKEY=VALUE: times are numbers of ms, or 250ms 30s 5m 12h 5d; sizes are numbers of bytes, " \
+    "or 64K 64M 10G\n(powers of 1024) or 64kB 64MB 1GB (of 1000)"
+
 #define FORMAT_TEXT                                                                                \
     "\n\nFORMAT: %t topic %p partition %o offset %k key %v value %K %V their lengths\n"            \
     "%T timestamp in ms %h headers (a=1,b=2) %% percent; \\n \\t \\xNN; %v{hex} {base64} "         \
@@ -13,10 +17,10 @@ const struct command commands[] = {
       "create",
       NULL,
       "NAME... [-p N] [-r N] [-c KEY=VALUE]... [--if-not-exists]",
-      "Creates topics and waits until every partition has a leader.",
+      "Creates topics and waits until every partition has a leader." UNITS_TEXT,
       options_of_create,
       "  spate topic create orders -p 6 -r 3\n"
-      "  spate topic create clicks -c retention.ms=86400000 -c retention.bytes=1073741824\n"
+      "  spate topic create clicks -c retention.ms=1d -c retention.bytes=1G\n"
       "  spate topic create a b c --if-not-exists\n",
       command_topic_create },
     { "topic",
@@ -39,9 +43,9 @@ const struct command commands[] = {
       "alter",
       NULL,
       "TOPIC [--set KEY=VALUE]... [--unset KEY]... | TOPIC... -r N",
-      "Changes the settings of a topic, or how many replicas topics have.",
+      "Changes the settings of a topic, or how many replicas topics have." UNITS_TEXT,
       options_of_alter,
-      "  spate topic alter clicks --set retention.ms=3600000\n"
+      "  spate topic alter clicks --set retention.ms=1h\n"
       "  spate topic alter clicks --unset retention.bytes\n"
       "  spate topic alter orders payments --replicas 3\n",
       command_topic_alter },
@@ -49,7 +53,8 @@ const struct command commands[] = {
       "truncate",
       NULL,
       "TOPIC --before WHERE [-p N] [--yes]",
-      "Gives up the records before an offset or a time; the space follows file by file.",
+      "Gives up the records before an offset or a time; the space follows file by file.\n"
+      "All partitions are checked first: when one is wrong, none is changed.",
       options_of_truncate,
       "  spate topic truncate clicks --before @-7d\n"
       "  spate topic truncate clicks -p 0 --before 4711 --yes\n",
@@ -73,7 +78,7 @@ const struct command commands[] = {
       "  spate produce orders < lines.txt\n"
       "  echo 'k1:hello' | spate produce orders -K :\n"
       "  spate produce orders -z lz4 --progress -F big.log\n"
-      "  spate produce orders --name load-7 -F big.log    killed? run it again: it goes on\n"
+      "  spate produce orders --name load-7 -F big.log  # killed? again: it goes on\n"
       "  spate produce users -k anna --tombstone\n"
       "  spate produce -f '%t %v\\n' < lines-that-name-their-topics.txt\n"
       "  spate produce blobs -f '%K{big32}%k%V{big32}%v' < framed.bin\n",
@@ -85,10 +90,10 @@ const struct command commands[] = {
       "Prints records: new ones as they come, or from where -o says." FORMAT_TEXT ";\n"
       "%d date %d{%F %T} strftime %e leader epoch %i number of the record.",
       options_of_consume,
-      "  spate consume orders                     follow new records\n"
-      "  spate consume orders -o start -e         all there is, then stop\n"
-      "  spate consume orders -o -10 -n 10 -J     the last ten as JSON lines\n"
-      "  spate consume orders -g billing          share it with the other members of a group\n"
+      "  spate consume orders                     # follow new records\n"
+      "  spate consume orders -o start -e         # all there is, then stop\n"
+      "  spate consume orders -o -10 -n 10 -J     # ten of the newest, as JSON lines\n"
+      "  spate consume orders -g billing          # share it with the other members of a group\n"
       "  spate consume orders -o @-1h -f '%p:%o %k=%v\\n'\n"
       "  spate consume -r '^orders' -e -f '%t %d %v\\n'\n"
       "  spate consume orders -o @-2h --until @-1h\n",
@@ -115,9 +120,8 @@ const struct command commands[] = {
       NULL,
       "DIR",
       "Checks every frame, checkpoint and index of the logs of a stopped node.\n"
-      "DIR is one log, or data.dir; nothing is changed. Exit code 0: nothing is damaged, 1: "
-      "something "
-      "is.",
+      "DIR is one log, or data.dir; nothing is changed. The last line sums up. Exit code 0: "
+      "nothing is damaged, 1: something is.",
       NULL,
       "  spate log verify data\n  spate log verify data/replicas/9.1030 --json\n",
       command_log_verify },

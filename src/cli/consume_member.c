@@ -8,6 +8,7 @@
 enum {
     COMMIT_US = 1000000,
     LAST_COMMIT_MS = 5000,
+    LEAVE_MS = 1000,
 };
 
 int member_configure(struct consume_member *member, const char *from)
@@ -66,6 +67,7 @@ static void on_event(void *arg, const struct spate_consumer_event *event)
                                          [SPATE_CONSUMER_LOST] = "lost" };
     struct consume_member *member = arg;
 
+    member->in_event = true;
     for (size_t i = 0; i < event->count; i++) {
         const struct spate_partition *place = &event->partitions[i];
         if (event->kind == SPATE_CONSUMER_SKIPPED) {
@@ -79,6 +81,17 @@ static void on_event(void *arg, const struct spate_consumer_event *event)
     member->assigned = member->assigned || event->kind == SPATE_CONSUMER_ASSIGNED;
     if (event->kind == SPATE_CONSUMER_REVOKED) {
         (void)commit(member, LAST_COMMIT_MS); /* else the next owner reads a little twice */
+    }
+    member->in_event = false;
+}
+
+/* Nobody knows how much of the output was read, so the next owner gets it again, and at once. */
+static void on_reader_gone(void *arg)
+{
+    struct consume_member *member = arg;
+
+    if (!member->in_event && spate_consumer_on_event(member->consumer, NULL, NULL) == 0) {
+        (void)spate_consumer_close(member->consumer, LEAVE_MS);
     }
 }
 
@@ -98,6 +111,9 @@ int member_begin(struct consume_member *member,
     int rv = spate_consumer_on_event(consumer, on_event, member);
     if (rv == 0) {
         rv = spate_consumer_subscribe(consumer, (const char *const *)topics->names, topics->count);
+    }
+    if (rv == 0) {
+        out_on_reader_gone(on_reader_gone, member);
     }
     return rv == 0 ? 0 : tell_failure(member->cli, rv, NULL);
 }
@@ -120,6 +136,7 @@ bool member_at_end(const struct consume_member *member)
 int member_end(struct consume_member *member)
 {
     int rv = commit(member, LAST_COMMIT_MS);
+    out_on_reader_gone(NULL, NULL);
     int left = spate_consumer_close(member->consumer, LAST_COMMIT_MS);
 
     if (rv != 0) {

@@ -1,7 +1,8 @@
 /* consume -g: as a member of a consumer group, which shares the partitions among its members.
  *
  * What has been printed is committed every second, before a partition goes to another member, and
- * at the end: never anything that still waits in the output buffer. */
+ * at the end: never anything that still waits in the output buffer. When the reader of the output
+ * goes away, nothing more is committed and the group is left. */
 #ifndef SPATE_CLI_CONSUME_MEMBER_H
 #define SPATE_CLI_CONSUME_MEMBER_H
 
@@ -13,6 +14,7 @@ struct consume_member {
     const char *group; /* NULL: no member */
     bool read_only;    /* commits nothing */
     bool assigned;     /* partitions have been given to it once */
+    bool in_event;     /* an event of the consumer is handled: it must not be closed */
     uint64_t due_us;   /* of the next commit */
 };
 

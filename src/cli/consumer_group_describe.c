@@ -274,6 +274,9 @@ static int look(struct describe *describe)
     if (rv != 0) {
         if (rv != describe->failure) {
             (void)tell_failure(cli, rv, describe->name);
+            if (rv == SPATE_ERR_NOT_FOUND) {
+                tell("`spate group list` lists the groups that there are");
+            }
         }
         describe->failure = rv;
         return rv;

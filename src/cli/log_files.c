@@ -16,7 +16,11 @@ struct check {
     json_t *logs;          /* with --json */
     unsigned checked;
     unsigned damaged; /* logs */
-    int failed;       /* a SPATE_ERR_* code: a log could not be read at all */
+    unsigned failures;
+    int failed;    /* a SPATE_ERR_* code: a log could not be read at all */
+    uint64_t torn; /* findings of all logs */
+    uint64_t notes;
+    bool running; /* a node uses the data directory meanwhile */
 };
 
 static const char *kind_name(enum sp_verify_kind kind)
@@ -37,6 +41,8 @@ static void on_found(void *arg, const struct sp_verify_finding *finding)
     struct check *check = arg;
     char position[24];
 
+    check->torn += finding->kind == SP_VERIFY_TORN;
+    check->notes += finding->kind == SP_VERIFY_NOTE;
     if (check->cli->json) {
         (void)json_array_append_new(check->findings,
                                     json_pack("{sssssIss}",
@@ -132,6 +138,7 @@ static void check_log(struct check *check, const char *directory)
              directory,
              rv == SPATE_ERR_NOT_FOUND ? "there is no log" : spate_strerror(rv));
         check->failed = rv;
+        check->failures += 1;
     } else {
         check->checked += 1;
         check->damaged += report.damaged > 0;
@@ -185,10 +192,53 @@ static int take_lock(const char *directory, const char *up, struct sp_file **out
     return rv;
 }
 
+/* Does a node run on the data directory? It is asked with the node's own lock, which is held for no
+ * longer than the question. */
+static bool node_runs(const char *directory, const char *up)
+{
+    char path[SP_DISK_PATH_SIZE];
+    struct sp_file *file = NULL;
+
+    sp_disk_path(path, directory, up);
+    bool locked =
+        sp_file_open(path, SP_FILE_READ, &file) == 0 && sp_file_lock(file) == SPATE_ERR_LOCKED;
+    sp_file_close(file);
+    return locked;
+}
+
+static void print_summary(const struct check *check)
+{
+    unsigned count = check->checked + check->failures;
+    char text[320];
+
+    (void)snprintf(text,
+                   sizeof text,
+                   "%u %s: %u sound, %u damaged, %u not readable; %" PRIu64 " torn ends, %" PRIu64
+                   " notes%s\n",
+                   count,
+                   count == 1 ? "log" : "logs",
+                   check->checked - check->damaged,
+                   check->damaged,
+                   check->failures,
+                   check->torn,
+                   check->notes,
+                   check->running ? "; a node runs on these files, so findings are not certain"
+                                  : "");
+    out_text(text);
+}
+
 static int finish(struct check *check)
 {
     if (check->cli->json) {
-        out_json(json_pack("{sOsb}", "logs", check->logs, "damaged", (int)(check->damaged > 0)));
+        out_json(json_pack("{sOsbsb}",
+                           "logs",
+                           check->logs,
+                           "damaged",
+                           (int)(check->damaged > 0),
+                           "running",
+                           (int)check->running));
+    } else {
+        print_summary(check);
     }
     json_decref(check->logs);
     out_flush();
@@ -196,6 +246,21 @@ static int finish(struct check *check)
         return EXIT_FAILED;
     }
     return check->failed != 0 ? exit_code_of(check->failed) : EXIT_OK;
+}
+
+static void check_logs(struct check *check, const char *directory, const char *replicas)
+{
+    struct walk walk = { check, replicas };
+
+    if (replicas == NULL) {
+        check_log(check, directory);
+        return;
+    }
+    int rv = sp_dir_list(replicas, on_replica, &walk);
+    if (rv != 0) {
+        tell("%s: %s", replicas, spate_strerror(rv));
+        check->failed = rv;
+    }
 }
 
 int log_files_check(struct cli *cli, const char *directory, bool rebuild)
@@ -206,15 +271,17 @@ int log_files_check(struct cli *cli, const char *directory, bool rebuild)
 
     sp_disk_path(replicas, directory, "replicas");
     bool is_data = sp_path_exists(replicas);
-    int rv = rebuild ? take_lock(directory, is_data ? "lock" : "../../lock", &lock) : 0;
-    if (rv != 0) {
-        check.failed = rv;
-    } else if (is_data) {
-        struct walk walk = { &check, replicas };
-        rv = sp_dir_list(replicas, on_replica, &walk);
-        check.failed = rv != 0 ? rv : check.failed;
-    } else {
-        check_log(&check, directory);
+    const char *up = is_data ? "lock" : "../../lock";
+    check.failed = rebuild ? take_lock(directory, up, &lock) : 0;
+    check.running = !rebuild && node_runs(directory, up);
+    if (check.running) {
+        tell("warning: a node runs on %s: its files change while they are read, and what is found "
+             "may be nothing; stop the node and verify again before you act on it",
+             directory);
+    }
+    if (check.failed == 0) {
+        check_logs(&check, directory, is_data ? replicas : NULL);
+        check.running = check.running || (!rebuild && node_runs(directory, up));
     }
     int code = finish(&check);
     sp_file_close(lock);

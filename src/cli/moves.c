@@ -1,5 +1,6 @@
 /* spate partition move; spate topic alter --replicas; spate cluster moves, nodes, drain, undrain,
  * remove, rebalance. */
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -258,7 +259,9 @@ int command_cluster_moves(struct cli *cli, int argc, char **argv)
         if (rv != 0) {
             return tell_failure(cli, rv, NULL);
         }
-        if (watch && count > 0) {
+        if (count == 0) {
+            note(cli, "no partition is moving");
+        } else if (watch) {
             (void)poll(NULL, 0, LOOK_EVERY_MS); /* a sleep that ^C ends */
         }
     } while (watch && count > 0 && !interrupted());
@@ -310,6 +313,35 @@ int command_cluster_nodes(struct cli *cli, int argc, char **argv)
 
 /* ---- cluster drain, undrain, remove ---------------------------------------------------------- */
 
+/* Tells of a node that has replicas and is not losing them. The node's own refusal, BUSY, would be
+ * tried again until the timeout, which is right only while a drain goes on. */
+static bool tell_replicas(struct cli *cli, int64_t id)
+{
+    json_t *result = NULL;
+    int64_t replicas = 0;
+
+    if (call_json(cli, "cluster.nodes", NULL, &result) != 0) {
+        return false; /* what is wrong is told by the call itself */
+    }
+    const json_t *nodes = json_object_get(result, "nodes");
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        const json_t *node = json_array_get(nodes, i);
+        if (value_number(node, "id") == id && !json_is_true(json_object_get(node, "draining"))) {
+            replicas = value_number(node, "replicas");
+        }
+    }
+    json_decref(result);
+    if (replicas > 0) {
+        tell("%" PRId64 ": BUSY: node %" PRId64 " has %" PRId64
+             " replicas: drain it first with `spate cluster drain %" PRId64 "`",
+             id,
+             id,
+             replicas,
+             id);
+    }
+    return replicas > 0;
+}
+
 /* Calls `method` for each node that is named. */
 static int for_nodes(
     struct cli *cli, int argc, char **argv, const char *method, const char *done, int draining)
@@ -332,6 +364,10 @@ static int for_nodes(
         int64_t id = 0;
         if (!parse_number(argv[i], 1, 1023, &id)) {
             return usage_error(cli, "%s is no node id", argv[i]);
+        }
+        if (draining < 0 && tell_replicas(cli, id)) {
+            tally_add_told(&tally, argv[i], SPATE_ERR_BUSY);
+            continue;
         }
         json_t *params = json_pack("{sI}", "node", (json_int_t)id);
         if (draining >= 0) {
@@ -372,6 +408,9 @@ static void print_plan(struct cli *cli, json_t *result)
     if (cli->json) {
         out_json(result);
         return;
+    }
+    if (json_array_size(moves) == 0) {
+        note(cli, "nothing is to be moved: the nodes have the same number, plus or minus one");
     }
     for (size_t i = 0; i < json_array_size(moves); i++) {
         const json_t *move = json_array_get(moves, i);

@@ -20,6 +20,28 @@ static struct {
     char bytes[BLOCK_BYTES];
 } block;
 
+static struct {
+    void (*cb)(void *arg);
+    void *arg;
+} reader_gone;
+
+void out_on_reader_gone(void (*cb)(void *arg), void *arg)
+{
+    reader_gone.cb = cb;
+    reader_gone.arg = arg;
+}
+
+static void end_without_reader(void)
+{
+    void (*cb)(void *arg) = reader_gone.cb;
+
+    reader_gone.cb = NULL; /* it may write, too */
+    if (cb != NULL) {
+        cb(reader_gone.arg);
+    }
+    _exit(EXIT_OK);
+}
+
 static void write_all(const char *bytes, size_t size)
 {
     while (size > 0) {
@@ -30,7 +52,7 @@ static void write_all(const char *bytes, size_t size)
         if (written < 0) {
             int error = errno;
             if (error == EPIPE) {
-                _exit(EXIT_OK);
+                end_without_reader();
             }
             tell("cannot write to standard output: %s", strerror(error));
             _exit(EXIT_FAILED);
@@ -76,7 +98,10 @@ void out_wait(int timeout_ms)
     struct pollfd reader = { .fd = STDOUT_FILENO, .events = 0 };
 
     if (poll(&reader, 1, timeout_ms) > 0) {
-        _exit((reader.revents & POLLNVAL) != 0 ? EXIT_FAILED : EXIT_OK);
+        if ((reader.revents & POLLNVAL) != 0) {
+            _exit(EXIT_FAILED);
+        }
+        end_without_reader();
     }
 }
 

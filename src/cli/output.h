@@ -19,6 +19,10 @@ void out_text(const char *text);
 /* Writes what is waiting. */
 void out_flush(void);
 
+/* When nobody reads standard output any more the program ends within the next write, and calls `cb`
+ * (NULL: nothing) before. What was to be written is lost. */
+void out_on_reader_gone(void (*cb)(void *arg), void *arg);
+
 /* One JSON value, indented on a terminal, on one line otherwise, with a newline. Takes `value`. */
 void out_json(json_t *value);
 

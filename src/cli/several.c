@@ -8,6 +8,14 @@
 
 void tally_add(struct cli *cli, struct tally *tally, const char *name, int code)
 {
+    if (code != 0) {
+        (void)tell_failure(cli, code, name);
+    }
+    tally_add_told(tally, name, code);
+}
+
+void tally_add_told(struct tally *tally, const char *name, int code)
+{
     json_t *entry = json_pack("{ss}", "name", name);
 
     if (tally->results == NULL) {
@@ -17,7 +25,7 @@ void tally_add(struct cli *cli, struct tally *tally, const char *name, int code)
         tally->done += 1;
     } else {
         tally->failed += 1;
-        tally->last_code = tell_failure(cli, code, name);
+        tally->last_code = exit_code_of(code);
         (void)json_object_set_new(entry, "error", json_string(spate_error_name(code)));
     }
     (void)json_array_append_new(tally->results, entry);

@@ -17,6 +17,9 @@ struct tally {
 /* Notes the outcome for one name; a failure is told. */
 void tally_add(struct cli *cli, struct tally *tally, const char *name, int code);
 
+/* The same when a failure has been told already. */
+void tally_add_told(struct tally *tally, const char *name, int code);
+
 /* With --json prints {KEY: [{"name", "error" if it failed}]}. The exit code: 0 all, 7 some, else
  * that of the last failure. Gives the results back. */
 int tally_end(struct cli *cli, struct tally *tally, const char *key);

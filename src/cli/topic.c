@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/quantity.h"
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/several.h"
@@ -202,10 +203,25 @@ static void print_partitions(const json_t *result)
     table_print(&table);
 }
 
+/* A number with its unit: "7d". */
+static const char *meaning(const char *key, const char *value, char text[SP_QUANTITY_TEXT_SIZE])
+{
+    int64_t number = 0;
+
+    if (value == NULL || !parse_number(value, INT64_MIN / 2, INT64_MAX, &number)) {
+        return "-";
+    }
+    if (number < 0) {
+        return "no limit";
+    }
+    return sp_quantity_print(sp_quantity_of(key), number, text) ? text : "-";
+}
+
 static void print_settings(const json_t *result)
 {
+    char text[SP_QUANTITY_TEXT_SIZE];
     const json_t *sources = json_object_get(result, "sources");
-    struct table table = { .columns = 3, .headings = { "SETTING", "VALUE", "SOURCE" } };
+    struct table table = { .columns = 4, .headings = { "SETTING", "VALUE", "SOURCE", "MEANS" } };
     const char *key = NULL;
     json_t *value = NULL;
 
@@ -214,6 +230,7 @@ static void print_settings(const json_t *result)
         table_text(&table, key);
         table_text(&table, json_string_value(value));
         table_text(&table, value_text(sources, key));
+        table_text(&table, meaning(key, json_string_value(value), text));
     }
     table_print(&table);
 }

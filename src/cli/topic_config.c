@@ -1,8 +1,10 @@
 #include "cli/topic_config.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/several.h"
@@ -154,28 +156,50 @@ static int take_truncate_options(struct truncation *truncation, int argc, char *
     return code;
 }
 
-/* Truncates one partition. A SPATE_ERR_* code. */
-static int truncate_one(const struct truncation *truncation, uint32_t partition, json_t *list)
+/* The offset that becomes the first one of a partition, which its leader has. 0, or the exit code
+ * of what has been told. */
+static int find_offset(const struct truncation *truncation, uint32_t partition, int64_t *out_offset)
 {
     struct cli *cli = truncation->cli;
-    int64_t offset = truncation->offset;
-    json_t *result = NULL;
-    int rv = 0;
+    int64_t at = truncation->at_ms >= 0 ? truncation->at_ms : SPATE_AT_END;
+    int64_t found = 0;
+    char name[SP_TOPIC_NAME_SIZE_MAX + 16];
+    int rv = spate_offsets(cli->client, truncation->topic, partition, at, &found);
 
-    if (truncation->at_ms >= 0 || offset == SPATE_AT_END) {
-        int64_t at = truncation->at_ms >= 0 ? truncation->at_ms : SPATE_AT_END;
-        rv = spate_offsets(cli->client, truncation->topic, partition, at, &offset);
+    (void)snprintf(name, sizeof name, "%s/%u", truncation->topic, partition);
+    if (rv != 0) {
+        return tell_failure(cli, rv, name);
     }
-    if (rv == 0) {
-        json_t *params = json_pack("{sssIsI}",
-                                   "topic",
-                                   truncation->topic,
-                                   "partition",
-                                   (json_int_t)partition,
-                                   "before",
-                                   (json_int_t)offset);
-        rv = call_leader_json(cli, truncation->topic, partition, "topic.truncate", params, &result);
+    if (truncation->at_ms >= 0 || truncation->offset == SPATE_AT_END) {
+        *out_offset = found;
+        return 0;
     }
+    if (truncation->offset > found) {
+        tell("%s: OFFSET_OUT_OF_RANGE: offset %lld is above its end, %lld",
+             name,
+             (long long)truncation->offset,
+             (long long)found);
+        return exit_code_of(SPATE_ERR_OFFSET_OUT_OF_RANGE);
+    }
+    *out_offset = truncation->offset;
+    return 0;
+}
+
+/* Truncates one partition. A SPATE_ERR_* code. */
+static int
+truncate_one(const struct truncation *truncation, uint32_t partition, int64_t before, json_t *list)
+{
+    struct cli *cli = truncation->cli;
+    json_t *result = NULL;
+    json_t *params = json_pack("{sssIsI}",
+                               "topic",
+                               truncation->topic,
+                               "partition",
+                               (json_int_t)partition,
+                               "before",
+                               (json_int_t)before);
+    int rv = call_leader_json(cli, truncation->topic, partition, "topic.truncate", params, &result);
+
     if (rv != 0) {
         return rv;
     }
@@ -188,23 +212,55 @@ static int truncate_one(const struct truncation *truncation, uint32_t partition,
     return json_array_append_new(list, result) == 0 ? 0 : SPATE_ERR_NOMEM;
 }
 
-static int truncate_all(const struct truncation *truncation)
+/* `count` partitions from `first` on, each at its own of `offsets`. */
+static int truncate_checked(const struct truncation *truncation,
+                            uint32_t first,
+                            uint32_t count,
+                            const int64_t *offsets)
 {
     struct cli *cli = truncation->cli;
     json_t *list = json_array();
-    uint32_t count = 0;
-    int rv = spate_topic_partitions(cli->client, truncation->topic, &count);
-    uint32_t first = truncation->partition >= 0 ? (uint32_t)truncation->partition : 0;
-    uint32_t end = truncation->partition >= 0 ? first + 1 : count;
+    int rv = 0;
 
-    for (uint32_t i = first; rv == 0 && i < end; i++) {
-        rv = truncate_one(truncation, i, list);
+    for (uint32_t i = 0; rv == 0 && i < count; i++) {
+        rv = truncate_one(truncation, first + i, offsets[i], list);
     }
     if (rv == 0 && cli->json) {
         out_json(json_pack("{sssO}", "topic", truncation->topic, "partitions", list));
     }
     json_decref(list);
     return rv == 0 ? EXIT_OK : tell_failure(cli, rv, truncation->topic);
+}
+
+/* All partitions are looked at before the first one loses a record: each has a leader that answers,
+ * and the offset. */
+static int truncate_all(const struct truncation *truncation)
+{
+    struct cli *cli = truncation->cli;
+    bool all = truncation->partition < 0;
+    uint32_t first = all ? 0 : (uint32_t)truncation->partition;
+    uint32_t count = 0;
+    int rv = spate_topic_partitions(cli->client, truncation->topic, &count);
+    int code = 0;
+
+    if (rv != 0) {
+        return tell_failure(cli, rv, truncation->topic);
+    }
+    count = all ? count : 1;
+    int64_t *offsets = calloc(count, sizeof *offsets);
+    if (offsets == NULL) {
+        return tell_failure(cli, SPATE_ERR_NOMEM, truncation->topic);
+    }
+    for (uint32_t i = 0; code == 0 && i < count; i++) {
+        code = find_offset(truncation, first + i, &offsets[i]);
+    }
+    if (code == 0) {
+        code = truncate_checked(truncation, first, count, offsets);
+    } else {
+        tell("nothing was truncated");
+    }
+    free(offsets);
+    return code;
 }
 
 static int confirm(const struct truncation *truncation)

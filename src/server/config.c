@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/quantity.h"
 #include "server/config_keys.h"
 #include "server/feature_range.h"
 #include "spate/error.h"
@@ -215,11 +216,12 @@ static int refuse(struct sp_config_error *error,
     case SP_CONFIG_NUMBER:
         (void)snprintf(error->text,
                        sizeof error->text,
-                       "%s: %s must be a whole number from %" PRIu32 " to %" PRIu32 ", not `%.64s`",
+                       "%s: %s must be a number from %" PRIu32 " to %" PRIu32 "%s, not `%.64s`",
                        where,
                        key->name,
                        key->min,
                        key->max,
+                       sp_quantity_form(sp_quantity_of(key->name)),
                        value);
         break;
     case SP_CONFIG_CHOICE:
@@ -275,28 +277,6 @@ bool sp_config_parse_number(const char *text, uint32_t min, uint32_t max, uint32
     return true;
 }
 
-bool sp_config_id_of_host(const char *host, uint32_t *out_node_id)
-{
-    size_t end = strcspn(host, ".");
-    size_t start = end;
-    char digits[16];
-    uint32_t number;
-
-    while (start > 0 && isdigit((unsigned char)host[start - 1])) {
-        start -= 1;
-    }
-    if (end - start >= sizeof digits) {
-        return false;
-    }
-    memcpy(digits, host + start, end - start);
-    digits[end - start] = '\0';
-    if (!sp_config_parse_number(digits, 0, SP_NODE_ID_MAX - 1, &number)) {
-        return false;
-    }
-    *out_node_id = number + 1;
-    return true;
-}
-
 static bool parse_node_id(const struct sp_config_key *key, const char *value, uint32_t *out)
 {
     char host[256] = "";
@@ -305,6 +285,18 @@ static bool parse_node_id(const struct sp_config_key *key, const char *value, ui
         return sp_config_parse_number(value, key->min, key->max, out);
     }
     return gethostname(host, sizeof host - 1) == 0 && sp_config_id_of_host(host, out);
+}
+
+static bool parse_quantity(const struct sp_config_key *key, const char *value, uint32_t *out)
+{
+    int64_t number = 0;
+
+    if (!sp_quantity_read(sp_quantity_of(key->name), value, strlen(value), &number) ||
+        number < key->min || number > key->max) {
+        return false;
+    }
+    *out = (uint32_t)number;
+    return true;
 }
 
 static int set_value(struct sp_config *config,
@@ -317,9 +309,8 @@ static int set_value(struct sp_config *config,
 
     if (key->type == SP_CONFIG_NUMBER || key->type == SP_CONFIG_NODE_ID) {
         uint32_t number;
-        if (key->type == SP_CONFIG_NODE_ID
-                ? !parse_node_id(key, value, &number)
-                : !sp_config_parse_number(value, key->min, key->max, &number)) {
+        if (key->type == SP_CONFIG_NODE_ID ? !parse_node_id(key, value, &number)
+                                           : !parse_quantity(key, value, &number)) {
             return refuse(error, where, key, value);
         }
         memcpy(field, &number, sizeof number);
@@ -465,6 +456,10 @@ void sp_config_init(struct sp_config *config)
 
 void sp_config_print_example(FILE *out)
 {
+    (void)fprintf(out,
+                  "# Times are numbers%s.\n# Sizes are numbers%s.\n\n",
+                  sp_quantity_form(SP_QUANTITY_MS),
+                  sp_quantity_form(SP_QUANTITY_BYTES));
     for (size_t i = 0; i < KEY_COUNT; i++) {
         char name[64];
         environment_name(keys[i].name, name, sizeof name);

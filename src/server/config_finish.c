@@ -1,4 +1,5 @@
 /* What concerns several keys of the configuration: the seeds, and who is told which address. */
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,6 +10,28 @@
 enum {
     HTTP_PORTS_ABOVE = 80, /* 7780 beside 7700 */
 };
+
+bool sp_config_id_of_host(const char *host, uint32_t *out_node_id)
+{
+    size_t end = strcspn(host, ".");
+    size_t start = end;
+    char digits[16];
+    uint32_t number;
+
+    while (start > 0 && isdigit((unsigned char)host[start - 1])) {
+        start -= 1;
+    }
+    if (end - start >= sizeof digits) {
+        return false;
+    }
+    memcpy(digits, host + start, end - start);
+    digits[end - start] = '\0';
+    if (!sp_config_parse_number(digits, 0, SP_NODE_ID_MAX - 1, &number)) {
+        return false;
+    }
+    *out_node_id = number + 1;
+    return true;
+}
 
 static int parse_seed(const char *text,
                       size_t size,

@@ -29,14 +29,15 @@ SP_EXPORT const char *argp_program_version = "spated " SPATE_VERSION;
 static const char doc[] =
     "One node of a Spate cluster.\v"
     "Examples:\n"
-    "  spated                               one node on 127.0.0.1:7700, data in ./data\n"
+    "  spated                               # one node on 127.0.0.1:7700, in ./data\n"
     "  spated --config /etc/spate/spated.yaml\n"
     "  spated --config spated.yaml --set trace.level=debug\n"
     "  spated --config spated.yaml --check-config\n"
     "  SPATE_NODE_NODE_ID=2 spated --config spated.yaml\n"
-    "  curl http://127.0.0.1:7780/readyz    is it ready? also /healthz, /metrics, /status\n"
+    "  curl http://127.0.0.1:7780/readyz    # is it ready? also /metrics, /status\n"
     "\nEvery key can come from the file, from SPATE_NODE_<KEY> (dots as underscores), or from "
-    "--set, later ones win. `spated --example` prints them all. SIGTERM hands leadership over and "
+    "--set, later ones win. `spated --example` prints them all. Times and sizes take units: 250ms, "
+    "30s, 12h, 5d; 64K, 64M, 10G. SIGTERM hands leadership over and "
     "ends the node cleanly.";
 
 static const struct argp_option options[] = {

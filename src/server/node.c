@@ -80,11 +80,6 @@ static void on_formed(void *arg, const uint32_t *members, unsigned count, bool f
     }
 }
 
-static void on_outdated(void *arg, const char *text)
-{
-    fail(arg, SPATE_ERR_UNSUPPORTED, text);
-}
-
 static void on_lost(void *arg)
 {
     struct sp_node *node = arg;
@@ -103,9 +98,9 @@ static void on_guest(void *arg, uint64_t guest, const struct sp_slice *body)
     }
 }
 
-static const struct sp_transport_handler transport_handler = { on_peer_message, on_link,
-                                                               on_formed,       on_lost,
-                                                               on_guest,        on_outdated };
+static const struct sp_transport_handler transport_handler = {
+    on_peer_message, on_link, on_formed, on_lost, on_guest
+};
 
 /* ---- controller ------------------------------------------------------------------------------ */
 

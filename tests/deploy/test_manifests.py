@@ -270,9 +270,25 @@ class KubernetesTest(unittest.TestCase):
 # ---- compose, Prometheus, Grafana, the example --------------------------------------------------
 
 
+# What docker-compose 1.29 and compose v2 both know, of what is used. The first takes a file without
+# `version` for one of the Compose specification; the second calls `version` obsolete.
+COMPOSE_KEYS = {"services", "networks", "volumes"}
+SERVICE_KEYS = {"image", "build", "restart", "read_only", "cap_drop", "security_opt",
+                "stop_grace_period", "ulimits", "container_name", "hostname", "environment",
+                "ports", "volumes", "profiles", "command", "depends_on"}
+
+
 class ComposeTest(unittest.TestCase):
     compose = load("compose.yaml")
     nodes = ("spate-1", "spate-2", "spate-3")
+
+    def test_compose_file_is_for_both_generations(self):
+        top = {key for key in self.compose if not key.startswith("x-")}
+        self.assertLessEqual(top, COMPOSE_KEYS)
+        for service in self.compose["services"].values():
+            self.assertLessEqual(set(service), SERVICE_KEYS)
+            self.assertLessEqual(set(service.get("build", {})), {"context", "dockerfile"})
+            self.assertIsInstance(service.get("depends_on", []), list)
 
     def test_compose_nodes_differ_in_their_names_alone(self):
         published = {"spate-1": "7700", "spate-2": "7800", "spate-3": "7900"}

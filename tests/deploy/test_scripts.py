@@ -165,6 +165,11 @@ class QuickstartTest(ScratchTest):
         result = self.quickstart("nothing-in-flight", self.file(self.lines()))
         self.assert_refused(result, "no leader with records in flight")
 
+    def test_quickstart_start_of_nothing_built_is_refused(self):
+        os.remove(os.path.join(self.scratch, "build", "bin", "spated"))
+        for command in ("start", "status"):
+            self.assert_refused(self.quickstart("none", command), "nothing is built here yet")
+
     def test_quickstart_short_file_is_refused(self):
         result = self.quickstart("none", self.file(b"one\ntwo\n"))
         self.assert_refused(result, "has 2 lines")

@@ -48,22 +48,29 @@ def missing(what):
     raise unittest.SkipTest(f"{what} is missing")
 
 
-def free_port():
+def reserve_port(port):
+    """Is it free? Then it is this process' own until it ends."""
+    name = socket.socket(socket.AF_UNIX)
+    probe = socket.socket()
+    try:
+        name.bind(f"\0spate-port-{port}")
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+    except OSError:
+        name.close()
+        return False
+    finally:
+        probe.close()
+    _reserved.append(name)
+    return True
+
+
+def free_port(further=()):
+    """A port that is free, as are those so many above it."""
     for _ in range(1000):
         port = random.choice(PORTS)
-        name = socket.socket(socket.AF_UNIX)
-        probe = socket.socket()
-        try:
-            name.bind(f"\0spate-port-{port}")
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            name.close()
-            continue
-        finally:
-            probe.close()
-        _reserved.append(name)
-        return port
+        if all(reserve_port(port + above) for above in (0, *further)):
+            return port
     raise AssertionError("no free port found")
 
 

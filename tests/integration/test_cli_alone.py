@@ -235,6 +235,24 @@ class AloneTest(unittest.TestCase):
                 subprocess.run([shell, "-n"], input=script, check=True, text=True)
         self.run_spate(2, "generate", "completion", "tcsh")
 
+    def test_examples_can_be_typed_as_they_are(self):
+        """Remarks stand behind a #, the rest is what a shell takes; each names its own command."""
+        count = 0
+        for command in json.loads(self.run_spate(0, "help", "--json")[0])["commands"]:
+            words = command["name"].split()
+            text = self.run_spate(0, *words, "--help")[0]
+            examples = re.findall(r"(?m)^  .*", re.split(r"\n\n", text.partition(
+                "\nExamples:\n")[2])[0])
+            names = [f"spate {' '.join([*words[:-1], last])}"
+                     for last in (words[-1], command.get("alias")) if last]
+            for line in examples:
+                count += 1
+                self.assertNotRegex(line.strip(), r" {2,}[^# ]", "a remark without #")
+                self.assertTrue(any(name in line for name in names), line)
+                done = subprocess.run(["bash", "-n", "-c", line], stderr=-1, check=False)
+                self.assertEqual((done.returncode, done.stderr), (0, b""), line)
+        self.assertGreater(count, 70)
+
     def test_document_names_every_command_option_and_variable(self):
         path = os.path.join(os.path.dirname(__file__), "../../docs/cli.md")
         with open(path, encoding="utf-8") as handle:

@@ -59,6 +59,40 @@ class CliBenchTest(unittest.TestCase):
         lines = drawn.findall("{http://www.w3.org/2000/svg}polyline")
         self.assertEqual([len(line.get("points").split()) for line in lines], [len(rows)] * 3)
 
+    def test_text_says_what_was_measured(self):
+        def lines(*arguments):
+            return self.nodes.spate("bench", *arguments, "-q").decode().splitlines()
+
+        told = lines("produce", "-t", "told", "-n", "2k", "-s", "100", "-w", "0")
+        self.assertEqual(told[0], "produce     2000 records stored, values of 100 bytes (random), "
+                                  "1 client, 1 partition")
+        self.assertRegex(told[1], r"^measured    \d+\.\d\d s, after 0\.0 s of warming up$")
+        self.assertEqual(told[2],
+                         "durability  fsync on 2 of 3 replicas before every acknowledgement")
+        self.assertRegex(told[3], r"^rate        \d+ records/s, [\d.]+ MB/s of keys and values$")
+        self.assertRegex(told[4], r"^latency     half of the records within [\d.]+ ms \(p50\), "
+                                  r"99 % within .* ms, 99.9 % within .* ms, all within .* ms$")
+        self.assertEqual(told[5], "            from handing a record over to its acknowledgement; "
+                                  "with a full queue in front of the cluster, which -i makes "
+                                  "shorter")
+        self.assertRegex(told[6], r"^CPU time    of this program [\d.]+ s per million records$")
+        self.assertRegex(told[7], r"^longest gap ([\d.]+ ms in which a client got no "
+                                  r"acknowledgement|below 20 ms without an acknowledgement)$")
+        self.assertEqual(len(told), 8)
+
+        told = lines("consume", "-t", "told", "-n", "2k", "-c", "2")
+        self.assertEqual(told[0], "consume     2000 records read, 100 bytes of key and value on "
+                                  "average, 2 clients, 1 partition")
+        self.assertEqual([line.split("  ")[0] for line in told[1:]],
+                         ["measured", "rate", "CPU time"])
+        told = lines("e2e", "-n", "100", "-w", "0")
+        self.assertIn(" 100 records sent and read back, ", told[0])
+        self.assertIn("            from when a record was due by the rate to reading it", told)
+        told = lines("failover", "-n", "100", "-w", "0")
+        self.assertIn("            from when a record was due by the rate to its acknowledgement",
+                      told)
+        self.assertRegex("\n".join(told), r"(?m)^gaps        \d+ of 20 ms or more")
+
     def test_rate_is_kept_and_lateness_counts(self):
         """A node that stands still for 300 ms delays records that were due in that time."""
         self.nodes.spate("topic", "create", "paced", "-p", "1")

@@ -114,6 +114,7 @@ class CliGroupsTest(unittest.TestCase):
         out, errors = self.run_spate(3, "group", "describe", "nobody", "--json")
         self.assertEqual(out, "")
         self.assertIn("NOT_FOUND", errors)
+        self.assertIn("`spate group list` lists the groups that there are\n", errors)
         self.run_spate(3, "group", "describe", "nobody", "--watch")
 
     def watch(self, *arguments):
@@ -251,6 +252,24 @@ class CliGroupsTest(unittest.TestCase):
         self.calls.call("group.leave", group="alive", member=member)
 
     # ---- consume -g -----------------------------------------------------------------------------
+
+    def test_member_whose_reader_goes_away_leaves_the_group(self):
+        for wait in (False, True):  # while it has more to print, and while it waits for more
+            reader = self.nodes.popen(
+                "consume", TOPIC, "-g", "left-alone", stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            self.assertTrue(reader.stdout.readline().startswith(b"line "))
+            if wait:
+                for _ in range(2 * RECORDS - 1):
+                    reader.stdout.readline()
+            reader.stdout.close()
+            self.assertEqual(reader.wait(10), 0)
+            self.assertEqual(reader.stderr.read(), b"")
+            reader.stderr.close()
+            told = self.nodes.spate_json("group", "describe", "left-alone")
+            self.assertEqual((told["state"], told["members"]), ("empty", []))
+            self.nodes.spate("group", "seek", "left-alone", "--to", "start", "-t", TOPIC)
 
     def test_consume_reads_on_where_the_group_has_got_to(self):
         """Exactly what was printed is committed: with -n, after ^C, and not with --no-commit."""

@@ -53,6 +53,40 @@ class LogToolsTest(unittest.TestCase):
         self.assertEqual(code, 0, report)
         self.assertGreater(len(report["logs"]), 8)
 
+    def test_verify_ends_with_a_summary(self):
+        def last(directory):
+            done = self.nodes.run("log", "verify", directory)
+            return done.stdout.decode().splitlines()[-1], done.stderr
+
+        logs = len(os.listdir(os.path.join(self.node.data, "replicas")))
+        words = f"{logs} logs: {logs} sound, 0 damaged, 0 not readable; 0 torn ends, 0 notes"
+        self.assertEqual(last(self.node.data), (words, b""))
+        newest = self.files("log")[-1]
+        self.flipped(newest, 24)
+        try:
+            self.assertEqual(last(self.log)[0], "1 log: 0 sound, 1 damaged, 0 not readable; "
+                                                "0 torn ends, 0 notes")
+        finally:
+            self.flipped(newest, 24)
+        self.assertEqual(last("/nowhere")[0], "1 log: 0 sound, 0 damaged, 1 not readable; "
+                                              "0 torn ends, 0 notes")
+
+    def test_verify_warns_that_a_node_runs(self):
+        with cluster.Cluster(1) as nodes:
+            node = nodes.nodes[0]
+            log = sorted(glob.glob(os.path.join(node.data, "replicas", "*")))[0]
+            for directory in (node.data, log):
+                done = nodes.run("log", "verify", directory)
+                self.assertIn(f"warning: a node runs on {directory}: ".encode(), done.stderr)
+                self.assertIn(b"stop the node and verify again", done.stderr)
+                self.assertTrue(done.stdout.endswith(
+                    b"; a node runs on these files, so findings are not certain\n"), done.stdout)
+            self.assertTrue(json.loads(nodes.run("log", "verify", log, "--json").stdout)["running"])
+            node.stop()
+            self.assertFalse(nodes.spate_json("log", "verify", node.data)["running"])
+            node.start()  # nothing holds the lock
+            nodes.wait_healthy()
+
     def test_dump_shows_frames_and_records(self):
         newest = self.files("log")[-1]
         text = self.nodes.spate("log", "dump", newest, "--records", "--json").decode()

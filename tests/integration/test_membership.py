@@ -207,9 +207,13 @@ class LifeTest(unittest.TestCase):
             cluster.wait_for("four nodes", lambda: len(node_rows(nodes)) == 4, 15)
             nodes.spate("topic", "create", "t", "-p", "6", "-r", "3")
             self.write(nodes, "t", 1000)
-            refused = nodes.run("cluster", "remove", "2")
+            refused = nodes.run("cluster", "remove", "2", "--timeout", "5m", seconds=20)
             self.assertNotEqual(refused.returncode, 0)
-            self.assertIn("drain it first", refused.stderr.decode())
+            self.assertRegex(refused.stderr.decode(),
+                             r"2: BUSY: node 2 has \d+ replicas: drain it first")
+            with rpc.Client(nodes.nodes[0].address) as client:
+                with self.assertRaisesRegex(rpc.Refused, "BUSY: node 2 has .*: drain it first"):
+                    client.call("node.remove", node=2)
             nodes.spate("cluster", "drain", "2")
             self.settled(
                 nodes, "t", lambda rows: all(2 not in row["replicas"] for row in rows)
@@ -340,6 +344,7 @@ class LifeTest(unittest.TestCase):
             nodes.spate("topic", "create", "t", "-p", "12", "-r", "2")
             nodes.add(4)
             cluster.wait_for("four nodes", lambda: len(node_rows(nodes)) == 4, 15)
+            nodes.wait_healthy()  # all have a link to it: a node that is down is given nothing
             plan = nodes.spate_json("cluster", "rebalance", "--dry-run")["moves"]
             self.assertEqual(moves(nodes), [], "a dry run moves nothing")
             total = sum(row["replicas"] for row in node_rows(nodes).values())

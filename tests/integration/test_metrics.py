@@ -19,6 +19,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 CLUSTER_VIEW = ("spate_nodes", "spate_topics", "spate_partitions", "spate_partitions_leaderless",
                 "spate_partitions_under_replicated")
 SECONDS = 10
+AGAIN = 20  # times that a topic is deleted and made again
 
 
 def read(*path):
@@ -213,6 +214,37 @@ class MetricsTest(unittest.TestCase):
                 continue
             for key, value in family.samples.items():
                 self.assertGreaterEqual(after[name].samples[key], value, key)
+
+    def test_metrics_of_a_topic_made_again_are_of_one_topic(self):
+        """While the replicas of the deleted topic still close, those of the new one are open."""
+        over = threading.Event()
+        found = []
+
+        def look(node):
+            while not over.is_set():
+                try:
+                    exposition.scrape(node, "/metrics?partitions=1")
+                except AssertionError as twice:
+                    found.append(str(twice))
+                    over.set()
+
+        looking = [threading.Thread(target=look, args=(node,)) for node in self.nodes.nodes]
+        self.topic("again", partitions=16)
+        for thread in looking:
+            thread.start()
+        try:
+            with rpc.Client(self.nodes.nodes[0].address) as client:
+                for _ in range(AGAIN):
+                    client.call("topic.delete", name="again")
+                    client.call("topic.create", name="again", partitions=16, replicas=3)
+        finally:
+            over.set()
+            for thread in looking:
+                thread.join(SECONDS)
+        self.assertEqual(found, [])
+        self.nodes.wait_healthy()
+        self.produce("again", 100)
+        self.wait_total(100, "spate_topic_produced_records_total", topic="again")
 
     def test_metrics_agree_on_the_cluster(self):
         self.topic("agreed", partitions=5)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""A real Prometheus watches three nodes with all alert rules loaded: one fires when a node dies,
-and clears when it is back.
+"""A real Prometheus watches the cluster that deploy/quickstart has started, with all alert rules
+loaded: they fire when a node is killed, and clear when it is back.
 
-The rules are those of deploy/prometheus/alerts.yml but for their times: who waits two minutes
-before it says something waits two seconds here.
+Its configuration and rules are those of deploy/prometheus but for ports and times: who waits two
+minutes before it says something waits two seconds here.
 """
 
 import json
@@ -11,33 +11,34 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import unittest
 import urllib.parse
 import urllib.request
 
 import cluster
-import rpc
+import quickstart
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-RULES = os.path.join(ROOT, "deploy", "prometheus", "alerts.yml")
+FOLDER = os.path.join(quickstart.ROOT, "deploy", "prometheus")
+RULES = os.path.join(FOLDER, "alerts.yml")
 WAIT_SECONDS = 2  # of every rule, in place of its own
 SECONDS = 40
+LINES = 600  # as many records stream through the quickstart
+DISK = {"SpateDiskNearlyFull", "SpateDiskFull", "SpateDiskFullSoon"}  # this machine's own
+
+
+def read(path):
+    with open(path, encoding="utf-8") as handle:
+        return handle.read()
 
 
 class Prometheus:
     def __init__(self, directory, nodes):
+        """`nodes`: the quickstart whose nodes it watches."""
         self.directory = directory
         self.port = cluster.free_port()
-        self.write("alerts.yml", hasten(open(RULES, encoding="utf-8").read()))
-        targets = ", ".join(f'"127.0.0.1:{node.http_port}"' for node in nodes)
-        self.write("prometheus.yml", f"""
-global: {{ scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s }}
-rule_files: [alerts.yml]
-scrape_configs:
-  - job_name: spate
-    static_configs:
-      - targets: [{targets}]
-""")
+        self.write("alerts.yml", hasten(read(RULES)))
+        self.write("prometheus.yml", aim(read(os.path.join(FOLDER, "prometheus.yml")), nodes))
         self.log = open(os.path.join(directory, "prometheus.log"), "wb")
         self.process = subprocess.Popen(
             ["prometheus", f"--config.file={directory}/prometheus.yml",
@@ -56,8 +57,7 @@ scrape_configs:
         self.log.close()
 
     def words(self):
-        with open(os.path.join(self.directory, "prometheus.log"), encoding="utf-8") as handle:
-            return handle.read()
+        return read(os.path.join(self.directory, "prometheus.log"))
 
     def ask(self, path, **fields):
         url = f"http://127.0.0.1:{self.port}{path}?{urllib.parse.urlencode(fields)}"
@@ -89,57 +89,72 @@ def hasten(rules):
     return hastened
 
 
+def aim(configuration, nodes):
+    """The configuration with the ports of these nodes, asked every second."""
+    for node in quickstart.NODES:
+        target = f"127.0.0.1:{7780 + 100 * (node - 1)}"
+        assert configuration.count(target) == 1, f"{target} is not a target"
+        configuration = configuration.replace(target, f"127.0.0.1:{nodes.http_port(node)}")
+    configuration, count = re.subn(r"(?m)^(  \w+_interval:) 15s$", r"\1 1s", configuration)
+    assert count == 2, "scrapes and evaluates every 15 s"
+    return configuration
+
+
 class PrometheusTest(unittest.TestCase):
     def setUp(self):
         if shutil.which("prometheus") is None:
             cluster.missing("prometheus")
-        self.nodes = cluster.Cluster(3)
-        self.nodes.__enter__()
-        self.addCleanup(self.nodes.__exit__, None, None, None)
-        self.prometheus = Prometheus(self.nodes.directory, self.nodes.nodes)
+        directory = tempfile.mkdtemp(prefix="spate-test-")
+        self.nodes = quickstart.Quickstart(directory)
+        self.addCleanup(self.nodes.close)
+        os.mkdir(f"{directory}/prometheus")
+        self.prometheus = Prometheus(f"{directory}/prometheus", self.nodes)
         self.addCleanup(self.prometheus.close)
         cluster.wait_for("Prometheus to be ready", self.prometheus.ready, SECONDS, 0.2)
+        with open(f"{directory}/input", "w", encoding="utf-8") as handle:
+            handle.write("".join(f"line {number}\n" for number in range(LINES)))
+        self.words = self.nodes.run(f"{directory}/input")
 
     def wait_alert(self, name, firing):
         cluster.wait_for(f"{name} {'firing' if firing else 'cleared'}",
                          lambda: (name in self.prometheus.alerts("firing")) == firing, SECONDS, 0.2)
 
-    def test_prometheus_alert_fires_when_a_node_dies_and_clears_when_it_is_back(self):
-        with rpc.Client(self.nodes.nodes[0].address) as client:
-            client.call("topic.create", name="watched", partitions=6, replicas=3)
-        self.nodes.wait_healthy()
-        self.nodes.spate("produce", "watched", input=b"".join(b"%d\n" % i for i in range(1000)))
-
-        cluster.wait_for("three targets that answer",
-                         lambda: self.prometheus.query('sum(up{job="spate"})') == {"{}": 3.0},
+    def wait_value(self, expression, value):
+        cluster.wait_for(f"{expression} == {value}",
+                         lambda: self.prometheus.query(expression) == {"{}": float(value)},
                          SECONDS, 0.2)
+
+    def check_rules(self):
         loaded = [rule for group in self.prometheus.ask("/api/v1/rules")["groups"]
                   for rule in group["rules"]]
-        self.assertEqual(len(loaded), open(RULES, encoding="utf-8").read().count("- alert:"))
+        self.assertEqual(len(loaded), read(RULES).count("- alert:"))
         cluster.wait_for("every rule evaluated well", lambda: all(
             rule["health"] == "ok" for group in self.prometheus.ask("/api/v1/rules")["groups"]
             for rule in group["rules"]), SECONDS, 0.2)
-        cluster.wait_for(
-            "all records counted", lambda: self.prometheus.query(
-                'sum(spate_topic_produced_records_total{topic="watched"})') == {"{}": 1000.0},
-            SECONDS, 0.2)
-        cluster.wait_for("no alert while all is well",
-                         lambda: self.prometheus.alerts("firing") <= {"SpateDiskNearlyFull",
-                                                                      "SpateDiskFull",
-                                                                      "SpateDiskFullSoon"},
-                         SECONDS, 0.2)
 
-        victim = self.nodes.node(3)
-        victim.kill()
+    def test_prometheus_alert_fires_when_a_node_dies_and_clears_when_it_is_back(self):
+        self.assertIn("every byte", self.words)
+        kill = self.nodes.told(self.words, "kill -9 ")
+        again = self.nodes.told(self.words, "deploy/quickstart start")
+        spate = self.nodes.told(self.words, "export ") + " && spate"
+        self.nodes.shell(
+            f"{spate} topic create watched -p 6 -r 3 && seq 1000 | spate produce watched")
+
+        self.wait_value('sum(up{job="spate"})', 3)
+        self.check_rules()
+        self.wait_value('sum(spate_topic_produced_records_total{topic="watched"})', 1000)
+        cluster.wait_for("no alert while all is well",
+                         lambda: self.prometheus.alerts("firing") <= DISK, SECONDS, 0.2)
+
+        self.nodes.shell(kill)
         self.wait_alert("SpatePartitionsUnderReplicated", True)
         self.wait_alert("SpateNodeDown", True)
         self.wait_alert("SpateNodeUnreachable", True)
         down = self.prometheus.query('ALERTS{alertname="SpateNodeDown",alertstate="firing"}')
         self.assertEqual(len(down), 1)
-        self.assertIn(f"127.0.0.1:{victim.http_port}", next(iter(down)))
+        self.assertIn(f"127.0.0.1:{self.nodes.http_port(3)}", next(iter(down)))
 
-        victim.start()
-        self.nodes.wait_healthy()
+        self.assertEqual(self.nodes.shell(again), "cluster: started node 3, healthy\n")
         for name in ("SpatePartitionsUnderReplicated", "SpateNodeDown", "SpateNodeUnreachable"):
             self.wait_alert(name, False)
         self.assertNotIn("err=", self.prometheus.words(), "Prometheus has nothing to complain of")

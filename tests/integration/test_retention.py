@@ -147,6 +147,27 @@ class RetentionTest(unittest.TestCase):
             nodes.spate("topic", "truncate", "t", "--before", "end", "--yes")
             self.assertEqual(self.start_of(leaders), last + 1)
 
+    def test_truncation_of_several_partitions_is_all_or_none(self):
+        with cluster.Cluster(1) as nodes:
+            nodes.spate("topic", "create", "t", "-p", "3", "-r", "1")
+            for partition, count in ((0, 9), (1, 9), (2, 4)):
+                nodes.spate("produce", "t", "-p", str(partition), input=b"r\n" * count)
+
+            def starts():
+                return [entry["start"] for entry in nodes.spate_json("offsets", "t")["partitions"]]
+
+            done = nodes.run("topic", "truncate", "t", "--before", "5", "--yes")
+            self.assertEqual(done.returncode, 1, done)
+            self.assertIn(b"t/2: OFFSET_OUT_OF_RANGE: offset 5 is above its end, 4\n", done.stderr)
+            self.assertTrue(done.stderr.endswith(b"nothing was truncated\n"), done.stderr)
+            self.assertEqual(starts(), [0, 0, 0])
+            done = nodes.run("topic", "truncate", "t", "--before", "0", "-p", "3", "--yes")
+            self.assertNotEqual(done.returncode, 0)
+            nodes.spate("topic", "truncate", "t", "--before", "4", "--yes")
+            self.assertEqual(starts(), [4, 4, 4])
+            nodes.spate("topic", "truncate", "t", "--before", "5", "-p", "1", "--yes")
+            self.assertEqual(starts(), [4, 5, 4])
+
     def test_readers_that_come_too_late_are_told(self):
         with cluster.Cluster(1) as nodes:
             nodes.spate("topic", "create", "t", "-r", "1")

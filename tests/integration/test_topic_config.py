@@ -59,9 +59,18 @@ class TopicConfigTest(unittest.TestCase):
         # a value that equals the default is an override all the same
         spate("topic", "alter", "set", "--set", "max.message.bytes=1114112")
         self.assertEqual(self.described("set")[1]["max.message.bytes"], "override")
+        spate("topic", "create", "units", "-c", "retention.ms=7d", "-c", "retention.bytes=10G")
+        spate("topic", "alter", "units", "--set", "segment.bytes=64MiB", "--set", "segment.ms=90m")
+        units = {"retention.ms": "604800000", "retention.bytes": "10737418240",
+                 "segment.bytes": "67108864", "segment.ms": "5400000"}
+        self.assertEqual(self.described("units")[0], {**DEFAULTS, **units})
+        table = spate("topic", "describe", "units").decode()
+        self.assertRegex(table, r"(?m)^retention\.ms\t604800000\toverride\t7d$")
+        self.assertRegex(table, r"(?m)^segment\.bytes\t67108864\toverride\t64MiB$")
+        self.assertRegex(table, r"(?m)^cleanup\.policy\tdelete\tdefault\t-$")
         table = spate("topic", "describe", "set").decode()
-        self.assertRegex(table, r"(?m)^retention\.bytes\t1000\toverride$")
-        self.assertRegex(table, r"(?m)^retention\.ms\t-1\tdefault$")
+        self.assertRegex(table, r"(?m)^retention\.bytes\t1000\toverride\t1000B$")
+        self.assertRegex(table, r"(?m)^retention\.ms\t-1\tdefault\tno limit$")
 
         # they outlive a restart of all nodes
         for node in self.nodes.nodes:
@@ -81,10 +90,14 @@ class TopicConfigTest(unittest.TestCase):
     def test_a_wrong_setting_is_refused_by_name(self):
         cases = {
             ("no.such", "1"): "no setting `no.such`: known are max.message.bytes, retention.ms",
-            ("retention.ms", "0"): "retention.ms must be a text that holds a whole number from 1",
-            ("retention.ms", "7d"): "or -1 for no limit",
+            ("retention.ms", "0"): "retention.ms must be a text that holds a number from 1 to "
+                                   "3162240000000 of milliseconds, or 250ms, 30s, 5m, 12h, 5d; "
+                                   "or -1 for no limit",
+            ("retention.ms", "7w"): "or -1 for no limit",
             ("retention.bytes", "-2"): "or -1 for no limit",
-            ("segment.bytes", "10"): "segment.bytes must be a text that holds a whole number from",
+            ("segment.bytes", "10"): "segment.bytes must be a text that holds a number from 65536 "
+                                     "to 1073741824 of bytes, or 64K, 64KiB, 64M, 10G (powers ",
+            ("segment.bytes", "5d"): "segment.bytes must be",
             ("segment.bytes", "-1"): "segment.bytes must be",
             ("max.message.bytes", "9" * 30): "max.message.bytes must be",
             ("cleanup.policy", "shrink"): "must be delete, compact or compact,delete",

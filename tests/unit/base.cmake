@@ -6,6 +6,7 @@ spate_unit_test(base test_map)
 spate_unit_test(base test_error)
 spate_unit_test(base test_trace)
 spate_unit_test(base test_metrics)
+spate_unit_test(base test_quantity)
 spate_unit_test(base test_rand)
 spate_unit_test(base test_list)
 

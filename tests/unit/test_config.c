@@ -78,6 +78,17 @@ static void test_config_errors_name_line_key_and_what_is_allowed(void **state)
         { "node:\n  id: many\n",
           "F:2: node.id must be a whole number from 1 to 1023, or from-hostname on a host whose "
           "name ends in one, not `many`" },
+        { "raft.heartbeat.ms: 20M\n",
+          "F:1: raft.heartbeat.ms must be a number from 5 to 10000 of milliseconds, or 250ms, 30s, "
+          "5m, 12h, 5d, not `20M`" },
+        { "raft.heartbeat.ms: 11s\n",
+          "F:1: raft.heartbeat.ms must be a number from 5 to 10000 of milliseconds, or 250ms, 30s, "
+          "5m, 12h, 5d, not `11s`" },
+        { "storage.segment.bytes: 4G\n",
+          "F:1: storage.segment.bytes must be a number from 65536 to 1073741824 of bytes, or 64K, "
+          "64KiB, 64M, 10G (powers of 1024), 64kB, 64MB (of 1000), not `4G`" },
+        { "limits.connections: 10K\n",
+          "F:1: limits.connections must be a number from 1 to 100000, not `10K`" },
         { "trace.level: loud\n",
           "F:1: trace.level must be one of error|warn|info|debug, not `loud`" },
         { "trace.level: warn|info\n",
@@ -95,6 +106,33 @@ static void test_config_errors_name_line_key_and_what_is_allowed(void **state)
         assert_int_equal(read_text(cases[i].text, &config, &error), SPATE_ERR_CONFIG);
         assert_string_equal(error.text, cases[i].expected);
     }
+}
+
+static void test_config_times_and_sizes_take_units(void **state)
+{
+    struct sp_config config;
+    struct sp_config_error error;
+
+    (void)state;
+    assert_int_equal(read_text("raft.heartbeat.ms: 2s\n"
+                               "node: { replace.after.ms: 12h }\n"
+                               "storage:\n"
+                               "  segment.bytes: 64M\n"
+                               "  min.free.bytes: \"1GiB\"\n"
+                               "moves.bytes.per.second: 10MB\n",
+                               &config,
+                               &error),
+                     0);
+    assert_int_equal(config.heartbeat_ms, 2000);
+    assert_int_equal(config.node_replace_ms, 43200000);
+    assert_int_equal(config.segment_bytes, 67108864);
+    assert_int_equal(config.free_bytes_min, 1073741824);
+    assert_int_equal(config.move_bytes_per_s, 10000000);
+    assert_int_equal(sp_config_set(&config, "groups.offsets.retention.ms=49d", &error), 0);
+    assert_int_equal(config.group_retention_ms, UINT32_C(4233600000));
+    assert_int_equal(sp_config_set(&config, "groups.offsets.retention.ms=50d", &error),
+                     SPATE_ERR_CONFIG);
+    assert_int_equal(config.group_retention_ms, UINT32_C(4233600000));
 }
 
 static void test_config_broken_yaml_is_refused_with_its_line(void **state)
@@ -355,6 +393,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_config_nested_and_dotted_keys_mean_the_same),
         cmocka_unit_test(test_config_errors_name_line_key_and_what_is_allowed),
+        cmocka_unit_test(test_config_times_and_sizes_take_units),
         cmocka_unit_test(test_config_broken_yaml_is_refused_with_its_line),
         cmocka_unit_test(test_config_environment_and_set_override_the_file),
         cmocka_unit_test(test_config_seeds_must_be_sound_and_name_this_node),

@@ -49,11 +49,13 @@ static void test_greeting_older_node_is_refused(void **state)
     assert_int_equal(greet((struct sp_greeting_levels){ { 1, 2 }, 2 }, 0, 0, 0), SPATE_ERR_INVALID);
 }
 
-static void test_greeting_node_that_is_too_old_itself_hears_of_it(void **state)
+/* Whatever it claims: it is refused like others, which ends no node. */
+static void test_greeting_sender_of_a_level_beyond_this_build_is_refused(void **state)
 {
     (void)state;
-    assert_int_equal(greet((struct sp_greeting_levels){ { 1, 1 }, 1 }, 1, 2, 2),
-                     SPATE_ERR_UNSUPPORTED);
+    assert_int_equal(greet((struct sp_greeting_levels){ { 1, 3 }, 3 }, 1, 255, UINT16_MAX),
+                     SPATE_ERR_INVALID);
+    assert_int_equal(greet((struct sp_greeting_levels){ { 1, 1 }, 1 }, 1, 2, 2), SPATE_ERR_INVALID);
     assert_string_equal(text,
                         "this node knows feature levels up to 1, the cluster is at 2, says node 2: "
                         "install the newer build on this node");
@@ -122,7 +124,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_greeting_levels_that_fit_are_welcome),
         cmocka_unit_test(test_greeting_older_node_is_refused),
-        cmocka_unit_test(test_greeting_node_that_is_too_old_itself_hears_of_it),
+        cmocka_unit_test(test_greeting_sender_of_a_level_beyond_this_build_is_refused),
         cmocka_unit_test(test_greeting_node_of_two_releases_on_is_refused),
         cmocka_unit_test(test_greeting_levels_count_within_a_cluster_only),
         cmocka_unit_test(test_greeting_older_copy_of_a_directory_is_refused),

@@ -43,16 +43,48 @@ static void test_topic_config_defaults_and_overrides(void **state)
     assert_true(sp_topic_config_is_valid(&config));
 }
 
+static void test_topic_config_times_and_sizes_take_units(void **state)
+{
+    struct sp_topic_config config = { .set = 0 };
+
+    (void)state;
+    assert_int_equal(set(&config, "retention.ms", "7d"), 0);
+    assert_int_equal(set(&config, "retention.bytes", "10G"), 0);
+    assert_int_equal(set(&config, "segment.bytes", "64MiB"), 0);
+    assert_int_equal(set(&config, "segment.ms", "1h"), 0);
+    assert_int_equal(sp_topic_config_value(&config, SP_TOPIC_RETENTION_MS), 604800000);
+    assert_int_equal(sp_topic_config_value(&config, SP_TOPIC_RETENTION_BYTES),
+                     INT64_C(10737418240));
+    assert_int_equal(sp_topic_config_value(&config, SP_TOPIC_SEGMENT_BYTES), 67108864);
+    assert_int_equal(sp_topic_config_value(&config, SP_TOPIC_SEGMENT_MS), 3600000);
+    assert_int_equal(set(&config, "retention.ms", "-1"), 0);
+    assert_int_equal(sp_topic_config_value(&config, SP_TOPIC_RETENTION_MS), SP_TOPIC_UNLIMITED);
+}
+
 static void test_topic_config_wrong_values_change_nothing(void **state)
 {
     static const char *const wrong[][2] = {
-        { "retention.ms", "" },       { "retention.ms", "-" },
-        { "retention.ms", "1x" },     { "retention.ms", "99999999999999999999" },
-        { "retention.ms", "-2" },     { "retention.ms", "0" },
-        { "segment.bytes", "65535" }, { "segment.bytes", "1073741825" },
-        { "segment.ms", "999" },      { "max.message.bytes", "-1" },
-        { "durability", "memory" },   { "cleanup.policy", "" },
-        { "Retention.ms", "1" },      { "", "1" },
+        { "retention.ms", "" },
+        { "retention.ms", "-" },
+        { "retention.ms", "1x" },
+        { "retention.ms", "99999999999999999999" },
+        { "retention.ms", "-2" },
+        { "retention.ms", "0" },
+        { "segment.bytes", "65535" },
+        { "segment.bytes", "1073741825" },
+        { "segment.ms", "999" },
+        { "max.message.bytes", "-1" },
+        { "durability", "memory" },
+        { "cleanup.policy", "" },
+        { "retention.ms", "36601d" },
+        { "retention.ms", "5M" },
+        { "retention.ms", "-1d" },
+        { "segment.bytes", "2G" },
+        { "segment.bytes", "1h" },
+        { "segment.bytes", "9999999T" },
+        { "delete.retention.ms", "-1" },
+        { "Retention.ms", "1" },
+        { "", "1" },
     };
     struct sp_topic_config config = { .set = 0 };
 
@@ -156,6 +188,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_topic_config_defaults_and_overrides),
+        cmocka_unit_test(test_topic_config_times_and_sizes_take_units),
         cmocka_unit_test(test_topic_config_wrong_values_change_nothing),
         cmocka_unit_test(test_topic_config_every_key_prints_what_it_reads),
         cmocka_unit_test(test_topic_config_has_golden_bytes),

@@ -623,6 +623,38 @@ static void test_transport_impostors_are_refused(void **state)
     RUN_UNTIL(all_up());
 }
 
+/* Only its own connection ends: whoever reaches the port can claim any level of the cluster. */
+static void test_transport_level_beyond_this_build_costs_its_sender_the_connection(void **state)
+{
+    struct sp_transport_options options = make_options(1);
+    struct sp_peer_message hello = hello_of(2, 102, SP_IDENTITY_FORMED);
+    struct raw raw;
+
+    (void)state;
+    options.features = (struct sp_feature_range){ 1, 3 };
+    fixture.nodes[1].store.identity.state = SP_IDENTITY_FORMED;
+    fixture.nodes[1].store.identity.cluster_id[0] = 9;
+    fixture.nodes[3].store.identity.state = SP_IDENTITY_FORMED;
+    fixture.nodes[3].store.identity.cluster_id[0] = 9;
+    start_with(1, &options);
+    start(3);
+    RUN_UNTIL(fixture.nodes[1].links[3] == SP_LINK_UP);
+    hello.u.hello.feature_most = 255;
+    hello.u.hello.feature_active = UINT16_MAX;
+    raw_connect(&raw, 1);
+    raw_send(&raw, &hello);
+    expect_refusal(&raw, "this node knows feature levels up to 3, the cluster is at 65535, says");
+    assert_int_equal(fixture.nodes[1].links[3], SP_LINK_UP);
+
+    hello.u.hello.feature_active = 3; /* the same node without the claim */
+    raw_connect(&raw, 1);
+    raw_send(&raw, &hello);
+    RUN_UNTIL(raw.hellos == 1);
+    assert_false(raw.closed);
+    sp_conn_close(raw.conn, false);
+    RUN_UNTIL(raw.closed);
+}
+
 static void test_transport_second_connection_of_a_node_replaces_the_first(void **state)
 {
     struct sp_peer_message hello = hello_of(2, 102, SP_IDENTITY_EMPTY);
@@ -847,6 +879,7 @@ int main(void)
         TRANSPORT_TEST(test_transport_other_cluster_is_refused),
         TRANSPORT_TEST(test_transport_unexpected_node_at_an_address_is_refused),
         TRANSPORT_TEST(test_transport_impostors_are_refused),
+        TRANSPORT_TEST(test_transport_level_beyond_this_build_costs_its_sender_the_connection),
         TRANSPORT_TEST(test_transport_second_connection_of_a_node_replaces_the_first),
         TRANSPORT_TEST(test_transport_connection_that_changes_its_node_is_refused),
         TRANSPORT_TEST(test_transport_other_version_is_told_why),
