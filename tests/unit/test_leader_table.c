@@ -1,0 +1,148 @@
+/* What a node knows of leaders, and since when. */
+#include "cluster/leader_table.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "fake_loop.h"
+#include "wire/peer_api.h"
+
+enum {
+    SELF = 1,
+    OTHER = 2,
+    GROUP = 7,
+};
+
+static struct sp_leader_table *table;
+static uint64_t live_count;
+
+int sp_transport_send(struct sp_transport *transport,
+                      uint32_t node_id,
+                      const struct sp_peer_message *message,
+                      const struct sp_slice *pieces,
+                      unsigned count)
+{
+    (void)transport;
+    (void)node_id;
+    (void)message;
+    (void)pieces;
+    (void)count;
+    return 0;
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    fake_loop_init();
+    live_count = sp_mem_live_count();
+    return sp_leader_table_new(NULL, NULL, SELF, &table);
+}
+
+static int end(void **state)
+{
+    (void)state;
+    fake_turn();
+    sp_leader_table_free(table);
+    return sp_mem_live_count() == live_count ? 0 : -1;
+}
+
+/* LEADERS of `node_id`: it leads in `term`, and `lagging` lack frames. */
+static void hear(uint32_t node_id, uint64_t term, uint32_t lagging)
+{
+    const struct sp_peer_leader leader = {
+        .group_id = GROUP, .term = term, .node_id = node_id, .lagging = lagging
+    };
+    uint8_t bytes[SP_PEER_LEADER_SIZE];
+    struct sp_peer_message message = { .kind = SP_PEER_LEADERS, .u.count = 1 };
+
+    sp_peer_leader_encode(&leader, bytes);
+    message.body = (struct sp_slice){ .bytes = bytes, .size = sizeof bytes };
+    sp_leader_table_hear(table, node_id, &message);
+}
+
+static struct sp_leader_since since(void)
+{
+    struct sp_leader_since found = { 0 };
+
+    assert_true(sp_leader_table_since(table, GROUP, &found));
+    return found;
+}
+
+static void test_leader_table_knows_since_when_nobody_leads(void **state)
+{
+    struct sp_leader_since found;
+
+    (void)state;
+    assert_false(sp_leader_table_since(table, GROUP, &found));
+    uint64_t made_ms = fake_loop.now_ms;
+    sp_leader_table_set(table, GROUP, 1, 0, 0);
+    fake_wait(100);
+    assert_int_equal(since().leader_ms, made_ms);
+    hear(OTHER, 2, 0);
+    uint64_t led_ms = fake_loop.now_ms;
+    fake_wait(100);
+    hear(OTHER, 2, 0); /* told again, and led by the same node in a later term */
+    hear(OTHER, 3, 0);
+    assert_int_equal(since().leader_ms, led_ms);
+    sp_leader_table_node_dead(table, OTHER);
+    uint64_t lost_ms = fake_loop.now_ms;
+    fake_wait(100);
+    assert_int_equal(sp_leader_table_get(table, GROUP, NULL), 0);
+    assert_int_equal(since().leader_ms, lost_ms);
+}
+
+/* The time of a lag outlives a leader, whose successor finds it out only after a moment. */
+static void test_leader_table_lag_goes_on_under_the_next_leader(void **state)
+{
+    (void)state;
+    hear(OTHER, 2, 0);
+    assert_int_equal(since().lagging_ms, 0);
+    fake_wait(100);
+    hear(OTHER, 2, 4);
+    uint64_t began_ms = fake_loop.now_ms;
+    fake_wait(5000);
+    hear(OTHER, 2, 6); /* another one, too */
+    assert_int_equal(since().lagging_ms, began_ms);
+    sp_leader_table_set(table, GROUP, 3, SELF, 0);
+    assert_int_equal(since().lagging_ms, 0);
+    fake_wait(500);
+    sp_leader_table_set(table, GROUP, 3, SELF, 4);
+    assert_int_equal(since().lagging_ms, began_ms);
+    sp_leader_table_set(table, GROUP, 3, SELF, 0);
+    fake_wait(2500); /* that was no mere moment */
+    sp_leader_table_set(table, GROUP, 3, SELF, 4);
+    assert_int_equal(since().lagging_ms, fake_loop.now_ms);
+}
+
+static void test_leader_table_keeps_since_when_a_leader_is_misplaced(void **state)
+{
+    (void)state;
+    sp_leader_table_misplaced(table, GROUP, true); /* not known: nothing is kept */
+    hear(OTHER, 2, 0);
+    assert_int_equal(since().misplaced_ms, 0);
+    sp_leader_table_misplaced(table, GROUP, true);
+    uint64_t began_ms = fake_loop.now_ms;
+    fake_wait(100);
+    sp_leader_table_misplaced(table, GROUP, true);
+    assert_int_equal(since().misplaced_ms, began_ms);
+    sp_leader_table_misplaced(table, GROUP, false);
+    assert_int_equal(since().misplaced_ms, 0);
+}
+
+#define LEADER_TEST(test) cmocka_unit_test_setup_teardown(test, begin, end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        LEADER_TEST(test_leader_table_knows_since_when_nobody_leads),
+        LEADER_TEST(test_leader_table_lag_goes_on_under_the_next_leader),
+        LEADER_TEST(test_leader_table_keeps_since_when_a_leader_is_misplaced),
+    };
+
+    return cmocka_run_group_tests_name("cluster/leader_table", tests, NULL, NULL);
+}
