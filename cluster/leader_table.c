@@ -13,7 +13,7 @@ struct leader {
     uint32_t lagging;      /* bit i: the i-th member lacks committed frames */
     uint64_t changed_ms;   /* since when `node_id` is what it is */
     uint64_t lagging_ms;   /* since when some member lags, or did lag last */
-    uint64_t whole_ms;     /* since when none does; 0: some does, or none ever did */
+    uint64_t hidden_ms;    /* when a new leader took over that lag, and did not know it yet */
     uint64_t misplaced_ms; /* since when another node should lead; 0: none should */
     uint32_t said_node;    /* said itself that it leads ... */
     uint64_t said_term;    /* ... in this term, and has not taken it back; 0: nobody */
@@ -71,19 +71,23 @@ set_leader(struct sp_leader_table *table, struct leader *leader, uint64_t term, 
     }
 }
 
-/* A new leader finds out only after a moment who lags: a short pause is none. */
-#define WHOLE_MS_MIN 2000
+/* A new leader finds out only after two looks who lags: until then nothing is known of it. */
+#define UNKNOWN_MS_MAX 1000
 
-static void set_lagging(struct sp_leader_table *table, struct leader *leader, uint32_t lagging)
+/* `is_new`: it is the first word of a leader. */
+static void
+set_lagging(struct sp_leader_table *table, struct leader *leader, bool is_new, uint32_t lagging)
 {
     uint64_t now_ms = sp_loop_now_ms(table->loop);
 
     if (lagging != 0 && leader->lagging == 0) {
-        bool again = leader->whole_ms != 0 && now_ms - leader->whole_ms < WHOLE_MS_MIN;
-        leader->lagging_ms = again ? leader->lagging_ms : now_ms;
-        leader->whole_ms = 0;
-    } else if (lagging == 0 && leader->lagging != 0) {
-        leader->whole_ms = now_ms;
+        bool unknown = leader->hidden_ms != 0 && now_ms - leader->hidden_ms < UNKNOWN_MS_MAX;
+        leader->lagging_ms = unknown ? leader->lagging_ms : now_ms;
+    }
+    if (lagging != 0) {
+        leader->hidden_ms = 0;
+    } else if (is_new) {
+        leader->hidden_ms = leader->lagging != 0 ? now_ms : 0;
     }
     leader->lagging = lagging;
 }
@@ -204,7 +208,8 @@ void sp_leader_table_hear(struct sp_leader_table *table,
             (heard.node_id == 0 && leader->node_id != from_node)) {
             continue;
         }
-        set_lagging(table, leader, heard.lagging);
+        bool is_new = heard.term != leader->said_term || heard.node_id != leader->said_node;
+        set_lagging(table, leader, is_new, heard.lagging);
         leader->said_node = heard.node_id;
         leader->said_term = heard.term;
         set_leader(table, leader, heard.term, heard.node_id);
@@ -227,7 +232,7 @@ void sp_leader_table_set(struct sp_leader_table *table,
            (leader_node == table->node_id && leader->lagging != lagging);
     news = news && (leader->node_id == table->node_id || leader_node == table->node_id);
     if (leader_node == table->node_id) {
-        set_lagging(table, leader, lagging);
+        set_lagging(table, leader, term != leader->term || leader->node_id != leader_node, lagging);
     }
     set_leader(table, leader, term, leader_node);
     if (news && sp_list_empty(&leader->dirty)) {

@@ -113,9 +113,19 @@ static void test_leader_table_lag_goes_on_under_the_next_leader(void **state)
     fake_wait(500);
     sp_leader_table_set(table, GROUP, 3, SELF, 4);
     assert_int_equal(since().lagging_ms, began_ms);
-    sp_leader_table_set(table, GROUP, 3, SELF, 0);
-    fake_wait(2500); /* that was no mere moment */
+    sp_leader_table_set(table, GROUP, 3, SELF, 0); /* the same leader knows */
+    fake_wait(500);
     sp_leader_table_set(table, GROUP, 3, SELF, 4);
+    assert_int_equal(since().lagging_ms, fake_loop.now_ms);
+    uint64_t again_ms = fake_loop.now_ms;
+    sp_leader_table_set(table, GROUP, 4, OTHER, 0); /* as the replica here sees it, first */
+    hear(OTHER, 4, 0);
+    fake_wait(500);
+    hear(OTHER, 4, 4);
+    assert_int_equal(since().lagging_ms, again_ms);
+    hear(OTHER, 5, 0);
+    fake_wait(1500); /* by then it would have known */
+    hear(OTHER, 5, 4);
     assert_int_equal(since().lagging_ms, fake_loop.now_ms);
 }
 
