@@ -9,8 +9,8 @@
  *                     fault of the cluster, which stays healthy
  *
  * No faults either: nodes that drain, are slow or without space, the controller's voters, the
- * feature level (health_nodes.c); moves and leaders (health_moves.c). Each comes with the time since
- * when this node has seen it (health_watch.c). */
+ * feature level (health_nodes.c); moves and leaders (health_moves.c). Each comes with the time
+ * since when this node has seen it (health_watch.c). */
 #include "broker/health.h"
 
 #include "broker/coordinator.h"

@@ -226,6 +226,19 @@ struct voters {
     uint64_t since_ms; /* the longest that one is down; 0: none is */
 };
 
+/* Keeps them in rising order. */
+static void insert(struct voters *voters, uint32_t node_id)
+{
+    unsigned place = voters->count;
+
+    while (place > 0 && voters->node_ids[place - 1] > node_id) {
+        voters->node_ids[place] = voters->node_ids[place - 1];
+        place -= 1;
+    }
+    voters->node_ids[place] = node_id;
+    voters->count += 1;
+}
+
 static bool is_voter(const struct sp_broker *broker, uint32_t node_id)
 {
     const char *role = sp_controller_role_of(broker->options.controller, node_id);
@@ -245,7 +258,7 @@ static struct voters find_voters(const struct sp_broker *broker)
         if (!is_voter(broker, node->node_id)) {
             continue;
         }
-        voters.node_ids[voters.count++] = node->node_id;
+        insert(&voters, node->node_id);
         if (!sp_health_node_alive(broker, node->node_id)) {
             uint64_t down_ms = sp_health_down_ms(broker, node->node_id);
             voters.down_count += 1;

@@ -531,60 +531,36 @@ static void test_transport_dead_node_is_reported_at_once(void **state)
     RUN_UNTIL(all_up());
 }
 
-/* Since when a node is down is when its link went down, not when it was found dead or asked for. */
-static void test_transport_tells_since_when_a_node_is_down(void **state)
-{
-    struct sp_transport_look look;
-
-    (void)state;
-    start_formed_cluster();
-    const struct node *node = &fixture.nodes[1];
-    assert_false(sp_transport_look(node->transport, 1, &look)); /* itself */
-    assert_false(sp_transport_look(node->transport, 9, &look));
-    assert_true(sp_transport_look(node->transport, 3, &look));
-    assert_true(look.up);
-    assert_false(look.slow);
-    uint64_t up_ms = look.link_ms;
-    run_ms(20);
-    assert_true(sp_transport_look(node->transport, 3, &look));
-    assert_int_equal(look.link_ms, up_ms);
-    stop(3);
-    RUN_UNTIL(node->links[3] == SP_LINK_DEAD);
-    run_ms(50);
-    for (unsigned i = 0; i < 2; i++) {
-        assert_true(sp_transport_look(node->transport, 3, &look));
-        assert_false(look.up);
-        assert_int_equal(look.link_ms, node->down_ms[3]);
-    }
-    start(3);
-    RUN_UNTIL(all_up());
-    assert_true(sp_transport_look(node->transport, 3, &look));
-    assert_true(look.up);
-    assert_true(look.link_ms > node->down_ms[3]);
-}
-
-/* What a node says of its disk is known with the time since when it says so; one that is up and
- * greets no more is slow. */
-static void test_transport_tells_conditions_of_nodes(void **state)
+static struct sp_transport_look look_at(uint32_t node_id)
 {
     struct sp_transport_look look = { 0 };
 
+    assert_true(sp_transport_look(fixture.nodes[1].transport, node_id, &look));
+    return look;
+}
+
+static void test_transport_tells_since_when_a_node_is_down_or_full(void **state)
+{
     (void)state;
     start_formed_cluster();
-    const struct node *node = &fixture.nodes[1];
+    assert_false(
+        sp_transport_look(fixture.nodes[1].transport, 1, &(struct sp_transport_look){ 0 }));
     uint64_t began_ms = sp_loop_now_ms(fixture.loop);
     fixture.nodes[3].store.space = SP_SPACE_LAST;
-    RUN_UNTIL(sp_transport_look(node->transport, 3, &look) && look.condition != 0);
-    assert_int_equal(look.condition, SP_PEER_NO_SPACE | SP_PEER_NO_RECORDS);
-    uint64_t since_ms = look.condition_ms;
-    assert_true(since_ms >= began_ms);
-    uint64_t heard_ms = look.heard_ms;
-    RUN_UNTIL(sp_transport_look(node->transport, 3, &look) && look.heard_ms > heard_ms);
-    assert_int_equal(look.condition_ms, since_ms); /* said again */
-    assert_false(sp_transport_may_lead(node->transport, 3));
-    fixture.nodes[3].store.space = SP_SPACE_ENOUGH;
-    RUN_UNTIL(sp_transport_look(node->transport, 3, &look) && look.condition == 0);
-    assert_true(look.condition_ms > since_ms);
+    RUN_UNTIL(look_at(3).condition != 0);
+    assert_int_equal(look_at(3).condition, SP_PEER_NO_SPACE | SP_PEER_NO_RECORDS);
+    uint64_t since_ms = look_at(3).condition_ms;
+    assert_true(since_ms > began_ms);
+    uint64_t heard_ms = look_at(3).heard_ms;
+    RUN_UNTIL(look_at(3).heard_ms > heard_ms);
+    assert_int_equal(look_at(3).condition_ms, since_ms); /* it was said again */
+    assert_true(look_at(3).up && look_at(3).link_ms <= began_ms);
+    stop(3);
+    RUN_UNTIL(fixture.nodes[1].links[3] == SP_LINK_DEAD);
+    run_ms(50);
+    assert_false(look_at(3).up);
+    assert_int_equal(look_at(3).condition, 0);
+    assert_int_equal(look_at(3).link_ms, fixture.nodes[1].down_ms[3]);
 }
 
 static void test_transport_node_that_never_was_up_is_not_dead(void **state)
@@ -904,8 +880,7 @@ int main(void)
         TRANSPORT_TEST(test_transport_bodies_arrive_whole),
         TRANSPORT_TEST(test_transport_send_without_a_link_is_dropped),
         TRANSPORT_TEST(test_transport_dead_node_is_reported_at_once),
-        TRANSPORT_TEST(test_transport_tells_since_when_a_node_is_down),
-        TRANSPORT_TEST(test_transport_tells_conditions_of_nodes),
+        TRANSPORT_TEST(test_transport_tells_since_when_a_node_is_down_or_full),
         TRANSPORT_TEST(test_transport_node_that_never_was_up_is_not_dead),
         TRANSPORT_TEST(test_transport_failure_to_connect_of_its_own_is_no_death),
         TRANSPORT_TEST(test_transport_other_cluster_is_refused),
