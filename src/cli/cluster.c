@@ -90,7 +90,7 @@ static void take_stuck(void *arg, const json_t *theirs)
         while (place < json_array_size(stuck) && !is_same_row(json_array_get(stuck, place), row)) {
             place += 1;
         }
-        if (strcmp(value_text(row, "step"), "") == 0) {
+        if (!value_has_text(row, "step")) {
             continue; /* it does not lead it either */
         }
         if (place < json_array_size(stuck)) {

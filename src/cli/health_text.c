@@ -219,7 +219,7 @@ static void add_refilling(struct words *words, const json_t *refilling)
     for (size_t i = 0; i < json_array_size(refilling) && i < HEALTH_NAMED_MAX; i++) {
         const json_t *row = json_array_get(refilling, i);
         int64_t node = value_number(row, "node");
-        if (strcmp(value_text(row, "topic"), "") == 0) {
+        if (!value_has_text(row, "topic")) {
             add(words, "refilling: the controller gets a voter on node %" PRId64, node);
         } else {
             add(words, "refilling: ");
@@ -237,7 +237,7 @@ static void add_damaged(struct words *words, const json_t *damaged)
     for (size_t i = 0; i < json_array_size(damaged) && i < HEALTH_NAMED_MAX; i++) {
         const json_t *row = json_array_get(damaged, i);
         add(words, "damaged on the asked node: ");
-        if (strcmp(value_text(row, "topic"), "") == 0) {
+        if (!value_has_text(row, "topic")) {
             add(words, "its replica of the controller: ");
         } else {
             add_place(words, row);
@@ -351,7 +351,7 @@ static void add_moves(struct words *words, const json_t *result)
         int64_t node = value_number(row, "node");
         add(words, "move without progress: ");
         add_place(words, row);
-        if (strcmp(value_text(row, "step"), "") != 0 && node > 0) {
+        if (value_has_text(row, "step") && node > 0) {
             add(words, ", %s node %" PRId64, value_text(row, "step"), node);
         }
         add(words, ": %s", value_text(row, "reason"));
