@@ -73,6 +73,10 @@ struct sp_raft_move_mark {
     uint64_t seen_ms; /* the last step; 0: there was none */
 };
 
+/* Notes where a move stands at `step->seen_ms`. That it goes back and forth between a step and
+ * waiting for it is no progress; what a new replica has stored is. */
+void sp_raft_move_note(struct sp_raft_move_mark *mark, const struct sp_raft_move_mark *step);
+
 struct sp_raft_group {
     struct sp_raft_guard guard;
     struct sp_raft_context *context;

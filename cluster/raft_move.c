@@ -287,24 +287,30 @@ static void find_step(struct sp_raft_group *group,
     }
 }
 
-/* Since when the move stands where it is. That it goes back and forth between a step and waiting
- * for it is no progress; what a new replica has stored is. */
+void sp_raft_move_note(struct sp_raft_move_mark *mark, const struct sp_raft_move_mark *step)
+{
+    bool known = mark->seen_ms != 0 && step->seen_ms - mark->seen_ms < MARK_MS_MAX;
+
+    if (!known || mark->replica_id != step->replica_id || mark->role != step->role ||
+        mark->stored_index < step->stored_index) {
+        *mark = *step;
+        mark->since_ms = step->seen_ms;
+    }
+    mark->seen_ms = step->seen_ms;
+}
+
 static void note_progress(struct sp_raft_group *group,
                           const struct sp_raft_change *change,
-                          uint64_t stored_index)
+                          const struct sp_raft_move_progress *progress)
 {
-    struct sp_raft_move_mark *mark = &group->move_mark;
-    uint64_t now_ms = sp_raft_now_ms(group);
-    bool known = mark->seen_ms != 0 && now_ms - mark->seen_ms < MARK_MS_MAX;
+    const struct sp_raft_move_mark step = {
+        .replica_id = change->replica_id,
+        .role = change->role,
+        .stored_index = progress->step == SP_RAFT_MOVE_FILLING ? progress->stored_index : 0,
+        .seen_ms = sp_raft_now_ms(group),
+    };
 
-    if (!known || mark->replica_id != change->replica_id || mark->role != change->role ||
-        mark->stored_index < stored_index) {
-        *mark = (struct sp_raft_move_mark){ .replica_id = change->replica_id,
-                                            .role = change->role,
-                                            .stored_index = stored_index,
-                                            .since_ms = now_ms };
-    }
-    mark->seen_ms = now_ms;
+    sp_raft_move_note(&group->move_mark, &step);
 }
 
 static int look(struct sp_raft_group *group,
@@ -354,7 +360,7 @@ int sp_raft_group_move(struct sp_raft_group *group,
     if (rv != 0) {
         return rv;
     }
-    note_progress(group, &change, out->step == SP_RAFT_MOVE_FILLING ? out->stored_index : 0);
+    note_progress(group, &change, out);
     out->since_ms = group->move_mark.since_ms;
     switch (out->step) {
     case SP_RAFT_MOVE_WAITING:

@@ -652,6 +652,10 @@ static void test_health_leader_is_misplaced_only_after_a_while(void **unused)
     fixture.looks[1].up = true;
     lead(group_of("t"), 3, 2, 0);
     expect("misplaced=[]");
+    fixture.looks[2].condition = SP_PEER_NO_SPACE; /* it is the first one, but must not lead */
+    wait_ms(60000);
+    expect("misplaced=[{topic=t partition=0 leader=2 should_lead=1");
+    fixture.looks[2].condition = 0;
     wait_ms(60000);
     lead(group_of("t"), 4, 3, 0); /* another time begins */
     wait_ms(20000);
