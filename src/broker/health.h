@@ -60,8 +60,8 @@ struct sp_health_watch {
     uint64_t opening_ms; /* replicas that should run here do not */
     uint64_t voter_ms;   /* the controller lacks a voter and is about to get one */
     uint64_t features_ms;
-    uint64_t space_ms; /* this node's disk is below its reserve */
-    uint64_t leaders_due_ms;
+    uint64_t space_ms;   /* this node's disk is below its reserve */
+    uint64_t all_due_ms; /* when all partitions are looked at again */
     struct sp_health_draining draining[SP_NODES_MAX];
     unsigned draining_count;
 };

@@ -1,8 +1,8 @@
 /* Since when: what an answer of cluster.health cannot see at the moment of the question.
  *
  * Most times come from where things happen: a link (transport), a leader or a lag (leader table), a
- * step of a move (raft_move), damage (reconcile). What has no such place is looked at here twice a
- * second, with the look after retention, and leaders every five seconds; asking changes nothing. */
+ * step of a move (raft_move), damage (reconcile). What has no such place is looked at here, when
+ * retention looks: nodes twice a second, partitions every five seconds. Asking changes nothing. */
 #include "broker/health.h"
 #include "broker/methods.h"
 
@@ -10,7 +10,7 @@
 #include "cluster/state_nodes.h"
 
 enum {
-    LEADERS_LOOK_MS = 5000, /* takes some 200 ns for each partition of the cluster */
+    ALL_LOOK_MS = 5000, /* takes some 200 ns for each partition of the cluster */
 };
 
 static void note(uint64_t *since_ms, bool holds, uint64_t now_ms)
@@ -67,6 +67,12 @@ static bool may_lead(const struct sp_broker *broker, uint32_t node_id)
            sp_transport_may_lead(broker->options.transport, node_id);
 }
 
+/* Its move ends with the leader that it should have. */
+static bool is_moving(const struct sp_broker *broker, const struct sp_state_partition *place)
+{
+    return sp_state_move(sp_controller_state(broker->options.controller), place->group_id) != NULL;
+}
+
 uint32_t sp_health_better_leader(const struct sp_broker *broker,
                                  const struct sp_state_partition *place)
 {
@@ -74,18 +80,14 @@ uint32_t sp_health_better_leader(const struct sp_broker *broker,
     uint32_t leader = sp_group_table_leader(broker->options.table, place->group_id, NULL);
     bool stays = leader != 0 && may_lead(broker, leader);
 
-    if (leader == 0 ||
-        sp_state_move(sp_controller_state(broker->options.controller), place->group_id) != NULL) {
-        return 0;
-    }
-    for (unsigned i = 0; i < place->replica_count; i++) {
+    for (unsigned i = 0; leader != 0 && i < place->replica_count; i++) {
         uint32_t node_id = place->replicas[i].node_id;
         if (node_id == leader && stays) {
             return 0;
         }
         if (node_id != leader && !sp_health_replica_lags(place, i, lagging) &&
             may_lead(broker, node_id)) {
-            return node_id;
+            return is_moving(broker, place) ? 0 : node_id;
         }
     }
     return 0;
@@ -107,6 +109,13 @@ static void watch_leaders(struct sp_broker *broker)
     }
 }
 
+static void watch_opening(struct sp_broker *broker, uint64_t now_ms)
+{
+    note(&broker->watch.opening_ms,
+         broker->reconcile != NULL && sp_reconcile_missing_count(broker->reconcile) > 0,
+         now_ms);
+}
+
 /* ---- looking --------------------------------------------------------------------------------- */
 
 void sp_health_begin(struct sp_broker *broker)
@@ -120,15 +129,15 @@ void sp_health_watch(struct sp_broker *broker)
     struct sp_health_features features = sp_health_features(broker);
     uint64_t now_ms = sp_loop_now_ms(broker->options.loop);
 
-    note(&watch->opening_ms,
-         broker->reconcile != NULL && sp_reconcile_missing_count(broker->reconcile) > 0,
-         now_ms);
     note(&watch->voter_ms, sp_controller_lacks_voter(broker->options.controller) != 0, now_ms);
     note(&watch->features_ms, features.newest > features.level, now_ms);
     note(&watch->space_ms, sp_store_space(broker->options.store) != SP_SPACE_ENOUGH, now_ms);
     watch_draining(broker, now_ms);
-    if (now_ms >= watch->leaders_due_ms) {
+    if (now_ms >= watch->all_due_ms || watch->opening_ms != 0) {
+        watch_opening(broker, now_ms);
+    }
+    if (now_ms >= watch->all_due_ms) {
         watch_leaders(broker);
-        watch->leaders_due_ms = now_ms + LEADERS_LOOK_MS;
+        watch->all_due_ms = now_ms + ALL_LOOK_MS;
     }
 }
