@@ -350,6 +350,7 @@ static void on_open(struct sp_group_open *open, int status)
     }
     if (status == SPATE_ERR_CORRUPT) {
         controller->damaged = true;
+        controller->damaged_ms = sp_loop_now_ms(controller->options.loop);
         controller->handler.damaged(controller->arg, open->replica_id, open->text);
     } else if (status != 0) {
         fail(controller, status, open->text[0] != '\0' ? open->text : spate_strerror(status));

@@ -80,9 +80,14 @@ const char *sp_controller_role_of(const struct sp_controller *controller, uint32
  * the nodes that this one sees; 0: there are enough. */
 uint32_t sp_controller_lacks_voter(const struct sp_controller *controller);
 
-/* What is damaged in this node's replica of group 0 (*out_voter_id) while it has no other; NULL:
- * nothing is. */
-const char *sp_controller_damage(const struct sp_controller *controller, uint64_t *out_voter_id);
+/* How many voters it should have with so many nodes that may be one. */
+unsigned sp_controller_voters_for(unsigned nodes);
+
+/* What is damaged in this node's replica of group 0 (*out_voter_id) while it has no other, and when
+ * that was found, by the loop's clock; NULL: nothing is. */
+const char *sp_controller_damage(const struct sp_controller *controller,
+                                 uint64_t *out_voter_id,
+                                 uint64_t *out_since_ms);
 
 /* True once handler.confirmed was called. */
 bool sp_controller_is_confirmed(const struct sp_controller *controller);
@@ -101,6 +106,22 @@ bool sp_controller_may_lead(const struct sp_controller *controller, uint32_t nod
 
 /* True if this node leads group 0 and has not seen the other for node.replace_after. */
 bool sp_controller_is_gone(const struct sp_controller *controller, uint32_t node_id);
+
+/* Whether the replicas of a node that is down will be made anew on other nodes. */
+enum sp_rebuild {
+    SP_REBUILD_OFF,           /* never: node.replace_after is 0 on the node that was asked */
+    SP_REBUILD_UNSUPPORTED,   /* not at this feature level */
+    SP_REBUILD_NO_CONTROLLER, /* nobody leads group 0, who would count the time */
+    SP_REBUILD_WAITING,       /* when *out_rest_ms are over */
+    SP_REBUILD_DUE,           /* now, as far as others can take them */
+};
+
+/* `down_ms`: since when this node has seen the other down, by the loop's clock. The leader of group
+ * 0 counts, from when it has led; the others reckon from when they have known that leader. */
+enum sp_rebuild sp_controller_rebuild(const struct sp_controller *controller,
+                                      uint32_t node_id,
+                                      uint64_t down_ms,
+                                      uint64_t *out_rest_ms);
 
 /* What this node knows of another one's health, as leader of group 0; `arg` is the controller. */
 enum sp_planner_health sp_controller_health(void *arg, uint32_t node_id);

@@ -52,11 +52,14 @@ void sp_controller_renewed(void *arg)
     }
 }
 
-const char *sp_controller_damage(const struct sp_controller *controller, uint64_t *out_voter_id)
+const char *sp_controller_damage(const struct sp_controller *controller,
+                                 uint64_t *out_voter_id,
+                                 uint64_t *out_since_ms)
 {
     if (!controller->damaged) {
         return NULL;
     }
     *out_voter_id = controller->open.replica_id;
+    *out_since_ms = controller->damaged_ms;
     return controller->open.text;
 }

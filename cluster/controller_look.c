@@ -38,6 +38,45 @@ const char *sp_controller_role_of(const struct sp_controller *controller, uint32
     return "none";
 }
 
+/* Since when the time of a node that is down is counted. */
+static uint64_t
+counted_since_ms(const struct sp_controller *controller, uint32_t node_id, uint64_t down_ms)
+{
+    uint64_t now_ms = sp_loop_now_ms(controller->options.loop);
+    struct sp_leader_since since = { .leader_ms = now_ms };
+
+    if (controller->ready_since_ms != 0) { /* it counts itself, and looks twice a second */
+        uint64_t counted_ms = controller->down_since_ms[node_id];
+        return counted_ms == 0 ? now_ms : counted_ms;
+    }
+    (void)sp_leader_table_since(
+        sp_group_table_leaders(controller->options.table), SP_CONTROLLER_GROUP_ID, &since);
+    return since.leader_ms > down_ms ? since.leader_ms : down_ms;
+}
+
+enum sp_rebuild sp_controller_rebuild(const struct sp_controller *controller,
+                                      uint32_t node_id,
+                                      uint64_t down_ms,
+                                      uint64_t *out_rest_ms)
+{
+    uint64_t limit_ms = controller->options.node_replace_ms;
+
+    *out_rest_ms = 0;
+    if (limit_ms == 0) {
+        return SP_REBUILD_OFF;
+    }
+    if (!sp_state_has_feature(controller->state, SP_FEATURE_MEMBERSHIP)) {
+        return SP_REBUILD_UNSUPPORTED;
+    }
+    if (sp_controller_leader(controller) == 0) {
+        return SP_REBUILD_NO_CONTROLLER;
+    }
+    uint64_t waited_ms =
+        sp_loop_now_ms(controller->options.loop) - counted_since_ms(controller, node_id, down_ms);
+    *out_rest_ms = waited_ms < limit_ms ? limit_ms - waited_ms : 0;
+    return *out_rest_ms > 0 ? SP_REBUILD_WAITING : SP_REBUILD_DUE;
+}
+
 bool sp_controller_is_confirmed(const struct sp_controller *controller)
 {
     return controller->confirmed;

@@ -34,7 +34,7 @@ static unsigned add_unregistered(const struct sp_controller *controller,
 }
 
 /* One, three or five voters, by how many nodes there are for it. */
-static unsigned voters_for(unsigned nodes)
+unsigned sp_controller_voters_for(unsigned nodes)
 {
     return nodes >= 5 ? 5 : nodes >= 3 ? 3 : 1;
 }
@@ -65,7 +65,7 @@ static void gather(const struct sp_controller *controller,
     count = add_unregistered(controller, wishes, count);
     *out = (struct sp_raft_members){ .wishes = wishes,
                                      .count = count,
-                                     .voters = voters_for(eligible) };
+                                     .voters = sp_controller_voters_for(eligible) };
 }
 
 uint32_t sp_controller_lacks_voter(const struct sp_controller *controller)
@@ -92,7 +92,7 @@ uint32_t sp_controller_lacks_voter(const struct sp_controller *controller)
             candidate = node->node_id;
         }
     }
-    return voters < voters_for(eligible) ? candidate : 0;
+    return voters < sp_controller_voters_for(eligible) ? candidate : 0;
 }
 
 static void on_gone(struct sp_proposal *proposal, int status, const char *text)

@@ -64,6 +64,7 @@ struct sp_controller {
     bool stopped;
     bool failed;             /* a failure is to be told, see fail_status */
     bool damaged;            /* `open` has found that, and no other replica is there yet */
+    uint64_t damaged_ms;     /* when */
     bool confirmed;          /* once true, stays so */
     bool confirmation_due;   /* handler.confirmed is to be called */
     uint64_t ready_since_ms; /* leader: when it became ready; 0: it is not */

@@ -4,7 +4,6 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/trace.h"
-#include "cluster/leader_table.h"
 #include "cluster/raft_metrics.h"
 #include "cluster/vigil.h"
 #include "spate/error.h"
@@ -61,7 +60,6 @@ static void on_watch_timer(struct sp_timer *timer)
     struct sp_group_table *table = SP_CONTAINER_OF(timer, struct sp_group_table, watch_timer);
     struct sp_map_cursor cursor = { 0 };
     struct sp_raft_group *group;
-
     bool some_awake = table->context.quiet_count < sp_map_count(table->groups);
 
     while (some_awake && (group = sp_map_next(table->groups, &cursor)) != NULL) {
@@ -79,6 +77,11 @@ static void on_watch_timer(struct sp_timer *timer)
 uint32_t sp_group_table_lagging(const struct sp_group_table *table, uint64_t group_id)
 {
     return sp_leader_table_lagging(table->leaders, group_id);
+}
+
+struct sp_leader_table *sp_group_table_leaders(const struct sp_group_table *table)
+{
+    return table->leaders;
 }
 
 uint32_t

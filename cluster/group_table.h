@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/feature.h"
+#include "cluster/leader_table.h"
 #include "cluster/raft_group.h"
 #include "cluster/transport.h"
 
@@ -75,6 +76,9 @@ sp_group_table_leader(const struct sp_group_table *table, uint64_t group_id, uin
 /* Which voters of the group lack committed frames, as its leader said last (bit i: the i-th by
  * rising replica id). */
 uint32_t sp_group_table_lagging(const struct sp_group_table *table, uint64_t group_id);
+
+/* All that is known of leaders: since when, and more. */
+struct sp_leader_table *sp_group_table_leaders(const struct sp_group_table *table);
 
 /* Forgets a deleted group in the leader table. */
 void sp_group_table_forget(struct sp_group_table *table, uint64_t group_id);

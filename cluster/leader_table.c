@@ -10,10 +10,14 @@ struct leader {
     uint64_t group_id;
     uint64_t term;
     uint32_t node_id;
-    uint32_t lagging;     /* bit i: the i-th member lacks committed frames */
-    uint32_t said_node;   /* said itself that it leads ... */
-    uint64_t said_term;   /* ... in this term, and has not taken it back; 0: nobody */
-    struct sp_list dirty; /* in table->dirty while other nodes must be told */
+    uint32_t lagging;      /* bit i: the i-th member lacks committed frames */
+    uint64_t changed_ms;   /* since when `node_id` is what it is */
+    uint64_t lagging_ms;   /* since when some member lags, or did lag last */
+    uint64_t hidden_ms;    /* when a new leader took over that lag, and did not know it yet */
+    uint64_t misplaced_ms; /* since when another node should lead; 0: none should */
+    uint32_t said_node;    /* said itself that it leads ... */
+    uint64_t said_term;    /* ... in this term, and has not taken it back; 0: nobody */
+    struct sp_list dirty;  /* in table->dirty while other nodes must be told */
 };
 
 struct sp_leader_table {
@@ -43,6 +47,7 @@ static struct leader *leader_entry(struct sp_leader_table *table, uint64_t group
         return NULL; /* metadata stays vague until the next change */
     }
     leader->group_id = group_id;
+    leader->changed_ms = sp_loop_now_ms(table->loop);
     sp_list_init(&leader->dirty);
     if (sp_map_put_u64(table->entries, group_id, leader) != 0) {
         sp_mem_free(leader);
@@ -58,9 +63,33 @@ set_leader(struct sp_leader_table *table, struct leader *leader, uint64_t term, 
 
     leader->term = term;
     leader->node_id = node_id;
+    if (changed) {
+        leader->changed_ms = sp_loop_now_ms(table->loop);
+    }
     if (changed && table->changed != NULL) {
         table->changed(table->changed_arg, leader->group_id, node_id);
     }
+}
+
+/* A new leader finds out only after two looks who lags: until then nothing is known of it. */
+#define UNKNOWN_MS_MAX 1000
+
+/* `is_new`: it is the first word of a leader. */
+static void
+set_lagging(struct sp_leader_table *table, struct leader *leader, bool is_new, uint32_t lagging)
+{
+    uint64_t now_ms = sp_loop_now_ms(table->loop);
+
+    if (lagging != 0 && leader->lagging == 0) {
+        bool unknown = leader->hidden_ms != 0 && now_ms - leader->hidden_ms < UNKNOWN_MS_MAX;
+        leader->lagging_ms = unknown ? leader->lagging_ms : now_ms;
+    }
+    if (lagging != 0) {
+        leader->hidden_ms = 0;
+    } else if (is_new) {
+        leader->hidden_ms = leader->lagging != 0 ? now_ms : 0;
+    }
+    leader->lagging = lagging;
 }
 
 /* False: they could not be sent, and must be told again. */
@@ -189,11 +218,12 @@ void sp_leader_table_hear(struct sp_leader_table *table,
         if (leader == NULL) {
             continue;
         }
+        bool is_new = heard.term != leader->said_term || heard.node_id != leader->said_node;
         note_said(leader, from_node, &heard);
         if (heard.term < leader->term || (heard.node_id == 0 && leader->node_id != from_node)) {
             continue;
         }
-        leader->lagging = heard.lagging;
+        set_lagging(table, leader, is_new, heard.lagging);
         set_leader(table, leader, heard.term, heard.node_id);
     }
 }
@@ -214,7 +244,7 @@ void sp_leader_table_set(struct sp_leader_table *table,
            (leader_node == table->node_id && leader->lagging != lagging);
     news = news && (leader->node_id == table->node_id || leader_node == table->node_id);
     if (leader_node == table->node_id) {
-        leader->lagging = lagging;
+        set_lagging(table, leader, term != leader->term || leader->node_id != leader_node, lagging);
     }
     set_leader(table, leader, term, leader_node);
     if (news && sp_list_empty(&leader->dirty)) {
@@ -244,6 +274,30 @@ uint32_t sp_leader_table_lagging(const struct sp_leader_table *table, uint64_t g
     const struct leader *leader = sp_map_get_u64(table->entries, group_id);
 
     return leader == NULL ? 0 : leader->lagging;
+}
+
+bool sp_leader_table_since(const struct sp_leader_table *table,
+                           uint64_t group_id,
+                           struct sp_leader_since *out_since)
+{
+    const struct leader *leader = sp_map_get_u64(table->entries, group_id);
+
+    if (leader == NULL) {
+        return false;
+    }
+    *out_since = (struct sp_leader_since){ leader->changed_ms,
+                                           leader->lagging == 0 ? 0 : leader->lagging_ms,
+                                           leader->misplaced_ms };
+    return true;
+}
+
+void sp_leader_table_misplaced(struct sp_leader_table *table, uint64_t group_id, bool misplaced)
+{
+    struct leader *leader = sp_map_get_u64(table->entries, group_id);
+
+    if (leader != NULL && misplaced != (leader->misplaced_ms != 0)) {
+        leader->misplaced_ms = misplaced ? sp_loop_now_ms(table->loop) : 0;
+    }
 }
 
 uint32_t

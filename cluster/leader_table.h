@@ -7,6 +7,7 @@
 #ifndef SP_CLUSTER_LEADER_TABLE_H
 #define SP_CLUSTER_LEADER_TABLE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "cluster/transport.h"
@@ -32,6 +33,21 @@ sp_leader_table_get(const struct sp_leader_table *table, uint64_t group_id, uint
 
 /* Which voters lack committed frames, as the leader said last (bit i: the i-th by rising id). */
 uint32_t sp_leader_table_lagging(const struct sp_leader_table *table, uint64_t group_id);
+
+/* Since when, by the loop's clock, this node knows what it knows of a group. */
+struct sp_leader_since {
+    uint64_t leader_ms;    /* who leads it, or that nobody does */
+    uint64_t lagging_ms;   /* that some voter lacks committed frames; 0: none does */
+    uint64_t misplaced_ms; /* that another node should lead it; 0: none should */
+};
+
+/* False: nothing was ever heard of the group. */
+bool sp_leader_table_since(const struct sp_leader_table *table,
+                           uint64_t group_id,
+                           struct sp_leader_since *out_since);
+
+/* Somebody has looked whether another node should lead the group. */
+void sp_leader_table_misplaced(struct sp_leader_table *table, uint64_t group_id, bool misplaced);
 
 /* What a local replica knows now; other nodes are told when it concerns leadership of this one.
  * `lagging` counts only when this node leads. */

@@ -38,6 +38,7 @@ void sp_raft_stop(struct sp_raft_group *group, int status, const char *text)
     sp_raft_end_quiet(group);
     group->stopped = true;
     group->stop_status = status;
+    group->stopped_ms = sp_raft_now_ms(group);
     sp_raft_note_standing(group, false);
     sp_timer_stop(&group->timer);
     SP_TRACE_ERROR("raft",

@@ -200,6 +200,9 @@ bool sp_raft_group_follows(const struct sp_raft_group *group);
 /* 0, or why it has stopped itself. */
 int sp_raft_group_stop_status(const struct sp_raft_group *group);
 
+/* When that was, by the loop's clock; 0: it has not. */
+uint64_t sp_raft_group_stopped_ms(const struct sp_raft_group *group);
+
 /* Idle, without timer or messages (raft_quiet.c). */
 bool sp_raft_group_is_quiet(const struct sp_raft_group *group);
 

@@ -64,6 +64,19 @@ struct sp_raft_compaction {
     struct sp_raft_compacted reports[SP_RAFT_GUARD_SERVERS_MAX];
 };
 
+/* raft_move.c: where a move stood at the last step, and since when. */
+struct sp_raft_move_mark {
+    uint64_t replica_id; /* which one the step is about */
+    int role;            /* that it shall have */
+    uint64_t stored_index;
+    uint64_t since_ms;
+    uint64_t seen_ms; /* the last step; 0: there was none */
+};
+
+/* Notes where a move stands at `step->seen_ms`. That it goes back and forth between a step and
+ * waiting for it is no progress; what a new replica has stored is. */
+void sp_raft_move_note(struct sp_raft_move_mark *mark, const struct sp_raft_move_mark *step);
+
 struct sp_raft_group {
     struct sp_raft_guard guard;
     struct sp_raft_context *context;
@@ -127,10 +140,12 @@ struct sp_raft_group {
     bool again;
     bool stopped;
     int stop_status;
+    uint64_t stopped_ms;
     bool closing;
     struct sp_raft_compaction compaction;
     uint64_t move_looked_ms;  /* raft_move.c: when it looked what was committed; 0: it has not */
     uint64_t move_goal_index; /* what was committed then */
+    struct sp_raft_move_mark move_mark;
     uint64_t held_until_ms;   /* no submits before: leadership is to be handed over */
     uint64_t submitted_bytes; /* of all in `submits`, for the bound */
     bool quiet;               /* raft_quiet.c: no timer runs */

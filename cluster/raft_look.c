@@ -20,6 +20,11 @@ void sp_raft_group_watch(struct sp_raft_group *group)
     }
 }
 
+uint64_t sp_raft_group_stopped_ms(const struct sp_raft_group *group)
+{
+    return group->stopped_ms;
+}
+
 uint64_t sp_raft_group_id(const struct sp_raft_group *group)
 {
     return group->group_id;

@@ -11,6 +11,9 @@
  * pause of this process a look is too old to say so. */
 #define LOOK_MS_MAX 500
 
+/* A step is taken every 50 ms: after such a pause it is another move, or another time as leader. */
+#define MARK_MS_MAX 2000
+
 static const struct raft_configuration *members_of(const struct sp_raft_group *group)
 {
     return &group->guard.raft.configuration;
@@ -284,6 +287,32 @@ static void find_step(struct sp_raft_group *group,
     }
 }
 
+void sp_raft_move_note(struct sp_raft_move_mark *mark, const struct sp_raft_move_mark *step)
+{
+    bool known = mark->seen_ms != 0 && step->seen_ms - mark->seen_ms < MARK_MS_MAX;
+
+    if (!known || mark->replica_id != step->replica_id || mark->role != step->role ||
+        mark->stored_index < step->stored_index) {
+        *mark = *step;
+        mark->since_ms = step->seen_ms;
+    }
+    mark->seen_ms = step->seen_ms;
+}
+
+static void note_progress(struct sp_raft_group *group,
+                          const struct sp_raft_change *change,
+                          const struct sp_raft_move_progress *progress)
+{
+    const struct sp_raft_move_mark step = {
+        .replica_id = change->replica_id,
+        .role = change->role,
+        .stored_index = progress->step == SP_RAFT_MOVE_FILLING ? progress->stored_index : 0,
+        .seen_ms = sp_raft_now_ms(group),
+    };
+
+    sp_raft_move_note(&group->move_mark, &step);
+}
+
 static int look(struct sp_raft_group *group,
                 const struct sp_raft_move_target *target,
                 struct sp_raft_move_progress *out,
@@ -331,6 +360,8 @@ int sp_raft_group_move(struct sp_raft_group *group,
     if (rv != 0) {
         return rv;
     }
+    note_progress(group, &change, out);
+    out->since_ms = group->move_mark.since_ms;
     switch (out->step) {
     case SP_RAFT_MOVE_WAITING:
     case SP_RAFT_MOVE_DONE:
@@ -358,8 +389,12 @@ int sp_raft_group_move_progress(struct sp_raft_group *group,
                                 struct sp_raft_move_progress *out)
 {
     struct sp_raft_change change;
+    int rv = look(group, target, out, &change);
 
-    return look(group, target, out, &change);
+    /* The mover has not taken a step yet: it is about to. */
+    out->since_ms =
+        group->move_mark.seen_ms == 0 ? sp_raft_now_ms(group) : group->move_mark.since_ms;
+    return rv;
 }
 
 const char *sp_raft_move_step_name(enum sp_raft_move_step step)

@@ -47,6 +47,7 @@ struct sp_raft_move_progress {
     uint32_t node_id;
     uint64_t stored_index; /* FILLING: what it has stored ... */
     uint64_t goal_index;   /* ... of how much */
+    uint64_t since_ms;     /* when it got there, by the loop's clock: since then nothing changed */
 };
 
 /* Takes the next step, if it may be taken now; to be called again and again. *out says where it

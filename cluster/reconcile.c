@@ -258,7 +258,11 @@ bool sp_reconcile_next_damage(const struct sp_reconcile *reconcile,
                                                  .group_id = item->group_id,
                                                  .replica_id = item->replica_id,
                                                  .text = item->open.text,
-                                                 .refusal = item->refusal };
+                                                 .refusal = item->refusal,
+                                                 .since_ms =
+                                                     item->state == RUNNING
+                                                         ? sp_raft_group_stopped_ms(item->group)
+                                                         : item->damaged_ms };
             return true;
         }
     }

@@ -51,6 +51,7 @@ struct sp_reconcile_damage {
     uint64_t replica_id;
     const char *text;    /* what was found; "": see the trace. Borrowed like the next one */
     const char *refusal; /* why it is not refilled, or NULL */
+    uint64_t since_ms;   /* when it was found, by the loop's clock */
 };
 
 /* The next one, from a cursor that begins at zero; false: there is none. */

@@ -84,6 +84,7 @@ static void open_failed(struct sp_reconcile_item *item, int status)
     }
     item->state = DAMAGED;
     item->status = status;
+    item->damaged_ms = sp_loop_now_ms(item->reconcile->loop);
     mark(item);
     if (!item->doomed && !item->superseded && !item->reconcile->closing) {
         SP_TRACE_ERROR("reconcile",

@@ -34,7 +34,8 @@ struct sp_reconcile_item {
     enum sp_reconcile_state state;
     bool doomed;
     bool superseded;
-    int status; /* DAMAGED: why it was not opened */
+    int status;          /* DAMAGED: why it was not opened ... */
+    uint64_t damaged_ms; /* ... and when that was found */
     char
         *refusal; /* why the controller does not let it be refilled, owned; NULL: it was not said */
     uint64_t topic_id;

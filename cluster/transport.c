@@ -69,6 +69,8 @@ static int check_hello(struct sp_transport *transport,
     if (rv == 0) {
         node->incarnation = hello->incarnation;
         node->heard_ms = sp_loop_now_ms(transport->loop);
+        node->condition_ms =
+            node->condition == hello->condition ? node->condition_ms : node->heard_ms;
         node->condition = hello->condition;
     }
     return rv;
@@ -96,6 +98,14 @@ on_link_hello(void *arg, struct sp_link *link, const struct sp_peer_hello *hello
     return rv;
 }
 
+static void note_link(struct sp_transport_node *node, bool up, uint64_t now_ms)
+{
+    if (node != NULL && node->up != up) { /* from down to dead changes nothing */
+        node->up = up;
+        node->link_ms = now_ms;
+    }
+}
+
 static void on_link_changed(void *arg, struct sp_link *link, enum sp_link_state state)
 {
     struct sp_transport *transport = arg;
@@ -103,6 +113,9 @@ static void on_link_changed(void *arg, struct sp_link *link, enum sp_link_state 
     if (transport->closing) {
         return;
     }
+    note_link(sp_transport_find(transport, sp_link_node_id(link)),
+              state == SP_LINK_UP,
+              sp_loop_now_ms(transport->loop));
     if (state == SP_LINK_UP && sp_bootstrap_busy(&transport->bootstrap)) {
         sp_bootstrap_tick(&transport->bootstrap);
     }

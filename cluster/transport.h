@@ -115,6 +115,21 @@ bool sp_transport_may_lead(const struct sp_transport *transport, uint32_t node_i
 /* False if another node says that its disk has no room for any records, not even as a follower. */
 bool sp_transport_takes_records(const struct sp_transport *transport, uint32_t node_id);
 
+/* What this node has seen of another one. Times are of the loop's clock. */
+struct sp_transport_look {
+    bool up;
+    bool slow;             /* it is up and has greeted too late */
+    uint32_t condition;    /* SP_PEER_NO_SPACE, SP_PEER_NO_RECORDS; 0 while it is down */
+    uint64_t link_ms;      /* since when it is up, or down */
+    uint64_t heard_ms;     /* when it greeted last */
+    uint64_t condition_ms; /* since when it has said `condition` */
+};
+
+/* False: it is this node, or not known. */
+bool sp_transport_look(const struct sp_transport *transport,
+                       uint32_t node_id,
+                       struct sp_transport_look *out_look);
+
 /* Which run of its data directory this node is (sp_store_run); right after sp_transport_new. */
 void sp_transport_set_run(struct sp_transport *transport, uint64_t run);
 

@@ -4,9 +4,6 @@
 #include "base/mem.h"
 #include "spate/error.h"
 
-/* Nodes greet each other once a second: one that comes to it so late is slow, or hangs. */
-#define SLOW_MS 2500
-
 /* Place of a node in `nodes`, or node_count. */
 static unsigned find_place(const struct sp_transport *transport, uint32_t node_id)
 {
@@ -32,7 +29,7 @@ int sp_transport_add_node(struct sp_transport *transport, uint32_t node_id, cons
     if (transport->node_count == SP_NODES_MAX) {
         return SPATE_ERR_BUSY;
     }
-    *node = (struct sp_transport_node){ .link = NULL };
+    *node = (struct sp_transport_node){ .link_ms = sp_loop_now_ms(transport->loop) };
     int rv = sp_link_new(
         transport->loop, node_id, address, &sp_transport_link_handler, transport, &node->link);
     if (rv == 0) {
@@ -119,7 +116,29 @@ bool sp_transport_may_lead(const struct sp_transport *transport, uint32_t node_i
     }
     const struct sp_transport_node *node = &transport->nodes[place];
     return sp_link_state(node->link) == SP_LINK_UP && (node->condition & SP_PEER_NO_SPACE) == 0 &&
-           sp_loop_now_ms(transport->loop) - node->heard_ms < SLOW_MS;
+           sp_loop_now_ms(transport->loop) - node->heard_ms < SP_TRANSPORT_SLOW_MS;
+}
+
+bool sp_transport_look(const struct sp_transport *transport,
+                       uint32_t node_id,
+                       struct sp_transport_look *out_look)
+{
+    unsigned place = find_place(transport, node_id);
+
+    if (place == transport->node_count) {
+        return false;
+    }
+    const struct sp_transport_node *node = &transport->nodes[place];
+    *out_look = (struct sp_transport_look){
+        .up = node->up,
+        .slow =
+            node->up && sp_loop_now_ms(transport->loop) - node->heard_ms >= SP_TRANSPORT_SLOW_MS,
+        .condition = node->up ? node->condition : 0,
+        .link_ms = node->link_ms,
+        .heard_ms = node->heard_ms,
+        .condition_ms = node->condition_ms,
+    };
+    return true;
 }
 
 bool sp_transport_takes_records(const struct sp_transport *transport, uint32_t node_id)

@@ -10,6 +10,9 @@
 #include "cluster/seeds.h"
 #include "cluster/transport.h"
 
+/* Nodes greet each other once a second: one that comes to it so late is slow, or hangs. */
+#define SP_TRANSPORT_SLOW_MS 2500
+
 /* Another node. */
 struct sp_transport_node {
     struct sp_link *link;
@@ -17,6 +20,9 @@ struct sp_transport_node {
     uint64_t incarnation;       /* of its last HELLO; 0: none yet */
     uint64_t heard_ms;          /* when that came */
     uint32_t condition;         /* what it said of itself */
+    uint64_t condition_ms;      /* since when it has said that */
+    bool up;                    /* its link is */
+    uint64_t link_ms;           /* since when it is up, or is not */
     struct sp_life registered;  /* as the controller knows it; zeros: it does not */
 };
 

@@ -378,6 +378,7 @@ int sp_broker_new(const struct sp_broker_options *options, struct sp_broker **ou
     broker->options = *options;
     init_budget(broker);
     sp_retention_init(broker);
+    sp_health_begin(broker);
     sp_compactor_init(&broker->compactor, options->loop, sp_compactor_ended, broker);
     sp_list_init(&broker->producer_waiters);
     broker->partitions = sp_map_new();
@@ -410,6 +411,7 @@ uint16_t sp_broker_outside_port(const struct sp_broker *broker)
 void sp_broker_set_reconcile(struct sp_broker *broker, const struct sp_reconcile *reconcile)
 {
     broker->reconcile = reconcile;
+    sp_retention_watch(broker); /* the node is complete: from now on it is looked at, too */
 }
 
 void sp_broker_set_mover(struct sp_broker *broker, const struct sp_mover *mover)

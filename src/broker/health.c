@@ -6,13 +6,18 @@
  *   refilling         a new replica stands in for a damaged one and is being filled
  *   damaged           replicas of this node that stay closed, with the reason: health_damage.c
  *   stalled           a consumer group, coordinated here, with members that do not progress; no
- *                     fault of the cluster, which stays healthy */
+ *                     fault of the cluster, which stays healthy
+ *
+ * No faults either: nodes that drain, are slow or without space, the controller's voters, the
+ * feature level (health_nodes.c); moves and leaders (health_moves.c). Each comes with the time
+ * since when this node has seen it (health_watch.c). */
 #include "broker/health.h"
 
 #include "broker/coordinator.h"
 #include "broker/methods.h"
 
 #include "base/buf.h"
+#include "cluster/state_moves.h"
 #include "spate/error.h"
 
 bool sp_health_node_alive(const struct sp_broker *broker, uint32_t node_id)
@@ -44,13 +49,20 @@ static unsigned rank_of(const struct sp_state_partition *partition, unsigned rep
     return rank;
 }
 
+bool sp_health_replica_lags(const struct sp_state_partition *place,
+                            unsigned replica,
+                            uint32_t lagging)
+{
+    return ((lagging >> rank_of(place, replica)) & 1) != 0;
+}
+
 bool sp_health_lags_here(const struct sp_broker *broker, const struct sp_state_partition *place)
 {
     uint32_t lagging = sp_group_table_lagging(broker->options.table, place->group_id);
 
     for (unsigned i = 0; i < place->replica_count; i++) {
         if (place->replicas[i].node_id == broker->options.node_id) {
-            return ((lagging >> rank_of(place, i)) & 1) != 0;
+            return sp_health_replica_lags(place, i, lagging);
         }
     }
     return true; /* about to go */
@@ -64,12 +76,76 @@ static uint32_t missing_of(const struct sp_broker *broker,
     uint32_t missing = 0;
 
     for (unsigned i = 0; i < partition->replica_count; i++) {
-        bool lags = ((lagging >> rank_of(partition, i)) & 1) != 0;
-        if (lags || !sp_health_node_alive(broker, partition->replicas[i].node_id)) {
+        if (sp_health_replica_lags(partition, i, lagging) ||
+            !sp_health_node_alive(broker, partition->replicas[i].node_id)) {
             missing |= 1U << i;
         }
     }
     return missing;
+}
+
+/* ---- since when ------------------------------------------------------------------------------ */
+
+int64_t sp_health_wall_ms(const struct sp_broker *broker, uint64_t moment_ms)
+{
+    uint64_t now_ms = sp_loop_now_ms(broker->options.loop);
+
+    return sp_loop_wall_ms(broker->options.loop) - (int64_t)(now_ms - moment_ms);
+}
+
+void sp_health_pack_since(const struct sp_broker *broker,
+                          struct sp_pack *pack,
+                          const char *name,
+                          uint64_t moment_ms)
+{
+    sp_pack_text(pack, name);
+    sp_pack_int(pack, moment_ms == 0 ? -1 : sp_health_wall_ms(broker, moment_ms));
+}
+
+uint64_t sp_health_down_ms(const struct sp_broker *broker, uint32_t node_id)
+{
+    struct sp_transport_look look;
+
+    return sp_transport_look(broker->options.transport, node_id, &look)
+               ? look.link_ms
+               : sp_loop_now_ms(broker->options.loop);
+}
+
+/* Since when nobody is known to lead a partition that has no leader: at the earliest since it was
+ * made, or since this node began to look. */
+static int64_t leaderless_since_ms(const struct sp_broker *broker,
+                                   const struct sp_state_topic *topic,
+                                   const struct sp_state_partition *place)
+{
+    struct sp_leader_since since = { .leader_ms = broker->watch.begun_ms };
+
+    (void)sp_leader_table_since(
+        sp_group_table_leaders(broker->options.table), place->group_id, &since);
+    int64_t wall_ms = sp_health_wall_ms(broker, since.leader_ms);
+    return wall_ms > topic->created_ms ? wall_ms : topic->created_ms;
+}
+
+/* Since when one of the replicas of `missing` lacks something, or its node is down. */
+static uint64_t missing_since_ms(const struct sp_broker *broker,
+                                 const struct sp_state_partition *place,
+                                 uint32_t missing)
+{
+    uint64_t earliest_ms = sp_loop_now_ms(broker->options.loop);
+    struct sp_leader_since since = { 0 };
+
+    (void)sp_leader_table_since(
+        sp_group_table_leaders(broker->options.table), place->group_id, &since);
+    if (since.lagging_ms != 0) {
+        earliest_ms = since.lagging_ms;
+    }
+    for (unsigned i = 0; i < place->replica_count; i++) {
+        uint32_t node_id = place->replicas[i].node_id;
+        if (((missing >> i) & 1) != 0 && !sp_health_node_alive(broker, node_id)) {
+            uint64_t down_ms = sp_health_down_ms(broker, node_id);
+            earliest_ms = down_ms < earliest_ms ? down_ms : earliest_ms;
+        }
+    }
+    return earliest_ms;
 }
 
 /* ---- numbers --------------------------------------------------------------------------------- */
@@ -97,7 +173,7 @@ is_behind(const struct sp_broker *broker, const struct sp_state_partition *place
     }
     for (unsigned i = 0; i < place->replica_count; i++) {
         if (place->replicas[i].node_id == broker->options.node_id &&
-            ((lagging >> rank_of(place, i)) & 1) != 0) {
+            sp_health_replica_lags(place, i, lagging)) {
             return true;
         }
     }
@@ -178,8 +254,10 @@ static uint32_t pack_leaderless(const struct sp_broker *broker, struct sp_pack *
         for (uint32_t i = 0; i < topic->partition_count; i++) {
             if (sp_group_table_leader(broker->options.table, topic->partitions[i].group_id, NULL) ==
                 0) {
-                sp_pack_map(pack, 2);
+                sp_pack_map(pack, 3);
                 pack_partition_name(pack, topic, &topic->partitions[i]);
+                sp_pack_text(pack, "since_ms");
+                sp_pack_int(pack, leaderless_since_ms(broker, topic, &topic->partitions[i]));
                 count += 1;
             }
         }
@@ -217,9 +295,11 @@ static uint32_t pack_under_replicated(const struct sp_broker *broker, struct sp_
             uint32_t missing = missing_of(
                 broker, place, sp_group_table_lagging(broker->options.table, place->group_id));
             if (missing != 0) {
-                sp_pack_map(pack, 3);
-                pack_partition_name(pack, topic, &topic->partitions[i]);
-                pack_missing(pack, &topic->partitions[i], missing);
+                sp_pack_map(pack, 4);
+                pack_partition_name(pack, topic, place);
+                pack_missing(pack, place, missing);
+                sp_health_pack_since(
+                    broker, pack, "since_ms", missing_since_ms(broker, place, missing));
                 count += 1;
             }
         }
@@ -278,6 +358,42 @@ static uint32_t pack_section(const struct sp_broker *broker,
     return count;
 }
 
+/* Group 0 has no leader that this node knows, or this node has not caught up with it. */
+static uint64_t controller_since_ms(const struct sp_broker *broker, const struct sp_health *health)
+{
+    struct sp_leader_since since = { 0 };
+
+    if (health->controller) {
+        return 0;
+    }
+    (void)sp_leader_table_since(
+        sp_group_table_leaders(broker->options.table), SP_CONTROLLER_GROUP_ID, &since);
+    return health->confirmed && since.leader_ms != 0 ? since.leader_ms : broker->watch.begun_ms;
+}
+
+static uint64_t opening_since_ms(const struct sp_broker *broker)
+{
+    uint64_t since_ms = broker->watch.opening_ms;
+
+    return since_ms != 0 ? since_ms : sp_loop_now_ms(broker->options.loop);
+}
+
+/* What needs an act of nobody, or not soon: the cluster is healthy all the same. */
+static void pack_notes(const struct sp_broker *broker, struct sp_pack *pack)
+{
+    (void)pack_section(broker, pack, "stalled", pack_stalled);
+    (void)pack_section(broker, pack, "draining", sp_health_pack_draining);
+    (void)pack_section(broker, pack, "conditions", sp_health_pack_conditions);
+    (void)pack_section(broker, pack, "stuck", sp_health_pack_stuck);
+    (void)pack_section(broker, pack, "misplaced", sp_health_pack_misplaced);
+    sp_pack_text(pack, "moves");
+    sp_pack_uint(pack, sp_state_move_count(sp_controller_state(broker->options.controller)));
+    sp_pack_text(pack, "voters");
+    sp_health_pack_voters(broker, pack);
+    sp_pack_text(pack, "features");
+    sp_health_pack_features(broker, pack);
+}
+
 void sp_health_pack(const struct sp_broker *broker, struct sp_pack *pack)
 {
     struct sp_health health = { .nodes = 0 };
@@ -285,19 +401,25 @@ void sp_health_pack(const struct sp_broker *broker, struct sp_pack *pack)
 
     look_at_node(broker, &health);
     faults = (uint32_t)!health.controller + (uint32_t)!health.groups + health.opening;
-    sp_pack_map(pack, 10);
+    sp_pack_map(pack, 21);
+    sp_pack_text(pack, "now_ms");
+    sp_pack_int(pack, sp_loop_wall_ms(broker->options.loop));
     faults += pack_section(broker, pack, "nodes_down", pack_nodes_down);
+    (void)pack_section(broker, pack, "down", sp_health_pack_down); /* the same with more */
     faults += pack_section(broker, pack, "leaderless", pack_leaderless);
     faults += pack_section(broker, pack, "under_replicated", pack_under_replicated);
     faults += pack_section(broker, pack, "refilling", sp_health_pack_refilling);
     faults += pack_section(broker, pack, "damaged", sp_health_pack_damaged);
-    (void)pack_section(broker, pack, "stalled", pack_stalled); /* a warning */
+    pack_notes(broker, pack);
     sp_pack_text(pack, "controller");
     sp_pack_bool(pack, health.controller);
+    sp_health_pack_since(broker, pack, "controller_since_ms", controller_since_ms(broker, &health));
     sp_pack_text(pack, "groups");
     sp_pack_bool(pack, health.groups);
     sp_pack_text(pack, "replicas_opening");
     sp_pack_uint(pack, health.opening);
+    sp_health_pack_since(
+        broker, pack, "opening_since_ms", health.opening == 0 ? 0 : opening_since_ms(broker));
     sp_pack_text(pack, "healthy");
     sp_pack_bool(pack, faults == 0);
 }

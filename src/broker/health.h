@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/limits.h"
 #include "cluster/state.h"
 #include "wire/pack.h"
 
@@ -40,7 +41,78 @@ bool sp_health_lags_here(const struct sp_broker *broker, const struct sp_state_p
 
 bool sp_health_node_alive(const struct sp_broker *broker, uint32_t node_id);
 
-/* health_damage.c: sections of the answer; how many entries they packed. */
+/* True if the leader has said that the replica lacks what is committed; `lagging` as
+ * sp_group_table_lagging says. */
+bool sp_health_replica_lags(const struct sp_state_partition *place,
+                            unsigned replica,
+                            uint32_t lagging);
+
+/* ---- since when: health_watch.c -------------------------------------------------------------- */
+
+struct sp_health_draining {
+    uint32_t node_id;
+    uint64_t since_ms;
+};
+
+/* By the loop's clock; 0: it is not so. */
+struct sp_health_watch {
+    uint64_t begun_ms;   /* when this node began to look */
+    uint64_t opening_ms; /* replicas that should run here do not */
+    uint64_t voter_ms;   /* the controller lacks a voter and is about to get one */
+    uint64_t features_ms;
+    uint64_t space_ms;   /* this node's disk is below its reserve */
+    uint64_t all_due_ms; /* when all partitions are looked at again */
+    struct sp_health_draining draining[SP_NODES_MAX];
+    unsigned draining_count;
+};
+
+void sp_health_begin(struct sp_broker *broker);
+
+/* To be called twice a second. */
+void sp_health_watch(struct sp_broker *broker);
+
+/* Since when the node drains, by the loop's clock; 0: it has not been seen. */
+uint64_t sp_health_draining_ms(const struct sp_broker *broker, uint32_t node_id);
+
+/* Since when it cannot be reached. */
+uint64_t sp_health_down_ms(const struct sp_broker *broker, uint32_t node_id);
+
+/* A moment of the loop's clock as the wall clock has it now: ms since 1970-01-01 UTC. */
+int64_t sp_health_wall_ms(const struct sp_broker *broker, uint64_t moment_ms);
+
+/* `name` and that moment; 0: -1 is packed. */
+void sp_health_pack_since(const struct sp_broker *broker,
+                          struct sp_pack *pack,
+                          const char *name,
+                          uint64_t moment_ms);
+
+/* The node that should lead the partition instead of the one that does, by what this node knows;
+ * 0: none, or it is not to be moved now. */
+uint32_t sp_health_better_leader(const struct sp_broker *broker,
+                                 const struct sp_state_partition *place);
+
+/* ---- sections of the answer: how many entries they packed ------------------------------------ */
+
+/* health_nodes.c */
+uint32_t sp_health_pack_down(const struct sp_broker *broker, struct sp_pack *pack);
+uint32_t sp_health_pack_draining(const struct sp_broker *broker, struct sp_pack *pack);
+uint32_t sp_health_pack_conditions(const struct sp_broker *broker, struct sp_pack *pack);
+void sp_health_pack_voters(const struct sp_broker *broker, struct sp_pack *pack);
+void sp_health_pack_features(const struct sp_broker *broker, struct sp_pack *pack);
+
+struct sp_health_features {
+    uint32_t level;
+    uint32_t newest; /* that some node's build knows */
+    bool held;
+};
+
+struct sp_health_features sp_health_features(const struct sp_broker *broker);
+
+/* health_moves.c */
+uint32_t sp_health_pack_stuck(const struct sp_broker *broker, struct sp_pack *pack);
+uint32_t sp_health_pack_misplaced(const struct sp_broker *broker, struct sp_pack *pack);
+
+/* health_damage.c */
 uint32_t sp_health_pack_refilling(const struct sp_broker *broker, struct sp_pack *pack);
 uint32_t sp_health_pack_damaged(const struct sp_broker *broker, struct sp_pack *pack);
 

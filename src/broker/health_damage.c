@@ -20,6 +20,12 @@ pack_partition(struct sp_pack *pack, const struct sp_state_topic *topic, uint32_
     sp_pack_uint(pack, partition);
 }
 
+static void pack_node(struct sp_pack *pack, uint32_t node_id)
+{
+    sp_pack_text(pack, "node");
+    sp_pack_uint(pack, node_id);
+}
+
 /* True if the target's replica stands in for an older one of the same node. */
 static bool stands_in(const struct sp_state_partition *partition,
                       const struct sp_replica_place *place)
@@ -42,20 +48,25 @@ uint32_t sp_health_pack_refilling(const struct sp_broker *broker, struct sp_pack
     uint32_t count = 0;
 
     if (candidate != 0) {
-        sp_pack_map(pack, 3);
+        uint64_t since_ms = broker->watch.voter_ms;
+        sp_pack_map(pack, 4);
         pack_partition(pack, NULL, 0);
-        sp_pack_text(pack, "node");
-        sp_pack_uint(pack, candidate);
+        pack_node(pack, candidate);
+        sp_health_pack_since(broker,
+                             pack,
+                             "since_ms",
+                             since_ms != 0 ? since_ms : sp_loop_now_ms(broker->options.loop));
         count += 1;
     }
     while ((move = sp_state_move_next(state, &cursor)) != NULL && count < DAMAGED_MAX) {
         const struct sp_state_topic *topic = sp_state_topic_by_id(state, move->topic_id);
         for (unsigned i = 0; topic != NULL && i < move->target_count; i++) {
             if (stands_in(&topic->partitions[move->partition], &move->target[i])) {
-                sp_pack_map(pack, 3);
+                sp_pack_map(pack, 4);
                 pack_partition(pack, topic, move->partition);
-                sp_pack_text(pack, "node");
-                sp_pack_uint(pack, move->target[i].node_id);
+                pack_node(pack, move->target[i].node_id);
+                sp_pack_text(pack, "since_ms");
+                sp_pack_int(pack, move->begun_ms);
                 count += 1;
             }
         }
@@ -74,14 +85,16 @@ static void pack_reason(struct sp_pack *pack, uint64_t replica_id, const char *r
 static uint32_t pack_controller(const struct sp_broker *broker, struct sp_pack *pack)
 {
     uint64_t voter_id = 0;
-    const char *text = sp_controller_damage(broker->options.controller, &voter_id);
+    uint64_t since_ms = 0;
+    const char *text = sp_controller_damage(broker->options.controller, &voter_id, &since_ms);
 
     if (text == NULL) {
         return 0;
     }
-    sp_pack_map(pack, 4);
+    sp_pack_map(pack, 5);
     pack_partition(pack, NULL, 0);
     pack_reason(pack, voter_id, text);
+    sp_health_pack_since(broker, pack, "since_ms", since_ms);
     return 1;
 }
 
@@ -94,11 +107,12 @@ uint32_t sp_health_pack_damaged(const struct sp_broker *broker, struct sp_pack *
 
     while (broker->reconcile != NULL && count < DAMAGED_MAX &&
            sp_reconcile_next_damage(broker->reconcile, &cursor, &damage)) {
-        sp_pack_map(pack, 4);
+        sp_pack_map(pack, 5);
         pack_partition(pack, sp_state_topic_by_id(state, damage.topic_id), damage.partition);
         pack_reason(pack,
                     damage.replica_id,
                     damage.refusal != NULL ? damage.refusal : "it is about to be replaced");
+        sp_health_pack_since(broker, pack, "since_ms", damage.since_ms);
         count += 1;
     }
     return count;

@@ -8,6 +8,7 @@
 #include "base/metrics.h"
 #include "broker/broker.h"
 #include "broker/compactor.h"
+#include "broker/health.h"
 #include "broker/partition.h"
 #include "broker/session.h"
 #include "spate/error.h"
@@ -46,6 +47,7 @@ struct sp_broker {
     struct sp_map *totals;       /* topic name -> struct sp_topic_totals */
     const struct sp_reconcile *reconcile;
     const struct sp_mover *mover;
+    struct sp_health_watch watch;
     int64_t producer_id_next; /* ids of the block in hand: [next, end) */
     int64_t producer_id_end;
     struct sp_list producer_waiters; /* producer.init requests that wait for a block */

@@ -95,6 +95,7 @@ static void on_look(struct sp_timer *timer)
     if (sp_store_space(broker->options.store) != SP_SPACE_ENOUGH) {
         sp_store_look_at_space(broker->options.store);
     }
+    sp_health_watch(broker);
     sp_retention_watch(broker);
 }
 

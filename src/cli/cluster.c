@@ -1,19 +1,18 @@
 /* spate cluster: info and health. */
-#include <inttypes.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/health_text.h"
+#include "cli/moves.h"
 #include "cli/output.h"
+#include "cli/value.h"
 #include "cli/when.h"
 
 enum {
     LOOK_EVERY_MS = 250,
     LOOK_TIMEOUT_MS = 2000, /* of one look while watching */
-    NAMED_MAX = 20,         /* partitions of one kind that are named; the others are counted */
-    REASON_SIZE = 4096,
 };
 
 /* ---- info ------------------------------------------------------------------------------------ */
@@ -68,169 +67,62 @@ struct health {
     bool watch;
     bool until_healthy;
     bool healthy;
-    bool known;  /* some look was answered */
-    int failure; /* of the newest look; 0: it was answered */
-    char told[REASON_SIZE];
+    bool known;                  /* some look was answered */
+    int failure;                 /* of the newest look; 0: it was answered */
+    char told[HEALTH_TEXT_SIZE]; /* last, without times */
 };
 
-/* Adds to a text that is cut at its size. */
-static void SP_PRINTF(2, 3) add(char *text, const char *format, ...);
-
-static void add(char *text, const char *format, ...)
+static bool is_same_row(const json_t *left, const json_t *right)
 {
-    size_t used = strlen(text);
-    va_list arguments;
-
-    va_start(arguments, format);
-    (void)vsnprintf(text + used, REASON_SIZE - used, format, arguments);
-    va_end(arguments);
+    return json_equal(json_object_get(left, "topic"), json_object_get(right, "topic")) &&
+           json_equal(json_object_get(left, "partition"), json_object_get(right, "partition"));
 }
 
-static void add_partitions(char *text, const char *title, const json_t *partitions)
+/* Adds what another node says of moves that it leads and that do not progress. */
+static void take_stuck(void *arg, const json_t *theirs)
 {
-    size_t count = json_array_size(partitions);
+    json_t *stuck = json_object_get(arg, "stuck");
+    const json_t *rows = json_object_get(theirs, "stuck");
 
-    for (size_t i = 0; i < count && i < NAMED_MAX; i++) {
-        const json_t *partition = json_array_get(partitions, i);
-        const json_t *missing = json_object_get(partition, "missing");
-        const char *topic = json_string_value(json_object_get(partition, "topic"));
-        add(text,
-            "%s: %s/%" JSON_INTEGER_FORMAT,
-            title,
-            topic != NULL ? topic : "?",
-            json_integer_value(json_object_get(partition, "partition")));
-        for (size_t j = 0; j < json_array_size(missing); j++) {
-            add(text,
-                "%s%" JSON_INTEGER_FORMAT,
-                j == 0 ? " missing on node " : ",",
-                json_integer_value(json_array_get(missing, j)));
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        json_t *row = json_array_get(rows, i);
+        size_t place = 0;
+        while (place < json_array_size(stuck) && !is_same_row(json_array_get(stuck, place), row)) {
+            place += 1;
         }
-        add(text, "\n");
-    }
-    if (count > NAMED_MAX) {
-        add(text, "%s: and %zu more\n", title, count - NAMED_MAX);
-    }
-}
-
-/* What heals a problem by itself, and what a person types if it does not. */
-static void advise(char *text, bool wanted, const char *words)
-{
-    if (wanted) {
-        add(text, "  %s\n", words);
-    }
-}
-
-/* What concerns the whole cluster, or the node that was asked. */
-static void describe_node(const json_t *result, char *text)
-{
-    json_int_t opening = json_integer_value(json_object_get(result, "replicas_opening"));
-
-    if (json_is_false(json_object_get(result, "controller"))) {
-        add(text, "controller: it has no leader, or the asked node has not caught up with it\n");
-        advise(text,
-               true,
-               "elects by itself when a majority of its voters runs: start their nodes; who they "
-               "are: spate cluster nodes");
-    }
-    if (opening > 0) {
-        add(text, "replicas still opening on the asked node: %" JSON_INTEGER_FORMAT "\n", opening);
-    }
-    if (json_is_false(json_object_get(result, "groups"))) {
-        add(text, "consumer groups: not ready, their topic is made once all seeds run\n");
-    }
-}
-
-/* Damage: what is being refilled anywhere, and what stays closed on the asked node. */
-static void add_damage(char *text, const json_t *refilling, const json_t *damaged)
-{
-    for (size_t i = 0; i < json_array_size(refilling); i++) {
-        const json_t *row = json_array_get(refilling, i);
-        const char *topic = json_string_value(json_object_get(row, "topic"));
-        if (topic != NULL && topic[0] == '\0') {
-            add(text,
-                "refilling: the controller gets a voter on node %" JSON_INTEGER_FORMAT "\n",
-                json_integer_value(json_object_get(row, "node")));
-            continue;
+        if (!value_has_text(row, "step")) {
+            continue; /* it does not lead it either */
         }
-        add(text,
-            "refilling: %s/%" JSON_INTEGER_FORMAT " on node %" JSON_INTEGER_FORMAT
-            ", whose replica was damaged or lost; watch it with `spate cluster moves -w`\n",
-            topic != NULL ? topic : "?",
-            json_integer_value(json_object_get(row, "partition")),
-            json_integer_value(json_object_get(row, "node")));
-    }
-    for (size_t i = 0; i < json_array_size(damaged); i++) {
-        const json_t *row = json_array_get(damaged, i);
-        const char *topic = json_string_value(json_object_get(row, "topic"));
-        const char *reason = json_string_value(json_object_get(row, "reason"));
-        if (topic != NULL && topic[0] == '\0') {
-            add(text, "damaged on the asked node: its replica of the controller: ");
+        if (place < json_array_size(stuck)) {
+            (void)json_array_set(stuck, place, row);
         } else {
-            add(text,
-                "damaged on the asked node: %s/%" JSON_INTEGER_FORMAT
-                ", replica %" JSON_INTEGER_FORMAT ": ",
-                topic != NULL ? topic : "?",
-                json_integer_value(json_object_get(row, "partition")),
-                json_integer_value(json_object_get(row, "replica")));
+            (void)json_array_append(stuck, row);
         }
-        add(text, "%s\n", reason != NULL ? reason : "");
     }
 }
 
-/* Warnings: the cluster is healthy all the same. */
-static void add_stalled(char *text, const json_t *stalled)
+/* Only the leader of a partition knows where its move hangs. */
+static void ask_about_moves(struct cli *cli, json_t *result)
 {
-    for (size_t i = 0; i < json_array_size(stalled); i++) {
-        const json_t *row = json_array_get(stalled, i);
-        const char *name = json_string_value(json_object_get(row, "group"));
-        add(text,
-            "consumer group does not progress: %s, %" JSON_INTEGER_FORMAT " partitions\n",
-            name != NULL ? name : "?",
-            json_integer_value(json_object_get(row, "partitions")));
-    }
-}
+    json_t *moves = NULL;
 
-static void describe(const json_t *result, char *text)
-{
-    const json_t *down = json_object_get(result, "nodes_down");
-
-    text[0] = '\0';
-    add(text, "%s\n", json_is_true(json_object_get(result, "healthy")) ? "healthy" : "unhealthy");
-    for (size_t i = 0; i < json_array_size(down); i++) {
-        add(text,
-            "node down: %" JSON_INTEGER_FORMAT "\n",
-            json_integer_value(json_array_get(down, i)));
+    if (value_number(result, "moves") == 0 || call_json(cli, "cluster.moves", NULL, &moves) != 0) {
+        return;
     }
-    advise(text,
-           json_array_size(down) > 0,
-           "start it: it catches up by itself; if it is away for node.replace.after.ms its "
-           "replicas are made anew on others, if there are others; gone for good: spate cluster "
-           "remove N");
-    add_partitions(text, "leaderless", json_object_get(result, "leaderless"));
-    advise(text,
-           json_array_size(json_object_get(result, "leaderless")) > 0,
-           "elects by itself when a majority of its replicas runs: start their nodes; which: spate "
-           "topic describe TOPIC");
-    add_partitions(text, "under-replicated", json_object_get(result, "under_replicated"));
-    advise(
-        text,
-        json_array_size(json_object_get(result, "under_replicated")) > 0,
-        "catches up by itself while those nodes run; for longer: their disk and trace, and spate "
-        "cluster moves");
-    add_damage(text, json_object_get(result, "refilling"), json_object_get(result, "damaged"));
-    describe_node(result, text);
-    add_stalled(text, json_object_get(result, "stalled"));
+    ask_move_leaders(cli, json_object_get(moves, "moves"), "cluster.health", take_stuck, result);
+    json_decref(moves);
 }
 
 /* Prints what is new since the last look. */
 static void print_health(struct health *health, json_t *result)
 {
-    char text[REASON_SIZE];
+    char text[HEALTH_TEXT_SIZE];
 
-    describe(result, text);
+    health_text(result, true, text, sizeof text);
     if (strcmp(text, health->told) != 0) {
         memcpy(health->told, text, sizeof text);
         if (!health->cli->json) {
+            health_text(result, false, text, sizeof text);
             out_text(text);
             out_flush();
         } else if (health->watch) {
@@ -251,6 +143,7 @@ static void look(struct health *health)
     health->healthy = rv == 0 && json_is_true(json_object_get(result, "healthy"));
     if (rv == 0) {
         health->known = true;
+        ask_about_moves(health->cli, result);
         print_health(health, result);
         return;
     }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/moves.h"
 #include "cli/output.h"
 #include "cli/several.h"
 #include "cli/topic_config.h"
@@ -134,10 +135,12 @@ static const char *address_of(const json_t *nodes, json_int_t node_id)
     return NULL;
 }
 
-/* Only the leader of a group knows how far its move is: each leader is asked once. */
-static void ask_leaders(struct cli *cli, json_t *result)
+void ask_move_leaders(struct cli *cli,
+                      const json_t *moves,
+                      const char *method,
+                      void (*take)(void *arg, const json_t *theirs),
+                      void *arg)
 {
-    json_t *moves = json_object_get(result, "moves");
     json_t *info = NULL;
     bool asked[1024] = { false };
 
@@ -153,19 +156,26 @@ static void ask_leaders(struct cli *cli, json_t *result)
             continue;
         }
         asked[leader] = true;
-        if (call_node(cli, address, "cluster.moves", &theirs) != 0) {
-            continue;
+        if (call_node(cli, address, method, &theirs) == 0) {
+            take(arg, theirs);
+            json_decref(theirs);
         }
-        for (size_t k = 0; k < json_array_size(moves); k++) {
-            json_t *move = json_array_get(moves, k);
-            const json_t *same = find_move(theirs, move);
-            if (same != NULL && !json_is_null(json_object_get(same, "step"))) {
-                (void)json_object_update(move, (json_t *)(uintptr_t)same); /* only read */
-            }
-        }
-        json_decref(theirs);
     }
     json_decref(info);
+}
+
+/* Of the moves that the asked node does not know more about, what their leader says. */
+static void take_moves(void *arg, const json_t *theirs)
+{
+    json_t *moves = json_object_get(arg, "moves");
+
+    for (size_t i = 0; i < json_array_size(moves); i++) {
+        json_t *move = json_array_get(moves, i);
+        const json_t *same = find_move(theirs, move);
+        if (same != NULL && !json_is_null(json_object_get(same, "step"))) {
+            (void)json_object_update(move, (json_t *)(uintptr_t)same); /* only read */
+        }
+    }
 }
 
 static void add_progress(struct table *table, const json_t *move)
@@ -221,7 +231,7 @@ static int show_moves(struct cli *cli, size_t *out_count)
     if (rv != 0) {
         return rv;
     }
-    ask_leaders(cli, result);
+    ask_move_leaders(cli, json_object_get(result, "moves"), "cluster.moves", take_moves, result);
     *out_count = json_array_size(json_object_get(result, "moves"));
     if (cli->json) {
         out_json_line(result);

@@ -302,3 +302,8 @@ const char *value_text(const json_t *object, const char *key)
 
     return text != NULL && *text != '\0' ? text : "-";
 }
+
+bool value_has_text(const json_t *object, const char *key)
+{
+    return json_string_length(json_object_get(object, key)) > 0;
+}

@@ -5,6 +5,8 @@
 #ifndef SPATE_CLI_VALUE_H
 #define SPATE_CLI_VALUE_H
 
+#include <stdbool.h>
+
 #include <jansson.h>
 
 #include "wire/cursor.h"
@@ -25,8 +27,10 @@ char *base64_encode(const void *bytes, size_t size);
 /* The bytes of `text`, to be freed; NULL when it is not base64. */
 uint8_t *base64_decode(const char *text, size_t *out_size);
 
-/* A member of an object: its number (0: none), its text ("-": none). */
+/* A member of an object: its number (0: none), its text ("-": none or empty), whether there is a
+ * text. */
 int64_t value_number(const json_t *object, const char *key);
 const char *value_text(const json_t *object, const char *key);
+bool value_has_text(const json_t *object, const char *key);
 
 #endif /* SPATE_CLI_VALUE_H */

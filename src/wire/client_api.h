@@ -467,10 +467,8 @@ void sp_fetch_response_encode_head(struct sp_pack *pack, const struct sp_fetch_r
  *                     replicas: [node], log_start, high_watermark, size_bytes, segments } ] }
  *                     leader -1: none
  *   cluster.info    { cluster_id, node_id, version, controller, topics, partitions,
- *                     nodes: [ { id, address, rack, alive } ] }                     controller -1:
- * none cluster.health  { healthy, nodes_down: [node], leaderless: [ { topic, partition } ],
- *                     under_replicated: [ { topic, partition, missing: [node] } ] }
+ *                     nodes: [ { id, address, rack, alive } ] }    controller -1: none
  *   ping, topic.alter, topic.delete, group.leave, group.delete  {}
- *   group.*         as docs/protocol.md shows them */
+ *   cluster.health, group.*   as docs/protocol.md shows them */
 
 #endif /* SP_WIRE_CLIENT_API_H */

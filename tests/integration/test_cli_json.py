@@ -24,6 +24,13 @@ CONTEXT = {"name": TEXT, "current": TRUTH, "settings": OBJECT}
 HEALTH = {
     "healthy": TRUTH, "controller": TRUTH, "groups": TRUTH, "nodes_down": LIST,
     "leaderless": LIST, "under_replicated": LIST, "replicas_opening": NUMBER,
+    "refilling": LIST, "damaged": LIST, "stalled": LIST, "now_ms": NUMBER, "down": LIST,
+    "draining": LIST, "conditions": LIST, "stuck": LIST, "misplaced": LIST, "moves": NUMBER,
+    "voters": {"nodes": LIST, "down": LIST, "wanted": NUMBER, "since_ms": NUMBER},
+    "features": {
+        "level": NUMBER, "newest": NUMBER, "held": TRUTH, "behind": LIST, "since_ms": NUMBER,
+    },
+    "controller_since_ms": NUMBER, "opening_since_ms": NUMBER,
 }
 
 BENCH = {
@@ -184,6 +191,8 @@ class CliJsonTest(unittest.TestCase):
                 self.assertTrue(value[name], f"{where}.{name} is empty")
                 for element in value[name]:
                     self.check(element, kind[0], f"{where}.{name}")
+            elif isinstance(kind, dict):
+                self.check(value[name], kind, f"{where}.{name}")
             else:
                 self.assertIs(type(value[name]), kind, f"{where}.{name}")
 

@@ -12,6 +12,10 @@ spate_unit_test(broker test_partition
 spate_unit_test(broker test_held USES spate_net spate_wire spate_base)
 # Its clock and timers stand before those of src/io, which other parts of the broker bring along.
 target_link_options(test_held PRIVATE -Wl,--allow-multiple-definition)
+spate_unit_test(broker test_health
+    USES spate_cluster spate_storage spate_net spate_wire spate_io spate_base)
+# The same, and parts of the cluster.
+target_link_options(test_health PRIVATE -Wl,--allow-multiple-definition)
 spate_unit_test(broker test_compact_pass USES spate_wire spate_base)
 # Whole passes over a log, on a disk that loses power; see tests/unit/storage.cmake.
 spate_unit_test(broker test_compaction

@@ -24,6 +24,7 @@ static struct {
     uint64_t retired;
     struct sp_raft_group_status status;
     uint32_t leader;
+    uint64_t leader_ms; /* since when; 0: it was never heard of */
     int submit_result;
     struct {
         struct sp_submit *submit;
@@ -81,6 +82,22 @@ sp_group_table_leader(const struct sp_group_table *table, uint64_t group_id, uin
     assert_int_equal(group_id, 0);
     *out_term = fake.status.term;
     return fake.leader;
+}
+
+struct sp_leader_table *sp_group_table_leaders(const struct sp_group_table *table)
+{
+    (void)table;
+    return NULL;
+}
+
+bool sp_leader_table_since(const struct sp_leader_table *table,
+                           uint64_t group_id,
+                           struct sp_leader_since *out_since)
+{
+    (void)table;
+    assert_int_equal(group_id, 0);
+    out_since->leader_ms = fake.leader_ms;
+    return fake.leader_ms != 0;
 }
 
 void sp_raft_group_status(const struct sp_raft_group *group,

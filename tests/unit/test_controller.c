@@ -45,6 +45,7 @@ static void on_failed(void *arg, int status, const char *text)
     fake.failed = status;
 }
 
+static uint64_t node_replace_ms;
 static uint32_t level_most; /* that all nodes know; 0: the first one */
 
 static struct sp_state_node make_node(uint32_t node_id)
@@ -145,7 +146,8 @@ static void begin(void)
         on_changed, on_confirmed, on_failed, on_damaged
     };
     static const uint32_t members[] = { 3, 1, 2 };
-    struct sp_controller_options options = { .self = make_node(SELF) };
+    struct sp_controller_options options = { .self = make_node(SELF),
+                                             .node_replace_ms = node_replace_ms };
 
     memset(&fake, 0, sizeof fake);
     fake_loop_init();
@@ -665,6 +667,61 @@ static void test_controller_is_current_only_while_it_follows_a_leader(void **unu
     end();
 }
 
+static enum sp_rebuild rebuild(uint32_t node_id, uint64_t down_ms, uint64_t *out_rest_ms)
+{
+    return sp_controller_rebuild(fake.controller, node_id, down_ms, out_rest_ms);
+}
+
+static void raise_level(void)
+{
+    struct sp_buf buf;
+
+    sp_buf_init(&buf, 64);
+    assert_int_equal(sp_state_command_feature_level(SP_FEATURE_LEVEL_MAX, &buf), 0);
+    apply_buf(&buf);
+}
+
+/* The leader counts from when it has seen the node down; others reckon from when they know it. */
+static void test_controller_tells_when_a_gone_node_is_replaced(void **unused)
+{
+    uint64_t rest_ms = 9;
+
+    (void)unused;
+    begin();
+    assert_int_equal(rebuild(3, 0, &rest_ms), SP_REBUILD_OFF);
+    assert_int_equal(rest_ms, 0);
+    end();
+    node_replace_ms = 60000;
+    level_most = SP_FEATURE_LEVEL_MAX;
+    begin();
+    assert_int_equal(rebuild(3, 0, &rest_ms), SP_REBUILD_UNSUPPORTED);
+    raise_level();
+    assert_int_equal(rebuild(3, 0, &rest_ms), SP_REBUILD_NO_CONTROLLER);
+    fake_wait(20000);
+    fake.leader = 2; /* it was elected a second before it was known here */
+    fake.leader_ms = fake_loop.now_ms - 1000;
+    assert_int_equal(rebuild(3, fake_loop.now_ms - 15000, &rest_ms), SP_REBUILD_WAITING);
+    assert_int_equal(rest_ms, 59000);
+    assert_int_equal(rebuild(3, fake_loop.now_ms - 200, &rest_ms), SP_REBUILD_WAITING);
+    assert_int_equal(rest_ms, 59800);
+
+    fake.link = SP_LINK_DEAD;
+    change_role(SP_ROLE_LEADER, true, SELF);
+    fake_wait(1000);
+    assert_int_equal(rebuild(3, 1, &rest_ms), SP_REBUILD_WAITING);
+    assert_in_range(rest_ms, 58000, 60000); /* it leads since then, and looks now and then */
+    assert_false(sp_controller_is_gone(fake.controller, 3));
+    fake_wait((unsigned)rest_ms - 1);
+    assert_int_equal(rebuild(3, 1, &rest_ms), SP_REBUILD_WAITING);
+    assert_int_equal(rest_ms, 1);
+    fake_wait(1);
+    assert_int_equal(rebuild(3, 1, &rest_ms), SP_REBUILD_DUE);
+    assert_true(sp_controller_is_gone(fake.controller, 3)); /* the same moment */
+    end();
+    node_replace_ms = 0;
+    level_most = 0;
+}
+
 static void test_controller_registers_itself_once_confirmed_and_when_different(void **unused)
 {
     static const struct sp_controller_handler handler = {
@@ -784,6 +841,7 @@ int main(void)
         cmocka_unit_test(test_controller_leader_answers_calls),
         cmocka_unit_test(test_controller_is_busy_at_its_bounds),
         cmocka_unit_test(test_controller_is_current_only_while_it_follows_a_leader),
+        cmocka_unit_test(test_controller_tells_when_a_gone_node_is_replaced),
         cmocka_unit_test(test_controller_registers_itself_once_confirmed_and_when_different),
         cmocka_unit_test(test_controller_restore_confirms_again_and_node_changes_reach_transport),
         cmocka_unit_test(test_controller_stop_cancels_what_is_pending),

@@ -1,4 +1,4 @@
-/* Who leads what, as local replicas and other nodes say it. */
+/* What a node knows of leaders, from local replicas and from other nodes, and since when. */
 #include "cluster/leader_table.h"
 
 #include <setjmp.h>
@@ -8,14 +8,18 @@
 
 #include <cmocka.h>
 
+#include "base/mem.h"
 #include "fake_loop.h"
+#include "wire/peer_api.h"
 
 enum {
     SELF = 4,
-    GROUP = 2,
+    OTHER = 2,
+    GROUP = 7,
 };
 
-/* ---- the transport's stand-in ---------------------------------------------------------------- */
+static struct sp_leader_table *table;
+static uint64_t live_count;
 
 int sp_transport_send(struct sp_transport *transport,
                       uint32_t node_id,
@@ -31,37 +35,48 @@ int sp_transport_send(struct sp_transport *transport,
     return 0;
 }
 
-/* ---- fixture --------------------------------------------------------------------------------- */
-
-static struct sp_leader_table *table;
-
-static int setup(void **state)
+static int begin(void **state)
 {
     (void)state;
     fake_loop_init();
+    live_count = sp_mem_live_count();
     return sp_leader_table_new(NULL, NULL, SELF, &table);
 }
 
-static int teardown(void **state)
+static int end(void **state)
 {
     (void)state;
+    fake_turn();
     sp_leader_table_free(table);
-    return 0;
+    return sp_mem_live_count() == live_count ? 0 : -1;
+}
+
+static void receive(uint32_t from_node, const struct sp_peer_leader *leader)
+{
+    uint8_t bytes[SP_PEER_LEADER_SIZE];
+    struct sp_peer_message message = { .kind = SP_PEER_LEADERS, .u.count = 1 };
+
+    sp_peer_leader_encode(leader, bytes);
+    message.body = (struct sp_slice){ .bytes = bytes, .size = sizeof bytes };
+    sp_leader_table_hear(table, from_node, &message);
+}
+
+/* LEADERS of `node_id`: it leads in `term`, and `lagging` lack frames. */
+static void hear(uint32_t node_id, uint64_t term, uint32_t lagging)
+{
+    const struct sp_peer_leader leader = {
+        .group_id = GROUP, .term = term, .node_id = node_id, .lagging = lagging
+    };
+
+    receive(node_id, &leader);
 }
 
 /* `from_node` says that `node_id` (itself, or 0: nobody any more) leads in `term`. */
-static void hear(uint32_t from_node, uint64_t term, uint32_t node_id)
+static void say(uint32_t from_node, uint64_t term, uint32_t node_id)
 {
     const struct sp_peer_leader leader = { .group_id = GROUP, .term = term, .node_id = node_id };
-    struct sp_peer_message message = { .kind = SP_PEER_LEADERS, .u.count = 1 };
-    struct sp_blob *blob = sp_blob_new(SP_PEER_LEADER_SIZE);
 
-    assert_non_null(blob);
-    sp_peer_leader_encode(&leader, blob->bytes);
-    message.body = sp_slice_of(blob, 0, blob->size);
-    sp_leader_table_hear(table, from_node, &message);
-    sp_slice_unref(&message.body);
-    sp_blob_unref(blob);
+    receive(from_node, &leader);
 }
 
 static void expect(uint32_t node_id, uint64_t term)
@@ -72,22 +87,99 @@ static void expect(uint32_t node_id, uint64_t term)
     assert_int_equal(known, term);
 }
 
-/* ---- tests ----------------------------------------------------------------------------------- */
+static struct sp_leader_since since(void)
+{
+    struct sp_leader_since found = { 0 };
+
+    assert_true(sp_leader_table_since(table, GROUP, &found));
+    return found;
+}
+
+static void test_leader_table_knows_since_when_nobody_leads(void **state)
+{
+    struct sp_leader_since found;
+
+    (void)state;
+    assert_false(sp_leader_table_since(table, GROUP, &found));
+    uint64_t made_ms = fake_loop.now_ms;
+    sp_leader_table_set(table, GROUP, 1, 0, 0);
+    fake_wait(100);
+    assert_int_equal(since().leader_ms, made_ms);
+    hear(OTHER, 2, 0);
+    uint64_t led_ms = fake_loop.now_ms;
+    fake_wait(100);
+    hear(OTHER, 2, 0); /* told again, and led by the same node in a later term */
+    hear(OTHER, 3, 0);
+    assert_int_equal(since().leader_ms, led_ms);
+    sp_leader_table_node_dead(table, OTHER);
+    uint64_t lost_ms = fake_loop.now_ms;
+    fake_wait(100);
+    assert_int_equal(sp_leader_table_get(table, GROUP, NULL), 0);
+    assert_int_equal(since().leader_ms, lost_ms);
+}
+
+/* The time of a lag outlives a leader, whose successor finds it out only after a moment. */
+static void test_leader_table_lag_goes_on_under_the_next_leader(void **state)
+{
+    (void)state;
+    hear(OTHER, 2, 0);
+    assert_int_equal(since().lagging_ms, 0);
+    fake_wait(100);
+    hear(OTHER, 2, 4);
+    uint64_t began_ms = fake_loop.now_ms;
+    fake_wait(5000);
+    hear(OTHER, 2, 6); /* another one, too */
+    assert_int_equal(since().lagging_ms, began_ms);
+    sp_leader_table_set(table, GROUP, 3, SELF, 0);
+    assert_int_equal(since().lagging_ms, 0);
+    fake_wait(500);
+    sp_leader_table_set(table, GROUP, 3, SELF, 4);
+    assert_int_equal(since().lagging_ms, began_ms);
+    sp_leader_table_set(table, GROUP, 3, SELF, 0); /* the same leader knows */
+    fake_wait(500);
+    sp_leader_table_set(table, GROUP, 3, SELF, 4);
+    assert_int_equal(since().lagging_ms, fake_loop.now_ms);
+    uint64_t again_ms = fake_loop.now_ms;
+    sp_leader_table_set(table, GROUP, 4, OTHER, 0); /* as the replica here sees it, first */
+    hear(OTHER, 4, 0);
+    fake_wait(500);
+    hear(OTHER, 4, 4);
+    assert_int_equal(since().lagging_ms, again_ms);
+    hear(OTHER, 5, 0);
+    fake_wait(1500); /* by then it would have known */
+    hear(OTHER, 5, 4);
+    assert_int_equal(since().lagging_ms, fake_loop.now_ms);
+}
+
+static void test_leader_table_keeps_since_when_a_leader_is_misplaced(void **state)
+{
+    (void)state;
+    sp_leader_table_misplaced(table, GROUP, true); /* not known: nothing is kept */
+    hear(OTHER, 2, 0);
+    assert_int_equal(since().misplaced_ms, 0);
+    sp_leader_table_misplaced(table, GROUP, true);
+    uint64_t began_ms = fake_loop.now_ms;
+    fake_wait(100);
+    sp_leader_table_misplaced(table, GROUP, true);
+    assert_int_equal(since().misplaced_ms, began_ms);
+    sp_leader_table_misplaced(table, GROUP, false);
+    assert_int_equal(since().misplaced_ms, 0);
+}
 
 static void test_leader_table_nodes_speak_for_themselves(void **state)
 {
     (void)state;
-    hear(1, 5, 1);
+    say(1, 5, 1);
     expect(1, 5);
-    hear(2, 6, 3); /* of another */
+    say(2, 6, 3); /* of another */
     expect(1, 5);
-    hear(2, 4, 2); /* of the past */
+    say(2, 4, 2); /* of the past */
     expect(1, 5);
-    hear(2, 6, 0); /* it never led */
+    say(2, 6, 0); /* it never led */
     expect(1, 5);
-    hear(1, 5, 0);
+    say(1, 5, 0);
     expect(0, 5);
-    hear(2, 6, 2);
+    say(2, 6, 2);
     expect(2, 6);
 }
 
@@ -96,13 +188,13 @@ static void test_leader_table_nodes_speak_for_themselves(void **state)
 static void test_leader_table_left_group_leads_on_in_an_older_term(void **state)
 {
     (void)state;
-    hear(3, 36, 3);
+    say(3, 36, 3);
     sp_leader_table_set(table, GROUP, 41, 0, 0);
-    hear(1, 37, 1);
+    say(1, 37, 1);
     expect(0, 41); /* the local replica's word counts ... */
     sp_leader_table_leave(table, GROUP);
     expect(1, 37); /* ... until it goes */
-    hear(2, 38, 2);
+    say(2, 38, 2);
     expect(2, 38);
 }
 
@@ -112,17 +204,17 @@ static void test_leader_table_left_group_without_a_word_is_open_to_any(void **st
     sp_leader_table_set(table, GROUP, 41, 0, 0);
     sp_leader_table_leave(table, GROUP);
     expect(0, 0);
-    hear(1, 37, 1);
+    say(1, 37, 1);
     expect(1, 37);
 }
 
 static void test_leader_table_word_that_was_taken_back_does_not_count(void **state)
 {
     (void)state;
-    hear(1, 37, 1);
+    say(1, 37, 1);
     sp_leader_table_set(table, GROUP, 41, 0, 0);
-    hear(2, 37, 0); /* it never led */
-    hear(1, 37, 0);
+    say(2, 37, 0); /* it never led */
+    say(1, 37, 0);
     sp_leader_table_leave(table, GROUP);
     expect(0, 37);
 }
@@ -138,19 +230,19 @@ static void test_leader_table_left_group_keeps_its_leader(void **state)
     expect(0, 8);
 }
 
+#define LEADER_TEST(test) cmocka_unit_test_setup_teardown(test, begin, end)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(
-            test_leader_table_nodes_speak_for_themselves, setup, teardown),
-        cmocka_unit_test_setup_teardown(
-            test_leader_table_left_group_leads_on_in_an_older_term, setup, teardown),
-        cmocka_unit_test_setup_teardown(
-            test_leader_table_left_group_without_a_word_is_open_to_any, setup, teardown),
-        cmocka_unit_test_setup_teardown(
-            test_leader_table_word_that_was_taken_back_does_not_count, setup, teardown),
-        cmocka_unit_test_setup_teardown(
-            test_leader_table_left_group_keeps_its_leader, setup, teardown),
+        LEADER_TEST(test_leader_table_nodes_speak_for_themselves),
+        LEADER_TEST(test_leader_table_left_group_leads_on_in_an_older_term),
+        LEADER_TEST(test_leader_table_left_group_without_a_word_is_open_to_any),
+        LEADER_TEST(test_leader_table_word_that_was_taken_back_does_not_count),
+        LEADER_TEST(test_leader_table_left_group_keeps_its_leader),
+        LEADER_TEST(test_leader_table_knows_since_when_nobody_leads),
+        LEADER_TEST(test_leader_table_lag_goes_on_under_the_next_leader),
+        LEADER_TEST(test_leader_table_keeps_since_when_a_leader_is_misplaced),
     };
 
     return cmocka_run_group_tests_name("cluster/leader_table", tests, NULL, NULL);

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "cluster/raft_group_internal.h"
 #include "spate/error.h"
 
 /* A machine that sums the commands' first bytes and counts what it was given. */
@@ -466,6 +467,35 @@ static void test_raft_group_membership_bytes_depend_on_places_only(void **state)
     sp_slice_unref(&second);
 }
 
+static uint64_t
+note(struct sp_raft_move_mark *mark, uint64_t replica_id, uint64_t stored_index, uint64_t now_ms)
+{
+    const struct sp_raft_move_mark step = {
+        .replica_id = replica_id, .role = 1, .stored_index = stored_index, .seen_ms = now_ms
+    };
+
+    sp_raft_move_note(mark, &step);
+    return mark->since_ms;
+}
+
+/* A move stands still while its step and what its new replica has stored are the same. */
+static void test_raft_group_move_knows_since_when_it_stands_still(void **state)
+{
+    struct sp_raft_move_mark mark = { 0 };
+
+    (void)state;
+    assert_int_equal(note(&mark, 7, 0, 1000), 1000);
+    assert_int_equal(note(&mark, 7, 0, 2900), 1000);
+    assert_int_equal(note(&mark, 7, 5, 3000), 3000);
+    assert_int_equal(note(&mark, 7, 5, 3050), 3000);
+    assert_int_equal(note(&mark, 7, 0, 3100), 3000); /* waits between two steps */
+    assert_int_equal(note(&mark, 7, 5, 3150), 3000);
+    assert_int_equal(note(&mark, 8, 5, 3200), 3200);
+    mark.role = 2;
+    assert_int_equal(note(&mark, 8, 5, 3250), 3250);
+    assert_int_equal(note(&mark, 8, 5, 5250), 5250); /* after a pause: it led no more meanwhile */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -483,6 +513,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             test_raft_group_committed_bytes_go_back_to_the_budget, setup, teardown),
         cmocka_unit_test(test_raft_group_membership_bytes_depend_on_places_only),
+        cmocka_unit_test(test_raft_group_move_knows_since_when_it_stands_still),
     };
     return cmocka_run_group_tests_name("cluster/raft_group", tests, NULL, NULL);
 }

@@ -68,6 +68,12 @@ int sp_raft_group_stop_status(const struct sp_raft_group *group)
     return fake.replica_stopped ? SPATE_ERR_IO : 0;
 }
 
+uint64_t sp_raft_group_stopped_ms(const struct sp_raft_group *group)
+{
+    (void)group;
+    return 0; /* only a damaged one is asked */
+}
+
 void sp_group_table_open(struct sp_group_table *table, struct sp_group_open *open)
 {
     (void)table;
@@ -433,9 +439,13 @@ static void test_reconcile_damage_is_marked_and_explained(void **unused)
     begin();
     confirm();
     create("t", 1);
+    fake_wait(7);
     end_open(SPATE_ERR_CORRUPT);
+    uint64_t found_ms = fake_loop.now_ms;
+    fake_wait(500);
     assert_true(sp_reconcile_next_damage(fake.reconcile, &cursor, &damage));
     assert_int_equal(fake.marked_replica, damage.replica_id);
+    assert_int_equal(damage.since_ms, found_ms);
     assert_null(damage.refusal);
     assert_true(sp_reconcile_note_refusal(fake.reconcile, damage.group_id, "no majority"));
     assert_false(sp_reconcile_note_refusal(fake.reconcile, damage.group_id, "no majority"));

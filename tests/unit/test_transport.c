@@ -26,6 +26,7 @@ enum {
 /* The identity alone, durable one turn after it was asked for. */
 struct sp_store {
     struct sp_identity identity;
+    enum sp_space space;
     uint64_t sequence;
     struct sp_deferred deferred;
     struct node *node;
@@ -68,6 +69,11 @@ static struct fixture fixture;
 const struct sp_identity *sp_store_identity(const struct sp_store *store)
 {
     return &store->identity;
+}
+
+enum sp_space sp_store_space(const struct sp_store *store)
+{
+    return store->space;
 }
 
 static void on_durable(struct sp_deferred *deferred)
@@ -525,6 +531,38 @@ static void test_transport_dead_node_is_reported_at_once(void **state)
     RUN_UNTIL(all_up());
 }
 
+static struct sp_transport_look look_at(uint32_t node_id)
+{
+    struct sp_transport_look look = { 0 };
+
+    assert_true(sp_transport_look(fixture.nodes[1].transport, node_id, &look));
+    return look;
+}
+
+static void test_transport_tells_since_when_a_node_is_down_or_full(void **state)
+{
+    (void)state;
+    start_formed_cluster();
+    assert_false(
+        sp_transport_look(fixture.nodes[1].transport, 1, &(struct sp_transport_look){ 0 }));
+    uint64_t began_ms = sp_loop_now_ms(fixture.loop);
+    fixture.nodes[3].store.space = SP_SPACE_LAST;
+    RUN_UNTIL(look_at(3).condition != 0);
+    assert_int_equal(look_at(3).condition, SP_PEER_NO_SPACE | SP_PEER_NO_RECORDS);
+    uint64_t since_ms = look_at(3).condition_ms;
+    assert_true(since_ms > began_ms);
+    uint64_t heard_ms = look_at(3).heard_ms;
+    RUN_UNTIL(look_at(3).heard_ms > heard_ms);
+    assert_int_equal(look_at(3).condition_ms, since_ms); /* it was said again */
+    assert_true(look_at(3).up && look_at(3).link_ms <= began_ms);
+    stop(3);
+    RUN_UNTIL(fixture.nodes[1].links[3] == SP_LINK_DEAD);
+    run_ms(50);
+    assert_false(look_at(3).up);
+    assert_int_equal(look_at(3).condition, 0);
+    assert_int_equal(look_at(3).link_ms, fixture.nodes[1].down_ms[3]);
+}
+
 static void test_transport_node_that_never_was_up_is_not_dead(void **state)
 {
     (void)state;
@@ -874,6 +912,7 @@ int main(void)
         TRANSPORT_TEST(test_transport_bodies_arrive_whole),
         TRANSPORT_TEST(test_transport_send_without_a_link_is_dropped),
         TRANSPORT_TEST(test_transport_dead_node_is_reported_at_once),
+        TRANSPORT_TEST(test_transport_tells_since_when_a_node_is_down_or_full),
         TRANSPORT_TEST(test_transport_node_that_never_was_up_is_not_dead),
         TRANSPORT_TEST(test_transport_failure_to_connect_of_its_own_is_no_death),
         TRANSPORT_TEST(test_transport_other_cluster_is_refused),

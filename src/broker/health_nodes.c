@@ -1,0 +1,348 @@
+/* The part of cluster.health about nodes.
+ *
+ *   down        a registered node without a link to this one, and what becomes of its replicas
+ *   draining    on purpose: how many replicas are left there, and how many no other node can take
+ *   conditions  a node that is slow, or whose disk is full, as it says itself
+ *   voters      of the controller: who votes, who of them is down, how many there should be
+ *   features    the feature level, and the nodes whose build holds it back */
+#include "broker/health.h"
+#include "broker/methods.h"
+
+#include "cluster/state_moves.h"
+#include "cluster/state_nodes.h"
+
+static const char *rebuild_name(enum sp_rebuild rebuild)
+{
+    static const char *const names[] = { "off", "unsupported", "no_controller", "waiting", "due" };
+
+    return names[rebuild];
+}
+
+/* ---- places ---------------------------------------------------------------------------------- */
+
+/* Nodes that may be given replicas now. */
+struct takers {
+    uint32_t node_ids[SP_NODES_MAX];
+    unsigned count;
+};
+
+static struct takers find_takers(const struct sp_broker *broker)
+{
+    const struct sp_state *state = sp_controller_state(broker->options.controller);
+    const struct sp_state_node *node;
+    struct sp_map_cursor cursor = { 0 };
+    struct takers takers = { .count = 0 };
+
+    while ((node = sp_state_node_next(state, &cursor)) != NULL && takers.count < SP_NODES_MAX) {
+        if (sp_health_node_alive(broker, node->node_id) &&
+            !sp_state_member(state, node->node_id).draining) {
+            takers.node_ids[takers.count++] = node->node_id;
+        }
+    }
+    return takers;
+}
+
+static bool has_node(const struct sp_replica_place *places, unsigned place_count, uint32_t node_id)
+{
+    for (unsigned i = 0; i < place_count; i++) {
+        if (places[i].node_id == node_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* True if the node keeps a replica of the partition since no other node can take it. */
+static bool
+is_bound(const struct takers *takers, const struct sp_replica_place *places, unsigned place_count)
+{
+    for (unsigned i = 0; i < takers->count; i++) {
+        if (!has_node(places, place_count, takers->node_ids[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* How many replicas of the node no other node can take. */
+static uint32_t count_bound(const struct sp_broker *broker, uint32_t node_id)
+{
+    const struct sp_state *state = sp_controller_state(broker->options.controller);
+    struct takers takers = find_takers(broker);
+    const struct sp_state_topic *topic;
+    struct sp_map_cursor cursor = { 0 };
+    uint32_t count = 0;
+
+    while ((topic = sp_state_topic_next(state, &cursor)) != NULL) {
+        for (uint32_t i = 0; i < topic->partition_count; i++) {
+            const struct sp_state_partition *place = &topic->partitions[i];
+            const struct sp_state_move *move = sp_state_move(state, place->group_id);
+            const struct sp_replica_place *places = move != NULL ? move->target : place->replicas;
+            unsigned place_count = move != NULL ? move->target_count : place->replica_count;
+            count +=
+                has_node(places, place_count, node_id) && is_bound(&takers, places, place_count);
+        }
+    }
+    return count;
+}
+
+static void pack_replicas(const struct sp_broker *broker, struct sp_pack *pack, uint32_t node_id)
+{
+    uint32_t replicas =
+        sp_state_replicas_on(sp_controller_state(broker->options.controller), node_id);
+
+    sp_pack_text(pack, "replicas");
+    sp_pack_uint(pack, replicas);
+    sp_pack_text(pack, "without_place");
+    sp_pack_uint(pack, replicas == 0 ? 0 : count_bound(broker, node_id));
+}
+
+/* ---- down, draining -------------------------------------------------------------------------- */
+
+static void pack_node_id(struct sp_pack *pack, uint32_t node_id)
+{
+    sp_pack_text(pack, "node");
+    sp_pack_uint(pack, node_id);
+}
+
+uint32_t sp_health_pack_down(const struct sp_broker *broker, struct sp_pack *pack)
+{
+    const struct sp_state *state = sp_controller_state(broker->options.controller);
+    const struct sp_state_node *node;
+    struct sp_map_cursor cursor = { 0 };
+    uint32_t count = 0;
+
+    while ((node = sp_state_node_next(state, &cursor)) != NULL) {
+        if (sp_health_node_alive(broker, node->node_id)) {
+            continue;
+        }
+        uint64_t since_ms = sp_health_down_ms(broker, node->node_id);
+        uint64_t rest_ms = 0;
+        enum sp_rebuild rebuild =
+            sp_controller_rebuild(broker->options.controller, node->node_id, since_ms, &rest_ms);
+        bool counted = rebuild == SP_REBUILD_WAITING || rebuild == SP_REBUILD_DUE;
+        sp_pack_map(pack, 6);
+        pack_node_id(pack, node->node_id);
+        sp_health_pack_since(broker, pack, "since_ms", since_ms);
+        pack_replicas(broker, pack, node->node_id);
+        sp_pack_text(pack, "rebuild");
+        sp_pack_text(pack, rebuild_name(rebuild));
+        sp_pack_text(pack, "rebuild_in_ms");
+        sp_pack_int(pack, counted ? (int64_t)rest_ms : -1);
+        count += 1;
+    }
+    return count;
+}
+
+uint32_t sp_health_pack_draining(const struct sp_broker *broker, struct sp_pack *pack)
+{
+    const struct sp_state *state = sp_controller_state(broker->options.controller);
+    uint64_t now_ms = sp_loop_now_ms(broker->options.loop);
+    const struct sp_state_node *node;
+    struct sp_map_cursor cursor = { 0 };
+    uint32_t count = 0;
+
+    while ((node = sp_state_node_next(state, &cursor)) != NULL) {
+        struct sp_state_member member = sp_state_member(state, node->node_id);
+        uint64_t since_ms = sp_health_draining_ms(broker, node->node_id);
+        if (!member.draining) {
+            continue;
+        }
+        sp_pack_map(pack, 5);
+        pack_node_id(pack, node->node_id);
+        sp_health_pack_since(broker, pack, "since_ms", since_ms != 0 ? since_ms : now_ms);
+        pack_replicas(broker, pack, node->node_id);
+        sp_pack_text(pack, "removing");
+        sp_pack_bool(pack, member.removing);
+        count += 1;
+    }
+    return count;
+}
+
+/* ---- conditions ------------------------------------------------------------------------------ */
+
+static void pack_condition(const struct sp_broker *broker,
+                           struct sp_pack *pack,
+                           uint32_t node_id,
+                           const char *condition,
+                           uint64_t since_ms)
+{
+    sp_pack_map(pack, 3);
+    pack_node_id(pack, node_id);
+    sp_pack_text(pack, "condition");
+    sp_pack_text(pack, condition);
+    sp_health_pack_since(broker, pack, "since_ms", since_ms);
+}
+
+static uint32_t pack_own_condition(const struct sp_broker *broker, struct sp_pack *pack)
+{
+    enum sp_space space = sp_store_space(broker->options.store);
+    uint64_t since_ms = broker->watch.space_ms;
+
+    if (space == SP_SPACE_ENOUGH) {
+        return 0;
+    }
+    pack_condition(broker,
+                   pack,
+                   broker->options.node_id,
+                   space == SP_SPACE_LAST ? "no_records" : "no_space",
+                   since_ms != 0 ? since_ms : sp_loop_now_ms(broker->options.loop));
+    return 1;
+}
+
+uint32_t sp_health_pack_conditions(const struct sp_broker *broker, struct sp_pack *pack)
+{
+    const struct sp_state *state = sp_controller_state(broker->options.controller);
+    const struct sp_state_node *node;
+    struct sp_map_cursor cursor = { 0 };
+    uint32_t count = pack_own_condition(broker, pack);
+
+    while ((node = sp_state_node_next(state, &cursor)) != NULL) {
+        struct sp_transport_look look;
+        if (!sp_transport_look(broker->options.transport, node->node_id, &look)) {
+            continue;
+        }
+        if (look.slow) {
+            pack_condition(broker, pack, node->node_id, "slow", look.heard_ms);
+            count += 1;
+        }
+        if (look.condition != 0) {
+            bool none = (look.condition & SP_PEER_NO_RECORDS) != 0;
+            pack_condition(
+                broker, pack, node->node_id, none ? "no_records" : "no_space", look.condition_ms);
+            count += 1;
+        }
+    }
+    return count;
+}
+
+/* ---- voters ---------------------------------------------------------------------------------- */
+
+struct voters {
+    uint32_t node_ids[SP_NODES_MAX];
+    unsigned count;
+    unsigned down_count;
+    unsigned eligible; /* nodes that may be voters, down or not */
+    uint64_t since_ms; /* the longest that one is down; 0: none is */
+};
+
+/* Keeps them in rising order. */
+static void insert(struct voters *voters, uint32_t node_id)
+{
+    unsigned place = voters->count;
+
+    while (place > 0 && voters->node_ids[place - 1] > node_id) {
+        voters->node_ids[place] = voters->node_ids[place - 1];
+        place -= 1;
+    }
+    voters->node_ids[place] = node_id;
+    voters->count += 1;
+}
+
+static bool is_voter(const struct sp_broker *broker, uint32_t node_id)
+{
+    const char *role = sp_controller_role_of(broker->options.controller, node_id);
+
+    return role[0] == 'v' || role[0] == 'l'; /* "voter", "leader" */
+}
+
+static struct voters find_voters(const struct sp_broker *broker)
+{
+    const struct sp_state *state = sp_controller_state(broker->options.controller);
+    const struct sp_state_node *node;
+    struct sp_map_cursor cursor = { 0 };
+    struct voters voters = { .count = 0 };
+
+    while ((node = sp_state_node_next(state, &cursor)) != NULL && voters.count < SP_NODES_MAX) {
+        voters.eligible += !sp_state_member(state, node->node_id).draining;
+        if (!is_voter(broker, node->node_id)) {
+            continue;
+        }
+        insert(&voters, node->node_id);
+        if (!sp_health_node_alive(broker, node->node_id)) {
+            uint64_t down_ms = sp_health_down_ms(broker, node->node_id);
+            voters.down_count += 1;
+            voters.since_ms =
+                voters.since_ms == 0 || down_ms < voters.since_ms ? down_ms : voters.since_ms;
+        }
+    }
+    return voters;
+}
+
+void sp_health_pack_voters(const struct sp_broker *broker, struct sp_pack *pack)
+{
+    struct voters voters = find_voters(broker);
+    uint64_t since_ms = voters.since_ms != 0 ? voters.since_ms : broker->watch.voter_ms;
+
+    sp_pack_map(pack, 4);
+    sp_pack_text(pack, "nodes");
+    sp_pack_array(pack, voters.count);
+    for (unsigned i = 0; i < voters.count; i++) {
+        sp_pack_uint(pack, voters.node_ids[i]);
+    }
+    sp_pack_text(pack, "down");
+    sp_pack_array(pack, voters.down_count);
+    for (unsigned i = 0; i < voters.count; i++) {
+        if (!sp_health_node_alive(broker, voters.node_ids[i])) {
+            sp_pack_uint(pack, voters.node_ids[i]);
+        }
+    }
+    sp_pack_text(pack, "wanted");
+    sp_pack_uint(pack, sp_controller_voters_for(voters.eligible));
+    sp_health_pack_since(broker, pack, "since_ms", since_ms);
+}
+
+/* ---- features -------------------------------------------------------------------------------- */
+
+struct sp_health_features sp_health_features(const struct sp_broker *broker)
+{
+    const struct sp_state *state = sp_controller_state(broker->options.controller);
+    const struct sp_state_node *node;
+    struct sp_map_cursor cursor = { 0 };
+    struct sp_health_features features = { .level = sp_state_feature_level(state),
+                                           .held = sp_state_feature_hold(state) };
+
+    while ((node = sp_state_node_next(state, &cursor)) != NULL) {
+        uint32_t most = sp_feature_level_said(node->features.most);
+        features.newest = most > features.newest ? most : features.newest;
+    }
+    return features;
+}
+
+static uint32_t count_behind(const struct sp_state *state, uint32_t newest)
+{
+    const struct sp_state_node *node;
+    struct sp_map_cursor cursor = { 0 };
+    uint32_t count = 0;
+
+    while ((node = sp_state_node_next(state, &cursor)) != NULL) {
+        count += sp_feature_level_said(node->features.most) < newest;
+    }
+    return count;
+}
+
+void sp_health_pack_features(const struct sp_broker *broker, struct sp_pack *pack)
+{
+    const struct sp_state *state = sp_controller_state(broker->options.controller);
+    struct sp_health_features features = sp_health_features(broker);
+    bool waits = features.newest > features.level;
+    uint32_t count = waits ? count_behind(state, features.newest) : 0;
+    const struct sp_state_node *node;
+    struct sp_map_cursor cursor = { 0 };
+
+    sp_pack_map(pack, 5);
+    sp_pack_text(pack, "level");
+    sp_pack_uint(pack, features.level);
+    sp_pack_text(pack, "newest");
+    sp_pack_uint(pack, features.newest);
+    sp_pack_text(pack, "held");
+    sp_pack_bool(pack, features.held);
+    sp_pack_text(pack, "behind");
+    sp_pack_array(pack, count);
+    while (count > 0 && (node = sp_state_node_next(state, &cursor)) != NULL) {
+        if (sp_feature_level_said(node->features.most) < features.newest) {
+            sp_pack_uint(pack, node->node_id);
+        }
+    }
+    sp_health_pack_since(broker, pack, "since_ms", waits ? broker->watch.features_ms : 0);
+}

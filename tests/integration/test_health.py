@@ -1,0 +1,206 @@
+#!/usr/bin/env python3
+"""`spate cluster health` says what is wrong, since when, what heals by itself and what to type."""
+
+import json
+import time
+import unittest
+
+import cluster
+import rpc
+
+REPLACE_MS = 60000
+SETTINGS = [f"node.replace.after.ms={REPLACE_MS}"]
+SLACK_MS = 1500  # a killed process is noticed at once; the rest is how busy the machine is
+
+
+def wall_ms():
+    return time.time() * 1000
+
+
+def ask(node):
+    with rpc.Client(node.address, timeout=5) as client:
+        return client.call("cluster.health")
+
+
+class HealthTest(unittest.TestCase):
+    """Each test starts and ends with four healthy nodes."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.nodes = cluster.Cluster(4, settings=SETTINGS)
+        cls.addClassCleanup(cls.nodes.close)
+        cls.nodes.__enter__()
+        cls.nodes.spate("topic", "create", "t", "-p", "2", "-r", "3")
+        cls.nodes.wait_healthy()
+
+    def tearDown(self):
+        for node in self.nodes.nodes:
+            if not node.alive:
+                node.start()
+        self.nodes.wait_healthy()
+
+    def words(self, code, *arguments):
+        done = self.nodes.run("cluster", "health", *arguments)
+        self.assertEqual(done.returncode, code, done.stdout.decode() + done.stderr.decode())
+        return done.stdout.decode()
+
+    def await_row(self, node, section, condition=bool):
+        """The rows of a section of the node's answer, once they are as they should be."""
+
+        def look():
+            rows = ask(node)[section]
+            return rows if condition(rows) else None
+
+        return cluster.wait_for(f"{section} of node {node.number}", look)
+
+    def test_healthy_cluster_says_so_and_nothing_else(self):
+        self.assertEqual(self.words(0), "healthy\n")
+        health = json.loads(self.words(0, "--json"))
+        for section in ("down", "leaderless", "under_replicated", "refilling", "damaged"):
+            self.assertEqual(health[section], [], section)
+        for section in ("stalled", "draining", "conditions", "stuck", "misplaced"):
+            self.assertEqual(health[section], [], section)
+        voters = health["voters"]
+        self.assertEqual((voters["down"], voters["since_ms"]), ([], -1))
+        self.assertLessEqual(voters["wanted"], len(voters["nodes"]))
+        self.assertEqual(health["features"]["level"], health["features"]["newest"])
+        self.assertEqual((health["controller_since_ms"], health["opening_since_ms"]), (-1, -1))
+        self.assertLess(abs(health["now_ms"] - wall_ms()), SLACK_MS)
+
+    def test_node_down_tells_since_when_and_what_becomes_of_its_replicas(self):
+        victim = self.nodes.leader("t")
+        time.sleep(1)  # a leader of less than a second does not know yet that nobody lags
+        others = [node for node in self.nodes.nodes if node is not victim]
+        killed_ms = wall_ms()
+        victim.kill()
+        for node in others:
+            counted = lambda rows: rows and rows[0]["rebuild"] == "waiting"  # there is a controller
+            (row,) = self.await_row(node, "down", counted)
+            self.assertEqual(row["node"], victim.number)
+            self.assertLess(abs(row["since_ms"] - killed_ms), SLACK_MS)
+            self.assertGreater(row["replicas"], 0)
+            self.assertEqual(row["without_place"], 0, "there are three other nodes")
+        self.nodes.leader("t")
+        time.sleep(1.2)  # for times that must not move, and one that must
+        for node in others:
+            health = ask(node)
+            again = health["down"][0]
+            self.assertLess(abs(again["since_ms"] - killed_ms), SLACK_MS, "asking changes nothing")
+            rest_ms = REPLACE_MS - (health["now_ms"] - killed_ms)
+            self.assertLess(abs(again["rebuild_in_ms"] - rest_ms), 3 * SLACK_MS)
+            self.assertLess(again["rebuild_in_ms"], REPLACE_MS - 600, "the time runs")
+            lacking = [place for place in health["under_replicated"] if place["topic"] == "t"]
+            self.assertTrue(lacking)
+            for place in lacking:
+                self.assertEqual(place["missing"], [victim.number])
+                self.assertLess(abs(place["since_ms"] - killed_ms), SLACK_MS)
+        words = self.words(5)
+        self.assertRegex(words, rf"node down: {victim.number}, since 20\S+Z \(\d s\)\n")
+        self.assertRegex(words, r"start it: it catches up by itself; in 5\d s its \d+ replicas")
+        self.assertIn(f"spate cluster remove {victim.number}\n", words)
+        self.assertRegex(words, rf"t/\d missing on node {victim.number}, since 20\S+Z \(\d s\)\n")
+
+    def test_voter_down_is_named(self):
+        voters = ask(self.nodes.nodes[0])["voters"]
+        self.assertEqual(voters["nodes"], sorted(voters["nodes"]))
+        victim = self.nodes.node(voters["nodes"][-1])
+        killed_ms = wall_ms()
+        victim.kill()
+        node = next(node for node in self.nodes.nodes if node is not victim)
+        cluster.wait_for("a missing voter", lambda: ask(node)["voters"]["down"])
+        told = ask(node)["voters"]
+        self.assertEqual(told["down"], [victim.number])
+        self.assertEqual(told["nodes"], voters["nodes"], "it is not replaced yet")
+        self.assertLess(abs(told["since_ms"] - killed_ms), SLACK_MS)
+        count = len(voters["nodes"])
+        self.assertRegex(
+            self.words(5),
+            rf"controller: {count - 1} of {count} voters run, down: node {victim.number}, since",
+        )
+        victim.start()
+        cluster.wait_for("all voters", lambda: ask(node)["voters"]["down"] == [])
+        self.assertEqual(ask(node)["voters"]["since_ms"], -1)
+
+    def test_drain_is_shown_and_told_to_be_complete(self):
+        drained = self.nodes.nodes[2]
+        began_ms = wall_ms()
+        self.nodes.spate("cluster", "drain", str(drained.number))
+        for node in self.nodes.nodes:
+            (row,) = self.await_row(node, "draining", lambda rows: rows and not rows[0]["replicas"])
+            self.assertEqual((row["node"], row["removing"]), (drained.number, False))
+            self.assertLess(abs(row["since_ms"] - began_ms), SLACK_MS)
+        cluster.wait_for("the last move to end", lambda: ask(drained)["moves"] == 0)
+        self.nodes.wait_healthy()  # leaders change; the drain itself makes nothing unhealthy
+        words = self.words(0)
+        self.assertRegex(words, rf"^healthy\ndrained: node {drained.number}, .*none, since 20\S+Z")
+        self.assertIn(f"spate cluster remove {drained.number}, then stop it", words)
+
+        # three nodes are left for three replicas each: a second one cannot be emptied
+        bound = self.nodes.nodes[1]
+        self.nodes.spate("cluster", "drain", str(bound.number))
+        rows = self.await_row(drained, "draining", lambda rows: len(rows) == 2)
+        (row,) = [row for row in rows if row["node"] == bound.number]
+        self.assertGreater(row["replicas"], 0)
+        self.assertEqual(row["without_place"], row["replicas"])
+        self.nodes.wait_healthy()
+        words = self.words(0)
+        self.assertRegex(words, rf"node {bound.number}, replicas still to move: \d+, since")
+        self.assertIn("no other node can take: start a further node, or spate cluster", words)
+        for node in (bound, drained):
+            self.nodes.spate("cluster", "undrain", str(node.number))
+        cluster.wait_for("no drain", lambda: ask(drained)["draining"] == [])
+        cluster.wait_for("all moves", lambda: ask(drained)["moves"] == 0)
+        self.nodes.wait_healthy()
+        self.assertEqual(self.words(0), "healthy\n")
+
+    def test_move_to_a_dead_node_is_told_with_its_cause(self):
+        self.nodes.spate("topic", "create", "alone", "-r", "1")
+        (there,) = self.nodes.spate_json("topic", "describe", "alone")["partitions"][0]["replicas"]
+        home = self.nodes.leader("alone")
+        self.assertEqual(home.number, there)
+        target = next(node for node in self.nodes.nodes if node is not home)
+        other = next(node for node in self.nodes.nodes if node not in (home, target))
+        target.kill()
+        self.await_row(other, "down")
+        self.nodes.spate("partition", "move", "alone", "0", str(target.number))
+        cluster.wait_for("the move", lambda: ask(home)["moves"] == 1)
+        self.assertRegex(self.words(5), r"\nmoves under way: 1, see")
+        began_ms = wall_ms()
+        (row,) = self.await_row(home, "stuck")
+        self.assertGreater(wall_ms() - began_ms, 3000, "a restart is no reason to speak")
+        self.assertEqual((row["topic"], row["node"]), ("alone", target.number))
+        self.assertEqual(row["reason"], f"node {target.number} is down")
+        self.assertLess(abs(row["since_ms"] - began_ms), SLACK_MS)
+        # whoever is asked: the command asks the leader, which knows the step
+        for node in (home, other):
+            words = self.words(5, "--servers", node.address)
+            self.assertRegex(words, r"without progress: alone/0, (adding|filling) node \d: node")
+            told = json.loads(self.words(5, "--servers", node.address, "--json"))["stuck"]
+            self.assertEqual([row["step"] != "" for row in told], [True])
+        target.start()
+        cluster.wait_for("the move to end", lambda: ask(home)["moves"] == 0)
+        self.assertEqual(ask(home)["stuck"], [])
+        self.nodes.spate("topic", "delete", "alone", "--yes")
+
+
+class NoPlaceTest(unittest.TestCase):
+    def test_replicas_that_nobody_can_take_and_never_replaced(self):
+        with cluster.Cluster(2, settings=["node.replace.after.ms=0"]) as nodes:
+            nodes.spate("topic", "create", "t", "-r", "1", "-p", "4")
+            nodes.wait_healthy()
+            killed_ms = wall_ms()
+            nodes.nodes[1].kill()
+            left = nodes.nodes[0]
+            cluster.wait_for("the loss to be told", lambda: ask(left)["leaderless"])
+            health = ask(left)
+            (row,) = health["down"]
+            self.assertEqual((row["rebuild"], row["rebuild_in_ms"]), ("off", -1))
+            for lost in health["leaderless"]:
+                self.assertLess(abs(lost["since_ms"] - killed_ms), SLACK_MS)
+            words = nodes.run("cluster", "health").stdout.decode()
+            self.assertRegex(words, r"leaderless: t/\d, since 20\S+Z \(\d s\)\n")
+            self.assertRegex(words, r"as node.replace.after.ms is 0|no other node can take its")
+
+
+if __name__ == "__main__":
+    cluster.main()

@@ -1,0 +1,687 @@
+/* cluster.health: each condition with its times, as one node sees it. The controller, the transport
+ * and the store are the test's own; the state and the table of leaders are real. */
+#include "broker/health.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "broker/methods.h"
+#include "cluster/mover.h"
+#include "cluster/state_moves.h"
+#include "cluster/state_nodes.h"
+#include "fake_loop.h"
+#include "wire/cursor.h"
+
+enum {
+    SELF = 1,
+    NODES = 4,
+    WALL_MS = 1000000, /* what the wall clock is ahead of the loop's */
+    TEXT_SIZE = 16 * 1024,
+};
+
+static struct fixture {
+    struct sp_broker broker;
+    struct sp_state *state;
+    struct sp_leader_table *leaders;
+    struct sp_transport_look looks[NODES + 1];
+    const char *roles[NODES + 1];
+    uint32_t lacks_voter;
+    enum sp_rebuild rebuild;
+    uint64_t rest_ms;
+    enum sp_space space;
+    unsigned opening;
+    struct sp_raft_move_progress progress;
+    int progress_rv;
+    char text[TEXT_SIZE];
+    uint64_t live_count;
+} fixture;
+
+/* ---- in the place of io, cluster and storage ------------------------------------------------- */
+
+int64_t sp_loop_wall_ms(const struct sp_loop *loop)
+{
+    (void)loop;
+    return (int64_t)fake_loop.now_ms + WALL_MS;
+}
+
+const struct sp_state *sp_controller_state(const struct sp_controller *controller)
+{
+    (void)controller;
+    return fixture.state;
+}
+
+bool sp_controller_is_confirmed(const struct sp_controller *controller)
+{
+    (void)controller;
+    return true;
+}
+
+uint32_t sp_controller_leader(const struct sp_controller *controller)
+{
+    (void)controller;
+    return sp_leader_table_get(fixture.leaders, SP_CONTROLLER_GROUP_ID, NULL);
+}
+
+const char *sp_controller_role_of(const struct sp_controller *controller, uint32_t node_id)
+{
+    (void)controller;
+    return fixture.roles[node_id];
+}
+
+uint32_t sp_controller_lacks_voter(const struct sp_controller *controller)
+{
+    (void)controller;
+    return fixture.lacks_voter;
+}
+
+enum sp_rebuild sp_controller_rebuild(const struct sp_controller *controller,
+                                      uint32_t node_id,
+                                      uint64_t down_ms,
+                                      uint64_t *out_rest_ms)
+{
+    (void)controller;
+    assert_int_equal(down_ms, fixture.looks[node_id].link_ms);
+    *out_rest_ms = fixture.rest_ms;
+    return fixture.rebuild;
+}
+
+const char *sp_controller_damage(const struct sp_controller *controller,
+                                 uint64_t *out_voter_id,
+                                 uint64_t *out_since_ms)
+{
+    (void)controller;
+    (void)out_voter_id;
+    (void)out_since_ms;
+    return NULL;
+}
+
+enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id)
+{
+    (void)transport;
+    return fixture.looks[node_id].up ? SP_LINK_UP : SP_LINK_DEAD;
+}
+
+bool sp_transport_look(const struct sp_transport *transport,
+                       uint32_t node_id,
+                       struct sp_transport_look *out_look)
+{
+    (void)transport;
+    *out_look = fixture.looks[node_id];
+    return node_id != SELF;
+}
+
+bool sp_transport_may_lead(const struct sp_transport *transport, uint32_t node_id)
+{
+    (void)transport;
+    return fixture.looks[node_id].up && fixture.looks[node_id].condition == 0;
+}
+
+int sp_transport_send(struct sp_transport *transport,
+                      uint32_t node_id,
+                      const struct sp_peer_message *message,
+                      const struct sp_slice *pieces,
+                      unsigned count)
+{
+    (void)transport;
+    (void)node_id;
+    (void)message;
+    (void)pieces;
+    (void)count;
+    return 0;
+}
+
+struct sp_leader_table *sp_group_table_leaders(const struct sp_group_table *table)
+{
+    (void)table;
+    return fixture.leaders;
+}
+
+uint32_t
+sp_group_table_leader(const struct sp_group_table *table, uint64_t group_id, uint64_t *out_term)
+{
+    (void)table;
+    return sp_leader_table_get(fixture.leaders, group_id, out_term);
+}
+
+uint32_t sp_group_table_lagging(const struct sp_group_table *table, uint64_t group_id)
+{
+    (void)table;
+    return sp_leader_table_lagging(fixture.leaders, group_id);
+}
+
+int sp_mover_progress(const struct sp_mover *mover,
+                      const struct sp_state_move *move,
+                      struct sp_raft_move_progress *out)
+{
+    (void)mover;
+    (void)move;
+    *out = fixture.progress;
+    return fixture.progress_rv;
+}
+
+enum sp_space sp_store_space(const struct sp_store *store)
+{
+    (void)store;
+    return fixture.space;
+}
+
+unsigned sp_reconcile_missing_count(const struct sp_reconcile *reconcile)
+{
+    (void)reconcile;
+    return fixture.opening;
+}
+
+bool sp_reconcile_next_damage(const struct sp_reconcile *reconcile,
+                              struct sp_map_cursor *cursor,
+                              struct sp_reconcile_damage *out)
+{
+    (void)reconcile;
+    (void)cursor;
+    (void)out;
+    return false;
+}
+
+/* ---- the state ------------------------------------------------------------------------------- */
+
+static void apply(struct sp_buf *buf)
+{
+    int rv = sp_state_apply(fixture.state, buf->bytes, buf->size, 7, NULL, NULL);
+
+    sp_buf_deinit(buf);
+    assert_int_equal(rv, 0);
+}
+
+static void register_node(uint32_t node_id, uint32_t level)
+{
+    struct sp_state_node node = { .node_id = node_id,
+                                  .incarnation = 9,
+                                  .features = { SP_FEATURE_LEVEL_FIRST, level } };
+    struct sp_buf buf;
+
+    (void)snprintf(node.client_address, sizeof node.client_address, "c%u:1", node_id);
+    (void)snprintf(node.peer_address, sizeof node.peer_address, "p%u:1", node_id);
+    sp_buf_init(&buf, 4096);
+    assert_int_equal(sp_state_command_join_node(&node, &buf), 0);
+    apply(&buf);
+}
+
+static void create(const char *name, uint32_t replicas, const uint32_t *nodes)
+{
+    static const struct sp_topic_config config = { .set = 0 };
+    struct sp_buf buf;
+
+    sp_buf_init(&buf, 4096);
+    assert_int_equal(sp_state_command_create_topic(name, 1, replicas, nodes, &config, &buf), 0);
+    apply(&buf);
+}
+
+static void drain(uint32_t node_id, bool draining)
+{
+    struct sp_buf buf;
+
+    sp_buf_init(&buf, 4096);
+    assert_int_equal(sp_state_command_drain_node(node_id, draining, &buf), 0);
+    apply(&buf);
+}
+
+/* Of topic "t", whose id is 1 or 2: see setup. */
+static void move_to(uint32_t first, uint32_t second, uint32_t third)
+{
+    const struct sp_state_wish wishes[] = { { .node_id = first },
+                                            { .node_id = second },
+                                            { .node_id = third } };
+    struct sp_buf buf;
+
+    sp_buf_init(&buf, 4096);
+    assert_int_equal(sp_state_command_move_begin(
+                         sp_state_topic(fixture.state, "t")->topic_id, 0, wishes, 3, &buf),
+                     0);
+    apply(&buf);
+}
+
+static uint64_t group_of(const char *topic)
+{
+    return sp_state_topic(fixture.state, topic)->partitions[0].group_id;
+}
+
+static void lead(uint64_t group_id, uint64_t term, uint32_t node_id, uint32_t lagging)
+{
+    const struct sp_peer_leader leader = {
+        .group_id = group_id, .term = term, .node_id = node_id, .lagging = lagging
+    };
+    uint8_t bytes[SP_PEER_LEADER_SIZE];
+    struct sp_peer_message message = { .kind = SP_PEER_LEADERS, .u.count = 1 };
+
+    sp_peer_leader_encode(&leader, bytes);
+    message.body = (struct sp_slice){ .bytes = bytes, .size = sizeof bytes };
+    sp_leader_table_hear(fixture.leaders, node_id, &message);
+}
+
+static void set_down(uint32_t node_id)
+{
+    fixture.looks[node_id] = (struct sp_transport_look){ .link_ms = fake_loop.now_ms };
+    sp_leader_table_node_dead(fixture.leaders, node_id);
+}
+
+/* ---- driving --------------------------------------------------------------------------------- */
+
+/* Nodes 1 to 4; "t" on 2, 1 and 3, led by 2; the consumer groups' topic on 2; the controller is 2.
+ */
+static int setup(void **unused)
+{
+    static const uint32_t places[] = { 2, 1, 3 };
+
+    (void)unused;
+    memset(&fixture, 0, sizeof fixture);
+    fake_loop_init();
+    fixture.live_count = sp_mem_live_count();
+    assert_int_equal(sp_state_new(&fixture.state), 0);
+    assert_int_equal(sp_leader_table_new(NULL, NULL, SELF, &fixture.leaders), 0);
+    fixture.broker.options.node_id = SELF;
+    fixture.broker.coordinators = sp_map_new();
+    fixture.broker.reconcile = (const struct sp_reconcile *)(const void *)&fixture;
+    fixture.broker.mover = (const struct sp_mover *)(const void *)&fixture;
+    fixture.progress_rv = SPATE_ERR_NOT_LEADER;
+    for (uint32_t i = 1; i <= NODES; i++) {
+        register_node(i, SP_FEATURE_LEVEL_FIRST);
+        fixture.looks[i] = (struct sp_transport_look){ .up = true, .link_ms = fake_loop.now_ms };
+        fixture.roles[i] = i == 2 ? "leader" : i == 4 ? "standby" : "voter";
+    }
+    create(SP_STATE_GROUPS_TOPIC, 1, places);
+    create("t", 3, places);
+    lead(SP_CONTROLLER_GROUP_ID, 1, 2, 0);
+    lead(group_of(SP_STATE_GROUPS_TOPIC), 1, 2, 0);
+    lead(group_of("t"), 1, 2, 0);
+    sp_health_begin(&fixture.broker);
+    sp_health_watch(&fixture.broker);
+    return 0;
+}
+
+static int teardown(void **unused)
+{
+    (void)unused;
+    sp_map_free(fixture.broker.coordinators);
+    sp_leader_table_free(fixture.leaders);
+    sp_state_free(fixture.state);
+    return sp_mem_live_count() == fixture.live_count ? 0 : -1;
+}
+
+/* As the node does: a look twice a second. */
+static void wait_ms(unsigned duration_ms)
+{
+    for (unsigned waited_ms = 0; waited_ms < duration_ms; waited_ms += 500) {
+        fake_wait(duration_ms - waited_ms < 500 ? duration_ms - waited_ms : 500);
+        sp_health_watch(&fixture.broker);
+    }
+}
+
+static void add(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void add(const char *format, ...)
+{
+    size_t used = strlen(fixture.text);
+    va_list arguments;
+
+    va_start(arguments, format);
+    int size = vsnprintf(fixture.text + used, TEXT_SIZE - used, format, arguments);
+    va_end(arguments);
+    assert_true(size >= 0 && (size_t)size < TEXT_SIZE - used);
+}
+
+/* One value as text; times after the start of the clock become "@" and the loop's time. */
+static void render(struct sp_cursor *cursor, unsigned depth)
+{
+    enum sp_cursor_type type = sp_cursor_peek(cursor);
+    uint32_t count;
+
+    assert_true(depth < 8);
+    if (type == SP_CURSOR_INT) {
+        int64_t number = sp_cursor_int(cursor, INT64_MIN, INT64_MAX);
+        add(number >= WALL_MS ? "@%lld" : "%lld",
+            (long long)(number >= WALL_MS ? number - WALL_MS : number));
+    } else if (type == SP_CURSOR_BOOL) {
+        add("%s", sp_cursor_bool(cursor) ? "yes" : "no");
+    } else if (type == SP_CURSOR_STR) {
+        struct sp_bytes text = sp_cursor_text(cursor);
+        add("%.*s", (int)text.size, (const char *)text.bytes);
+    } else if (type == SP_CURSOR_ARRAY) {
+        count = sp_cursor_array(cursor);
+        for (uint32_t i = 0; i < count; i++) {
+            add("%s", i == 0 ? "[" : ",");
+            render(cursor, depth + 1);
+        }
+        add("%s", count == 0 ? "[]" : "]");
+    } else {
+        count = sp_cursor_map(cursor);
+        for (uint32_t i = 0; i < count; i++) {
+            add("%s", i == 0 ? "{" : " ");
+            render(cursor, depth + 1);
+            add("=");
+            render(cursor, depth + 1);
+        }
+        add("}");
+    }
+}
+
+/* The whole answer as text. */
+static const char *answer(void)
+{
+    struct sp_buf buf;
+    struct sp_pack pack;
+
+    sp_buf_init(&buf, TEXT_SIZE);
+    sp_pack_init(&pack, &buf);
+    sp_health_pack(&fixture.broker, &pack);
+    assert_int_equal(sp_pack_status(&pack), 0);
+    struct sp_cursor cursor = sp_cursor_of(sp_bytes_of(buf.bytes, buf.size));
+    fixture.text[0] = '\0';
+    render(&cursor, 0);
+    assert_int_equal(sp_cursor_finish(&cursor), 0);
+    sp_buf_deinit(&buf);
+    return fixture.text;
+}
+
+static void expect(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* The answer holds this text. */
+static void expect(const char *format, ...)
+{
+    char wanted[512];
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(wanted, sizeof wanted, format, arguments);
+    va_end(arguments);
+    if (strstr(answer(), wanted) == NULL) {
+        fail_msg("no \"%s\" in %s", wanted, fixture.text);
+    }
+}
+
+/* ---- tests ----------------------------------------------------------------------------------- */
+
+static void test_health_of_a_whole_cluster_has_nothing_to_say(void **unused)
+{
+    (void)unused;
+    wait_ms(60000);
+    assert_string_equal(
+        answer(),
+        "{now_ms=@61000 nodes_down=[] down=[] leaderless=[] under_replicated=[] refilling=[] "
+        "damaged=[] stalled=[] draining=[] conditions=[] stuck=[] misplaced=[] moves=0 "
+        "voters={nodes=[1,2,3] down=[] wanted=3 since_ms=-1} "
+        "features={level=1 newest=1 held=no behind=[] since_ms=-1} "
+        "controller=yes controller_since_ms=-1 groups=yes replicas_opening=0 opening_since_ms=-1 "
+        "healthy=yes}");
+}
+
+static void test_health_node_down_tells_what_becomes_of_its_replicas(void **unused)
+{
+    (void)unused;
+    wait_ms(4000);
+    set_down(3);
+    uint64_t down_ms = fake_loop.now_ms;
+    fixture.rebuild = SP_REBUILD_WAITING;
+    fixture.rest_ms = 12345;
+    wait_ms(9000);
+    for (unsigned i = 0; i < 2; i++) { /* asking changes nothing */
+        expect("down=[{node=3 since_ms=@%llu replicas=1 without_place=0 rebuild=waiting "
+               "rebuild_in_ms=12345}]",
+               (unsigned long long)down_ms);
+    }
+    expect("nodes_down=[3]");
+    expect("{topic=t partition=0 missing=[3] since_ms=@%llu}", (unsigned long long)down_ms);
+    expect("voters={nodes=[1,2,3] down=[3] wanted=3 since_ms=@%llu}", (unsigned long long)down_ms);
+    expect("healthy=no");
+    fixture.rest_ms = 0;
+    fixture.rebuild = SP_REBUILD_DUE;
+    expect("rebuild=due rebuild_in_ms=0}");
+    fixture.rebuild = SP_REBUILD_OFF;
+    expect("rebuild=off rebuild_in_ms=-1}");
+    fixture.rebuild = SP_REBUILD_NO_CONTROLLER;
+    expect("rebuild=no_controller rebuild_in_ms=-1}");
+    fixture.rebuild = SP_REBUILD_UNSUPPORTED;
+    expect("rebuild=unsupported rebuild_in_ms=-1}");
+    drain(4, true); /* the only node that could take it */
+    expect("{node=3 since_ms=@%llu replicas=1 without_place=1", (unsigned long long)down_ms);
+}
+
+static void test_health_lag_and_loss_of_a_leader_have_their_times(void **unused)
+{
+    (void)unused;
+    wait_ms(1000);
+    lead(group_of("t"), 1, 2, 4); /* the third by replica id, on node 3 */
+    uint64_t lag_ms = fake_loop.now_ms;
+    wait_ms(2000);
+    expect("{topic=t partition=0 missing=[3] since_ms=@%llu}", (unsigned long long)lag_ms);
+    expect("leaderless=[]");
+    set_down(2);
+    uint64_t lost_ms = fake_loop.now_ms;
+    wait_ms(2000);
+    expect("{topic=t partition=0 since_ms=@%llu}", (unsigned long long)lost_ms);
+    expect("{topic=t partition=0 missing=[2,3] since_ms=@%llu}", (unsigned long long)lag_ms);
+    expect("controller=no controller_since_ms=@%llu", (unsigned long long)lost_ms);
+    lead(group_of("t"), 2, 1, 4);
+    wait_ms(2000);
+    expect("leaderless=[{topic=__groups partition=0 since_ms=@%llu}]", (unsigned long long)lost_ms);
+    expect("{topic=t partition=0 missing=[2,3] since_ms=@%llu}", (unsigned long long)lag_ms);
+}
+
+static void test_health_draining_node_tells_what_is_left(void **unused)
+{
+    (void)unused;
+    wait_ms(3000);
+    drain(3, true);
+    wait_ms(500);
+    uint64_t begun_ms = fake_loop.now_ms;
+    wait_ms(5000);
+    expect("draining=[{node=3 since_ms=@%llu replicas=1 without_place=0 removing=no}]",
+           (unsigned long long)begun_ms);
+    expect("healthy=yes");
+    set_down(4); /* who was to take it */
+    expect("draining=[{node=3 since_ms=@%llu replicas=1 without_place=1",
+           (unsigned long long)begun_ms);
+    drain(4, true);
+    fixture.looks[4].up = true;
+    wait_ms(500);
+    expect("{node=4 since_ms=@%llu replicas=0 without_place=0",
+           (unsigned long long)fake_loop.now_ms);
+    drain(3, false);
+    wait_ms(500);
+    drain(3, true); /* another drain, another time */
+    wait_ms(500);
+    expect("{node=3 since_ms=@%llu replicas=1", (unsigned long long)fake_loop.now_ms);
+}
+
+static void test_health_conditions_of_nodes_are_notes(void **unused)
+{
+    (void)unused;
+    fixture.looks[2].condition = SP_PEER_NO_SPACE | SP_PEER_NO_RECORDS;
+    fixture.looks[2].condition_ms = 1234;
+    fixture.looks[3].slow = true;
+    fixture.looks[3].heard_ms = 1300;
+    fixture.space = SP_SPACE_LOW;
+    wait_ms(500);
+    uint64_t low_ms = fake_loop.now_ms;
+    wait_ms(4000);
+    expect("{node=1 condition=no_space since_ms=@%llu}", (unsigned long long)low_ms);
+    expect("{node=2 condition=no_records since_ms=@1234}");
+    expect("{node=3 condition=slow since_ms=@1300}");
+    expect("healthy=yes");
+    fixture.space = SP_SPACE_ENOUGH;
+    fixture.looks[2].condition = SP_PEER_NO_SPACE;
+    expect("conditions=[{node=2 condition=no_space since_ms=@1234},{node=3");
+}
+
+static void test_health_missing_voters_are_told(void **unused)
+{
+    (void)unused;
+    fixture.roles[3] = "standby";
+    fixture.roles[1] = "standby";
+    fixture.lacks_voter = 1;
+    wait_ms(500);
+    uint64_t since_ms = fake_loop.now_ms;
+    wait_ms(4000);
+    expect("voters={nodes=[2] down=[] wanted=3 since_ms=@%llu}", (unsigned long long)since_ms);
+    expect("refilling=[{topic= partition=0 node=1 since_ms=@%llu}]", (unsigned long long)since_ms);
+    expect("healthy=no");
+    fixture.opening = 2;
+    wait_ms(5000); /* all replicas are looked at so often */
+    since_ms = fixture.broker.watch.opening_ms;
+    assert_in_range(since_ms, fake_loop.now_ms - 5000, fake_loop.now_ms);
+    wait_ms(4000);
+    expect("replicas_opening=2 opening_since_ms=@%llu", (unsigned long long)since_ms);
+}
+
+static void test_health_names_nodes_that_hold_the_feature_level_back(void **unused)
+{
+    struct sp_buf buf;
+
+    (void)unused;
+    register_node(1, SP_FEATURE_LEVEL_MAX);
+    register_node(4, SP_FEATURE_LEVEL_MAX);
+    wait_ms(500);
+    uint64_t since_ms = fake_loop.now_ms;
+    wait_ms(4000);
+    answer();
+    const char *behind = strstr(fixture.text, "behind=[");
+    assert_non_null(behind);
+    assert_true(strncmp(behind, "behind=[2,3]", 12) == 0 ||
+                strncmp(behind, "behind=[3,2]", 12) == 0);
+    expect("features={level=1 newest=%u held=no", SP_FEATURE_LEVEL_MAX);
+    expect("since_ms=@%llu} controller=yes", (unsigned long long)since_ms);
+    register_node(2, SP_FEATURE_LEVEL_MAX);
+    register_node(3, SP_FEATURE_LEVEL_MAX);
+    sp_buf_init(&buf, 64);
+    assert_int_equal(sp_state_command_feature_hold(true, &buf), 0);
+    apply(&buf);
+    expect("features={level=1 newest=%u held=yes behind=[] since_ms=@%llu}",
+           SP_FEATURE_LEVEL_MAX,
+           (unsigned long long)since_ms);
+    expect("healthy=yes");
+}
+
+static void test_health_move_is_stuck_when_nothing_has_happened_for_long(void **unused)
+{
+    (void)unused;
+    move_to(2, 1, 4);
+    wait_ms(500);
+    expect("stuck=[] misplaced=[] moves=1");
+    fixture.progress_rv = 0; /* it is led here */
+    fixture.progress = (struct sp_raft_move_progress){ .step = SP_RAFT_MOVE_FILLING,
+                                                       .node_id = 4,
+                                                       .stored_index = 7,
+                                                       .goal_index = 9,
+                                                       .since_ms = fake_loop.now_ms };
+    uint64_t still_ms = fake_loop.now_ms;
+    wait_ms(59500);
+    expect("stuck=[]");
+    wait_ms(500);
+    expect(
+        "stuck=[{topic=t partition=0 since_ms=@%llu node=4 step=filling reason=node 4 has stored "
+        "nothing new: it has 7 of 9 frames}]",
+        (unsigned long long)still_ms);
+    expect("healthy=yes");
+    fixture.progress.step = SP_RAFT_MOVE_WAITING;
+    expect(
+        "step=waiting reason=its change of membership is not done: too few of its replicas answer");
+    fixture.progress.since_ms = fake_loop.now_ms;
+    expect("stuck=[]");
+    set_down(4); /* with a cause it takes less */
+    uint64_t down_ms = fake_loop.now_ms;
+    wait_ms(4500);
+    expect("stuck=[]");
+    wait_ms(500);
+    expect("since_ms=@%llu node=4 step=waiting reason=node 4 is down}",
+           (unsigned long long)down_ms);
+}
+
+static void test_health_move_led_elsewhere_tells_the_causes_that_show(void **unused)
+{
+    (void)unused;
+    move_to(2, 1, 4);
+    wait_ms(60000);
+    expect("stuck=[]");
+    fixture.looks[4].condition = SP_PEER_NO_SPACE | SP_PEER_NO_RECORDS;
+    fixture.looks[4].condition_ms = fake_loop.now_ms;
+    uint64_t full_ms = fake_loop.now_ms;
+    wait_ms(5000);
+    expect("stuck=[{topic=t partition=0 since_ms=@%llu node=4 step= reason=the disk of node 4 is "
+           "full}]",
+           (unsigned long long)full_ms);
+    fixture.looks[4].condition = 0;
+    set_down(2);
+    uint64_t lost_ms = fake_loop.now_ms;
+    wait_ms(5000);
+    expect("since_ms=@%llu node=-1 step= reason=the partition has no leader}",
+           (unsigned long long)lost_ms);
+}
+
+static void test_health_leader_is_misplaced_only_after_a_while(void **unused)
+{
+    (void)unused;
+    wait_ms(60000);
+    lead(group_of("t"), 2, 3, 0);
+    wait_ms(5000);
+    uint64_t seen_ms = fake_loop.now_ms;
+    wait_ms(29500);
+    expect("misplaced=[]");
+    wait_ms(5500);
+    answer();
+    const char *row =
+        strstr(fixture.text, "misplaced=[{topic=t partition=0 leader=3 should_lead=2");
+    assert_non_null(row);
+    const char *since = strstr(row, "since_ms=@");
+    assert_non_null(since);
+    assert_in_range(strtoull(since + 10, NULL, 10), seen_ms - 5000, seen_ms);
+    expect("healthy=yes");
+    lead(group_of("t"), 2, 3, 1 << 1); /* the second by id, on node 1, lags: that changes nothing */
+    expect("should_lead=2");
+    lead(group_of("t"), 2, 3, 1); /* but the one that should lead must not */
+    expect("leader=3 should_lead=1");
+    drain(1, true);
+    expect("misplaced=[]");
+    drain(1, false);
+    fixture.looks[1].up = false;
+    expect("misplaced=[]");
+    fixture.looks[1].up = true;
+    lead(group_of("t"), 3, 2, 0);
+    expect("misplaced=[]");
+    fixture.looks[2].condition = SP_PEER_NO_SPACE; /* it is the first one, but must not lead */
+    wait_ms(60000);
+    expect("misplaced=[{topic=t partition=0 leader=2 should_lead=1");
+    fixture.looks[2].condition = 0;
+    wait_ms(60000);
+    lead(group_of("t"), 4, 3, 0); /* another time begins */
+    wait_ms(20000);
+    expect("misplaced=[]");
+    move_to(1, 3, 4);
+    wait_ms(60000);
+    expect("misplaced=[] moves=1"); /* the move will end with another leader */
+}
+
+#define HEALTH_TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        HEALTH_TEST(test_health_of_a_whole_cluster_has_nothing_to_say),
+        HEALTH_TEST(test_health_node_down_tells_what_becomes_of_its_replicas),
+        HEALTH_TEST(test_health_lag_and_loss_of_a_leader_have_their_times),
+        HEALTH_TEST(test_health_draining_node_tells_what_is_left),
+        HEALTH_TEST(test_health_conditions_of_nodes_are_notes),
+        HEALTH_TEST(test_health_missing_voters_are_told),
+        HEALTH_TEST(test_health_names_nodes_that_hold_the_feature_level_back),
+        HEALTH_TEST(test_health_move_is_stuck_when_nothing_has_happened_for_long),
+        HEALTH_TEST(test_health_move_led_elsewhere_tells_the_causes_that_show),
+        HEALTH_TEST(test_health_leader_is_misplaced_only_after_a_while),
+    };
+
+    return cmocka_run_group_tests_name("broker/health", tests, NULL, NULL);
+}
