@@ -223,9 +223,9 @@ static void test_sequences_new_producers_in_flight_take_places(void **state)
 
 static void store_at(struct fixture *fixture, int64_t id, int32_t sequence, int64_t time_ms)
 {
-    struct sp_batch_facts facts = { .producer_id = id,
-                                    .base_sequence = sequence,
-                                    .record_count = 1 };
+    struct sp_batch_facts facts = {
+        .producer_id = id, .base_sequence = sequence, .record_count = 1, .offset_count = 1
+    };
 
     assert_int_equal(sp_producers_apply(fixture->producers, &facts, 3, time_ms), 0);
 }
