@@ -73,6 +73,19 @@ static void make_anew(void)
 
 /* ---- tests ----------------------------------------------------------------------------------- */
 
+static void test_topic_anew_takes_records_of_an_idle_producer(void **state)
+{
+    (void)state;
+    begin();
+    produce_well();
+    make_anew();
+    hear_of_topics();
+    produce_well();
+    produce_well();
+    assert_int_equal(cluster.next_offset, 3);
+    end();
+}
+
 static void test_topic_anew_fails_what_was_meant_for_the_old_one(void **state)
 {
     (void)state;
@@ -121,6 +134,7 @@ static void test_topic_anew_goes_when_all_nodes_describe_an_older_one(void **sta
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_topic_anew_takes_records_of_an_idle_producer),
         cmocka_unit_test(test_topic_anew_fails_what_was_meant_for_the_old_one),
         cmocka_unit_test(test_topic_anew_stays_when_a_node_that_lags_describes_the_old_one),
         cmocka_unit_test(test_topic_anew_goes_when_all_nodes_describe_an_older_one),
