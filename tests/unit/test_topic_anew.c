@@ -73,6 +73,22 @@ static void make_anew(void)
 
 /* ---- tests ----------------------------------------------------------------------------------- */
 
+static void test_topic_anew_without_partitions_is_not_written_to(void **state)
+{
+    (void)state;
+    begin();
+    produce_well();
+    uint32_t count = cluster.partition_count;
+    make_anew();
+    cluster.partition_count = 0;
+    hear_of_topics();
+    assert_int_equal(produce("k"), SPATE_ERR_NOT_READY);
+    assert_int_equal(produce(NULL), SPATE_ERR_NOT_READY);
+    cluster.partition_count = count;
+    produce_well();
+    end();
+}
+
 static void test_topic_anew_takes_records_of_an_idle_producer(void **state)
 {
     (void)state;
@@ -134,6 +150,7 @@ static void test_topic_anew_goes_when_all_nodes_describe_an_older_one(void **sta
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_topic_anew_without_partitions_is_not_written_to),
         cmocka_unit_test(test_topic_anew_takes_records_of_an_idle_producer),
         cmocka_unit_test(test_topic_anew_fails_what_was_meant_for_the_old_one),
         cmocka_unit_test(test_topic_anew_stays_when_a_node_that_lags_describes_the_old_one),
