@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Consumer groups against three real nodes: members come and go, partitions move one by one."""
 
+import re
 import threading
 import time
 import unittest
+import urllib.request
 
 import cluster
 import rpc
@@ -182,6 +184,22 @@ class GroupsTest(unittest.TestCase):
         slow.beat()
         self.assertEqual(slow.owned, had)
         slow.commit(10)
+
+    def test_groups_what_members_own_counts_as_memory_of_clients(self):
+        member = self.member("weight", session_ms=20000)
+        node = self.coordinator("weight")
+        beat = {"group": "weight", "member": member.id, "generation": member.generation}
+
+        def held():
+            page = urllib.request.urlopen(f"http://127.0.0.1:{node.http_port}/metrics", timeout=5)
+            words = re.search(rb"^spate_client_memory_bytes ([0-9]+)$", page.read(), re.M)
+            return int(words[1])
+
+        many = [{"topic": TOPIC, "partitions": list(range(40000))}]  # 120 KB; 640 KB as they are kept
+        with rpc.Client(node.address) as client:
+            client.send("group.heartbeat", {**beat, "owned": many, "max_wait_ms": 10000})
+            cluster.wait_for("they are counted", lambda: held() > 600000, 5)
+        cluster.wait_for("they are given back", lambda: held() < 100000, 5)
 
     def test_groups_member_that_leaves_frees_its_partitions(self):
         members = [self.member("leave") for _ in range(2)]
