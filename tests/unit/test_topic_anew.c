@@ -147,6 +147,28 @@ static void test_topic_anew_goes_when_all_nodes_describe_an_older_one(void **sta
     end();
 }
 
+static void test_topic_anew_is_read_after_a_seek(void **state)
+{
+    struct spate_consumer *consumer;
+    struct spate_message message;
+
+    (void)state;
+    begin();
+    produce_well();
+    assert_int_equal(spate_consumer_new(cluster.client, &consumer), 0);
+    assert_int_equal(spate_consumer_assign(consumer, "t", 0, SPATE_OFFSET_START), 0);
+    assert_int_equal(spate_consumer_next(consumer, 5000, &message), 0);
+    make_anew();
+    hear_of_topics();
+    assert_int_equal(spate_consumer_next(consumer, 5000, &message), SPATE_ERR_UNKNOWN_TOPIC);
+    assert_int_equal(spate_consumer_next(consumer, 20, &message), SPATE_ERR_AGAIN); /* told once */
+    assert_int_equal(spate_consumer_seek(consumer, "t", 0, SPATE_OFFSET_START), 0);
+    assert_int_equal(spate_consumer_next(consumer, 5000, &message), 0);
+    assert_int_equal(message.offset, 0);
+    spate_consumer_free(consumer);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -155,6 +177,7 @@ int main(void)
         cmocka_unit_test(test_topic_anew_fails_what_was_meant_for_the_old_one),
         cmocka_unit_test(test_topic_anew_stays_when_a_node_that_lags_describes_the_old_one),
         cmocka_unit_test(test_topic_anew_goes_when_all_nodes_describe_an_older_one),
+        cmocka_unit_test(test_topic_anew_is_read_after_a_seek),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
