@@ -195,7 +195,7 @@ class GroupsTest(unittest.TestCase):
             words = re.search(rb"^spate_client_memory_bytes ([0-9]+)$", page.read(), re.M)
             return int(words[1])
 
-        many = [{"topic": TOPIC, "partitions": list(range(40000))}]  # 120 KB; 640 KB as they are kept
+        many = [{"topic": TOPIC, "partitions": list(range(40000))}]  # 120 KB, kept as 640
         with rpc.Client(node.address) as client:
             client.send("group.heartbeat", {**beat, "owned": many, "max_wait_ms": 10000})
             cluster.wait_for("they are counted", lambda: held() > 600000, 5)
