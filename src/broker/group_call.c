@@ -41,12 +41,13 @@ bool sp_group_in_part(const struct sp_consumer_share *share,
 }
 
 /* A member that says it reads a partition that it got after all it has seen reads on from before:
- * it had lost the partition meanwhile, and has not noticed. It must give it up once. */
+ * it had lost the partition meanwhile, and has not noticed. It must give it up once; one that does
+ * not say what it reads goes by the last answer, and has. */
 static void note_left_over(const struct sp_group_call *call,
                            struct sp_consumer_group *group,
                            const struct sp_consumer_member *member)
 {
-    for (unsigned i = 0; (call->says_owned || call->joining) && i < group->share_count; i++) {
+    for (unsigned i = 0; i < group->share_count; i++) {
         struct sp_consumer_share *share = &group->shares[i];
         if (share->owner == member) {
             bool unseen = call->generation >= 0 && share->granted > call->generation;
@@ -54,6 +55,21 @@ static void note_left_over(const struct sp_group_call *call,
                                sp_group_set_has(&call->owned, share->topic_id, share->partition);
         }
     }
+}
+
+/* The generation that a member shall name from now on. While it reads on what it lost and regained
+ * it stays behind: by its old generation, which commits and heartbeats name, the next leader knows
+ * it, too. */
+static int64_t generation_of(const struct sp_group_call *call,
+                             const struct sp_consumer_group *group,
+                             const struct sp_consumer_member *member)
+{
+    for (unsigned i = 0; call->generation >= 0 && i < group->share_count; i++) {
+        if (group->shares[i].owner == member && group->shares[i].left_over) {
+            return call->generation;
+        }
+    }
+    return group->generation;
 }
 
 /* What the member reads, as it says, but must not. */
@@ -115,7 +131,7 @@ static void answer(struct sp_group_call *call,
     sp_pack_text(&pack, "member");
     sp_pack_text(&pack, member->id);
     sp_pack_text(&pack, "generation");
-    sp_pack_int(&pack, group->generation);
+    sp_pack_int(&pack, generation_of(call, group, member));
     sp_pack_text(&pack, "state");
     sp_pack_text(&pack, sp_consumer_group_state(group));
     for (unsigned part = SP_GROUP_ASSIGNED; part <= SP_GROUP_PENDING; part++) {

@@ -167,6 +167,17 @@ static void sort_set(struct sp_group_set *set)
     set->count = kept + 1;
 }
 
+/* Gives back what was taken for places that were named more than once. */
+static void fit(struct sp_group_set *set)
+{
+    struct sp_consumer_place *places = set->places;
+
+    if (places != NULL) {
+        places = sp_mem_realloc(places, ((size_t)set->count + 1) * sizeof *places);
+    }
+    set->places = places != NULL ? places : set->places;
+}
+
 int sp_group_set_read(const struct sp_broker *broker,
                       struct sp_bytes encoded,
                       struct sp_group_set *out,
@@ -196,6 +207,7 @@ int sp_group_set_read(const struct sp_broker *broker,
         return rv;
     }
     sort_set(&set);
+    fit(&set);
     *out = set;
     return 0;
 }

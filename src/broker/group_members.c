@@ -15,6 +15,17 @@
 /* A join is answered after so long even if no assignment could be made. */
 #define JOIN_WAIT_MS 5000
 
+/* Reads what the member owns, which the request holds until it is answered. */
+static int read_owned(struct sp_group_call *call, struct sp_bytes owned, struct sp_api_error *error)
+{
+    int rv = sp_group_set_read(call->coordinator->broker, owned, &call->owned, error);
+
+    if (rv == 0) {
+        sp_request_charge(&call->request, call->owned.count * sizeof call->owned.places[0]);
+    }
+    return rv;
+}
+
 /* ---- join ------------------------------------------------------------------------------------ */
 
 /* The machine takes no text with a zero byte, and no name longer than a topic can have. */
@@ -121,7 +132,7 @@ static void start_join(struct sp_coordinator *coordinator,
     call->joining = true;
     call->generation = join->generation;
     call->deadline_ms = sp_loop_now_ms(loop) + JOIN_WAIT_MS;
-    rv = sp_group_set_read(coordinator->broker, join->owned, &call->owned, &error);
+    rv = read_owned(call, join->owned, &error);
     if (rv != 0) {
         sp_request_fail(&call->request, rv, error.text);
         sp_group_call_free(call);
@@ -248,7 +259,7 @@ static void start_heartbeat(struct sp_coordinator *coordinator,
     }
     call->generation = heartbeat->generation;
     call->says_owned = heartbeat->owned.bytes != NULL;
-    rv = sp_group_set_read(coordinator->broker, heartbeat->owned, &call->owned, &error);
+    rv = read_owned(call, heartbeat->owned, &error);
     if (rv != 0) {
         sp_request_fail(&call->request, rv, error.text);
         sp_group_call_free(call);

@@ -193,6 +193,30 @@ static void append_batch(struct sp_partition *partition,
     }
 }
 
+static void refuse_batch(struct sp_request *request,
+                         const struct sp_partition *partition,
+                         size_t size,
+                         int code)
+{
+    char text[256];
+
+    if (code == SPATE_ERR_TOO_LARGE) {
+        (void)snprintf(text,
+                       sizeof text,
+                       "the batch has %zu bytes, max.message.bytes of topic `%.80s` is %u: send "
+                       "smaller batches",
+                       size,
+                       partition->topic,
+                       partition->message_bytes_max);
+    } else {
+        (void)snprintf(text,
+                       sizeof text,
+                       "field `records` is not a sound RecordBatch v2: %s",
+                       spate_strerror(code));
+    }
+    sp_request_fail(request, code, text);
+}
+
 /* Without a key nothing would ever take a record's place, or it that of others. True: refused. */
 static bool refuse_keyless(const struct sp_partition *partition,
                            struct sp_request *request,
@@ -228,6 +252,18 @@ static bool refuse_keyless(const struct sp_partition *partition,
         sp_request_fail(request, SPATE_ERR_INVALID, text);
     }
     return keyless;
+}
+
+/* By the topic's settings of now, which only new batches must meet: what was stored before they
+ * changed is stored, and a repeat of it must not hear otherwise. True: refused. */
+static bool
+refuse_new(struct sp_partition *partition, struct sp_request *request, struct sp_bytes batch)
+{
+    if (batch.size > partition->message_bytes_max) {
+        refuse_batch(request, partition, batch.size, SPATE_ERR_TOO_LARGE);
+        return true;
+    }
+    return refuse_keyless(partition, request, batch);
 }
 
 /* With message.timestamp.type LogAppendTime the records bear the time of this node. */
@@ -280,9 +316,6 @@ static void produce_batch(struct sp_partition *partition,
 {
     struct sp_judgement judgement = { .verdict = SP_VERDICT_APPEND };
 
-    if (refuse_keyless(partition, &request, batch)) {
-        return;
-    }
     if (header->producer_id >= 0) {
         sp_sequences_judge(partition->producers,
                            &partition->flights,
@@ -294,6 +327,9 @@ static void produce_batch(struct sp_partition *partition,
         judgement.verdict == SP_VERDICT_IN_FLIGHT || judgement.verdict == SP_VERDICT_STORED;
     switch (judgement.verdict) {
     case SP_VERDICT_APPEND:
+        if (refuse_new(partition, &request, batch)) {
+            return;
+        }
         if (sp_store_space(partition->broker->options.store) != SP_SPACE_ENOUGH) {
             refuse_full(&request, partition->broker);
         } else if (sp_topic_config_value(&partition->config, SP_TOPIC_TIMESTAMP_TYPE) ==
@@ -318,30 +354,6 @@ static void produce_batch(struct sp_partition *partition,
         refuse_sequence(&request, header, &judgement);
         return;
     }
-}
-
-static void refuse_batch(struct sp_request *request,
-                         const struct sp_partition *partition,
-                         size_t size,
-                         int code)
-{
-    char text[160];
-
-    if (code == SPATE_ERR_TOO_LARGE) {
-        (void)snprintf(text,
-                       sizeof text,
-                       "the batch has %zu bytes, max.message.bytes of topic `%.80s` is %u: send "
-                       "smaller batches",
-                       size,
-                       partition->topic,
-                       partition->message_bytes_max);
-    } else {
-        (void)snprintf(text,
-                       sizeof text,
-                       "field `records` is not a sound RecordBatch v2: %s",
-                       spate_strerror(code));
-    }
-    sp_request_fail(request, code, text);
 }
 
 static void
@@ -398,7 +410,7 @@ void sp_method_produce(struct sp_broker *broker,
     /* compressed records are looked into: one bad batch would stop every reader behind it */
     rv = sp_batch_validate_deep(produce.records.batch.bytes,
                                 produce.records.batch.size,
-                                partition->message_bytes_max,
+                                SP_BATCH_BYTES_MAX,
                                 SP_BATCH_DECOMPRESSED_BYTES_MAX,
                                 &header);
     if (rv != 0) {

@@ -101,6 +101,16 @@ bool sp_request_reserve(struct sp_request *request, size_t size)
     return true;
 }
 
+void sp_request_charge(struct sp_request *request, size_t size)
+{
+    struct sp_session *session = request->session;
+
+    request->cost_bytes += size;
+    session->request_bytes += size;
+    sp_share_take(&session->share, size);
+    balance(session);
+}
+
 /* There may be room again. */
 static void wake(struct sp_session *session)
 {

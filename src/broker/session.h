@@ -69,6 +69,9 @@ void sp_request_ok(struct sp_request *request);
 bool sp_request_reserve(struct sp_request *request, size_t size);
 void sp_request_unreserve(struct sp_request *request);
 
+/* Counts `size` more bytes that the request holds until it is answered. */
+void sp_request_charge(struct sp_request *request, size_t size);
+
 void sp_request_init_wait(struct sp_request_wait *wait,
                           void (*room)(struct sp_request_wait *wait),
                           void (*gone)(struct sp_request_wait *wait));

@@ -156,6 +156,13 @@ int spate_consumer_seek(struct spate_consumer *consumer,
         consumer->delivered = NULL;
     }
     found->processed = -1;
+    if (found->error ==
+        SPATE_ERR_UNKNOWN_TOPIC) { /* told: now the topic that has this name is meant */
+        found->topic_id = -1;
+        found->unknown_ms = 0;
+        found->high_watermark = -1;
+        found->committed = -1;
+    }
     sp_consumer_begin_at(found, offset);
     found->end_offset = -1;
     sp_fetcher_advance(found);

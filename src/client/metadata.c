@@ -14,6 +14,7 @@ enum {
     ATTEMPT_MS = 500,   /* a server that hangs must not hold up a failover */
     CALM_MS = 1000,     /* after so long without a refresh the pause starts small again */
     UNKNOWN_TRIES = 3,  /* descriptions without a topic before it counts as unknown */
+    OLDER_MS = 500, /* so long a node may lag that describes a topic which was made anew since */
     PARAMS_BYTES_MAX = 8 * 1024 * 1024,
 };
 
@@ -157,6 +158,22 @@ static void take_partition(struct sp_metadata_cache *cache,
     }
 }
 
+/* Ids of topics grow. A node that lags describes the one that was there before; when for a while
+ * nobody knows of the newer one it is gone, as with another cluster under the same addresses. */
+static bool is_outdated(struct sp_metadata_cache *cache,
+                        struct sp_topic_view *topic,
+                        const struct sp_metadata_topic *found)
+{
+    uint64_t now_ms = sp_loop_now_ms(cache->client->loop);
+
+    if (found->id >= topic->id) {
+        topic->older_ms = 0;
+    } else if (topic->older_ms == 0) {
+        topic->older_ms = now_ms;
+    }
+    return topic->older_ms != 0 && now_ms - topic->older_ms < OLDER_MS;
+}
+
 static void take_topic(struct sp_metadata_cache *cache,
                        const struct sp_metadata *metadata,
                        const struct sp_metadata_topic *found)
@@ -168,6 +185,10 @@ static void take_topic(struct sp_metadata_cache *cache,
     }
     if (found->error != 0) {
         topic->status = found->error;
+        return;
+    }
+    if (is_outdated(cache, topic, found)) {
+        (void)sp_metadata_want(cache); /* another node is asked next */
         return;
     }
     if (topic->id != found->id) {

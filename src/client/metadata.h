@@ -21,6 +21,7 @@ struct sp_topic_view {
     char *name;
     uint32_t number; /* among the views of this client */
     int64_t id;
+    uint64_t older_ms; /* since when only an older topic of that name is described; 0: it is not */
     int status; /* 0; SPATE_ERR_AGAIN: never described; SPATE_ERR_UNKNOWN_TOPIC or another error */
     uint32_t partition_count;
     struct sp_partition_view *partitions;

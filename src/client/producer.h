@@ -220,6 +220,11 @@ void sp_producer_withdraw_all(struct sp_producer_partition *partition);
 /* Holds the partition until the topics were described anew. */
 void sp_producer_look_for_leader(struct sp_producer_partition *partition);
 
+/* What is numbered from now on belongs to the next epoch of its id, so that a batch without an
+ * outcome that reaches a leader late, after newer ones, is fenced there (KIP-360). No call may be
+ * out. */
+void sp_producer_begin_epoch(struct sp_producer_partition *partition);
+
 /* The servers call the topic unknown: true when they have done so for a while. */
 bool sp_producer_unknown_for_long(struct sp_producer_partition *partition);
 

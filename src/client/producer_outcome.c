@@ -77,9 +77,7 @@ static void finish_uncertain(struct sp_producer_batch *batch, int status, const 
     sp_producer_finish(batch, SPATE_ERR_TIMEOUT, reason);
 }
 
-/* What the partition numbers by from now on: the next epoch of its id, so that a batch without an
- * outcome that reaches a leader late, after newer ones, is fenced there (KIP-360). */
-static void begin_epoch(struct sp_producer_partition *partition)
+void sp_producer_begin_epoch(struct sp_producer_partition *partition)
 {
     if (partition->identity.number == 0) {
         return; /* nothing was numbered since the last time */
@@ -107,7 +105,7 @@ static void renumber_rest(struct sp_producer_partition *partition, bool gap_cert
             batch->uncertain = false; /* behind a certain gap the leader stores nothing */
         }
     }
-    begin_epoch(partition);
+    sp_producer_begin_epoch(partition);
 }
 
 void sp_producer_end(struct sp_producer_partition *partition,

@@ -210,6 +210,19 @@ void sp_producer_advance(struct sp_producer_partition *partition)
     set_timer(partition);
 }
 
+/* Nothing is on its way: what comes next is meant for the topic as it is known now. A producer with
+ * a name has counted what it stored in the old one, and ends there. */
+static void meet_topic(struct sp_producer_partition *partition)
+{
+    const struct sp_topic_view *topic = partition->topic;
+
+    if (topic->status == 0 && topic->id != partition->topic_id && idle(partition) &&
+        !sp_producer_has_name(partition->producer)) {
+        partition->topic_id = topic->id;
+        sp_producer_begin_epoch(partition); /* nobody there knows how far it had counted */
+    }
+}
+
 void sp_producer_on_metadata(struct sp_producer_partition *partition)
 {
     const struct sp_topic_view *topic = partition->topic;
@@ -219,6 +232,7 @@ void sp_producer_on_metadata(struct sp_producer_partition *partition)
     if (moved) {
         sp_producer_withdraw_all(partition); /* the old leader's answer may never come */
     }
+    meet_topic(partition);
     sp_producer_advance(partition);
 }
 

@@ -55,7 +55,9 @@ find_topic(struct spate_producer *producer, const char *name, struct sp_producer
     struct sp_producer_topic *topic = sp_map_get(producer->topics, name, strlen(name));
     int rv = topic == NULL ? new_topic(producer, name, &topic) : 0;
 
-    if (rv == 0 && topic->view->status == SPATE_ERR_UNKNOWN_TOPIC) {
+    /* Without partitions: it was made anew, and nobody has said yet how many it has. */
+    if (rv == 0 &&
+        (topic->view->status == SPATE_ERR_UNKNOWN_TOPIC || topic->view->partition_count == 0)) {
         rv = sp_metadata_wait_topic(
             producer->client->metadata,
             topic->view,

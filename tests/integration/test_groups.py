@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Consumer groups against three real nodes: members come and go, partitions move one by one."""
 
+import re
 import threading
 import time
 import unittest
+import urllib.request
 
 import cluster
 import rpc
@@ -141,10 +143,12 @@ class GroupsTest(unittest.TestCase):
             self.assertEqual(client.call("group.heartbeat", **beat, max_wait_ms=100)["member"],
                              member.id)
 
-    def test_groups_partition_lost_and_regained_unnoticed_is_begun_anew(self):
-        slow = self.member("regain", rebalance_ms=1000, session_ms=20000)
+    def lost_and_regained(self, group):
+        """A member that has not noticed that half of what it has was another's for a while, what
+        it has, and that half."""
+        slow = self.member(group, rebalance_ms=1000, session_ms=20000)
         had = set(slow.owned)
-        other = self.member("regain", session_ms=20000)
+        other = self.member(group, session_ms=20000)
         revoked = pairs(slow.beat()["revoke"])
 
         def released():
@@ -156,10 +160,14 @@ class GroupsTest(unittest.TestCase):
         other.leave()
 
         def regained():
-            group = self.calls.call("group.describe", group="regain")
-            return pairs(group["members"][0]["owned"]) == had
+            described = self.calls.call("group.describe", group=group)
+            return pairs(described["members"][0]["owned"]) == had
 
         cluster.wait_for("all is back at the first", regained, 5)
+        return slow, had, revoked
+
+    def test_groups_partition_lost_and_regained_unnoticed_is_begun_anew(self):
+        slow, had, revoked = self.lost_and_regained("regain")
         seen = {"member": slow.id, "generation": slow.generation, "owned": parts(had)}
         again = {"group": "regain", "topics": [TOPIC], "rebalance_ms": 1000, "session_ms": 20000}
         for method, fields in (("group.heartbeat", {"group": "regain"}), ("group.join", again)):
@@ -176,6 +184,22 @@ class GroupsTest(unittest.TestCase):
         slow.beat()
         self.assertEqual(slow.owned, had)
         slow.commit(10)
+
+    def test_groups_what_members_own_counts_as_memory_of_clients(self):
+        member = self.member("weight", session_ms=20000)
+        node = self.coordinator("weight")
+        beat = {"group": "weight", "member": member.id, "generation": member.generation}
+
+        def held():
+            page = urllib.request.urlopen(f"http://127.0.0.1:{node.http_port}/metrics", timeout=5)
+            words = re.search(rb"^spate_client_memory_bytes ([0-9]+)$", page.read(), re.M)
+            return int(words[1])
+
+        many = [{"topic": TOPIC, "partitions": list(range(40000))}]  # 120 KB, kept as 640
+        with rpc.Client(node.address) as client:
+            client.send("group.heartbeat", {**beat, "owned": many, "max_wait_ms": 10000})
+            cluster.wait_for("they are counted", lambda: held() > 600000, 5)
+        cluster.wait_for("they are given back", lambda: held() < 100000, 5)
 
     def test_groups_member_that_leaves_frees_its_partitions(self):
         members = [self.member("leave") for _ in range(2)]
@@ -402,6 +426,22 @@ class GroupsTest(unittest.TestCase):
         group = self.calls.call("group.describe", group="failover")
         self.assertEqual((group["generation"], group["state"]), (generation, "stable"))
         self.assertEqual({row["committed"] for row in group["partitions"]}, {12})
+
+    def test_groups_z_new_coordinator_knows_what_was_lost_and_regained_unnoticed(self):
+        slow, had, revoked = self.lost_and_regained("regain-failover")
+        slow.owned = had
+        self.assertEqual(pairs(slow.beat()["revoke"]), revoked)
+        victim = self.coordinator("regain-failover")
+        victim.kill()
+        slow.owned = had  # it has not given it up yet
+        self.assertEqual(pairs(slow.beat()["revoke"]), revoked, "it would go on where it was")
+        self.refused("GROUP_FENCED", slow.commit, 5, sorted(revoked)[:1])
+        fields = {"member": slow.id, "generation": slow.generation}  # without `owned`: given up
+        slow.take(self.calls.call("group.heartbeat", group="regain-failover", **fields))
+        self.assertEqual(slow.owned, had)
+        slow.commit(10)
+        victim.start()
+        self.nodes.wait_healthy()
 
     def test_groups_z_new_coordinator_gives_the_whole_time_to_release_again(self):
         stuck = self.member("again", rebalance_ms=3000, session_ms=10000)

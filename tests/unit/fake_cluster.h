@@ -249,7 +249,9 @@ fake_produce(struct fake_cluster *cluster, const struct sp_cursor *params, struc
     struct sp_produce_response response = { .term = 3, .fsynced = 2, .count = 1 };
 
     assert_int_equal(sp_produce_request_decode(params, &request, NULL), 0);
-    assert_int_equal(request.topic_id, 7);
+    if (request.topic_id != cluster->topic_id) {
+        return SPATE_ERR_UNKNOWN_TOPIC;
+    }
     int rv = fake_store(
         cluster, request.records.batch.bytes, request.records.batch.size, &response.offset);
     if (rv == 0) {
@@ -283,7 +285,7 @@ fake_resume(struct fake_cluster *cluster, const struct sp_cursor *params, struct
     struct sp_producer_resume_request request;
 
     assert_int_equal(sp_producer_resume_request_decode(params, &request, NULL), 0);
-    assert_int_equal(request.topic_id, 7);
+    assert_int_equal(request.topic_id, cluster->topic_id);
     struct fake_producer *producer = fake_producer_find(cluster, request.producer_id);
     if (producer == NULL) {
         assert_true(cluster->producer_count < FAKE_PRODUCERS_MAX);

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "broker/methods.h"
 #include "fake_loop.h"
+#include "wire/batch.h"
 
 enum {
     SENDERS = 8,
@@ -21,6 +22,7 @@ struct sp_conn {
     const struct sp_conn_handler *handler;
     bool paused;
     unsigned answers;
+    bool refused; /* the last of them */
 };
 
 static struct fixture {
@@ -94,9 +96,9 @@ int sp_conn_send(struct sp_conn *conn, const struct sp_slice *pieces, unsigned p
 
 int sp_conn_send_copy(struct sp_conn *conn, const void *bytes, size_t size)
 {
-    (void)bytes;
-    assert_true(size > 0);
+    assert_true(size > 3);
     conn->answers += 1;
+    conn->refused = ((const uint8_t *)bytes)[3] != 0xc0; /* [1, number, nil, ...] */
     return 0;
 }
 
@@ -255,6 +257,46 @@ static int tear_down(void **state)
     return 0;
 }
 
+/* The first batch of producer 5, of one record without a key, as its message. */
+static struct sp_blob *numbered_message(void)
+{
+    const struct sp_record record = { .timestamp_ms = 1, .value = sp_bytes_text("w") };
+    struct sp_produce_request request;
+    struct sp_batch_builder builder;
+    struct sp_buf batch;
+    struct sp_buf message;
+    struct sp_pack pack;
+
+    sp_buf_init(&batch, 1024);
+    sp_buf_init(&message, 1024);
+    sp_batch_builder_init(&builder, 1024, SP_COMPRESSION_NONE);
+    assert_int_equal(sp_batch_builder_add(&builder, &record), 0);
+    assert_int_equal(sp_batch_builder_finish(&builder, 5, 0, 0, &batch), 0);
+    sp_produce_request_init(&request);
+    request.topic = sp_bytes_text("t");
+    request.records.batch = sp_bytes_of(batch.bytes, batch.size);
+    sp_pack_init(&pack, &message);
+    sp_message_request(&pack, 1, "produce");
+    sp_produce_request_encode_head(&pack, &request);
+    sp_pack_raw(&pack, sp_bytes_of(batch.bytes, batch.size));
+    assert_int_equal(sp_pack_status(&pack), 0);
+    struct sp_blob *blob = sp_blob_copy(message.bytes, message.size);
+    assert_non_null(blob);
+    sp_batch_builder_deinit(&builder);
+    sp_buf_deinit(&batch);
+    sp_buf_deinit(&message);
+    return blob;
+}
+
+static void send_numbered(unsigned sender)
+{
+    struct sp_blob *blob = numbered_message();
+    struct sp_conn *conn = &fixture.conns[sender];
+
+    conn->handler->message(conn->session, conn, blob, 0, blob->size);
+    sp_blob_unref(blob);
+}
+
 /* ---- tests ----------------------------------------------------------------------------------- */
 
 static void test_senders_are_held_above_half(void **state)
@@ -318,6 +360,37 @@ static void test_sender_that_goes_takes_nobodys_turn(void **state)
     assert_true(fixture.conns[2].paused);
 }
 
+/* What was stored before must not be told to be lost, or its producer stores what followed again. */
+static void test_repeat_gets_the_first_answer_whatever_the_settings_are_now(void **state)
+{
+    (void)state;
+    fixture.partition.producers = sp_producers_new();
+    assert_non_null(fixture.partition.producers);
+    send_numbered(0);
+    assert_int_equal(fixture.submit_count, 1);
+    fixture.partition.message_bytes_max = 16;
+    fixture.partition.config.set = 1U << SP_TOPIC_CLEANUP_POLICY;
+    fixture.partition.config.values[SP_TOPIC_CLEANUP_POLICY] = SP_TOPIC_COMPACT;
+    send_numbered(1); /* while it is under way */
+    assert_int_equal(fixture.conns[1].answers, 0);
+    const struct sp_batch_facts facts = { .producer_id = 5, .offset_count = 1, .record_count = 1 };
+    assert_int_equal(sp_producers_apply(fixture.partition.producers, &facts, 1, 1), 0);
+    store_batch(0);
+    send_numbered(2); /* and when it is stored */
+    assert_int_equal(fixture.submit_count, 1);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(fixture.conns[i].answers, 1);
+        assert_false(fixture.conns[i].refused);
+    }
+    sp_producers_free(fixture.partition.producers);
+    fixture.partition.producers = sp_producers_new();
+    send_numbered(3);
+    assert_true(fixture.conns[3].refused); /* it is not known here, and too large */
+    assert_int_equal(fixture.submit_count, 1);
+    sp_producers_free(fixture.partition.producers);
+    fixture.partition.producers = NULL;
+}
+
 #define HELD_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -328,6 +401,7 @@ int main(void)
         HELD_TEST(test_held_senders_all_go_on_when_nothing_waits),
         HELD_TEST(test_held_senders_all_go_on_when_the_replica_stops),
         HELD_TEST(test_sender_that_goes_takes_nobodys_turn),
+        HELD_TEST(test_repeat_gets_the_first_answer_whatever_the_settings_are_now),
     };
 
     return cmocka_run_group_tests_name("broker/held", tests, NULL, NULL);

@@ -1,0 +1,183 @@
+/* Topics that are deleted and made anew under their name, as clients hear of it: from some nodes
+ * sooner than from others, with or without partitions. */
+#include "fake_cluster.h"
+
+#include "client/metadata.h"
+#include "client/producer.h"
+
+static struct fake_cluster cluster;
+static struct spate_producer *producer;
+static int told; /* the newest outcome; 1: none yet */
+
+static void on_delivery(void *arg, const struct spate_delivery *delivery)
+{
+    (void)arg;
+    told = delivery->status;
+}
+
+static void begin(void)
+{
+    static const char *const keys[] = { "linger.ms", "0", "timeout.ms", "1000", NULL };
+
+    fake_start(&cluster, keys);
+    cluster.topic_id = 8;
+    assert_int_equal(spate_producer_new(cluster.client, on_delivery, NULL, &producer), 0);
+}
+
+static void end(void)
+{
+    spate_producer_free(producer);
+    fake_stop(&cluster);
+}
+
+static int produce(const char *key)
+{
+    const struct spate_record record = { .topic = "t",
+                                         .partition = SPATE_PARTITION_ANY,
+                                         .key = key,
+                                         .key_size = key == NULL ? 0 : strlen(key),
+                                         .value = "v",
+                                         .value_size = 1 };
+
+    told = 1;
+    return spate_produce(producer, &record, NULL);
+}
+
+static void produce_well(void)
+{
+    assert_int_equal(produce("k"), 0);
+    assert_int_equal(spate_producer_flush(producer, 5000), 0);
+    assert_int_equal(told, 0);
+}
+
+static void hear_of_topics(void)
+{
+    uint64_t wanted = sp_metadata_want(cluster.client->metadata);
+
+    while (sp_metadata_completed(cluster.client->metadata) < wanted) {
+        assert_int_equal(sp_client_run(cluster.client, UINT64_MAX), 0);
+    }
+}
+
+static struct sp_topic_view *view(void)
+{
+    return sp_metadata_find(cluster.client->metadata, sp_bytes_text("t"));
+}
+
+/* As its nodes have it: no producer is known there, no record is stored. */
+static void make_anew(void)
+{
+    cluster.topic_id += 1;
+    cluster.producer_count = 0;
+}
+
+/* ---- tests ----------------------------------------------------------------------------------- */
+
+static void test_topic_anew_without_partitions_is_not_written_to(void **state)
+{
+    (void)state;
+    begin();
+    produce_well();
+    uint32_t count = cluster.partition_count;
+    make_anew();
+    cluster.partition_count = 0;
+    hear_of_topics();
+    assert_int_equal(produce("k"), SPATE_ERR_NOT_READY);
+    assert_int_equal(produce(NULL), SPATE_ERR_NOT_READY);
+    cluster.partition_count = count;
+    produce_well();
+    end();
+}
+
+static void test_topic_anew_takes_records_of_an_idle_producer(void **state)
+{
+    (void)state;
+    begin();
+    produce_well();
+    make_anew();
+    hear_of_topics();
+    produce_well();
+    produce_well();
+    assert_int_equal(cluster.next_offset, 3);
+    end();
+}
+
+static void test_topic_anew_fails_what_was_meant_for_the_old_one(void **state)
+{
+    (void)state;
+    begin();
+    produce_well();
+    make_anew(); /* and the producer has not heard of it */
+    assert_int_equal(produce("k"), 0);
+    hear_of_topics();
+    assert_int_equal(spate_producer_flush(producer, 5000), 0);
+    assert_int_equal(told, SPATE_ERR_UNKNOWN_TOPIC);
+    produce_well();
+    end();
+}
+
+static void test_topic_anew_stays_when_a_node_that_lags_describes_the_old_one(void **state)
+{
+    (void)state;
+    begin();
+    produce_well();
+    cluster.topic_id = 7;
+    hear_of_topics();
+    assert_int_equal(view()->id, 8);
+    assert_int_equal(view()->status, 0);
+    cluster.topic_id = 8;
+    produce_well();
+    end();
+}
+
+/* Another cluster under the same addresses, say. */
+static void test_topic_anew_goes_when_all_nodes_describe_an_older_one(void **state)
+{
+    (void)state;
+    begin();
+    produce_well();
+    cluster.topic_id = 7;
+    uint64_t begin_ms = sp_loop_now_ms(cluster.client->loop);
+    while (view()->id == 8) {
+        assert_true(sp_loop_now_ms(cluster.client->loop) - begin_ms < 5000);
+        hear_of_topics();
+    }
+    assert_int_equal(view()->id, 7);
+    assert_true(sp_loop_now_ms(cluster.client->loop) - begin_ms >= 400);
+    end();
+}
+
+static void test_topic_anew_is_read_after_a_seek(void **state)
+{
+    struct spate_consumer *consumer;
+    struct spate_message message;
+
+    (void)state;
+    begin();
+    produce_well();
+    assert_int_equal(spate_consumer_new(cluster.client, &consumer), 0);
+    assert_int_equal(spate_consumer_assign(consumer, "t", 0, SPATE_OFFSET_START), 0);
+    assert_int_equal(spate_consumer_next(consumer, 5000, &message), 0);
+    make_anew();
+    hear_of_topics();
+    assert_int_equal(spate_consumer_next(consumer, 5000, &message), SPATE_ERR_UNKNOWN_TOPIC);
+    assert_int_equal(spate_consumer_next(consumer, 20, &message), SPATE_ERR_AGAIN); /* told once */
+    assert_int_equal(spate_consumer_seek(consumer, "t", 0, SPATE_OFFSET_START), 0);
+    assert_int_equal(spate_consumer_next(consumer, 5000, &message), 0);
+    assert_int_equal(message.offset, 0);
+    spate_consumer_free(consumer);
+    end();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_topic_anew_without_partitions_is_not_written_to),
+        cmocka_unit_test(test_topic_anew_takes_records_of_an_idle_producer),
+        cmocka_unit_test(test_topic_anew_fails_what_was_meant_for_the_old_one),
+        cmocka_unit_test(test_topic_anew_stays_when_a_node_that_lags_describes_the_old_one),
+        cmocka_unit_test(test_topic_anew_goes_when_all_nodes_describe_an_older_one),
+        cmocka_unit_test(test_topic_anew_is_read_after_a_seek),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
