@@ -162,7 +162,8 @@ void sp_compactor_ended(void *arg, int status)
     partition->compaction.dirty_offset = pass->map_end;
     partition->compaction.tombstone_min = pass->tombstone_min;
     partition->compaction.swept = pass->floor;
-    if (!pass->unclean && partition->group != NULL) {
+    partition->compaction.unclean |= pass->unclean;
+    if (!partition->compaction.unclean && partition->group != NULL) {
         sp_raft_group_compacted(partition->group, pass->map_end);
     }
 }
