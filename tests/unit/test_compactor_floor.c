@@ -125,9 +125,9 @@ static void pass(int64_t map_end, bool unclean)
     world.span.last_index = (uint64_t)map_end;
     assert_true(look());
     world.broker.compactor.order = world.order;
-    world.broker.compactor.pass = (struct sp_compact_pass){
-        .map_end = map_end, .tombstone_min = INT64_MAX, .unclean = unclean
-    };
+    world.broker.compactor.pass = (struct sp_compact_pass){ .map_end = map_end,
+                                                            .tombstone_min = INT64_MAX,
+                                                            .unclean = unclean };
     sp_compactor_ended(&world.broker, 0);
 }
 
