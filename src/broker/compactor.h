@@ -102,7 +102,8 @@ void sp_compactor_init(struct sp_compactor *compactor,
                        sp_compactor_cb cb,
                        void *arg);
 
-/* Begins a pass; none is under way. SPATE_ERR_NOMEM: and none began. */
+/* Begins a pass; none is under way. SPATE_ERR_NOMEM, SPATE_ERR_NO_SPACE (for the largest of its
+ * segments once more): and none began. A pass ends with the latter, too. */
 int sp_compactor_begin(struct sp_compactor *compactor, const struct sp_compaction_order *order);
 
 /* The log of this group closes: a pass over it is given up, and the log waits for that. */

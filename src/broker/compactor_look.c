@@ -140,7 +140,7 @@ void sp_compactor_look(struct sp_broker *broker)
         .bytes_per_s = broker->options.compaction_bytes_per_s,
         .memory_bytes = broker->options.compaction_memory_bytes,
     };
-    (void)sp_compactor_begin(&broker->compactor, &order); /* without memory the next look does */
+    (void)sp_compactor_begin(&broker->compactor, &order); /* without room the next look does */
 }
 
 void sp_compactor_ended(void *arg, int status)

@@ -17,3 +17,5 @@ spate_unit_test(broker test_compactor_floor USES spate_cluster spate_wire spate_
 # Whole passes over a log, on a disk that loses power; see tests/unit/storage.cmake.
 spate_unit_test(broker test_compaction
     USES spate_test_crash spate_storage spate_wire spate_test_crash spate_base)
+spate_unit_test(broker test_compaction_room
+    USES spate_test_crash spate_storage spate_wire spate_test_crash spate_base)
