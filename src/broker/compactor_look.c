@@ -33,6 +33,9 @@ static void measure(const struct sp_partition *partition, struct need *out_need)
 
     sp_raft_group_status(partition->group, &status);
     *out_need = (struct need){ .first_index = 0 };
+    if (status.stopped) {
+        return; /* its files stay as they are: it may be damaged */
+    }
     while (sp_log_finished_span(log, index, &span) && span.last_index <= status.applied_index &&
            span.append_time_ms <= now_ms - lag_ms) {
         bool dirty = span.end_offset > partition->compaction.dirty_offset;

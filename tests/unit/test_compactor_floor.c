@@ -156,11 +156,23 @@ static void test_compactor_floor_rests_for_ever_on_a_batch_that_did_not_shrink(v
     assert_int_equal(world.reported, 100);
 }
 
+/* Its files are evidence, and perhaps all that there is of the partition: they stay as they are. */
+static void test_compactor_leaves_a_replica_alone_that_has_stopped(void **state)
+{
+    (void)state;
+    begin();
+    world.stopped = true;
+    assert_false(look());
+    world.stopped = false;
+    assert_true(look());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_compactor_floor_rises_with_each_pass),
         cmocka_unit_test(test_compactor_floor_rests_for_ever_on_a_batch_that_did_not_shrink),
+        cmocka_unit_test(test_compactor_leaves_a_replica_alone_that_has_stopped),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
