@@ -15,6 +15,8 @@ enum {
     GROUP = 2,
 };
 
+static unsigned told; /* leaders, in all messages */
+
 /* ---- the transport's stand-in ---------------------------------------------------------------- */
 
 int sp_transport_send(struct sp_transport *transport,
@@ -25,9 +27,9 @@ int sp_transport_send(struct sp_transport *transport,
 {
     (void)transport;
     (void)node_id;
-    (void)message;
     (void)pieces;
     (void)count;
+    told += message->u.count;
     return 0;
 }
 
@@ -138,6 +140,18 @@ static void test_leader_table_left_group_keeps_its_leader(void **state)
     expect(0, 8);
 }
 
+/* A group of a topic that is deleted is forgotten, on one node after the other. */
+static void test_leader_table_forgotten_group_does_not_come_back(void **state)
+{
+    (void)state;
+    hear(1, 5, 1);
+    sp_leader_table_forget(table, GROUP);
+    hear(2, 5, 0); /* it has not forgotten yet that nobody led */
+    told = 0;
+    sp_leader_table_node_up(table, 3);
+    assert_int_equal(told, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +165,8 @@ int main(void)
             test_leader_table_word_that_was_taken_back_does_not_count, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_leader_table_left_group_keeps_its_leader, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_leader_table_forgotten_group_does_not_come_back, setup, teardown),
     };
 
     return cmocka_run_group_tests_name("cluster/leader_table", tests, NULL, NULL);
