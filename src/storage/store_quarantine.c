@@ -231,8 +231,8 @@ void sp_store_start_deletion(struct sp_deletion *deletion)
 
 /* ---- looking --------------------------------------------------------------------------------- */
 
-/* G.R.removing-SECONDS, perhaps with a number more: a name that move_away gave. What nobody knew has
- * kept the name that it had in front of the one that it got. */
+/* G.R.removing-SECONDS, perhaps with a number more: a name that move_away gave. What nobody knew
+ * has kept the name that it had in front of the one that it got. */
 static bool is_being_removed(const char *name)
 {
     uint64_t group_id = 0;
