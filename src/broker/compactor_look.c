@@ -119,6 +119,11 @@ static struct sp_partition *choose(struct sp_broker *broker, struct need *out_ne
     return chosen;
 }
 
+static void rest(struct sp_partition *partition)
+{
+    partition->compaction.retry_ms = sp_raft_group_append_time_ms(partition->group) + RETRY_MS;
+}
+
 void sp_compactor_look(struct sp_broker *broker)
 {
     struct need need;
@@ -127,7 +132,7 @@ void sp_compactor_look(struct sp_broker *broker)
         sp_store_space(broker->options.store) == SP_SPACE_LAST) {
         return;
     }
-    const struct sp_partition *partition = choose(broker, &need);
+    struct sp_partition *partition = choose(broker, &need);
     if (partition == NULL ||
         sp_broker_lacks_feature(broker, SP_FEATURE_COMPACTION, "compaction", NULL)) {
         return;
@@ -143,7 +148,9 @@ void sp_compactor_look(struct sp_broker *broker)
         .bytes_per_s = broker->options.compaction_bytes_per_s,
         .memory_bytes = broker->options.compaction_memory_bytes,
     };
-    (void)sp_compactor_begin(&broker->compactor, &order); /* without room the next look does */
+    if (sp_compactor_begin(&broker->compactor, &order) != 0) {
+        rest(partition); /* it has no room; another one may need less */
+    }
 }
 
 void sp_compactor_ended(void *arg, int status)
@@ -157,7 +164,7 @@ void sp_compactor_ended(void *arg, int status)
         return;
     }
     if (status != 0 && partition->group != NULL) {
-        partition->compaction.retry_ms = sp_raft_group_append_time_ms(partition->group) + RETRY_MS;
+        rest(partition);
     }
     if (status != 0) {
         return;

@@ -17,6 +17,7 @@ static struct {
     struct sp_log_span span; /* the one finished segment */
     bool stopped;
     bool begun;
+    int status; /* of the beginning */
     struct sp_compaction_order order;
     int64_t reported;
 } world;
@@ -89,7 +90,7 @@ int sp_compactor_begin(struct sp_compactor *compactor, const struct sp_compactio
     (void)compactor;
     world.begun = true;
     world.order = *order;
-    return 0;
+    return world.status;
 }
 
 /* ---- fixture --------------------------------------------------------------------------------- */
@@ -167,12 +168,23 @@ static void test_compactor_leaves_a_replica_alone_that_has_stopped(void **state)
     assert_true(look());
 }
 
+/* The others, whose segments may be smaller, have their turn meanwhile. */
+static void test_compactor_that_cannot_begin_tries_that_partition_later(void **state)
+{
+    (void)state;
+    begin();
+    world.status = SPATE_ERR_NO_SPACE;
+    assert_true(look());
+    assert_false(look());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_compactor_floor_rises_with_each_pass),
         cmocka_unit_test(test_compactor_floor_rests_for_ever_on_a_batch_that_did_not_shrink),
         cmocka_unit_test(test_compactor_leaves_a_replica_alone_that_has_stopped),
+        cmocka_unit_test(test_compactor_that_cannot_begin_tries_that_partition_later),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
