@@ -70,6 +70,11 @@ void sp_controller_free(struct sp_controller *controller);
 
 const struct sp_state *sp_controller_state(const struct sp_controller *controller);
 
+/* True if the metadata know a replica of the group that is no member of it, or do not know the
+ * group at all. */
+bool sp_controller_has_others(const struct sp_controller *controller,
+                              const struct sp_raft_group *group);
+
 /* Node id that leads group 0; 0: nobody. */
 uint32_t sp_controller_leader(const struct sp_controller *controller);
 

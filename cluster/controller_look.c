@@ -77,6 +77,22 @@ enum sp_rebuild sp_controller_rebuild(const struct sp_controller *controller,
     return *out_rest_ms > 0 ? SP_REBUILD_WAITING : SP_REBUILD_DUE;
 }
 
+bool sp_controller_has_others(const struct sp_controller *controller,
+                              const struct sp_raft_group *group)
+{
+    const struct sp_state_partition *partition =
+        sp_state_partition_of(controller->state, sp_raft_group_id(group), NULL);
+    uint64_t ids[SP_STATE_KNOWN_MAX];
+    unsigned count =
+        partition == NULL ? 0 : sp_state_known_replicas(controller->state, partition, ids);
+    bool found = partition == NULL;
+
+    for (unsigned i = 0; i < count && !found; i++) {
+        found = sp_raft_group_member(group, ids[i]) == SP_MEMBER_NONE;
+    }
+    return found;
+}
+
 bool sp_controller_is_confirmed(const struct sp_controller *controller)
 {
     return controller->confirmed;

@@ -455,7 +455,9 @@ int sp_group_table_new(const struct sp_group_table_options *options,
                                                .store = options->store,
                                                .transport = options->transport,
                                                .node_id = options->node_id,
-                                               .leader_changed = on_leader_changed };
+                                               .leader_changed = on_leader_changed,
+                                               .has_others = options->has_others,
+                                               .has_others_arg = options->arg };
     sp_rand_init(&table->context.rand, sp_loop_random(options->loop));
     table->context.install_chunk_bytes = SP_INSTALL_CHUNK_BYTES;
     table->context.fill_bytes_per_s = options->fill_bytes_per_s;

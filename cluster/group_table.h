@@ -27,6 +27,9 @@ struct sp_group_table_options {
     uint32_t election_timeout_ms;
     uint32_t heartbeat_timeout_ms;
     uint32_t fill_bytes_per_s; /* to new replicas, of all groups together; 0: no limit */
+    /* of struct sp_raft_context; may be NULL */
+    bool (*has_others)(void *arg, const struct sp_raft_group *group);
+    void *arg;
 };
 
 int sp_group_table_new(const struct sp_group_table_options *options,

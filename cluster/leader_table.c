@@ -214,6 +214,9 @@ void sp_leader_table_hear(struct sp_leader_table *table,
         if (heard.node_id != 0 && heard.node_id != from_node) {
             continue; /* nodes speak for themselves only */
         }
+        if (heard.node_id == 0 && sp_map_get_u64(table->entries, heard.group_id) == NULL) {
+            continue; /* forgotten: told on, it would live for ever on all nodes */
+        }
         leader = leader_entry(table, heard.group_id);
         if (leader == NULL) {
             continue;

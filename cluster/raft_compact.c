@@ -8,7 +8,11 @@
  * filled by members. Reports are taken only from members that follow this leader in its own term,
  * so that a leader who does not know the newest membership is no danger: whoever was taken in since
  * was filled by replicas that had reported before. A floor that was true once stays true. A member
- * that does not report, since it is down, keeps tombstones alive. */
+ * that does not report, since it is down, keeps tombstones alive.
+ *
+ * A replica that is no member now may have been one, and become one again with its old log: its
+ * removal is not committed yet, or a move that left it behind is given another target. So the floor
+ * rests meanwhile. */
 #include "cluster/raft_group_internal.h"
 
 static const struct raft_configuration *members_of(const struct sp_raft_group *group)
@@ -53,6 +57,15 @@ static int64_t reported(struct sp_raft_group *group, uint64_t replica_id)
     return entry == NULL ? 0 : entry->offset;
 }
 
+/* Somebody who does not report may be a member later, with what it has in its log. */
+static bool others_may_come(const struct sp_raft_group *group)
+{
+    const struct sp_raft_context *context = group->context;
+
+    return group->guard.raft.configuration_uncommitted_index != 0 ||
+           (context->has_others != NULL && context->has_others(context->has_others_arg, group));
+}
+
 /* Leader: the least of all members. */
 static void raise_floor(struct sp_raft_group *group)
 {
@@ -64,7 +77,7 @@ static void raise_floor(struct sp_raft_group *group)
         int64_t offset = reported(group, members->servers[i].id);
         least = offset < least ? offset : least;
     }
-    if (least > group->compaction.floor) {
+    if (least > group->compaction.floor && !others_may_come(group)) {
         group->compaction.floor = least;
     }
 }

@@ -100,6 +100,10 @@ struct sp_raft_context {
     uint64_t quiet_count;   /* groups that are quiet now */
     /* A group's leader or term, as this node knows it, has changed, or what its members lack. */
     void (*leader_changed)(struct sp_raft_context *context, struct sp_raft_group *group);
+    /* True if a replica that is no member of the group may become one with what it has in its log;
+     * NULL: none ever does. */
+    bool (*has_others)(void *arg, const struct sp_raft_group *group);
+    void *has_others_arg;
 };
 
 /* Starts a replica: restores the machine from the newest checkpoint and begins to follow. Takes the

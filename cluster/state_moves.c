@@ -109,6 +109,28 @@ bool sp_state_knows_replica(const struct sp_state *state,
                              has_id(move->leaving, move->leaving_count, replica_id)));
 }
 
+static unsigned note_ids(const struct sp_replica_place *places, unsigned count, uint64_t *out_ids)
+{
+    for (unsigned i = 0; i < count; i++) {
+        out_ids[i] = places[i].replica_id;
+    }
+    return count;
+}
+
+unsigned sp_state_known_replicas(const struct sp_state *state,
+                                 const struct sp_state_partition *partition,
+                                 uint64_t out_ids[SP_STATE_KNOWN_MAX])
+{
+    const struct sp_state_move *move = sp_state_move(state, partition->group_id);
+    unsigned count = note_ids(partition->replicas, partition->replica_count, out_ids);
+
+    if (move != NULL) {
+        count += note_ids(move->target, move->target_count, out_ids + count);
+        count += note_ids(move->leaving, move->leaving_count, out_ids + count);
+    }
+    return count;
+}
+
 const struct sp_state_partition *sp_state_partition_of(const struct sp_state *state,
                                                        uint64_t group_id,
                                                        const struct sp_state_topic **out_topic)

@@ -75,6 +75,12 @@ bool sp_state_knows_replica(const struct sp_state *state,
                             const struct sp_state_partition *partition,
                             uint64_t replica_id);
 
+/* All of those replicas; how many. */
+#define SP_STATE_KNOWN_MAX (2 * SP_REPLICAS_MAX + SP_STATE_LEAVING_MAX)
+unsigned sp_state_known_replicas(const struct sp_state *state,
+                                 const struct sp_state_partition *partition,
+                                 uint64_t out_ids[SP_STATE_KNOWN_MAX]);
+
 /* True if a majority of the partition's replicas is left to refill it from, should the replica
  * `lost_id` be given up: neither that one nor any in whose place its node runs a newer one. */
 bool sp_state_outlives(const struct sp_state *state,

@@ -254,6 +254,8 @@ static void advance(struct sp_compactor *compactor)
     case SP_COMPACTOR_REWRITE:
         if (compactor->index > compactor->span.last_index) {
             swap(compactor);
+        } else if (!sp_log_rewrite_has_room(compactor->order.log, 0)) {
+            fail(compactor, SPATE_ERR_NO_SPACE);
         } else {
             read_on(compactor, compactor->span.last_index);
         }
@@ -281,8 +283,25 @@ void sp_compactor_init(struct sp_compactor *compactor,
     sp_timer_init(&compactor->timer, loop, on_timer);
 }
 
+/* Whether the largest segment of the pass may stand beside its successor. */
+static bool has_room(const struct sp_compaction_order *order)
+{
+    struct sp_log_span span;
+    uint64_t most_bytes = 0;
+
+    for (uint64_t index = 0;
+         index <= order->last_index && sp_log_finished_span(order->log, index, &span);
+         index = span.last_index + 1) {
+        most_bytes = span.size_bytes > most_bytes ? span.size_bytes : most_bytes;
+    }
+    return sp_log_rewrite_has_room(order->log, most_bytes);
+}
+
 int sp_compactor_begin(struct sp_compactor *compactor, const struct sp_compaction_order *order)
 {
+    if (!has_room(order)) {
+        return SPATE_ERR_NO_SPACE;
+    }
     const uint64_t secret[2] = { sp_loop_random(compactor->loop), sp_loop_random(compactor->loop) };
     struct sp_key_table *table = sp_key_table_new(order->memory_bytes, secret);
 

@@ -13,7 +13,8 @@
  * What was compacted is known in memory alone: after a start the first pass reads the log once.
  *
  * When a pass is through, this replica has no record below its end that a later one below that end
- * has replaced. It says so to the leader; see sp_raft_group_compacted. */
+ * has replaced. It says so to the leader; see sp_raft_group_compacted. A pass that had to leave one
+ * says nothing, and neither do those after it: the later record is not in their tables. */
 #ifndef SP_BROKER_COMPACTOR_H
 #define SP_BROKER_COMPACTOR_H
 
@@ -29,6 +30,7 @@ struct sp_compaction_state {
     int64_t dirty_offset;  /* below, keys were looked at */
     int64_t tombstone_min; /* the lowest that the last pass left, if it was below dirty_offset */
     int64_t swept;         /* floor of that pass */
+    bool unclean;          /* a pass left an old value that no later one would see: none reports */
     int64_t retry_ms;      /* no pass before, after one that failed */
     int64_t floor;         /* tombstones below may go */
     int64_t next_floor;    /* and below this one from next_floor_ms on */
@@ -100,7 +102,8 @@ void sp_compactor_init(struct sp_compactor *compactor,
                        sp_compactor_cb cb,
                        void *arg);
 
-/* Begins a pass; none is under way. SPATE_ERR_NOMEM: and none began. */
+/* Begins a pass; none is under way. SPATE_ERR_NOMEM, SPATE_ERR_NO_SPACE (for the largest of its
+ * segments once more): and none began. A pass ends with the latter, too. */
 int sp_compactor_begin(struct sp_compactor *compactor, const struct sp_compaction_order *order);
 
 /* The log of this group closes: a pass over it is given up, and the log waits for that. */

@@ -33,6 +33,9 @@ static void measure(const struct sp_partition *partition, struct need *out_need)
 
     sp_raft_group_status(partition->group, &status);
     *out_need = (struct need){ .first_index = 0 };
+    if (status.stopped) {
+        return; /* its files stay as they are: it may be damaged */
+    }
     while (sp_log_finished_span(log, index, &span) && span.last_index <= status.applied_index &&
            span.append_time_ms <= now_ms - lag_ms) {
         bool dirty = span.end_offset > partition->compaction.dirty_offset;
@@ -116,6 +119,11 @@ static struct sp_partition *choose(struct sp_broker *broker, struct need *out_ne
     return chosen;
 }
 
+static void rest(struct sp_partition *partition)
+{
+    partition->compaction.retry_ms = sp_raft_group_append_time_ms(partition->group) + RETRY_MS;
+}
+
 void sp_compactor_look(struct sp_broker *broker)
 {
     struct need need;
@@ -124,7 +132,7 @@ void sp_compactor_look(struct sp_broker *broker)
         sp_store_space(broker->options.store) == SP_SPACE_LAST) {
         return;
     }
-    const struct sp_partition *partition = choose(broker, &need);
+    struct sp_partition *partition = choose(broker, &need);
     if (partition == NULL ||
         sp_broker_lacks_feature(broker, SP_FEATURE_COMPACTION, "compaction", NULL)) {
         return;
@@ -140,7 +148,9 @@ void sp_compactor_look(struct sp_broker *broker)
         .bytes_per_s = broker->options.compaction_bytes_per_s,
         .memory_bytes = broker->options.compaction_memory_bytes,
     };
-    (void)sp_compactor_begin(&broker->compactor, &order); /* without memory the next look does */
+    if (sp_compactor_begin(&broker->compactor, &order) != 0) {
+        rest(partition); /* it has no room; another one may need less */
+    }
 }
 
 void sp_compactor_ended(void *arg, int status)
@@ -154,7 +164,7 @@ void sp_compactor_ended(void *arg, int status)
         return;
     }
     if (status != 0 && partition->group != NULL) {
-        partition->compaction.retry_ms = sp_raft_group_append_time_ms(partition->group) + RETRY_MS;
+        rest(partition);
     }
     if (status != 0) {
         return;
@@ -162,7 +172,8 @@ void sp_compactor_ended(void *arg, int status)
     partition->compaction.dirty_offset = pass->map_end;
     partition->compaction.tombstone_min = pass->tombstone_min;
     partition->compaction.swept = pass->floor;
-    if (!pass->unclean && partition->group != NULL) {
+    partition->compaction.unclean |= pass->unclean;
+    if (!partition->compaction.unclean && partition->group != NULL) {
         sp_raft_group_compacted(partition->group, pass->map_end);
     }
 }

@@ -222,6 +222,7 @@ static void stopped(struct sp_machine *machine, int status, const char *text)
     (void)status; /* raft_group has traced both */
     (void)text;
     sp_fetch_abort(partition);
+    sp_compactor_leave(&partition->broker->compactor, partition->group_id);
 }
 
 static int64_t log_start(struct sp_machine *machine)

@@ -213,6 +213,13 @@ static int open_transport(struct sp_node *node, char *text, size_t text_size)
     return rv;
 }
 
+static bool has_others(void *arg, const struct sp_raft_group *group)
+{
+    const struct sp_node *node = arg;
+
+    return node->controller == NULL || sp_controller_has_others(node->controller, group);
+}
+
 static int open_table(struct sp_node *node)
 {
     struct sp_group_table_options options = {
@@ -223,6 +230,8 @@ static int open_table(struct sp_node *node)
         .election_timeout_ms = node->config->election_timeout_ms,
         .heartbeat_timeout_ms = node->config->heartbeat_ms,
         .fill_bytes_per_s = node->config->move_bytes_per_s,
+        .has_others = has_others,
+        .arg = node,
     };
 
     return sp_group_table_new(&options, &node->table);

@@ -36,6 +36,14 @@ bool sp_log_finished_span(const struct sp_log *log, uint64_t index, struct sp_lo
     return true;
 }
 
+bool sp_log_rewrite_has_room(const struct sp_log *log, uint64_t size_bytes)
+{
+    uint64_t last_bytes = log->store->free_bytes_min / SP_SPACE_LAST_PART;
+    uint64_t free_bytes = log->store->free_bytes;
+
+    return free_bytes >= last_bytes && free_bytes - last_bytes >= size_bytes;
+}
+
 static struct sp_log_segment *segment_of(const struct sp_log_rewrite *rewrite)
 {
     uint64_t base = rewrite->header.before.index + 1;

@@ -33,6 +33,10 @@ struct sp_log_span {
 /* The first finished segment that ends at or above Raft index `index`; false: there is none. */
 bool sp_log_finished_span(const struct sp_log *log, uint64_t index, struct sp_log_span *out_span);
 
+/* True if the disk takes `size_bytes` more and the last of the reserve (enum sp_space) stays: a new
+ * file stands beside the old one until it is done, and a disk that is full stops the node. */
+bool sp_log_rewrite_has_room(const struct sp_log *log, uint64_t size_bytes);
+
 struct sp_log_rewrite;
 typedef void (*sp_log_rewrite_cb)(struct sp_log_rewrite *rewrite, int status);
 

@@ -231,6 +231,22 @@ void sp_store_start_deletion(struct sp_deletion *deletion)
 
 /* ---- looking --------------------------------------------------------------------------------- */
 
+/* G.R.removing-SECONDS, perhaps with a number more: a name that move_away gave. What nobody knew
+ * has kept the name that it had in front of the one that it got. */
+static bool is_being_removed(const char *name)
+{
+    uint64_t group_id = 0;
+    uint64_t replica_id = 0;
+    int size = 0;
+
+    if (sscanf(name, "%" SCNu64 ".%" SCNu64 "%n", &group_id, &replica_id, &size) != 2 ||
+        strncmp(name + size, REMOVING, strlen(REMOVING)) != 0) {
+        return false;
+    }
+    name += (size_t)size + strlen(REMOVING);
+    return name[0] != '\0' && strspn(name, "0123456789.") == strlen(name);
+}
+
 /* One entry of quarantine/. */
 static int look_at(void *arg, const char *name)
 {
@@ -240,7 +256,7 @@ static int look_at(void *arg, const char *name)
 
     if (strstr(name, DAMAGED) != NULL) {
         store->quarantine_found += 1;
-    } else if (store->quarantine_sweeps && strstr(name, REMOVING) != NULL) {
+    } else if (store->quarantine_sweeps && is_being_removed(name)) {
         quarantine_directory(store, directory);
         sp_disk_path(path, directory, name);
         (void)sp_path_remove_tree(path); /* what is left is found at the next start */

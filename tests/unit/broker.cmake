@@ -17,6 +17,9 @@ spate_unit_test(broker test_health
 # The same, and parts of the cluster.
 target_link_options(test_health PRIVATE -Wl,--allow-multiple-definition)
 spate_unit_test(broker test_compact_pass USES spate_wire spate_base)
+spate_unit_test(broker test_compactor_floor USES spate_cluster spate_wire spate_base)
 # Whole passes over a log, on a disk that loses power; see tests/unit/storage.cmake.
 spate_unit_test(broker test_compaction
+    USES spate_test_crash spate_storage spate_wire spate_test_crash spate_base)
+spate_unit_test(broker test_compaction_room
     USES spate_test_crash spate_storage spate_wire spate_test_crash spate_base)

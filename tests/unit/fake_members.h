@@ -1,5 +1,6 @@
 /* What the controller asks of group 0's members, its log and the transport's nodes, for tests that
- * are not about them: everything is settled. Included once, by one test. */
+ * are not about them: everything is settled. Of other groups: which is asked about, and who is no
+ * member of it. Included once, by one test. */
 #ifndef SP_UNIT_FAKE_MEMBERS_H
 #define SP_UNIT_FAKE_MEMBERS_H
 
@@ -7,6 +8,17 @@
 #include "cluster/transport.h"
 #include "spate/error.h"
 #include "storage/log.h"
+
+static struct {
+    uint64_t group_id;
+    uint64_t stranger; /* 0: all are members */
+} fake_members;
+
+uint64_t sp_raft_group_id(const struct sp_raft_group *group)
+{
+    (void)group;
+    return fake_members.group_id;
+}
 
 int sp_raft_group_keep_members(struct sp_raft_group *group,
                                const struct sp_raft_members *members,
@@ -61,8 +73,7 @@ void sp_log_read_release(struct sp_log_read *read)
 enum sp_member sp_raft_group_member(const struct sp_raft_group *group, uint64_t replica_id)
 {
     (void)group;
-    (void)replica_id;
-    return SP_MEMBER_VOTER;
+    return replica_id == fake_members.stranger ? SP_MEMBER_NONE : SP_MEMBER_VOTER;
 }
 
 #endif /* SP_UNIT_FAKE_MEMBERS_H */

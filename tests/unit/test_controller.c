@@ -651,6 +651,23 @@ static void test_controller_is_busy_at_its_bounds(void **unused)
     end();
 }
 
+static void test_controller_knows_replicas_that_are_no_members(void **unused)
+{
+    (void)unused;
+    begin();
+    apply_create("t", SELF);
+    const struct sp_state_topic *topic = sp_state_topic(sp_controller_state(fake.controller), "t");
+    fake_members.group_id = topic->partitions[0].group_id;
+    fake_members.stranger = 0;
+    assert_false(sp_controller_has_others(fake.controller, NULL));
+    fake_members.stranger = topic->partitions[0].replicas[0].replica_id;
+    assert_true(sp_controller_has_others(fake.controller, NULL));
+    fake_members.stranger = 0;
+    fake_members.group_id = topic->partitions[0].group_id + 100; /* made or deleted meanwhile */
+    assert_true(sp_controller_has_others(fake.controller, NULL));
+    end();
+}
+
 /* Cut off from the others, a node cannot know whether a topic that it lacks was created. */
 static void test_controller_is_current_only_while_it_follows_a_leader(void **unused)
 {
@@ -840,6 +857,7 @@ int main(void)
         cmocka_unit_test(test_controller_lost_submit_without_leader_times_out),
         cmocka_unit_test(test_controller_leader_answers_calls),
         cmocka_unit_test(test_controller_is_busy_at_its_bounds),
+        cmocka_unit_test(test_controller_knows_replicas_that_are_no_members),
         cmocka_unit_test(test_controller_is_current_only_while_it_follows_a_leader),
         cmocka_unit_test(test_controller_tells_when_a_gone_node_is_replaced),
         cmocka_unit_test(test_controller_registers_itself_once_confirmed_and_when_different),

@@ -20,6 +20,7 @@ enum {
 
 static struct sp_leader_table *table;
 static uint64_t live_count;
+static unsigned told; /* leaders, in all messages */
 
 int sp_transport_send(struct sp_transport *transport,
                       uint32_t node_id,
@@ -29,9 +30,9 @@ int sp_transport_send(struct sp_transport *transport,
 {
     (void)transport;
     (void)node_id;
-    (void)message;
     (void)pieces;
     (void)count;
+    told += message->u.count;
     return 0;
 }
 
@@ -230,6 +231,18 @@ static void test_leader_table_left_group_keeps_its_leader(void **state)
     expect(0, 8);
 }
 
+/* A group of a topic that is deleted is forgotten, on one node after the other. */
+static void test_leader_table_forgotten_group_does_not_come_back(void **state)
+{
+    (void)state;
+    say(1, 5, 1);
+    sp_leader_table_forget(table, GROUP);
+    say(2, 5, 0); /* it has not forgotten yet that nobody led */
+    told = 0;
+    sp_leader_table_node_up(table, 3);
+    assert_int_equal(told, 0);
+}
+
 #define LEADER_TEST(test) cmocka_unit_test_setup_teardown(test, begin, end)
 
 int main(void)
@@ -240,6 +253,7 @@ int main(void)
         LEADER_TEST(test_leader_table_left_group_without_a_word_is_open_to_any),
         LEADER_TEST(test_leader_table_word_that_was_taken_back_does_not_count),
         LEADER_TEST(test_leader_table_left_group_keeps_its_leader),
+        LEADER_TEST(test_leader_table_forgotten_group_does_not_come_back),
         LEADER_TEST(test_leader_table_knows_since_when_nobody_leads),
         LEADER_TEST(test_leader_table_lag_goes_on_under_the_next_leader),
         LEADER_TEST(test_leader_table_keeps_since_when_a_leader_is_misplaced),

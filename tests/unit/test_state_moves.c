@@ -148,6 +148,11 @@ static void test_move_end_of_another_target_is_refused(void **unused)
     assert_int_equal(move_to(state, 3, other, false), 0);
     assert_int_equal(end_move(state, &old), SPATE_ERR_NOT_FOUND);
     assert_true(sp_state_knows_replica(state, the_partition(state), old.target[0].replica_id));
+    uint64_t ids[SP_STATE_KNOWN_MAX];
+    assert_int_equal(sp_state_known_replicas(state, the_partition(state), ids), 7);
+    assert_int_equal(ids[0], the_partition(state)->replicas[0].replica_id);
+    assert_int_equal(ids[3], the_move(state)->target[0].replica_id);
+    assert_int_equal(ids[6], old.target[0].replica_id);
     assert_int_equal(sp_state_replicas_on(state, 4), 1); /* leaving, but still there */
     assert_int_equal(end_move(state, the_move(state)), 0);
     assert_int_equal(sp_state_replicas_on(state, 4), 0);

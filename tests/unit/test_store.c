@@ -292,6 +292,25 @@ static void test_store_goes_on_with_a_removal(void **state)
     assert_int_equal(count_quarantined(test, "1.7.damaged-", NULL, 0), 1);
 }
 
+/* What nobody knew is kept, whatever it was called. */
+static void test_store_keeps_what_is_only_called_like_a_removal(void **state)
+{
+    struct test_store *test = *state;
+    char path[1024];
+
+    replica_path(test, "replicas/1.7.removing-1", path);
+    assert_int_equal(sp_dir_create(path), 0);
+    replica_path(test, "quarantine/kept.removing-1", path);
+    assert_int_equal(sp_dir_create(path), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(sp_store_quarantine_unknown(test->store), 0);
+        test_store_close(test);
+        test_store_open(test);
+        assert_int_equal(count_quarantined(test, "1.7.removing-1.unknown-", NULL, 0), 1);
+        assert_int_equal(count_quarantined(test, "kept.", NULL, 0), 1);
+    }
+}
+
 /* A flush that cannot write ends everything: one report, no completion, no further append. */
 static void test_store_failed_write_stops_the_node(void **state)
 {
@@ -342,6 +361,8 @@ int main(void)
             test_store_damaged_replica_is_kept_in_quarantine, setup, teardown),
         cmocka_unit_test_setup_teardown(test_store_opening_marks_what_is_damaged, setup, teardown),
         cmocka_unit_test_setup_teardown(test_store_goes_on_with_a_removal, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_store_keeps_what_is_only_called_like_a_removal, setup, teardown),
         cmocka_unit_test_setup_teardown(test_store_failed_write_stops_the_node, setup, teardown),
     };
     return cmocka_run_group_tests_name("storage/store", tests, NULL, NULL);
