@@ -360,7 +360,7 @@ static void test_sender_that_goes_takes_nobodys_turn(void **state)
     assert_true(fixture.conns[2].paused);
 }
 
-/* What was stored before must not be told to be lost, or its producer stores what followed again. */
+/* What was stored must not be told to be lost, or its producer stores what followed again. */
 static void test_repeat_gets_the_first_answer_whatever_the_settings_are_now(void **state)
 {
     (void)state;
