@@ -339,7 +339,9 @@ class LifeTest(unittest.TestCase):
         with cluster.Cluster(3) as nodes:
             nodes.spate("topic", "create", "t", "-p", "12", "-r", "2")
             nodes.add(4)
-            cluster.wait_for("four nodes", lambda: len(node_rows(nodes)) == 4, 15)
+            # registered, and connected: others are given no replicas
+            seen = lambda: [row["alive"] for row in node_rows(nodes).values()] == [True] * 4
+            cluster.wait_for("four nodes", seen, 15)
             plan = nodes.spate_json("cluster", "rebalance", "--dry-run")["moves"]
             self.assertEqual(moves(nodes), [], "a dry run moves nothing")
             total = sum(row["replicas"] for row in node_rows(nodes).values())
