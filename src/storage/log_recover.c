@@ -238,7 +238,7 @@ static int follow_segment(struct sp_recovery *recovery,
     if (rv == SPATE_ERR_CORRUPT || rv == SPATE_ERR_NOT_FOUND) {
         /* What was read may never have left the page cache. When that fails, also for a reason that
          * passes, trying again would succeed without the bytes. */
-        if (sp_file_sync(file) != 0) {
+        if (recovery->request->syncs && sp_file_sync(file) != 0) {
             sp_file_close(file);
             return sp_recovery_fail_writing(recovery, SPATE_ERR_IO, "syncing a segment failed");
         }
@@ -337,7 +337,9 @@ static int recover(struct sp_recovery *recovery)
     log->assigned_index = log->last.index;
     log->assigned_chain = log->last.chain;
     sp_log_history_trim(&log->history, log->segments[0].before.index + 1);
-    rv = sp_dir_sync(recovery->request->directory);
+    if (recovery->request->syncs) {
+        rv = sp_dir_sync(recovery->request->directory);
+    }
     return rv != 0 ? sp_recovery_fail_writing(recovery, rv, "syncing its directory failed") : 0;
 }
 

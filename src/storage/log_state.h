@@ -297,6 +297,7 @@ struct sp_log_recovery {
     uint64_t group_id;
     uint64_t replica_id;
     uint64_t key_seed;
+    bool syncs;              /* what its files hold may not be durable, and shall be */
     uint64_t progress_bytes; /* traced after so many; 0: SP_RECOVERY_PROGRESS_BYTES */
     char *text;              /* what is wrong, on failure */
     size_t text_size;

@@ -417,6 +417,7 @@ static struct sp_store *new_store(struct sp_loop *loop,
     sp_list_init(&store->logs);
     sp_list_init(&store->dirty);
     sp_list_init(&store->warm);
+    sp_list_init(&store->unsettled);
     sp_list_init(&store->creations);
     sp_list_init(&store->deletions);
     sp_deferred_init(&store->deferred, deferred_close);
