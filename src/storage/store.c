@@ -294,6 +294,7 @@ static int count_run(struct sp_store *store, const struct opening *opening)
 {
     uint64_t number = (sp_meta_run(store->meta) >> 32) + 1;
 
+    store->run_before = sp_meta_run(store->meta);
     store->run = number << 32 | (uint32_t)sp_loop_random(store->loop);
     if (sp_meta_set_run(store->meta, store->run) == 0) {
         return fail_open(opening, SPATE_ERR_NOMEM, "opening the data directory: out of memory");

@@ -86,6 +86,7 @@ static int recover(struct sp_replica_open *open, const char *directory, bool syn
         .group_id = open->group_id,
         .replica_id = open->replica_id,
         .key_seed = open->store->key_seed,
+        .run_before = open->store->run_before,
         .syncs = syncs,
         .text = open->text,
         .text_size = sizeof open->text,

@@ -40,8 +40,9 @@ struct sp_store {
     char *directory;
     char *replicas_directory;
     uint64_t segment_bytes;
-    uint64_t run;      /* of sp_store_run */
-    uint64_t key_seed; /* drawn at opening, for the segments' marker keys */
+    uint64_t run;        /* of sp_store_run */
+    uint64_t run_before; /* the last one that was counted before it; 0: none, or it is not */
+    uint64_t key_seed;   /* drawn at opening, for the segments' marker keys */
     struct sp_file *lock;
     struct sp_meta *meta;
     struct sp_job meta_job;
