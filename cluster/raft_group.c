@@ -437,8 +437,8 @@ static void keep_rest(struct sp_raft_group *group)
 {
     struct sp_buf state;
 
-    if (!sp_raft_runs(group) || group->applied == 0 || sp_raft_guard_failed(&group->guard) != 0 ||
-        sp_raft_guard_installing(&group->guard)) {
+    if (!sp_raft_runs(group) || group->applied == 0 || !sp_log_wants_rest(group->log) ||
+        sp_raft_guard_failed(&group->guard) != 0 || sp_raft_guard_installing(&group->guard)) {
         return;
     }
     sp_buf_init(&state, SP_STATE_BYTES_MAX);

@@ -50,6 +50,9 @@ void sp_log_close(struct sp_log *log, void (*closed)(void *arg), void *arg);
  * memory nothing is left. */
 void sp_log_keep_rest(struct sp_log *log, uint64_t applied, const uint8_t *state, size_t size);
 
+/* False when the newest segment is read as fast as what would be left, or nothing is left here. */
+bool sp_log_wants_rest(const struct sp_log *log);
+
 /* After opening: the frame after which the machine starts, and its state, borrowed: what the last
  * run left, else the newest checkpoint; 0 and nothing when there is neither. */
 uint64_t sp_log_start_index(const struct sp_log *log);

@@ -25,6 +25,13 @@ static const uint8_t magic[8] = { 'S', 'P', 'A', 'T', 'E', 'R', 'S', 'T' };
 
 /* ---- the owner's part ------------------------------------------------------------------------ */
 
+bool sp_log_wants_rest(const struct sp_log *log)
+{
+    return log->segment_count > 0 && log->store->run != 0 &&
+           sp_log_newest_segment(log)->size >=
+               SP_SEGMENT_HEADER_SIZE + log->segment_bytes / SP_REST_SEGMENT_PART;
+}
+
 void sp_log_keep_rest(struct sp_log *log, uint64_t applied, const uint8_t *state, size_t size)
 {
     sp_log_forget_rest(log);
@@ -104,7 +111,7 @@ struct sp_blob *sp_log_rest_encode(const struct sp_log *log)
 {
     struct sp_blob *image = NULL;
 
-    if (!log->rest.kept || log->store->run == 0 || !is_settled(log) ||
+    if (!log->rest.kept || !sp_log_wants_rest(log) || !is_settled(log) ||
         log->rest.applied > log->last.index || log->rest.applied < sp_log_checkpoint_index(log)) {
         return NULL;
     }

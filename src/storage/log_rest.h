@@ -28,6 +28,9 @@
 
 #define SP_REST_NAME "rest"
 
+/* Reading a segment of which not even so small a part is filled costs less than this file does. */
+#define SP_REST_SEGMENT_PART 256
+
 struct sp_log;
 
 /* The state that the owner of a log keeps for it, and what a file held. */

@@ -54,6 +54,7 @@ static void begin(struct fixture *fixture, bool counted)
 {
     test_store_begin(&fixture->test);
     fixture->test.counted = counted;
+    fixture->test.segment_bytes = 256 * 1024; /* that this is read takes long */
     test_store_open(&fixture->test);
     assert_int_equal(test_log_create(&fixture->log, &fixture->test, GROUP_ID), 0);
     for (unsigned i = 0; i < 3; i++) {
@@ -150,6 +151,20 @@ static void test_log_rest_of_the_same_run_is_not_believed(void **state)
     test_store_end(&fixture.test);
 }
 
+/* Opening a thousand logs that hold next to nothing must not take a thousand files more. */
+static void test_log_rest_is_not_left_by_a_small_log(void **state)
+{
+    struct fixture fixture;
+
+    (void)state;
+    begin(&fixture, true);
+    sp_log_set_segment_bytes(fixture.log.log, 256 * 1024 * 1024);
+    assert_false(sp_log_wants_rest(fixture.log.log));
+    close_keeping(&fixture);
+    assert_false(has_rest(&fixture));
+    test_store_end(&fixture.test);
+}
+
 static void test_log_rest_is_not_left_where_runs_are_not_counted(void **state)
 {
     struct fixture fixture;
@@ -224,6 +239,7 @@ int main(void)
         cmocka_unit_test(test_log_rest_counts_for_one_opening),
         cmocka_unit_test(test_log_rest_of_an_earlier_run_is_not_believed),
         cmocka_unit_test(test_log_rest_of_the_same_run_is_not_believed),
+        cmocka_unit_test(test_log_rest_is_not_left_by_a_small_log),
         cmocka_unit_test(test_log_rest_is_not_left_where_runs_are_not_counted),
         cmocka_unit_test(test_log_rest_is_taken_away_where_runs_are_not_counted),
         cmocka_unit_test(test_log_rest_is_not_believed_when_the_segment_has_another_size),
