@@ -202,8 +202,8 @@ int sp_raft_restore_machine(struct sp_raft_group *group)
     const uint8_t *bytes = NULL;
     size_t size = 0;
 
-    if (sp_log_checkpoint_index(group->log) > 0) {
-        sp_log_checkpoint_state(group->log, &bytes, &size);
+    if (sp_log_start_index(group->log) > 0) {
+        sp_log_start_state(group->log, &bytes, &size);
     }
     return group->machine->type->restore(group->machine, bytes, size);
 }
@@ -263,6 +263,7 @@ int sp_raft_group_open(struct sp_raft_context *context,
         sp_mem_free(group);
         return rv;
     }
+    sp_log_forget_rest(group->log);
     sp_log_set_handler(group->log, &log_handler, group);
     *out_group = group;
     if (group->meta_issued <= sp_store_meta_durable(context->store)) {
@@ -432,9 +433,26 @@ static void on_log_closed(void *arg)
     }
 }
 
+/* What is applied need not be read and applied again at the next start. */
+static void keep_rest(struct sp_raft_group *group)
+{
+    struct sp_buf state;
+
+    if (!sp_raft_runs(group) || group->applied == 0 || !sp_log_wants_rest(group->log) ||
+        sp_raft_guard_failed(&group->guard) != 0 || sp_raft_guard_installing(&group->guard)) {
+        return;
+    }
+    sp_buf_init(&state, SP_STATE_BYTES_MAX);
+    if (group->machine->type->checkpoint(group->machine, &state) == 0 && state.size > 0) {
+        sp_log_keep_rest(group->log, group->applied, state.bytes, state.size);
+    }
+    sp_buf_deinit(&state);
+}
+
 void sp_raft_group_close(struct sp_raft_group *group, void (*closed)(void *arg), void *arg)
 {
     SP_ASSERT(!group->closing);
+    keep_rest(group);
     sp_raft_end_quiet(group);
     group->closing = true;
     sp_raft_note_standing(group, false);

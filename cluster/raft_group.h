@@ -177,14 +177,14 @@ unsigned sp_raft_group_fill_percent(const struct sp_raft_group *group);
  * replica stops itself, so that a whole one may lead. */
 void sp_raft_group_read_failed(struct sp_raft_group *group, int status);
 
-/* Hands leadership to a voter that has all of the log and can be reached. SPATE_ERR_NOT_LEADER;
- * SPATE_ERR_NOT_FOUND: too few voters can be reached to elect anybody; SPATE_ERR_BUSY: none is
- * caught up yet: submits are held back for a moment, ask again. The outcome shows in role_changed.
- */
+/* Hands leadership to a voter that has all of the log and has answered just now.
+ * SPATE_ERR_NOT_LEADER; SPATE_ERR_NOT_FOUND: too few voters can be reached to elect anybody;
+ * SPATE_ERR_BUSY: there is none yet, ask again; for one that answers and is close, submits are held
+ * back for a moment. The outcome shows in role_changed. */
 int sp_raft_group_transfer(struct sp_raft_group *group);
 
-/* The same to the voter on `node_id`. SPATE_ERR_BUSY: it does not have all of the log, or cannot be
- * reached. */
+/* The same to the voter on `node_id`. SPATE_ERR_BUSY: it does not have all of the log, or does not
+ * answer; submits are held back at most once a second. */
 int sp_raft_group_transfer_to(struct sp_raft_group *group, uint32_t node_id);
 
 /* ---- looking --------------------------------------------------------------------------------- */

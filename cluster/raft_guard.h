@@ -407,6 +407,9 @@ bool sp_raft_guard_may_sleep(const struct sp_raft_guard *guard);
 /* True if this leader has had an answer of `server` to the last that was sent to it. */
 bool sp_raft_guard_answered(const struct sp_raft_guard *guard, uint64_t server);
 
+/* True if this leader has had an answer of `server`, in its term, at `ms` or later. */
+bool sp_raft_guard_answered_since(const struct sp_raft_guard *guard, uint64_t server, uint64_t ms);
+
 /* True if this follower of `leader` may stop its timer: all its entries are committed and stored,
  * the last one is (index, term), and nothing is under way. */
 bool sp_raft_guard_may_follow_asleep(const struct sp_raft_guard *guard,

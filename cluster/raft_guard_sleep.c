@@ -47,15 +47,28 @@ bool sp_raft_guard_may_sleep(const struct sp_raft_guard *guard)
     return has_fresh_majority(guard);
 }
 
-bool sp_raft_guard_answered(const struct sp_raft_guard *guard, uint64_t server)
+static const struct sp_raft_guard_peer *find_peer(const struct sp_raft_guard *guard, uint64_t id)
 {
     for (unsigned i = 0; i < SP_RAFT_GUARD_SERVERS_MAX; i++) {
-        const struct sp_raft_guard_peer *peer = &guard->peers[i];
-        if (peer->id == server) {
-            return peer->answered_ms != 0 && peer->answered_ms >= peer->sent_ms;
+        if (guard->peers[i].id == id) {
+            return &guard->peers[i];
         }
     }
-    return false;
+    return NULL;
+}
+
+bool sp_raft_guard_answered(const struct sp_raft_guard *guard, uint64_t server)
+{
+    const struct sp_raft_guard_peer *peer = find_peer(guard, server);
+
+    return peer != NULL && peer->answered_ms != 0 && peer->answered_ms >= peer->sent_ms;
+}
+
+bool sp_raft_guard_answered_since(const struct sp_raft_guard *guard, uint64_t server, uint64_t ms)
+{
+    const struct sp_raft_guard_peer *peer = find_peer(guard, server);
+
+    return peer != NULL && peer->answered_ms != 0 && peer->answered_ms >= ms;
 }
 
 bool sp_raft_guard_may_follow_asleep(const struct sp_raft_guard *guard,

@@ -8,14 +8,14 @@
 #include "spate/error.h"
 
 /* A log that does not begin with its first frame: the checkpoint there, which a follower below it
- * is sent. What the newest checkpoint holds has been applied. */
+ * is sent. What the machine starts with was committed, and is applied. */
 static int plan_snapshot(struct sp_raft_group *group)
 {
     struct sp_raft_starting *starting = &group->starting;
     uint64_t floor = sp_log_first_index(group->log) - 1;
 
-    starting->start.committed_index = sp_log_checkpoint_index(group->log);
-    group->applied = sp_log_checkpoint_index(group->log);
+    starting->start.committed_index = sp_log_start_index(group->log);
+    group->applied = sp_log_start_index(group->log);
     if (floor == 0) {
         return 0;
     }

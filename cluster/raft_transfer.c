@@ -5,15 +5,28 @@
 #include "cluster/raft_guard_support.h"
 #include "spate/error.h"
 
-/* How long submits are held back when no successor was found; the next attempt comes sooner. */
+/* How long submits are held back when no successor was found; the next attempt comes sooner. Where
+ * nothing presses they go on for a while before that happens again. */
 #define HOLD_MS 50
+#define HOLD_PAUSE_MS 1000
 
 /* A voter that lacks no more than this has all of the log soon after submits are held back. */
 #define LAG_FRAMES_MAX 1000
 
-/* Another voter that lacks at most so many frames of our log and can be reached, or 0; on `node_id`
- * if that is not 0. One that has died may have had all of it too, but asking it would cost an
- * election timeout. The leaders of a node that stops do not all go to the same one. */
+/* One that has died, or whose node has just come back and has not opened it yet, may have had all
+ * of the log too; asking it, or holding submits back for it, would cost an election timeout. */
+static bool answers(const struct sp_raft_group *group, uint64_t id)
+{
+    uint64_t now_ms = sp_raft_now_ms(group);
+    uint64_t recent_ms = group->guard.raft.election_timeout / 2;
+
+    return sp_transport_link(group->context->transport, sp_raft_node_of(group, id)) == SP_LINK_UP &&
+           sp_raft_guard_answered_since(
+               &group->guard, id, now_ms > recent_ms ? now_ms - recent_ms : 0);
+}
+
+/* Another voter that lacks at most so many frames of our log and is there, or 0; on `node_id` if
+ * that is not 0. The leaders of a node that stops do not all go to the same one. */
 static uint64_t find_successor(const struct sp_raft_group *group, uint32_t node_id, uint64_t lag)
 {
     const struct raft *raft = &group->guard.raft;
@@ -26,8 +39,7 @@ static uint64_t find_successor(const struct sp_raft_group *group, uint32_t node_
         if (server->id != group->replica_id && server->role == RAFT_VOTER &&
             (node_id == 0 || sp_raft_node_of(group, server->id) == node_id) &&
             raft_match_index(raft, server->id, &match) == 0 && match + lag >= last_index &&
-            sp_transport_link(group->context->transport, sp_raft_node_of(group, server->id)) ==
-                SP_LINK_UP) {
+            answers(group, server->id)) {
             return server->id;
         }
     }
@@ -55,6 +67,18 @@ static bool majority_linked(const struct sp_raft_group *group)
     return voters > 1 && linked > voters / 2;
 }
 
+/* Of a steady stream nobody would ever have all. A node that stops has no time for pauses. */
+static void hold_submits(struct sp_raft_group *group, uint32_t node_id)
+{
+    uint64_t now_ms = sp_raft_now_ms(group);
+    uint64_t pause_ms = node_id != 0 ? HOLD_PAUSE_MS : 0;
+
+    if (find_successor(group, node_id, LAG_FRAMES_MAX) != 0 &&
+        (group->held_until_ms == 0 || now_ms >= group->held_until_ms + pause_ms)) {
+        group->held_until_ms = now_ms + HOLD_MS;
+    }
+}
+
 int sp_raft_group_transfer(struct sp_raft_group *group)
 {
     return sp_raft_group_transfer_to(group, 0);
@@ -75,10 +99,7 @@ int sp_raft_group_transfer_to(struct sp_raft_group *group, uint32_t node_id)
         }
         successor = find_successor(group, node_id, 0);
         if (successor == 0) {
-            /* of a steady stream nobody would ever have all */
-            if (find_successor(group, node_id, LAG_FRAMES_MAX) != 0) {
-                group->held_until_ms = sp_raft_now_ms(group) + HOLD_MS;
-            }
+            hold_submits(group, node_id);
             return SPATE_ERR_BUSY;
         }
     }

@@ -153,6 +153,10 @@ static void take_partition(struct sp_metadata_cache *cache,
                           topic->name,
                           found->partition);
         }
+        if (view->leader != leader) {
+            cache->pause_ms =
+                SP_CLIENT_PAUSE_MIN_MS; /* asking was of use; the next is new trouble */
+        }
         view->leader = leader;
         view->epoch = found->epoch;
     }

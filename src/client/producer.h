@@ -102,6 +102,7 @@ struct sp_producer_partition {
     uint64_t retry_ms;        /* and not before this time */
     uint64_t unknown_ms;      /* since when the servers call the topic unknown; 0: they do not */
     uint32_t pause_ms;
+    unsigned hints_followed; /* since the last success */
     struct sp_timer timer;
 };
 

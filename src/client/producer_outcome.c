@@ -11,6 +11,8 @@
 #include "wire/client_api.h"
 
 enum {
+    HINTS_MAX = 3,           /* followed at once before anything is stored */
+    NOT_READY_PAUSE_MS = 40, /* after longer pauses somebody else may lead */
     UNKNOWN_MS = 500, /* nodes learn of a new topic one after the other: so long it may take */
 };
 
@@ -185,9 +187,30 @@ void sp_producer_look_for_leader(struct sp_producer_partition *partition)
     partition->metadata_needed = sp_metadata_want(partition->producer->client->metadata);
 }
 
-static void retry(struct sp_producer_partition *partition, int status, const char *text)
+/* Somebody says who leads: goes there at once. Nodes that send us back and forth, each of which has
+ * heard less than the other, are given pauses as anybody. */
+static bool follow_hint(struct sp_producer_partition *partition, const char *text)
 {
     char hint[SP_ADDRESS_SIZE_MAX];
+
+    if (!sp_client_leader_hint(text, hint)) {
+        return false;
+    }
+    sp_metadata_note_leader(
+        partition->producer->client->metadata, partition->topic, partition->index, hint);
+    if (partition->hints_followed < HINTS_MAX) {
+        partition->hints_followed += 1;
+        partition->pause_ms = SP_CLIENT_PAUSE_MIN_MS;
+        partition->retry_ms = 0;
+    }
+    return true;
+}
+
+static void retry(struct sp_producer_partition *partition, int status, const char *text)
+{
+    /* One that is about to serve, or to hand over and say to whom, need not be looked for. */
+    bool waits = status == SPATE_ERR_BUSY ||
+                 (status == SPATE_ERR_NOT_READY && partition->pause_ms <= NOT_READY_PAUSE_MS);
 
     sp_client_log(partition->producer->client,
                   SPATE_LOG_WARN,
@@ -200,10 +223,8 @@ static void retry(struct sp_producer_partition *partition, int status, const cha
     partition->retry_ms = sp_producer_now_ms(partition) + partition->pause_ms;
     partition->pause_ms = partition->pause_ms * 2 < SP_CLIENT_PAUSE_MAX_MS ? partition->pause_ms * 2
                                                                            : SP_CLIENT_PAUSE_MAX_MS;
-    if (status == SPATE_ERR_NOT_LEADER && sp_client_leader_hint(text, hint)) {
-        sp_metadata_note_leader(
-            partition->producer->client->metadata, partition->topic, partition->index, hint);
-    } else if (status != SPATE_ERR_BUSY) {
+    bool hinted = status == SPATE_ERR_NOT_LEADER && follow_hint(partition, text);
+    if (!hinted && !waits) {
         sp_producer_look_for_leader(partition);
     }
 }
@@ -243,6 +264,7 @@ static void on_success(struct sp_producer_batch *batch, const struct sp_produce_
     batch->term = response->term;
     batch->fsynced = response->fsynced < 0 ? 0 : (unsigned)response->fsynced;
     partition->pause_ms = SP_CLIENT_PAUSE_MIN_MS;
+    partition->hints_followed = 0;
     partition->unknown_ms = 0;
     sp_producer_finish(batch, 0, NULL);
 }

@@ -63,6 +63,11 @@ int sp_dir_create(const char *path);
 /* Makes the names in a directory durable (fsync of the directory). */
 int sp_dir_sync(const char *path);
 
+/* Makes durable all that any process has written so far on the file system of `path`: content,
+ * sizes, names. SPATE_ERR_UNSUPPORTED: this system does not, or may keep an error to itself; files
+ * and directories are to be synced one by one. Takes as long as it takes to write what waits. */
+int sp_path_sync_all(const char *path);
+
 /* Calls `each` for every name but "." and "..", sorted by bytes; a non-zero return ends the walk
  * and is returned. */
 int sp_dir_list(const char *path, int (*each)(void *arg, const char *name), void *arg);

@@ -70,6 +70,7 @@ void sp_log_free(struct sp_log *log)
     sp_mem_free(log->segments);
     sp_blob_unref(log->install_wanted);
     sp_blob_unref(log->checkpoint_image);
+    sp_log_forget_rest(log);
     sp_file_close(log->file);
     sp_mem_free(log->directory);
     sp_mem_free(log);

@@ -45,6 +45,22 @@ void sp_log_set_handler(struct sp_log *log, const struct sp_log_handler *handler
  * written and synced first. Never calls `closed` inside this call. */
 void sp_log_close(struct sp_log *log, void (*closed)(void *arg), void *arg);
 
+/* Before closing in good order: keeps a copy of the machine's state after frame `applied`. The log
+ * leaves it with where it stands, and the next opening need not read the newest segment. Without
+ * memory nothing is left. */
+void sp_log_keep_rest(struct sp_log *log, uint64_t applied, const uint8_t *state, size_t size);
+
+/* False when the newest segment is read as fast as what would be left, or nothing is left here. */
+bool sp_log_wants_rest(const struct sp_log *log);
+
+/* After opening: the frame after which the machine starts, and its state, borrowed: what the last
+ * run left, else the newest checkpoint; 0 and nothing when there is neither. */
+uint64_t sp_log_start_index(const struct sp_log *log);
+void sp_log_start_state(const struct sp_log *log, const uint8_t **out_bytes, size_t *out_size);
+
+/* Gives back the memory of what the last run left; from then on it is the checkpoint. */
+void sp_log_forget_rest(struct sp_log *log);
+
 /* Keeps a log from being freed while something else looks at it: sp_log_close ends after the last
  * sp_log_release. */
 void sp_log_hold(struct sp_log *log);

@@ -45,7 +45,7 @@ static int create_segment(struct sp_log_flush *flush)
         rv = sp_segment_reuse(flush->directory, &flush->header, path, &flush->file);
     }
     return rv == SPATE_ERR_NOT_FOUND
-               ? sp_segment_create(flush->directory, &flush->header, &flush->file)
+               ? sp_segment_create(flush->directory, &flush->header, NULL, 0, &flush->file)
                : rv;
 }
 

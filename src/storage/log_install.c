@@ -237,7 +237,7 @@ int sp_log_install_finish(const char *directory, const struct sp_segment_header 
         rv = sp_dir_list(directory, remove_orphan, where.arg);
     }
     if (rv == 0) {
-        rv = sp_segment_create(directory, header, &file);
+        rv = sp_segment_create(directory, header, NULL, 0, &file);
     }
     sp_file_close(file);
     sp_disk_path(from, directory, SP_INSTALL_NAME);

@@ -4,7 +4,8 @@
  *   checkpoints below the first segment -> removed, the end of a trim
  *   checkpoints, newest first -> the first valid one gives the starting point; else segment 1
  *   older segments       -> header and index file (rebuilt when it is not usable)
- *   from the start on    -> each frame verified and followed: chain, index, offset
+ *   from the start on    -> each frame verified and followed: chain, index, offset;
+ *                           after a stop in good order the file `rest` says what they would
  *   where that ends      -> log_break.c: torn tail or damage */
 #include "storage/log_recover.h"
 
@@ -59,6 +60,8 @@ static int note_name(void *arg, const char *name)
         recovery->install = true;
     } else if (strcmp(name, SP_TRUNCATION_NAME) == 0) {
         recovery->truncation = true;
+    } else if (strcmp(name, SP_REST_NAME) == 0) {
+        recovery->rest = true;
     } else if (size > 4 && strcmp(name + size - 4, ".tmp") == 0) {
         char path[SP_DISK_PATH_SIZE];
 
@@ -76,6 +79,7 @@ static int list_files(struct sp_recovery *recovery)
     sp_base_list_clear(&recovery->checkpoints);
     recovery->install = false;
     recovery->truncation = false;
+    recovery->rest = false;
     int rv = sp_dir_list(recovery->request->directory, note_name, recovery);
     if (rv == SPATE_ERR_NOT_FOUND) {
         return sp_recovery_fail(recovery, SPATE_ERR_CORRUPT, "its directory is missing");
@@ -238,7 +242,7 @@ static int follow_segment(struct sp_recovery *recovery,
     if (rv == SPATE_ERR_CORRUPT || rv == SPATE_ERR_NOT_FOUND) {
         /* What was read may never have left the page cache. When that fails, also for a reason that
          * passes, trying again would succeed without the bytes. */
-        if (sp_file_sync(file) != 0) {
+        if (recovery->request->syncs && sp_file_sync(file) != 0) {
             sp_file_close(file);
             return sp_recovery_fail_writing(recovery, SPATE_ERR_IO, "syncing a segment failed");
         }
@@ -306,8 +310,12 @@ static int follow_all(struct sp_recovery *recovery, unsigned start)
 static int recover(struct sp_recovery *recovery)
 {
     unsigned start = 0;
+    bool used = false;
     int rv = list_files(recovery);
 
+    if (rv == 0) {
+        rv = sp_recovery_take_rest(recovery);
+    }
     if (rv == 0 && recovery->install) {
         rv = finish_install(recovery);
     }
@@ -327,6 +335,9 @@ static int recover(struct sp_recovery *recovery)
         rv = sp_recovery_load_all_older(recovery, start);
     }
     if (rv == 0) {
+        rv = sp_recovery_use_rest(recovery, start, &used);
+    }
+    if (rv == 0 && !used) {
         rv = follow_all(recovery, start);
     }
     if (rv != 0) {
@@ -337,7 +348,9 @@ static int recover(struct sp_recovery *recovery)
     log->assigned_index = log->last.index;
     log->assigned_chain = log->last.chain;
     sp_log_history_trim(&log->history, log->segments[0].before.index + 1);
-    rv = sp_dir_sync(recovery->request->directory);
+    if (recovery->request->syncs) {
+        rv = sp_dir_sync(recovery->request->directory);
+    }
     return rv != 0 ? sp_recovery_fail_writing(recovery, rv, "syncing its directory failed") : 0;
 }
 
@@ -351,6 +364,7 @@ int sp_log_recover(const struct sp_log_recovery *request, struct sp_log **out_lo
     }
     recovery.log->key_seed = request->key_seed;
     int rv = recover(&recovery);
+    sp_recovery_drop_rest(&recovery);
     sp_base_list_clear(&recovery.segments);
     sp_base_list_clear(&recovery.checkpoints);
     if (rv != 0) {

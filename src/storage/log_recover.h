@@ -5,6 +5,7 @@
 
 #include "base/attr.h"
 #include "storage/base_list.h"
+#include "storage/log_rest.h"
 #include "storage/log_state.h"
 
 struct sp_recovery {
@@ -12,8 +13,12 @@ struct sp_recovery {
     struct sp_log *log; /* grows segment by segment */
     struct sp_base_list segments;
     struct sp_base_list checkpoints;
-    bool install;           /* SP_INSTALL_NAME exists */
-    bool truncation;        /* SP_TRUNCATION_NAME exists */
+    bool install;     /* SP_INSTALL_NAME exists */
+    bool truncation;  /* SP_TRUNCATION_NAME exists */
+    bool rest;        /* SP_REST_NAME did */
+    bool rest_usable; /* it is the last run's; what follows is what it held */
+    struct sp_log_rest_file rest_file;
+    struct sp_blob *rest_image;
     uint64_t scanned_bytes; /* of frames */
     uint64_t told_bytes;    /* of them, when that was traced last */
 };
@@ -79,5 +84,12 @@ void sp_recovery_save_index(struct sp_recovery *recovery,
 
 /* Adds the segments below number `start`, each with its index. */
 int sp_recovery_load_all_older(struct sp_recovery *recovery, unsigned start);
+
+/* Reads and removes the file that the last run left, if there is one. */
+int sp_recovery_take_rest(struct sp_recovery *recovery);
+void sp_recovery_drop_rest(struct sp_recovery *recovery);
+
+/* Adds the newest segment, number `start`, as that file says. *out_used false: it is to be read. */
+int sp_recovery_use_rest(struct sp_recovery *recovery, unsigned start, bool *out_used);
 
 #endif /* SP_STORAGE_LOG_RECOVER_H */

@@ -18,6 +18,7 @@
 #include "storage/flush_size.h"
 #include "storage/log.h"
 #include "storage/log_history.h"
+#include "storage/log_rest.h"
 #include "storage/log_tail.h"
 #include "storage/offset_index.h"
 #include "storage/segment.h"
@@ -110,12 +111,14 @@ struct sp_log_trim {
     int status;
 };
 
-/* Cutting the newest segment's file when the log closes. */
+/* The last work on files when the log closes. */
 struct sp_log_end {
     struct sp_job job;
     const char *directory;
+    bool cuts; /* the newest segment's file */
     uint64_t base;
     uint64_t position;
+    struct sp_blob *rest; /* to be left for the next opening, or NULL */
 };
 
 struct sp_log {
@@ -162,6 +165,7 @@ struct sp_log {
     bool trim_wanted;     /* files of segments that are gone from memory are still there */
     bool trimming;
     struct sp_log_trim trim;
+    struct sp_log_rest rest; /* what the last run left; while it closes, what the next shall find */
     bool ending;
     struct sp_log_end end;
     struct sp_log_rewrite *rewrite; /* the owner's, while one is under way */
@@ -280,7 +284,8 @@ void sp_log_trim_start(struct sp_log *log);
 
 /* ---- log_end.c ------------------------------------------------------------------------------- */
 
-/* Cuts the newest segment's file if there is something behind its frames; false: there is not. */
+/* Cuts the newest segment's file if there is something behind its frames, and leaves what the next
+ * opening can use; false: there is nothing to do. */
 bool sp_log_end_start(struct sp_log *log);
 
 /* Something else changes or is about to change the set of files. */
@@ -297,6 +302,8 @@ struct sp_log_recovery {
     uint64_t group_id;
     uint64_t replica_id;
     uint64_t key_seed;
+    uint64_t run_before;     /* the last run of this node before this one; 0: not counted */
+    bool syncs;              /* what its files hold may not be durable, and shall be */
     uint64_t progress_bytes; /* traced after so many; 0: SP_RECOVERY_PROGRESS_BYTES */
     char *text;              /* what is wrong, on failure */
     size_t text_size;

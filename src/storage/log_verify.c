@@ -72,10 +72,9 @@ int sp_segment_peek(const char *path, struct sp_segment_header *out_header)
     size_t size = 0;
     int rv = sp_file_open(path, SP_FILE_READ, &file);
 
-    if (rv != 0) {
-        return rv;
+    if (rv == 0) {
+        rv = sp_file_read(file, 0, bytes, sizeof bytes, &size);
     }
-    rv = sp_file_read(file, 0, bytes, sizeof bytes, &size);
     sp_file_close(file);
     return rv != 0 ? rv : sp_segment_header_decode(bytes, size, out_header);
 }
@@ -85,6 +84,7 @@ int sp_segment_peek(const char *path, struct sp_segment_header *out_header)
 static int note_name(void *arg, const char *name)
 {
     struct verify *verify = arg;
+    bool hint = strcmp(name, SP_REST_NAME) == 0; /* for the next start */
     uint64_t base = 0;
 
     if (sp_disk_parse_base(name, SP_SEGMENT_SUFFIX, &base)) {
@@ -93,8 +93,8 @@ static int note_name(void *arg, const char *name)
     if (sp_disk_parse_base(name, SP_CHECKPOINT_SUFFIX, &base)) {
         return sp_base_list_add(&verify->checkpoints, base);
     }
-    if (sp_disk_parse_base(name, SP_OFFSET_INDEX_SUFFIX, &base)) {
-        return 0; /* looked for beside its segment */
+    if (hint || sp_disk_parse_base(name, SP_OFFSET_INDEX_SUFFIX, &base)) {
+        return 0; /* an index is looked for beside its segment */
     }
     if (strcmp(name, SP_INSTALL_NAME) == 0 || strcmp(name, SP_TRUNCATION_NAME) == 0) {
         find(verify, SP_VERIFY_NOTE, name, 0, "has begun; the next start of the node ends it");

@@ -118,24 +118,21 @@ void sp_segment_marker_encode(const struct sp_segment_header *header,
     sp_log_frame_seal(&marker, chain, bytes);
 }
 
-/* Makes the file at `path` a segment that begins with `header`; its name is not durable yet. */
-static int begin_file(const char *path,
-                      int mode,
-                      const struct sp_segment_header *header,
-                      struct sp_file **out_file)
+static int write_header(struct sp_file *file, const struct sp_segment_header *header)
 {
     uint8_t bytes[SP_SEGMENT_HEADER_SIZE];
     const struct sp_iovec piece = { bytes, sizeof bytes };
-    struct sp_file *file = NULL;
-    int rv = sp_file_open(path, mode, &file);
 
-    if (rv != 0) {
-        return rv;
-    }
     sp_segment_header_encode(header, bytes);
-    rv = sp_file_write(file, 0, &piece, 1);
+    return sp_file_write(file, 0, &piece, 1);
+}
+
+/* Makes the file's name durable and hands it out; closes it when `rv` or that is an error. */
+static int
+finish_file(const char *directory, int rv, struct sp_file *file, struct sp_file **out_file)
+{
     if (rv == 0) {
-        rv = sp_file_sync(file);
+        rv = sp_dir_sync(directory);
     }
     if (rv != 0) {
         sp_file_close(file);
@@ -145,28 +142,28 @@ static int begin_file(const char *path,
     return 0;
 }
 
-/* Closes *file when `rv` or the sync of its directory is an error. */
-static int finish_file(const char *directory, int rv, struct sp_file **file)
-{
-    if (rv == 0) {
-        rv = sp_dir_sync(directory);
-    }
-    if (rv != 0) {
-        sp_file_close(*file);
-        *file = NULL;
-    }
-    return rv;
-}
-
 int sp_segment_create(const char *directory,
                       const struct sp_segment_header *header,
+                      const struct sp_iovec *pieces,
+                      unsigned count,
                       struct sp_file **out_file)
 {
     char path[SP_DISK_PATH_SIZE];
+    struct sp_file *file = NULL;
 
     sp_disk_base_path(path, directory, header->before.index + 1, SP_SEGMENT_SUFFIX);
-    int rv = begin_file(path, SP_FILE_CREATE, header, out_file);
-    return rv != 0 ? rv : finish_file(directory, 0, out_file);
+    int rv = sp_file_open(path, SP_FILE_CREATE, &file);
+    if (rv != 0) {
+        return rv;
+    }
+    rv = write_header(file, header);
+    if (rv == 0 && count > 0) {
+        rv = sp_file_write(file, SP_SEGMENT_HEADER_SIZE, pieces, count);
+    }
+    if (rv == 0) {
+        rv = sp_file_sync(file);
+    }
+    return finish_file(directory, rv, file, out_file);
 }
 
 int sp_segment_reuse(const char *directory,
@@ -175,15 +172,22 @@ int sp_segment_reuse(const char *directory,
                      struct sp_file **out_file)
 {
     char path[SP_DISK_PATH_SIZE];
+    struct sp_file *file = NULL;
 
     sp_disk_base_path(path, directory, header->before.index + 1, SP_SEGMENT_SUFFIX);
-    int rv = begin_file(spare, SP_FILE_WRITE, header, out_file);
+    int rv = sp_file_open(spare, SP_FILE_WRITE, &file);
     if (rv != 0) {
         return rv;
     }
-    /* Only now: no name ever stands for another segment's header. */
-    rv = sp_path_rename(spare, path);
-    return finish_file(directory, rv, out_file);
+    rv = write_header(file, header);
+    if (rv == 0) {
+        rv = sp_file_sync(file);
+    }
+    if (rv == 0) {
+        /* Only now: no name ever stands for another segment's header. */
+        rv = sp_path_rename(spare, path);
+    }
+    return finish_file(directory, rv, file, out_file);
 }
 
 static int read_header(struct sp_file *file,

@@ -67,9 +67,12 @@ void sp_segment_marker_encode(const struct sp_segment_header *header,
                               uint32_t chain,
                               uint8_t *bytes);
 
-/* Creates the segment's file with its header, durable with its name. Errors of io/file.h. */
+/* Creates the segment's file with its header and `pieces` behind it, durable with its name. Errors
+ * of io/file.h. */
 int sp_segment_create(const char *directory,
                       const struct sp_segment_header *header,
+                      const struct sp_iovec *pieces,
+                      unsigned count,
                       struct sp_file **out_file);
 
 /* The same with the file at `spare` (spares.h), whose old content stays behind the header. Errors

@@ -294,6 +294,7 @@ static int count_run(struct sp_store *store, const struct opening *opening)
 {
     uint64_t number = (sp_meta_run(store->meta) >> 32) + 1;
 
+    store->run_before = sp_meta_run(store->meta);
     store->run = number << 32 | (uint32_t)sp_loop_random(store->loop);
     if (sp_meta_set_run(store->meta, store->run) == 0) {
         return fail_open(opening, SPATE_ERR_NOMEM, "opening the data directory: out of memory");
@@ -417,6 +418,7 @@ static struct sp_store *new_store(struct sp_loop *loop,
     sp_list_init(&store->logs);
     sp_list_init(&store->dirty);
     sp_list_init(&store->warm);
+    sp_list_init(&store->unsettled);
     sp_list_init(&store->creations);
     sp_list_init(&store->deletions);
     sp_deferred_init(&store->deferred, deferred_close);

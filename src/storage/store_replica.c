@@ -79,13 +79,15 @@ int sp_store_quarantine_unknown(struct sp_store *store)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static int recover(struct sp_replica_open *open, const char *directory)
+static int recover(struct sp_replica_open *open, const char *directory, bool syncs)
 {
     const struct sp_log_recovery recovery = {
         .directory = directory,
         .group_id = open->group_id,
         .replica_id = open->replica_id,
         .key_seed = open->store->key_seed,
+        .run_before = open->store->run_before,
+        .syncs = syncs,
         .text = open->text,
         .text_size = sizeof open->text,
         .disk_failed = &open->disk_failed,
@@ -108,7 +110,7 @@ static void open_work(struct sp_job *job)
         sp_store_read_mark(path, open->text, sizeof open->text);
         return;
     }
-    open->status = recover(open, path);
+    open->status = recover(open, path, open->store->settling == SP_SETTLING_EACH);
     if (open->status == SPATE_ERR_CORRUPT && !open->disk_failed) {
         open->disk_failed = sp_store_write_mark(path, open->text) == SPATE_ERR_IO;
     }
@@ -171,6 +173,11 @@ static void begin(struct sp_store *store, struct sp_replica_open *open, bool cre
     store->jobs += 1;
 }
 
+void sp_store_start_opening(struct sp_replica_open *open)
+{
+    sp_job_start(open->store->loop, &open->job, open_work, open_done);
+}
+
 void sp_store_open_replica(struct sp_store *store, struct sp_replica_open *open)
 {
     begin(store, open, false);
@@ -178,25 +185,32 @@ void sp_store_open_replica(struct sp_store *store, struct sp_replica_open *open)
         open->status = SPATE_ERR_NOT_FOUND;
         fail_text(open, "it is not registered on this node");
     }
-    sp_job_start(store->loop, &open->job, open_work, open_done);
+    sp_store_open_settled(open);
 }
 
 /* ---- creating -------------------------------------------------------------------------------- */
 
-/* Writes the first frame behind the header, with a marker as in every write. */
-static int write_first(const struct sp_replica_open *open,
-                       const struct sp_segment_header *header,
-                       struct sp_file *file)
+/* The segment's file with its header and, if there is one, the first frame, behind a marker as in
+ * every write; one sync for all of it, since nobody knows of the file before it is registered. */
+static int make_segment(const struct sp_replica_open *open, const char *path)
 {
+    const struct sp_segment_header header = {
+        .group_id = open->group_id,
+        .marker_key = sp_log_marker_key(open->store->key_seed, open->group_id, 1),
+    };
     uint8_t marker[SP_LOG_FRAME_HEADER_SIZE];
     const struct sp_iovec pieces[] = {
         { marker, sizeof marker },
         { open->first.bytes, open->first.size },
     };
+    struct sp_file *file = NULL;
 
-    sp_segment_marker_encode(header, 0, 0, 0, marker);
-    int rv = sp_file_write(file, SP_SEGMENT_HEADER_SIZE, pieces, 2);
-    return rv == 0 ? sp_file_sync(file) : rv;
+    sp_segment_marker_encode(&header, 0, 0, 0, marker);
+    int rv = sp_segment_create(path, &header, pieces, open->first.size > 0 ? 2 : 0, &file);
+    if (rv == 0) {
+        sp_file_close(file);
+    }
+    return rv;
 }
 
 static int check_first(const struct sp_replica_open *open)
@@ -217,12 +231,7 @@ static int check_first(const struct sp_replica_open *open)
 
 static int make_files(struct sp_replica_open *open, const char *path)
 {
-    const struct sp_segment_header header = {
-        .group_id = open->group_id,
-        .marker_key = sp_log_marker_key(open->store->key_seed, open->group_id, 1),
-    };
     char name[NAME_SIZE];
-    struct sp_file *file = NULL;
     int rv = check_first(open);
 
     replica_name(name, open->group_id, open->replica_id);
@@ -233,12 +242,8 @@ static int make_files(struct sp_replica_open *open, const char *path)
         rv = sp_dir_create(path);
     }
     if (rv == 0) {
-        rv = sp_segment_create(path, &header, &file);
+        rv = make_segment(open, path);
     }
-    if (rv == 0 && open->first.size > 0) {
-        rv = write_first(open, &header, file);
-    }
-    sp_file_close(file);
     return rv == 0 ? sp_dir_sync(open->store->replicas_directory) : rv;
 }
 
@@ -257,7 +262,7 @@ static void create_work(struct sp_job *job)
         fail_text(open, "its files could not be made");
         return;
     }
-    open->status = recover(open, path);
+    open->status = recover(open, path, false); /* all of it was synced just now */
 }
 
 static void create_done(struct sp_job *job)

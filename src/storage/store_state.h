@@ -16,6 +16,14 @@
 #define SP_QUARANTINE_NAME_SIZE 320 /* any name of a directory entry, a word and two numbers */
 #define SP_COOL_AFTER_MS 5000       /* an idle log keeps durable frames in memory for so long */
 
+/* Whether what earlier processes have written below replicas/ is durable: store_settle.c. */
+enum sp_settling {
+    SP_SETTLING_NOT,
+    SP_SETTLING_RUNS,
+    SP_SETTLING_DONE, /* all of it */
+    SP_SETTLING_EACH, /* each log is synced by itself when it is opened */
+};
+
 /* What is counted since the start, for sp_store_expose. */
 struct sp_store_counters {
     struct sp_histogram frame_syncs;
@@ -32,8 +40,9 @@ struct sp_store {
     char *directory;
     char *replicas_directory;
     uint64_t segment_bytes;
-    uint64_t run;      /* of sp_store_run */
-    uint64_t key_seed; /* drawn at opening, for the segments' marker keys */
+    uint64_t run;        /* of sp_store_run */
+    uint64_t run_before; /* the last one that was counted before it; 0: none, or it is not */
+    uint64_t key_seed;   /* drawn at opening, for the segments' marker keys */
     struct sp_file *lock;
     struct sp_meta *meta;
     struct sp_job meta_job;
@@ -47,7 +56,11 @@ struct sp_store {
     struct sp_list warm;      /* logs with durable frames in memory, longest unused first */
     struct sp_list creations; /* struct sp_replica_open that wait for the registry */
     struct sp_list deletions; /* struct sp_deletion that wait for the registry */
-    unsigned jobs;            /* opening, creating and deleting jobs that run */
+    struct sp_list unsettled; /* struct sp_replica_open that wait for settling */
+    enum sp_settling settling;
+    struct sp_job settle_job;
+    int settle_status;
+    unsigned jobs; /* settling, opening, creating and deleting jobs that run */
     uint64_t free_bytes;
     struct sp_store_counters counters;
     struct sp_spares spares;
@@ -121,6 +134,12 @@ void sp_store_adopt(struct sp_store *store, struct sp_log *log);
 
 /* Ends the store's closing when nothing is in flight. */
 void sp_store_advance(struct sp_store *store);
+
+/* Starts the opening once what earlier processes have written is durable. */
+void sp_store_open_settled(struct sp_replica_open *open);
+
+/* store_replica.c: starts its job; with a status it only completes. */
+void sp_store_start_opening(struct sp_replica_open *open);
 
 /* Creations and deletions whose registry sequence is durable go on. */
 void sp_store_registry_durable(struct sp_store *store);

@@ -309,6 +309,7 @@ crash_disk_after(const struct crash_disk *disk, enum crash_kind kind, uint64_t s
     struct sp_rand rand;
     bool *used = find_used(disk);
 
+    after->syncs_each = seed % 2 == 1;
     sp_rand_init(&rand, seed);
     while (after->node_count < disk->node_count) {
         (void)crash_node_add(after, false); /* overwritten below */

@@ -31,7 +31,8 @@ void crash_disk_free(struct crash_disk *disk);
 /* The disk that io/file.h works on from now on. */
 void crash_disk_use(struct crash_disk *disk);
 
-/* What is found after a crash: a new disk. Equal seeds find the same. */
+/* What is found after a crash: a new disk, which can be synced as a whole or cannot. Equal seeds
+ * find the same. */
 struct crash_disk *
 crash_disk_after(const struct crash_disk *disk, enum crash_kind kind, uint64_t seed);
 

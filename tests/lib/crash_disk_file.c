@@ -319,6 +319,27 @@ int sp_dir_sync(const char *path)
     return 0;
 }
 
+int sp_path_sync_all(const char *path)
+{
+    struct crash_disk *disk = in_use;
+
+    (void)path; /* one disk is one file system */
+    if (disk->syncs_each) {
+        return SPATE_ERR_UNSUPPORTED;
+    }
+    int rv = begin(disk);
+    for (uint32_t i = 0; i < disk->node_count; i++) {
+        if (!disk->nodes[i].directory) {
+            clean(&disk->nodes[i], rv == 0);
+        }
+    }
+    for (size_t i = 0; rv == 0 && i < disk->change_count; i++) {
+        crash_change_keep(disk, &disk->changes[i]);
+    }
+    disk->change_count = rv == 0 ? 0 : disk->change_count;
+    return rv;
+}
+
 static int compare_entries(const void *a, const void *b)
 {
     return strcmp(((const struct crash_entry *)a)->name, ((const struct crash_entry *)b)->name);

@@ -66,6 +66,7 @@ struct crash_disk {
     bool fail_forever;
     bool has_failed;
     int fail_status;
+    bool syncs_each; /* it cannot be synced as a whole */
 };
 
 /* realloc that never fails. */

@@ -137,6 +137,42 @@ static void check_checkpoint(struct crash_life_log *log)
     log->commit = index > log->base ? index : log->base;
 }
 
+/* What an orderly end may have left. */
+static void check_rest(struct crash_life_log *log)
+{
+    uint64_t index = sp_log_start_index(log->log);
+    const uint8_t *bytes = NULL;
+    size_t size = 0;
+    char expected[CRASH_STATE_SIZE];
+
+    crash_require(index >= sp_log_checkpoint_index(log->log) &&
+                      index <= sp_log_last_index(log->log),
+                  "log %u: starts at %llu",
+                  log->number,
+                  (unsigned long long)index);
+    if (index > log->base) {
+        crash_state_make(index, crash_log_chain_at(log, index), expected);
+        sp_log_start_state(log->log, &bytes, &size);
+        crash_require(size == CRASH_STATE_SIZE && memcmp(bytes, expected, size) == 0,
+                      "log %u: wrong state after %llu at the start",
+                      log->number,
+                      (unsigned long long)index);
+        log->commit = index > log->commit ? index : log->commit;
+    }
+    sp_log_forget_rest(log->log);
+}
+
+/* An orderly end leaves what has been applied. */
+static void keep_rest(struct crash_life_log *log)
+{
+    char state[CRASH_STATE_SIZE];
+
+    if (log->commit > log->base && log->commit <= log->base + log->count) {
+        crash_state_make(log->commit, crash_log_chain_at(log, log->commit), state);
+        sp_log_keep_rest(log->log, log->commit, (const uint8_t *)state, sizeof state);
+    }
+}
+
 /* Compares an opened log with the promise, and takes what it has as promised. */
 static void check_log(struct crash_life_log *log)
 {
@@ -178,6 +214,7 @@ static void check_log(struct crash_life_log *log)
                       (unsigned long long)last);
     }
     check_checkpoint(log);
+    check_rest(log);
     promise->base = log->base;
     promise->base_trimmed = trimmed;
     promise->next_base = 0;
@@ -336,6 +373,7 @@ bool crash_life_open(struct crash_life *life, bool shuffled)
         .node_id = CRASH_NODE_ID,
         .segment_bytes = CRASH_SEGMENT_BYTES,
         .spare_bytes = 16 * CRASH_SEGMENT_BYTES,
+        .counted = true,
     };
     const struct sp_store_handler handler = {
         .meta_durable = on_meta_durable,
@@ -378,6 +416,7 @@ void crash_log_close(struct crash_life_log *log)
     if (log->log == NULL) {
         return;
     }
+    keep_rest(log);
     sp_log_close(log->log, set_flag, &closed);
     crash_require(crash_loop_until(log->life->loop, &closed), "log %u: no close", log->number);
     log->log = NULL;

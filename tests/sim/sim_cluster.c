@@ -85,7 +85,7 @@ void sim_cluster_init(const struct sim_cluster_shape *shape)
         node->process->owner = node;
         sp_list_init(&node->observers);
         sp_list_init(&node->submissions);
-        (void)sim_disk_new(node->process);
+        sim_disk_new(node->process)->syncs_each = sim.seed % 2 == 0;
         configure(node, shape);
     }
 }

@@ -336,6 +336,23 @@ uint64_t sim_disk_take_cost_us(void)
     return cost;
 }
 
+/* Files that have no name any more have nothing to keep. */
+static void sync_tree(struct sim_inode *inode)
+{
+    if (!inode->is_directory) {
+        sim_inode_sync(inode);
+    }
+    for (size_t i = 0; i < inode->names.count; i++) {
+        sync_tree(inode->names.entries[i].inode);
+    }
+}
+
+void sim_disk_sync_all(struct sim_disk *disk)
+{
+    sim_disk_sync_names(disk, NULL);
+    sync_tree(disk->root);
+}
+
 struct sim_inode *sim_inode_new(struct sim_disk *disk, bool is_directory)
 {
     struct sim_inode *inode = sim_alloc(sizeof *inode);

@@ -83,6 +83,7 @@ struct sim_disk {
     uint64_t fail_in[SIM_DISK_CALLS]; /* the n-th call from now fails; 0: none */
     uint64_t death_in;                /* the process dies at the n-th change from now; 0: not */
     bool death_is_kill;               /* ... and the page cache stays */
+    bool syncs_each;                  /* it cannot be synced as a whole */
     bool frozen;                      /* it died inside a call: nothing has effect any more */
     bool rotten;                      /* bits were flipped: what it holds may be found damaged */
     uint64_t syncs;                   /* counts */
@@ -100,6 +101,9 @@ void sim_disk_flip(struct sim_disk *disk, struct sim_inode *inode, uint64_t posi
 
 /* Microseconds that file calls since the last question would have taken. */
 uint64_t sim_disk_take_cost_us(void);
+
+/* Makes all of it durable. */
+void sim_disk_sync_all(struct sim_disk *disk);
 
 /* Looking from outside, without the process knowing. NULL when there is none. */
 struct sim_inode *sim_disk_find(const struct sim_disk *disk, const char *path, bool durable);
@@ -130,6 +134,7 @@ void sim_disk_change_name(struct sim_disk *disk,
                           const struct sim_name *from,
                           const struct sim_name *to,
                           struct sim_inode *inode);
+/* `directory` NULL: of all. */
 void sim_disk_sync_names(struct sim_disk *disk, struct sim_inode *directory);
 
 /* Puts a name into a directory, or changes what it stands for. */

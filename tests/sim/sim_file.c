@@ -267,6 +267,22 @@ int sp_dir_sync(const char *path)
     return rv;
 }
 
+int sp_path_sync_all(const char *path)
+{
+    struct sim_disk *disk = current_disk();
+
+    (void)path; /* one disk is one file system */
+    if (disk->syncs_each) {
+        return SPATE_ERR_UNSUPPORTED;
+    }
+    int rv = sim_disk_begin_call(disk, SIM_DISK_SYNC, 0);
+    if (rv == 0) {
+        disk->syncs += 1;
+        sim_disk_sync_all(disk);
+    }
+    return rv;
+}
+
 int sp_dir_list(const char *path, int (*each)(void *arg, const char *name), void *arg)
 {
     const struct sim_inode *inode = walk(current_disk(), path, false);

@@ -94,7 +94,7 @@ void sim_disk_change_name(struct sim_disk *disk,
 
 static bool concerns(const struct pending_name *change, const struct sim_inode *directory)
 {
-    return (change->has_from && change->from.directory == directory) ||
+    return directory == NULL || (change->has_from && change->from.directory == directory) ||
            (change->has_to && change->to.directory == directory);
 }
 

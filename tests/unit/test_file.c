@@ -259,6 +259,18 @@ static void test_dir_create_rename_and_sync(void **state)
     assert_int_equal(sp_path_remove(in_root("d")), SPATE_ERR_NOT_FOUND);
 }
 
+static void test_path_sync_all_of_a_file_system_or_not_at_all(void **state)
+{
+    (void)state;
+    make_file("s");
+    int rv = sp_path_sync_all(in_root(""));
+    assert_true(rv == 0 || rv == SPATE_ERR_UNSUPPORTED); /* as the temporary directory's is */
+    assert_int_equal(sp_path_sync_all(in_root("none")), SPATE_ERR_NOT_FOUND);
+    assert_int_equal(sp_path_sync_all(in_root("s")), SPATE_ERR_NOT_FOUND); /* no directory */
+    assert_int_equal(sp_path_sync_all("/proc"), SPATE_ERR_UNSUPPORTED);
+    assert_int_equal(sp_path_remove(in_root("s")), 0);
+}
+
 static void test_path_remove_tree_does_not_follow_links(void **state)
 {
     char outside[PATH_SIZE];
@@ -337,6 +349,7 @@ int main(void)
         FILE_TEST(test_dir_list_is_sorted_and_ends_on_request),
         FILE_TEST(test_dir_list_survives_every_failing_allocation),
         FILE_TEST(test_dir_create_rename_and_sync),
+        FILE_TEST(test_path_sync_all_of_a_file_system_or_not_at_all),
         FILE_TEST(test_path_remove_tree_does_not_follow_links),
         FILE_TEST(test_path_remove_tree_refuses_depth_without_limit),
         FILE_TEST(test_path_free_bytes_of_disk),

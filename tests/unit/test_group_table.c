@@ -19,6 +19,7 @@ enum {
     SELF_REPLICA = 9,
     OTHER_REPLICA = 10,
     GROUP = 4,
+    ELECTION_TIMEOUT_MS = 300, /* of a table that is told nothing else */
 };
 
 /* ---- the transport's stand-in ---------------------------------------------------------------- */
@@ -494,6 +495,61 @@ static int submit(struct fixture *fixture, struct sp_submit *submit)
     return sp_raft_group_submit(fixture->open.group, SP_FRAME_COMMAND, &piece, 1, submit);
 }
 
+/* Turns until so much time has passed. */
+static void let_pass(struct fixture *fixture, uint64_t ms)
+{
+    uint64_t end_ms = sp_loop_now_ms(fixture->loop) + ms;
+
+    while (sp_loop_now_ms(fixture->loop) < end_ms) {
+        turn(fixture);
+    }
+}
+
+/* A node that has come back has not opened its replica yet: nothing is known of that but the last
+ * word of its life before. */
+static void test_group_table_silent_successor_is_not_waited_for(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_submit submits[2];
+
+    open_group(fixture);
+    other_link = SP_LINK_UP;
+    for (unsigned i = 0; i < 20 && status_of(fixture).role != SP_ROLE_LEADER; i++) {
+        come_to_lead(fixture);
+        let_pass(fixture, ELECTION_TIMEOUT_MS / 2 + 5); /* it may take so long that it gives up */
+    }
+    assert_int_equal(sp_raft_group_transfer_to(fixture->open.group, OTHER), SPATE_ERR_BUSY);
+    assert_int_equal(submit(fixture, &submits[0]), 0);
+    assert_int_equal(sp_raft_group_transfer_to(fixture->open.group, OTHER), SPATE_ERR_BUSY);
+    assert_int_equal(submit(fixture, &submits[1]), 0); /* nothing is held back for it */
+    hear_stored(fixture, status_of(fixture).last_index);
+    assert_int_equal(sp_raft_group_transfer_to(fixture->open.group, OTHER), 0);
+    close_table(fixture);
+}
+
+/* One that answers and never has all of it must not stop the stream again and again. */
+static void test_group_table_balancing_holds_submits_back_once_in_a_while(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_submit submits[3];
+    uint64_t behind;
+
+    open_group(fixture);
+    other_link = SP_LINK_UP;
+    come_to_lead(fixture);
+    behind = status_of(fixture).last_index;
+    assert_int_equal(submit(fixture, &submits[0]), 0);
+    assert_int_equal(sp_raft_group_transfer_to(fixture->open.group, OTHER), SPATE_ERR_BUSY);
+    assert_int_equal(submit(fixture, &submits[1]), SPATE_ERR_NOT_READY);
+    for (unsigned i = 0; i < 1000 && submit(fixture, &submits[1]) != 0; i++) {
+        hear_stored(fixture, behind);
+        turn(fixture);
+    }
+    assert_int_equal(sp_raft_group_transfer_to(fixture->open.group, OTHER), SPATE_ERR_BUSY);
+    assert_int_equal(submit(fixture, &submits[2]), 0);
+    close_table(fixture);
+}
+
 /* A steady stream would never let anybody have all of the log. */
 static void test_group_table_handing_over_holds_submits_back(void **state)
 {
@@ -557,6 +613,10 @@ int main(void)
             test_group_table_applied_frame_is_never_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_group_table_impossible_terms_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_group_table_silent_successor_is_not_waited_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_group_table_balancing_holds_submits_back_once_in_a_while, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_group_table_handing_over_holds_submits_back, setup, teardown),
     };

@@ -265,6 +265,79 @@ static void test_producer_not_leader_follows_hint(void **state)
     end();
 }
 
+static enum fake_action sent_on_twice(struct fake_cluster *c, const char *method, unsigned count)
+{
+    (void)method;
+    c->refusal = SPATE_ERR_NOT_LEADER;
+    return count <= 2 ? FAKE_REFUSE : FAKE_SERVE;
+}
+
+/* With pauses two hints would take 30 ms. */
+static void test_producer_hints_are_followed_at_once(void **state)
+{
+    uint64_t best_ms = UINT64_MAX;
+
+    (void)state;
+    for (unsigned i = 0; i < 20 && best_ms >= 20; i++) { /* the machine may be busy */
+        begin(small_batches);
+        produce_range(0, 1);
+        assert_int_equal(spate_producer_flush(producer, 5000), 0);
+        cluster.produce_count = 0;
+        cluster.script = sent_on_twice;
+        uint64_t begin_ms = sp_loop_now_ms(cluster.client->loop);
+        produce_range(1, 1);
+        assert_int_equal(spate_producer_flush(producer, 5000), 0);
+        uint64_t took_ms = sp_loop_now_ms(cluster.client->loop) - begin_ms;
+        best_ms = took_ms < best_ms ? took_ms : best_ms;
+        check_all_stored(2);
+        end();
+    }
+    assert_true(best_ms < 20);
+}
+
+static enum fake_action sent_on_always(struct fake_cluster *c, const char *method, unsigned count)
+{
+    (void)sent_on_twice(c, method, count);
+    return FAKE_REFUSE;
+}
+
+static void test_producer_hints_that_lead_nowhere_are_followed_with_pauses(void **state)
+{
+    static const char *const keys[] = { "timeout.ms", "300", "linger.ms", "0", NULL };
+
+    (void)state;
+    begin(keys);
+    cluster.script = sent_on_always;
+    produce_range(0, 1);
+    assert_int_equal(spate_producer_flush(producer, 5000), 0);
+    assert_int_equal(reports.status[0], SPATE_ERR_NOT_LEADER);
+    assert_in_range(cluster.produce_count, 2, 12);
+    end();
+}
+
+static enum fake_action
+not_ready_three_times(struct fake_cluster *c, const char *method, unsigned count)
+{
+    (void)method;
+    c->refusal = SPATE_ERR_NOT_READY;
+    c->refusal_text = "";
+    return count <= 3 ? FAKE_REFUSE : FAKE_SERVE;
+}
+
+/* A leader that is about to serve is asked again, and nobody else who leads. */
+static void test_producer_not_ready_leader_is_asked_again(void **state)
+{
+    (void)state;
+    begin(small_batches);
+    cluster.script = not_ready_three_times;
+    produce_range(0, 1);
+    assert_int_equal(spate_producer_flush(producer, 5000), 0);
+    check_all_stored(1);
+    assert_int_equal(cluster.produce_count, 4);
+    assert_int_equal(cluster.metadata_count, 1);
+    end();
+}
+
 static enum fake_action first_hangs(struct fake_cluster *c, const char *method, unsigned count)
 {
     (void)method;
@@ -530,6 +603,9 @@ int main(void)
         cmocka_unit_test(test_producer_lost_answers_store_once),
         cmocka_unit_test(test_producer_random_mishaps_lose_nothing),
         cmocka_unit_test(test_producer_not_leader_follows_hint),
+        cmocka_unit_test(test_producer_hints_are_followed_at_once),
+        cmocka_unit_test(test_producer_hints_that_lead_nowhere_are_followed_with_pauses),
+        cmocka_unit_test(test_producer_not_ready_leader_is_asked_again),
         cmocka_unit_test(test_producer_hanging_leader_is_left_for_the_new_one),
         cmocka_unit_test(test_producer_no_answer_is_timeout_and_next_goes_on),
         cmocka_unit_test(test_producer_lost_batch_that_arrives_late_is_fenced),

@@ -1,0 +1,250 @@
+/* What a log that closes in good order leaves, and when the next opening goes by it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "io/file.h"
+#include "spate/error.h"
+#include "storage/log.h"
+#include "tests/lib/test_store.h"
+
+#define GROUP_ID 1
+#define APPLIED 2
+#define STATE "state after 2"
+
+struct fixture {
+    struct test_store test;
+    struct test_log log;
+};
+
+static void path_of(const struct fixture *fixture, const char *name, char *out_path)
+{
+    (void)snprintf(out_path, 600, "%s/replicas/%d.%d/%s", fixture->test.path, GROUP_ID, 7, name);
+}
+
+static void flip(const struct fixture *fixture, const char *name, size_t from_end)
+{
+    char path[600];
+    size_t size = 0;
+
+    path_of(fixture, name, path);
+    uint8_t *bytes = test_file_read(path, &size);
+    assert_true(size > from_end);
+    bytes[size - 1 - from_end] ^= 4;
+    test_file_write(path, bytes, size);
+    free(bytes);
+}
+
+static bool has_rest(const struct fixture *fixture)
+{
+    char path[600];
+
+    path_of(fixture, "rest", path);
+    return sp_path_exists(path);
+}
+
+/* Three batches, each in a write of its own, so that markers prove the first two. */
+static void begin(struct fixture *fixture, bool counted)
+{
+    test_store_begin(&fixture->test);
+    fixture->test.counted = counted;
+    fixture->test.segment_bytes = 256 * 1024; /* that this is read takes long */
+    test_store_open(&fixture->test);
+    assert_int_equal(test_log_create(&fixture->log, &fixture->test, GROUP_ID), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        (void)test_log_batch(&fixture->log, 1, 2, 1000, 10 + i);
+        test_log_flush(&fixture->log);
+    }
+}
+
+static void close_keeping(struct fixture *fixture)
+{
+    sp_log_keep_rest(fixture->log.log, APPLIED, (const uint8_t *)STATE, sizeof STATE);
+    test_log_close(&fixture->log);
+}
+
+/* A closed store, and damage in a frame that only reading the segment would find. */
+static void begin_stopped(struct fixture *fixture, bool counted)
+{
+    begin(fixture, counted);
+    close_keeping(fixture);
+    test_store_close(&fixture->test);
+    flip(fixture, "00000000000000000001.log", 3500); /* in the second batch */
+}
+
+static void test_log_rest_stands_for_reading_the_segment(void **state)
+{
+    struct fixture fixture;
+    const uint8_t *bytes = NULL;
+    size_t size = 0;
+
+    (void)state;
+    begin_stopped(&fixture, true);
+    assert_true(has_rest(&fixture));
+    test_store_open(&fixture.test);
+    assert_int_equal(test_log_open(&fixture.log, &fixture.test, GROUP_ID), 0);
+    assert_false(has_rest(&fixture));
+    assert_int_equal(sp_log_last_index(fixture.log.log), 3);
+    assert_int_equal(sp_log_persisted_index(fixture.log.log), 3);
+    assert_int_equal(sp_log_end_offset(fixture.log.log), 6);
+    assert_int_equal(sp_log_term_at(fixture.log.log, 2), 1);
+    assert_int_equal(sp_log_start_index(fixture.log.log), APPLIED);
+    sp_log_start_state(fixture.log.log, &bytes, &size);
+    assert_int_equal(size, sizeof STATE);
+    assert_string_equal((const char *)bytes, STATE);
+    sp_log_forget_rest(fixture.log.log);
+    assert_int_equal(sp_log_start_index(fixture.log.log), 0);
+    assert_int_equal(test_log_batch(&fixture.log, 2, 1, 10, 20), 6);
+    test_log_flush(&fixture.log);
+    test_log_close(&fixture.log);
+    assert_int_equal(test_log_open(&fixture.log, &fixture.test, GROUP_ID), SPATE_ERR_CORRUPT);
+    test_store_end(&fixture.test);
+}
+
+/* Nothing was kept when the log closed: it was written behind the file that was removed. */
+static void test_log_rest_counts_for_one_opening(void **state)
+{
+    struct fixture fixture;
+
+    (void)state;
+    begin_stopped(&fixture, true);
+    test_store_open(&fixture.test);
+    assert_int_equal(test_log_open(&fixture.log, &fixture.test, GROUP_ID), 0);
+    test_log_close(&fixture.log);
+    test_store_close(&fixture.test);
+    test_store_open(&fixture.test);
+    assert_int_equal(test_log_open(&fixture.log, &fixture.test, GROUP_ID), SPATE_ERR_CORRUPT);
+    test_store_end(&fixture.test);
+}
+
+static void test_log_rest_of_an_earlier_run_is_not_believed(void **state)
+{
+    struct fixture fixture;
+
+    (void)state;
+    begin_stopped(&fixture, true);
+    test_store_open(&fixture.test);
+    test_store_close(&fixture.test);
+    test_store_open(&fixture.test);
+    assert_int_equal(test_log_open(&fixture.log, &fixture.test, GROUP_ID), SPATE_ERR_CORRUPT);
+    assert_false(has_rest(&fixture));
+    test_store_end(&fixture.test);
+}
+
+static void test_log_rest_of_the_same_run_is_not_believed(void **state)
+{
+    struct fixture fixture;
+
+    (void)state;
+    begin(&fixture, true);
+    close_keeping(&fixture);
+    assert_int_equal(test_log_open(&fixture.log, &fixture.test, GROUP_ID), 0);
+    assert_int_equal(sp_log_start_index(fixture.log.log), 0);
+    assert_false(has_rest(&fixture));
+    test_log_close(&fixture.log);
+    test_store_end(&fixture.test);
+}
+
+/* Opening a thousand logs that hold next to nothing must not take a thousand files more. */
+static void test_log_rest_is_not_left_by_a_small_log(void **state)
+{
+    struct fixture fixture;
+
+    (void)state;
+    begin(&fixture, true);
+    sp_log_set_segment_bytes(fixture.log.log, 256 * 1024 * 1024);
+    assert_false(sp_log_wants_rest(fixture.log.log));
+    close_keeping(&fixture);
+    assert_false(has_rest(&fixture));
+    test_store_end(&fixture.test);
+}
+
+static void test_log_rest_is_not_left_where_runs_are_not_counted(void **state)
+{
+    struct fixture fixture;
+
+    (void)state;
+    begin_stopped(&fixture, false);
+    assert_false(has_rest(&fixture));
+    test_store_open(&fixture.test);
+    assert_int_equal(test_log_open(&fixture.log, &fixture.test, GROUP_ID), SPATE_ERR_CORRUPT);
+    test_store_end(&fixture.test);
+}
+
+/* Runs that are not counted do not go by it, and take it away. */
+static void test_log_rest_is_taken_away_where_runs_are_not_counted(void **state)
+{
+    struct fixture fixture;
+
+    (void)state;
+    begin_stopped(&fixture, true);
+    fixture.test.counted = false;
+    test_store_open(&fixture.test);
+    assert_int_equal(test_log_open(&fixture.log, &fixture.test, GROUP_ID), SPATE_ERR_CORRUPT);
+    assert_false(has_rest(&fixture));
+    test_store_end(&fixture.test);
+}
+
+static void test_log_rest_is_not_believed_when_the_segment_has_another_size(void **state)
+{
+    struct fixture fixture;
+    char path[600];
+    size_t size = 0;
+
+    (void)state;
+    begin(&fixture, true);
+    close_keeping(&fixture);
+    test_store_close(&fixture.test);
+    path_of(&fixture, "00000000000000000001.log", path);
+    uint8_t *bytes = test_file_read(path, &size);
+    test_file_write(path, bytes, size - 100); /* the last write is torn */
+    free(bytes);
+    test_store_open(&fixture.test);
+    assert_int_equal(test_log_open(&fixture.log, &fixture.test, GROUP_ID), 0);
+    assert_int_equal(sp_log_last_index(fixture.log.log), 2);
+    assert_int_equal(sp_log_start_index(fixture.log.log), 0);
+    test_log_close(&fixture.log);
+    test_store_end(&fixture.test);
+}
+
+static void test_log_rest_is_not_believed_when_a_byte_of_it_is_wrong(void **state)
+{
+    (void)state;
+    for (size_t from_end = 0; from_end < 200; from_end += 7) {
+        struct fixture fixture;
+
+        begin(&fixture, true);
+        close_keeping(&fixture);
+        test_store_close(&fixture.test);
+        flip(&fixture, "rest", from_end);
+        test_store_open(&fixture.test);
+        assert_int_equal(test_log_open(&fixture.log, &fixture.test, GROUP_ID), 0);
+        assert_int_equal(sp_log_last_index(fixture.log.log), 3);
+        assert_int_equal(sp_log_start_index(fixture.log.log), 0);
+        test_log_close(&fixture.log);
+        test_store_end(&fixture.test);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_log_rest_stands_for_reading_the_segment),
+        cmocka_unit_test(test_log_rest_counts_for_one_opening),
+        cmocka_unit_test(test_log_rest_of_an_earlier_run_is_not_believed),
+        cmocka_unit_test(test_log_rest_of_the_same_run_is_not_believed),
+        cmocka_unit_test(test_log_rest_is_not_left_by_a_small_log),
+        cmocka_unit_test(test_log_rest_is_not_left_where_runs_are_not_counted),
+        cmocka_unit_test(test_log_rest_is_taken_away_where_runs_are_not_counted),
+        cmocka_unit_test(test_log_rest_is_not_believed_when_the_segment_has_another_size),
+        cmocka_unit_test(test_log_rest_is_not_believed_when_a_byte_of_it_is_wrong),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
