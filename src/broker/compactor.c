@@ -141,6 +141,8 @@ static void on_read(struct sp_log_read *read, int status)
     if (status != 0 || compactor->ending) {
         sp_log_read_release(read);
         compactor->busy = false;
+        compactor->unreadable =
+            !compactor->ending && (status == SPATE_ERR_CORRUPT || status == SPATE_ERR_IO);
         fail(compactor, compactor->ending ? SPATE_ERR_CANCELED : status);
         return;
     }
@@ -305,6 +307,7 @@ int sp_compactor_begin(struct sp_compactor *compactor, const struct sp_compactio
     sp_buf_init(&compactor->out, STEP_BYTES_MAX);
     compactor->state = SP_COMPACTOR_SCAN;
     compactor->ending = false;
+    compactor->unreadable = false;
     compactor->status = 0;
     compactor->index = order->first_index;
     compactor->begun_ms = now_ms(compactor);

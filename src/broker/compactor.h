@@ -12,6 +12,10 @@
  *
  * What was compacted is known in memory alone: after a start the first pass reads the log once.
  *
+ * A frame that cannot be read back ends the pass as it ends any other read: the replica is damaged,
+ * stops itself and is made anew (decision 0010). Its files stay as they are: what is rewritten is
+ * made of verified frames alone, from where a segment begins to where the next one does.
+ *
  * When a pass is through, this replica has no record below its end that a later one below that end
  * has replaced. It says so to the leader; see sp_raft_group_compacted. */
 #ifndef SP_BROKER_COMPACTOR_H
@@ -78,6 +82,7 @@ struct sp_compactor {
     enum sp_compactor_state state;
     bool ending;                      /* the pass is given up when what is under way ends */
     bool busy;                        /* a read, a job or a swap is under way */
+    bool unreadable;                  /* frames could not be read back: that ends the pass */
     struct sp_compaction_order order; /* of this pass, or of the last one */
     struct sp_compact_pass pass;
     uint64_t index; /* of the next frame to read */

@@ -156,6 +156,9 @@ void sp_compactor_ended(void *arg, int status)
     if (status != 0 && partition->group != NULL) {
         partition->compaction.retry_ms = sp_raft_group_append_time_ms(partition->group) + RETRY_MS;
     }
+    if (status != 0 && broker->compactor.unreadable && partition->group != NULL) {
+        sp_raft_group_read_failed(partition->group, status);
+    }
     if (status != 0) {
         return;
     }

@@ -14,5 +14,7 @@ spate_unit_test(broker test_held USES spate_net spate_wire spate_base)
 target_link_options(test_held PRIVATE -Wl,--allow-multiple-definition)
 spate_unit_test(broker test_compact_pass USES spate_wire spate_base)
 # Whole passes over a log, on a disk that loses power; see tests/unit/storage.cmake.
-spate_unit_test(broker test_compaction
-    USES spate_test_crash spate_storage spate_wire spate_test_crash spate_base)
+foreach(test compaction compaction_faults)
+    spate_unit_test(broker test_${test}
+        USES spate_test_crash spate_storage spate_wire spate_test_crash spate_base)
+endforeach()
