@@ -11,6 +11,7 @@ enum {
     STEP_BYTES_MAX = 4 * SP_BATCH_BYTES_MAX, /* that may become of them, packed less tightly */
     SWAP_AGAIN_MS = 20,                      /* other files of the log are changed at the moment */
     RETRY_MS = 10000,                        /* after a pass that failed */
+    PACK_SHARE = 8, /* a segment is rewritten for runs alone if they make it an eighth smaller */
 };
 
 static void advance(struct sp_compactor *compactor);
@@ -44,6 +45,8 @@ static void finish(struct sp_compactor *compactor, int status)
     }
     sp_compact_pass_deinit(&compactor->pass);
     sp_buf_deinit(&compactor->out);
+    sp_buf_deinit(&compactor->packed);
+    sp_log_run_deinit(&compactor->run);
     compactor->order.log = NULL;
     compactor->cb(compactor->cb_arg, status);
     sp_log_release(log);
@@ -80,13 +83,50 @@ static void scan_frame(struct sp_compactor *compactor, const struct sp_slice *fr
     compactor->status = sp_compact_pass_note(&compactor->pass, frame->bytes, frame->size);
 }
 
+/* Notes what the segment would take with runs in it. */
+static int pack_frame(struct sp_compactor *compactor, const uint8_t *bytes, size_t size)
+{
+    int rv = sp_log_run_put(&compactor->run, bytes, size, &compactor->packed);
+
+    compactor->plain_bytes += size;
+    compactor->packed_bytes += compactor->packed.size;
+    sp_buf_clear(&compactor->packed);
+    return rv;
+}
+
 static void filter_frame(struct sp_compactor *compactor, const struct sp_slice *frame)
 {
+    struct sp_buf *out = &compactor->out;
+    size_t before = out->size;
     bool changed = false;
 
-    compactor->status = sp_compact_pass_filter(
-        &compactor->pass, frame->bytes, frame->size, &compactor->out, &changed);
+    compactor->status =
+        sp_compact_pass_filter(&compactor->pass, frame->bytes, frame->size, out, &changed);
     compactor->changed |= changed;
+    if (compactor->status == 0 && compactor->state == SP_COMPACTOR_FILTER &&
+        compactor->order.packs) {
+        compactor->status = pack_frame(compactor, out->bytes + before, out->size - before);
+    }
+}
+
+/* All of the segment has been through the filter. */
+static int end_packing(struct sp_compactor *compactor)
+{
+    int rv = sp_log_run_end(&compactor->run, &compactor->packed);
+
+    compactor->packed_bytes += compactor->packed.size;
+    sp_buf_clear(&compactor->packed);
+    return rv;
+}
+
+/* It takes more room than with runs. What it takes beside its frames counts for nothing: a segment
+ * is not rewritten for that. */
+static bool is_loose(const struct sp_compactor *compactor)
+{
+    uint64_t now = compactor->span.size_bytes;
+
+    now = now < compactor->plain_bytes ? now : compactor->plain_bytes;
+    return compactor->order.packs && compactor->packed_bytes + now / PACK_SHARE <= now;
 }
 
 static void step_work(struct sp_job *job)
@@ -100,6 +140,10 @@ static void step_work(struct sp_job *job)
         } else {
             filter_frame(compactor, &read->frames[i]);
         }
+    }
+    if (compactor->status == 0 && compactor->state == SP_COMPACTOR_FILTER &&
+        compactor->index + read->count > compactor->span.last_index) {
+        compactor->status = end_packing(compactor);
     }
     if (compactor->status == 0 && compactor->state == SP_COMPACTOR_REWRITE) {
         compactor->status =
@@ -195,8 +239,11 @@ static void on_rewritten(struct sp_log_rewrite *rewrite, int status)
 
 static void begin_rewrite(struct sp_compactor *compactor)
 {
-    int rv = sp_log_rewrite_begin(
-        compactor->order.log, &compactor->span, on_rewritten, &compactor->rewrite);
+    int rv = sp_log_rewrite_begin(compactor->order.log,
+                                  &compactor->span,
+                                  compactor->order.packs,
+                                  on_rewritten,
+                                  &compactor->rewrite);
 
     if (rv != 0) {
         fail(compactor, rv);
@@ -233,6 +280,10 @@ static void next_segment(struct sp_compactor *compactor, uint64_t index)
     compactor->state = SP_COMPACTOR_FILTER;
     compactor->index = compactor->span.first_index;
     compactor->removed_before = compactor->pass.removed_records;
+    compactor->plain_bytes = SP_SEGMENT_HEADER_SIZE;
+    compactor->packed_bytes = SP_SEGMENT_HEADER_SIZE;
+    sp_log_run_deinit(&compactor->run);
+    sp_log_run_init(&compactor->run, compactor->span.chain_before);
     pace(compactor, 0);
 }
 
@@ -247,10 +298,12 @@ static void advance(struct sp_compactor *compactor)
         }
         return;
     case SP_COMPACTOR_FILTER:
-        if (compactor->index > compactor->span.last_index) {
-            next_segment(compactor, compactor->span.last_index + 1);
-        } else {
+        if (compactor->index <= compactor->span.last_index) {
             read_on(compactor, compactor->span.last_index);
+        } else if (is_loose(compactor)) {
+            begin_rewrite(compactor);
+        } else {
+            next_segment(compactor, compactor->span.last_index + 1);
         }
         return;
     case SP_COMPACTOR_REWRITE:
@@ -305,6 +358,8 @@ int sp_compactor_begin(struct sp_compactor *compactor, const struct sp_compactio
         .tombstone_min = INT64_MAX,
     };
     sp_buf_init(&compactor->out, STEP_BYTES_MAX);
+    sp_buf_init(&compactor->packed, STEP_BYTES_MAX);
+    sp_log_run_init(&compactor->run, 0);
     compactor->state = SP_COMPACTOR_SCAN;
     compactor->ending = false;
     compactor->unreadable = false;

@@ -1,7 +1,7 @@
 /* Key compaction of this node's partitions: one pass over one partition at a time, in small steps.
  *
  *   IDLE --a partition has much that is not compacted--> SCAN --keys noted, or the table is full-->
- *   FILTER segment by segment: --nothing to take out--> the next one
+ *   FILTER segment by segment: --nothing to take out, and little to pack--> the next one
  *                              --something--> REWRITE --its end--> SWAP --> the next one
  *   --the last segment with noted keys--> IDLE
  *
@@ -70,6 +70,7 @@ struct sp_compaction_order {
     int64_t floor;        /* tombstones below go */
     uint64_t bytes_per_s; /* 0: no limit */
     size_t memory_bytes;  /* for keys */
+    bool packs;           /* emptied frames become runs (storage/log_run.h) */
 };
 
 /* A pass has ended: `status` 0, or why not. */
@@ -92,9 +93,13 @@ struct sp_compactor {
     struct sp_job job;
     struct sp_timer timer;
     struct sp_log_rewrite rewrite;
-    struct sp_buf out; /* a step's new frames */
-    bool changed;      /* some are other ones than before */
-    int status;        /* of the step */
+    struct sp_buf out;     /* a step's new frames */
+    struct sp_log_run run; /* what they would be as runs: */
+    struct sp_buf packed;  /* of the step, */
+    uint64_t packed_bytes; /* of the segment so far, */
+    uint64_t plain_bytes;  /* and without runs */
+    bool changed;          /* some are other ones than before */
+    int status;            /* of the step */
     uint64_t begun_ms;
     struct sp_compaction_counters counters;
 };

@@ -139,6 +139,7 @@ void sp_compactor_look(struct sp_broker *broker)
         .floor = partition->compaction.floor,
         .bytes_per_s = broker->options.compaction_bytes_per_s,
         .memory_bytes = broker->options.compaction_memory_bytes,
+        .packs = !sp_broker_lacks_feature(broker, SP_FEATURE_COMPACTION_RUNS, NULL, NULL),
     };
     (void)sp_compactor_begin(&broker->compactor, &order); /* without memory the next look does */
 }

@@ -102,10 +102,13 @@ static int scan_to(const struct sp_log *log,
             sp_batch_facts_read(sp_log_frame_payload(bytes), &facts);
             offset = facts.base_offset + facts.offset_count;
         }
+        if (index == last && cursor->position == position) {
+            return SPATE_ERR_CORRUPT; /* in a run: what was compacted is committed and stays */
+        }
         if (index == last) {
             *out_place = (struct place){
                 .point = { index, frame.term, offset, frame.append_time_ms, frame.chain },
-                .end_position = position + sp_log_frame_size(frame.length),
+                .end_position = cursor->position,
             };
             return 0;
         }

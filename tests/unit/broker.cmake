@@ -13,6 +13,7 @@ spate_unit_test(broker test_held USES spate_net spate_wire spate_base)
 # Its clock and timers stand before those of src/io, which other parts of the broker bring along.
 target_link_options(test_held PRIVATE -Wl,--allow-multiple-definition)
 spate_unit_test(broker test_compact_pass USES spate_wire spate_base)
+spate_unit_test(broker test_compactor_look USES spate_cluster spate_wire spate_base)
 # Whole passes over a log, on a disk that loses power; see tests/unit/storage.cmake.
 foreach(test compaction compaction_faults)
     spate_unit_test(broker test_${test}

@@ -42,7 +42,8 @@ struct model {
     int64_t clean;  /* no record below has a later one of its key below */
     unsigned keys;
     unsigned long crashes;
-    unsigned long removed; /* records that the last check did not find */
+    unsigned long removed;        /* records that the last check did not find */
+    unsigned long fetched_frames; /* that it was given when it read by offset */
 };
 
 /* An opened store with its log. */
@@ -300,6 +301,48 @@ static inline void judge(struct walk *walk, struct model *model)
     free(latest_clean);
 }
 
+/* Reads on from `start`; the frames are the walk's until they are released. */
+static inline void read_on(struct walk *walk, enum sp_log_read_by by, int64_t start)
+{
+    walk->read = (struct sp_log_read){
+        .by = by,
+        .start = start,
+        .index_max = UINT64_MAX,
+        .bytes_max = 1 << 20,
+        .frames_max = SP_APPEND_FRAMES_MAX,
+        .cb = on_read,
+    };
+    walk->life->done = false;
+    assert_int_equal(sp_log_read_start(walk->life->log, &walk->read), 0);
+    run(walk->life);
+    assert_int_equal(walk->life->status, 0);
+    assert_true(walk->read.count > 0);
+}
+
+/* What a reader of records is given: every offset once, in whatever batches. */
+static inline void check_by_offset(struct life *life, struct model *model)
+{
+    struct walk walk = { .model = model, .life = life };
+
+    walk.found = calloc((size_t)model->count + 1, 1);
+    assert_non_null(walk.found);
+    model->fetched_frames = 0;
+    while (walk.offset < sp_log_end_offset(life->log)) {
+        read_on(&walk, SP_LOG_READ_OFFSET, walk.offset);
+        for (unsigned i = 0; i < walk.read.count; i++) {
+            struct sp_log_frame frame;
+            const struct sp_slice *bytes = &walk.read.frames[i];
+
+            assert_int_equal(sp_log_frame_verify(bytes->bytes, bytes->size, &frame), 0);
+            check_batch(&walk, sp_log_frame_payload(bytes->bytes), sp_log_frame_batch_size(&frame));
+        }
+        model->fetched_frames += walk.read.count;
+        sp_log_read_release(&walk.read);
+    }
+    judge(&walk, model);
+    free(walk.found);
+}
+
 static inline void check(struct life *life, struct model *model)
 {
     struct walk walk = { .model = model, .life = life, .index = sp_log_first_index(life->log) };
@@ -307,19 +350,7 @@ static inline void check(struct life *life, struct model *model)
     walk.found = calloc((size_t)model->count + 1, 1);
     assert_non_null(walk.found);
     while (walk.index <= sp_log_last_index(life->log)) {
-        walk.read = (struct sp_log_read){
-            .by = SP_LOG_READ_INDEX,
-            .start = (int64_t)walk.index,
-            .index_max = UINT64_MAX,
-            .bytes_max = 1 << 20,
-            .frames_max = SP_APPEND_FRAMES_MAX,
-            .cb = on_read,
-        };
-        life->done = false;
-        assert_int_equal(sp_log_read_start(life->log, &walk.read), 0);
-        run(life);
-        assert_int_equal(life->status, 0);
-        assert_true(walk.read.count > 0);
+        read_on(&walk, SP_LOG_READ_INDEX, (int64_t)walk.index);
         walk_frames(&walk);
         sp_log_read_release(&walk.read);
     }
@@ -327,6 +358,7 @@ static inline void check(struct life *life, struct model *model)
     assert_true(walk.offset >= model->synced);
     judge(&walk, model);
     free(walk.found);
+    check_by_offset(life, model);
 }
 
 /* ---- compacting ------------------------------------------------------------------------------ */
@@ -339,7 +371,8 @@ order_of(struct life *life, int64_t first_dirty, int64_t floor, size_t memory_by
                                          .group_id = GROUP_ID,
                                          .first_dirty = first_dirty,
                                          .floor = floor,
-                                         .memory_bytes = memory_bytes };
+                                         .memory_bytes = memory_bytes,
+                                         .packs = true };
     struct sp_log_span span;
     uint64_t index = 0;
 

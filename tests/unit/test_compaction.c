@@ -57,6 +57,7 @@ struct shape {
     size_t memory_bytes;
     unsigned crash_one_in; /* operations of a pass */
     bool scarce;           /* the memory is less than the keys of a pass need */
+    bool bare;             /* nearly all frames are emptied: little must be left of them */
 };
 
 /* Passes until all that is finished is clean; how many. */
@@ -114,6 +115,15 @@ static void play(const struct shape *shape, uint64_t seed)
     assert_true(model.removed > (unsigned long)model.count / 4);
     assert_true(model.crashes > 0);
     assert_true(!shape->scarce || runs > 2 * shape->passes);
+    if (shape->bare) {
+        double bytes = (double)sp_log_size_bytes(life.log) / (double)model.removed;
+
+        print_message("%.1f bytes are left for each record that is gone, %lu frames to a reader\n",
+                      bytes,
+                      model.fetched_frames);
+        assert_true(bytes < 20);
+        assert_true(model.fetched_frames < (unsigned long)model.count / 20);
+    }
     close_store(&life);
     crash_disk_free(trial.disk);
     free(model.records);
@@ -167,11 +177,29 @@ static void test_compaction_of_a_million_records_equals_the_model(void **state)
     play(&shape, 1);
 }
 
+/* Record by record: what was a frame for each of them becomes runs. */
+static void test_compaction_leaves_little_of_frames_without_records(void **state)
+{
+    const struct shape shape = { .records = 30000,
+                                 .keys = 20,
+                                 .batch_max = 1,
+                                 .passes = 6,
+                                 .segment_bytes = 1 << 17,
+                                 .memory_bytes = 1 << 16,
+                                 .crash_one_in = 40,
+                                 .bare = true };
+
+    (void)state;
+    play(&shape, 1);
+    play(&shape, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_compaction_equals_the_model_after_a_crash_at_any_operation),
         cmocka_unit_test(test_compaction_with_too_little_memory_takes_several_passes),
+        cmocka_unit_test(test_compaction_leaves_little_of_frames_without_records),
         cmocka_unit_test(test_compaction_of_a_million_records_equals_the_model),
     };
 
