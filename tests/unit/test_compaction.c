@@ -106,21 +106,22 @@ static void play(const struct shape *shape, uint64_t seed)
         crash_disk_set_hook(trial.disk, NULL, NULL);
         check(&life, &model);
     }
-    print_message("seed %llu: %lld records of %u keys, %lu removed, %lu crashes\n",
+    print_message("seed %llu: %lld records of %u keys, %lu removed, %lu crashes, %llu bytes of log "
+                  "are left, %lu frames to a reader\n",
                   (unsigned long long)seed,
                   (long long)model.count,
                   model.keys,
                   model.removed,
-                  model.crashes);
+                  model.crashes,
+                  (unsigned long long)sp_log_size_bytes(life.log),
+                  model.fetched_frames);
     assert_true(model.removed > (unsigned long)model.count / 4);
     assert_true(model.crashes > 0);
     assert_true(!shape->scarce || runs > 2 * shape->passes);
     if (shape->bare) {
         double bytes = (double)sp_log_size_bytes(life.log) / (double)model.removed;
 
-        print_message("%.1f bytes are left for each record that is gone, %lu frames to a reader\n",
-                      bytes,
-                      model.fetched_frames);
+        print_message("%.1f bytes are left for each record that is gone\n", bytes);
         assert_true(bytes < 20);
         assert_true(model.fetched_frames < (unsigned long)model.count / 20);
     }

@@ -23,7 +23,7 @@ static void reopen(struct fixture *fixture)
     open_store(&fixture->life, 2, SEGMENT_BYTES, false);
 }
 
-static void begin(struct fixture *fixture)
+static void begin_with(struct fixture *fixture, unsigned batch_max)
 {
     struct sp_rand rand;
 
@@ -34,10 +34,15 @@ static void begin(struct fixture *fixture)
     crash_disk_use(fixture->disk);
     open_store(&fixture->life, 2, SEGMENT_BYTES, true);
     while (fixture->model.count < RECORDS) {
-        write_batch(&fixture->life, &fixture->model, &rand, 12);
+        write_batch(&fixture->life, &fixture->model, &rand, batch_max);
     }
     flush(&fixture->life, &fixture->model);
     reopen(fixture);
+}
+
+static void begin(struct fixture *fixture)
+{
+    begin_with(fixture, 12);
 }
 
 static void finish(struct fixture *fixture)
@@ -165,6 +170,35 @@ static void test_compaction_after_a_restart_writes_nothing_that_is_there(void **
     finish(&fixture);
 }
 
+/* Frames that were emptied before the cluster knew runs, or by another replica that filled this one:
+ * they are packed once, and never again. */
+static void test_compaction_packs_what_was_left_loose(void **state)
+{
+    struct fixture fixture;
+
+    (void)state;
+    begin_with(&fixture, 1);
+    struct sp_compaction_order order = order_of(&fixture.life, 0, 0, MEMORY_BYTES);
+    order.packs = false;
+    assert_int_equal(try_pass(&fixture.life, &order), 0);
+    fixture.model.clean = fixture.life.compactor.pass.map_end;
+    check(&fixture.life, &fixture.model);
+    uint64_t loose = sp_log_size_bytes(fixture.life.log);
+    reopen(&fixture);
+    fixture.model.clean = compact(&fixture.life, 0, 0, MEMORY_BYTES);
+    assert_true(fixture.life.compactor.counters.segments > 5);
+    assert_int_equal(fixture.life.compactor.counters.removed_records, 0);
+    assert_true(sp_log_size_bytes(fixture.life.log) < loose / 2);
+    check(&fixture.life, &fixture.model);
+    reopen(&fixture);
+    uint64_t operations = crash_disk_operations(fixture.disk);
+    (void)compact(&fixture.life, 0, 0, MEMORY_BYTES);
+    assert_int_equal(fixture.life.compactor.counters.segments, 0);
+    assert_int_equal(crash_disk_operations(fixture.disk), operations);
+    check(&fixture.life, &fixture.model);
+    finish(&fixture);
+}
+
 /* A pass over a copy of the log whose n-th allocation fails; the status of that pass. */
 static int pass_without(const struct fixture *fixture, uint64_t n, uint64_t *out_left)
 {
@@ -222,6 +256,7 @@ int main(void)
         cmocka_unit_test(test_compaction_names_damage_that_it_meets_while_it_notes_keys),
         cmocka_unit_test(test_compaction_names_damage_that_it_meets_while_it_filters),
         cmocka_unit_test(test_compaction_after_a_restart_writes_nothing_that_is_there),
+        cmocka_unit_test(test_compaction_packs_what_was_left_loose),
         cmocka_unit_test(test_compaction_survives_every_failed_allocation),
     };
 
