@@ -94,6 +94,18 @@ static int pack_frame(struct sp_compactor *compactor, const uint8_t *bytes, size
     return rv;
 }
 
+static bool holds_records(const uint8_t *bytes, size_t size)
+{
+    struct sp_log_frame frame;
+    struct sp_batch_facts facts;
+
+    if (sp_log_frame_decode(bytes, size, &frame) != 0 || frame.kind != SP_FRAME_BATCH) {
+        return false;
+    }
+    sp_batch_facts_read(sp_log_frame_payload(bytes), &facts);
+    return facts.record_count > 0;
+}
+
 static void filter_frame(struct sp_compactor *compactor, const struct sp_slice *frame)
 {
     struct sp_buf *out = &compactor->out;
@@ -103,6 +115,7 @@ static void filter_frame(struct sp_compactor *compactor, const struct sp_slice *
     compactor->status =
         sp_compact_pass_filter(&compactor->pass, frame->bytes, frame->size, out, &changed);
     compactor->changed |= changed;
+    compactor->bare = compactor->bare && !holds_records(out->bytes + before, out->size - before);
     if (compactor->status == 0 && compactor->state == SP_COMPACTOR_FILTER &&
         compactor->order.packs) {
         compactor->status = pack_frame(compactor, out->bytes + before, out->size - before);
@@ -216,6 +229,15 @@ static void read_on(struct sp_compactor *compactor, uint64_t last_index)
 
 /* ---- segments -------------------------------------------------------------------------------- */
 
+/* Done with it. */
+static void leave_segment(struct sp_compactor *compactor)
+{
+    if (compactor->bare && compactor->order.packs) {
+        sp_log_note_bare(compactor->order.log, compactor->span.first_index);
+    }
+    next_segment(compactor, compactor->span.last_index + 1);
+}
+
 static void on_rewritten(struct sp_log_rewrite *rewrite, int status)
 {
     struct sp_compactor *compactor = SP_CONTAINER_OF(rewrite, struct sp_compactor, rewrite);
@@ -234,7 +256,7 @@ static void on_rewritten(struct sp_log_rewrite *rewrite, int status)
     if (compactor->span.size_bytes > size_bytes) {
         compactor->counters.removed_bytes += compactor->span.size_bytes - size_bytes;
     }
-    next_segment(compactor, compactor->span.last_index + 1);
+    leave_segment(compactor);
 }
 
 static void begin_rewrite(struct sp_compactor *compactor)
@@ -250,6 +272,7 @@ static void begin_rewrite(struct sp_compactor *compactor)
         return;
     }
     compactor->pass.removed_records = compactor->removed_before;
+    compactor->bare = true;
     compactor->state = SP_COMPACTOR_REWRITE;
     compactor->index = compactor->span.first_index;
     pace(compactor, 0);
@@ -268,18 +291,23 @@ static void swap(struct sp_compactor *compactor)
     }
 }
 
-/* The segment that holds Raft index `index`, or the end of the pass. */
+/* The segment that holds Raft index `index`, or the next one with records, or the end of the
+ * pass. */
 static void next_segment(struct sp_compactor *compactor, uint64_t index)
 {
-    if (index > compactor->order.last_index ||
-        !sp_log_finished_span(compactor->order.log, index, &compactor->span) ||
-        compactor->span.first_offset >= compactor->pass.map_end) {
-        finish(compactor, 0);
-        return;
-    }
+    do {
+        if (index > compactor->order.last_index ||
+            !sp_log_finished_span(compactor->order.log, index, &compactor->span) ||
+            compactor->span.first_offset >= compactor->pass.map_end) {
+            finish(compactor, 0);
+            return;
+        }
+        index = compactor->span.last_index + 1;
+    } while (compactor->span.bare); /* there is nothing to look for */
     compactor->state = SP_COMPACTOR_FILTER;
     compactor->index = compactor->span.first_index;
     compactor->removed_before = compactor->pass.removed_records;
+    compactor->bare = true;
     compactor->plain_bytes = SP_SEGMENT_HEADER_SIZE;
     compactor->packed_bytes = SP_SEGMENT_HEADER_SIZE;
     sp_log_run_deinit(&compactor->run);
@@ -303,7 +331,7 @@ static void advance(struct sp_compactor *compactor)
         } else if (is_loose(compactor)) {
             begin_rewrite(compactor);
         } else {
-            next_segment(compactor, compactor->span.last_index + 1);
+            leave_segment(compactor);
         }
         return;
     case SP_COMPACTOR_REWRITE:

@@ -10,7 +10,8 @@
  * replaced in one step (storage/log_rewrite.h): whenever a node stops, each key's latest record is
  * there, and a reader never finds an older record behind a newer one.
  *
- * What was compacted is known in memory alone: after a start the first pass reads the log once.
+ * What was compacted is known in memory alone, and which segments have no records left: after a
+ * start the first pass reads the log once.
  *
  * A frame that cannot be read back ends the pass as it ends any other read: the replica is damaged,
  * stops itself and is made anew (decision 0010). Its files stay as they are: what is rewritten is
@@ -89,6 +90,7 @@ struct sp_compactor {
     uint64_t index; /* of the next frame to read */
     struct sp_log_span span;
     uint64_t removed_before; /* records, in earlier segments */
+    bool bare;               /* no frame of the segment holds one so far */
     struct sp_log_read read;
     struct sp_job job;
     struct sp_timer timer;

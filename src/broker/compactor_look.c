@@ -1,7 +1,8 @@
 /* Which partition is compacted next.
  *
- * A pass reads everything that is finished, so it begins only when what was not looked at yet is at
- * least as much as what was: each byte is then read a few times in its life, however long the log.
+ * A pass reads everything that is finished and has records, so it begins only when what was not
+ * looked at yet is at least as much as what was: each byte is then read a few times in its life,
+ * however long the log.
  * What has waited for delete.retention.ms need not be so much: what was taken away in a topic that
  * is hardly written goes as well.
  * Tombstones that may go at last are a reason as well: when no replica has had an older record of
@@ -38,7 +39,7 @@ static void measure(const struct sp_partition *partition, struct need *out_need)
         bool dirty = span.end_offset > partition->compaction.dirty_offset;
 
         out_need->dirty_bytes += dirty ? span.size_bytes : 0;
-        out_need->clean_bytes += dirty ? 0 : span.size_bytes;
+        out_need->clean_bytes += dirty || span.bare ? 0 : span.size_bytes;
         if (dirty && out_need->first_index == 0) {
             out_need->first_index = span.first_index;
             out_need->dirty_ms = span.append_time_ms;

@@ -34,8 +34,18 @@ bool sp_log_finished_span(const struct sp_log *log, uint64_t index, struct sp_lo
         .append_time_ms = segment[1].before.append_time_ms,
         .chain_before = segment->before.chain,
         .size_bytes = segment->size,
+        .bare = segment->bare,
     };
     return true;
+}
+
+void sp_log_note_bare(struct sp_log *log, uint64_t first_index)
+{
+    struct sp_log_segment *segment = sp_log_segment_of(log, first_index);
+
+    if (segment->before.index + 1 == first_index && is_finished(log, segment)) {
+        segment->bare = true;
+    }
 }
 
 static struct sp_log_segment *segment_of(const struct sp_log_rewrite *rewrite)

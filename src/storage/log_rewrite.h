@@ -30,10 +30,15 @@ struct sp_log_span {
     int64_t append_time_ms; /* of its last frame */
     uint32_t chain_before;  /* of the frame before its first one */
     uint64_t size_bytes;
+    bool bare; /* it was found that none of its frames holds a record */
 };
 
 /* The first finished segment that ends at or above Raft index `index`; false: there is none. */
 bool sp_log_finished_span(const struct sp_log *log, uint64_t index, struct sp_log_span *out_span);
+
+/* No frame of the finished segment that begins with Raft index `first_index` holds a record. Known
+ * until the log closes. */
+void sp_log_note_bare(struct sp_log *log, uint64_t first_index);
 
 struct sp_log_rewrite;
 typedef void (*sp_log_rewrite_cb)(struct sp_log_rewrite *rewrite, int status);

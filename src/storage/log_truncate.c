@@ -36,6 +36,7 @@ static void cut_memory(struct sp_log *log, const struct place *place)
     struct sp_log_segment *newest = sp_log_newest_segment(log);
     sp_log_checkpoint_cancel(log, newest->before.index + 1);
     sp_offset_index_cut(&newest->offset_index, index);
+    newest->bare = false; /* others will follow */
     log->last = place->point;
     for (uint32_t i = 0; i < log->tail.count; i++) {
         const struct sp_tail_entry *entry = sp_log_tail_at(&log->tail, i);

@@ -255,6 +255,22 @@ static void test_compactor_look_waits_until_there_is_as_much_as_before(void **st
     assert_true(look());
 }
 
+/* What has no records left is not read again, so it need not be made up for. */
+static void test_compactor_look_segment_without_records_counts_for_nothing(void **state)
+{
+    (void)state;
+    begin();
+    set(SP_TOPIC_TOMBSTONE_MS, 1000000);
+    add_span(1000, 2 * MIB);
+    assert_true(look());
+    end(100, INT64_MAX, 0);
+    add_span(90000, MIB);
+    assert_false(look());
+    world.spans[0].bare = true;
+    assert_true(look());
+    assert_int_equal(world.order.first_index, 101);
+}
+
 static void test_compactor_look_tombstones_go_when_the_floor_is_old_enough(void **state)
 {
     (void)state;
@@ -346,6 +362,7 @@ int main(void)
         cmocka_unit_test(test_compactor_look_leaves_other_topics_alone),
         cmocka_unit_test(test_compactor_look_waits_for_the_minimum_lag),
         cmocka_unit_test(test_compactor_look_waits_until_there_is_as_much_as_before),
+        cmocka_unit_test(test_compactor_look_segment_without_records_counts_for_nothing),
         cmocka_unit_test(test_compactor_look_tombstones_go_when_the_floor_is_old_enough),
         cmocka_unit_test(test_compactor_look_floor_that_rises_does_not_begin_anew),
         cmocka_unit_test(test_compactor_look_pass_that_failed_is_tried_again_later),
