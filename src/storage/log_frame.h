@@ -50,6 +50,7 @@ enum sp_frame_kind {
     SP_FRAME_NOOP = 3,          /* a new leader's barrier; empty */
     SP_FRAME_COMMAND = 4,       /* a command of the group's state machine */
     SP_FRAME_MARKER = 5,        /* local: "synced up to index"; empty */
+    /* 6 in its place in a file: a run of emptied frames (storage/log_run.h) */
 };
 
 struct sp_log_frame {
