@@ -20,7 +20,7 @@
 
 /* The highest level of this source. A build for tests may know less, see sp_feature_range_built in
  * src/server. */
-#define SP_FEATURE_LEVEL_MAX 3
+#define SP_FEATURE_LEVEL_MAX 4
 
 /* Levels have one byte each in HELLO. */
 #define SP_FEATURE_LEVEL_LIMIT 255
@@ -29,12 +29,13 @@ _Static_assert(SP_FEATURE_LEVEL_MAX <= SP_FEATURE_LEVEL_LIMIT, "fits HELLO");
 
 /* The level from which on each may be used. */
 enum sp_feature {
-    SP_FEATURE_PRODUCER_NAMES = 2, /* names of producers in the controller's state, fences */
-    SP_FEATURE_TOPIC_SETTINGS = 2, /* settings but max.message.bytes, altering, truncation */
-    SP_FEATURE_MEMBERSHIP = 2,     /* joining, leaving, moves of replicas, other voters */
-    SP_FEATURE_CONFIRM = 2,        /* a leader asks the voters whether it still leads */
-    SP_FEATURE_QUIET_GROUPS = 2,   /* idle groups stop their heartbeats */
-    SP_FEATURE_COMPACTION = 3,     /* cleanup.policy compact, its settings, compacted frames */
+    SP_FEATURE_PRODUCER_NAMES = 2,  /* names of producers in the controller's state, fences */
+    SP_FEATURE_TOPIC_SETTINGS = 2,  /* settings but max.message.bytes, altering, truncation */
+    SP_FEATURE_MEMBERSHIP = 2,      /* joining, leaving, moves of replicas, other voters */
+    SP_FEATURE_CONFIRM = 2,         /* a leader asks the voters whether it still leads */
+    SP_FEATURE_QUIET_GROUPS = 2,    /* idle groups stop their heartbeats */
+    SP_FEATURE_COMPACTION = 3,      /* cleanup.policy compact, its settings, compacted frames */
+    SP_FEATURE_COMPACTION_RUNS = 4, /* emptied frames stand in runs (storage/log_run.h) */
 };
 
 /* What a build knows. */

@@ -11,6 +11,7 @@ enum {
     STEP_BYTES_MAX = 4 * SP_BATCH_BYTES_MAX, /* that may become of them, packed less tightly */
     SWAP_AGAIN_MS = 20,                      /* other files of the log are changed at the moment */
     RETRY_MS = 10000,                        /* after a pass that failed */
+    PACK_SHARE = 8, /* a segment is rewritten for runs alone if they make it an eighth smaller */
 };
 
 static void advance(struct sp_compactor *compactor);
@@ -44,6 +45,8 @@ static void finish(struct sp_compactor *compactor, int status)
     }
     sp_compact_pass_deinit(&compactor->pass);
     sp_buf_deinit(&compactor->out);
+    sp_buf_deinit(&compactor->packed);
+    sp_log_run_deinit(&compactor->run);
     compactor->order.log = NULL;
     compactor->cb(compactor->cb_arg, status);
     sp_log_release(log);
@@ -80,13 +83,63 @@ static void scan_frame(struct sp_compactor *compactor, const struct sp_slice *fr
     compactor->status = sp_compact_pass_note(&compactor->pass, frame->bytes, frame->size);
 }
 
+/* Notes what the segment would take with runs in it. */
+static int pack_frame(struct sp_compactor *compactor, const uint8_t *bytes, size_t size)
+{
+    int rv = sp_log_run_put(&compactor->run, bytes, size, &compactor->packed);
+
+    compactor->plain_bytes += size;
+    compactor->packed_bytes += compactor->packed.size;
+    sp_buf_clear(&compactor->packed);
+    return rv;
+}
+
+static bool holds_records(const uint8_t *bytes, size_t size)
+{
+    struct sp_log_frame frame;
+    struct sp_batch_facts facts;
+
+    if (sp_log_frame_decode(bytes, size, &frame) != 0 || frame.kind != SP_FRAME_BATCH) {
+        return false;
+    }
+    sp_batch_facts_read(sp_log_frame_payload(bytes), &facts);
+    return facts.record_count > 0;
+}
+
 static void filter_frame(struct sp_compactor *compactor, const struct sp_slice *frame)
 {
+    struct sp_buf *out = &compactor->out;
+    size_t before = out->size;
     bool changed = false;
 
-    compactor->status = sp_compact_pass_filter(
-        &compactor->pass, frame->bytes, frame->size, &compactor->out, &changed);
+    compactor->status =
+        sp_compact_pass_filter(&compactor->pass, frame->bytes, frame->size, out, &changed);
     compactor->changed |= changed;
+    compactor->bare = compactor->bare && !holds_records(out->bytes + before, out->size - before);
+    if (compactor->status == 0 && compactor->state == SP_COMPACTOR_FILTER &&
+        compactor->order.packs) {
+        compactor->status = pack_frame(compactor, out->bytes + before, out->size - before);
+    }
+}
+
+/* All of the segment has been through the filter. */
+static int end_packing(struct sp_compactor *compactor)
+{
+    int rv = sp_log_run_end(&compactor->run, &compactor->packed);
+
+    compactor->packed_bytes += compactor->packed.size;
+    sp_buf_clear(&compactor->packed);
+    return rv;
+}
+
+/* It takes more room than with runs. What it takes beside its frames counts for nothing: a segment
+ * is not rewritten for that. */
+static bool is_loose(const struct sp_compactor *compactor)
+{
+    uint64_t now = compactor->span.size_bytes;
+
+    now = now < compactor->plain_bytes ? now : compactor->plain_bytes;
+    return compactor->order.packs && compactor->packed_bytes + now / PACK_SHARE <= now;
 }
 
 static void step_work(struct sp_job *job)
@@ -100,6 +153,10 @@ static void step_work(struct sp_job *job)
         } else {
             filter_frame(compactor, &read->frames[i]);
         }
+    }
+    if (compactor->status == 0 && compactor->state == SP_COMPACTOR_FILTER &&
+        compactor->index + read->count > compactor->span.last_index) {
+        compactor->status = end_packing(compactor);
     }
     if (compactor->status == 0 && compactor->state == SP_COMPACTOR_REWRITE) {
         compactor->status =
@@ -141,6 +198,8 @@ static void on_read(struct sp_log_read *read, int status)
     if (status != 0 || compactor->ending) {
         sp_log_read_release(read);
         compactor->busy = false;
+        compactor->unreadable =
+            !compactor->ending && (status == SPATE_ERR_CORRUPT || status == SPATE_ERR_IO);
         fail(compactor, compactor->ending ? SPATE_ERR_CANCELED : status);
         return;
     }
@@ -170,6 +229,15 @@ static void read_on(struct sp_compactor *compactor, uint64_t last_index)
 
 /* ---- segments -------------------------------------------------------------------------------- */
 
+/* Done with it. */
+static void leave_segment(struct sp_compactor *compactor)
+{
+    if (compactor->bare && compactor->order.packs) {
+        sp_log_note_bare(compactor->order.log, compactor->span.first_index);
+    }
+    next_segment(compactor, compactor->span.last_index + 1);
+}
+
 static void on_rewritten(struct sp_log_rewrite *rewrite, int status)
 {
     struct sp_compactor *compactor = SP_CONTAINER_OF(rewrite, struct sp_compactor, rewrite);
@@ -188,19 +256,23 @@ static void on_rewritten(struct sp_log_rewrite *rewrite, int status)
     if (compactor->span.size_bytes > size_bytes) {
         compactor->counters.removed_bytes += compactor->span.size_bytes - size_bytes;
     }
-    next_segment(compactor, compactor->span.last_index + 1);
+    leave_segment(compactor);
 }
 
 static void begin_rewrite(struct sp_compactor *compactor)
 {
-    int rv = sp_log_rewrite_begin(
-        compactor->order.log, &compactor->span, on_rewritten, &compactor->rewrite);
+    int rv = sp_log_rewrite_begin(compactor->order.log,
+                                  &compactor->span,
+                                  compactor->order.packs,
+                                  on_rewritten,
+                                  &compactor->rewrite);
 
     if (rv != 0) {
         fail(compactor, rv);
         return;
     }
     compactor->pass.removed_records = compactor->removed_before;
+    compactor->bare = true;
     compactor->state = SP_COMPACTOR_REWRITE;
     compactor->index = compactor->span.first_index;
     pace(compactor, 0);
@@ -219,18 +291,27 @@ static void swap(struct sp_compactor *compactor)
     }
 }
 
-/* The segment that holds Raft index `index`, or the end of the pass. */
+/* The segment that holds Raft index `index`, or the next one with records, or the end of the
+ * pass. */
 static void next_segment(struct sp_compactor *compactor, uint64_t index)
 {
-    if (index > compactor->order.last_index ||
-        !sp_log_finished_span(compactor->order.log, index, &compactor->span) ||
-        compactor->span.first_offset >= compactor->pass.map_end) {
-        finish(compactor, 0);
-        return;
-    }
+    do {
+        if (index > compactor->order.last_index ||
+            !sp_log_finished_span(compactor->order.log, index, &compactor->span) ||
+            compactor->span.first_offset >= compactor->pass.map_end) {
+            finish(compactor, 0);
+            return;
+        }
+        index = compactor->span.last_index + 1;
+    } while (compactor->span.bare); /* there is nothing to look for */
     compactor->state = SP_COMPACTOR_FILTER;
     compactor->index = compactor->span.first_index;
     compactor->removed_before = compactor->pass.removed_records;
+    compactor->bare = true;
+    compactor->plain_bytes = SP_SEGMENT_HEADER_SIZE;
+    compactor->packed_bytes = SP_SEGMENT_HEADER_SIZE;
+    sp_log_run_deinit(&compactor->run);
+    sp_log_run_init(&compactor->run, compactor->span.chain_before);
     pace(compactor, 0);
 }
 
@@ -245,10 +326,12 @@ static void advance(struct sp_compactor *compactor)
         }
         return;
     case SP_COMPACTOR_FILTER:
-        if (compactor->index > compactor->span.last_index) {
-            next_segment(compactor, compactor->span.last_index + 1);
-        } else {
+        if (compactor->index <= compactor->span.last_index) {
             read_on(compactor, compactor->span.last_index);
+        } else if (is_loose(compactor)) {
+            begin_rewrite(compactor);
+        } else {
+            leave_segment(compactor);
         }
         return;
     case SP_COMPACTOR_REWRITE:
@@ -322,8 +405,11 @@ int sp_compactor_begin(struct sp_compactor *compactor, const struct sp_compactio
         .tombstone_min = INT64_MAX,
     };
     sp_buf_init(&compactor->out, STEP_BYTES_MAX);
+    sp_buf_init(&compactor->packed, STEP_BYTES_MAX);
+    sp_log_run_init(&compactor->run, 0);
     compactor->state = SP_COMPACTOR_SCAN;
     compactor->ending = false;
+    compactor->unreadable = false;
     compactor->status = 0;
     compactor->index = order->first_index;
     compactor->begun_ms = now_ms(compactor);

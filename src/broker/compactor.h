@@ -1,7 +1,7 @@
 /* Key compaction of this node's partitions: one pass over one partition at a time, in small steps.
  *
  *   IDLE --a partition has much that is not compacted--> SCAN --keys noted, or the table is full-->
- *   FILTER segment by segment: --nothing to take out--> the next one
+ *   FILTER segment by segment: --nothing to take out, and little to pack--> the next one
  *                              --something--> REWRITE --its end--> SWAP --> the next one
  *   --the last segment with noted keys--> IDLE
  *
@@ -10,7 +10,12 @@
  * replaced in one step (storage/log_rewrite.h): whenever a node stops, each key's latest record is
  * there, and a reader never finds an older record behind a newer one.
  *
- * What was compacted is known in memory alone: after a start the first pass reads the log once.
+ * What was compacted is known in memory alone, and which segments have no records left: after a
+ * start the first pass reads the log once.
+ *
+ * A frame that cannot be read back ends the pass as it ends any other read: the replica is damaged,
+ * stops itself and is made anew (decision 0010). Its files stay as they are: what is rewritten is
+ * made of verified frames alone, from where a segment begins to where the next one does.
  *
  * When a pass is through, this replica has no record below its end that a later one below that end
  * has replaced. It says so to the leader; see sp_raft_group_compacted. A pass that had to leave one
@@ -68,6 +73,7 @@ struct sp_compaction_order {
     int64_t floor;        /* tombstones below go */
     uint64_t bytes_per_s; /* 0: no limit */
     size_t memory_bytes;  /* for keys */
+    bool packs;           /* emptied frames become runs (storage/log_run.h) */
 };
 
 /* A pass has ended: `status` 0, or why not. */
@@ -80,18 +86,24 @@ struct sp_compactor {
     enum sp_compactor_state state;
     bool ending;                      /* the pass is given up when what is under way ends */
     bool busy;                        /* a read, a job or a swap is under way */
+    bool unreadable;                  /* frames could not be read back: that ends the pass */
     struct sp_compaction_order order; /* of this pass, or of the last one */
     struct sp_compact_pass pass;
     uint64_t index; /* of the next frame to read */
     struct sp_log_span span;
     uint64_t removed_before; /* records, in earlier segments */
+    bool bare;               /* no frame of the segment holds one so far */
     struct sp_log_read read;
     struct sp_job job;
     struct sp_timer timer;
     struct sp_log_rewrite rewrite;
-    struct sp_buf out; /* a step's new frames */
-    bool changed;      /* some are other ones than before */
-    int status;        /* of the step */
+    struct sp_buf out;     /* a step's new frames */
+    struct sp_log_run run; /* what they would be as runs: */
+    struct sp_buf packed;  /* of the step, */
+    uint64_t packed_bytes; /* of the segment so far, */
+    uint64_t plain_bytes;  /* and without runs */
+    bool changed;          /* some are other ones than before */
+    int status;            /* of the step */
     uint64_t begun_ms;
     struct sp_compaction_counters counters;
 };

@@ -1,7 +1,8 @@
 /* Which partition is compacted next.
  *
- * A pass reads everything that is finished, so it begins only when what was not looked at yet is at
- * least as much as what was: each byte is then read a few times in its life, however long the log.
+ * A pass reads everything that is finished and has records, so it begins only when what was not
+ * looked at yet is at least as much as what was: each byte is then read a few times in its life,
+ * however long the log.
  * What has waited for delete.retention.ms need not be so much: what was taken away in a topic that
  * is hardly written goes as well.
  * Tombstones that may go at last are a reason as well: when no replica has had an older record of
@@ -41,7 +42,7 @@ static void measure(const struct sp_partition *partition, struct need *out_need)
         bool dirty = span.end_offset > partition->compaction.dirty_offset;
 
         out_need->dirty_bytes += dirty ? span.size_bytes : 0;
-        out_need->clean_bytes += dirty ? 0 : span.size_bytes;
+        out_need->clean_bytes += dirty || span.bare ? 0 : span.size_bytes;
         if (dirty && out_need->first_index == 0) {
             out_need->first_index = span.first_index;
             out_need->dirty_ms = span.append_time_ms;
@@ -147,6 +148,7 @@ void sp_compactor_look(struct sp_broker *broker)
         .floor = partition->compaction.floor,
         .bytes_per_s = broker->options.compaction_bytes_per_s,
         .memory_bytes = broker->options.compaction_memory_bytes,
+        .packs = !sp_broker_lacks_feature(broker, SP_FEATURE_COMPACTION_RUNS, NULL, NULL),
     };
     if (sp_compactor_begin(&broker->compactor, &order) != 0) {
         rest(partition); /* it has no room; another one may need less */
@@ -165,6 +167,9 @@ void sp_compactor_ended(void *arg, int status)
     }
     if (status != 0 && partition->group != NULL) {
         rest(partition);
+    }
+    if (status != 0 && broker->compactor.unreadable && partition->group != NULL) {
+        sp_raft_group_read_failed(partition->group, status);
     }
     if (status != 0) {
         return;

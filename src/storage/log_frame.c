@@ -7,6 +7,7 @@
 #include "base/crc32c.h"
 #include "base/limits.h"
 #include "spate/error.h"
+#include "storage/batch_places.h"
 #include "storage/little_endian.h"
 
 enum {
@@ -27,24 +28,6 @@ enum {
     TRAILER_AT_LENGTH = 0,
     TRAILER_AT_CRC = 4,
 };
-
-/* Places in a RecordBatch v2. */
-enum {
-    BATCH_AT_BASE_OFFSET = 0,
-    BATCH_AT_LENGTH = 8,
-    BATCH_AT_LEADER_EPOCH = 12,
-    BATCH_AT_MAGIC = 16,
-    BATCH_AT_CRC = 17,
-    BATCH_AT_LAST_OFFSET_DELTA = 23,
-    BATCH_AT_MAX_TIMESTAMP = 35,
-    BATCH_AT_PRODUCER_ID = 43,
-    BATCH_AT_PRODUCER_EPOCH = 51,
-    BATCH_AT_BASE_SEQUENCE = 53,
-    BATCH_AT_COUNT = 57,
-};
-
-#define BATCH_LENGTH_BEGIN 12 /* batchLength counts the bytes after itself */
-#define BATCH_MAGIC 2
 
 _Static_assert(AT_CHAIN + 4 == SP_LOG_FRAME_HEADER_SIZE, "the header ends with the chain");
 _Static_assert(BATCH_AT_CRC + 4 == SP_BATCH_COVERED_SIZE, "the frame covers the batch's checksum");
@@ -98,24 +81,39 @@ uint32_t sp_log_frame_chain(const uint8_t *bytes, uint32_t chain_before)
     return sp_crc32c(chain_before, header, AT_CHAIN);
 }
 
-void sp_log_frame_seal(struct sp_log_frame *frame, uint32_t chain_before, uint8_t *bytes)
+void sp_log_frame_header_encode(const struct sp_log_frame *frame, uint8_t *bytes)
 {
-    size_t end = SP_LOG_FRAME_HEADER_SIZE + (size_t)frame->length;
-
-    SP_ASSERT(frame->length <= SP_BATCH_BYTES_MAX);
     bytes[AT_VERSION] = SP_LOG_FRAME_VERSION;
     bytes[AT_KIND] = (uint8_t)frame->kind;
-    sp_put_u16(bytes + AT_FLAGS, 0);
+    sp_put_u16(bytes + AT_FLAGS, frame->compacted ? SP_LOG_FRAME_COMPACTED : 0);
     sp_put_u32(bytes + AT_LENGTH, frame->length);
     sp_put_u64(bytes + AT_GROUP_ID, frame->group_id);
     sp_put_u64(bytes + AT_TERM, frame->term);
     sp_put_u64(bytes + AT_INDEX, frame->index);
     sp_put_u64(bytes + AT_APPEND_TIME, (uint64_t)frame->append_time_ms);
+    sp_put_u32(bytes + AT_CRC, frame->crc);
+    sp_put_u32(bytes + AT_CHAIN, frame->chain);
+}
+
+void sp_log_frame_seal(struct sp_log_frame *frame, uint32_t chain_before, uint8_t *bytes)
+{
+    size_t end = SP_LOG_FRAME_HEADER_SIZE + (size_t)frame->length;
+
+    SP_ASSERT(frame->length <= SP_BATCH_BYTES_MAX);
+    frame->compacted = false;
+    sp_log_frame_header_encode(frame, bytes);
     memset(bytes + end, 0, sp_log_frame_size(frame->length) - end);
     frame->crc = frame_crc(bytes, frame->length);
     sp_put_u32(bytes + AT_CRC, frame->crc);
     frame->chain = sp_log_frame_chain(bytes, chain_before);
     sp_put_u32(bytes + AT_CHAIN, frame->chain);
+}
+
+void sp_log_frame_original(const uint8_t *bytes, uint32_t *out_length, uint32_t *out_crc)
+{
+    SP_ASSERT(is_compacted(bytes));
+    *out_length = sp_get_u32(trailer_of(bytes) + TRAILER_AT_LENGTH);
+    *out_crc = sp_get_u32(trailer_of(bytes) + TRAILER_AT_CRC);
 }
 
 void sp_log_frame_compact(const uint8_t *original, size_t batch_size, uint8_t *bytes)

@@ -25,7 +25,8 @@
  *
  *   RecordBatch v2 with 0 or more records | original length 4 | original crc 4
  *
- * The payload of such a frame is covered whole. */
+ * The payload of such a frame is covered whole. In files several that hold no record may stand
+ * together in a run (storage/log_run.h); outside of storage nobody sees that. */
 #ifndef SP_STORAGE_LOG_FRAME_H
 #define SP_STORAGE_LOG_FRAME_H
 
@@ -49,6 +50,7 @@ enum sp_frame_kind {
     SP_FRAME_NOOP = 3,          /* a new leader's barrier; empty */
     SP_FRAME_COMMAND = 4,       /* a command of the group's state machine */
     SP_FRAME_MARKER = 5,        /* local: "synced up to index"; empty */
+    /* 6 in its place in a file: a run of emptied frames (storage/log_run.h) */
 };
 
 struct sp_log_frame {
@@ -74,6 +76,9 @@ static inline size_t sp_log_frame_size(uint32_t length)
  * zeroes the padding; computes frame->crc and frame->chain from `chain_before`. `bytes` has room
  * for sp_log_frame_size(frame->length). */
 void sp_log_frame_seal(struct sp_log_frame *frame, uint32_t chain_before, uint8_t *bytes);
+
+/* Writes the 48 bytes of a header as it stands in `frame`. */
+void sp_log_frame_header_encode(const struct sp_log_frame *frame, uint8_t *bytes);
 
 /* Reads and checks the header alone: version, kind, flags, length bound. SPATE_ERR_AGAIN: fewer
  * than 48 bytes; SPATE_ERR_CORRUPT. The checksums are not looked at. */
@@ -110,6 +115,9 @@ static inline size_t sp_log_frame_compacted_size(size_t batch_size)
  * own batch of `batch_size` bytes stands at `bytes` + 48 already, with room for
  * sp_log_frame_compacted_size. */
 void sp_log_frame_compact(const uint8_t *original, size_t batch_size, uint8_t *bytes);
+
+/* Length and crc that the verified compacted frame at `bytes` had first. */
+void sp_log_frame_original(const uint8_t *bytes, uint32_t *out_length, uint32_t *out_crc);
 
 /* What a log needs to know of a batch, read from its first 61 bytes (big-endian inside). */
 struct sp_batch_facts {

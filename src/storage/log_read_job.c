@@ -1,4 +1,6 @@
 /* The part of a read that a worker does: searching, reading and verifying in one segment. */
+#include <string.h>
+
 #include "base/mem.h"
 #include "spate/error.h"
 #include "storage/log_read.h"
@@ -66,7 +68,8 @@ static int use_index_file(const struct sp_log_read *read, struct sp_read_plan *p
     return 0;
 }
 
-/* Finds the first frame that matches: its position, size in *out_size. SPATE_ERR_NOT_FOUND: none up
+/* Finds the first frame that matches: its position and size in *out_size, or those of the run that
+ * holds it, with which plan->next_index begins then. SPATE_ERR_NOT_FOUND: none up
  * to the segment's end or the limit. */
 static int search(const struct sp_log_read *read,
                   struct sp_read_plan *plan,
@@ -96,7 +99,8 @@ static int search(const struct sp_log_read *read,
         chain = frame.chain;
         if (sp_log_read_matches(read, &frame, bytes, false)) {
             plan->position = position;
-            *out_size = sp_log_frame_size(frame.length);
+            plan->next_index -= sp_segment_cursor_place_in_run(cursor);
+            *out_size = cursor->record_size;
             return 0;
         }
         plan->next_index += 1;
@@ -104,47 +108,187 @@ static int search(const struct sp_log_read *read,
     return SPATE_ERR_NOT_FOUND;
 }
 
+/* The frames of a blob being taken. Those of runs are put together in `expanded`, and have a slice
+ * without a blob until all are there. */
+struct taking {
+    struct sp_log_read *read;
+    struct sp_read_plan *plan;
+    size_t taken;   /* bytes of read->frames */
+    uint32_t chain; /* of the frame before */
+    bool chained;   /* that is known: else search has proven the first frame's */
+    bool full;      /* nothing more is taken */
+    struct sp_buf expanded;
+};
+
+/* The next frame, verified: it must be the one that follows. */
+static int follow(struct taking *taking, const struct sp_slice *bytes, struct sp_log_frame *out)
+{
+    struct sp_read_plan *plan = taking->plan;
+    int rv = sp_log_frame_decode(bytes->bytes, bytes->size, out);
+
+    if (rv != 0 || out->index != plan->next_index || out->group_id != plan->group_id ||
+        (taking->chained && out->chain != sp_log_frame_chain(bytes->bytes, taking->chain))) {
+        return SPATE_ERR_CORRUPT;
+    }
+    taking->chain = out->chain;
+    taking->chained = true;
+    plan->next_index += 1;
+    return 0;
+}
+
+static int push(struct taking *taking, const struct sp_slice *bytes)
+{
+    struct sp_log_read *read = taking->read;
+
+    if (read->count == sp_log_read_frames_limit(read) ||
+        (read->count > 0 && taking->taken + bytes->size > read->bytes_max)) {
+        taking->full = true;
+        return 0;
+    }
+    int rv = bytes->blob == NULL ? sp_buf_append(&taking->expanded, bytes->bytes, bytes->size) : 0;
+    if (rv == 0) {
+        read->frames[read->count] = *bytes;
+        read->count += 1;
+        taking->taken += bytes->size;
+    }
+    return rv;
+}
+
+/* Frames of a run that a read for records is given as one: [first, last], NULL: none yet. */
+struct merge {
+    const uint8_t *first;
+    const uint8_t *last;
+};
+
+static int push_merged(struct taking *taking, struct merge *merge)
+{
+    uint8_t bytes[SP_LOG_RUN_FRAME_SIZE];
+    const struct sp_slice slice = { NULL, bytes, sizeof bytes };
+
+    if (merge->first == NULL) {
+        return 0;
+    }
+    sp_log_run_merge(merge->first, merge->last, bytes);
+    *merge = (struct merge){ NULL, NULL };
+    return push(taking, &slice);
+}
+
+static int push_emptied(struct taking *taking, struct merge *merge, const uint8_t *bytes)
+{
+    int rv = 0;
+
+    if (merge->first != NULL && !sp_log_run_may_merge(merge->first, bytes)) {
+        rv = push_merged(taking, merge);
+    }
+    merge->first = merge->first != NULL ? merge->first : bytes;
+    merge->last = bytes;
+    return rv;
+}
+
+static int take_run(struct taking *taking, const uint8_t *bytes, size_t size, size_t *out_size)
+{
+    struct sp_log_read *read = taking->read;
+    const struct sp_read_plan *plan = taking->plan;
+    struct merge merge = { NULL, NULL };
+    struct sp_blob *frames = NULL;
+    int rv = sp_log_run_expand(bytes, size, &frames);
+
+    if (rv != 0) {
+        return rv;
+    }
+    for (size_t i = 0; rv == 0 && i < frames->size && plan->next_index <= plan->limit;
+         i += SP_LOG_RUN_FRAME_SIZE) {
+        const struct sp_slice slice = { NULL, frames->bytes + i, SP_LOG_RUN_FRAME_SIZE };
+        struct sp_log_frame frame;
+        bool begun = read->count > 0 || merge.first != NULL;
+
+        rv = follow(taking, &slice, &frame);
+        if (rv == 0 && !taking->full && sp_log_read_matches(read, &frame, slice.bytes, begun)) {
+            rv = read->by == SP_LOG_READ_INDEX ? push(taking, &slice)
+                                               : push_emptied(taking, &merge, slice.bytes);
+        }
+    }
+    if (rv == 0 && !taking->full) {
+        rv = push_merged(taking, &merge);
+    }
+    sp_blob_unref(frames);
+    return rv == 0 ? sp_log_run_size(bytes, out_size) : rv;
+}
+
+/* One frame, or a run of them, at `bytes`; *out_size: what it takes there. SPATE_ERR_AGAIN: it is
+ * not there whole. */
+static int take_record(struct taking *taking, const uint8_t *bytes, size_t size, size_t *out_size)
+{
+    struct sp_log_frame frame;
+
+    if (size >= SP_LOG_FRAME_HEADER_SIZE && sp_log_run_begins(bytes)) {
+        return take_run(taking, bytes, size, out_size);
+    }
+    int rv = sp_log_frame_verify(bytes, size, &frame);
+    if (rv != 0) {
+        return rv;
+    }
+    *out_size = sp_log_frame_size(frame.length);
+    if (frame.kind == SP_FRAME_MARKER) {
+        return 0;
+    }
+    const struct sp_slice slice = { taking->plan->blob, bytes, *out_size };
+    rv = follow(taking, &slice, &frame);
+    if (rv == 0 && sp_log_read_matches(taking->read, &frame, bytes, taking->read->count > 0)) {
+        rv = push(taking, &slice);
+    }
+    return rv;
+}
+
+/* Puts all frames that were taken into one blob of their own. */
+static int gather(struct taking *taking)
+{
+    struct sp_log_read *read = taking->read;
+    struct sp_blob *blob = sp_blob_new(taking->taken);
+    const uint8_t *expanded = taking->expanded.bytes;
+    size_t position = 0;
+
+    if (blob == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    for (unsigned i = 0; i < read->count; i++) {
+        struct sp_slice *slice = &read->frames[i];
+        const uint8_t *from = slice->blob != NULL ? slice->bytes : expanded;
+
+        memcpy(blob->bytes + position, from, slice->size);
+        expanded += slice->blob != NULL ? 0 : slice->size;
+        *slice = (struct sp_slice){ blob, blob->bytes + position, slice->size };
+        position += slice->size;
+    }
+    sp_blob_unref(taking->plan->blob);
+    taking->plan->blob = blob;
+    return 0;
+}
+
 /* Verifies the frames in the blob one after the other and notes those that match. */
 static int take_frames(struct sp_log_read *read, struct sp_read_plan *plan, size_t size)
 {
     const uint8_t *bytes = plan->blob->bytes;
+    struct taking taking = { .read = read, .plan = plan };
     size_t position = 0;
-    size_t taken = 0;
-    uint32_t chain = 0;
-    uint64_t first = plan->next_index;
+    int rv = 0;
 
-    while (plan->next_index <= plan->limit && read->count < sp_log_read_frames_limit(read)) {
-        struct sp_log_frame frame;
-        int rv = sp_log_frame_verify(bytes + position, size - position, &frame);
+    sp_buf_init(&taking.expanded, (size_t)SP_APPEND_FRAMES_MAX * SP_LOG_RUN_FRAME_SIZE);
+    while (rv == 0 && !taking.full && plan->next_index <= plan->limit &&
+           read->count < sp_log_read_frames_limit(read)) {
+        size_t record_size = 0;
 
-        if (rv == SPATE_ERR_AGAIN) {
-            return read->count > 0 ? 0 : SPATE_ERR_CORRUPT;
-        }
-        if (rv != 0) {
-            return rv;
-        }
-        size_t frame_size = sp_log_frame_size(frame.length);
-        if (frame.kind != SP_FRAME_MARKER) {
-            if (frame.index != plan->next_index || frame.group_id != plan->group_id ||
-                (frame.index != first &&
-                 frame.chain != sp_log_frame_chain(bytes + position, chain))) {
-                return SPATE_ERR_CORRUPT;
-            }
-            if (sp_log_read_matches(read, &frame, bytes + position, read->count > 0)) {
-                if (read->count > 0 && taken + frame_size > read->bytes_max) {
-                    return 0;
-                }
-                taken += frame_size;
-                read->frames[read->count] =
-                    (struct sp_slice){ plan->blob, bytes + position, frame_size };
-                read->count += 1;
-            }
-            chain = frame.chain;
-            plan->next_index += 1;
-        }
-        position += frame_size;
+        rv = take_record(&taking, bytes + position, size - position, &record_size);
+        position += record_size;
     }
-    return 0;
+    if (rv == SPATE_ERR_AGAIN) {
+        rv = read->count > 0 ? 0 : SPATE_ERR_CORRUPT;
+    }
+    if (rv == 0 && taking.expanded.size > 0) {
+        rv = gather(&taking);
+    }
+    sp_buf_deinit(&taking.expanded);
+    return rv;
 }
 
 /* Moves the frames to a smaller blob when they fill little of the one that was read into. */
@@ -187,7 +331,7 @@ static int load_frames(struct sp_log_read *read,
     if (rv == 0) {
         rv = take_frames(read, plan, size);
     }
-    if (rv == 0) {
+    if (rv == 0 && read->count > 0) {
         shrink(read, plan);
     }
     return rv;

@@ -8,6 +8,7 @@
 #include "storage/store_state.h"
 
 #define REWRITE_SUFFIX "rewrite.tmp" /* recovery removes what ends so */
+#define OUT_BYTES_MAX (8 * (size_t)SP_BATCH_BYTES_MAX)
 
 /* ---- which segments -------------------------------------------------------------------------- */
 
@@ -31,7 +32,9 @@ bool sp_log_finished_span(const struct sp_log *log, uint64_t index, struct sp_lo
         .first_offset = segment->before.end_offset,
         .end_offset = segment[1].before.end_offset,
         .append_time_ms = segment[1].before.append_time_ms,
+        .chain_before = segment->before.chain,
         .size_bytes = segment->size,
+        .bare = segment->bare,
     };
     return true;
 }
@@ -44,6 +47,15 @@ bool sp_log_rewrite_has_room(const struct sp_log *log, uint64_t size_bytes)
     return free_bytes >= last_bytes && free_bytes - last_bytes >= size_bytes;
 }
 
+void sp_log_note_bare(struct sp_log *log, uint64_t first_index)
+{
+    struct sp_log_segment *segment = sp_log_segment_of(log, first_index);
+
+    if (segment->before.index + 1 == first_index && is_finished(log, segment)) {
+        segment->bare = true;
+    }
+}
+
 static struct sp_log_segment *segment_of(const struct sp_log_rewrite *rewrite)
 {
     uint64_t base = rewrite->header.before.index + 1;
@@ -54,6 +66,7 @@ static struct sp_log_segment *segment_of(const struct sp_log_rewrite *rewrite)
 
 int sp_log_rewrite_begin(struct sp_log *log,
                          const struct sp_log_span *span,
+                         bool packs,
                          sp_log_rewrite_cb cb,
                          struct sp_log_rewrite *rewrite)
 {
@@ -76,7 +89,10 @@ int sp_log_rewrite_begin(struct sp_log *log,
         .end = segment[1].before,
         .point = segment->before,
         .max_timestamp_ms = SP_TIMESTAMP_NONE,
+        .packs = packs,
     };
+    sp_log_run_init(&rewrite->run, segment->before.chain);
+    sp_buf_init(&rewrite->out, OUT_BYTES_MAX);
     log->rewrite = rewrite;
     return 0;
 }
@@ -138,29 +154,61 @@ static int note_frame(struct sp_log_rewrite *rewrite,
     return 0;
 }
 
+/* Puts the frame behind the others; *out_position: where it will stand, or the run it is in. */
+static int
+put_frame(struct sp_log_rewrite *rewrite, const uint8_t *bytes, size_t size, uint64_t *out_position)
+{
+    int rv = rewrite->packs ? sp_log_run_put(&rewrite->run, bytes, size, &rewrite->out)
+                            : sp_buf_append(&rewrite->out, bytes, size);
+    uint64_t end = rewrite->size + rewrite->out.size;
+
+    *out_position = rewrite->run.count > 0 ? end : end - size;
+    return rv;
+}
+
+static int append_frame(struct sp_log_rewrite *rewrite,
+                        const uint8_t *bytes,
+                        size_t size_max,
+                        size_t *out_size)
+{
+    struct sp_log_frame frame;
+    uint64_t position = 0;
+    int rv = sp_log_frame_verify(bytes, size_max, &frame);
+
+    if (rv != 0) {
+        return SPATE_ERR_CORRUPT;
+    }
+    *out_size = sp_log_frame_size(frame.length);
+    rv = put_frame(rewrite, bytes, *out_size, &position);
+    return rv == 0 ? note_frame(rewrite, &frame, bytes, position) : rv;
+}
+
+static int write_out(struct sp_log_rewrite *rewrite)
+{
+    const struct sp_iovec piece = { rewrite->out.bytes, rewrite->out.size };
+    int rv = piece.size > 0 ? sp_file_write(rewrite->file, rewrite->size, &piece, 1) : 0;
+
+    if (rv == 0) {
+        rewrite->size += piece.size;
+        sp_buf_clear(&rewrite->out);
+    }
+    return rv;
+}
+
 int sp_log_rewrite_append(struct sp_log_rewrite *rewrite, const uint8_t *bytes, size_t size)
 {
-    const struct sp_iovec piece = { bytes, size };
     int rv = rewrite->file == NULL ? create_file(rewrite) : 0;
 
     for (size_t position = 0; position < size && rv == 0;) {
-        struct sp_log_frame frame;
+        size_t frame_size = 0;
 
-        rv = sp_log_frame_verify(bytes + position, size - position, &frame);
-        if (rv == 0) {
-            rv = note_frame(rewrite, &frame, bytes + position, rewrite->size + position);
-            position += sp_log_frame_size(frame.length);
-        } else {
-            rv = SPATE_ERR_CORRUPT;
-        }
+        rv = append_frame(rewrite, bytes + position, size - position, &frame_size);
+        position += frame_size;
     }
-    if (rv == 0) {
-        rv = sp_file_write(rewrite->file, rewrite->size, &piece, 1);
+    if (rv == 0 && rewrite->point.index == rewrite->end.index) {
+        rv = sp_log_run_end(&rewrite->run, &rewrite->out);
     }
-    if (rv == 0) {
-        rewrite->size += size;
-    }
-    return rv;
+    return rv == 0 ? write_out(rewrite) : rv;
 }
 
 static void save_index(struct sp_log_rewrite *rewrite)
@@ -233,6 +281,8 @@ static void end(struct sp_log_rewrite *rewrite, int status)
     sp_file_close(rewrite->file);
     rewrite->file = NULL;
     sp_offset_index_clear(&rewrite->offset_index);
+    sp_log_run_deinit(&rewrite->run);
+    sp_buf_deinit(&rewrite->out);
     rewrite->log = NULL;
     log->rewrite = NULL;
     rewrite->cb(rewrite, status);
@@ -295,6 +345,7 @@ int sp_log_rewrite_swap(struct sp_log_rewrite *rewrite)
     struct sp_log *log = rewrite->log;
 
     SP_ASSERT(rewrite->file != NULL);
+    SP_ASSERT(rewrite->run.count == 0 || rewrite->point.index != rewrite->end.index);
     if (log->closing || log->store->failed || segment_of(rewrite) == NULL) {
         return SPATE_ERR_CANCELED;
     }

@@ -17,6 +17,7 @@
 
 #include "io/loop.h"
 #include "storage/log.h"
+#include "storage/log_run.h"
 #include "storage/offset_index.h"
 #include "storage/segment.h"
 
@@ -27,7 +28,9 @@ struct sp_log_span {
     int64_t first_offset;   /* of its first record, or of that of the next segment */
     int64_t end_offset;     /* of the first record behind it */
     int64_t append_time_ms; /* of its last frame */
+    uint32_t chain_before;  /* of the frame before its first one */
     uint64_t size_bytes;
+    bool bare; /* it was found that none of its frames holds a record */
 };
 
 /* The first finished segment that ends at or above Raft index `index`; false: there is none. */
@@ -36,6 +39,10 @@ bool sp_log_finished_span(const struct sp_log *log, uint64_t index, struct sp_lo
 /* True if the disk takes `size_bytes` more and the last of the reserve (enum sp_space) stays: a new
  * file stands beside the old one until it is done, and a disk that is full stops the node. */
 bool sp_log_rewrite_has_room(const struct sp_log *log, uint64_t size_bytes);
+
+/* No frame of the finished segment that begins with Raft index `first_index` holds a record. Known
+ * until the log closes. */
+void sp_log_note_bare(struct sp_log *log, uint64_t first_index);
 
 struct sp_log_rewrite;
 typedef void (*sp_log_rewrite_cb)(struct sp_log_rewrite *rewrite, int status);
@@ -51,22 +58,27 @@ struct sp_log_rewrite {
     struct sp_log_point point; /* behind the last frame that was appended */
     struct sp_file *file;
     uint64_t size;
+    bool packs;
+    struct sp_log_run run; /* emptied frames that wait for others, if it packs */
+    struct sp_buf out;     /* on its way into the file */
     int64_t max_timestamp_ms;
     struct sp_offset_index offset_index;
     bool index_saved;
     int status;
 };
 
-/* Begins with the finished segment of `span`. SPATE_ERR_BUSY: one is being rewritten;
- * SPATE_ERR_NOT_FOUND: it is no longer there; SPATE_ERR_CANCELED: the log is closing. */
+/* Begins with the finished segment of `span`; with `packs` emptied frames are written as runs
+ * (log_run.h). SPATE_ERR_BUSY: one is being rewritten; SPATE_ERR_NOT_FOUND: it is no longer there;
+ * SPATE_ERR_CANCELED: the log is closing. */
 int sp_log_rewrite_begin(struct sp_log *log,
                          const struct sp_log_span *span,
+                         bool packs,
                          sp_log_rewrite_cb cb,
                          struct sp_log_rewrite *rewrite);
 
 /* Appends `size` bytes of whole frames, blocking, in a worker. SPATE_ERR_CORRUPT: they do not
- * continue the ones before; SPATE_ERR_IO, SPATE_ERR_NO_SPACE, SPATE_ERR_NOMEM. Only
- * sp_log_rewrite_drop may follow a failure. */
+ * continue the ones before; SPATE_ERR_INTERNAL: of sp_log_run_put; SPATE_ERR_IO,
+ * SPATE_ERR_NO_SPACE, SPATE_ERR_NOMEM. Only sp_log_rewrite_drop may follow a failure. */
 int sp_log_rewrite_append(struct sp_log_rewrite *rewrite, const uint8_t *bytes, size_t size);
 
 /* Puts the new file in place. `cb` later with 0; SPATE_ERR_NOT_FOUND: the segment was dropped

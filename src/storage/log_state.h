@@ -51,6 +51,7 @@ struct sp_log_segment {
     bool on_disk;     /* its file exists, durably */
     bool recycled;    /* it was a spare: old content may stand behind `size` */
     bool index_saved; /* so does its index file */
+    bool bare;        /* it is known that none of its frames holds a record */
 };
 
 /* One flush; the worker reads it and sets what stands under "result". */

@@ -36,6 +36,7 @@ static void cut_memory(struct sp_log *log, const struct place *place)
     struct sp_log_segment *newest = sp_log_newest_segment(log);
     sp_log_checkpoint_cancel(log, newest->before.index + 1);
     sp_offset_index_cut(&newest->offset_index, index);
+    newest->bare = false; /* others will follow */
     log->last = place->point;
     for (uint32_t i = 0; i < log->tail.count; i++) {
         const struct sp_tail_entry *entry = sp_log_tail_at(&log->tail, i);
@@ -102,10 +103,13 @@ static int scan_to(const struct sp_log *log,
             sp_batch_facts_read(sp_log_frame_payload(bytes), &facts);
             offset = facts.base_offset + facts.offset_count;
         }
+        if (index == last && cursor->position == position) {
+            return SPATE_ERR_CORRUPT; /* in a run: what was compacted is committed and stays */
+        }
         if (index == last) {
             *out_place = (struct place){
                 .point = { index, frame.term, offset, frame.append_time_ms, frame.chain },
-                .end_position = position + sp_log_frame_size(frame.length),
+                .end_position = cursor->position,
             };
             return 0;
         }

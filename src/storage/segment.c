@@ -253,6 +253,8 @@ void sp_segment_cursor_deinit(struct sp_segment_cursor *cursor)
 {
     sp_mem_free(cursor->buffer);
     cursor->buffer = NULL;
+    sp_blob_unref(cursor->run);
+    cursor->run = NULL;
 }
 
 static int grow_buffer(struct sp_segment_cursor *cursor, size_t size)
@@ -307,14 +309,83 @@ static int fill(struct sp_segment_cursor *cursor, size_t size, size_t *out_size)
     return 0;
 }
 
+/* Bytes at the cursor's position, which `fill` has made readable. */
+static const uint8_t *bytes_at(const struct sp_segment_cursor *cursor)
+{
+    return cursor->buffer + (cursor->position - cursor->buffer_position);
+}
+
+/* Begins the run whose header is readable. */
+static int begin_run(struct sp_segment_cursor *cursor)
+{
+    size_t size = 0;
+    size_t have = 0;
+    int rv = sp_log_run_size(bytes_at(cursor), &size);
+
+    if (rv == 0) {
+        rv = fill(cursor, size, &have);
+    }
+    if (rv == 0) {
+        rv = sp_log_run_expand(bytes_at(cursor), have, &cursor->run);
+    }
+    cursor->record_size = size;
+    cursor->run_position = 0;
+    return rv == SPATE_ERR_AGAIN ? SPATE_ERR_CORRUPT : rv;
+}
+
+/* Gives out the next frame of the run. */
+static int next_of_run(struct sp_segment_cursor *cursor,
+                       struct sp_log_frame *out_frame,
+                       const uint8_t **out_bytes,
+                       uint64_t *out_position)
+{
+    *out_bytes = cursor->run->bytes + cursor->run_position;
+    *out_position = cursor->position;
+    cursor->run_position += SP_LOG_RUN_FRAME_SIZE;
+    if (cursor->run_position == cursor->run->size) {
+        cursor->position += cursor->record_size;
+    }
+    return sp_log_frame_decode(*out_bytes, SP_LOG_RUN_FRAME_SIZE, out_frame);
+}
+
+static int next_frame(struct sp_segment_cursor *cursor,
+                      struct sp_log_frame *out_frame,
+                      const uint8_t **out_bytes,
+                      uint64_t *out_position)
+{
+    struct sp_log_frame frame;
+    size_t have = 0;
+
+    if (sp_log_frame_decode(bytes_at(cursor), SP_LOG_FRAME_HEADER_SIZE, &frame) != 0) {
+        return SPATE_ERR_CORRUPT;
+    }
+    int rv = fill(cursor, sp_log_frame_size(frame.length), &have);
+    if (rv != 0) {
+        return rv;
+    }
+    if (sp_log_frame_verify(bytes_at(cursor), have, &frame) != 0) {
+        return SPATE_ERR_CORRUPT;
+    }
+    *out_frame = frame;
+    *out_bytes = bytes_at(cursor);
+    *out_position = cursor->position;
+    cursor->record_size = sp_log_frame_size(frame.length);
+    cursor->position += cursor->record_size;
+    return 0;
+}
+
 int sp_segment_cursor_next(struct sp_segment_cursor *cursor,
                            struct sp_log_frame *out_frame,
                            const uint8_t **out_bytes,
                            uint64_t *out_position)
 {
-    struct sp_log_frame frame;
     size_t have = 0;
 
+    if (cursor->run != NULL && cursor->run_position < cursor->run->size) {
+        return next_of_run(cursor, out_frame, out_bytes, out_position);
+    }
+    sp_blob_unref(cursor->run);
+    cursor->run = NULL;
     if (cursor->position >= cursor->end) {
         return SPATE_ERR_NOT_FOUND;
     }
@@ -322,23 +393,14 @@ int sp_segment_cursor_next(struct sp_segment_cursor *cursor,
     if (rv != 0) {
         return rv;
     }
-    if (sp_log_frame_decode(
-            cursor->buffer + (cursor->position - cursor->buffer_position), have, &frame) != 0) {
+    if (have < SP_LOG_FRAME_HEADER_SIZE) {
         return SPATE_ERR_CORRUPT;
     }
-    rv = fill(cursor, sp_log_frame_size(frame.length), &have);
-    if (rv != 0) {
-        return rv;
+    if (!sp_log_run_begins(bytes_at(cursor))) {
+        return next_frame(cursor, out_frame, out_bytes, out_position);
     }
-    const uint8_t *bytes = cursor->buffer + (cursor->position - cursor->buffer_position);
-    if (sp_log_frame_verify(bytes, have, &frame) != 0) {
-        return SPATE_ERR_CORRUPT;
-    }
-    *out_frame = frame;
-    *out_bytes = bytes;
-    *out_position = cursor->position;
-    cursor->position += sp_log_frame_size(frame.length);
-    return 0;
+    rv = begin_run(cursor);
+    return rv != 0 ? rv : next_of_run(cursor, out_frame, out_bytes, out_position);
 }
 
 static void search_bytes(const uint8_t *bytes,

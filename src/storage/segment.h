@@ -24,6 +24,7 @@
 
 #include "io/file.h"
 #include "storage/log_frame.h"
+#include "storage/log_run.h"
 
 #define SP_SEGMENT_HEADER_SIZE 4096
 #define SP_SEGMENT_SUFFIX "log"
@@ -101,6 +102,9 @@ struct sp_segment_cursor {
     size_t buffer_capacity;
     size_t buffer_size;
     uint64_t buffer_position;
+    uint64_t record_size; /* of what the frame given out last stands in, at its *out_position */
+    struct sp_blob *run;  /* the frames of that, if it is a run; else NULL */
+    size_t run_position;  /* of the next frame in it; its size: all were given out */
 };
 
 /* Needs sp_segment_cursor_deinit also on failure. */
@@ -111,13 +115,20 @@ void sp_segment_cursor_init(struct sp_segment_cursor *cursor,
 void sp_segment_cursor_deinit(struct sp_segment_cursor *cursor);
 
 /* The next frame, verified but for its chain, markers included; its bytes are borrowed until the
- * next call and *out_position is its place. SPATE_ERR_NOT_FOUND at the end exactly;
- * SPATE_ERR_CORRUPT when no whole valid frame stands there (the cursor stays); SPATE_ERR_IO,
- * SPATE_ERR_NOMEM. */
+ * next call and *out_position is its place. Frames of a run (log_run.h) come one by one, all with
+ * the place of the run, at which the cursor stays until the last has been given out.
+ * SPATE_ERR_NOT_FOUND at the end exactly; SPATE_ERR_CORRUPT when no whole valid frame stands there
+ * (the cursor stays); SPATE_ERR_IO, SPATE_ERR_NOMEM. */
 int sp_segment_cursor_next(struct sp_segment_cursor *cursor,
                            struct sp_log_frame *out_frame,
                            const uint8_t **out_bytes,
                            uint64_t *out_position);
+
+/* How many frames of its run come before the one given out last; 0 for one that stands alone. */
+static inline unsigned sp_segment_cursor_place_in_run(const struct sp_segment_cursor *cursor)
+{
+    return cursor->run == NULL ? 0 : (unsigned)(cursor->run_position / SP_LOG_RUN_FRAME_SIZE - 1);
+}
 
 /* What markers stand in a part of a file. */
 struct sp_marker_search {

@@ -5,6 +5,7 @@ import glob
 import json
 import os
 import random
+import subprocess
 import threading
 import time
 import unittest
@@ -20,8 +21,9 @@ SLOW = ["storage.compaction.bytes.per.s=300000"]
 
 
 class CompactionTest(unittest.TestCase):
-    def begin(self, nodes, *settings):
-        options = ["cleanup.policy=compact", f"segment.bytes={SEGMENT}", "segment.ms=1000"]
+    def begin(self, nodes, *settings, segment_ms=1000):
+        options = ["cleanup.policy=compact", f"segment.bytes={SEGMENT}"]
+        options.append(f"segment.ms={segment_ms}")
         words = [word for setting in [*options, *settings] for word in ("-c", setting)]
         nodes.spate("topic", "create", "t", "-r", "3", *words)
         leaders = rpc.Leaders([node.address for node in nodes.nodes])
@@ -48,11 +50,11 @@ class CompactionTest(unittest.TestCase):
         return base + 9
 
     def roll(self, leaders, latest):
-        """One more record in a segment of its own: what was before is finished."""
+        """One more record in a segment of its own: what was before is finished. Its end."""
         time.sleep(1.6)  # segment.ms, and a look
         record = {"k": b"roll", "v": b"%d" % time.monotonic_ns()}
         latest[b"roll"] = (self.produce(leaders, [record]), record["v"])
-        return latest[b"roll"][0]
+        return latest[b"roll"][0] + 1
 
     def read(self, leaders, end):
         """Every record from the start to `end` in one pass, with what must hold in any pass."""
@@ -172,10 +174,17 @@ class CompactionTest(unittest.TestCase):
         return {name: float(value) for name, value in pairs}
 
     def check_replicas(self, nodes, latest):
-        """Every replica is whole, and shows the same latest records."""
+        """Every replica is whole and has the same frames, compacted or not, packed or not, and
+        shows the same latest records."""
         for node in nodes.nodes:
             if node.alive:
                 node.stop()
+        compared = subprocess.run(
+            [os.path.join(cluster.BIN, "jepsen-replicas"), *(node.data for node in nodes.nodes)],
+            stdout=subprocess.PIPE,
+            check=False,
+        )
+        self.assertEqual(compared.returncode, 0, compared.stdout.decode())
         for node in nodes.nodes:
             done = nodes.run("log", "verify", self.logs(node), "--json")
             self.assertEqual(done.returncode, 0, done.stdout)
@@ -187,6 +196,41 @@ class CompactionTest(unittest.TestCase):
                     self.assertEqual(found[key.decode()], (offset, value.decode()), key)
                 elif key.decode() in found:
                     self.assertEqual(found[key.decode()], (offset, None), key)
+
+    def test_of_records_written_one_by_one_little_is_left_and_a_new_replica_gets_it(self):
+        count, keys = 2500, 20
+        bound = 30 * count + SEGMENT  # the newest segment is left as it is
+        with cluster.Cluster(3, FAST) as nodes:
+            leaders = self.begin(nodes, "delete.retention.ms=1000", segment_ms=600000)
+            latest = {}
+            for number in range(count):
+                key, value = b"k%d" % (number % keys), b"%d" % number
+                latest[key] = (self.produce(leaders, [{"k": key, "v": value}]), value)
+            end = count
+            for node in nodes.nodes:
+                cluster.wait_for("a small log", lambda: self.log_bytes(node) < bound, seconds=60)
+            sizes = [self.log_bytes(node) for node in nodes.nodes]
+            print(f"{count} records written one by one, {keys} keys: {sizes} bytes are left")
+            self.check(self.read(leaders, end), latest)
+            # one replica is made anew, from the runs of the others
+            victim = nodes.node(2)
+            victim.stop()
+            old = self.logs(victim)
+            open(os.path.join(old, "damaged"), "a").close()
+            victim.start()
+            cluster.wait_for("its replacement", lambda: not os.path.exists(old), seconds=30)
+            nodes.wait_healthy(30)
+            cluster.wait_for(
+                "a small log",
+                lambda: len(os.listdir(self.logs(victim))) > 2
+                and self.log_bytes(victim) < bound,
+                seconds=60,
+            )
+            self.check(self.read(leaders, end), latest)
+            consumed = nodes.spate("consume", "t", "-o", "start", "-e", "-J").decode()
+            lines = [json.loads(line) for line in consumed.splitlines()]
+            self.assertEqual(lines[-1]["offset"], end - 1)
+            self.check_replicas(nodes, latest)
 
     def test_kills_during_compaction_lose_nothing(self):
         with cluster.Cluster(3, SLOW) as nodes:
@@ -241,7 +285,7 @@ class CompactionTest(unittest.TestCase):
                 "consume", "t", "-o", "start", "-e", "-J"
             ).decode()
             lines = [json.loads(line) for line in consumed.splitlines()]
-            self.assertEqual(lines[-1]["offset"], end)
+            self.assertEqual(lines[-1]["offset"], end - 1)
             self.check_replicas(nodes, latest)
 
 

@@ -120,6 +120,44 @@ class DamageTest(unittest.TestCase):
             cluster.wait_for("the old one's rename", lambda: quarantined(victim), 30)
             nodes.wait_healthy(30)
 
+    def test_damage_that_compaction_meets_is_repaired(self):
+        with cluster.Cluster(3, ["storage.compaction.bytes.per.s=0"]) as nodes:
+            before = set(replicas(nodes.node(1), ""))
+            settings = ["cleanup.policy=compact", "segment.bytes=65536", "segment.ms=1000"]
+            words = [word for setting in settings for word in ("-c", setting)]
+            nodes.spate("topic", "create", "t", "-r", "3", *words)
+            nodes.wait_healthy(20)
+            (name,) = set(replicas(nodes.node(1), "")) - before
+            group = name.split(".")[0]
+            # no key comes twice: nothing is rewritten, nothing was read by anybody but the pass
+            lines = [f"k{number}\t{'x' * 400}{number}\n" for number in range(2 * RECORDS)]
+            for first in range(0, len(lines), 100):
+                text = "".join(lines[first : first + 100])
+                nodes.spate("produce", "t", "-K", "\t", input=text.encode())
+            partition = nodes.spate_json("topic", "describe", "t")["partitions"][0]
+            victim = nodes.node(next(n for n in partition["replicas"] if n != partition["leader"]))
+            victim.stop()
+            (old,) = replicas(victim, f"{group}.")
+            paths = segments(victim, old)
+            self.assertGreater(len(paths), 1, "an older segment, which opening does not read")
+            flip(paths[0], 20_000)
+            damaged = open(paths[0], "rb").read()
+            victim.start()
+            cluster.wait_for("the old one's rename", lambda: quarantined(victim), 30)
+            self.assertIn("compaction of a partition given up", victim.trace())
+            kept = os.path.join(victim.data, "quarantine", quarantined(victim)[0])
+            self.assertIn("could not be read", open(os.path.join(kept, "damaged")).read())
+            file = os.path.join(kept, os.path.basename(paths[0]))
+            self.assertEqual(open(file, "rb").read(), damaged, "evidence is left as it is")
+            nodes.wait_healthy(30)
+            # the new one counts: with it alone beside one other the partition goes on
+            other = next(n for n in partition["replicas"] if n != victim.number)
+            nodes.node(other).kill()
+            nodes.leader("t")
+            text = nodes.spate("consume", "t", "-o", "start", "-e", "-f", "%k %v\\n").decode()
+            found = dict(line.split() for line in text.splitlines())
+            self.assertEqual(found, dict(line.split() for line in lines))
+
     def test_the_controllers_replica_is_renewed_and_partitions_stay(self):
         with cluster.Cluster(3) as nodes:
             self.write_topic(nodes)

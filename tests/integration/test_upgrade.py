@@ -156,7 +156,7 @@ class UpgradeTest(unittest.TestCase):
             with self.load(nodes, "upgraded-again"):
                 self.roll(nodes, cluster.SPATED)
                 self.features(nodes, "release")
-                self.wait_for_level(nodes, 3)
+                self.wait_for_level(nodes, 4)
                 self.assertEqual(self.name_producer(nodes), "")
 
     def test_upgrade_feature_waits_for_the_last_node(self):
@@ -168,7 +168,7 @@ class UpgradeTest(unittest.TestCase):
             self.assertIn("UNSUPPORTED", refused)
             self.assertIn("need feature level 2, the cluster is at 1: upgrade node 3", refused)
             self.restart(nodes, three, cluster.SPATED)
-            self.wait_for_level(nodes, 3)
+            self.wait_for_level(nodes, 4)
             self.assertEqual(self.name_producer(nodes), "")
             nodes.spate("topic", "create", "t")
             nodes.spate("produce", "t", input=b"one\ntwo\n")
@@ -178,7 +178,7 @@ class UpgradeTest(unittest.TestCase):
             self.refuses_to_run(
                 three,
                 "cannot start: UNSUPPORTED",
-                "was written at feature level 3, this build knows levels up to 1: start the newer "
+                "was written at feature level 4, this build knows levels up to 1: start the newer "
                 "build again; nothing was changed",
             )
             three.start()
@@ -193,19 +193,19 @@ class UpgradeTest(unittest.TestCase):
             self.roll(nodes, cluster.SPATED)
             three.stop()
             self.features(nodes, "release")
-            self.wait_for_level(nodes, 3)
+            self.wait_for_level(nodes, 4)
             self.waits_for_its_build(three)
             three.start()
             nodes.wait_healthy()
-            self.assertEqual(self.features(nodes)["level"], 3)
+            self.assertEqual(self.features(nodes)["level"], 4)
 
     def test_upgrade_whole_cluster_of_an_older_build_refuses(self):
         with self.running() as nodes:
-            self.wait_for_level(nodes, 3)
+            self.wait_for_level(nodes, 4)
             for node in nodes.nodes:
                 node.stop()
             for node in nodes.nodes:
-                self.refuses_to_run(node, "was written at feature level 3")
+                self.refuses_to_run(node, "was written at feature level 4")
             for node in nodes.nodes:
                 node.start()
             nodes.wait_healthy()

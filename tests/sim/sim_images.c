@@ -13,6 +13,7 @@
 #include "sim_model.h"
 #include "sim_world.h"
 #include "storage/log_frame.h"
+#include "storage/log_run.h"
 #include "storage/segment.h"
 
 enum {
@@ -67,31 +68,67 @@ continues(const struct scan *scan, const struct sp_log_frame *frame, const uint8
                sp_log_frame_chain(start, last != NULL ? last->chain : scan->header.before.chain);
 }
 
+/* Adds the verified frame at `start` of a file, which ends at `end` there, alone or with its run;
+ * false: it does not continue what was scanned. */
+static bool scan_frame(struct scan *scan, const uint8_t *start, uint64_t end)
+{
+    struct sp_log_frame frame;
+    int rv = sp_log_frame_decode(start, SP_LOG_FRAME_HEADER_SIZE, &frame);
+
+    if (rv != 0 || !continues(scan, &frame, start)) {
+        return false;
+    }
+    if (frame.kind == SP_FRAME_MARKER) {
+        scan->marked = frame.index;
+        return true;
+    }
+    const struct found found = {
+        .index = frame.index,
+        .term = frame.term,
+        .end = end,
+        .crc = sp_crc32c(frame.crc, sp_log_frame_payload(start), frame.length),
+        .chain = frame.chain,
+        .compacted = frame.compacted,
+    };
+    add_found(scan, &found);
+    return true;
+}
+
+/* The frames of the run that begins there; *size: what is there, and what it takes. False: it is
+ * not whole, or does not continue what was scanned. */
+static bool scan_run(struct scan *scan, const uint8_t *start, uint64_t position, size_t *size)
+{
+    struct sp_blob *frames = NULL;
+    bool fits = true;
+
+    if (sp_log_run_expand(start, *size, &frames) != 0 || sp_log_run_size(start, size) != 0) {
+        return false;
+    }
+    for (size_t i = 0; i < frames->size && fits; i += SP_LOG_RUN_FRAME_SIZE) {
+        fits = scan_frame(scan, frames->bytes + i, position + *size);
+    }
+    sp_blob_unref(frames);
+    return fits;
+}
+
 /* Reads frames of `bytes` from `position` on. */
 static void scan_bytes(struct scan *scan, const struct sim_bytes *bytes, uint64_t position)
 {
-    while (position < bytes->size) {
+    bool fits = true;
+
+    while (position + SP_LOG_FRAME_HEADER_SIZE <= bytes->size && fits) {
         struct sp_log_frame frame;
         const uint8_t *start = bytes->bytes + position;
-        int rv = sp_log_frame_verify(start, (size_t)(bytes->size - position), &frame);
+        size_t size = (size_t)(bytes->size - position);
 
-        if (rv != 0 || !continues(scan, &frame, start)) {
-            break;
+        if (sp_log_run_begins(start)) {
+            fits = scan_run(scan, start, position, &size);
+        } else {
+            fits = sp_log_frame_verify(start, size, &frame) == 0;
+            size = fits ? sp_log_frame_size(frame.length) : 0;
+            fits = fits && scan_frame(scan, start, position + size);
         }
-        position += sp_log_frame_size(frame.length);
-        if (frame.kind == SP_FRAME_MARKER) {
-            scan->marked = frame.index;
-            continue;
-        }
-        const struct found found = {
-            .index = frame.index,
-            .term = frame.term,
-            .end = position,
-            .crc = sp_crc32c(frame.crc, sp_log_frame_payload(start), frame.length),
-            .chain = frame.chain,
-            .compacted = frame.compacted,
-        };
-        add_found(scan, &found);
+        position += size;
     }
 }
 
@@ -521,6 +558,9 @@ static bool flip_in_log(struct sim_disk *disk,
         return false;
     }
     size_t chosen = (size_t)sp_rand_below(rand, scan->count);
+    while (chosen > 0 && scan->frames[chosen - 1].end == scan->frames[chosen].end) {
+        chosen -= 1; /* of the same run */
+    }
     uint64_t start = chosen == 0 ? SP_SEGMENT_HEADER_SIZE : scan->frames[chosen - 1].end;
     /* Damage of the newest write cannot be told from a torn one, so it is left alone: only what a
      * later marker proves to be synced. */

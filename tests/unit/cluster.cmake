@@ -12,6 +12,7 @@ spate_unit_test(cluster test_transport USES spate_net spate_io spate_wire spate_
 spate_unit_test(cluster test_raft_group USES spate_storage spate_io spate_base spate_raft)
 spate_unit_test(cluster test_group_table USES spate_storage spate_io spate_base)
 spate_unit_test(cluster test_raft_confirm USES spate_base spate_raft)
+spate_unit_test(cluster test_raft_compact USES spate_base spate_raft)
 spate_unit_test(cluster test_raft_floor USES spate_base spate_raft)
 spate_unit_test(cluster test_leader_table USES spate_wire spate_base)
 spate_unit_test(cluster test_vigil USES spate_base)

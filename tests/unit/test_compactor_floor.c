@@ -60,6 +60,13 @@ void sp_raft_group_report_compacted(struct sp_raft_group *group)
     (void)group;
 }
 
+void sp_raft_group_read_failed(struct sp_raft_group *group, int status)
+{
+    (void)group;
+    (void)status;
+    fail(); /* nothing here is damaged */
+}
+
 bool sp_log_finished_span(const struct sp_log *log, uint64_t index, struct sp_log_span *out_span)
 {
     (void)log;
