@@ -45,11 +45,23 @@ class QuickstartTest(unittest.TestCase):
         read = self.nodes.shell(f"{variables}; spate consume t -o start -e | wc -l")
         self.assertEqual(read, "1000\n")
         self.check_restart_of_no_node()
+        self.check_reset_keeps_what_a_node_runs_on()
 
     def check_restart_of_no_node(self):
         for words in ("restart", "restart 4", "restart '1 2'"):
             with self.assertRaisesRegex(AssertionError, "exit 1: quickstart: restart which"):
                 self.nodes.shell(f"deploy/quickstart {words}")
+
+    def check_reset_keeps_what_a_node_runs_on(self):
+        pid_file = os.path.join(self.nodes.directory, ".quickstart", "node2", "pid")
+        pid = self.nodes.pid(2)
+        os.rename(pid_file, pid_file + ".lost")
+        with self.assertRaisesRegex(AssertionError, "node 2 still runs on "):
+            self.nodes.shell("deploy/quickstart reset")
+        os.kill(pid, 0)
+        os.rename(pid_file + ".lost", pid_file)
+        self.nodes.shell("deploy/quickstart reset")
+        self.assertFalse(os.path.exists(os.path.dirname(os.path.dirname(pid_file))))
 
 
 if __name__ == "__main__":
