@@ -114,10 +114,12 @@ static void filter_frame(struct sp_compactor *compactor, const struct sp_slice *
 
     compactor->status =
         sp_compact_pass_filter(&compactor->pass, frame->bytes, frame->size, out, &changed);
+    if (compactor->status != 0) {
+        return;
+    }
     compactor->changed |= changed;
     compactor->bare = compactor->bare && !holds_records(out->bytes + before, out->size - before);
-    if (compactor->status == 0 && compactor->state == SP_COMPACTOR_FILTER &&
-        compactor->order.packs) {
+    if (compactor->state == SP_COMPACTOR_FILTER && compactor->order.packs) {
         compactor->status = pack_frame(compactor, out->bytes + before, out->size - before);
     }
 }

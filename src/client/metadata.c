@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "client/metadata_cache.h"
 #include "client/metadata_servers.h"
 #include "client/request.h"
 #include "wire/metadata.h"
@@ -13,27 +14,8 @@ enum {
     REQUEST_MS = 10000, /* then it starts over, with the newest list of topics */
     ATTEMPT_MS = 500,   /* a server that hangs must not hold up a failover */
     CALM_MS = 1000,     /* after so long without a refresh the pause starts small again */
-    UNKNOWN_TRIES = 3,  /* descriptions without a topic before it counts as unknown */
     OLDER_MS = 500, /* so long a node may lag that describes a topic which was made anew since */
     PARAMS_BYTES_MAX = 8 * 1024 * 1024,
-};
-
-struct sp_metadata_cache {
-    struct spate_client *client;
-    struct sp_map *topics;
-    struct sp_list observers;
-    struct sp_request request;
-    struct sp_buf params;
-    struct sp_timer timer; /* the pause before the next request */
-    bool running;
-    uint64_t started;   /* number of the newest request */
-    uint64_t completed; /* number of the newest request that was answered */
-    uint64_t wanted;    /* a request with this number shall be made */
-    uint64_t started_ms;
-    uint64_t pause_ms;
-    uint64_t ended; /* how many requests have ended, well or not */
-    int status;     /* of the newest one of these */
-    char text[SP_CLIENT_ERROR_SIZE];
 };
 
 static void start(struct sp_metadata_cache *cache);
@@ -342,122 +324,6 @@ void sp_metadata_note_leader(struct sp_metadata_cache *cache,
         sp_client_connection(cache->client, address, &connection) == 0) {
         topic->partitions[partition].leader = connection;
     }
-}
-
-/* ---- waiting --------------------------------------------------------------------------------- */
-
-static int
-fail_topic(struct sp_metadata_cache *cache, const struct sp_topic_view *topic, int status)
-{
-    struct spate_client *client = cache->client;
-
-    if (status == SPATE_ERR_UNKNOWN_TOPIC) {
-        return sp_client_fail(client,
-                              status,
-                              "topic %s does not exist: create it, or look at the list of topics",
-                              topic->name);
-    }
-    if (status == SPATE_ERR_AGAIN && !cache->request.reached) {
-        return sp_client_fail(client,
-                              SPATE_ERR_UNREACHABLE,
-                              "no server could be reached at %s: is spated running there, and is "
-                              "the address right?",
-                              client->config.servers);
-    }
-    if (status == SPATE_ERR_AGAIN) {
-        return sp_client_fail(client,
-                              SPATE_ERR_TIMEOUT,
-                              "no server described topic %s within the deadline%s%.300s",
-                              topic->name,
-                              cache->status != 0 ? ": " : "",
-                              cache->status != 0 ? cache->text : "");
-    }
-    return sp_client_fail(client, status, "topic %s: %s", topic->name, spate_strerror(status));
-}
-
-int sp_metadata_wait_topic(struct sp_metadata_cache *cache,
-                           struct sp_topic_view *topic,
-                           uint64_t deadline_ms)
-{
-    uint64_t tries_end = cache->completed + UNKNOWN_TRIES;
-    uint64_t ended = cache->ended;
-
-    while (topic->status != 0) {
-        bool unknown = topic->status == SPATE_ERR_UNKNOWN_TOPIC && cache->completed >= tries_end;
-        bool unreached = cache->ended > ended && cache->status == SPATE_ERR_UNREACHABLE;
-        if (unknown) {
-            return fail_topic(cache, topic, SPATE_ERR_UNKNOWN_TOPIC);
-        }
-        if (unreached || sp_loop_now_ms(cache->client->loop) >= deadline_ms) {
-            return fail_topic(cache, topic, unreached ? SPATE_ERR_AGAIN : topic->status);
-        }
-        (void)sp_metadata_want(cache);
-        int rv = sp_client_run(cache->client, deadline_ms);
-        if (rv != 0) {
-            return rv;
-        }
-    }
-    return 0;
-}
-
-int sp_metadata_wait_first(struct sp_metadata_cache *cache, uint64_t deadline_ms)
-{
-    struct spate_client *client = cache->client;
-    uint64_t ended = cache->ended;
-    int rv = 0;
-
-    while (rv == 0 && cache->completed == 0) {
-        if (cache->ended > ended && cache->status == SPATE_ERR_UNREACHABLE) {
-            return sp_client_fail(client, cache->status, "%s", cache->text);
-        }
-        if (sp_loop_now_ms(client->loop) >= deadline_ms) {
-            return sp_client_fail(client,
-                                  SPATE_ERR_TIMEOUT,
-                                  "no server of %s described the cluster within the deadline",
-                                  client->config.servers);
-        }
-        (void)sp_metadata_want(cache);
-        rv = sp_client_run(client, deadline_ms);
-    }
-    return rv;
-}
-
-static int fail_partition(struct sp_metadata_cache *cache,
-                          const struct sp_topic_view *topic,
-                          uint32_t partition)
-{
-    return sp_client_fail(cache->client,
-                          SPATE_ERR_UNKNOWN_PARTITION,
-                          "topic %s has %u partitions, numbered from 0: there is no partition %u",
-                          topic->name,
-                          topic->partition_count,
-                          partition);
-}
-
-int sp_metadata_wait_leader(struct sp_metadata_cache *cache,
-                            struct sp_topic_view *topic,
-                            uint32_t partition,
-                            uint64_t deadline_ms)
-{
-    int rv = sp_metadata_wait_topic(cache, topic, deadline_ms);
-
-    while (rv == 0 && partition < topic->partition_count &&
-           topic->partitions[partition].leader == NULL) {
-        if (sp_loop_now_ms(cache->client->loop) >= deadline_ms) {
-            return sp_client_fail(
-                cache->client,
-                SPATE_ERR_LEADER_UNKNOWN,
-                "partition %s/%u has no leader: are most of its replicas running?",
-                topic->name,
-                partition);
-        }
-        (void)sp_metadata_want(cache);
-        rv = sp_client_run(cache->client, deadline_ms);
-    }
-    if (rv == 0 && partition >= topic->partition_count) {
-        return fail_partition(cache, topic, partition);
-    }
-    return rv;
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */

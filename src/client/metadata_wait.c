@@ -1,0 +1,121 @@
+/* Waiting for a description of the cluster, with words for what does not come. */
+#include "client/metadata_cache.h"
+#include "spate/error.h"
+
+enum {
+    UNKNOWN_TRIES = 3, /* descriptions without a topic before it counts as unknown */
+};
+
+static int
+fail_topic(struct sp_metadata_cache *cache, const struct sp_topic_view *topic, int status)
+{
+    struct spate_client *client = cache->client;
+
+    if (status == SPATE_ERR_UNKNOWN_TOPIC) {
+        return sp_client_fail(client,
+                              status,
+                              "topic %s does not exist: create it, or look at the list of topics",
+                              topic->name);
+    }
+    if (status == SPATE_ERR_AGAIN && !cache->request.reached) {
+        return sp_client_fail(client,
+                              SPATE_ERR_UNREACHABLE,
+                              "no server could be reached at %s: is spated running there, and is "
+                              "the address right?",
+                              client->config.servers);
+    }
+    if (status == SPATE_ERR_AGAIN) {
+        return sp_client_fail(client,
+                              SPATE_ERR_TIMEOUT,
+                              "no server described topic %s within the deadline%s%.300s",
+                              topic->name,
+                              cache->status != 0 ? ": " : "",
+                              cache->status != 0 ? cache->text : "");
+    }
+    return sp_client_fail(client, status, "topic %s: %s", topic->name, spate_strerror(status));
+}
+
+int sp_metadata_wait_topic(struct sp_metadata_cache *cache,
+                           struct sp_topic_view *topic,
+                           uint64_t deadline_ms)
+{
+    uint64_t tries_end = cache->completed + UNKNOWN_TRIES;
+    uint64_t ended = cache->ended;
+
+    while (topic->status != 0) {
+        bool unknown = topic->status == SPATE_ERR_UNKNOWN_TOPIC && cache->completed >= tries_end;
+        bool unreached = cache->ended > ended && cache->status == SPATE_ERR_UNREACHABLE;
+        if (unknown) {
+            return fail_topic(cache, topic, SPATE_ERR_UNKNOWN_TOPIC);
+        }
+        if (unreached || sp_loop_now_ms(cache->client->loop) >= deadline_ms) {
+            return fail_topic(cache, topic, unreached ? SPATE_ERR_AGAIN : topic->status);
+        }
+        (void)sp_metadata_want(cache);
+        int rv = sp_client_run(cache->client, deadline_ms);
+        if (rv != 0) {
+            return rv;
+        }
+    }
+    return 0;
+}
+
+int sp_metadata_wait_first(struct sp_metadata_cache *cache, uint64_t deadline_ms)
+{
+    struct spate_client *client = cache->client;
+    uint64_t ended = cache->ended;
+    int rv = 0;
+
+    while (rv == 0 && cache->completed == 0) {
+        if (cache->ended > ended && cache->status == SPATE_ERR_UNREACHABLE) {
+            return sp_client_fail(client, cache->status, "%s", cache->text);
+        }
+        if (sp_loop_now_ms(client->loop) >= deadline_ms) {
+            return sp_client_fail(client,
+                                  SPATE_ERR_TIMEOUT,
+                                  "no server of %s described the cluster within the deadline",
+                                  client->config.servers);
+        }
+        (void)sp_metadata_want(cache);
+        rv = sp_client_run(client, deadline_ms);
+    }
+    return rv;
+}
+
+static int fail_partition(struct sp_metadata_cache *cache,
+                          const struct sp_topic_view *topic,
+                          uint32_t partition)
+{
+    return sp_client_fail(cache->client,
+                          SPATE_ERR_UNKNOWN_PARTITION,
+                          "topic %s has %u partitions, numbered from 0: there is no partition %u",
+                          topic->name,
+                          topic->partition_count,
+                          partition);
+}
+
+int sp_metadata_wait_leader(struct sp_metadata_cache *cache,
+                            struct sp_topic_view *topic,
+                            uint32_t partition,
+                            uint64_t deadline_ms)
+{
+    int rv = sp_metadata_wait_topic(cache, topic, deadline_ms);
+
+    while (rv == 0 && partition < topic->partition_count &&
+           topic->partitions[partition].leader == NULL) {
+        if (sp_loop_now_ms(cache->client->loop) >= deadline_ms) {
+            return sp_client_fail(
+                cache->client,
+                SPATE_ERR_LEADER_UNKNOWN,
+                "partition %s/%u has no leader: are most of its replicas running?",
+                topic->name,
+                partition);
+        }
+        (void)sp_metadata_want(cache);
+        rv = sp_client_run(cache->client, deadline_ms);
+    }
+    if (rv == 0 && partition >= topic->partition_count) {
+        return fail_partition(cache, topic, partition);
+    }
+    return rv;
+}

@@ -1,0 +1,192 @@
+/* Whom a node does not talk with, and what it tells him. */
+#include "transport_world.h"
+
+static void expect_refusal(struct raw *raw, const char *words)
+{
+    RUN_UNTIL(raw->closed);
+    if (strstr(raw->refusal, words) == NULL) {
+        fail_msg("refused with \"%s\", not \"%s\"", raw->refusal, words);
+    }
+    assert_int_equal(fixture.nodes[1].received_count, 0);
+}
+
+static void test_transport_other_cluster_is_refused(void **state)
+{
+    (void)state;
+    for (uint32_t i = 1; i <= NODES; i++) {
+        fixture.nodes[i].store.identity.state = SP_IDENTITY_FORMED;
+        fixture.nodes[i].store.identity.cluster_id[0] = i == 3 ? 8 : 9;
+        start(i);
+    }
+    RUN_UNTIL(fixture.nodes[1].links[2] == SP_LINK_UP);
+    run_ms(50);
+    assert_int_equal(fixture.nodes[1].links[3], SP_LINK_DOWN);
+    assert_int_equal(fixture.nodes[3].links[1], SP_LINK_DOWN);
+}
+
+static void test_transport_unexpected_node_at_an_address_is_refused(void **state)
+{
+    struct sp_transport_options options = make_options(1);
+
+    (void)state;
+    (void)snprintf(options.seeds[0].address, 32, "%s", fixture.addresses[3]); /* node 2 */
+    (void)snprintf(options.seeds[1].address, 32, "%s", fixture.addresses[2]); /* node 3 */
+    start_with(1, &options);
+    start(2);
+    start(3);
+    RUN_UNTIL(fixture.nodes[2].links[3] == SP_LINK_UP);
+    run_ms(50);
+    assert_int_equal(fixture.nodes[1].links[2], SP_LINK_DOWN);
+    assert_int_equal(fixture.nodes[1].links[3], SP_LINK_DOWN);
+    assert_int_equal(fixture.nodes[1].formed_count, 0);
+}
+
+static void test_transport_impostors_are_refused(void **state)
+{
+    struct sp_peer_message stopped = { .kind = SP_PEER_STOPPED };
+    struct raw raw;
+
+    (void)state;
+    start_formed_cluster();
+    const struct {
+        struct sp_peer_message hello;
+        const char *words;
+    } cases[] = {
+        { hello_of(1, 101, SP_IDENTITY_FORMED), "node id 1 is mine" },
+        { hello_of(9, 109, SP_IDENTITY_FORMED), "node 9 is not known" },
+        { hello_of(2, 555, SP_IDENTITY_FORMED), "another process with node id 2" },
+        { hello_of(2, 102, 7), "no valid identity" },
+        { hello_of(2, 102, SP_IDENTITY_EMPTY), "only members of a formed cluster" },
+        { stopped, "HELLO must come first" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        raw_connect(&raw, 1);
+        raw_send(&raw, &cases[i].hello);
+        raw_send(&raw, &stopped);
+        expect_refusal(&raw, cases[i].words);
+    }
+    /* The real nodes are still there, or back at once. */
+    RUN_UNTIL(all_up());
+}
+
+/* Only its own connection ends: whoever reaches the port can claim any level of the cluster. */
+static void test_transport_level_beyond_this_build_costs_its_sender_the_connection(void **state)
+{
+    struct sp_transport_options options = make_options(1);
+    struct sp_peer_message hello = hello_of(2, 102, SP_IDENTITY_FORMED);
+    struct raw raw;
+
+    (void)state;
+    options.features = (struct sp_feature_range){ 1, 3 };
+    fixture.nodes[1].store.identity.state = SP_IDENTITY_FORMED;
+    fixture.nodes[1].store.identity.cluster_id[0] = 9;
+    fixture.nodes[3].store.identity.state = SP_IDENTITY_FORMED;
+    fixture.nodes[3].store.identity.cluster_id[0] = 9;
+    start_with(1, &options);
+    start(3);
+    RUN_UNTIL(fixture.nodes[1].links[3] == SP_LINK_UP);
+    hello.u.hello.feature_most = 255;
+    hello.u.hello.feature_active = UINT16_MAX;
+    raw_connect(&raw, 1);
+    raw_send(&raw, &hello);
+    expect_refusal(&raw, "this node knows feature levels up to 3, the cluster is at 65535, says");
+    assert_int_equal(fixture.nodes[1].links[3], SP_LINK_UP);
+
+    hello.u.hello.feature_active = 3; /* the same node without the claim */
+    raw_connect(&raw, 1);
+    raw_send(&raw, &hello);
+    RUN_UNTIL(raw.hellos == 1);
+    assert_false(raw.closed);
+    sp_conn_close(raw.conn, false);
+    RUN_UNTIL(raw.closed);
+}
+
+static void test_transport_second_connection_of_a_node_replaces_the_first(void **state)
+{
+    struct sp_peer_message hello = hello_of(2, 102, SP_IDENTITY_EMPTY);
+    struct raw first;
+    struct raw second;
+
+    (void)state;
+    start(1);
+    raw_connect(&first, 1);
+    raw_send(&first, &hello);
+    RUN_UNTIL(first.hellos == 1);
+    raw_connect(&second, 1);
+    raw_send(&second, &hello);
+    RUN_UNTIL(first.closed);
+    RUN_UNTIL(second.hellos == 1);
+    assert_false(second.closed);
+    sp_conn_close(second.conn, false);
+    RUN_UNTIL(second.closed);
+}
+
+static void test_transport_connection_that_changes_its_node_is_refused(void **state)
+{
+    struct sp_peer_message second = hello_of(2, 102, SP_IDENTITY_EMPTY);
+    struct sp_peer_message third = hello_of(3, 103, SP_IDENTITY_EMPTY);
+    struct raw raw;
+    struct raw again;
+
+    (void)state;
+    start(1);
+    raw_connect(&raw, 1);
+    raw_send(&raw, &second);
+    raw_send(&raw, &third);
+    expect_refusal(&raw, "this connection is node 2's");
+    raw_connect(&again, 1);
+    raw_send(&again, &second); /* meets nothing of the first one */
+    RUN_UNTIL(again.hellos == 1);
+    sp_conn_close(again.conn, false);
+    RUN_UNTIL(again.closed);
+}
+
+static void test_transport_other_version_is_told_why(void **state)
+{
+    struct sp_peer_message hello = hello_of(2, 102, SP_IDENTITY_FORMED);
+    uint8_t head[SP_PEER_HEAD_SIZE_MAX];
+    struct raw raw;
+
+    (void)state;
+    start(1);
+    raw_connect(&raw, 1);
+    size_t size = sp_peer_head_encode(&hello, 0, head);
+    head[8] = 2;
+    uint32_t crc = sp_crc32c(0, head + 8, size - 8);
+    for (unsigned i = 0; i < 4; i++) {
+        head[4 + i] = (uint8_t)(crc >> (8 * i));
+    }
+    assert_int_equal(sp_conn_send_copy(raw.conn, head, size), 0);
+    expect_refusal(&raw, "version 2 of the node protocol");
+}
+
+static void test_transport_garbage_and_silence_are_closed(void **state)
+{
+    struct raw garbage;
+    struct raw silent;
+
+    (void)state;
+    start(1);
+    raw_connect(&silent, 1);
+    raw_connect(&garbage, 1);
+    assert_int_equal(sp_conn_send_copy(garbage.conn, "GET / HTTP/1.1\r\n\r\n", 18), 0);
+    RUN_UNTIL(garbage.closed);
+    assert_false(silent.closed);
+    RUN_UNTIL(silent.closed);
+    assert_int_equal(silent.hellos, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TRANSPORT_TEST(test_transport_other_cluster_is_refused),
+        TRANSPORT_TEST(test_transport_unexpected_node_at_an_address_is_refused),
+        TRANSPORT_TEST(test_transport_impostors_are_refused),
+        TRANSPORT_TEST(test_transport_level_beyond_this_build_costs_its_sender_the_connection),
+        TRANSPORT_TEST(test_transport_second_connection_of_a_node_replaces_the_first),
+        TRANSPORT_TEST(test_transport_connection_that_changes_its_node_is_refused),
+        TRANSPORT_TEST(test_transport_other_version_is_told_why),
+        TRANSPORT_TEST(test_transport_garbage_and_silence_are_closed),
+    };
+    return cmocka_run_group_tests_name("cluster/transport_refusals", tests, NULL, NULL);
+}
