@@ -305,6 +305,7 @@ int sp_http_open(const struct sp_http_options *options, struct sp_http **out_htt
     http->handler = *options->handler;
     http->wakeup.fd = -1;
     atomic_init(&http->stopping, false);
+    atomic_init(&http->anew, false);
     sp_list_init(&http->waiting);
     sp_list_init(&http->connections);
     rv = open_parts(http);
@@ -314,6 +315,13 @@ int sp_http_open(const struct sp_http_options *options, struct sp_http **out_htt
     }
     *out_http = http;
     return 0;
+}
+
+void sp_http_answer_anew(struct sp_http *http)
+{
+    if (http != NULL) {
+        atomic_store(&http->anew, true);
+    }
 }
 
 void sp_http_close(struct sp_http *http)

@@ -56,6 +56,7 @@ struct sp_http {
     struct sp_wakeup wakeup;
     struct sp_doorbell *doorbell;
     atomic_bool stopping;
+    atomic_bool anew; /* no answer is given twice */
     struct MHD_Daemon *daemon;
     struct sp_http_shown pages[SP_HTTP_PAGES];
     struct sp_list waiting;     /* struct sp_http_request */

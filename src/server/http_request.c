@@ -132,7 +132,8 @@ static enum MHD_Result ask_for_page(struct sp_http *http, struct sp_http_request
     const struct sp_http_shown *page = &http->pages[request->page];
 
     request->asked_ms = sp_http_now_ms(http);
-    if (page->response != NULL && request->asked_ms - page->made_ms < SP_METRICS_AGE_MS) {
+    if (page->response != NULL && request->asked_ms - page->made_ms < SP_METRICS_AGE_MS &&
+        !atomic_load(&http->anew)) {
         return MHD_queue_response(request->connection, page->code, page->response);
     }
     if (http->held_bytes > SP_HTTP_ANSWERS_BYTES_MAX - SP_HTTP_ANSWER_BYTES_MAX ||

@@ -203,6 +203,7 @@ static void on_terminate(void *arg)
     SP_TRACE_INFO("node", "stopping", "reason=signal");
     if (program->node != NULL) {
         sp_node_stop(program->node);
+        sp_watch_node_stops(program->watch);
     }
 }
 

@@ -226,6 +226,13 @@ int sp_watch_open(struct sp_loop *loop,
     return 0;
 }
 
+void sp_watch_node_stops(struct sp_watch *watch)
+{
+    if (watch != NULL) {
+        sp_http_answer_anew(watch->http);
+    }
+}
+
 void sp_watch_close(struct sp_watch *watch)
 {
     if (watch == NULL) {

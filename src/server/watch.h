@@ -16,6 +16,9 @@ int sp_watch_open(struct sp_loop *loop,
                   const struct sp_node *node,
                   struct sp_watch **out_watch);
 
+/* The node begins to stop: from now on /readyz says so, at once. NULL is fine. */
+void sp_watch_node_stops(struct sp_watch *watch);
+
 /* NULL is fine. */
 void sp_watch_close(struct sp_watch *watch);
 

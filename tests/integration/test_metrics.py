@@ -427,7 +427,8 @@ class HealthTest(unittest.TestCase):
         stopping = max(leaders, key=leaders.get)
         others = [node for node in self.nodes.nodes if node is not stopping]
         for node in others:
-            node.process.send_signal(signal.SIGSTOP)  # nobody takes over: it waits two seconds
+            node.process.send_signal(signal.SIGSTOP)  # nobody takes over: it waits for them
+        exposition.get(stopping, "/readyz")  # an answer that is young enough to be given again
         self.addCleanup(lambda: [node.process.send_signal(signal.SIGCONT) for node in others])
         stopping.process.terminate()
         seen = set()

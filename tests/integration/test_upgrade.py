@@ -123,13 +123,13 @@ class UpgradeTest(unittest.TestCase):
         for no one's word."""
         node.program = PREVIOUS
         node.start()
-        for number, text in ((1, "knows feature levels up to 1, the cluster is at 3, says node 1"),
-                             (2, "knows feature levels up to 1, the cluster is at 3, says node 2")):
+        for number, text in ((1, "knows feature levels up to 1, the cluster is at 4, says node 1"),
+                             (2, "knows feature levels up to 1, the cluster is at 4, says node 2")):
             cluster.wait_for(f"node 3 refuses node {number}", lambda told=text: re.search(
                 rf'node refused.*why="this node {told}: install the newer build on this node"',
                 node.trace()), 30)
         cluster.wait_for("the others refuse node 3", lambda: re.search(
-            r'refused by node.*why="node 3 knows feature levels up to 1, the cluster is at 3',
+            r'refused by node.*why="node 3 knows feature levels up to 1, the cluster is at 4',
             node.trace()), 30)
         self.assertEqual(exposition.get(node, "/readyz")[0], 503)
         self.assertEqual(node.stop()[0], 0)
