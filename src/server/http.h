@@ -55,7 +55,7 @@ struct sp_http_options {
  * none of this machine; SPATE_ERR_NOMEM, SPATE_ERR_BUSY, SPATE_ERR_INTERNAL. */
 int sp_http_open(const struct sp_http_options *options, struct sp_http **out_http);
 
-/* From now on no answer is given twice, however young: what they say has just changed, and for good.
+/* From now on no answer is given twice, however young: what they say has changed, and for good.
  * NULL is fine. */
 void sp_http_answer_anew(struct sp_http *http);
 
