@@ -9,7 +9,9 @@
  *      in the partition's replicas, in the target, or in `leaving` (targets that were given up).
  *      Data of a known replica is never deleted.
  *  M2  MOVE_DONE is proposed only by the group's leader, after the membership that consists of the
- *      target alone is committed. It names the target, so that a late one ends no other move.
+ *      target alone is committed. It names the target, so that a late one ends no move to another
+ *      target. (Of targets T, U, T in a row it does not tell the first from the last: a proposal
+ *      would have to be on its way while the group goes to U and the move is turned back.)
  *  M3  Replica ids are given out by MOVE_BEGIN and never reused: a replica that comes back to a
  *      node is another replica. One that is leaving and is wanted again stays the same: it may be a
  *      voter, and a node runs one replica of a group.
