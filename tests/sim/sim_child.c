@@ -1,9 +1,12 @@
 #include "sim_child.h"
 
+#include <malloc.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,6 +15,8 @@
 
 enum {
     CPU_SECONDS_MAX = 600, /* of one seed; most take less than one, with fast links up to 60 */
+    HUGE_PAGE_SIZE = 2 << 20,
+    HEAP_SIZE = 256 << 20, /* address space; what a seed does not touch costs nothing */
 };
 
 static int result_fd;
@@ -34,6 +39,24 @@ static void on_death(int number)
     _exit(2);
 }
 
+/* Lets the heap be made of huge pages and keep what is freed: a seed touches some 50 MiB once, and
+ * half of its time went into page faults. What the system or a sanitizer's heap does not support
+ * stays as it was. */
+static void prepare_heap(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, HEAP_SIZE / 8);
+    (void)mallopt(M_TRIM_THRESHOLD, HEAP_SIZE);
+    (void)mallopt(M_TOP_PAD, HEAP_SIZE);
+
+    uintptr_t first = ((uintptr_t)sbrk(0) + HUGE_PAGE_SIZE - 1) / HUGE_PAGE_SIZE * HUGE_PAGE_SIZE;
+    void *volatile grown = malloc(HEAP_SIZE / 16); /* more than is left of the heap */
+    free(grown);
+    uintptr_t end = (uintptr_t)sbrk(0);
+    if (end > first) {
+        (void)madvise((void *)first, end - first, MADV_HUGEPAGE); /* NOLINT: an address of sbrk */
+    }
+}
+
 void sim_child_start(struct sim_child *child, const struct sim_run_options *run)
 {
     int fds[2];
@@ -53,6 +76,7 @@ void sim_child_start(struct sim_child *child, const struct sim_run_options *run)
         result_fd = fds[1];
         (void)signal(SIGABRT, on_death);
         (void)signal(SIGSEGV, on_death);
+        prepare_heap();
         sim_run(run, &result);
         if (write(fds[1], &result, sizeof result) != (ssize_t)sizeof result) {
             _exit(2);
