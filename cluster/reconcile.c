@@ -37,13 +37,31 @@ static void want(struct sp_reconcile *reconcile,
     sp_reconcile_enqueue(item);
 }
 
+static void tell_if_lost(const struct sp_state *state,
+                         const struct sp_state_topic *topic,
+                         const struct sp_state_partition *partition,
+                         const struct sp_replica_place *place)
+{
+    if (sp_state_is_lost(state, place)) {
+        SP_TRACE_WARN("reconcile",
+                      partition->replica_count == 1
+                          ? "partition begins anew: the disk of its only replica was replaced"
+                          : "replica begins empty: its disk was replaced",
+                      "topic=%s partition=%" PRIu32 " group=%" PRIu64 " replica=%" PRIu64,
+                      topic->name,
+                      partition->partition,
+                      partition->group_id,
+                      place->replica_id);
+    }
+}
+
 /* Runs the replica that the state has here, if any, and no other. */
 static void settle_partition(struct sp_reconcile *reconcile,
                              const struct sp_state_topic *topic,
                              const struct sp_state_partition *partition)
 {
-    const struct sp_replica_place *place = sp_state_place_on(
-        sp_controller_state(reconcile->controller), partition, reconcile->node_id);
+    const struct sp_state *state = sp_controller_state(reconcile->controller);
+    const struct sp_replica_place *place = sp_state_place_on(state, partition, reconcile->node_id);
     struct sp_reconcile_item *item = sp_map_get_u64(reconcile->items, partition->group_id);
 
     if (item != NULL) {
@@ -51,7 +69,8 @@ static void settle_partition(struct sp_reconcile *reconcile,
         if (item->superseded) {
             sp_reconcile_enqueue(item);
         }
-    } else if (place != NULL) {
+    } else if (place != NULL && sp_state_may_run(state, partition, place)) {
+        tell_if_lost(state, topic, partition, place);
         want(reconcile, topic, partition, place->replica_id);
     }
 }

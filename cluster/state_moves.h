@@ -83,6 +83,15 @@ unsigned sp_state_known_replicas(const struct sp_state *state,
                                  const struct sp_state_partition *partition,
                                  uint64_t out_ids[SP_STATE_KNOWN_MAX]);
 
+/* True if the node may run the replica `place` of the partition. One that was on a disk that is no
+ * more would begin empty, and has forgotten what it stored and for whom it voted: among three, it
+ * and one that lacks records could elect a leader without them. So a new replica takes its place,
+ * by the votes of the others. Where those are no majority it may run: of two the other one has all
+ * that was acknowledged and cannot be outvoted, and an only one has nothing left to protect. */
+bool sp_state_may_run(const struct sp_state *state,
+                      const struct sp_state_partition *partition,
+                      const struct sp_replica_place *place);
+
 /* True if a majority of the partition's replicas is left to refill it from, should the replica
  * `lost_id` be given up: neither that one nor any in whose place its node runs a newer one. */
 bool sp_state_outlives(const struct sp_state *state,

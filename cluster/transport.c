@@ -53,13 +53,11 @@ static int check_hello(struct sp_transport *transport,
                        char *text)
 {
     struct sp_transport_node *node = sp_transport_find(transport, hello->node_id);
-    bool connected =
-        node != NULL && (node->inbound != NULL || sp_link_state(node->link) == SP_LINK_UP);
     const struct sp_greeting_facts facts = {
         .node_id = transport->node_id,
         .expected_node_id = expected,
         .known = node != NULL,
-        .connected_incarnation = connected ? node->incarnation : 0,
+        .connected_incarnation = sp_transport_incarnation(transport, hello->node_id),
         .cluster_id = formed(transport) ? transport->bootstrap.identity.cluster_id : NULL,
         .levels = &transport->levels,
         .registered = node == NULL ? NULL : &node->registered,

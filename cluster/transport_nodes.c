@@ -98,10 +98,12 @@ uint64_t sp_transport_incarnation(const struct sp_transport *transport, uint32_t
     unsigned place = find_place(transport, node_id);
     const struct sp_transport_node *node =
         place < transport->node_count ? &transport->nodes[place] : NULL;
-    bool connected =
-        node != NULL && (node->inbound != NULL || sp_link_state(node->link) == SP_LINK_UP);
 
-    return connected ? node->incarnation : 0;
+    if (node == NULL || (node->inbound == NULL && sp_link_state(node->link) != SP_LINK_UP) ||
+        sp_loop_now_ms(transport->loop) - node->heard_ms >= SP_TRANSPORT_GHOST_MS) {
+        return 0;
+    }
+    return node->incarnation;
 }
 
 bool sp_transport_may_lead(const struct sp_transport *transport, uint32_t node_id)

@@ -13,6 +13,10 @@
 /* Nodes greet each other once a second: one that comes to it so late is slow, or hangs. */
 #define SP_TRANSPORT_SLOW_MS 2500
 
+/* A connection of which nothing was heard for so long is that of a machine that lost its power: it
+ * does not keep out the process that has taken its place. */
+#define SP_TRANSPORT_GHOST_MS 5000
+
 /* Another node. */
 struct sp_transport_node {
     struct sp_link *link;

@@ -201,9 +201,11 @@ static void print_counts(const struct sim_counts *c)
                  (unsigned long long)c->transfers);
     (void)printf("  kills=%llu power_cuts=%llu power_cuts_of_all=%llu stops=%llu pauses=%llu "
                  "partitions=%llu cuts=%llu disk_errors=%llu slow_disks=%llu clock_jumps=%llu "
-                 "client_deaths=%llu bit_flips=%llu deaths_in_call=%llu takeovers=%llu "
+                 "client_deaths=%llu bit_flips=%llu emptied_disks=%llu absences=%llu "
+                 "deaths_in_call=%llu takeovers=%llu "
                  "fenced=%llu trims=%llu recycled=%llu refills_of_partitions=%llu skips=%llu "
-                 "moves=%llu drains=%llu ends=%llu quieted=%llu woken=%llu compacted=%llu "
+                 "moves=%llu drains=%llu replaced_voters=%llu ends=%llu quieted=%llu woken=%llu "
+                 "compacted=%llu "
                  "compacted_read=%llu compacted_passes=%llu compacted_gone=%llu\n",
                  (unsigned long long)c->kills,
                  (unsigned long long)c->power_cuts,
@@ -217,6 +219,8 @@ static void print_counts(const struct sim_counts *c)
                  (unsigned long long)c->clock_jumps,
                  (unsigned long long)c->client_deaths,
                  (unsigned long long)c->bit_flips,
+                 (unsigned long long)c->emptied_disks,
+                 (unsigned long long)c->absences,
                  (unsigned long long)c->deaths_in_call,
                  (unsigned long long)c->takeovers,
                  (unsigned long long)c->fenced,
@@ -226,6 +230,7 @@ static void print_counts(const struct sim_counts *c)
                  (unsigned long long)c->skips,
                  (unsigned long long)c->moves,
                  (unsigned long long)c->drains,
+                 (unsigned long long)c->replaced_voters,
                  (unsigned long long)c->ends,
                  (unsigned long long)c->quieted,
                  (unsigned long long)c->woken,
@@ -325,6 +330,9 @@ static bool reached(const struct sim_counts *c)
         { "checkpoint", c->checkpoints },
         { "disk error", c->disk_errors },
         { "bit flip", c->bit_flips },
+        { "emptied disk", c->emptied_disks },
+        { "absence", c->absences },
+        { "replaced voter of the controller", c->replaced_voters },
         { "pause", c->pauses },
         { "transfer", c->transfers },
         { "rebalance", c->rebalances },

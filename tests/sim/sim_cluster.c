@@ -37,6 +37,9 @@ static void configure(struct sim_node *node, const struct sim_cluster_shape *sha
     config->spare_bytes = 64 * 1024 * 1024;
     config->election_timeout_ms = shape->election_timeout_ms;
     config->heartbeat_ms = shape->heartbeat_ms;
+    if (shape->replace_ms > 0) {
+        config->node_replace_ms = shape->replace_ms;
+    }
     (void)snprintf(config->rack, sizeof config->rack, "rack%u", node->node_id);
     (void)snprintf(config->data_dir, sizeof config->data_dir, "/data");
     (void)snprintf(config->listen_client,
@@ -109,7 +112,7 @@ static void on_restart(void *arg)
 {
     struct sim_node *node = arg;
 
-    if (!node->process->alive) {
+    if (!node->process->alive && sim.now_us >= node->away_until_us) {
         sim_cluster_start(node);
     }
 }
@@ -119,6 +122,9 @@ void sim_cluster_restart_later(struct sim_node *node)
     uint64_t pause_us =
         sim_between(&sim.rand_fault, sim_cluster.restart_min_us, sim_cluster.restart_max_us);
 
+    if (sim.now_us + pause_us < node->away_until_us) {
+        pause_us = node->away_until_us - sim.now_us;
+    }
     (void)sim_at(sim.now_us + pause_us, SIM_EVENT_FAULT, NULL, on_restart, node);
 }
 

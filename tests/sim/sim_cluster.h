@@ -31,6 +31,7 @@ struct sim_node {
     struct sp_list observers;        /* of its running groups, struct sim_observer */
     struct sp_list submissions;      /* not yet completed, struct sim_submission */
     uint64_t dies_after_start_in;    /* disk calls after its next start; 0: not */
+    uint64_t away_until_us;          /* it is not started before */
 };
 
 struct sim_cluster_shape {
@@ -40,6 +41,7 @@ struct sim_cluster_shape {
     uint32_t free_bytes_min;
     uint32_t election_timeout_ms;
     uint32_t heartbeat_ms;
+    uint32_t replace_ms;          /* node.replace.after.ms; 0: as usual */
     unsigned checkpoints_kept;    /* of a log that nobody reads, at most */
     uint32_t install_chunk_bytes; /* of a checkpoint in one message */
 };

@@ -328,6 +328,14 @@ void sim_disk_flip(struct sim_disk *disk, struct sim_inode *inode, uint64_t posi
     disk->rotten = true;
 }
 
+void sim_disk_empty(struct sim_disk *disk)
+{
+    SP_ASSERT(!disk->process->alive);
+    sim_disk_sync_names(disk, NULL); /* nothing is pending any more */
+    disk->root = sim_inode_new(disk, true);
+    disk->used_bytes = 0;
+}
+
 uint64_t sim_disk_take_cost_us(void)
 {
     uint64_t cost = cost_us;

@@ -86,6 +86,7 @@ struct sim_disk {
     bool syncs_each;                  /* it cannot be synced as a whole */
     bool frozen;                      /* it died inside a call: nothing has effect any more */
     bool rotten;                      /* bits were flipped: what it holds may be found damaged */
+    uint64_t lost_below;              /* replicas below this id were on a disk that is no more */
     uint64_t syncs;                   /* counts */
     uint64_t torn_sectors;
     uint64_t lost_sectors;
@@ -98,6 +99,9 @@ void sim_disk_process_died(struct sim_disk *disk, bool power_lost);
 
 /* Flips a bit of a file that is synced, in the page cache and on the disk. */
 void sim_disk_flip(struct sim_disk *disk, struct sim_inode *inode, uint64_t position);
+
+/* Another, empty disk takes its place; its process is down. */
+void sim_disk_empty(struct sim_disk *disk);
 
 /* Microseconds that file calls since the last question would have taken. */
 uint64_t sim_disk_take_cost_us(void);

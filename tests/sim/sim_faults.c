@@ -9,6 +9,7 @@
 #include "sim_cluster.h"
 #include "sim_disk.h"
 #include "sim_images.h"
+#include "sim_losses.h"
 #include "sim_model.h"
 #include "sim_net.h"
 #include "sim_world.h"
@@ -109,6 +110,16 @@ static void strike_pause(struct sp_rand *rand)
 static void strike_client_kill(struct sp_rand *rand)
 {
     sim_clients_kill(&sim_clients.clients[sp_rand_below(rand, sim_clients.count)]);
+}
+
+static void strike_empty_disk(struct sp_rand *rand)
+{
+    sim_losses_empty(struck_node(rand));
+}
+
+static void strike_absence(struct sp_rand *rand)
+{
+    sim_losses_absent(struck_node(rand), rand);
 }
 
 static void strike_transfer(struct sp_rand *rand)
@@ -432,7 +443,7 @@ enum sim_fault sim_fault_find(const char *name)
 
 void sim_faults_draw(struct sim_fault_mix *out_mix)
 {
-    for (unsigned i = 0; i < SIM_FAULTS; i++) {
+    for (unsigned i = 0; i < SIM_FAULTS_DRAWN; i++) {
         /* From often to seldom, evenly on a scale of doublings; every second kind stays away. */
         uint64_t doublings = sp_rand_below(&sim.rand_fault, 6);
         bool away = sim_one_in(&sim.rand_fault, 2);
@@ -502,6 +513,7 @@ void sim_faults_heal(void)
         disk->latency_factor = 1;
         disk->death_in = 0;
         sim_cluster.nodes[i].dies_after_start_in = 0;
+        sim_cluster.nodes[i].away_until_us = 0;
         disk->capacity_bytes = SIM_DISK_BYTES;
         memset(disk->fail_in, 0, sizeof disk->fail_in);
         if (disk->rotten) {

@@ -23,13 +23,16 @@
     X(CLOCK_RATE, clock_rate)                                                                      \
     X(CLOCK_JUMP, clock_jump)                                                                      \
     X(TRANSFER, transfer)                                                                          \
-    X(CLIENT_KILL, client_kill)
+    X(CLIENT_KILL, client_kill)                                                                    \
+    X(EMPTY_DISK, empty_disk)                                                                      \
+    X(ABSENCE, absence)
 
 enum sim_fault {
 #define SIM_FAULT_ENUM(name, text) SIM_FAULT_##name,
     SIM_FAULT_LIST(SIM_FAULT_ENUM)
 #undef SIM_FAULT_ENUM
     SIM_FAULTS,
+    SIM_FAULTS_DRAWN = SIM_FAULT_EMPTY_DISK, /* the others belong to sim_losses */
 };
 
 const char *sim_fault_name(enum sim_fault fault);

@@ -267,6 +267,12 @@ static const struct sim_disk *disk_of(const struct sim_voter *voter)
     return sim_cluster.nodes[voter->node_id - 1].process->disk;
 }
 
+/* Its disk was replaced: nothing is known of what it had. */
+static bool is_lost(const struct sim_disk *disk, uint64_t replica_id)
+{
+    return replica_id < disk->lost_below;
+}
+
 /* How many voters the membership has, and how many of their disks have the frame. */
 static void count_holders(uint64_t group_id,
                           const struct sim_membership *membership,
@@ -284,8 +290,9 @@ static void count_holders(uint64_t group_id,
         }
         const struct sim_disk *disk = disk_of(voter);
         voters += 1;
-        /* What has rotted since it was synced counts: the plan of flips leaves a majority whole. */
-        if (disk->rotten ||
+        /* What has rotted or was lost since it was synced counts: the plan of those faults leaves a
+         * majority whole. */
+        if (disk->rotten || is_lost(disk, voter->replica_id) ||
             holds(replica_directory(disk, group_id, voter->replica_id, true), wanted)) {
             holders += 1;
         }
@@ -368,7 +375,7 @@ bool sim_images_has(const struct sim_voter *voter, uint64_t group_id, uint64_t i
 {
     const struct sim_disk *disk = disk_of(voter);
 
-    return disk->rotten ||
+    return disk->rotten || is_lost(disk, voter->replica_id) ||
            newest_of(replica_directory(disk, group_id, voter->replica_id, true)) >= index;
 }
 
@@ -502,6 +509,34 @@ bool sim_images_gone(uint64_t group_id)
         }
     }
     return true;
+}
+
+/* ---- losing ---------------------------------------------------------------------------------- */
+
+bool sim_images_is_lost(const struct sim_voter *voter)
+{
+    return is_lost(disk_of(voter), voter->replica_id);
+}
+
+static uint64_t above_all(const struct sim_directory *names, uint64_t below)
+{
+    for (size_t i = 0; i < names->count; i++) {
+        const char *dot = strchr(names->entries[i].name, '.');
+        uint64_t id = dot == NULL ? 0 : strtoull(dot + 1, NULL, 10);
+        below = id >= below ? id + 1 : below;
+    }
+    return below;
+}
+
+void sim_images_lose(struct sim_disk *disk)
+{
+    const struct sim_inode *replicas = sim_disk_find(disk, "/data/replicas", true);
+
+    if (replicas != NULL) {
+        disk->lost_below = above_all(&replicas->names_kept, disk->lost_below);
+        disk->lost_below = above_all(&replicas->names, disk->lost_below);
+    }
+    sim_disk_empty(disk);
 }
 
 /* ---- marking --------------------------------------------------------------------------------- */

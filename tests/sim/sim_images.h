@@ -40,6 +40,12 @@ bool sim_images_gone(uint64_t group_id);
  * with damaged segments, also where nobody has read yet, are marked, so that they are rebuilt. */
 void sim_images_mark_damaged(struct sim_disk *disk);
 
+/* The disk of a node that is down is replaced by an empty one. */
+void sim_images_lose(struct sim_disk *disk);
+
+/* True if the replica was on a disk that has been replaced. */
+bool sim_images_is_lost(const struct sim_voter *voter);
+
 /* True if all members of the group hold the same frames, and at least up to the last
  * one committed. */
 bool sim_images_equal(uint64_t group_id, char *out_why, unsigned size);

@@ -132,6 +132,9 @@ struct sim_counts {
     uint64_t stops;
     uint64_t slow_disks;
     uint64_t bit_flips;
+    uint64_t emptied_disks;
+    uint64_t absences;        /* of nodes, for longer than until they are replaced */
+    uint64_t replaced_voters; /* of the controller */
     uint64_t deaths_in_call;
     uint64_t client_deaths;
     uint64_t processed; /* records, by members of the consumer group */

@@ -10,6 +10,8 @@
 #include "spate/spate.h"
 #include "wire/pack.h"
 
+static unsigned replicas_min = 1;
+
 bool sim_moves_draw(uint64_t seed,
                     unsigned node_count,
                     const struct sim_fault_mix *mix,
@@ -21,6 +23,12 @@ bool sim_moves_draw(uint64_t seed,
     bool moves =
         sim_one_in(&rand, 3) && node_count >= 3 && mix->interval_us[SIM_FAULT_BIT_FLIP] == 0;
     *out_joiner_count = moves ? (unsigned)sp_rand_below(&rand, 3) : 0;
+    if (mix->interval_us[SIM_FAULT_EMPTY_DISK] > 0) {
+        replicas_min = 3; /* else no disk may be lost */
+    }
+    if (*out_joiner_count == 0 && mix->interval_us[SIM_FAULT_ABSENCE] > 0) {
+        *out_joiner_count = 1; /* which takes the place of who is away */
+    }
     return moves;
 }
 
@@ -28,8 +36,8 @@ bool sim_moves_draw(uint64_t seed,
 static void pack_nodes(struct sp_pack *pack)
 {
     unsigned nodes[SIM_NODES_MAX];
-    unsigned count =
-        (unsigned)sim_clients_draw(1, sim_cluster.node_count < 4 ? sim_cluster.node_count : 4);
+    unsigned count = (unsigned)sim_clients_draw(
+        replicas_min, sim_cluster.node_count < 4 ? sim_cluster.node_count : 4);
 
     for (unsigned i = 0; i < sim_cluster.node_count; i++) {
         nodes[i] = i + 1;

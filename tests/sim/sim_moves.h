@@ -8,9 +8,9 @@
 
 struct sim_fault_mix;
 
-/* Whether a run has one, and how many nodes join besides those that form the cluster; by a stream
- * of chance of its own. Not together with flipped bits: one disk may then be out for good, which a
- * majority of few replicas does not survive. */
+/* Whether a run has one, and how many nodes join besides those that form the cluster (also for
+ * those that are absent); by a stream of chance of its own. Not together with flipped bits: one
+ * disk may then be out for good, which a majority of few replicas does not survive. */
 bool sim_moves_draw(uint64_t seed,
                     unsigned node_count,
                     const struct sim_fault_mix *mix,

@@ -9,6 +9,7 @@
 #include "sim_cluster.h"
 #include "sim_compact.h"
 #include "sim_disk.h"
+#include "sim_losses.h"
 #include "sim_moves.h"
 #include "sim_named.h"
 #include "sim_net.h"
@@ -64,6 +65,7 @@ static void draw_shape(const struct sim_run_options *options, struct shape *out)
     sim_reads_draw(options->seed, &out->clients.readers, &out->clients.racks);
     sim_compact_draw(options->seed, &out->clients.compact_writers, &out->clients.compact_readers);
     sim_faults_draw(&out->mix);
+    sim_losses_draw(options->seed, out->cluster.node_count, &out->mix, &out->cluster.replace_ms);
     for (unsigned i = 0; i < SIM_FAULTS; i++) {
         if (options->calm || (options->without >> i & 1) != 0) {
             out->mix.interval_us[i] = 0;

@@ -18,6 +18,9 @@
  * within half a second of its own time, which may run at half speed. */
 #define FILL_SLACK_US (3 * SIM_SECOND)
 
+/* Of so many voters one may lose its disk. */
+#define SOUND_MIN 3u
+
 struct group_voters {
     uint64_t group_id;
     struct sim_membership in_force;
@@ -104,6 +107,17 @@ static unsigned count_voters(const struct sim_membership *membership)
     return count;
 }
 
+static bool some_voter_goes(const struct sim_membership *now, const struct sim_membership *next)
+{
+    bool goes = false;
+
+    for (unsigned i = 0; i < now->count; i++) {
+        const struct sim_voter *after = find_voter(next, now->voters[i].replica_id);
+        goes = goes || (!now->voters[i].standby && (after == NULL || after->standby));
+    }
+    return goes;
+}
+
 /* ---- the controller -------------------------------------------------------------------------- */
 
 static unsigned least(unsigned a, unsigned b)
@@ -138,6 +152,9 @@ void sim_voters_applied(uint64_t group_id, const struct sp_log_frame *frame, con
     if (frame->kind == SP_FRAME_CONFIGURATION) {
         struct sim_membership applied = { .index = frame->index, .term = frame->term };
         read_membership(payload, &applied);
+        if (group_id == 0 && some_voter_goes(&group->in_force, &applied)) {
+            sim_model.counts.replaced_voters += 1;
+        }
         group->in_force = applied;
         if (group->in_flight.index <= frame->index) {
             group->in_flight = (struct sim_membership){ .index = 0 };
@@ -315,6 +332,50 @@ int __wrap_sp_store_retire_replica(struct sp_store *store, uint64_t group_id, ui
 
 /* ---- settled --------------------------------------------------------------------------------- */
 
+static unsigned count_sound(const struct sim_membership *membership)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < membership->count; i++) {
+        const struct sim_voter *voter = &membership->voters[i];
+        count += voter->standby || sim_images_is_lost(voter) ? 0 : 1;
+    }
+    return count;
+}
+
+bool sim_voters_bear_a_loss(void)
+{
+    for (unsigned i = 0; i < group_count; i++) {
+        const struct group_voters *group = &groups[i];
+        if (sim_voters_deleted(group->group_id)) {
+            continue;
+        }
+        if (group->in_flight.index > 0 || count_sound(&group->in_force) < SOUND_MIN ||
+            count_sound(&group->in_force) < count_voters(&group->in_force)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Every replica of a disk that is no more has been replaced. */
+static bool none_is_lost(const struct group_voters *group, char *out_why, unsigned size)
+{
+    for (unsigned i = 0; i < group->in_force.count; i++) {
+        const struct sim_voter *voter = &group->in_force.voters[i];
+        if (sim_images_is_lost(voter)) {
+            (void)snprintf(out_why,
+                           size,
+                           "group %llu: replica %llu was on a disk that is no more, and is still a "
+                           "member",
+                           (unsigned long long)group->group_id,
+                           (unsigned long long)voter->replica_id);
+            return false;
+        }
+    }
+    return true;
+}
+
 bool sim_voters_settled(char *out_why, unsigned size)
 {
     struct sp_map_cursor cursor = { 0 };
@@ -330,7 +391,8 @@ bool sim_voters_settled(char *out_why, unsigned size)
         if (reference == NULL || sim_voters_deleted(groups[i].group_id)) {
             continue;
         }
-        if (!sim_images_only_members(&groups[i].in_force, groups[i].group_id, out_why, size)) {
+        if (!none_is_lost(&groups[i], out_why, size) ||
+            !sim_images_only_members(&groups[i].in_force, groups[i].group_id, out_why, size)) {
             return false;
         }
     }

@@ -42,6 +42,10 @@ void sim_voters_applied(uint64_t group_id,
 /* No partition is being moved, and every replica that is not a member is gone. */
 bool sim_voters_settled(char *out_why, unsigned size);
 
+/* True if every group can lose one more voter's disk for good: it has three that are not lost, and
+ * nothing is under way that could leave it fewer. */
+bool sim_voters_bear_a_loss(void);
+
 int __real_sp_log_build(struct sp_log *log,
                         enum sp_frame_kind kind,
                         uint64_t term,

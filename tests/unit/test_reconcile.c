@@ -556,6 +556,36 @@ static void test_reconcile_close_waits_for_opening_and_keeps_replicas(void **unu
     assert_int_equal(sp_mem_live_count(), fake.live_count);
 }
 
+/* The disk was replaced: as an empty one the old replica would vote without what it had stored. */
+static void test_reconcile_replica_of_another_disk_does_not_run(void **unused)
+{
+    static const uint32_t nodes[] = { SELF, 2, 3 };
+    static const struct sp_topic_config plain = { .set = 0 };
+    struct sp_state_node self = { .node_id = SELF,
+                                  .incarnation = 9,
+                                  .client_address = "c",
+                                  .peer_address = "p",
+                                  .features = { SP_FEATURE_LEVEL_FIRST, SP_FEATURE_LEVEL_MAX } };
+    struct sp_buf buf;
+
+    (void)unused;
+    begin();
+    sp_buf_init(&buf, 65536);
+    assert_int_equal(sp_state_command_create_topic("t", 1, 3, nodes, &plain, &buf), 0);
+    assert_int_equal(apply(&buf), 0);
+    sp_buf_init(&buf, 65536);
+    assert_int_equal(sp_state_command_join_node(&self, &buf), 0);
+    assert_int_equal(apply(&buf), 0);
+    confirm();
+    assert_int_equal(fake.open_count, 0);
+    sp_buf_init(&buf, 65536);
+    assert_int_equal(sp_state_command_create_topic("u", 1, 3, nodes, &plain, &buf), 0);
+    assert_int_equal(apply(&buf), 0);
+    assert_int_equal(fake.open_count, 1); /* of the disk that it has */
+    end_open(0);
+    end();
+}
+
 static void test_reconcile_survives_failing_allocations(void **unused)
 {
     (void)unused;
@@ -587,6 +617,7 @@ int main(void)
         cmocka_unit_test(test_reconcile_deletes_only_what_the_state_once_had),
         cmocka_unit_test(test_reconcile_restored_state_dooms_what_it_lacks),
         cmocka_unit_test(test_reconcile_close_waits_for_opening_and_keeps_replicas),
+        cmocka_unit_test(test_reconcile_replica_of_another_disk_does_not_run),
         cmocka_unit_test(test_reconcile_survives_failing_allocations),
     };
     return cmocka_run_group_tests_name("cluster/reconcile", tests, NULL, NULL);

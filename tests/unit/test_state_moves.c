@@ -200,6 +200,74 @@ static void test_move_fresh_and_lost_replicas_get_new_ids(void **unused)
     sp_state_free(state);
 }
 
+/* A topic of one partition on the first `count` nodes. */
+static const struct sp_state_partition *
+add_topic(struct sp_state *state, const char *name, unsigned count)
+{
+    static const uint32_t placed[] = { 1, 2, 3, 4 };
+    struct sp_buf buf;
+
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_create_topic(name, 1, count, placed, &config, &buf), 0);
+    assert_int_equal(apply(state, &buf), 0);
+    return &sp_state_topic(state, name)->partitions[0];
+}
+
+static void lose_disk(struct sp_state *state, uint32_t node_id)
+{
+    struct sp_state_node renewed = make_node(node_id, "");
+
+    renewed.incarnation = 999;
+    assert_int_equal(join(state, &renewed), 0);
+}
+
+/* Node 3 has its records alone among 2 and 3 once 1 is empty: 1 and 2 must not elect each other. */
+static void test_move_lost_replica_runs_only_where_no_majority_is_without_its_records(void **unused)
+{
+    static const uint32_t target[] = { 1, 4 };
+    static const bool runs_of[] = { [1] = true, [2] = true, [3] = false, [4] = false };
+    struct sp_state *state = make_state();
+    const struct sp_state_partition *of[5];
+
+    (void)unused;
+    for (unsigned count = 1; count <= 4; count++) {
+        char name[] = { (char)('0' + count), '\0' };
+        of[count] = add_topic(state, name, count);
+        assert_true(sp_state_may_run(state, of[count], &of[count]->replicas[0]));
+    }
+    lose_disk(state, 1);
+    for (unsigned count = 1; count <= 4; count++) {
+        assert_int_equal(sp_state_may_run(state, of[count], &of[count]->replicas[0]),
+                         runs_of[count]);
+    }
+    assert_true(sp_state_may_run(state, of[3], &of[3]->replicas[1]));
+    assert_false(sp_state_may_run(state, the_partition(state), &the_partition(state)->replicas[0]));
+    assert_int_equal(move_to(state, 2, target, false), 0);
+    assert_true(sp_state_may_run(state, the_partition(state), &the_move(state)->target[0]));
+    lose_disk(state, 2); /* the other one has nothing either */
+    assert_false(sp_state_may_run(state, of[2], &of[2]->replicas[1]));
+    sp_state_free(state);
+}
+
+static void test_move_lost_replica_does_not_run_while_another_move_lasts(void **unused)
+{
+    static const uint32_t target[] = { 2, 4 };
+    struct sp_state *state = make_state();
+    const struct sp_state_partition *partition = add_topic(state, "two", 2);
+    struct sp_state_wish wishes[] = { { .node_id = target[0] }, { .node_id = target[1] } };
+    struct sp_buf buf;
+
+    (void)unused;
+    lose_disk(state, 1);
+    assert_true(sp_state_may_run(state, partition, &partition->replicas[0]));
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(
+        sp_state_command_move_begin(sp_state_topic(state, "two")->topic_id, 0, wishes, 2, &buf), 0);
+    assert_int_equal(apply(state, &buf), 0);
+    assert_false(sp_state_may_run(state, partition, &partition->replicas[0])); /* of three voters */
+    sp_state_free(state);
+}
+
 static int report_lost(struct sp_state *state, uint64_t replica_id)
 {
     const struct sp_membership_change change = {
@@ -553,6 +621,8 @@ int main(void)
         cmocka_unit_test(test_move_end_of_another_target_is_refused),
         cmocka_unit_test(test_move_back_to_a_node_that_is_leaving_takes_its_replica),
         cmocka_unit_test(test_move_fresh_and_lost_replicas_get_new_ids),
+        cmocka_unit_test(test_move_lost_replica_runs_only_where_no_majority_is_without_its_records),
+        cmocka_unit_test(test_move_lost_replica_does_not_run_while_another_move_lasts),
         cmocka_unit_test(test_move_gives_no_majority_up),
         cmocka_unit_test(test_move_away_keeps_the_newer_of_two),
         cmocka_unit_test(test_move_and_members_survive_a_checkpoint),

@@ -121,6 +121,34 @@ static void test_transport_second_connection_of_a_node_replaces_the_first(void *
     RUN_UNTIL(second.closed);
 }
 
+/* A machine that lost its power closes nothing. The one in its place, with another disk, is kept
+ * out only while the first may still be there. */
+static void test_transport_silent_connection_does_not_keep_out_another_disk(void **state)
+{
+    struct sp_peer_message first = hello_of(2, 102, SP_IDENTITY_EMPTY);
+    struct sp_peer_message other = hello_of(2, 555, SP_IDENTITY_EMPTY);
+    struct raw ghost;
+    struct raw refused;
+    struct raw taken;
+
+    (void)state;
+    start(1);
+    raw_connect(&ghost, 1);
+    raw_send(&ghost, &first);
+    RUN_UNTIL(ghost.hellos == 1);
+    raw_connect(&refused, 1);
+    raw_send(&refused, &other);
+    expect_refusal(&refused, "another process with node id 2");
+    assert_false(ghost.closed);
+    run_ms(WAIT_MS);
+    raw_connect(&taken, 1);
+    raw_send(&taken, &other);
+    RUN_UNTIL(ghost.closed);
+    RUN_UNTIL(taken.hellos == 1);
+    sp_conn_close(taken.conn, false);
+    RUN_UNTIL(taken.closed);
+}
+
 static void test_transport_connection_that_changes_its_node_is_refused(void **state)
 {
     struct sp_peer_message second = hello_of(2, 102, SP_IDENTITY_EMPTY);
@@ -184,6 +212,7 @@ int main(void)
         TRANSPORT_TEST(test_transport_impostors_are_refused),
         TRANSPORT_TEST(test_transport_level_beyond_this_build_costs_its_sender_the_connection),
         TRANSPORT_TEST(test_transport_second_connection_of_a_node_replaces_the_first),
+        TRANSPORT_TEST(test_transport_silent_connection_does_not_keep_out_another_disk),
         TRANSPORT_TEST(test_transport_connection_that_changes_its_node_is_refused),
         TRANSPORT_TEST(test_transport_other_version_is_told_why),
         TRANSPORT_TEST(test_transport_garbage_and_silence_are_closed),
