@@ -17,7 +17,6 @@ spate_unit_test(broker test_health
 # The same, and parts of the cluster.
 target_link_options(test_health PRIVATE -Wl,--allow-multiple-definition)
 spate_unit_test(broker test_compact_pass USES spate_wire spate_base)
-spate_unit_test(broker test_compactor_floor USES spate_cluster spate_wire spate_base)
 spate_unit_test(broker test_compactor_look USES spate_cluster spate_wire spate_base)
 # Whole passes over a log, on a disk that loses power; see tests/unit/storage.cmake.
 foreach(test compaction compaction_faults compaction_room)

@@ -1,5 +1,6 @@
 /* Which partition is compacted next, and what may go: minimum lag, the age of the floor, what was
- * compacted before. Only the file itself and the topic's configuration are real. */
+ * compacted before; and what a replica says of itself after its passes: up to where no older record
+ * is left. Only the file itself and the topic's configuration are real. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,7 +25,9 @@ static struct {
     uint64_t applied;
     int64_t now_ms;
     int64_t floor;
+    bool stopped;
     bool begun;
+    int begin_status;
     struct sp_compaction_order order;
     int64_t reported;
     int failed_read;
@@ -50,7 +53,8 @@ void sp_raft_group_status(const struct sp_raft_group *group,
                           struct sp_raft_group_status *out_status)
 {
     (void)group;
-    *out_status = (struct sp_raft_group_status){ .applied_index = world.applied };
+    *out_status =
+        (struct sp_raft_group_status){ .stopped = world.stopped, .applied_index = world.applied };
 }
 
 int64_t sp_raft_group_compaction_floor(const struct sp_raft_group *group)
@@ -110,7 +114,7 @@ int sp_compactor_begin(struct sp_compactor *compactor, const struct sp_compactio
     (void)compactor;
     world.begun = true;
     world.order = *order;
-    return 0;
+    return world.begin_status;
 }
 
 /* ---- fixture --------------------------------------------------------------------------------- */
@@ -169,6 +173,21 @@ static void end(int64_t map_end, int64_t tombstone_min, int status)
                                                             .floor = world.order.floor,
                                                             .tombstone_min = tombstone_min };
     sp_compactor_ended(&world.broker, status);
+}
+
+/* A pass over all that there is, with as much again since the last one. */
+static void pass(bool unclean)
+{
+    unsigned segments = world.span_count > 0 ? world.span_count : 1;
+
+    add_span(1000, segments * (uint64_t)MIB);
+    assert_true(look());
+    world.broker.compactor.order = world.order;
+    world.broker.compactor.pass =
+        (struct sp_compact_pass){ .map_end = world.spans[world.span_count - 1].end_offset,
+                                  .tombstone_min = INT64_MAX,
+                                  .unclean = unclean };
+    sp_compactor_ended(&world.broker, 0);
 }
 
 /* ---- tests ----------------------------------------------------------------------------------- */
@@ -330,17 +349,58 @@ static void test_compactor_look_pass_that_failed_is_tried_again_later(void **sta
     assert_int_equal(world.order.first_dirty, 0);
 }
 
-static void test_compactor_look_unclean_pass_is_not_reported(void **state)
+/* The others, whose segments may be smaller, have their turn meanwhile. */
+static void test_compactor_look_pass_that_cannot_begin_is_tried_again_later(void **state)
 {
     (void)state;
     begin();
     add_span(1000, MIB);
+    world.begin_status = SPATE_ERR_NO_SPACE;
     assert_true(look());
-    world.broker.compactor.order = world.order;
-    world.broker.compactor.pass =
-        (struct sp_compact_pass){ .map_end = 100, .tombstone_min = INT64_MAX, .unclean = true };
-    sp_compactor_ended(&world.broker, 0);
+    assert_false(look());
+}
+
+/* Its files are evidence, and perhaps all that there is of the partition: they stay as they are. */
+static void test_compactor_look_leaves_a_replica_alone_that_has_stopped(void **state)
+{
+    (void)state;
+    begin();
+    add_span(1000, MIB);
+    world.stopped = true;
+    assert_false(look());
+    world.stopped = false;
+    assert_true(look());
+}
+
+static void test_compactor_look_unclean_pass_is_not_reported(void **state)
+{
+    (void)state;
+    begin();
+    pass(true);
     assert_int_equal(world.reported, 0);
+}
+
+static void test_compactor_look_floor_rises_with_each_pass(void **state)
+{
+    (void)state;
+    begin();
+    pass(false);
+    assert_int_equal(world.reported, 100);
+    pass(false);
+    assert_int_equal(world.reported, 200);
+}
+
+/* An old value that could not be taken out is there still when the next pass is through, and that
+ * one does not see it: the later record of its key is not in its table. */
+static void test_compactor_look_floor_rests_for_ever_on_a_batch_that_did_not_shrink(void **state)
+{
+    (void)state;
+    begin();
+    pass(false);
+    pass(true);
+    assert_int_equal(world.reported, 100);
+    pass(false);
+    assert_int_equal(world.reported, 100);
 }
 
 static void test_compactor_look_frame_that_cannot_be_read_ends_the_replica(void **state)
@@ -366,7 +426,11 @@ int main(void)
         cmocka_unit_test(test_compactor_look_tombstones_go_when_the_floor_is_old_enough),
         cmocka_unit_test(test_compactor_look_floor_that_rises_does_not_begin_anew),
         cmocka_unit_test(test_compactor_look_pass_that_failed_is_tried_again_later),
+        cmocka_unit_test(test_compactor_look_pass_that_cannot_begin_is_tried_again_later),
+        cmocka_unit_test(test_compactor_look_leaves_a_replica_alone_that_has_stopped),
         cmocka_unit_test(test_compactor_look_unclean_pass_is_not_reported),
+        cmocka_unit_test(test_compactor_look_floor_rises_with_each_pass),
+        cmocka_unit_test(test_compactor_look_floor_rests_for_ever_on_a_batch_that_did_not_shrink),
         cmocka_unit_test(test_compactor_look_frame_that_cannot_be_read_ends_the_replica),
     };
 
