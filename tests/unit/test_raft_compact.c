@@ -25,6 +25,7 @@ static struct {
     struct sp_peer_compacted sent[SENT_MAX];
     uint32_t sent_to[SENT_MAX];
     unsigned sent_count;
+    bool others; /* the cluster's metadata know a replica that is no member */
 } world;
 
 /* ---- what the file calls --------------------------------------------------------------------- */
@@ -70,6 +71,13 @@ int sp_transport_send(struct sp_transport *transport,
     return 0;
 }
 
+static bool has_others(void *arg, const struct sp_raft_group *group)
+{
+    assert_ptr_equal(arg, &world);
+    assert_ptr_equal(group, &world.group);
+    return world.others;
+}
+
 /* ---- fixture --------------------------------------------------------------------------------- */
 
 /* Replica SELF of so many voters, in TERM. */
@@ -77,6 +85,8 @@ static void begin(unsigned voters, unsigned short state)
 {
     memset(&world, 0, sizeof world);
     world.context.node_id = NODE;
+    world.context.has_others = has_others;
+    world.context.has_others_arg = &world;
     world.group.context = &world.context;
     world.group.group_id = 5;
     world.group.replica_id = SELF;
@@ -228,6 +238,37 @@ static void test_raft_compact_stopped_replica_says_nothing(void **state)
     assert_int_equal(world.sent_count, 0);
 }
 
+/* A third member was down for long, and is being taken out: the entry is not committed. When it is
+ * lost with this leader, that member is one again. */
+static void test_raft_compact_floor_rests_while_a_membership_is_not_committed(void **state)
+{
+    (void)state;
+    begin(2, RAFT_LEADER);
+    world.group.guard.raft.configuration_uncommitted_index = 900;
+    sp_raft_group_compacted(&world.group, 100);
+    hear(SELF + 1, TERM, 100, 0);
+    assert_int_equal(floor_now(), 0);
+    world.group.guard.raft.configuration_uncommitted_index = 0;
+    hear(SELF + 1, TERM, 100, 0);
+    assert_int_equal(floor_now(), 100);
+}
+
+/* One that left during a move that is not done comes back with its log if it is wanted again. */
+static void test_raft_compact_floor_rests_while_a_replica_may_come_back(void **state)
+{
+    (void)state;
+    begin(2, RAFT_LEADER);
+    sp_raft_group_compacted(&world.group, 200);
+    hear(SELF + 1, TERM, 100, 0);
+    assert_int_equal(floor_now(), 100);
+    world.others = true;
+    hear(SELF + 1, TERM, 200, 0);
+    assert_int_equal(floor_now(), 100);
+    world.others = false;
+    hear(SELF + 1, TERM, 200, 0);
+    assert_int_equal(floor_now(), 200);
+}
+
 /* ---- a follower ------------------------------------------------------------------------------ */
 
 static void test_raft_compact_follower_tells_until_the_floor_has_come(void **state)
@@ -289,6 +330,8 @@ int main(void)
         cmocka_unit_test(test_raft_compact_report_never_falls),
         cmocka_unit_test(test_raft_compact_too_many_members_in_a_term),
         cmocka_unit_test(test_raft_compact_stopped_replica_says_nothing),
+        cmocka_unit_test(test_raft_compact_floor_rests_while_a_membership_is_not_committed),
+        cmocka_unit_test(test_raft_compact_floor_rests_while_a_replica_may_come_back),
         cmocka_unit_test(test_raft_compact_follower_tells_until_the_floor_has_come),
         cmocka_unit_test(test_raft_compact_follower_believes_its_leader_alone),
         cmocka_unit_test(test_raft_compact_leader_answers_with_the_floor),
