@@ -8,6 +8,10 @@ acknowledged is lost. Afterwards the bad clients leave, and the memory must be b
 
     test_flow_control.py                          the tests
     test_flow_control.py bad KIND TOPIC ADDRESS...  bad clients; they leave when standard input ends
+
+Memory and what is stored are judged strictly always. Latencies are those of a machine that others
+use, too: here only an honest producer that starves fails. SPATE_FLOW_STRICT=1, which
+tests/long/flow-control sets, wants its p99 within twice what it was.
 """
 
 import json
@@ -47,7 +51,8 @@ ROUNDS, SAMPLES = 5, 80  # the median of so many 99th percentiles, each of so ma
 ATTEMPTS = 3  # others may use the machine; what the bad clients do they do every time
 LIMIT_SECONDS = 90  # of a test, which takes some ten seconds for each attempt
 LEAVE_SECONDS = 30  # in which bad clients must have the answers to what they sent
-FLOOR_SECONDS = 0.002  # what a change of process costs now and then
+STRICT = os.environ.get("SPATE_FLOW_STRICT") == "1"
+FLOOR_SECONDS = 0.002 if STRICT else 0.05  # what a change of process costs; and a busy machine
 BATCH = 64 * KIB
 
 
@@ -399,9 +404,10 @@ class FlowControlTest(unittest.TestCase):
         base = max(base, self.honest.p99())
         after = self.wait_memory(before)
         print(f"{kind}: {connections} bad connections; honest p99 {base * 1000:.2f} -> "
-              f"{loaded * 1000:.2f} ms; peak {peak // KIB} MiB of {limit // MIB}, "
-              f"before {before // KIB}, after {after // KIB} MiB; {told['sent_bytes'] // MIB} MiB "
-              f"sent, {len(told['stored'])} batches stored, refused {told['refused']}", flush=True)
+              f"{loaded * 1000:.2f} ms, {loaded / base:.1f} times; peak {peak // KIB} MiB of "
+              f"{limit // MIB}, before {before // KIB}, after {after // KIB} MiB; "
+              f"{told['sent_bytes'] // MIB} MiB sent, {len(told['stored'])} batches stored, "
+              f"refused {told['refused']}", flush=True)
         self.assertLess(peak * KIB, limit)
         self.check_stored(topic, told["stored"])
         return base, loaded, told
@@ -413,7 +419,8 @@ class FlowControlTest(unittest.TestCase):
             if loaded <= max(2 * base, base + FLOOR_SECONDS):
                 return told
             ratios.append(f"{loaded / base:.1f}")
-        self.fail(f"honest p99 became {', '.join(ratios)} times what it was, allowed is twice")
+        self.fail(f"honest p99 became {', '.join(ratios)} times what it was, allowed is twice, or "
+                  f"{FLOOR_SECONDS * 1000:.0f} ms more")
 
     def wait_memory(self, before_kib):
         """The memory goes back to within 32 MiB of what it was."""
@@ -475,7 +482,7 @@ class FlowControlTest(unittest.TestCase):
     def test_7_everything_works_afterwards(self):
         self.set_speed(0, 0)
         self.nodes.wait_healthy()
-        self.assertLess(self.honest.p99(), 0.1)
+        self.assertLess(self.honest.p99(), 0.1 if STRICT else 1)
         with rpc.Client(self.nodes.leader("honest").address) as client:
             offset, end, stored = 0, max(self.honest.acknowledged), {}
             while offset <= end:
