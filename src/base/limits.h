@@ -90,6 +90,7 @@
 #define SP_INDEX_INTERVAL_BYTES (64 * 1024) /* one sparse index entry per so many bytes */
 #define SP_TAIL_CACHE_BYTES (1024 * 1024)   /* durable frames kept in memory per busy log */
 #define SP_WORKERS_PER_SHARD 4
+#define SP_YIELDING_WORKERS_MAX 3 /* besides, for clients' reads; half the processors at most */
 #define SP_RECOVERY_PROGRESS_BYTES (256 * 1024 * 1024) /* some seconds of a slow disk */
 
 /* Logs of state machines (controller, coordinators): nobody reads them but replicas that catch up,
