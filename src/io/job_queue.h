@@ -5,9 +5,9 @@
  *          `--> long_jobs  --> the next free worker when none runs; any while fewer than long_max
  *
  * So a short job never waits for all workers to end long ones, however many of these there are, and
- * a steady stream of short ones leaves a worker to long ones: large writes, checkpoints, opening. An
- * urgent job is a short one that goes before all others. A single worker takes turns. Yielding jobs
- * have workers of their own, which take no others. Both bodies of io/loop.h use it. */
+ * a steady stream of short ones leaves a worker to long ones: large writes, checkpoints, opening.
+ * An urgent job is a short one that goes before all others. A single worker takes turns. Yielding
+ * jobs have workers of their own, which take no others. Both bodies of io/loop.h use it. */
 #ifndef SP_IO_JOB_QUEUE_H
 #define SP_IO_JOB_QUEUE_H
 
