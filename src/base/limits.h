@@ -63,6 +63,7 @@
 #define SP_CONNECTION_BYTES_MAX (64 * 1024) /* its structs, its least share, one read above it */
 #define SP_WITHHELD_MS 1000 /* so long the rest of a message may not come, if others need room */
 #define SP_STALLED_MS 10000 /* a peer that takes nothing for so long goes, if others need room */
+#define SP_UNSENT_BYTES_MAX (512 * 1024) /* that the kernel keeps for a peer, in no budget */
 #define SP_FILES_KEPT 256   /* descriptors that connections may not use up: logs need them */
 
 /* Fetch. */
