@@ -32,6 +32,7 @@ import unittest
 import msgpack
 
 import cluster
+import exposition
 import rpc
 
 KIB, MIB = 1024, 1024 * 1024
@@ -543,6 +544,46 @@ class HeldTest(unittest.TestCase):
         held.call("ping")
         self.nodes.spate("topic", "delete", "t", "--yes")
         held.call("ping")
+
+
+class UnreadTest(unittest.TestCase):
+    """One node: for who does not read what it asked for, no more is read from disk."""
+
+    CONNECTIONS, ASKED = 5, 100
+
+    def disk_reads(self):
+        metrics = exposition.scrape(self.nodes.nodes[0])
+        return metrics["spate_storage_reads_total"].get(**{"from": "disk"})
+
+    def settled(self, before):
+        """The count once it has risen and not changed for a while."""
+        seen, since = before, time.monotonic()
+
+        def quiet():
+            nonlocal seen, since
+            now = self.disk_reads()
+            if now != seen:
+                seen, since = now, time.monotonic()
+            return seen > before and time.monotonic() > since + 1
+
+        cluster.wait_for("the reads end", quiet, 30)
+        return seen
+
+    def test_unread_answers_are_not_followed_by_others(self):
+        with cluster.Cluster(1) as self.nodes:
+            self.nodes.spate("topic", "create", "big", "-p", "1", "-r", "1")
+            address = self.nodes.leader("big").address
+            with rpc.Client(address) as client:
+                for _ in range(24):
+                    client.call("produce", topic="big", partition=0, records=[{"v": bytes(MIB)}])
+            before = self.disk_reads()
+            mute = [Mute(address, 0, None, self.ASKED) for _ in range(self.CONNECTIONS)]
+            reads = self.settled(before) - before
+            print(f"{self.CONNECTIONS} connections that asked for {self.ASKED} answers of 4 MiB and"
+                  f" read nothing: {reads:.0f} reads from disk")
+            self.assertLessEqual(reads, 2 * self.CONNECTIONS)
+            for client in mute:
+                client.sock.close()
 
 
 if __name__ == "__main__":
