@@ -64,7 +64,7 @@
 #define SP_WITHHELD_MS 1000 /* so long the rest of a message may not come, if others need room */
 #define SP_STALLED_MS 10000 /* a peer that takes nothing for so long goes, if others need room */
 #define SP_UNSENT_BYTES_MAX (512 * 1024) /* that the kernel keeps for a peer, in no budget */
-#define SP_FILES_KEPT 256   /* descriptors that connections may not use up: logs need them */
+#define SP_FILES_KEPT 256 /* descriptors that connections may not use up: logs need them */
 
 /* Fetch. */
 #define SP_FETCH_BYTES_DEFAULT (1024 * 1024)

@@ -409,9 +409,9 @@ class FlowControlTest(unittest.TestCase):
         after = self.wait_memory(before)
         print(f"{kind}: {connections} bad connections; honest p99 {base * 1000:.2f} -> "
               f"{loaded * 1000:.2f} ms, {loaded / base:.1f} times, at first "
-              f"{first * 1000:.2f} ms; peak {peak // KIB} MiB of {limit // MIB}, before {before // KIB}, after {after // KIB} MiB; "
-              f"{told['sent_bytes'] // MIB} MiB sent, {len(told['stored'])} batches stored, "
-              f"refused {told['refused']}", flush=True)
+              f"{first * 1000:.2f} ms; peak {peak // KIB} MiB of {limit // MIB}, before "
+              f"{before // KIB}, after {after // KIB} MiB; {told['sent_bytes'] // MIB} MiB sent, "
+              f"{len(told['stored'])} batches stored, refused {told['refused']}", flush=True)
         self.assertLess(peak * KIB, limit)
         self.check_stored(topic, told["stored"])
         return base, first, loaded, told
