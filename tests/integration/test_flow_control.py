@@ -12,7 +12,8 @@ acknowledged is lost. Afterwards the bad clients leave, and the memory must be b
 Memory and what is stored are judged strictly always. Latencies are those of a machine that others
 use, too: here only an honest producer that starves fails. SPATE_FLOW_STRICT=1, which
 tests/long/flow-control sets, measures longer and wants its p99 within twice what it was. The time
-right after the bad clients have begun is measured on its own: what they ask for is read then.
+right after the bad clients have begun is measured on its own and printed, not judged: what they ask
+for is read then, what they send finds no memory that was used before.
 """
 
 import json
@@ -55,8 +56,7 @@ ROUND_SECONDS = 0.3 if STRICT else 0  # and of so much time at least
 ATTEMPTS = 3  # others may use the machine; what the bad clients do they do every time
 LIMIT_SECONDS = 90  # of a test, which takes some ten seconds for each attempt
 LEAVE_SECONDS = 30  # in which bad clients must have the answers to what they sent
-STARVED_SECONDS = 0.05
-FLOOR_SECONDS = 0.002 if STRICT else STARVED_SECONDS  # what a change of process costs
+FLOOR_SECONDS = 0.002 if STRICT else 0.05  # what a change of process costs; and a busy machine
 BATCH = 64 * KIB
 
 
@@ -389,8 +389,8 @@ class FlowControlTest(unittest.TestCase):
         return json.loads(line)
 
     def measure(self, kind, topic, speed):
-        """Latency without bad clients, with them, and without again, and memory; (the higher of
-        those without, when they had just begun, with them, what the bad ones say)."""
+        """Latency without bad clients, with them, and without again, and memory; (the higher of the
+        first and the last, latency with them, what the bad ones say)."""
         self.set_speed(*speed)
         forget_peaks(self.nodes)
         before = max(status_kib(node, "VmRSS") for node in self.nodes.nodes)
@@ -414,16 +414,15 @@ class FlowControlTest(unittest.TestCase):
               f"{len(told['stored'])} batches stored, refused {told['refused']}", flush=True)
         self.assertLess(peak * KIB, limit)
         self.check_stored(topic, told["stored"])
-        return base, first, loaded, told
+        return base, loaded, told
 
     def scenario(self, kind, topic, speed=(0, 0)):
         ratios = []
         for _ in range(ATTEMPTS):
-            base, first, loaded, told = self.measure(kind, topic, speed)
-            if loaded <= max(2 * base, base + FLOOR_SECONDS) and (
-                    not STRICT or first <= max(2 * base, base + STARVED_SECONDS)):
+            base, loaded, told = self.measure(kind, topic, speed)
+            if loaded <= max(2 * base, base + FLOOR_SECONDS):
                 return told
-            ratios.append(f"{loaded / base:.1f} ({first / base:.1f} at first)")
+            ratios.append(f"{loaded / base:.1f}")
         self.fail(f"honest p99 became {', '.join(ratios)} times what it was, allowed is twice, or "
                   f"{FLOOR_SECONDS * 1000:.0f} ms more")
 
