@@ -63,12 +63,14 @@
 #define SP_CONNECTION_BYTES_MAX (64 * 1024) /* its structs, its least share, one read above it */
 #define SP_WITHHELD_MS 1000 /* so long the rest of a message may not come, if others need room */
 #define SP_STALLED_MS 10000 /* a peer that takes nothing for so long goes, if others need room */
-#define SP_FILES_KEPT 256   /* descriptors that connections may not use up: logs need them */
+#define SP_UNSENT_BYTES_MAX (512 * 1024) /* that the kernel keeps for a peer, in no budget */
+#define SP_FILES_KEPT 256 /* descriptors that connections may not use up: logs need them */
 
 /* Fetch. */
 #define SP_FETCH_BYTES_DEFAULT (1024 * 1024)
 #define SP_FETCH_BYTES_MAX (8 * 1024 * 1024)
 #define SP_FETCH_WAIT_MS_MAX 30000
+#define SP_ANSWERS_AHEAD_BYTES (2 * 1024 * 1024) /* read for a peer, not taken: no more is read */
 
 /* Replication. */
 #define SP_APPEND_BYTES_MAX (1024 * 1024 + 128 * 1024) /* of frames in one AppendEntries */
@@ -90,6 +92,7 @@
 #define SP_INDEX_INTERVAL_BYTES (64 * 1024) /* one sparse index entry per so many bytes */
 #define SP_TAIL_CACHE_BYTES (1024 * 1024)   /* durable frames kept in memory per busy log */
 #define SP_WORKERS_PER_SHARD 4
+#define SP_YIELDING_WORKERS_MAX 3 /* besides, for clients' reads; half the processors at most */
 #define SP_RECOVERY_PROGRESS_BYTES (256 * 1024 * 1024) /* some seconds of a slow disk */
 
 /* Logs of state machines (controller, coordinators): nobody reads them but replicas that catch up,

@@ -90,8 +90,7 @@ bool sp_request_reserve(struct sp_request *request, size_t size)
     if (session->conn != NULL) {
         owed += sp_conn_queued_bytes(session->conn);
     }
-    session->refused = (owed > 0 && owed + size > SP_WRITE_QUEUE_BYTES_MAX) ||
-                       !sp_share_allows(&session->share, size);
+    session->refused = owed > SP_ANSWERS_AHEAD_BYTES || !sp_share_allows(&session->share, size);
     if (session->refused) {
         return false;
     }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/limits.h"
 #include "base/mem.h"
 #include "io/address.h"
 #include "io/stream_body.h"
@@ -30,6 +31,9 @@ void sp_socket_prepare(int fd)
         { IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS },
         { IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS },
         { IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES },
+        /* Besides what the peer has room for: without it the kernel takes megabytes for one that
+         * does not read, in one call. */
+        { IPPROTO_TCP, TCP_NOTSENT_LOWAT, SP_UNSENT_BYTES_MAX },
     };
 
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {

@@ -133,6 +133,7 @@ struct sp_job {
     struct sp_loop *loop;
     bool is_short;
     bool is_urgent;
+    bool is_yielding;
     void (*work)(struct sp_job *job);
     void (*done)(struct sp_job *job);
 };
@@ -157,6 +158,15 @@ void sp_job_start_urgent(struct sp_loop *loop,
                          struct sp_job *job,
                          void (*work)(struct sp_job *job),
                          void (*done)(struct sp_job *job));
+
+/* The same for work that takes its time on a processor and that only its own client waits for. It
+ * runs on threads of its own, on half the processors at most (one at least, and no more than
+ * SP_YIELDING_WORKERS_MAX), which get less of them than others do while these have work: neither
+ * the loop nor other jobs wait for it, and it goes on all the same. */
+void sp_job_start_yielding(struct sp_loop *loop,
+                           struct sp_job *job,
+                           void (*work)(struct sp_job *job),
+                           void (*done)(struct sp_job *job));
 
 /* ---- signals and standard input of programs -------------------------------------------------- */
 

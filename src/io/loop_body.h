@@ -66,7 +66,8 @@ static inline void sp_loop_unsettle(struct sp_loop *loop)
 /* Runs the timers that are due; those they start wait for the next turn. */
 void sp_loop_fire_timers(struct sp_loop *loop);
 
-/* Starts `count` (at least 1) worker threads. SPATE_ERR_NOMEM, SPATE_ERR_INTERNAL. */
+/* Starts `count` (at least 1) worker threads, and those of yielding jobs. SPATE_ERR_NOMEM,
+ * SPATE_ERR_INTERNAL. */
 int sp_workers_new(struct sp_loop *loop, unsigned count, struct sp_workers **out_workers);
 
 /* Ends the threads and starts closing the handle; no job may be outstanding. NULL is fine. */

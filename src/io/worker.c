@@ -2,46 +2,58 @@
  *
  *   loop thread --> queue --> worker thread --> finished --> loop thread
  *
+ * Those of yielding jobs come behind the others in `threads`, and behind them when the kernel
+ * shares out the processors: whoever wakes beside them runs at once. Without that each of the many
+ * steps of an acknowledgement waits for the end of their time slices, a few milliseconds each.
+ *
  * The lock guards queue, list and `ending`; everything else belongs to the loop thread. */
 #include <stddef.h>
+#include <unistd.h>
 
 #include "base/assert.h"
+#include "base/limits.h"
 #include "base/mem.h"
 #include "io/job_queue.h"
 #include "io/loop_body.h"
 #include "spate/error.h"
 
+enum {
+    YIELDING_NICE = 5, /* a third of the weight of others */
+};
+
 struct sp_workers {
     uv_async_t wake; /* referenced while jobs are outstanding */
     uv_mutex_t lock;
     uv_cond_t job_waits;
+    uv_cond_t yielding_waits;
     struct sp_job_queue queue;
     struct sp_list finished;
     bool ending;
     size_t outstanding; /* started, `done` not yet called */
+    unsigned job_count; /* of `threads`, those that take no yielding jobs */
     unsigned count;     /* threads that run */
     uv_thread_t threads[];
 };
 
+typedef struct sp_job *(*take_fn)(struct sp_job_queue *queue);
+
 /* The next job, or NULL when the threads shall end. */
-static struct sp_job *take_job(struct sp_workers *workers)
+static struct sp_job *take_job(struct sp_workers *workers, uv_cond_t *waits, take_fn take)
 {
     uv_mutex_lock(&workers->lock);
-    struct sp_job *job = sp_job_queue_take(&workers->queue);
+    struct sp_job *job = take(&workers->queue);
     while (job == NULL && !workers->ending) {
-        uv_cond_wait(&workers->job_waits, &workers->lock);
-        job = sp_job_queue_take(&workers->queue);
+        uv_cond_wait(waits, &workers->lock);
+        job = take(&workers->queue);
     }
     uv_mutex_unlock(&workers->lock);
     return job;
 }
 
-static void run_worker(void *arg)
+static void run_jobs(struct sp_workers *workers, uv_cond_t *waits, take_fn take)
 {
-    struct sp_workers *workers = arg;
-
     for (;;) {
-        struct sp_job *job = take_job(workers);
+        struct sp_job *job = take_job(workers, waits, take);
         if (job == NULL) {
             return;
         }
@@ -55,6 +67,21 @@ static void run_worker(void *arg)
             (void)uv_async_send(&workers->wake); /* fails only for handles of another kind */
         }
     }
+}
+
+static void run_worker(void *arg)
+{
+    struct sp_workers *workers = arg;
+
+    run_jobs(workers, &workers->job_waits, sp_job_queue_take);
+}
+
+static void run_yielding_worker(void *arg)
+{
+    struct sp_workers *workers = arg;
+
+    (void)nice(YIELDING_NICE); /* on Linux of this thread alone; a smaller share needs no right */
+    run_jobs(workers, &workers->yielding_waits, sp_job_queue_take_yielding);
 }
 
 static void on_wake(uv_async_t *wake)
@@ -88,7 +115,7 @@ static void start(struct sp_loop *loop, struct sp_job *job)
     workers->outstanding += 1;
     uv_mutex_lock(&workers->lock);
     sp_job_queue_add(&workers->queue, job);
-    uv_cond_signal(&workers->job_waits);
+    uv_cond_signal(job->is_yielding ? &workers->yielding_waits : &workers->job_waits);
     uv_mutex_unlock(&workers->lock);
 }
 
@@ -121,10 +148,31 @@ void sp_job_start_urgent(struct sp_loop *loop,
     start(loop, job);
 }
 
+void sp_job_start_yielding(struct sp_loop *loop,
+                           struct sp_job *job,
+                           void (*work)(struct sp_job *job),
+                           void (*done)(struct sp_job *job))
+{
+    *job = (struct sp_job){ .loop = loop, .is_yielding = true, .work = work, .done = done };
+    start(loop, job);
+}
+
+static unsigned yielding_count(void)
+{
+    unsigned half = uv_available_parallelism() / 2;
+
+    if (half < 1) {
+        return 1;
+    }
+    return half < SP_YIELDING_WORKERS_MAX ? half : SP_YIELDING_WORKERS_MAX;
+}
+
 static int start_threads(struct sp_workers *workers, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
-        if (uv_thread_create(&workers->threads[i], run_worker, workers) != 0) {
+        uv_thread_cb run = i < workers->job_count ? run_worker : run_yielding_worker;
+
+        if (uv_thread_create(&workers->threads[i], run, workers) != 0) {
             return SPATE_ERR_INTERNAL;
         }
         workers->count += 1;
@@ -141,7 +189,13 @@ static int init_parts(struct sp_loop *loop, struct sp_workers *workers)
         uv_mutex_destroy(&workers->lock);
         return SPATE_ERR_INTERNAL;
     }
+    if (uv_cond_init(&workers->yielding_waits) != 0) {
+        uv_cond_destroy(&workers->job_waits);
+        uv_mutex_destroy(&workers->lock);
+        return SPATE_ERR_INTERNAL;
+    }
     if (uv_async_init(&loop->uv, &workers->wake, on_wake) != 0) {
+        uv_cond_destroy(&workers->yielding_waits);
         uv_cond_destroy(&workers->job_waits);
         uv_mutex_destroy(&workers->lock);
         return SPATE_ERR_INTERNAL;
@@ -154,11 +208,13 @@ static int init_parts(struct sp_loop *loop, struct sp_workers *workers)
 int sp_workers_new(struct sp_loop *loop, unsigned count, struct sp_workers **out_workers)
 {
     SP_ASSERT(count > 0);
+    unsigned all = count + yielding_count();
     struct sp_workers *workers =
-        sp_mem_calloc(1, sizeof *workers + count * sizeof workers->threads[0]);
+        sp_mem_calloc(1, sizeof *workers + all * sizeof workers->threads[0]);
     if (workers == NULL) {
         return SPATE_ERR_NOMEM;
     }
+    workers->job_count = count;
     sp_job_queue_init(&workers->queue, count);
     sp_list_init(&workers->finished);
     int rv = init_parts(loop, workers);
@@ -167,7 +223,7 @@ int sp_workers_new(struct sp_loop *loop, unsigned count, struct sp_workers **out
         return rv;
     }
     *out_workers = workers; /* from here on the loop's end cleans up, however many threads run */
-    return start_threads(workers, count);
+    return start_threads(workers, all);
 }
 
 void sp_workers_end(struct sp_workers *workers)
@@ -179,6 +235,7 @@ void sp_workers_end(struct sp_workers *workers)
     uv_mutex_lock(&workers->lock);
     workers->ending = true;
     uv_cond_broadcast(&workers->job_waits);
+    uv_cond_broadcast(&workers->yielding_waits);
     uv_mutex_unlock(&workers->lock);
     for (unsigned i = 0; i < workers->count; i++) {
         int rv = uv_thread_join(&workers->threads[i]);
@@ -192,6 +249,7 @@ void sp_workers_free(struct sp_workers *workers)
     if (workers == NULL) {
         return;
     }
+    uv_cond_destroy(&workers->yielding_waits);
     uv_cond_destroy(&workers->job_waits);
     uv_mutex_destroy(&workers->lock);
     sp_mem_free(workers);

@@ -240,9 +240,14 @@ static void plan_segment(const struct sp_log *log,
 
 static void read_done(struct sp_job *job);
 
+/* What clients ask for gives way; what a follower lacks does not, acknowledgements may wait. */
 static void start_job(struct sp_log *log, struct sp_log_read *read)
 {
-    sp_job_start(log->store->loop, &read->job, read_work, read_done);
+    if (read->by == SP_LOG_READ_INDEX) {
+        sp_job_start(log->store->loop, &read->job, read_work, read_done);
+    } else {
+        sp_job_start_yielding(log->store->loop, &read->job, read_work, read_done);
+    }
 }
 
 /* Fills in a result that needs no file, or a plan for the job. */

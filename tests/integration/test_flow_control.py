@@ -8,6 +8,12 @@ acknowledged is lost. Afterwards the bad clients leave, and the memory must be b
 
     test_flow_control.py                          the tests
     test_flow_control.py bad KIND TOPIC ADDRESS...  bad clients; they leave when standard input ends
+
+Memory and what is stored are judged strictly always. Latencies are those of a machine that others
+use, too: here only an honest producer that starves fails. SPATE_FLOW_STRICT=1, which
+tests/long/flow-control sets, measures longer and wants its p99 within twice what it was. The time
+right after the bad clients have begun is measured on its own and printed, not judged: what they ask
+for is read then, what they send finds no memory that was used before.
 """
 
 import json
@@ -28,6 +34,7 @@ import unittest
 import msgpack
 
 import cluster
+import exposition
 import rpc
 
 KIB, MIB = 1024, 1024 * 1024
@@ -43,11 +50,13 @@ LIMITS = {  # of src/base/limits.h, for the bound of docs/operations.md
 IDLE = 5000
 WIDE = 8  # logs that are flooded: more than a node has workers for its disk
 SLOW = 3000, 8 * MIB  # a slow disk: microseconds a sync, bytes a second of each log
-ROUNDS, SAMPLES = 5, 80  # the median of so many 99th percentiles, each of so many produces
+STRICT = os.environ.get("SPATE_FLOW_STRICT") == "1"
+ROUNDS, SAMPLES = 5, 80  # the median of so many 99th percentiles, each of so many produces,
+ROUND_SECONDS = 0.3 if STRICT else 0  # and of so much time at least
 ATTEMPTS = 3  # others may use the machine; what the bad clients do they do every time
 LIMIT_SECONDS = 90  # of a test, which takes some ten seconds for each attempt
 LEAVE_SECONDS = 30  # in which bad clients must have the answers to what they sent
-FLOOR_SECONDS = 0.002  # what a change of process costs now and then
+FLOOR_SECONDS = 0.002 if STRICT else 0.05  # what a change of process costs; and a busy machine
 BATCH = 64 * KIB
 
 
@@ -273,8 +282,8 @@ class Honest:
         self.acknowledged = {}
 
     def round(self):
-        times = []
-        for _ in range(SAMPLES):
+        times, begun = [], time.perf_counter()
+        while len(times) < SAMPLES or time.perf_counter() < begun + ROUND_SECONDS:
             value = b"%d" % len(self.acknowledged)
             started = time.perf_counter()
             answer = self.client.call("produce", topic="honest", partition=0,
@@ -381,13 +390,13 @@ class FlowControlTest(unittest.TestCase):
 
     def measure(self, kind, topic, speed):
         """Latency without bad clients, with them, and without again, and memory; (the higher of the
-        first two, latency with them, what the bad ones say)."""
+        first and the last, latency with them, what the bad ones say)."""
         self.set_speed(*speed)
         forget_peaks(self.nodes)
         before = max(status_kib(node, "VmRSS") for node in self.nodes.nodes)
         base = self.honest.p99()
         process, connections = self.start_bad(kind, topic)
-        self.honest.round()  # until they are well under way
+        first = self.honest.round()
         loaded = self.honest.p99()
         self.set_speed(0, 0)  # what waits is stored at once
         process.stdin.close()
@@ -399,9 +408,10 @@ class FlowControlTest(unittest.TestCase):
         base = max(base, self.honest.p99())
         after = self.wait_memory(before)
         print(f"{kind}: {connections} bad connections; honest p99 {base * 1000:.2f} -> "
-              f"{loaded * 1000:.2f} ms; peak {peak // KIB} MiB of {limit // MIB}, "
-              f"before {before // KIB}, after {after // KIB} MiB; {told['sent_bytes'] // MIB} MiB "
-              f"sent, {len(told['stored'])} batches stored, refused {told['refused']}", flush=True)
+              f"{loaded * 1000:.2f} ms, {loaded / base:.1f} times, at first "
+              f"{first * 1000:.2f} ms; peak {peak // KIB} MiB of {limit // MIB}, before "
+              f"{before // KIB}, after {after // KIB} MiB; {told['sent_bytes'] // MIB} MiB sent, "
+              f"{len(told['stored'])} batches stored, refused {told['refused']}", flush=True)
         self.assertLess(peak * KIB, limit)
         self.check_stored(topic, told["stored"])
         return base, loaded, told
@@ -413,7 +423,8 @@ class FlowControlTest(unittest.TestCase):
             if loaded <= max(2 * base, base + FLOOR_SECONDS):
                 return told
             ratios.append(f"{loaded / base:.1f}")
-        self.fail(f"honest p99 became {', '.join(ratios)} times what it was, allowed is twice")
+        self.fail(f"honest p99 became {', '.join(ratios)} times what it was, allowed is twice, or "
+                  f"{FLOOR_SECONDS * 1000:.0f} ms more")
 
     def wait_memory(self, before_kib):
         """The memory goes back to within 32 MiB of what it was."""
@@ -475,7 +486,7 @@ class FlowControlTest(unittest.TestCase):
     def test_7_everything_works_afterwards(self):
         self.set_speed(0, 0)
         self.nodes.wait_healthy()
-        self.assertLess(self.honest.p99(), 0.1)
+        self.assertLess(self.honest.p99(), 0.1 if STRICT else 1)
         with rpc.Client(self.nodes.leader("honest").address) as client:
             offset, end, stored = 0, max(self.honest.acknowledged), {}
             while offset <= end:
@@ -536,6 +547,46 @@ class HeldTest(unittest.TestCase):
         held.call("ping")
         self.nodes.spate("topic", "delete", "t", "--yes")
         held.call("ping")
+
+
+class UnreadTest(unittest.TestCase):
+    """One node: for who does not read what it asked for, no more is read from disk."""
+
+    CONNECTIONS, ASKED = 5, 100
+
+    def disk_reads(self):
+        metrics = exposition.scrape(self.nodes.nodes[0])
+        return metrics["spate_storage_reads_total"].get(**{"from": "disk"})
+
+    def settled(self, before):
+        """The count once it has risen and not changed for a while."""
+        seen, since = before, time.monotonic()
+
+        def quiet():
+            nonlocal seen, since
+            now = self.disk_reads()
+            if now != seen:
+                seen, since = now, time.monotonic()
+            return seen > before and time.monotonic() > since + 1
+
+        cluster.wait_for("the reads end", quiet, 30)
+        return seen
+
+    def test_unread_answers_are_not_followed_by_others(self):
+        with cluster.Cluster(1) as self.nodes:
+            self.nodes.spate("topic", "create", "big", "-p", "1", "-r", "1")
+            address = self.nodes.leader("big").address
+            with rpc.Client(address) as client:
+                for _ in range(24):
+                    client.call("produce", topic="big", partition=0, records=[{"v": bytes(MIB)}])
+            before = self.disk_reads()
+            mute = [Mute(address, 0, None, self.ASKED) for _ in range(self.CONNECTIONS)]
+            reads = self.settled(before) - before
+            print(f"{self.CONNECTIONS} connections that asked for {self.ASKED} answers of 4 MiB and"
+                  f" read nothing: {reads:.0f} reads from disk")
+            self.assertLessEqual(reads, 2 * self.CONNECTIONS)
+            for client in mute:
+                client.sock.close()
 
 
 if __name__ == "__main__":

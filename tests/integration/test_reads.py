@@ -100,8 +100,20 @@ class PausedLeaderTest(unittest.TestCase):
             place = {"topic": "t", "partition": 0}
 
             def commit(node, offset):
+                """A coordinator is known some time before it serves its groups."""
                 offsets = [{**place, "offset": offset}]
-                self.client(node).call("group.commit", group="g", offsets=offsets)
+                client = self.client(node)
+
+                def committed():
+                    try:
+                        client.call("group.commit", group="g", offsets=offsets)
+                    except rpc.Refused as refused:
+                        if refused.code not in rpc.Leaders.AGAIN:
+                            raise
+                        return False
+                    return True
+
+                cluster.wait_for("a commit", committed, ELECTION_SECONDS)
 
             def coordinator(asked):
                 return self.client(asked).call("group.find", group="g").get("leader", -1)

@@ -216,3 +216,11 @@ void sp_job_start_urgent(struct sp_loop *loop,
 {
     sp_job_start(loop, job, work, done); /* jobs run one by one, as the test wants */
 }
+
+void sp_job_start_yielding(struct sp_loop *loop,
+                           struct sp_job *job,
+                           void (*work)(struct sp_job *job),
+                           void (*done)(struct sp_job *job))
+{
+    sp_job_start(loop, job, work, done); /* jobs run one by one, as the test wants */
+}

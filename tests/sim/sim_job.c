@@ -9,7 +9,8 @@
 #include "sim_loop_body.h"
 
 enum {
-    JOB_START_US = 15, /* until a worker thread that sleeps has begun; with a tail */
+    YIELDING_WORKERS = 1, /* as on a machine of two processors */
+    JOB_START_US = 15,    /* until a worker thread that sleeps has begun; with a tail */
 };
 
 /* A job on its way; `ready` brings it back to the loop. */
@@ -21,12 +22,17 @@ struct running_job {
 
 static void start_jobs(struct sp_loop *loop);
 
+static unsigned *running_of(struct sp_loop *loop, const struct sp_job *job)
+{
+    return job->is_yielding ? &loop->yielding_running : &loop->jobs_running;
+}
+
 static void tell_done(struct sim_ready *ready)
 {
     struct running_job *run = SP_CONTAINER_OF(ready, struct running_job, ready);
     struct sp_job *job = run->job;
 
-    run->loop->jobs_running -= 1;
+    *running_of(run->loop, job) -= 1;
     sp_job_queue_end(&run->loop->jobs, job);
     start_jobs(run->loop);
     sp_mem_free(run);
@@ -50,13 +56,25 @@ static void on_work(void *arg)
     (void)sim_at(sim.now_us + cost_us, SIM_EVENT_DONE, run->loop->process, on_work_ended, run);
 }
 
+/* What a worker that is free takes, or NULL. */
+static struct sp_job *next_job(struct sp_loop *loop)
+{
+    struct sp_job *job = NULL;
+
+    if (loop->jobs_running < loop->workers) {
+        job = sp_job_queue_take(&loop->jobs);
+    }
+    if (job == NULL && loop->yielding_running < YIELDING_WORKERS) {
+        job = sp_job_queue_take_yielding(&loop->jobs);
+    }
+    return job;
+}
+
 static void start_jobs(struct sp_loop *loop)
 {
-    while (loop->jobs_running < loop->workers) {
-        struct sp_job *job = sp_job_queue_take(&loop->jobs);
-        if (job == NULL) {
-            return;
-        }
+    struct sp_job *job;
+
+    while ((job = next_job(loop)) != NULL) {
         struct running_job *run = sp_mem_calloc(1, sizeof *run);
         uint64_t delay_us = sim_with_tail(&sim.rand_turn, JOB_START_US);
 
@@ -64,7 +82,7 @@ static void start_jobs(struct sp_loop *loop)
         sim_ready_init(&run->ready, tell_done);
         run->job = job;
         run->loop = loop;
-        loop->jobs_running += 1;
+        *running_of(loop, job) += 1;
         (void)sim_at(sim.now_us + delay_us, SIM_EVENT_WORK, loop->process, on_work, run);
     }
 }
@@ -103,5 +121,14 @@ void sp_job_start_urgent(struct sp_loop *loop,
     *job = (struct sp_job){
         .loop = loop, .is_short = true, .is_urgent = true, .work = work, .done = done
     };
+    start(loop, job);
+}
+
+void sp_job_start_yielding(struct sp_loop *loop,
+                           struct sp_job *job,
+                           void (*work)(struct sp_job *job),
+                           void (*done)(struct sp_job *job))
+{
+    *job = (struct sp_job){ .loop = loop, .is_yielding = true, .work = work, .done = done };
     start(loop, job);
 }

@@ -202,7 +202,8 @@ static void on_wake(void *arg)
 static bool alive(const struct sp_loop *loop)
 {
     return loop->held > 0 || loop->heap_count > 0 || loop->jobs_running > 0 ||
-           !sp_list_empty(&loop->ready) || !sp_list_empty(&loop->deferred);
+           loop->yielding_running > 0 || !sp_list_empty(&loop->ready) ||
+           !sp_list_empty(&loop->deferred);
 }
 
 static bool until_reached(const struct sp_loop *loop)
@@ -379,6 +380,7 @@ void sp_loop_free(struct sp_loop *loop)
         run_deferred(loop);
     }
     SP_ASSERT(loop->jobs_running == 0);
+    SP_ASSERT(loop->yielding_running == 0);
     SP_ASSERT(loop->held == 0);
     sim_cancel(loop->wake);
     sp_list_remove(&loop->node);

@@ -34,8 +34,9 @@ struct sp_loop {
     int64_t wall_ms; /* of this turn */
 
     unsigned workers;
-    unsigned jobs_running;
-    struct sp_job_queue jobs; /* that wait for a worker */
+    unsigned jobs_running;     /* on workers */
+    unsigned yielding_running; /* on the one of yielding jobs */
+    struct sp_job_queue jobs;  /* that wait for a worker */
     unsigned held;
 };
 

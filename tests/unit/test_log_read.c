@@ -263,6 +263,27 @@ static void test_log_read_survives_failing_allocations(void **state)
     test_log_close(&log);
 }
 
+/* What clients ask for waits behind them, what followers lack does not. */
+static void test_log_read_of_clients_gives_way(void **state)
+{
+    struct test_store *test = *state;
+    struct test_log log;
+    struct sp_log_read read;
+    const enum sp_log_read_by ways[] = { SP_LOG_READ_INDEX, SP_LOG_READ_OFFSET, SP_LOG_READ_TIME };
+
+    assert_int_equal(test_log_create(&log, test, GROUP_ID), 0);
+    test_log_batch(&log, 1, 2, 10, 100);
+    test_log_close(&log);
+    assert_int_equal(test_log_open(&log, test, GROUP_ID), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        test_log_read(&log, ways[i], ways[i] == SP_LOG_READ_INDEX, &read);
+        assert_int_equal(read.status, 0);
+        assert_int_equal(read.job.is_yielding, ways[i] != SP_LOG_READ_INDEX);
+        sp_log_read_release(&read);
+    }
+    test_log_close(&log);
+}
+
 /* ---- the sparse index ------------------------------------------------------------------------ */
 
 /* One entry {index 8, position 66000, offset 70, time 1000}; the checksum by another program. */
@@ -314,6 +335,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_log_read_finds_what_is_not_durable, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_log_read_survives_failing_allocations, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_log_read_of_clients_gives_way, setup, teardown),
         cmocka_unit_test(test_offset_index_golden_bytes_and_refusals),
     };
     return cmocka_run_group_tests_name("storage/log_read", tests, NULL, NULL);
