@@ -8,6 +8,7 @@
 
 #include "base/rand.h"
 #include "cli/output.h"
+#include "cli/process_cpu.h"
 #include "cli/value.h"
 #include "cli/when.h"
 
@@ -231,7 +232,7 @@ static void begin_result(struct bench *bench, uint64_t begin_us)
 
     bench->result.begin_us = begin_us;
     bench->interval_us = begin_us;
-    bench->result.client_cpu_s = -bench_cpu_of_client();
+    bench->result.client_cpu_s = -own_cpu_s();
     bench->result.server_cpu_s = -bench_cpu_of(options->servers, options->server_count);
 }
 
@@ -242,7 +243,7 @@ static void end_result(struct bench *bench, uint64_t end_us)
     double servers = bench_cpu_of(options->servers, options->server_count);
 
     result->end_us = end_us;
-    result->client_cpu_s += bench_cpu_of_client();
+    result->client_cpu_s += own_cpu_s();
     result->server_cpu_s =
         servers < 0 || options->server_count == 0 ? -1 : result->server_cpu_s + servers;
 }
