@@ -110,8 +110,13 @@ static int have_topic(struct bench *bench)
     }
     if (options->topic == NULL ||
         (rv == SPATE_ERR_UNKNOWN_TOPIC && options->kind != BENCH_CONSUME)) {
-        rv = spate_topic_create(
-            cli->client, topic, (uint32_t)options->partitions, (uint32_t)options->replicas);
+        const struct spate_topic_setting durability = { "durability", options->durability };
+        rv = spate_topic_create_with(cli->client,
+                                     topic,
+                                     (uint32_t)options->partitions,
+                                     (uint32_t)options->replicas,
+                                     &durability,
+                                     options->durability != NULL ? 1 : 0);
         if (rv == 0) {
             rv = spate_topic_partitions(cli->client, topic, &bench->result.partitions);
         }

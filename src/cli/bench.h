@@ -37,9 +37,10 @@ struct bench_options {
     const char *topic;  /* NULL: one of its own, deleted afterwards */
     int64_t partitions; /* of a topic that has to be created; 0: the cluster's default */
     int64_t replicas;
-    int64_t size; /* bytes of a value */
-    int64_t keys; /* how many different ones; 0: records have none */
-    bool random;  /* values do not compress */
+    const char *durability; /* the same; NULL: the cluster's default */
+    int64_t size;           /* bytes of a value */
+    int64_t keys;           /* how many different ones; 0: records have none */
+    bool random;            /* values do not compress */
     const char *compression;
     const char *batch; /* batch.bytes */
     const char *linger;

@@ -1,7 +1,7 @@
 /* What this machine can do at best, in the parts of which a replicated log is made: writing with
- * fdatasync (one file, and three at once as three nodes of one machine do), TCP on loopback (a stream,
- * and round trips), copying, CRC-32C. `limits DIRECTORY [SECONDS]` writes one JSON object; rates
- * are in bytes per second, CPU in seconds per 10^9 bytes, of user and system together.
+ * fdatasync (one file, and three at once, as three nodes of one machine do), TCP on loopback (a
+ * stream, and round trips), copying, CRC-32C. `limits DIRECTORY [SECONDS]` writes one JSON object;
+ * rates are in bytes per second, CPU in seconds per 10^9 bytes, of user and system together.
  *
  * Each part runs for SECONDS (1). DIRECTORY gets three files of 64 MiB, removed at the end. */
 #include <errno.h>

@@ -127,10 +127,17 @@ class CliBenchTest(unittest.TestCase):
         self.assertEqual(topics(), before | {result["topic"]})
 
     def test_latency_has_one_record_under_way(self):
-        result = self.bench("latency", "-n", "300", "-w", "0")
+        result = self.bench(
+            "latency", "-n", "300", "-w", "0", "--acks", "majority", "--durability", "disk"
+        )
         self.assertEqual(result["records"], 300)
         # one after the other: the latencies fill the time and no more
         self.assertLessEqual(result["p50_ms"] * 300 / 2, result["seconds"] * 1000)
+
+    def test_durability_is_the_topics(self):
+        done = self.nodes.run("bench", "produce", "-n", "1", "--durability", "memory")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("on the disks of a majority", done.stderr.decode())  # so says the cluster
 
     def test_interrupt_prints_what_there_is(self):
         program = self.nodes.popen(
@@ -154,6 +161,7 @@ class CliBenchTest(unittest.TestCase):
             (["produce", "--payload", "zeros"], "random and compressible"),
             (["produce", "-z", "zstd"], "lz4 and none"),
             (["produce", "--linger", "soon"], "linger.ms cannot be soon"),
+            (["produce", "--acks", "1"], "on the disks of a majority; there is no other choice"),
             (["e2e", "-s", "4"], "at least 8 bytes"),
             (["produce", "--server-pids", "2147483647"], "no process 2147483647"),
             (["consume", "-t", "nowhere"], "nowhere"),
