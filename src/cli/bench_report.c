@@ -319,22 +319,34 @@ void bench_print(const struct cli *cli,
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
+/* Empty fields without a record. */
+static void write_latencies(FILE *file, const struct bench_interval *interval)
+{
+    if (interval->records == 0) {
+        fprintf(file, ",,");
+        return;
+    }
+    fprintf(file,
+            "%.3f,%.3f,%.3f",
+            (double)interval->p50_us / 1000,
+            (double)interval->p99_us / 1000,
+            (double)interval->max_us / 1000);
+}
+
 static void write_csv(FILE *file, const struct bench_result *result)
 {
     fprintf(file, "begin_s,seconds,records,records_per_s,mb_per_s,p50_ms,p99_ms,max_ms,failed\n");
     for (size_t i = 0; i < result->interval_count; i++) {
         const struct bench_interval *interval = &result->intervals[i];
         fprintf(file,
-                "%.3f,%.3f,%" PRIu64 ",%.1f,%.3f,%.3f,%.3f,%.3f,%" PRIu64 "\n",
+                "%.3f,%.3f,%" PRIu64 ",%.1f,%.3f,",
                 interval->begin_s,
                 interval->seconds,
                 interval->records,
                 (double)interval->records / interval->seconds,
-                (double)interval->bytes / interval->seconds / 1e6,
-                (double)interval->p50_us / 1000,
-                (double)interval->p99_us / 1000,
-                (double)interval->max_us / 1000,
-                interval->failed);
+                (double)interval->bytes / interval->seconds / 1e6);
+        write_latencies(file, interval);
+        fprintf(file, ",%" PRIu64 "\n", interval->failed);
     }
 }
 
@@ -379,12 +391,14 @@ int bench_write_files(const struct bench_options *options, const struct bench_re
         }
         (void)snprintf(title,
                        sizeof title,
-                       "spate bench %s, %" PRId64 " bytes, %" PRId64 " clients, %" PRId64
-                       " replicas",
+                       "spate bench %s, %" PRId64 " bytes, %" PRId64 " client%s, %" PRId64
+                       " replica%s",
                        bench_kind_name(options->kind),
                        options->size,
                        options->clients,
-                       result->replicas);
+                       plural(options->clients),
+                       result->replicas,
+                       plural(result->replicas));
         bench_picture(file, title, result);
         code = close_file(file, options->svg) == 0 ? code : EXIT_FAILED;
     }

@@ -14,6 +14,12 @@ import xml.etree.ElementTree as ElementTree
 import cluster
 
 
+def lines_of(picture):
+    """Rate, median and 99th percentile over time."""
+    paths = picture.findall("{http://www.w3.org/2000/svg}path")
+    return [path for path in paths if path.get("class") == "p"]
+
+
 class CliBenchTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -56,8 +62,27 @@ class CliBenchTest(unittest.TestCase):
         self.assertLessEqual(0, result["p50_ms"])
         self.assertLessEqual(result["p50_ms"], result["p99_ms"])
         self.assertLessEqual(result["p99_ms"], result["max_ms"])
-        lines = drawn.findall("{http://www.w3.org/2000/svg}polyline")
-        self.assertEqual([len(line.get("points").split()) for line in lines], [len(rows)] * 3)
+        points = [line.get("d").count("L") for line in lines_of(drawn)]
+        measured = sum(row["records"] != "0" for row in rows)
+        self.assertEqual(points, [len(rows), measured, measured])
+
+    def test_time_without_records_has_no_latency(self):
+        """In the picture the lines are interrupted, in the table the fields are empty."""
+        with tempfile.TemporaryDirectory() as folder:
+            table, picture = os.path.join(folder, "t.csv"), os.path.join(folder, "p.svg")
+            self.bench(
+                "latency", "-r", "20", "-d", "500ms", "-w", "0", "--interval", "10ms",
+                "--csv", table, "--svg", picture,
+            )
+            with open(table, encoding="ascii") as handle:
+                rows = list(csv.DictReader(handle))
+            _, *latencies = lines_of(ElementTree.parse(picture).getroot())
+        empty = [row for row in rows if row["records"] == "0"]
+        self.assertTrue(empty)
+        for row in rows:
+            self.assertEqual(row["p99_ms"] == "", row in empty, row)
+        for line in latencies:
+            self.assertGreater(line.get("d").count("M"), 1)
 
     def test_text_says_what_was_measured(self):
         def lines(*arguments):
