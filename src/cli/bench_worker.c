@@ -66,6 +66,19 @@ static void flush_counts(struct work *work, uint64_t now_us)
     work->flushed_us = now_us;
 }
 
+/* Waits for the answers to what was sent, while there are any; what is left is reported as failed.
+ */
+static void drain(struct work *work)
+{
+    size_t before;
+
+    do {
+        before = spate_producer_pending(work->producer);
+        (void)spate_producer_flush(work->producer, DRAIN_MS);
+    } while (spate_producer_pending(work->producer) > 0 &&
+             spate_producer_pending(work->producer) < before && !interrupted());
+}
+
 /* The figures of now; true while the work goes on. */
 static bool tick(struct work *work)
 {
@@ -77,7 +90,7 @@ static bool tick(struct work *work)
     if (!work->measuring && work->measure_us != 0 && now_us >= work->measure_us) {
         if (work->goal > 0 && work->producer != NULL) {
             /* every record counts: none of the warm-up may be under way */
-            (void)spate_producer_flush(work->producer, DRAIN_MS);
+            drain(work);
         }
         flush_counts(work, now_us);
         work->measuring = true;
@@ -279,7 +292,7 @@ static void produce(struct work *work)
         wait_for_client(work, wait_us);
         poll_client(work);
     }
-    (void)spate_producer_flush(work->producer, DRAIN_MS); /* what is left is reported as failed */
+    drain(work);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -373,7 +386,7 @@ static void send_and_read(struct work *work)
     if (rv < 0) {
         fail(work->worker->share, work->client, rv, "consume");
     }
-    (void)spate_producer_flush(work->producer, DRAIN_MS);
+    drain(work);
 }
 
 /* ---- the thread ------------------------------------------------------------------------------ */

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """spate bench against three real nodes: what it says is what was stored, what it made is gone."""
 
+import contextlib
 import csv
 import json
 import os
@@ -158,6 +159,25 @@ class CliBenchTest(unittest.TestCase):
         self.assertEqual(result["records"], 300)
         # one after the other: the latencies fill the time and no more
         self.assertLessEqual(result["p50_ms"] * 300 / 2, result["seconds"] * 1000)
+
+    def test_a_terminal_is_shown_progress(self):
+        """Not a pipe: there the errors stand alone."""
+        reader, terminal = os.openpty()
+        program = self.nodes.popen(
+            "bench", "produce", "-d", "600ms", "-w", "0", "--interval", "100ms", stdout=-3,
+            stderr=terminal,
+        )
+        os.close(terminal)
+        shown = b""
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while part := os.read(reader, 65536):
+                shown += part
+        os.close(reader)
+        self.assertEqual(program.wait(30), 0)
+        self.assertRegex(shown.decode(), r"\r +0\.[1-6] s +\d+ records/s +[\d.]+ MB/s  p50 .* ms")
+        self.assertTrue(shown.endswith(b"\n"), shown[-80:])
+        done = self.nodes.run("bench", "produce", "-n", "10", "-w", "0", "--interval", "10ms")
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
 
     def test_durability_is_the_topics(self):
         done = self.nodes.run("bench", "produce", "-n", "1", "--durability", "memory")
