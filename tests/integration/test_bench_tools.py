@@ -44,7 +44,7 @@ class BenchToolsTest(unittest.TestCase):
             self.assertGreaterEqual(row["records_per_s"], 0)
             if row["records_per_s"] > 0:  # a busy machine may store nothing in so short a time
                 for figure in figures:
-                    self.assertGreater(row[figure], 0, (shape, figure))
+                    self.assertGreaterEqual(row[figure], 0, (shape, figure))  # ticks of 10 ms
             self.assertIn(told["shapes"][shape]["title"], table)
         self.assertIn("2 of 3 nodes before each", told["systems"]["spate"]["durability"])
         self.assertEqual(told["ratios"]["1k"], {})
