@@ -8,6 +8,7 @@
 
 #include "base/rand.h"
 #include "cli/output.h"
+#include "cli/process_cpu.h"
 #include "cli/value.h"
 #include "cli/when.h"
 
@@ -109,8 +110,13 @@ static int have_topic(struct bench *bench)
     }
     if (options->topic == NULL ||
         (rv == SPATE_ERR_UNKNOWN_TOPIC && options->kind != BENCH_CONSUME)) {
-        rv = spate_topic_create(
-            cli->client, topic, (uint32_t)options->partitions, (uint32_t)options->replicas);
+        const struct spate_topic_setting durability = { "durability", options->durability };
+        rv = spate_topic_create_with(cli->client,
+                                     topic,
+                                     (uint32_t)options->partitions,
+                                     (uint32_t)options->replicas,
+                                     &durability,
+                                     options->durability != NULL ? 1 : 0);
         if (rv == 0) {
             rv = spate_topic_partitions(cli->client, topic, &bench->result.partitions);
         }
@@ -231,7 +237,7 @@ static void begin_result(struct bench *bench, uint64_t begin_us)
 
     bench->result.begin_us = begin_us;
     bench->interval_us = begin_us;
-    bench->result.client_cpu_s = -bench_cpu_of_client();
+    bench->result.client_cpu_s = -own_cpu_s();
     bench->result.server_cpu_s = -bench_cpu_of(options->servers, options->server_count);
 }
 
@@ -242,7 +248,7 @@ static void end_result(struct bench *bench, uint64_t end_us)
     double servers = bench_cpu_of(options->servers, options->server_count);
 
     result->end_us = end_us;
-    result->client_cpu_s += bench_cpu_of_client();
+    result->client_cpu_s += own_cpu_s();
     result->server_cpu_s =
         servers < 0 || options->server_count == 0 ? -1 : result->server_cpu_s + servers;
 }

@@ -37,9 +37,10 @@ struct bench_options {
     const char *topic;  /* NULL: one of its own, deleted afterwards */
     int64_t partitions; /* of a topic that has to be created; 0: the cluster's default */
     int64_t replicas;
-    int64_t size; /* bytes of a value */
-    int64_t keys; /* how many different ones; 0: records have none */
-    bool random;  /* values do not compress */
+    const char *durability; /* the same; NULL: the cluster's default */
+    int64_t size;           /* bytes of a value */
+    int64_t keys;           /* how many different ones; 0: records have none */
+    bool random;            /* values do not compress */
     const char *compression;
     const char *batch; /* batch.bytes */
     const char *linger;
@@ -142,9 +143,6 @@ void bench_work(void *worker);
 
 /* CPU-seconds that these processes have used; negative after a message: one is not there. */
 double bench_cpu_of(const int64_t *processes, size_t count);
-
-/* CPU-seconds that this process has used. */
-double bench_cpu_of_client(void);
 
 /* Prints the result as text, or with --json as one object. */
 void bench_print(const struct cli *cli,

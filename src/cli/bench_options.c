@@ -129,6 +129,15 @@ static int take_option(struct cli *cli, struct bench_options *options, int optio
         if (!options->random && strcmp(optarg, "compressible") != 0) {
             return usage_error(cli, "--payload %s: there are random and compressible", optarg);
         }
+    } else if (option_is(cli, option, "durability")) {
+        options->durability = optarg;
+    } else if (option_is(cli, option, "acks")) {
+        if (strcmp(optarg, "majority") != 0) {
+            return usage_error(cli,
+                               "--acks %s: a record is acknowledged when it is on the disks of a "
+                               "majority; there is no other choice",
+                               optarg);
+        }
     } else if (option_is(cli, option, "csv")) {
         options->csv = optarg;
     } else if (option_is(cli, option, "svg")) {

@@ -4,49 +4,19 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include "cli/bench.h"
 #include "cli/output.h"
+#include "cli/process_cpu.h"
 
 /* ---- CPU ------------------------------------------------------------------------------------- */
-
-/* User and system time of one process, by /proc/PID/stat: fields 14 and 15, behind the name in
- * parentheses, which may hold anything. Negative: no such process. */
-static double cpu_of_process(int64_t process)
-{
-    char path[64];
-    char text[1024];
-    unsigned long long user = 0;
-    unsigned long long system = 0;
-
-    (void)snprintf(path, sizeof path, "/proc/%" PRId64 "/stat", process);
-    FILE *file = fopen(path, "r");
-    if (file == NULL) {
-        return -1;
-    }
-    size_t size = fread(text, 1, sizeof text - 1, file);
-    (void)fclose(file);
-    text[size] = '\0';
-    char *at = strrchr(text, ')');
-    for (int field = 2; at != NULL && field < 14; field++) {
-        at = strchr(at + 1, ' ');
-    }
-    if (at == NULL) {
-        return -1;
-    }
-    user = strtoull(at, &at, 10);
-    system = strtoull(at, NULL, 10);
-    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
-}
 
 double bench_cpu_of(const int64_t *processes, size_t count)
 {
     double sum = 0;
 
     for (size_t i = 0; i < count; i++) {
-        double one = cpu_of_process(processes[i]);
+        double one = process_cpu_s(processes[i]);
         if (one < 0) {
             tell("--server-pids: there is no process %" PRId64 " on this machine", processes[i]);
             return -1;
@@ -54,15 +24,6 @@ double bench_cpu_of(const int64_t *processes, size_t count)
         sum += one;
     }
     return sum;
-}
-
-double bench_cpu_of_client(void)
-{
-    struct rusage usage;
-
-    (void)getrusage(RUSAGE_SELF, &usage);
-    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
 /* ---- figures --------------------------------------------------------------------------------- */
@@ -358,22 +319,34 @@ void bench_print(const struct cli *cli,
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
+/* Empty fields without a record. */
+static void write_latencies(FILE *file, const struct bench_interval *interval)
+{
+    if (interval->records == 0) {
+        fprintf(file, ",,");
+        return;
+    }
+    fprintf(file,
+            "%.3f,%.3f,%.3f",
+            (double)interval->p50_us / 1000,
+            (double)interval->p99_us / 1000,
+            (double)interval->max_us / 1000);
+}
+
 static void write_csv(FILE *file, const struct bench_result *result)
 {
     fprintf(file, "begin_s,seconds,records,records_per_s,mb_per_s,p50_ms,p99_ms,max_ms,failed\n");
     for (size_t i = 0; i < result->interval_count; i++) {
         const struct bench_interval *interval = &result->intervals[i];
         fprintf(file,
-                "%.3f,%.3f,%" PRIu64 ",%.1f,%.3f,%.3f,%.3f,%.3f,%" PRIu64 "\n",
+                "%.3f,%.3f,%" PRIu64 ",%.1f,%.3f,",
                 interval->begin_s,
                 interval->seconds,
                 interval->records,
                 (double)interval->records / interval->seconds,
-                (double)interval->bytes / interval->seconds / 1e6,
-                (double)interval->p50_us / 1000,
-                (double)interval->p99_us / 1000,
-                (double)interval->max_us / 1000,
-                interval->failed);
+                (double)interval->bytes / interval->seconds / 1e6);
+        write_latencies(file, interval);
+        fprintf(file, ",%" PRIu64 "\n", interval->failed);
     }
 }
 
@@ -418,12 +391,14 @@ int bench_write_files(const struct bench_options *options, const struct bench_re
         }
         (void)snprintf(title,
                        sizeof title,
-                       "spate bench %s, %" PRId64 " bytes, %" PRId64 " clients, %" PRId64
-                       " replicas",
+                       "spate bench %s, %" PRId64 " bytes, %" PRId64 " client%s, %" PRId64
+                       " replica%s",
                        bench_kind_name(options->kind),
                        options->size,
                        options->clients,
-                       result->replicas);
+                       plural(options->clients),
+                       result->replicas,
+                       plural(result->replicas));
         bench_picture(file, title, result);
         code = close_file(file, options->svg) == 0 ? code : EXIT_FAILED;
     }

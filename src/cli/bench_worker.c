@@ -1,7 +1,9 @@
 /* One worker of `spate bench`: a client of its own that sends, reads, or both, turn by turn. */
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/rand.h"
 #include "cli/bench.h"
@@ -13,6 +15,7 @@ enum {
     CLOCK_RECORDS = 16,  /* deliveries of one turn that share a reading of the clock */
     BATCH_MESSAGES = 1000,
     WAIT_MS = 5,
+    WAIT_US = WAIT_MS * 1000,
     DRAIN_MS = 10000,
 };
 
@@ -63,6 +66,19 @@ static void flush_counts(struct work *work, uint64_t now_us)
     work->flushed_us = now_us;
 }
 
+/* Waits for the answers to what was sent, while there are any; what is left is reported as failed.
+ */
+static void drain(struct work *work)
+{
+    size_t before;
+
+    do {
+        before = spate_producer_pending(work->producer);
+        (void)spate_producer_flush(work->producer, DRAIN_MS);
+    } while (spate_producer_pending(work->producer) > 0 &&
+             spate_producer_pending(work->producer) < before && !interrupted());
+}
+
 /* The figures of now; true while the work goes on. */
 static bool tick(struct work *work)
 {
@@ -74,7 +90,7 @@ static bool tick(struct work *work)
     if (!work->measuring && work->measure_us != 0 && now_us >= work->measure_us) {
         if (work->goal > 0 && work->producer != NULL) {
             /* every record counts: none of the warm-up may be under way */
-            (void)spate_producer_flush(work->producer, DRAIN_MS);
+            drain(work);
         }
         flush_counts(work, now_us);
         work->measuring = true;
@@ -164,11 +180,11 @@ static void on_delivery(void *arg, const struct spate_delivery *delivery)
     latency_add(&work->counts.latency, work->now_us > due_us ? work->now_us - due_us : 0);
 }
 
-static void poll_client(struct work *work, int timeout_ms)
+static void poll_client(struct work *work)
 {
     work->now_us = 0;
     work->looked = 0;
-    (void)spate_poll(work->client, timeout_ms); /* counts callbacks, cannot fail here */
+    (void)spate_poll(work->client, 0); /* counts callbacks, cannot fail here */
 }
 
 /* When the next record is due; `now_us` without a rate. */
@@ -219,9 +235,24 @@ static int send_one(struct work *work, uint64_t due_us)
     return rv;
 }
 
-/* Sends what is due, at most a burst. Returns for how long nothing is to be sent, in milliseconds
+/* Waits for the client's work, or until the next record is due: to the microsecond, since a late
+ * sender would be taken for a slow cluster. */
+static void wait_for_client(struct work *work, int64_t wait_us)
+{
+    int client_ms = spate_client_wait_ms(work->client);
+    int64_t limit_us = client_ms < 0 ? WAIT_US : (int64_t)client_ms * 1000;
+    int64_t least_us = wait_us < limit_us ? wait_us : limit_us;
+    struct timespec wait = { .tv_nsec = (long)(least_us < WAIT_US ? least_us : WAIT_US) * 1000 };
+    struct pollfd ready = { .fd = spate_client_fd(work->client), .events = POLLIN };
+
+    if (wait.tv_nsec > 0) {
+        (void)ppoll(&ready, 1, &wait, NULL); /* what came of it is seen by the next call */
+    }
+}
+
+/* Sends what is due, at most a burst. Returns for how long nothing is to be sent, in microseconds
  * (0: at once again), or a code. */
-static int send_due(struct work *work)
+static int64_t send_due(struct work *work)
 {
     const struct bench_options *options = work->options;
     uint64_t now_us = clock_us();
@@ -229,18 +260,18 @@ static int send_due(struct work *work)
     for (unsigned i = 0; i < BURST_RECORDS; i++) {
         uint64_t due_us = due_time(work, now_us);
         if (due_us > now_us) {
-            return (int)((due_us - now_us) / 1000) + (options->rate > 2000 ? 0 : 1);
+            return (int64_t)(due_us - now_us);
         }
         if (options->in_flight > 0 &&
             spate_producer_pending(work->producer) >= (size_t)options->in_flight) {
-            return WAIT_MS;
+            return WAIT_US;
         }
         if (work->goal > 0 && work->measured >= work->goal) {
             return 0;
         }
         int rv = send_one(work, due_us);
         if (rv == SPATE_ERR_BUSY) {
-            return WAIT_MS;
+            return WAIT_US;
         }
         if (rv != 0) {
             return rv;
@@ -253,14 +284,15 @@ static void produce(struct work *work)
 {
     work->begin_us = clock_us();
     while (tick(work)) {
-        int wait_ms = send_due(work);
-        if (wait_ms < 0) {
-            fail(work->worker->share, work->client, wait_ms, "produce");
+        int64_t wait_us = send_due(work);
+        if (wait_us < 0) {
+            fail(work->worker->share, work->client, (int)wait_us, "produce");
             return;
         }
-        poll_client(work, wait_ms < WAIT_MS ? wait_ms : WAIT_MS);
+        wait_for_client(work, wait_us);
+        poll_client(work);
     }
-    (void)spate_producer_flush(work->producer, DRAIN_MS); /* what is left is reported as failed */
+    drain(work);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -342,18 +374,19 @@ static void send_and_read(struct work *work)
 
     work->begin_us = clock_us();
     while (rv >= 0 && tick(work)) {
-        int wait_ms = send_due(work);
-        if (wait_ms < 0) {
-            fail(work->worker->share, work->client, wait_ms, "produce");
+        int64_t wait_us = send_due(work);
+        if (wait_us < 0) {
+            fail(work->worker->share, work->client, (int)wait_us, "produce");
             return;
         }
-        rv = read_batch(work, wait_ms < WAIT_MS ? wait_ms : WAIT_MS);
-        poll_client(work, 0);
+        wait_for_client(work, wait_us);
+        rv = read_batch(work, 0);
+        poll_client(work);
     }
     if (rv < 0) {
         fail(work->worker->share, work->client, rv, "consume");
     }
-    (void)spate_producer_flush(work->producer, DRAIN_MS);
+    drain(work);
 }
 
 /* ---- the thread ------------------------------------------------------------------------------ */

@@ -95,6 +95,8 @@ const struct command_option options_of_bench[] = {
     { 't', "topic", "TOPIC", "this topic, made if need be (one of its own, deleted afterwards)" },
     { 'p', "partitions", "N", "of a topic that is made (the cluster's default)" },
     { 0, "replicas", "N", "of a topic that is made (the cluster's default)" },
+    { 0, "durability", "disk", "of a topic that is made (the cluster's default)" },
+    { 0, "acks", "majority", "what an acknowledgement means; there is no other choice" },
     { 's', "size", "BYTES", "of a value, as 100 or 16k (1k)" },
     { 0, "keys", "N", "records have one of N different keys (none)" },
     { 0, "payload", "random|compressible", "what values are made of (random)" },

@@ -15,7 +15,13 @@ struct source {
     bool bad;
 };
 
-static int64_t take_varint(struct source *source)
+/* Zigzag: 0, -1, 1, -2, ... are 0, 1, 2, 3, ... */
+static int64_t signed_of(uint64_t bits)
+{
+    return (int64_t)((bits >> 1) ^ (0 - (bits & 1)));
+}
+
+static int64_t take_long_varint(struct source *source)
 {
     uint64_t bits = 0;
 
@@ -24,11 +30,28 @@ static int64_t take_varint(struct source *source)
         source->position += 1;
         bits |= (uint64_t)(byte & 0x7f) << (7 * i);
         if ((byte & 0x80) == 0) {
-            return (int64_t)((bits >> 1) ^ (0 - (bits & 1)));
+            return signed_of(bits);
         }
     }
     source->bad = true;
     return 0;
+}
+
+/* Six of them make a record, nearly all of one byte or two: these are taken without a loop. */
+static inline int64_t take_varint(struct source *source)
+{
+    const uint8_t *at = source->bytes + source->position;
+    size_t left = source->size - source->position;
+
+    if (left >= 1 && at[0] < 0x80) {
+        source->position += 1;
+        return signed_of(at[0]);
+    }
+    if (left >= 2 && at[1] < 0x80) {
+        source->position += 2;
+        return signed_of((uint64_t)(at[0] & 0x7f) | (uint64_t)at[1] << 7);
+    }
+    return take_long_varint(source);
 }
 
 /* A whole number of 0 to `max`. */

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """spate bench against three real nodes: what it says is what was stored, what it made is gone."""
 
+import contextlib
 import csv
 import json
 import os
@@ -12,6 +13,12 @@ import unittest
 import xml.etree.ElementTree as ElementTree
 
 import cluster
+
+
+def lines_of(picture):
+    """Rate, median and 99th percentile over time."""
+    paths = picture.findall("{http://www.w3.org/2000/svg}path")
+    return [path for path in paths if path.get("class") == "p"]
 
 
 class CliBenchTest(unittest.TestCase):
@@ -56,8 +63,27 @@ class CliBenchTest(unittest.TestCase):
         self.assertLessEqual(0, result["p50_ms"])
         self.assertLessEqual(result["p50_ms"], result["p99_ms"])
         self.assertLessEqual(result["p99_ms"], result["max_ms"])
-        lines = drawn.findall("{http://www.w3.org/2000/svg}polyline")
-        self.assertEqual([len(line.get("points").split()) for line in lines], [len(rows)] * 3)
+        points = [line.get("d").count("L") for line in lines_of(drawn)]
+        measured = sum(row["records"] != "0" for row in rows)
+        self.assertEqual(points, [len(rows), measured, measured])
+
+    def test_time_without_records_has_no_latency(self):
+        """In the picture the lines are interrupted, in the table the fields are empty."""
+        with tempfile.TemporaryDirectory() as folder:
+            table, picture = os.path.join(folder, "t.csv"), os.path.join(folder, "p.svg")
+            self.bench(
+                "latency", "-r", "20", "-d", "500ms", "-w", "0", "--interval", "10ms",
+                "--csv", table, "--svg", picture,
+            )
+            with open(table, encoding="ascii") as handle:
+                rows = list(csv.DictReader(handle))
+            _, *latencies = lines_of(ElementTree.parse(picture).getroot())
+        empty = [row for row in rows if row["records"] == "0"]
+        self.assertTrue(empty)
+        for row in rows:
+            self.assertEqual(row["p99_ms"] == "", row in empty, row)
+        for line in latencies:
+            self.assertGreater(line.get("d").count("M"), 1)
 
     def test_text_says_what_was_measured(self):
         def lines(*arguments):
@@ -127,10 +153,36 @@ class CliBenchTest(unittest.TestCase):
         self.assertEqual(topics(), before | {result["topic"]})
 
     def test_latency_has_one_record_under_way(self):
-        result = self.bench("latency", "-n", "300", "-w", "0")
+        result = self.bench(
+            "latency", "-n", "300", "-w", "0", "--acks", "majority", "--durability", "disk"
+        )
         self.assertEqual(result["records"], 300)
         # one after the other: the latencies fill the time and no more
         self.assertLessEqual(result["p50_ms"] * 300 / 2, result["seconds"] * 1000)
+
+    def test_a_terminal_is_shown_progress(self):
+        """Not a pipe: there the errors stand alone."""
+        reader, terminal = os.openpty()
+        program = self.nodes.popen(
+            "bench", "produce", "-d", "600ms", "-w", "0", "--interval", "100ms", stdout=-3,
+            stderr=terminal,
+        )
+        os.close(terminal)
+        shown = b""
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while part := os.read(reader, 65536):
+                shown += part
+        os.close(reader)
+        self.assertEqual(program.wait(30), 0)
+        self.assertRegex(shown.decode(), r"\r +0\.[1-6] s +\d+ records/s +[\d.]+ MB/s  p50 .* ms")
+        self.assertTrue(shown.endswith(b"\n"), shown[-80:])
+        done = self.nodes.run("bench", "produce", "-n", "10", "-w", "0", "--interval", "10ms")
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+
+    def test_durability_is_the_topics(self):
+        done = self.nodes.run("bench", "produce", "-n", "1", "--durability", "memory")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("on the disks of a majority", done.stderr.decode())  # so says the cluster
 
     def test_interrupt_prints_what_there_is(self):
         program = self.nodes.popen(
@@ -154,6 +206,7 @@ class CliBenchTest(unittest.TestCase):
             (["produce", "--payload", "zeros"], "random and compressible"),
             (["produce", "-z", "zstd"], "lz4 and none"),
             (["produce", "--linger", "soon"], "linger.ms cannot be soon"),
+            (["produce", "--acks", "1"], "on the disks of a majority; there is no other choice"),
             (["e2e", "-s", "4"], "at least 8 bytes"),
             (["produce", "--server-pids", "2147483647"], "no process 2147483647"),
             (["consume", "-t", "nowhere"], "nowhere"),
