@@ -55,7 +55,6 @@
  *   + SP_MESSAGE_BYTES_MAX                      one message that is let through beyond it
  *   + (nodes - 1) * (SP_PEER_QUEUE_BYTES_MAX + SP_PEER_MESSAGE_BYTES_MAX)
  *   + logs * (SP_TAIL_CACHE_BYTES + 4 * SP_WINDOW_BYTES)   stored, and on the way there
- *   + 4 * SP_TAIL_CACHE_SHARED_BYTES            the same, of logs that were busy when few were
  *   + replicas * 32 KiB
  *   + SP_COORDINATOR_COUNT * 2 * SP_COORDINATOR_BYTES_MAX, as far as consumer groups exist */
 #define SP_CLIENT_BYTES_DEFAULT (256 * 1024 * 1024) /* limits.client.bytes */
@@ -91,11 +90,7 @@
 #define SP_SEGMENT_BYTES_MAX (1024 * 1024 * 1024)
 #define SP_SEGMENT_MS_MIN 1000 /* a file for each second is the most that makes sense */
 #define SP_INDEX_INTERVAL_BYTES (64 * 1024) /* one sparse index entry per so many bytes */
-/* Durable frames in memory: a follower is sent those that it has yet to get from there, and else
- * from the file. The busy logs of a node share so much; each has at least, and at most: */
-#define SP_TAIL_CACHE_SHARED_BYTES (64 * 1024 * 1024)
-#define SP_TAIL_CACHE_BYTES (1024 * 1024)
-#define SP_TAIL_CACHE_BYTES_MAX SP_WINDOW_BYTES /* more is not under way to a follower */
+#define SP_TAIL_CACHE_BYTES (1024 * 1024)   /* durable frames kept in memory per busy log */
 #define SP_WORKERS_PER_SHARD 4
 #define SP_YIELDING_WORKERS_MAX 3 /* besides, for clients' reads; half the processors at most */
 #define SP_RECOVERY_PROGRESS_BYTES (256 * 1024 * 1024) /* some seconds of a slow disk */

@@ -163,21 +163,6 @@ static void note_files(struct sp_log *log)
     }
 }
 
-/* Bytes of durable frames that a busy log may keep in memory now (base/limits.h). */
-static size_t tail_share(const struct sp_store *store)
-{
-    size_t most = SP_TAIL_CACHE_SHARED_BYTES / SP_TAIL_CACHE_BYTES;
-    size_t count = 0;
-
-    SP_LIST_EACH (node, &store->warm) {
-        if (++count == most) {
-            break;
-        }
-    }
-    size_t share = SP_TAIL_CACHE_SHARED_BYTES / (count > 0 ? count : 1);
-    return share < SP_TAIL_CACHE_BYTES_MAX ? share : SP_TAIL_CACHE_BYTES_MAX;
-}
-
 static void flush_done(struct sp_job *job)
 {
     struct sp_log_flush *flush = SP_CONTAINER_OF(job, struct sp_log_flush, job);
@@ -210,8 +195,8 @@ static void flush_done(struct sp_job *job)
     } else if (!log->store->failed) {
         if (proves > log->persisted_index) {
             log->persisted_index = proves;
+            sp_log_trim_tail(log, SP_TAIL_CACHE_BYTES);
             sp_store_mark_warm(log->store, log);
-            sp_log_trim_tail(log, tail_share(log->store));
             if (log->handler.persisted != NULL && !log->closing) {
                 log->handler.persisted(log->handler_arg, proves);
             }
