@@ -47,6 +47,8 @@
  *      so does a replica that has never had a frame, which a forced membership may have kept
  *  G10 late duplicate rejections are dropped; a denied pre-vote tells the real term
  *  G11 a submit is sent at once, also to followers that were quiet
+ *  G12 a follower is silent when it has not answered for an election timeout, not since the last
+ *      heartbeat: a long way must not make the leader send all again that is under way
  *  N1  a vote result counts only for a candidate: a late pre-vote reply deposes no leader
  * Policies that are refused: SPARE, direct addition as voter, demotion, self-removal, more than one
  * server per change, a snapshot at index 1.
@@ -85,6 +87,7 @@ enum {
     SP_RAFT_GUARD_BARRIER = 1 << 12,      /* a new leader's own barrier */
     SP_RAFT_GUARD_POLICY = 1 << 13,       /* the refusals of change and snapshot */
     SP_RAFT_GUARD_N1_CANDIDATE = 1 << 14, /* vote results only for candidates */
+    SP_RAFT_GUARD_G12_PATIENCE = 1 << 15,
 };
 
 /* What a result carries besides libraft's fields. Both travel to the receiver of the message. */
