@@ -42,6 +42,16 @@ static const struct sp_raft_guard_peer *find_peer(const struct sp_raft_guard *gu
     return NULL;
 }
 
+uint64_t sp_raft_guard_sent_index(const struct sp_raft_guard *guard, uint64_t server)
+{
+    const struct sp_raft_guard_peer *peer = find_peer(guard, server);
+
+    return peer != NULL && guard->raft.state == RAFT_LEADER && peer->answered_ms != 0 &&
+                   peer->answered_ms + guard->raft.election_timeout > guard->raft.now
+               ? peer->sent_index
+               : 0;
+}
+
 bool sp_raft_guard_answered(const struct sp_raft_guard *guard, uint64_t server)
 {
     const struct sp_raft_guard_peer *peer = find_peer(guard, server);

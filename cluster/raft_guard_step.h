@@ -67,6 +67,9 @@ int sp_raft_step_lead_on(struct sp_raft_guard *guard,
                          uint64_t now_ms,
                          struct raft_event *event) SP_CHECK_RESULT;
 
+/* Sends to all followers at once, as if their heartbeats were due. Fatal errors only. */
+int sp_raft_step_send_again(struct sp_raft_guard *guard, uint64_t now_ms) SP_CHECK_RESULT;
+
 /* The slot of a follower, taken if need be; NULL when all are taken. */
 struct sp_raft_guard_peer *sp_raft_step_peer(struct sp_raft_guard *guard, uint64_t id);
 

@@ -102,3 +102,16 @@ int sp_raft_step_lead_on(struct sp_raft_guard *guard, uint64_t now_ms, struct ra
     }
     return rv;
 }
+
+int sp_raft_step_send_again(struct sp_raft_guard *guard, uint64_t now_ms)
+{
+    struct raft_event event = { .type = RAFT_TIMEOUT };
+
+    if (guard->raft.state != RAFT_LEADER) {
+        return 0;
+    }
+    raft_set_heartbeat_timeout(&guard->raft, 0);
+    int rv = sp_raft_step_lead_on(guard, now_ms, &event);
+    raft_set_heartbeat_timeout(&guard->raft, guard->heartbeat_ms);
+    return rv != 0 ? rv : sp_raft_step_settle(guard, now_ms);
+}

@@ -1,4 +1,4 @@
-/* The guards without which a group stalls or is slow (G7, G9 to G12, N1, barrier, policies). */
+/* The guards without which a group stalls or is slow (G7, G9 to G14, N1, barrier, policies). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -267,7 +267,7 @@ static void test_g11_submits_do_not_repeat_what_is_on_the_way(void **state)
     assert_true(finish(world, true));
 }
 
-/* --- G12 --- */
+/* --- G12, G14 --- */
 
 #define SLOW_WAY_MS 80 /* there and back more than a heartbeat, well below an election timeout */
 
@@ -292,10 +292,45 @@ static bool far_followers_are_sent_entries_once(unsigned disabled)
     return finish(world, entries == 2 * 20 * 4);
 }
 
-static void test_g12_followers_far_away_are_sent_entries_once(void **state)
+/* Each of the two is enough here, where nothing gets lost. */
+static void test_g12_g14_followers_far_away_are_sent_entries_once(void **state)
 {
     (void)state;
-    expect_needed(far_followers_are_sent_entries_once, SP_RAFT_GUARD_G12_PATIENCE);
+    assert_true(far_followers_are_sent_entries_once(0));
+    assert_true(far_followers_are_sent_entries_once(SP_RAFT_GUARD_G12_PATIENCE));
+    assert_true(far_followers_are_sent_entries_once(SP_RAFT_GUARD_G14_SENT));
+    expect_wrong(far_followers_are_sent_entries_once,
+                 SP_RAFT_GUARD_G12_PATIENCE | SP_RAFT_GUARD_G14_SENT);
+}
+
+/* --- G13 --- */
+
+/* Entries without a pause to followers whose disks stand still for three election timeouts. */
+static bool slow_disks_depose_no_leader(unsigned disabled)
+{
+    struct world *world = make_three(disabled, 20);
+    struct node *leader = world_await_leader(world, 5000, NULL);
+    uint64_t term = raft_current_term(&leader->guard.raft);
+
+    (void)world_run(world, 1000);
+    for (unsigned i = 0; i < 3; i++) {
+        world->nodes[i].disk_least_ms = 3 * world->election_ms;
+        world->nodes[i].disk_ms = 3 * world->election_ms;
+        sp_raft_guard_set_window(&world->nodes[i].guard, 1000);
+    }
+    for (unsigned i = 0; i < 5 * world->election_ms / 10; i++) {
+        (void)node_submit(leader, 1);
+        (void)world_run(world, 10);
+    }
+    return finish(world,
+                  raft_state(&leader->guard.raft) == RAFT_LEADER &&
+                      raft_current_term(&leader->guard.raft) == term);
+}
+
+static void test_g13_slow_disks_depose_no_leader(void **state)
+{
+    (void)state;
+    expect_needed(slow_disks_depose_no_leader, SP_RAFT_GUARD_G13_ANSWER);
 }
 
 /* --- N1, the barrier, the policies --- */
@@ -409,7 +444,8 @@ int main(void)
         cmocka_unit_test(test_g11_l1_sporadic_entries_wait_for_no_heartbeat),
         cmocka_unit_test(test_g11_l2_sporadic_entries_with_one_dead_wait_for_no_heartbeat),
         cmocka_unit_test(test_g11_submits_do_not_repeat_what_is_on_the_way),
-        cmocka_unit_test(test_g12_followers_far_away_are_sent_entries_once),
+        cmocka_unit_test(test_g12_g14_followers_far_away_are_sent_entries_once),
+        cmocka_unit_test(test_g13_slow_disks_depose_no_leader),
         cmocka_unit_test(test_n1_late_pre_vote_reply_deposes_no_leader),
         cmocka_unit_test(test_barrier_new_leader_commits_in_its_own_term),
         cmocka_unit_test(test_barrier_sole_voter_commits_in_its_own_term),
