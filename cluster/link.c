@@ -198,6 +198,7 @@ static void on_connect(void *arg, struct sp_stream *stream, int status)
         wait_to_connect(link);
         return;
     }
+    sp_conn_bound_kernel(link->conn, SP_LINK_KERNEL_BYTES);
     link->written_bytes = 0;
     enter(link, LINK_GREETING, GREETING_MS_MAX);
     say_hello(link);

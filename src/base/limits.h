@@ -82,6 +82,7 @@
 #define SP_GROUP_PENDING_ENTRIES_MAX 4096
 #define SP_GROUP_CONFIRMS_MAX 4096 /* requests of a group that wait to hear that it still leads */
 #define SP_LINK_FRAMES_BYTES (256 * 1024)          /* queued: more of them wait where they are */
+#define SP_LINK_KERNEL_BYTES (256 * 1024)          /* the same in the kernel, each way, twice */
 #define SP_LINK_RESERVED_BYTES (4 * 1024 * 1024)   /* being read from disk to be sent next */
 #define SP_PEER_QUEUE_BYTES_MAX (64 * 1024 * 1024) /* then replication to it pauses */
 
