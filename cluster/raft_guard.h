@@ -416,8 +416,8 @@ bool sp_raft_guard_leads(const struct sp_raft_guard *guard);
  * is for the host's own sleep message to say. */
 bool sp_raft_guard_may_sleep(const struct sp_raft_guard *guard);
 
-/* The last entry that was sent to `server`, in this leader's term, as far as the guard knows; 0: none
- * or `server` has not answered for an election timeout. */
+/* The last entry that was sent to `server`, in this leader's term, as far as the guard knows; 0:
+ * none or `server` has not answered for an election timeout. */
 uint64_t sp_raft_guard_sent_index(const struct sp_raft_guard *guard, uint64_t server);
 
 /* True if this leader has had an answer of `server` to the last that was sent to it. */
