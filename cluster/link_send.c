@@ -1,5 +1,5 @@
 /* What goes out over a link, in two kinds: small messages at once, in order, and frames of
- * records only as far as the connection's own queue is short, so that no heartbeat is late behind them.
+ * records only as far as the connection's own queue is short: no heartbeat is late behind them.
  *
  *   heartbeats, votes, results, calls ------------------------> connection's queue --> kernel
  *   frames -- room and nobody waits? ------------------------->  (a message or so)
