@@ -1,7 +1,8 @@
 /* What the files of one replica share: raft_group.c (life, submit, status), raft_start.c (first
- * step), raft_host.c (libraft's updates), raft_send.c, raft_reader.c (messages out),
- * raft_receive.c (messages in), raft_install.c (checkpoints out and in, start of the log), raft_apply.c (commits),
- * raft_confirm.c (whether it still leads), raft_quiet.c (idle groups), raft_look.c (questions). */
+ * step), raft_host.c (libraft's updates), raft_send.c and raft_reader.c (messages out),
+ * raft_receive.c (messages in), raft_install.c (checkpoints out and in, start of the log),
+ * raft_apply.c (commits), raft_confirm.c (whether it still leads), raft_quiet.c (idle groups),
+ * raft_look.c (questions). */
 #ifndef SP_CLUSTER_RAFT_GROUP_INTERNAL_H
 #define SP_CLUSTER_RAFT_GROUP_INTERNAL_H
 
