@@ -223,6 +223,7 @@ static void on_opened(void *arg, void *conn_arg, struct sp_conn *conn)
 
     (void)arg;
     inbound->conn = conn;
+    sp_conn_bound_kernel(conn, SP_LINK_KERNEL_BYTES);
 }
 
 static const struct sp_server_handler server_handler = {

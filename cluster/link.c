@@ -5,8 +5,8 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
-#include "base/rand.h"
 #include "base/trace.h"
+#include "cluster/link_parts.h"
 #include "spate/error.h"
 
 enum {
@@ -20,42 +20,6 @@ enum {
     HURRY_MS = 2,          /* between attempts while it is open whether the process has died */
     HURRIES_MAX = 10,
     TRACES_PER_SECOND_MAX = 2,
-};
-
-enum link_step {
-    LINK_NEW,
-    LINK_CONNECTING,
-    LINK_GREETING,
-    LINK_UP,
-    LINK_WAITING,
-    LINK_CLOSING,
-};
-
-struct sp_link {
-    struct sp_loop *loop;
-    const struct sp_link_handler *handler;
-    void *arg;
-    uint32_t node_id;
-    enum link_step step;
-    enum sp_link_state state; /* as told to the handler */
-    bool was_up;              /* since it was last DEAD, or ever */
-    struct sp_stream *stream; /* CONNECTING */
-    struct sp_stream *probe;  /* UP: a connect that tells whether the process is there */
-    struct sp_conn *conn;     /* GREETING, UP, and CLOSING until it has ended */
-    struct sp_timer timer;    /* whatever the step waits for */
-    uint64_t step_began_ms;
-    uint64_t heard_ms;      /* last HELLO, or other sign of life */
-    uint64_t written_bytes; /* at the last keepalive */
-    uint32_t pause_ms;
-    uint32_t hurries; /* quick attempts since it was UP */
-    struct sp_rand rand;
-    struct sp_buf heartbeats; /* entries of this turn */
-    struct sp_deferred flush;
-    struct sp_deferred finish;
-    struct sp_trace_limit refused_limit;
-    void (*closed)(void *arg);
-    void *closed_arg;
-    char address[SP_ADDRESS_SIZE_MAX];
 };
 
 /* ---- states ---------------------------------------------------------------------------------- */
@@ -183,15 +147,23 @@ static void on_closed(void *arg, struct sp_conn *conn, int status)
         return;
     }
     wait_to_connect(link);
+    sp_link_wake_waiters(link);
     if (was_up) {
         sp_link_connect(link);
         set_state(link, SP_LINK_DOWN);
     }
 }
 
+static void on_drained(void *arg, struct sp_conn *conn)
+{
+    (void)conn;
+    sp_link_wake_waiters(arg);
+}
+
 static const struct sp_conn_handler link_conn_handler = {
     .message = on_message,
     .closed = on_closed,
+    .drained = on_drained,
 };
 
 static void drop_stream(struct sp_stream **stream)
@@ -226,6 +198,7 @@ static void on_connect(void *arg, struct sp_stream *stream, int status)
         wait_to_connect(link);
         return;
     }
+    sp_conn_bound_kernel(link->conn, SP_LINK_KERNEL_BYTES);
     link->written_bytes = 0;
     enter(link, LINK_GREETING, GREETING_MS_MAX);
     say_hello(link);
@@ -314,74 +287,15 @@ static void on_timer(struct sp_timer *timer)
     }
 }
 
-/* ---- sending --------------------------------------------------------------------------------- */
-
-static void flush_heartbeats(struct sp_link *link)
-{
-    if (link->step == LINK_UP && link->heartbeats.size > 0) {
-        /* What cannot be sent is lost; Raft sends again. */
-        (void)sp_peer_send_heartbeats(link->conn, link->heartbeats.bytes, link->heartbeats.size);
-    }
-    sp_buf_clear(&link->heartbeats);
-}
-
-static void on_flush(struct sp_deferred *deferred)
-{
-    flush_heartbeats(SP_CONTAINER_OF(deferred, struct sp_link, flush));
-}
-
-static int check_queue(const struct sp_link *link)
-{
-    if (link->step != LINK_UP) {
-        return SPATE_ERR_CLOSED;
-    }
-    return sp_link_queued_bytes(link) > SP_PEER_QUEUE_BYTES_MAX ? SPATE_ERR_BUSY : 0;
-}
-
-int sp_link_send(struct sp_link *link,
-                 const struct sp_peer_message *message,
-                 const struct sp_slice *pieces,
-                 unsigned count)
-{
-    int rv = check_queue(link);
-
-    if (rv != 0) {
-        return rv;
-    }
-    flush_heartbeats(link);
-    return sp_peer_send(link->conn, message, pieces, count);
-}
-
-int sp_link_send_heartbeat(struct sp_link *link, const struct sp_peer_raft *raft)
-{
-    uint8_t entry[SP_PEER_RAFT_SIZE];
-    int rv = check_queue(link);
-
-    SP_ASSERT(raft->kind != SP_PEER_INSTALL);
-    SP_ASSERT(raft->frame_count == 0);
-    if (rv != 0) {
-        return rv;
-    }
-    if (link->heartbeats.size == link->heartbeats.size_max) {
-        flush_heartbeats(link);
-    }
-    sp_peer_raft_encode(raft, entry);
-    rv = sp_buf_append(&link->heartbeats, entry, sizeof entry);
-    if (rv == 0) {
-        sp_loop_defer(link->loop, &link->flush);
-    }
-    return rv;
-}
+/* ---- life ------------------------------------------------------------------------------------ */
 
 void sp_link_greet(struct sp_link *link)
 {
     if (link->step == LINK_GREETING || link->step == LINK_UP) {
-        flush_heartbeats(link);
+        sp_link_flush_heartbeats(link);
         say_hello(link);
     }
 }
-
-/* ---- life ------------------------------------------------------------------------------------ */
 
 static void on_finish(struct sp_deferred *deferred)
 {
@@ -426,9 +340,8 @@ int sp_link_new(struct sp_loop *loop,
     link->node_id = node_id;
     link->pause_ms = PAUSE_MS_MIN;
     sp_rand_init(&link->rand, sp_loop_random(loop));
-    sp_buf_init(&link->heartbeats, (size_t)SP_PEER_HEARTBEATS_MAX * SP_PEER_RAFT_SIZE);
     sp_timer_init(&link->timer, loop, on_timer);
-    sp_deferred_init(&link->flush, on_flush);
+    sp_link_init_sending(link);
     sp_deferred_init(&link->finish, on_finish);
     *out_link = link;
     return 0;
@@ -470,24 +383,17 @@ enum sp_link_state sp_link_state(const struct sp_link *link)
     return link->state;
 }
 
-size_t sp_link_queued_bytes(const struct sp_link *link)
-{
-    size_t queued = link->conn == NULL ? 0 : sp_conn_queued_bytes(link->conn);
-
-    return queued + link->heartbeats.size;
-}
-
 void sp_link_close(struct sp_link *link, void (*closed)(void *arg), void *arg)
 {
     SP_ASSERT(link->step != LINK_CLOSING);
     if (link->conn != NULL) {
-        flush_heartbeats(link);
+        sp_link_flush_heartbeats(link);
     }
     link->step = LINK_CLOSING;
     link->closed = closed;
     link->closed_arg = arg;
     sp_timer_stop(&link->timer);
-    sp_deferred_cancel(&link->flush);
+    sp_link_end_sending(link);
     drop_stream(&link->stream);
     drop_stream(&link->probe);
     if (link->conn != NULL) {

@@ -59,6 +59,23 @@ int sp_link_send(struct sp_link *link,
                  unsigned count);
 int sp_link_send_heartbeat(struct sp_link *link, const struct sp_peer_raft *raft);
 
+/* Waits for its turn to send frames: embedded by its owner, who may remove `node` at any time. `cb`
+ * runs once, in a later round of deferred calls: it may send one message, or the link is not up. */
+struct sp_link_waiter {
+    struct sp_list node;
+    void (*cb)(struct sp_link_waiter *waiter);
+};
+
+/* True if a message of frames may be sent now: the queue is short, and nobody waits. */
+bool sp_link_has_room(const struct sp_link *link);
+
+/* Waits behind the others. SPATE_ERR_CLOSED: the link is not up. */
+int sp_link_wait(struct sp_link *link, struct sp_link_waiter *waiter);
+
+/* Counts bytes that are being fetched to be sent here as if they were queued, and no more. */
+void sp_link_reserve(struct sp_link *link, size_t size_bytes);
+void sp_link_release(struct sp_link *link, size_t size_bytes);
+
 uint32_t sp_link_node_id(const struct sp_link *link);
 const char *sp_link_address(const struct sp_link *link);
 enum sp_link_state sp_link_state(const struct sp_link *link);

@@ -1,10 +1,12 @@
 /* What the files of one replica share: raft_group.c (life, submit, status), raft_start.c (first
- * step), raft_host.c (libraft's updates), raft_send.c (messages out), raft_receive.c (messages
- * in), raft_install.c (checkpoints out and in, start of the log), raft_apply.c (commits),
- * raft_confirm.c (whether it still leads), raft_quiet.c (idle groups), raft_look.c (questions). */
+ * step), raft_host.c (libraft's updates), raft_send.c and raft_reader.c (messages out),
+ * raft_receive.c (messages in), raft_install.c (checkpoints out and in, start of the log),
+ * raft_apply.c (commits), raft_confirm.c (whether it still leads), raft_quiet.c (idle groups),
+ * raft_look.c (questions). */
 #ifndef SP_CLUSTER_RAFT_GROUP_INTERNAL_H
 #define SP_CLUSTER_RAFT_GROUP_INTERNAL_H
 
+#include "cluster/link.h"
 #include "cluster/raft_group.h"
 #include "cluster/raft_guard.h"
 
@@ -17,13 +19,15 @@ struct sp_raft_outgoing {
     uint32_t node_id;
 };
 
-/* Appends to one peer that wait for the disk, in order; the first one is being read. */
+/* raft_reader.c: appends to one peer that wait for the link or the disk, in order. */
 struct sp_raft_reader {
     struct sp_raft_group *group;
-    struct sp_list waiting; /* struct sp_raft_outgoing */
+    struct sp_list waiting; /* struct sp_raft_outgoing; empty only inside a call */
     struct sp_log_read read;
+    struct sp_link_waiter turn;
+    uint64_t sent_ms; /* frames or a heartbeat */
     uint32_t node_id;
-    bool reading;
+    bool reading; /* of the first that waits */
 };
 
 /* Raft asks again for a checkpoint that a follower has not stored by then. */
@@ -168,6 +172,16 @@ void sp_raft_host_send(void *arg,
                        const struct raft_message *message,
                        const struct sp_raft_guard_stamp *stamp);
 void sp_raft_send(struct sp_raft_group *group, struct sp_raft_outgoing *out);
+bool sp_raft_is_standby(const struct sp_raft_group *group, uint64_t replica_id);
+bool sp_raft_has_frames(const struct sp_raft_outgoing *out);
+void sp_raft_drop_list(struct sp_list *list);
+
+/* raft_reader.c: sends an append, with frames or without, behind those to the same follower. */
+void sp_raft_reader_send(struct sp_raft_group *group, struct sp_raft_outgoing *out);
+void sp_raft_reader_drop_all(struct sp_raft_group *group);
+
+/* Tells the log which frames will be sent or applied next: they need not be read back from disk. */
+void sp_raft_reader_keep(struct sp_raft_group *group);
 void sp_raft_send_release_gated(struct sp_raft_group *group);
 void sp_raft_send_drop_all(struct sp_raft_group *group);
 uint32_t sp_raft_node_of(const struct sp_raft_group *group, uint64_t replica_id);

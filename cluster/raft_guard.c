@@ -385,7 +385,8 @@ int sp_raft_guard_timeout(struct sp_raft_guard *guard, uint64_t now_ms)
         raft->follower_state.match = 0;
         flags = RAFT_UPDATE_CURRENT_TERM | RAFT_UPDATE_VOTED_FOR;
     }
-    int rv = sp_raft_step(guard, now_ms, &event, flags);
+    int rv = raft->state == RAFT_LEADER ? sp_raft_step_lead_on(guard, now_ms, &event)
+                                        : sp_raft_step(guard, now_ms, &event, flags);
     return rv != 0 ? rv : sp_raft_step_settle(guard, now_ms);
 }
 

@@ -47,6 +47,10 @@
  *      so does a replica that has never had a frame, which a forced membership may have kept
  *  G10 late duplicate rejections are dropped; a denied pre-vote tells the real term
  *  G11 a submit is sent at once, also to followers that were quiet
+ *  G12 a follower is silent when it has not answered for an election timeout, not since the last
+ *      heartbeat: a long way must not make the leader send all again that is under way
+ *  G13 a follower whose disk is slow says that it is there all the same
+ *  G14 entries that are under way to a follower are not sent to it again
  *  N1  a vote result counts only for a candidate: a late pre-vote reply deposes no leader
  * Policies that are refused: SPARE, direct addition as voter, demotion, self-removal, more than one
  * server per change, a snapshot at index 1.
@@ -85,6 +89,9 @@ enum {
     SP_RAFT_GUARD_BARRIER = 1 << 12,      /* a new leader's own barrier */
     SP_RAFT_GUARD_POLICY = 1 << 13,       /* the refusals of change and snapshot */
     SP_RAFT_GUARD_N1_CANDIDATE = 1 << 14, /* vote results only for candidates */
+    SP_RAFT_GUARD_G12_PATIENCE = 1 << 15,
+    SP_RAFT_GUARD_G13_ANSWER = 1 << 16,
+    SP_RAFT_GUARD_G14_SENT = 1 << 17,
 };
 
 /* What a result carries besides libraft's fields. Both travel to the receiver of the message. */
@@ -128,6 +135,10 @@ struct sp_raft_guard_peer {
     uint64_t sent_ms;      /* any append that was given to host.send */
     uint64_t entries_ms;   /* ... the last one with entries */
     uint64_t entries_prev; /* ... and its prev_log_index */
+    uint64_t sent_index;   /* ... and its last entry; lower once one is known to be lost */
+    bool left_out;         /* what it has been sent begins behind where libraft believes (G14) */
+    uint64_t match_index;  /* stored there, as last told */
+    uint64_t moved_ms;     /* when that grew, or the first that is under way was sent */
     uint64_t answered_ms;  /* last result of this term */
 };
 
@@ -149,6 +160,7 @@ struct sp_raft_guard {
     uint64_t committed_index;   /* may be applied; never goes back */
     uint64_t request_term;      /* of the request being answered in this step, or 0 */
     uint64_t request_prev_term; /* likewise, for G7 */
+    uint64_t told_ms;           /* last result that this follower sent */
     bool rejected;              /* this step answered with a rejection */
     struct sp_raft_guard_peer peers[SP_RAFT_GUARD_SERVERS_MAX];
 };
@@ -403,6 +415,10 @@ bool sp_raft_guard_leads(const struct sp_raft_guard *guard);
  * first timeout after waking does not make it step down. That the followers know the commit index
  * is for the host's own sleep message to say. */
 bool sp_raft_guard_may_sleep(const struct sp_raft_guard *guard);
+
+/* The last entry that was sent to `server`, in this leader's term, as far as the guard knows; 0:
+ * none or `server` has not answered for an election timeout. */
+uint64_t sp_raft_guard_sent_index(const struct sp_raft_guard *guard, uint64_t server);
 
 /* True if this leader has had an answer of `server` to the last that was sent to it. */
 bool sp_raft_guard_answered(const struct sp_raft_guard *guard, uint64_t server);

@@ -154,6 +154,21 @@ static int receive_part(struct sp_raft_guard *guard,
     return receive(guard, now_ms, from, &message, append->term, append->prev_term);
 }
 
+/* G13: entries are answered when they are on disk, and a leader that sends them all the time sends
+ * no heartbeats. While the disk is slower than these would come, an append counts as one first. */
+static bool owes_answer(const struct sp_raft_guard *guard,
+                        uint64_t now_ms,
+                        const struct sp_raft_guard_append *append)
+{
+    const struct raft *raft = &guard->raft;
+
+    return append->entry_count > 0 && raft->state == RAFT_FOLLOWER &&
+           append->term == raft->current_term && !raft->snapshot.installing &&
+           raft->last_stored < sp_raft_support_last_index(&raft->trail) &&
+           now_ms >= guard->told_ms + guard->heartbeat_ms &&
+           sp_raft_step_guards(guard, SP_RAFT_GUARD_G13_ANSWER);
+}
+
 int sp_raft_guard_receive_append(struct sp_raft_guard *guard,
                                  uint64_t now_ms,
                                  uint64_t from,
@@ -171,6 +186,15 @@ int sp_raft_guard_receive_append(struct sp_raft_guard *guard,
     }
     note_contact(guard, now_ms, append->term);
     raise_to_floor(guard, &rest);
+    guard->rejected = false;
+    if (owes_answer(guard, now_ms, append)) {
+        struct sp_raft_guard_append heartbeat = rest;
+        heartbeat.entry_count = 0;
+        rv = receive_part(guard, now_ms, from, &heartbeat, 0);
+    }
+    if (rv != 0 || guard->rejected) {
+        return rv;
+    }
     do {
         if (size > 0) {
             advance(&rest, size);
@@ -182,6 +206,21 @@ int sp_raft_guard_receive_append(struct sp_raft_guard *guard,
     return rv;
 }
 
+/* A rejection says that something before it has got lost: from what is stored on all may be sent
+ * again. */
+static void note_answer(struct sp_raft_guard_peer *peer,
+                        const struct sp_raft_guard_append_result *result,
+                        uint64_t now_ms)
+{
+    peer->answered_ms = now_ms;
+    if (result->rejected != 0) {
+        peer->sent_index = peer->match_index;
+    } else if (result->last_index > peer->match_index) {
+        peer->match_index = result->last_index;
+        peer->moved_ms = now_ms;
+    }
+}
+
 int sp_raft_guard_receive_append_result(struct sp_raft_guard *guard,
                                         uint64_t now_ms,
                                         uint64_t from,
@@ -190,6 +229,7 @@ int sp_raft_guard_receive_append_result(struct sp_raft_guard *guard,
     struct raft_message message = { .type = RAFT_APPEND_ENTRIES_RESULT };
     struct raft *raft = &guard->raft;
     bool current = result->term == raft->current_term;
+    bool again = false; /* libraft does not know what the rejection is about (G14) */
     uint64_t last = result->last_index;
     raft_index match = 0;
 
@@ -218,7 +258,9 @@ int sp_raft_guard_receive_append_result(struct sp_raft_guard *guard,
     if (current && raft->state == RAFT_LEADER) {
         struct sp_raft_guard_peer *peer = sp_raft_step_peer(guard, from);
         if (peer != NULL) {
-            peer->answered_ms = sp_raft_step_max(now_ms, raft->now);
+            note_answer(peer, result, sp_raft_step_max(now_ms, raft->now));
+            again = result->rejected != 0 && peer->left_out;
+            peer->left_out = peer->left_out && result->rejected == 0;
         }
     }
     message.append_entries_result.version = RESULT_VERSION;
@@ -226,7 +268,8 @@ int sp_raft_guard_receive_append_result(struct sp_raft_guard *guard,
     message.append_entries_result.rejected = result->rejected;
     message.append_entries_result.last_log_index = last;
     message.append_entries_result.capacity = USHRT_MAX;
-    return receive(guard, now_ms, from, &message, 0, 0);
+    int rv = receive(guard, now_ms, from, &message, 0, 0);
+    return rv == 0 && again ? sp_raft_step_send_again(guard, now_ms) : rv;
 }
 
 /* A replica that never had a frame knows of no membership. Who asks it counts on its vote: a member

@@ -13,21 +13,6 @@ void sp_raft_guard_rearm(struct sp_raft_guard *guard, uint64_t heard_ms)
     }
 }
 
-/* A majority of voters, ourselves included, has answered since libraft last counted them. */
-static bool has_fresh_majority(const struct sp_raft_guard *guard)
-{
-    const struct raft_configuration *configuration = &guard->raft.configuration;
-    unsigned fresh = sp_raft_support_role(configuration, guard->raft.id) == RAFT_VOTER;
-
-    for (unsigned i = 0; i < SP_RAFT_GUARD_SERVERS_MAX; i++) {
-        const struct sp_raft_guard_peer *peer = &guard->peers[i];
-        fresh += peer->id != 0 && peer->answered_ms != 0 &&
-                 peer->answered_ms >= guard->raft.election_timer_start &&
-                 sp_raft_support_role(configuration, peer->id) == RAFT_VOTER;
-    }
-    return fresh > sp_raft_support_voter_count(configuration) / 2;
-}
-
 bool sp_raft_guard_may_sleep(const struct sp_raft_guard *guard)
 {
     const struct raft *raft = &guard->raft;
@@ -44,7 +29,7 @@ bool sp_raft_guard_may_sleep(const struct sp_raft_guard *guard)
             return false;
         }
     }
-    return has_fresh_majority(guard);
+    return sp_raft_step_fresh_majority(guard);
 }
 
 static const struct sp_raft_guard_peer *find_peer(const struct sp_raft_guard *guard, uint64_t id)
@@ -55,6 +40,16 @@ static const struct sp_raft_guard_peer *find_peer(const struct sp_raft_guard *gu
         }
     }
     return NULL;
+}
+
+uint64_t sp_raft_guard_sent_index(const struct sp_raft_guard *guard, uint64_t server)
+{
+    const struct sp_raft_guard_peer *peer = find_peer(guard, server);
+
+    return peer != NULL && guard->raft.state == RAFT_LEADER && peer->answered_ms != 0 &&
+                   peer->answered_ms + guard->raft.election_timeout > guard->raft.now
+               ? peer->sent_index
+               : 0;
 }
 
 bool sp_raft_guard_answered(const struct sp_raft_guard *guard, uint64_t server)

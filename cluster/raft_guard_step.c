@@ -54,10 +54,40 @@ static bool is_noise(struct sp_raft_guard *guard,
     }
     peer->sent_ms = now_ms;
     if (append->n_entries > 0) {
+        if (peer->match_index >= peer->sent_index) {
+            peer->moved_ms = now_ms; /* nothing was under way */
+        }
         peer->entries_ms = now_ms;
         peer->entries_prev = append->prev_log_index;
+        peer->sent_index = append->prev_log_index + append->n_entries;
     }
     return false;
+}
+
+/* G14: of a probed follower libraft only remembers what it has stored. What was sent since and can
+ * still arrive is left out; that it did not is told by a rejection, or by an election timeout in
+ * which the follower stores nothing. */
+static void leave_out_sent(struct sp_raft_guard *guard, struct raft_message *message)
+{
+    struct raft_append_entries *append = &message->append_entries;
+    struct sp_raft_guard_peer *peer = sp_raft_step_peer(guard, message->server_id);
+    uint64_t end = append->prev_log_index + append->n_entries;
+
+    if (peer == NULL || append->n_entries == 0 || append->prev_log_index >= peer->sent_index) {
+        return;
+    }
+    uint64_t term = sp_raft_guard_term_at(guard, peer->sent_index);
+    if (term == 0 || !sp_raft_step_guards(guard, SP_RAFT_GUARD_G14_SENT)) {
+        return;
+    }
+    if (guard->raft.now >= peer->moved_ms + guard->raft.election_timeout) {
+        peer->moved_ms = guard->raft.now;
+        return;
+    }
+    append->n_entries = end > peer->sent_index ? (unsigned)(end - peer->sent_index) : 0;
+    append->prev_log_index = peer->sent_index;
+    append->prev_log_term = term;
+    peer->left_out = true;
 }
 
 /* The sending half of G1, G7 and G10. */
@@ -86,11 +116,13 @@ send_message(struct sp_raft_guard *guard, enum raft_event_type cause, struct raf
 
     switch (message->type) {
     case RAFT_APPEND_ENTRIES:
+        leave_out_sent(guard, message);
         if (is_noise(guard, cause, message)) {
             return;
         }
         break;
     case RAFT_APPEND_ENTRIES_RESULT:
+        guard->told_ms = guard->raft.now;
         stamp_result(guard, &message->append_entries_result, &stamp);
         break;
     case RAFT_REQUEST_VOTE_RESULT: {

@@ -59,6 +59,17 @@ bool sp_raft_step_can_submit(const struct sp_raft_guard *guard);
 /* Lets the election timer of a follower or candidate expire at `at_ms`. */
 void sp_raft_step_expire(struct raft *raft, uint64_t at_ms);
 
+/* True if a majority of voters, ourselves included, has answered since libraft last counted. */
+bool sp_raft_step_fresh_majority(const struct sp_raft_guard *guard);
+
+/* The step of a leader's timer (G12). Fatal errors only. */
+int sp_raft_step_lead_on(struct sp_raft_guard *guard,
+                         uint64_t now_ms,
+                         struct raft_event *event) SP_CHECK_RESULT;
+
+/* Sends to all followers at once, as if their heartbeats were due. Fatal errors only. */
+int sp_raft_step_send_again(struct sp_raft_guard *guard, uint64_t now_ms) SP_CHECK_RESULT;
+
 /* The slot of a follower, taken if need be; NULL when all are taken. */
 struct sp_raft_guard_peer *sp_raft_step_peer(struct sp_raft_guard *guard, uint64_t id);
 

@@ -62,3 +62,56 @@ void sp_raft_guard_listen(struct sp_raft_guard *guard, uint64_t now_ms, uint64_t
                                      ? raft->election_timer_start + deaf_ms
                                      : now_ms;
 }
+
+/* ---- a leader's ------------------------------------------------------------------------------ */
+
+bool sp_raft_step_fresh_majority(const struct sp_raft_guard *guard)
+{
+    const struct raft_configuration *configuration = &guard->raft.configuration;
+    unsigned fresh = sp_raft_support_role(configuration, guard->raft.id) == RAFT_VOTER;
+
+    for (unsigned i = 0; i < SP_RAFT_GUARD_SERVERS_MAX; i++) {
+        const struct sp_raft_guard_peer *peer = &guard->peers[i];
+        fresh += peer->id != 0 && peer->answered_ms != 0 &&
+                 peer->answered_ms >= guard->raft.election_timer_start &&
+                 sp_raft_support_role(configuration, peer->id) == RAFT_VOTER;
+    }
+    return fresh > sp_raft_support_voter_count(configuration) / 2;
+}
+
+/* G12: libraft counts its followers at every heartbeat and begins anew with each that has not
+ * answered since the last count, which under load is no sign of anything. Here only an election
+ * timeout of silence is; when the leader itself gives up stays as it is. */
+int sp_raft_step_lead_on(struct sp_raft_guard *guard, uint64_t now_ms, struct raft_event *event)
+{
+    struct raft *raft = &guard->raft;
+    uint64_t now = sp_raft_step_max(now_ms, raft->now);
+    uint64_t patience_ms = raft->election_timeout - 1;
+    uint64_t counted_ms = raft->election_timer_start;
+    bool fresh = sp_raft_step_fresh_majority(guard);
+
+    if (!sp_raft_step_guards(guard, SP_RAFT_GUARD_G12_PATIENCE)) {
+        return sp_raft_step(guard, now_ms, event, 0);
+    }
+    if (counted_ms + patience_ms > now) {
+        raft->election_timer_start = now > patience_ms ? now - patience_ms : 0;
+    }
+    int rv = sp_raft_step(guard, now_ms, event, 0);
+    if (raft->state == RAFT_LEADER && !fresh) {
+        raft->election_timer_start = counted_ms; /* it is still the last time that all was well */
+    }
+    return rv;
+}
+
+int sp_raft_step_send_again(struct sp_raft_guard *guard, uint64_t now_ms)
+{
+    struct raft_event event = { .type = RAFT_TIMEOUT };
+
+    if (guard->raft.state != RAFT_LEADER) {
+        return 0;
+    }
+    raft_set_heartbeat_timeout(&guard->raft, 0);
+    int rv = sp_raft_step_lead_on(guard, now_ms, &event);
+    raft_set_heartbeat_timeout(&guard->raft, guard->heartbeat_ms);
+    return rv != 0 ? rv : sp_raft_step_settle(guard, now_ms);
+}

@@ -122,6 +122,7 @@ void sp_raft_host_persisted(void *arg, uint64_t index)
         return;
     }
     group->persisted_waiting = 0;
+    sp_raft_reader_keep(group);
     if (sp_raft_guard_installing(&group->guard)) {
         int status = sp_raft_install_finish(group);
         if (status != 0) {

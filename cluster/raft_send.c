@@ -1,11 +1,9 @@
-/* Messages out: held back until the vote they depend on is durable, appends filled with frames.
+/* Messages out: held back until the vote they depend on is durable.
  *
- *   guard -> outgoing -> [gated until meta is durable] -> transport            no frames
- *                                                    `-> frames in memory? -> transport
- *                                                         no: reader of that peer -> disk -> ...
+ *   guard -> outgoing -> [gated until meta is durable] -> transport             no frames
+ *                                                    `-> raft_reader -> transport
  *
- * Appends to one peer never overtake each other: while one waits for the disk, later ones queue
- * behind it. Whatever cannot be sent is dropped; raft sends again. */
+ * Whatever cannot be sent is dropped; raft sends again. */
 #include "cluster/raft_group_internal.h"
 #include "cluster/raft_guard_support.h"
 
@@ -18,7 +16,6 @@
 
 /* Messages of one group that may wait for its vote: elections send a few, a leader has none. */
 #define GATED_MAX 1024
-#define WAITING_MAX 256
 
 /* Addresses in memberships are "NODE.REPLICA". */
 uint32_t sp_raft_node_of(const struct sp_raft_group *group, uint64_t replica_id)
@@ -45,192 +42,21 @@ bool sp_raft_leads_in(const struct sp_raft_group *group, uint64_t term)
            raft_current_term(&group->guard.raft) == term;
 }
 
-static bool is_standby(const struct sp_raft_group *group, uint64_t replica_id)
+bool sp_raft_is_standby(const struct sp_raft_group *group, uint64_t replica_id)
 {
     return sp_raft_support_role(&group->guard.raft.configuration, replica_id) == RAFT_STANDBY;
 }
 
-/* Sends `count` frames as one append and moves the head of what is left behind them. */
-static void
-send_part(struct sp_raft_group *group, struct sp_raft_outgoing *out, const struct sp_log_read *read)
-{
-    struct sp_peer_message message = { .kind = SP_PEER_RAFT, .u.raft = out->message };
-    struct sp_log_frame last;
-    size_t size = 0;
-    int rv = sp_log_frame_decode(
-        read->frames[read->count - 1].bytes, read->frames[read->count - 1].size, &last);
-
-    SP_ASSERT(rv == 0);
-    for (unsigned i = 0; i < read->count; i++) {
-        sp_raft_note_frame_size(group, read->frames[i].size);
-        group->context->counters.sent_bytes += read->frames[i].size;
-        size += read->frames[i].size;
-    }
-    if (is_standby(group, out->message.to)) {
-        group->context->fill_bytes_left -= (int64_t)size;
-    }
-    message.u.raft.frame_count = read->count;
-    if (message.u.raft.commit > last.index) {
-        message.u.raft.commit = last.index; /* the follower must not commit beyond this part */
-    }
-    (void)sp_transport_send(group->context->transport,
-                            out->node_id,
-                            &message,
-                            read->frames,
-                            read->count); /* dropped: raft sends again */
-    out->message.index = last.index;
-    out->message.index_term = last.term;
-}
-
-static void prepare_read(const struct sp_raft_outgoing *out, struct sp_log_read *read)
-{
-    read->by = SP_LOG_READ_INDEX;
-    read->start = (int64_t)(out->message.index + 1);
-    read->index_max = out->end_index;
-    read->bytes_max = SP_APPEND_BYTES_MAX;
-    read->frames_max = SP_APPEND_FRAMES_MAX;
-    read->count = 0;
-}
-
-static bool has_frames(const struct sp_raft_outgoing *out)
+bool sp_raft_has_frames(const struct sp_raft_outgoing *out)
 {
     return out->message.kind == SP_PEER_APPEND && out->end_index > out->message.index;
 }
 
-/* Sends all frames of `out` that are in memory; true when nothing is left to send. */
-static bool send_cached(struct sp_raft_group *group, struct sp_raft_outgoing *out)
+void sp_raft_drop_list(struct sp_list *list)
 {
-    struct sp_log_read read; /* 6 KiB: only what prepare_read sets is used as input */
-
-    while (has_frames(out)) {
-        prepare_read(out, &read);
-        if (!sp_log_read_cached(group->log, &read) || read.count == 0) {
-            return false;
-        }
-        send_part(group, out, &read);
-        sp_log_read_release(&read);
-    }
-    return true;
-}
-
-static struct sp_raft_reader *reader_of(struct sp_raft_group *group, uint32_t node_id, bool make)
-{
-    struct sp_raft_reader **free_slot = NULL;
-
-    for (unsigned i = 0; i < SP_RAFT_GUARD_SERVERS_MAX; i++) {
-        if (group->readers[i] != NULL && group->readers[i]->node_id == node_id) {
-            return group->readers[i];
-        }
-        if (group->readers[i] == NULL && free_slot == NULL) {
-            free_slot = &group->readers[i];
-        }
-    }
-    if (!make || free_slot == NULL) {
-        return NULL;
-    }
-    *free_slot = sp_mem_calloc(1, sizeof **free_slot);
-    if (*free_slot != NULL) {
-        (*free_slot)->group = group;
-        (*free_slot)->node_id = node_id;
-        sp_list_init(&(*free_slot)->waiting);
-    }
-    return *free_slot;
-}
-
-static unsigned drop_list(struct sp_list *list)
-{
-    unsigned dropped = 0;
-
     SP_LIST_EACH_SAFE (node, list) {
         sp_list_remove(node);
         sp_mem_free(SP_LIST_ENTRY(node, struct sp_raft_outgoing, node));
-        dropped += 1;
-    }
-    return dropped;
-}
-
-static void free_reader(struct sp_raft_reader *reader)
-{
-    for (unsigned i = 0; i < SP_RAFT_GUARD_SERVERS_MAX; i++) {
-        if (reader->group->readers[i] == reader) {
-            reader->group->readers[i] = NULL;
-        }
-    }
-    (void)drop_list(&reader->waiting);
-    sp_mem_free(reader);
-}
-
-static void read_next(struct sp_raft_reader *reader);
-
-static void on_read(struct sp_log_read *read, int status)
-{
-    struct sp_raft_reader *reader = SP_CONTAINER_OF(read, struct sp_raft_reader, read);
-    struct sp_raft_group *group = reader->group;
-    struct sp_raft_outgoing *out =
-        SP_LIST_ENTRY(reader->waiting.next, struct sp_raft_outgoing, node);
-
-    reader->reading = false;
-    if (group->closing || group->stopped) {
-        sp_log_read_release(read);
-        free_reader(reader);
-        return;
-    }
-    if (status == 0 && read->count > 0 && sp_raft_leads_in(group, out->message.term)) {
-        send_part(group, out, read);
-    } else {
-        out->end_index = 0; /* truncated, or no longer ours to send */
-    }
-    sp_log_read_release(read);
-    if (status == SPATE_ERR_CORRUPT || status == SPATE_ERR_IO) {
-        free_reader(reader);
-        sp_raft_stop_unreadable(group, status, "a frame could not be read back from disk");
-        return;
-    }
-    read_next(reader);
-}
-
-/* Goes on with the first waiting append, or ends the reader. */
-static void read_next(struct sp_raft_reader *reader)
-{
-    struct sp_raft_group *group = reader->group;
-
-    while (!sp_list_empty(&reader->waiting)) {
-        struct sp_raft_outgoing *out =
-            SP_LIST_ENTRY(reader->waiting.next, struct sp_raft_outgoing, node);
-        bool up = sp_transport_link(group->context->transport, reader->node_id) == SP_LINK_UP;
-        if (up && sp_raft_leads_in(group, out->message.term)) {
-            if (!has_frames(out) && out->message.frame_count == 0) {
-                (void)sp_transport_send_heartbeat(
-                    group->context->transport, out->node_id, &out->message);
-            } else if (!send_cached(group, out)) {
-                prepare_read(out, &reader->read);
-                reader->read.cb = on_read;
-                if (sp_log_read_start(group->log, &reader->read) == 0) {
-                    reader->reading = true;
-                    return;
-                }
-            }
-        }
-        sp_list_remove(&out->node);
-        sp_mem_free(out);
-    }
-    free_reader(reader);
-}
-
-static void wait_behind_reader(struct sp_raft_reader *reader, const struct sp_raft_outgoing *out)
-{
-    struct sp_raft_outgoing *copy;
-    unsigned waiting = 0;
-
-    SP_LIST_EACH (node, &reader->waiting) {
-        waiting += 1;
-    }
-    copy = waiting < WAITING_MAX ? sp_mem_dup(out, sizeof *out) : NULL;
-    if (copy != NULL) { /* else dropped: raft sends again */
-        sp_list_append(&reader->waiting, &copy->node);
-    }
-    if (!reader->reading) {
-        read_next(reader);
     }
 }
 
@@ -257,7 +83,6 @@ static bool may_fill(const struct sp_raft_group *group)
 static void send_now(struct sp_raft_group *group, struct sp_raft_outgoing *out)
 {
     struct sp_transport *transport = group->context->transport;
-    struct sp_raft_reader *reader;
 
     if (sp_transport_link(transport, out->node_id) != SP_LINK_UP) {
         return;
@@ -273,23 +98,10 @@ static void send_now(struct sp_raft_group *group, struct sp_raft_outgoing *out)
         sp_raft_install_begin(group, out);
         return;
     }
-    if (has_frames(out) && is_standby(group, out->message.to) && !may_fill(group)) {
+    if (sp_raft_has_frames(out) && sp_raft_is_standby(group, out->message.to) && !may_fill(group)) {
         return; /* dropped: raft sends again, by then there is some left */
     }
-    reader = reader_of(group, out->node_id, false);
-    if (reader == NULL && !has_frames(out)) {
-        (void)sp_transport_send_heartbeat(transport, out->node_id, &out->message); /* lost: again */
-        return;
-    }
-    if (reader == NULL && send_cached(group, out)) {
-        return;
-    }
-    if (reader == NULL) {
-        reader = reader_of(group, out->node_id, true);
-    }
-    if (reader != NULL) {
-        wait_behind_reader(reader, out);
-    }
+    sp_raft_reader_send(group, out);
 }
 
 void sp_raft_send(struct sp_raft_group *group, struct sp_raft_outgoing *out)
@@ -333,13 +145,9 @@ void sp_raft_send_release_gated(struct sp_raft_group *group)
 void sp_raft_send_drop_all(struct sp_raft_group *group)
 {
     sp_raft_install_drop_all(group);
-    (void)drop_list(&group->gated);
+    sp_raft_drop_list(&group->gated);
     group->gated_count = 0;
-    for (unsigned i = 0; i < SP_RAFT_GUARD_SERVERS_MAX; i++) {
-        if (group->readers[i] != NULL && !group->readers[i]->reading) {
-            free_reader(group->readers[i]);
-        }
-    }
+    sp_raft_reader_drop_all(group);
 }
 
 static void fill_append(struct sp_raft_outgoing *out, const struct raft_append_entries *append)

@@ -31,6 +31,8 @@ enum sp_link_state {
     SP_LINK_DEAD, /* was up, closed, and the reconnect was refused: the process is gone */
 };
 
+struct sp_link_waiter;
+
 struct sp_transport_handler {
     /* A message of a formed cluster's member (RAFT, HEARTBEATS, LEADERS, STOPPED, VIGIL, CALL,
      * REPLY).
@@ -154,6 +156,16 @@ int sp_transport_send(struct sp_transport *transport,
 int sp_transport_send_heartbeat(struct sp_transport *transport,
                                 uint32_t node_id,
                                 const struct sp_peer_raft *raft);
+
+/* Frames of records leave one message at a time per turn of a sender, so that what is small never
+ * stands behind many of them: see sp_link_has_room and its neighbours in cluster/link.h. A node
+ * that is not known has no room. */
+bool sp_transport_has_room(const struct sp_transport *transport, uint32_t node_id);
+int sp_transport_wait(struct sp_transport *transport,
+                      uint32_t node_id,
+                      struct sp_link_waiter *waiter);
+void sp_transport_reserve(struct sp_transport *transport, uint32_t node_id, size_t size_bytes);
+void sp_transport_release(struct sp_transport *transport, uint32_t node_id, size_t size_bytes);
 
 enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id);
 

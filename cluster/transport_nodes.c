@@ -195,6 +195,40 @@ int sp_transport_send_heartbeat(struct sp_transport *transport,
     return sp_link_send_heartbeat(node->link, raft);
 }
 
+bool sp_transport_has_room(const struct sp_transport *transport, uint32_t node_id)
+{
+    unsigned place = find_place(transport, node_id);
+
+    return place < transport->node_count && sp_link_has_room(transport->nodes[place].link);
+}
+
+int sp_transport_wait(struct sp_transport *transport,
+                      uint32_t node_id,
+                      struct sp_link_waiter *waiter)
+{
+    struct sp_transport_node *node = sp_transport_find(transport, node_id);
+
+    return node == NULL ? SPATE_ERR_CLOSED : sp_link_wait(node->link, waiter);
+}
+
+void sp_transport_reserve(struct sp_transport *transport, uint32_t node_id, size_t size_bytes)
+{
+    struct sp_transport_node *node = sp_transport_find(transport, node_id);
+
+    if (node != NULL) {
+        sp_link_reserve(node->link, size_bytes);
+    }
+}
+
+void sp_transport_release(struct sp_transport *transport, uint32_t node_id, size_t size_bytes)
+{
+    struct sp_transport_node *node = sp_transport_find(transport, node_id);
+
+    if (node != NULL) {
+        sp_link_release(node->link, size_bytes);
+    }
+}
+
 enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id)
 {
     unsigned place = find_place(transport, node_id);

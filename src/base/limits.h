@@ -55,6 +55,7 @@
  *   + SP_MESSAGE_BYTES_MAX                      one message that is let through beyond it
  *   + (nodes - 1) * (SP_PEER_QUEUE_BYTES_MAX + SP_PEER_MESSAGE_BYTES_MAX)
  *   + logs * (SP_TAIL_CACHE_BYTES + 4 * SP_WINDOW_BYTES)   stored, and on the way there
+ *   + SP_KEPT_FRAMES_BYTES                                 stored, for followers to be sent
  *   + replicas * 32 KiB
  *   + SP_COORDINATOR_COUNT * 2 * SP_COORDINATOR_BYTES_MAX, as far as consumer groups exist */
 #define SP_CLIENT_BYTES_DEFAULT (256 * 1024 * 1024) /* limits.client.bytes */
@@ -82,6 +83,9 @@
 #define SP_GROUP_PENDING_BYTES_MAX (32 * 1024 * 1024) /* submitted, not committed */
 #define SP_GROUP_PENDING_ENTRIES_MAX 4096
 #define SP_GROUP_CONFIRMS_MAX 4096 /* requests of a group that wait to hear that it still leads */
+#define SP_LINK_FRAMES_BYTES (256 * 1024)          /* queued: more of them wait where they are */
+#define SP_LINK_KERNEL_BYTES (256 * 1024)          /* the same in the kernel, each way, twice */
+#define SP_LINK_RESERVED_BYTES (4 * 1024 * 1024)   /* being read from disk to be sent next */
 #define SP_PEER_QUEUE_BYTES_MAX (64 * 1024 * 1024) /* then replication to it pauses */
 
 /* Storage. */
@@ -91,6 +95,7 @@
 #define SP_SEGMENT_MS_MIN 1000 /* a file for each second is the most that makes sense */
 #define SP_INDEX_INTERVAL_BYTES (64 * 1024) /* one sparse index entry per so many bytes */
 #define SP_TAIL_CACHE_BYTES (1024 * 1024)   /* durable frames kept in memory per busy log */
+#define SP_KEPT_FRAMES_BYTES ((size_t)256 * 1024 * 1024) /* above that, for followers, of a node */
 #define SP_WORKERS_PER_SHARD 4
 #define SP_YIELDING_WORKERS_MAX 3 /* besides, for clients' reads; half the processors at most */
 #define SP_RECOVERY_PROGRESS_BYTES (256 * 1024 * 1024) /* some seconds of a slow disk */

@@ -91,6 +91,10 @@ int sp_stream_write(struct sp_stream *stream,
 /* Bytes queued and not yet taken by the kernel. */
 size_t sp_stream_queued_bytes(const struct sp_stream *stream);
 
+/* Lets the kernel hold about `size_bytes` each way, so that what is written is not late because of
+ * what was written before; without it, it holds megabytes. */
+void sp_stream_bound_kernel(struct sp_stream *stream, size_t size_bytes);
+
 /* "host:port" of the other side, valid as long as the stream. */
 const char *sp_stream_peer(const struct sp_stream *stream);
 

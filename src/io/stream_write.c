@@ -222,6 +222,15 @@ int sp_stream_write(struct sp_stream *stream,
     return 0;
 }
 
+void sp_stream_bound_kernel(struct sp_stream *stream, size_t size_bytes)
+{
+    int size = (int)size_bytes;
+
+    /* They fail only for sizes that make no sense; then the kernel's own bounds stay. */
+    (void)setsockopt(stream->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    (void)setsockopt(stream->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+}
+
 size_t sp_stream_queued_bytes(const struct sp_stream *stream)
 {
     return stream->queued_bytes;

@@ -62,6 +62,9 @@ void sp_log_free(struct sp_log *log)
     sp_list_remove(&log->store_node);
     sp_list_remove(&log->dirty_node);
     sp_list_remove(&log->warm_node);
+    if (log->store != NULL) {
+        log->store->kept_bytes -= log->kept_bytes;
+    }
     sp_log_tail_clear(&log->tail);
     sp_log_history_clear(&log->history);
     for (unsigned i = 0; i < log->segment_count; i++) {
@@ -290,12 +293,24 @@ uint64_t sp_log_marker_key(uint64_t key_seed, uint64_t group_id, uint64_t base)
     return mixed != 0 ? mixed : 1;
 }
 
+/* Whether the oldest frame stays because somebody will read it soon. */
+static bool keeps_first(const struct sp_log *log, size_t bytes_max)
+{
+    size_t more = log->tail.bytes - bytes_max;
+
+    return bytes_max > 0 && log->keep_index != 0 && sp_log_tail_first(log) >= log->keep_index &&
+           more <= SP_WINDOW_BYTES && log->store->kept_bytes + more <= SP_KEPT_FRAMES_BYTES;
+}
+
 void sp_log_trim_tail(struct sp_log *log, size_t bytes_max)
 {
+    log->store->kept_bytes -= log->kept_bytes;
     while (log->tail.count > 0 && log->tail.bytes > bytes_max &&
-           sp_log_tail_first(log) <= log->persisted_index) {
+           sp_log_tail_first(log) <= log->persisted_index && !keeps_first(log, bytes_max)) {
         sp_log_tail_pop_front(&log->tail);
     }
+    log->kept_bytes = log->tail.bytes > bytes_max ? log->tail.bytes - bytes_max : 0;
+    log->store->kept_bytes += log->kept_bytes;
     if (log->tail.count == 0) {
         sp_log_tail_clear(&log->tail);
     }
@@ -306,6 +321,11 @@ void sp_log_cool(struct sp_log *log)
     sp_log_trim_tail(log, 0);
     sp_file_close(log->file); /* NULL while a flush has it; the next one opens it again */
     log->file = NULL;
+}
+
+void sp_log_keep_from(struct sp_log *log, uint64_t index)
+{
+    log->keep_index = index;
 }
 
 void sp_log_roll(struct sp_log *log)

@@ -165,6 +165,11 @@ struct sp_log_read {
     bool parked; /* waits until a segment's file is in place */
 };
 
+/* Frames from `index` on shall stay in memory when they are durable, since they are about to be
+ * read in order: at most SP_WINDOW_BYTES of a log and SP_KEPT_FRAMES_BYTES of a store above the
+ * cache. 0: none. */
+void sp_log_keep_from(struct sp_log *log, uint64_t index);
+
 /* Serves the read from memory at once if all of its start is there: true, and result is set. */
 bool sp_log_read_cached(struct sp_log *log, struct sp_log_read *read);
 

@@ -143,6 +143,8 @@ struct sp_log {
     uint64_t generation;     /* rises when frames are dropped: reads begun before are repeated */
     bool roll;               /* the next frame opens a segment */
     struct sp_log_tail tail;
+    uint64_t keep_index; /* durable frames from here on are wanted in memory; 0: none */
+    size_t kept_bytes;   /* above the cache, as counted in the store */
     struct sp_log_history history;
     struct sp_log_segment *segments; /* from the oldest, at least one */
     unsigned segment_count;

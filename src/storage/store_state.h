@@ -53,6 +53,7 @@ struct sp_store {
     struct sp_timer cool_timer;
     struct sp_list logs;
     struct sp_list dirty;     /* logs to flush at the end of this turn */
+    size_t kept_bytes;        /* of all logs, above their caches */
     struct sp_list warm;      /* logs with durable frames in memory, longest unused first */
     struct sp_list creations; /* struct sp_replica_open that wait for the registry */
     struct sp_list deletions; /* struct sp_deletion that wait for the registry */

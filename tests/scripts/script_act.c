@@ -89,9 +89,9 @@ static void act_nodes(struct words *words)
 
 static void act_guards(struct words *words)
 {
-    static const char *const names[] = { "G1",      "G2",     "G3", "G4",  "G5",   "G6",
-                                         "G7",      "G8",     "G9", "G10", "G10v", "G11",
-                                         "barrier", "policy", "N1", NULL };
+    static const char *const names[] = { "G1", "G2",  "G3",  "G4",   "G5",  "G6",      "G7",
+                                         "G8", "G9",  "G10", "G10v", "G11", "barrier", "policy",
+                                         "N1", "G12", "G13", "G14",  NULL };
     struct world *world = words->script->world;
 
     if (words_take_if(words, "on")) {

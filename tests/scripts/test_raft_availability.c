@@ -1,4 +1,4 @@
-/* The guards without which a group stalls or is slow (G7, G9 to G11, N1, barrier, policies). */
+/* The guards without which a group stalls or is slow (G7, G9 to G14, N1, barrier, policies). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -212,16 +212,23 @@ static bool sporadic_entries_with_one_dead(unsigned disabled)
     return sporadic_entries_are_fast(disabled, true);
 }
 
+/* G12 leaves few followers to be probed. */
+static void expect_needed_without_patience(scenario run)
+{
+    assert_true(run(SP_RAFT_GUARD_G12_PATIENCE));
+    expect_wrong(run, SP_RAFT_GUARD_G11_SUBMIT_NOW | SP_RAFT_GUARD_G12_PATIENCE);
+}
+
 static void test_g11_l1_sporadic_entries_wait_for_no_heartbeat(void **state)
 {
     (void)state;
-    expect_needed(sporadic_entries_with_outages, SP_RAFT_GUARD_G11_SUBMIT_NOW);
+    expect_needed_without_patience(sporadic_entries_with_outages);
 }
 
 static void test_g11_l2_sporadic_entries_with_one_dead_wait_for_no_heartbeat(void **state)
 {
     (void)state;
-    expect_needed(sporadic_entries_with_one_dead, SP_RAFT_GUARD_G11_SUBMIT_NOW);
+    expect_needed_without_patience(sporadic_entries_with_one_dead);
 }
 
 static bool count_entries(const struct letter *letter, void *arg)
@@ -258,6 +265,72 @@ static void test_g11_submits_do_not_repeat_what_is_on_the_way(void **state)
     assert_true(world_run(world, 50));
     assert_in_range(entries, 10, 40); /* the dead third counts too; repeated they would be 110 */
     assert_true(finish(world, true));
+}
+
+/* --- G12, G14 --- */
+
+#define SLOW_WAY_MS 80 /* there and back more than a heartbeat, well below an election timeout */
+
+/* Answers take longer than the leader's timer: messages stand in long queues, as under load. */
+static bool far_followers_are_sent_entries_once(unsigned disabled)
+{
+    struct world *world = make_three(disabled, 19);
+    struct node *leader = world_await_leader(world, 5000, NULL);
+    unsigned entries = 0;
+
+    (void)world_run(world, 1000);
+    world->net_least_ms = SLOW_WAY_MS;
+    world->net_ms = SLOW_WAY_MS;
+    (void)world_run(world, 1000);
+    world->filter = count_entries;
+    world->filter_arg = &entries;
+    for (unsigned i = 0; i < 20; i++) {
+        (void)node_submit(leader, 4);
+        (void)world_run(world, 250);
+    }
+    (void)world_await_commit(world, leader, leader->memory.last, 1000);
+    return finish(world, entries == 2 * 20 * 4);
+}
+
+/* Each of the two is enough here, where nothing gets lost. */
+static void test_g12_g14_followers_far_away_are_sent_entries_once(void **state)
+{
+    (void)state;
+    assert_true(far_followers_are_sent_entries_once(0));
+    assert_true(far_followers_are_sent_entries_once(SP_RAFT_GUARD_G12_PATIENCE));
+    assert_true(far_followers_are_sent_entries_once(SP_RAFT_GUARD_G14_SENT));
+    expect_wrong(far_followers_are_sent_entries_once,
+                 SP_RAFT_GUARD_G12_PATIENCE | SP_RAFT_GUARD_G14_SENT);
+}
+
+/* --- G13 --- */
+
+/* Entries without a pause to followers whose disks stand still for three election timeouts. */
+static bool slow_disks_depose_no_leader(unsigned disabled)
+{
+    struct world *world = make_three(disabled, 20);
+    struct node *leader = world_await_leader(world, 5000, NULL);
+    uint64_t term = raft_current_term(&leader->guard.raft);
+
+    (void)world_run(world, 1000);
+    for (unsigned i = 0; i < 3; i++) {
+        world->nodes[i].disk_least_ms = 3 * world->election_ms;
+        world->nodes[i].disk_ms = 3 * world->election_ms;
+        sp_raft_guard_set_window(&world->nodes[i].guard, 1000);
+    }
+    for (unsigned i = 0; i < 5 * world->election_ms / 10; i++) {
+        (void)node_submit(leader, 1);
+        (void)world_run(world, 10);
+    }
+    return finish(world,
+                  raft_state(&leader->guard.raft) == RAFT_LEADER &&
+                      raft_current_term(&leader->guard.raft) == term);
+}
+
+static void test_g13_slow_disks_depose_no_leader(void **state)
+{
+    (void)state;
+    expect_needed(slow_disks_depose_no_leader, SP_RAFT_GUARD_G13_ANSWER);
 }
 
 /* --- N1, the barrier, the policies --- */
@@ -371,6 +444,8 @@ int main(void)
         cmocka_unit_test(test_g11_l1_sporadic_entries_wait_for_no_heartbeat),
         cmocka_unit_test(test_g11_l2_sporadic_entries_with_one_dead_wait_for_no_heartbeat),
         cmocka_unit_test(test_g11_submits_do_not_repeat_what_is_on_the_way),
+        cmocka_unit_test(test_g12_g14_followers_far_away_are_sent_entries_once),
+        cmocka_unit_test(test_g13_slow_disks_depose_no_leader),
         cmocka_unit_test(test_n1_late_pre_vote_reply_deposes_no_leader),
         cmocka_unit_test(test_barrier_new_leader_commits_in_its_own_term),
         cmocka_unit_test(test_barrier_sole_voter_commits_in_its_own_term),

@@ -43,7 +43,7 @@ static void test_schedules_with_all_guards_are_right(void **state)
 static void test_schedules_without_g2_go_wrong(void **state)
 {
     (void)state;
-    expect_wrong(few_seeds, SP_RAFT_GUARD_G2_FLOOR);
+    expect_wrong(few_seeds, SP_RAFT_GUARD_G2_FLOOR | SP_RAFT_GUARD_G14_SENT);
 }
 
 static void test_schedules_without_g6_go_wrong(void **state)

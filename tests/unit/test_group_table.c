@@ -64,6 +64,37 @@ int sp_transport_send_heartbeat(struct sp_transport *transport,
     return SPATE_ERR_CLOSED;
 }
 
+bool sp_transport_has_room(const struct sp_transport *transport, uint32_t node_id)
+{
+    (void)transport;
+    (void)node_id;
+    return true;
+}
+
+int sp_transport_wait(struct sp_transport *transport,
+                      uint32_t node_id,
+                      struct sp_link_waiter *waiter)
+{
+    (void)transport;
+    (void)node_id;
+    (void)waiter;
+    return SPATE_ERR_CLOSED;
+}
+
+void sp_transport_reserve(struct sp_transport *transport, uint32_t node_id, size_t size_bytes)
+{
+    (void)transport;
+    (void)node_id;
+    (void)size_bytes;
+}
+
+void sp_transport_release(struct sp_transport *transport, uint32_t node_id, size_t size_bytes)
+{
+    (void)transport;
+    (void)node_id;
+    (void)size_bytes;
+}
+
 /* ---- fixture --------------------------------------------------------------------------------- */
 
 struct fixture {
