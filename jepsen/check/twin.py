@@ -8,8 +8,23 @@ import os
 FAR = 1 << 62
 
 
+KEYS_MAX = 1024
+BITS = (1 << 64) - 1
+
+
 class Refused(Exception):
     """This is no history."""
+
+
+def keyed(value, keys):
+    """(number of the key, whether it is a tombstone) of a record in a compacted topic."""
+    client, (_, partition), sequence = value
+    x = ((client << 40 ^ partition << 32 ^ sequence) + 0x9E3779B97F4A7C15) & BITS
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & BITS
+    x = (x ^ x >> 27) * 0x94D049BB133111EB & BITS
+    x ^= x >> 31
+    number = min((x & 0xFFFF) % keys, (x >> 16 & 0xFFFF) % keys)
+    return number, (x >> 32 & 0xFF) < 51
 
 
 class Send:
@@ -35,6 +50,8 @@ class History:
         self.sends, self.polls, self.events = [], [], []
         self.sequence = []  # polls and events in the order of their files
         self.groups = {}
+        self.keys = {}  # of a compacted topic's partition: how many a client has
+        self.delete_ms = {}
         self.used = set()
         self.last = 0
         for name in sorted(os.listdir(directory)):
@@ -42,7 +59,7 @@ class History:
                 self.read(os.path.join(directory, name))
 
     def read(self, path):
-        self.open, self.topic = {}, None
+        self.open, self.topic, self.keys_now = {}, None, 0
         with open(path, encoding="ascii") as handle:
             text = handle.read()
         for line in text.split("\n")[:-1]:
@@ -55,8 +72,14 @@ class History:
         if what == "start":
             self.topic = fields["topic"]
             self.groups[client] = fields.get("group", "-")
+            self.keys_now = int(fields.get("keys", 0))
+            self.delete_ms[client] = int(fields.get("delete_ms", 0))
+            if self.keys_now > KEYS_MAX:
+                raise Refused("too many keys")
             return
         key = (self.topic, int(fields["p"])) if "p" in fields else None
+        if key and self.keys_now:
+            self.keys[key] = self.keys_now
         if what == "send":
             self.take_send(time, client, operation, outcome, key, fields)
         elif what == "poll":
@@ -72,7 +95,6 @@ class History:
                     self.used.add(key)
             hw = int(fields["hw"]) if "hw" in fields else None
             poll = Poll(client, key, time, pairs, hw, "final" in fields, "group" in fields)
-            poll.runs = [int(run.partition("/")[0]) for run in fields["r"].split(",")]
             self.polls.append(poll)
             self.sequence.append(poll)
         elif what in EVENTS:
@@ -142,6 +164,7 @@ class Twin:
         self.found = collections.Counter()
         self.build()
         self.check_values()
+        self.check_compact()
         self.check_starts()
         self.check_polls()
         self.check_sends()
@@ -189,6 +212,100 @@ class Twin:
         size = max(there) + 1 if there else 0
         return sum(at < offset for at in there) + max(0, offset - size)
 
+    # ---- compaction -----------------------------------------------------------------------------
+
+    def standing(self, key, offset):
+        """What was seen first at an offset, and was sent."""
+        value = self.log[key].get(offset, [None])[0]
+        return value if value in self.send_of else None
+
+    def is_tombstone(self, value):
+        return keyed(value, self.history.keys[value[1]])[1]
+
+    def later(self, value, offset):
+        """(what was stored behind `offset` with the same key, what may have been): none of the
+        latter was ever seen."""
+        keys = self.history.keys[value[1]]
+        same = [
+            other
+            for other in self.send_of
+            if other[:2] == value[:2] and keyed(other, keys)[0] == keyed(value, keys)[0]
+        ]
+        log = self.log[value[1]]
+        stored = [self.standing(value[1], at) for at in log if at > offset]
+        ghosts = [
+            other
+            for other in same
+            if self.send_of[other].outcome == "info"
+            and not self.places[other]
+            and other[2] > value[2]
+        ]
+        return [other for other in same if other in stored], ghosts
+
+    def is_replaced(self, value, offset, time):
+        return any(self.send_of[v].invoked < time for some in self.later(value, offset) for v in some)
+
+    def must_be_given(self, key, offset, time):
+        value = self.standing(key, offset)
+        if value is None or self.is_tombstone(value):
+            return False
+        return not self.is_replaced(value, offset, time)
+
+    def may_be_missing(self, value):
+        if value[1] not in self.history.keys:
+            return False
+        stored, ghosts = self.later(value, max(self.places[value]))
+        return bool(self.is_tombstone(value) or stored or any(map(self.is_tombstone, ghosts)))
+
+    def check_compact(self):
+        """Each pass of a reader: newer and newer records of a key, and the tombstone behind a value
+        that was seen."""
+        seen, begun, position = {}, {}, {}
+        for row in self.history.sequence:
+            if isinstance(row, dict):
+                reader = (row["client"], row["key"])
+                if row["what"] in ("assign", "unassign", "assigned", "revoked", "lost"):
+                    seen[reader] = []
+                    begun[reader] = row["invoked"] if row["what"] == "assign" else None
+                    position[reader] = None
+                if row["what"] == "final" and row["key"] in self.history.keys:
+                    place = (begun.get(reader), position.get(reader), row["b"])
+                    self.check_gap(row["client"], row["key"], row["done"], seen.get(reader), place)
+                continue
+            reader = (row.client, row.key)
+            if row.key not in self.history.keys:
+                continue
+            records = seen.setdefault(reader, [])
+            for offset, value in row.pairs:
+                place = (begun.get(reader), position.get(reader), offset)
+                self.check_gap(row.client, row.key, row.time, records, place)
+                self.check_version(records, value)
+                records.append((offset, value))
+                position[reader] = offset + 1
+
+    def name(self, value):
+        return value[0], keyed(value, self.history.keys[value[1]])[0]
+
+    def check_version(self, records, value):
+        if value not in self.send_of or self.send_of[value].outcome != "ok":
+            return
+        before = [v for _, v in records if self.name(v) == self.name(value)]
+        ok = [v for v in before if v in self.send_of and self.send_of[v].outcome == "ok"]
+        self.found["stale-value"] += any(v[2] > value[2] for v in ok)
+
+    def check_gap(self, client, key, time, records, place):
+        begun, start, end = place
+        sure = self.history.delete_ms.get(client, 0) * 750000
+        if begun is None or start is None or time - begun >= sure:
+            return
+        for offset in range(start, end):
+            tombstone = self.standing(key, offset)
+            if tombstone is None or not self.is_tombstone(tombstone):
+                continue
+            before = [r for r in records if self.name(r[1]) == self.name(tombstone)]
+            if before and before[-1][0] < offset and not self.is_tombstone(before[-1][1]):
+                self.found["deleted-back"] += not self.is_replaced(tombstone, offset, time)
+
     # ---- records --------------------------------------------------------------------------------
 
     def check_values(self):
@@ -212,12 +329,15 @@ class Twin:
                     for other, polls in reads.items()
                     if other[1] == key and any(poll.final for poll in polls)
                 ]
-                if max(self.places[value]) >= self.final[key][0]:
+                last = max(self.places[value])
+                if last >= self.final[key][0] and not self.may_be_missing(value):
                     bound = max(finally_read, default=-1)
-                    lost = max(self.places[value]) <= bound
+                    lost = last <= bound
                     found["lost" if lost else "unseen"] += 1
         for key, (start, _) in self.final.items():
             there = set(self.log[key]) | self.bad[key]
+            if key in history.keys:
+                continue
             for offset in range(start, max(there) + 1 if there else 0):
                 found["gap"] += offset not in there
 
@@ -264,13 +384,20 @@ class Twin:
             reader = (row.client, row.key)
             for n, (offset, value) in enumerate(row.pairs):
                 if expected.get(reader) is not None:
-                    by = self.dense(row.key, offset) - self.dense(row.key, expected[reader])
+                    by = self.off_by(row.key, expected[reader], offset, row.time)
                     kind = "poll-skip" if by > 0 else "nonmonotonic-poll"
                     self.found[("int-" if n else "") + kind] += by != 0
                 expected[reader] = offset + 1
             if row.hw is not None:
                 self.found["watermark-back"] += row.hw < watermark.get(reader, 0)
                 watermark[reader] = max(row.hw, watermark.get(reader, 0))
+
+    def off_by(self, key, expected, offset, time):
+        if key not in self.history.keys:
+            return self.dense(key, offset) - self.dense(key, expected)
+        if offset < expected:
+            return -1
+        return any(self.must_be_given(key, at, time) for at in range(expected, offset))
 
     # ---- senders --------------------------------------------------------------------------------
 
@@ -369,7 +496,10 @@ class Twin:
         from_start = self.final.get(key, (1, 0))[0] == 0
         if read >= 0 or from_start:
             given_up = self.given_up(key, first.time)
-            self.found["group-skip"] += first.pairs[0][0] > max(read + 1, given_up)
+            skips = first.pairs[0][0] > max(read + 1, given_up)
+            if key in history.keys:
+                skips = skips and self.off_by(key, read + 1, first.pairs[0][0], first.time) > 0
+            self.found["group-skip"] += skips
         self.found["group-reread"] += first.pairs[0][0] < committed
 
     def check_admin(self):

@@ -25,6 +25,7 @@ import rpc  # noqa: E402 # of spate lab
 
 CLIENT_PORT = 7700
 PEER_PORT = 7701
+HTTP_PORT = 7780
 CALL_SECONDS = 1.5
 STOP_SECONDS = 20
 FINAL_REFUSALS = ("INVALID", "EXISTS", "NOT_FOUND", "UNKNOWN_TOPIC", "UNSUPPORTED")
@@ -98,12 +99,13 @@ class Node(Member):
     def write_config(self, seeds, join, settings):
         """`seeds` form the cluster, a node that is none of them joins those at `join`."""
         peer = f"{address_of(self.number)}:{PEER_PORT}"
+        http = f"{address_of(self.number)}:{HTTP_PORT}"
         lines = [
             f"node: {{ id: {self.number} }}",
             "cluster:",
             "  join:" if join else "  seeds:",
             *[f'    - "{other}"' for other in join or seeds],
-            f'listen: {{ client: "{self.address}", peer: "{peer}" }}',
+            f'listen: {{ client: "{self.address}", peer: "{peer}", http: "{http}" }}',
             f"data: {{ dir: {self.data} }}",
             *[f"{key}: {value}" for key, value in settings.items()],
         ]

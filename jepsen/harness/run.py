@@ -10,6 +10,7 @@ import time
 
 from . import faults_disk, faults_members, faults_network, faults_process, faults_system
 from .cluster import Cluster
+from .compaction import Compaction
 from .events import Log
 from .load import BESIDE, DEFAULT, PARTITIONS, TOPIC, Load
 from .network import Network
@@ -37,9 +38,12 @@ HEAL_SECONDS = 60
 COOL_DOWN_SECONDS = 5
 NEMESIS_END_SECONDS = 60
 FAULTS_PER_SECOND = 1 / 6  # that must have been seen at least
+COMPACTION_MUST = ("passes", "removed_records")  # have been seen, too
 
 # Drawn by the seed: small segments are finished, indexed and checkpointed often.
 SEGMENT_BYTES = (65536, 262144, 1048576)
+# Passes over compacted partitions take moments, or so long that faults hit them in the middle.
+COMPACTION_BYTES_PER_S = (0, 500000, 2000000)
 
 
 class Run:
@@ -54,9 +58,12 @@ class Run:
         self.owner = owner
         self.stop = threading.Event()
         self.nemeses = []
-        self.network = self.cluster = self.load = self.view = None
+        self.network = self.cluster = self.load = self.view = self.compaction = None
         self.facts = {}
-        self.settings = {"storage.segment.bytes": SEGMENT_BYTES[options.seed % 3]}
+        self.settings = {
+            "storage.segment.bytes": SEGMENT_BYTES[options.seed % 3],
+            "storage.compaction.bytes.per.s": COMPACTION_BYTES_PER_S[options.seed // 3 % 3],
+        }
         os.makedirs(self.folder)
         self.log = Log(os.path.join(self.folder, "nemesis.log"))
         self.kinds = options.nemesis
@@ -110,14 +117,18 @@ class Run:
             self.cluster.spate("topic", "create", topic, "-r", "3", *words)
         self.view = View(self.cluster, [TOPIC])
         self.view.start()
+        if self.beside:
+            self.count_compaction()
+
+    def count_compaction(self):
+        self.compaction = Compaction(self.cluster)
+        self.compaction.start()
 
     def warm_up(self):
         self.log.phase("warm-up")
         seconds = self.options.time + self.options.heal_within
         seconds += NEMESIS_END_SECONDS + COOL_DOWN_SECONDS
-        self.load = Load(
-            self.cluster, self.folder, self.seed, seconds, self.options.rate, self.beside
-        )
+        self.load = Load(self.cluster, self.folder, self.options, seconds, self.beside)
         self.load.start_all(self.options.workloads)
         time.sleep(WARM_UP_SECONDS)
         self.load.look()
@@ -184,6 +195,9 @@ class Run:
         self.load.stop_all()
         self.load.final_reads()
         self.view.close()
+        if self.compaction is not None:
+            self.compaction.close()
+            self.facts["compaction"] = self.compaction.sums
         for node in self.cluster.nodes:
             node.stop()
 
@@ -226,6 +240,12 @@ class Run:
 
     # ---- verdict --------------------------------------------------------------------------------
 
+    def missing_compaction(self):
+        """What compaction has not done although there was a topic for it, or None."""
+        sums = self.facts.get("compaction")
+        lacking = [name for name in COMPACTION_MUST if sums and sums[name] == 0]
+        return f"compaction: no {', no '.join(lacking)}" if lacking else None
+
     def missing_faults(self):
         """Why the run does not count, or None."""
         counts = self.log.counts()
@@ -246,7 +266,9 @@ class Run:
         for failure in self.cluster.failures:
             self.say(f"FAILURE: {failure}")
         seen = sum(observed for _, observed in counts.values())
-        short = self.missing_faults()
+        short = self.missing_faults() or self.missing_compaction()
+        for name, number in self.facts.get("compaction", {}).items():
+            self.say(f"compaction: {number} {name}")
         words = f"seed {self.seed}: {seen} faults seen, healed in {self.facts.get('healed_s')} s"
         if self.options.expect:
             return self.expected(words)
