@@ -274,6 +274,9 @@ class Planted(unittest.TestCase):
             (f"{line} hash=00 state=torn\n", 0),
             (f"{line} hash=00 state=damaged\n", 1),
             (f"{line} hash=00 state=whole\ndiffer group=1 index=3 nodes=1,2\n", 1),
+            (f"{line} hash=00 state=whole\nlacks group=1 offset=3 node=1 has=2\n", 1),
+            (f"{line} hash=00 state=whole\nother group=1 offset=3 nodes=1,2\n", 1),
+            (f"{line} hash=00 state=whole\nleft group=1 node=1 records=3 of=7\n", 0),
             ("", 2),
         ):
             with tempfile.NamedTemporaryFile("w", suffix=".log") as handle:
