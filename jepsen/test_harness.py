@@ -165,8 +165,12 @@ class Told:
     """A node that answers what it is told to."""
 
     def __init__(self, number):
-        self.number, self.alive, self.address = number, True, f"node{number}"
-        self.health = {"under_replicated": [], "replicas_opening": 0}
+        self.number, self.address = number, f"node{number}"
+        self.renew()
+
+    def renew(self):
+        self.alive = True
+        self.health = {"under_replicated": [], "replicas_opening": 0, "controller": True}
         self.moves = []
 
     def call(self, method):
@@ -196,6 +200,7 @@ class DamageTest(unittest.TestCase):
             lambda: three.moves.append({"from": [1, 2, 3], "to": [2, 3, 4]}),
             lambda: two.moves.append({"from": [2, 3], "to": [1, 2]}),
             lambda: setattr(one, "health", None),
+            lambda: one.health.update(controller=False),
             lambda: setattr(one, "alive", False),
         ):
             change()
@@ -207,13 +212,16 @@ class DamageTest(unittest.TestCase):
 
     def renew(self):
         for node in self.nodes:
-            node.__init__(node.number)
+            node.renew()
 
     def test_a_majority_must_answer(self):
         self.assertTrue(self.damage(1))
         self.nodes[1].health = self.nodes[2].health = None
         self.assertFalse(self.damage(2))
-        self.nodes[1].health = {"under_replicated": [], "replicas_opening": 0}
+        self.nodes[1].renew()
+        self.nodes[1].health["controller"] = False
+        self.assertFalse(self.damage(2), "it does not know of what has begun since it started")
+        self.nodes[1].health["controller"] = True
         self.assertTrue(self.damage(2))
 
     def test_one_at_a_time(self):

@@ -70,7 +70,7 @@ class Node(Member):
         self.trace_path = os.path.join(self.folder, "trace.log")
         self.namespace = cluster.network.namespaces[number]
         self.process = None
-        self.binaries = cluster.binaries
+        self.binaries = cluster.binaries  # of the build that it is started as
         self.recovering = False
         self.excused = 0  # faults that hold by which the process may end itself
         self.started_at = 0.0
@@ -305,7 +305,8 @@ class Cluster:
         answers = 0
         for one in self.nodes:
             health, moves = one.call("cluster.health"), one.call("cluster.moves")
-            if health is None or moves is None:
+            # One that has just started tells what it last knew: no move that has begun since.
+            if health is None or moves is None or not health["controller"]:
                 if one is node:
                     return False
                 continue

@@ -65,7 +65,7 @@ class Load:
         self.seconds = seconds
         self.rate = options.rate
         self.clocks_jump = "clock" in options.nemesis
-        self.beside = beside  # the other topics are used, too
+        self.beside = beside  # other topics that are used, too
         self._next_id = 1
         self._lock = threading.Lock()
         self.running = {}  # id -> (workload and its topic, process)
@@ -118,8 +118,9 @@ class Load:
         for workload, count in workloads.items():
             for _ in range(count):
                 self.start(workload)
-        for workload, topic in DEFAULT_BESIDE if self.beside else ():
-            self.start(workload, topic)
+        for workload, topic in DEFAULT_BESIDE:
+            if topic in self.beside:
+                self.start(workload, topic)
 
     def kill(self, number):
         """SIGKILL to one client; another one, with an id of its own, takes its place."""
@@ -166,10 +167,9 @@ class Load:
     def final_reads(self):
         """Reads everything that is kept of all topics."""
         self.final_read(TOPIC)
-        if self.beside:
-            self.final_read(TRIMMED)
-            self.final_read(LIMITED, "--keep", str(RETENTION_BYTES // RECORD_BYTES_MAX))
-            self.final_read(COMPACTED)
+        for topic in self.beside:
+            keep = str(RETENTION_BYTES // RECORD_BYTES_MAX)
+            self.final_read(topic, *(("--keep", keep) if topic == LIMITED else ()))
 
     def final_read(self, topic, *extra):
         """From the start, with a fresh client. Whether it saw all of it."""

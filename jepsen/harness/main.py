@@ -48,7 +48,11 @@ def parser(root):
     words.add_argument("--workloads", type=parse_workloads, default=dict(DEFAULT))
     words.add_argument("--bin", default=os.path.join(root, "build", "bin"), help="the programs")
     words.add_argument("--heal-within", type=int, default=HEAL_SECONDS, help="seconds")
-    words.add_argument("--upgrade-to", help="programs of another build, for rolling upgrades")
+    words.add_argument(
+        "--upgrade-to",
+        help="programs of a newer build: nodes begin as --bin, a rolling restart brings them to this "
+        "one, the next one back; all other programs are of this one",
+    )
     words.add_argument("--dir", help="the run's folder; must not exist")
     words.add_argument("--keep", action="store_true", help="keep the nodes' data of a clean run")
     words.add_argument("--replace", action="store_true", help="replace the folder of a run before")
@@ -75,12 +79,13 @@ def list_kinds(streams, sets):
 def prepare(options):
     """Paths without doubt, and no folder of a run before."""
     options.bin = os.path.abspath(options.bin)
-    if options.dir is None:
-        name = f"{int(time.time())}-{options.seed}"
-        options.dir = os.path.join(os.path.dirname(options.bin), "jepsen-runs", name)
-    options.dir = os.path.abspath(options.dir)
     if options.upgrade_to:
         options.upgrade_to = os.path.abspath(options.upgrade_to)
+    if options.dir is None:
+        name = f"{int(time.time())}-{options.seed}"
+        of = os.path.dirname(options.upgrade_to or options.bin)
+        options.dir = os.path.join(of, "jepsen-runs", name)
+    options.dir = os.path.abspath(options.dir)
     if options.replace and os.path.exists(os.path.join(options.dir, "nemesis.log")):
         shutil.rmtree(options.dir)
 
