@@ -20,7 +20,7 @@ from harness import cluster, events, long, main  # noqa: E402 # after the path i
 
 # Makes the folder of a round as jepsen/run does. Seed 3 finds a lost record, seed 9 never ends.
 ROUND = f"""#!{sys.executable} -B
-import argparse, json, os, signal, sys, time
+import argparse, json, os, signal, sys, threading
 sys.path.insert(0, {HERE!r})
 from harness import events
 words = argparse.ArgumentParser()
@@ -32,8 +32,13 @@ os.makedirs(options.dir)
 log = events.Log(os.path.join(options.dir, "nemesis.log"))
 if options.seed == 9:
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    told = threading.Event()
+    signal.signal(signal.SIGUSR1, lambda *_: told.set())
     print("waits", flush=True)
-    signal.pause()
+    told.wait()
+    print("told to end", flush=True)
+    if os.environ.get("SPATE_TEST_DEAF"):
+        threading.Event().wait()
 kill = log.begin("kill", [1], 1, partitions=[0, 4])
 log.saw(kill, exit_codes=[-9])
 log.saw(kill, epochs_changed=2)
@@ -47,7 +52,8 @@ lost = options.seed == 3
 for name, facts in {{
     "run.json": {{
         "nemesis": ["kill", "pause", "bit-flip", "power-cut"],
-        "nodes": options.nodes, "time": options.time}},
+        "nodes": options.nodes, "time": options.time,
+        "compaction": {{"passes": 5, "removed_records": 70}}}},
     "check.json": {{
         "counts": {{"sent": 30, "acknowledged": 20, "read_finally": 25}},
         "anomalies": [{{"kind": "lost", "count": int(lost)}}, {{"kind": "gap", "count": 0}}],
@@ -74,13 +80,16 @@ class LongTest(unittest.TestCase):
         os.chmod(self.program, 0o755)
         self.base = os.path.join(self.folder, "runs")
 
-    def start(self, hours, seed):
+    def start(self, hours, seed, **environment):
         code = (
             f"import sys; sys.path.insert(0, {HERE!r}); from harness import long\n"
             f"sys.exit(long.Long([{self.program!r}], {self.base!r}, {hours}, {seed}, []).go())"
         )
         return subprocess.Popen(
-            [sys.executable, "-B", "-c", code], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-B", "-c", code],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
         )
 
     def sums(self):
@@ -95,6 +104,8 @@ class LongTest(unittest.TestCase):
         self.assertEqual(sums["rounds"], [[1, "clean"], [2, "clean"], [3, "found"]])
         self.assertEqual(sums["records"], {"sent": 90, "acknowledged": 60, "read_finally": 75})
         self.assertEqual(sums["anomalies"], {"lost": 1})
+        self.assertEqual(sums["compaction"], {"passes": 15, "removed_records": 210})
+        self.assertIn("compaction: 15 passes, 210 removed records", words)
         self.assertEqual(
             sums["faults"],
             {
@@ -121,11 +132,25 @@ class LongTest(unittest.TestCase):
         self.assertIn("--seed 3", again)
         self.assertIn(f"--dir {found}-again", again)
 
-    def test_an_interrupt_counts_what_was_judged_only(self):
-        process = self.start(hours=5, seed=8)
+    def await_line(self, process, text):
         for line in process.stdout:
-            if line == "waits\n":
-                break
+            if line == text:
+                return
+
+    def test_an_interrupt_ends_the_round_which_is_judged(self):
+        process = self.start(hours=5, seed=8)
+        self.await_line(process, "waits\n")
+        process.send_signal(signal.SIGINT)
+        words, _ = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, long.INTERRUPTED, words)
+        self.assertIn("2 rounds", words)
+        self.assertEqual(self.sums()["rounds"], [[8, "clean"], [9, "clean"]])
+
+    def test_a_second_interrupt_counts_what_was_judged_only(self):
+        process = self.start(hours=5, seed=8, SPATE_TEST_DEAF="1")
+        self.await_line(process, "waits\n")
+        process.send_signal(signal.SIGINT)
+        self.await_line(process, "told to end\n")
         process.send_signal(signal.SIGINT)
         words, _ = process.communicate(timeout=60)
         self.assertEqual(process.returncode, long.INTERRUPTED, words)
@@ -145,9 +170,14 @@ class LongTest(unittest.TestCase):
         sums = long.Sums()
         sums.faults = {"kill": 600, "kill of a leader": 49, "bit-flip of a meta": 19}
         sums.records["acknowledged"] = long.RECORDS_MIN
+        sums.compaction = {"passes": 499, "removed_records": 100_000}
         self.assertEqual(
             sums.shortfalls(),
-            ["19 bit-flip of a meta, 20 are the least", "49 kill of a leader, 50 are the least"],
+            [
+                "19 bit-flip of a meta, 20 are the least",
+                "49 kill of a leader, 50 are the least",
+                "499 passes of compaction, 500 are the least",
+            ],
         )
 
     def test_what_does_not_count_says_so_in_the_log(self):

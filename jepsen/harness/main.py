@@ -36,7 +36,8 @@ def parser(root):
     words = argparse.ArgumentParser(
         prog="jepsen/run",
         description="Runs a cluster of processes under faults and checks what its clients saw.",
-        epilog="Exit: 0 clean and enough faults seen, 1 something was found, 3 too few faults.",
+        epilog="Exit: 0 clean and enough faults seen, 1 something was found, 3 too few faults, 130 "
+        "interrupted. SIGUSR1 ends the faults now: what was done so far is healed, read and judged.",
     )
     words.add_argument("--nodes", type=int, default=3, choices=(3, 5))
     words.add_argument("--time", type=int, default=180, help="seconds of load, warm-up included")
@@ -116,9 +117,10 @@ def main(root):
 
         signal.signal(signal.SIGINT, interrupt)
         signal.signal(signal.SIGTERM, interrupt)
+        run = (containers.ContainerRun if docker else Run)(owner, options)
+        signal.signal(signal.SIGUSR1, lambda *_: run.end_soon.set())
         try:
-            form = containers.ContainerRun if docker else Run
-            return form(owner, options).go()
+            return run.go()
         except Interrupted:
             print("jepsen: interrupted", flush=True)
             return 130

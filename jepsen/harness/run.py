@@ -59,6 +59,7 @@ class Run:
         self.turns = [0] * len(self.builds)  # restarts as each of them
         self.owner = owner
         self.stop = threading.Event()
+        self.end_soon = threading.Event()  # the faults have lasted long enough
         self.nemeses = []
         self.network = self.cluster = self.load = self.view = self.compaction = None
         self.facts = {}
@@ -162,9 +163,11 @@ class Run:
         self.nemeses = [streams[kind](self) for kind in self.kinds]
         for nemesis in self.nemeses:
             nemesis.start()
-        deadline = time.monotonic() + self.fault_seconds
-        while time.monotonic() < deadline and not self.cluster.failures:
-            time.sleep(0.5)
+        begun = time.monotonic()
+        while time.monotonic() - begun < self.fault_seconds and not self.cluster.failures:
+            if self.end_soon.wait(0.5):
+                self.fault_seconds = time.monotonic() - begun
+                self.facts["time"] = int(WARM_UP_SECONDS + self.fault_seconds)
             self.load.look()
         self.stop.set()
         for nemesis in self.nemeses:
