@@ -1,7 +1,8 @@
-/* The keys of records in a compacted topic: of a record's name follows which key it has, and whether
- * it is a tombstone, so that histories need not say it. A client has keys of its own in each
- * partition, so the records of a key are numbered in the order in which they were sent: a number is
- * the version. Low keys come more often than high ones, some of which are hardly ever written. */
+/* The keys of records in a compacted topic: of a record's name follows which key it has, and
+ * whether it is a tombstone, so that histories need not say it. A client has keys of its own in
+ * each partition, so the records of a key are numbered in the order in which they were sent: a
+ * number is the version. Low keys come more often than high ones, some of which are hardly ever
+ * written. */
 #ifndef JEP_KEYS_H
 #define JEP_KEYS_H
 

@@ -2,8 +2,8 @@
  * one of its key was stored, a tombstone also without one. What is known:
  *
  *   standing   a record that somebody read, or whose sender was told its offset
- *   ghost      a record of unknown outcome that nobody ever saw: it may have been stored, have taken
- *              the place of the one before it, and be gone itself
+ *   ghost      a record of unknown outcome that nobody ever saw: it may have been stored, have
+ *              taken the place of the one before it, and be gone itself
  *
  * A key is written by one client alone, so its records are versions: the numbers rise. */
 #ifndef JEP_CHECK_COMPACTION_H

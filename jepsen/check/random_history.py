@@ -3,7 +3,7 @@ changed, lines lost or put elsewhere."""
 
 import random
 
-from twin import keyed
+from twin_compact import keyed
 
 PARTITIONS = 2
 

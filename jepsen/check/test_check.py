@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import big_history
 import random_history
 import twin
+import twin_compact
 
 CHECK = os.environ.get("JEPSEN_CHECK", "jepsen-check")
 SEEDS = range(1, 901)
@@ -55,7 +56,7 @@ def compacted(*changes, more=()):
 
 def tombstones(client, count):
     """Which of a client's first records in partition 0 are tombstones."""
-    return [n for n in range(count) if twin.keyed((client, ("t", 0), n), 1)[1]]
+    return [n for n in range(count) if twin_compact.keyed((client, ("t", 0), n), 1)[1]]
 
 
 FINAL = "110 9 2 ok poll p=0 hw=6 final=1 r="

@@ -36,8 +36,8 @@ def parser(root):
     words = argparse.ArgumentParser(
         prog="jepsen/run",
         description="Runs a cluster of processes under faults and checks what its clients saw.",
-        epilog="Exit: 0 clean and enough faults seen, 1 something was found, 3 too few faults, 130 "
-        "interrupted. SIGUSR1 ends the faults now: what was done so far is healed, read and judged.",
+        epilog="Exit: 0 clean and enough happened, 1 something found, 3 too little happened, 130 "
+        "interrupted. SIGUSR1 ends the faults now: the run is healed, read and judged.",
     )
     words.add_argument("--nodes", type=int, default=3, choices=(3, 5))
     words.add_argument("--time", type=int, default=180, help="seconds of load, warm-up included")
@@ -51,8 +51,8 @@ def parser(root):
     words.add_argument("--heal-within", type=int, default=HEAL_SECONDS, help="seconds")
     words.add_argument(
         "--upgrade-to",
-        help="programs of a newer build: nodes begin as --bin, a rolling restart brings them to this "
-        "one, the next one back; all other programs are of this one",
+        help="programs of a newer build: nodes begin as --bin, a rolling restart brings them to "
+        "this one, the next one back; all other programs are of this one",
     )
     words.add_argument("--dir", help="the run's folder; must not exist")
     words.add_argument("--keep", action="store_true", help="keep the nodes' data of a clean run")

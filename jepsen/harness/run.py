@@ -324,7 +324,8 @@ class Run:
         short = self.missing_faults() or self.missing_compaction() or self.missing_turns()
         if len(self.builds) > 1:
             levels = f"{self.facts.get('level_before')} to {self.facts.get('level_after')}"
-            self.say(f"restarts as the builds: {self.turns}, feature level {levels}")
+            turns = f"{self.turns[0]} as the older build, {self.turns[1]} as the newer one"
+            self.say(f"restarts in turn: {turns}; feature level {levels}")
         for name, number in self.facts.get("compaction", {}).items():
             self.say(f"compaction: {number} {name}")
         words = f"seed {self.seed}: {seen} faults seen, healed in {self.facts.get('healed_s')} s"

@@ -36,8 +36,8 @@ static inline uint64_t jep_replica_end(const struct jep_replica *replica)
 }
 
 /* Reads its directory with all its segments, following the chain of frames. `replica` has node,
- * group, id and path; free(frames) also on failure. Errors of io/file.h, or SPATE_ERR_CORRUPT when a segment's
- * header cannot be read or does not continue the segment before it. */
+ * group, id and path; free(frames) also on failure. Errors of io/file.h, or SPATE_ERR_CORRUPT when
+ * a segment's header cannot be read or does not continue the segment before it. */
 int jep_replica_read(struct jep_replica *replica);
 
 /* Reads it once more: what is left of the records of frames below replica->equal_end. free(items)
