@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What the harness decides by itself, against stand-ins. jepsen/long adds up what its rounds found,
 stops at the first that found something, and ends in order on ^C. A node may lose something only
-when the one before has it back. Run by ctest, label `jepsen`."""
+when the one before has it back. What compaction did is added up over the lives of nodes. Run by
+ctest, label `jepsen`."""
 
 import json
 import os
@@ -16,7 +17,7 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
-from harness import cluster, events, long, main  # noqa: E402 # after the path is set
+from harness import cluster, compaction, events, long, main, run  # noqa: E402 # after the path is set
 
 # Makes the folder of a round as jepsen/run does. Seed 3 finds a lost record, seed 9 never ends.
 ROUND = f"""#!{sys.executable} -B
@@ -259,6 +260,73 @@ class DamageTest(unittest.TestCase):
         self.assertFalse(self.damage(1))
         self.cluster.end_damage()
         self.assertTrue(self.damage(1))
+
+
+class Counting:
+    """A node whose metrics are what they are told to be."""
+
+    def __init__(self, number):
+        self.number, self.process, self.page = number, object(), None
+
+    def restart(self):
+        self.process = object()
+
+    def counts(self, passes, removed):
+        self.page = (
+            "# HELP spate_compaction_passes_total Compactions.\n"
+            f"spate_compaction_passes_total {passes}\n"
+            f"spate_compaction_removed_records_total {removed}\n"
+            "spate_compaction_running 1\nspate_produce_total 7\n"
+        )
+
+
+class CompactionTest(unittest.TestCase):
+    def setUp(self):
+        self.nodes = [Counting(1), Counting(2)]
+        self.counts = compaction.Compaction(self)
+        self.counts.ask = lambda node: node.page
+
+    def look(self):
+        for node in self.nodes:
+            self.counts.take(node)
+        return self.counts.sums["passes"], self.counts.sums["removed_records"]
+
+    def test_counters_are_added_up_over_the_lives_of_nodes(self):
+        one, two = self.nodes
+        self.assertEqual(self.look(), (0, 0))
+        one.counts(3, 100)
+        self.assertEqual(self.look(), (3, 100))
+        two.counts(1, 10)
+        one.counts(4, 120)
+        self.assertEqual(self.look(), (5, 130))
+        one.restart()
+        one.counts(2, 50)
+        self.assertEqual(self.look(), (7, 180))
+        two.page = None  # no answer
+        one.counts(3, 50)
+        self.assertEqual(self.look(), (8, 180))
+        two.process = None
+        self.assertEqual(self.look(), (8, 180))
+
+    def test_a_run_without_compaction_does_not_count(self):
+        one = run.Run.__new__(run.Run)
+        for sums, words in (
+            ({"passes": 3, "removed_records": 0, "failed": 0}, "compaction: no removed_records"),
+            ({"passes": 3, "removed_records": 1, "failed": 0}, None),
+            (None, None),  # it has no topic for it
+        ):
+            one.facts = {} if sums is None else {"compaction": sums}
+            self.assertEqual(one.missing_compaction(), words)
+
+    def test_an_upgrade_without_both_builds_does_not_count(self):
+        one = run.Run.__new__(run.Run)
+        for builds, turns, counts in (
+            (["a"], [0], True),
+            (["a", "b"], [1, 1], True),
+            (["a", "b"], [0, 2], False),
+        ):
+            one.builds, one.turns = builds, turns
+            self.assertEqual(one.missing_turns() is None, counts)
 
 
 class KindsTest(unittest.TestCase):

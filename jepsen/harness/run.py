@@ -257,7 +257,7 @@ class Run:
             words = [f"{node.number}={node.data}" for node in self.cluster.nodes]
             words.insert(0, f"{self.binaries}/jepsen-replicas")
             code = subprocess.run(words, stdout=out, check=False).returncode
-        if code != 0:
+        if code not in (0, 1):  # 1: the checker tells of it
             self.cluster.fail(f"jepsen-replicas ended with {code}: replicas cannot be read")
         self.facts["faults"] = self.log.counts()
         self.facts["turns"] = self.turns
