@@ -17,7 +17,7 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
-from harness import cluster, compaction, events, long, main, run  # noqa: E402 # after the path is set
+from harness import cluster, compaction, events, long, main, run  # noqa: E402
 
 # Makes the folder of a round as jepsen/run does. Seed 3 finds a lost record, seed 9 never ends.
 ROUND = f"""#!{sys.executable} -B
