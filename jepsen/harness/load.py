@@ -97,7 +97,8 @@ class Load:
 
     def start(self, workload, topic=TOPIC):
         number = self._new_id()
-        extra = ["--rate", str(self.rate)] if workload in ("produce", "mixed", "raw") else []
+        rate = self.rate / 2 if topic == COMPACTED else self.rate  # it only has to fill segments
+        extra = ["--rate", str(rate)] if workload in ("produce", "mixed", "raw") else []
         if workload in GROUPED and topic == TOPIC:
             extra += ["--group", "jepsen-group"]
         if workload == "raw-group":
