@@ -40,6 +40,8 @@ CRASHES = {
 class Member:
     """A node that can be asked."""
 
+    process = None  # while it has one here
+
     def __init__(self, number, address):
         self.number = number
         self.address = address
@@ -58,6 +60,15 @@ class Member:
             return self.ask(method, **fields)
         except (OSError, EOFError, rpc.Refused, ValueError):
             return None
+
+    def waited_seconds(self):
+        """For how long its loop has waited for a processor since it was started; 0: it is gone."""
+        process = self.process
+        try:
+            with open(f"/proc/{process.pid}/schedstat", encoding="ascii") as handle:
+                return int(handle.read().split()[1]) / 1e9
+        except (AttributeError, OSError):
+            return 0.0
 
 
 class Node(Member):

@@ -192,15 +192,31 @@ class Run:
         self.log.phase("heal")
         self.mend()
         within = self.options.heal_within
-        took = self.cluster.wait_healthy(within)
+        took = self.wait_healthy(within)
         if took is None:
             moves = self.cluster.ask("cluster.moves", 1)
+            waited = f"nodes waited {self.facts['waited_for_cpu']:.0%} of it for a processor"
             health = f"{self.cluster.health()}, moves {moves}"
-            self.cluster.fail(f"not healthy {within} s after healing: {health}")
+            self.cluster.fail(f"not healthy {within} s after healing, {waited}: {health}")
         self.facts["healed_s"] = None if took is None else round(took, 2)
         if len(self.builds) > 1:
             self.upgrade()
         time.sleep(COOL_DOWN_SECONDS)
+
+    def wait_healthy(self, within):
+        """As the cluster's; notes which part of the time the node that was worst off was ready to
+        run, and did not: nobody leads for long on a machine that is too busy."""
+        before = {node: (node.process, node.waited_seconds()) for node in self.cluster.nodes}
+        begun = time.monotonic()
+        took = self.cluster.wait_healthy(within)
+        elapsed = max(time.monotonic() - begun, 0.001)
+        waited = [
+            node.waited_seconds() - seconds
+            for node, (process, seconds) in before.items()
+            if node.process is process
+        ]
+        self.facts["waited_for_cpu"] = round(min(max([0, *waited]) / elapsed, 1), 2)
+        return took
 
     def upgrade(self):
         """All nodes come to the last build, one after the other, and the feature level rises."""
