@@ -255,6 +255,16 @@ class DamageTest(unittest.TestCase):
         self.nodes[1].health["controller"] = True
         self.assertTrue(self.damage(2))
 
+    def test_who_has_just_started_is_not_asked_who_is_a_member(self):
+        one, two, _ = self.nodes
+        one.health["controller"] = False
+        one.moves, two.moves = ["old"], ["new"]
+        answer = self.cluster.ask_informed("cluster.moves", 5)
+        self.assertEqual(answer, {"moves": ["new"]})
+        for node in self.nodes:
+            node.health["controller"] = False
+        self.assertIsNone(self.cluster.ask_informed("cluster.moves", 0))
+
     def test_one_at_a_time(self):
         self.assertTrue(self.cluster.begin_damage(self.nodes[0]))
         self.assertFalse(self.damage(1))

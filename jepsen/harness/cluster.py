@@ -362,6 +362,20 @@ class Cluster:
             if time.monotonic() > deadline or (stop is not None and stop.wait(0.1)):
                 return None
 
+    def ask_informed(self, method, seconds):
+        """The answer of a member that has caught up with the controller; None: no such one answered
+        in time. Others tell what they knew before they were started."""
+        deadline = time.monotonic() + seconds
+        while True:
+            for node in self.nodes:
+                health = node.call("cluster.health")
+                answer = node.call(method) if health and health["controller"] else None
+                if answer is not None:
+                    return answer
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(0.1)
+
     def health(self):
         for node in self.nodes:
             answer = node.call("cluster.health") if node.alive else None

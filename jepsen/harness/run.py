@@ -245,7 +245,7 @@ class Run:
         ends."""
         if not self.cluster.spares:
             return
-        answer = self.cluster.ask("cluster.nodes", self.options.heal_within)
+        answer = self.cluster.ask_informed("cluster.nodes", self.options.heal_within)
         rows = {} if answer is None else {row["id"]: row for row in answer["nodes"]}
         for number, row in rows.items():
             if row["draining"]:
