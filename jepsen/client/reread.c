@@ -6,7 +6,7 @@
 
 enum {
     WAIT_MS = 50,
-    PASS_NS = 150 * 1000 * 1000, /* from one pass over a partition to the next, at least */
+    PASS_NS = 500 * 1000 * 1000, /* from one pass over a partition to the next, at least */
     ELSEWHERE_ONE_IN = 4,
 };
 

@@ -14,7 +14,7 @@ LIMITED, LIMITED_PARTITIONS = "jepsen-3", 2
 RETENTION_BYTES = 1 << 20
 
 # The latest record of each key stays.
-COMPACTED, COMPACTED_PARTITIONS = "jepsen-4", 3
+COMPACTED, COMPACTED_PARTITIONS = "jepsen-4", 2
 KEYS = 40  # of a client in a partition
 DELETE_RETENTION_MS = 3000
 RECORD_BYTES_MAX = 256  # that a record of a client can take in a segment
@@ -25,7 +25,7 @@ BESIDE = {
         *("-c", f"retention.bytes={RETENTION_BYTES}"),
     ),
     COMPACTED: (
-        *("-p", str(COMPACTED_PARTITIONS), "-c", "segment.bytes=65536", "-c", "segment.ms=2000"),
+        *("-p", str(COMPACTED_PARTITIONS), "-c", "segment.bytes=65536", "-c", "segment.ms=4000"),
         *("-c", "cleanup.policy=compact", "-c", f"delete.retention.ms={DELETE_RETENTION_MS}"),
     ),
 }
