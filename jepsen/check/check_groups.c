@@ -7,6 +7,7 @@
  *              received, before the question */
 #include <inttypes.h>
 
+#include "compaction.h"
 #include "verdict.h"
 
 enum kind {
@@ -66,6 +67,11 @@ static void judge_first(struct sweep *sweep, const struct jep_poll *poll, int64_
     const struct jep_key *log = &sweep->history->keys.items[key];
     bool from_start = log->final_end != JEP_NONE && log->final_from == 0;
     bool skips = first > place->read + 1 && (place->read >= 0 || from_start);
+
+    if (skips && log->keys > 0) {
+        uint32_t from = (uint32_t)(place->read + 1);
+        skips = jep_first_kept(log, from, (uint32_t)first, poll->time_ns) != JEP_NONE;
+    }
 
     if (skips && first > jep_given_up(sweep->history, key, poll->time_ns)) {
         jep_found(sweep->verdict,

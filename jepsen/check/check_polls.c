@@ -2,6 +2,7 @@
  * to begin elsewhere. */
 #include <inttypes.h>
 
+#include "compaction.h"
 #include "verdict.h"
 
 /* By stream: a reader and its log. */
@@ -25,6 +26,18 @@ static int64_t dense_of(const struct jep_key *key, int64_t offset)
     return jep_dense(key, key->size) + (offset - key->size);
 }
 
+/* Below 0: the reader went back; above: it passed over something that had to be there. */
+static int64_t off_by(const struct jep_key *log, int64_t expected, uint32_t found, int64_t time_ns)
+{
+    if (log->keys == 0) {
+        return dense_of(log, found) - dense_of(log, expected);
+    }
+    if (found < expected) {
+        return -1;
+    }
+    return jep_first_kept(log, (uint32_t)expected, found, time_ns) != JEP_NONE;
+}
+
 static void judge(struct reading *reading,
                   const struct jep_poll *poll,
                   int64_t expected,
@@ -34,13 +47,13 @@ static void judge(struct reading *reading,
     struct jep_history *history = reading->history;
     uint32_t key = history->streams.items[poll->stream].key;
     const struct jep_key *log = &history->keys.items[key];
-    int64_t off_by = dense_of(log, found) - dense_of(log, expected);
+    int64_t by = off_by(log, expected, found, poll->time_ns);
     enum jep_anomaly skip = within ? JEP_INT_POLL_SKIP : JEP_POLL_SKIP;
     enum jep_anomaly back = within ? JEP_INT_POLL_BACK : JEP_POLL_BACK;
 
-    if (off_by != 0) {
+    if (by != 0) {
         jep_found(reading->verdict,
-                  off_by > 0 ? skip : back,
+                  by > 0 ? skip : back,
                   key,
                   poll->time_ns,
                   "%s: client %" PRIu32 " read offset %" PRIu32 " where %" PRId64 " was next",

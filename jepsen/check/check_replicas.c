@@ -27,7 +27,8 @@ int jep_check_replicas(const char *path, struct jep_verdict *verdict)
             verdict->replicas += 1;
             verdict->replica_frames += strtoull(frames + 8, NULL, 10);
         }
-        if (strncmp(line, "differ ", 7) == 0 ||
+        if (strncmp(line, "differ ", 7) == 0 || strncmp(line, "lacks ", 6) == 0 ||
+            strncmp(line, "other ", 6) == 0 ||
             (replica && strstr(line, " state=damaged") != NULL)) {
             jep_found(verdict, JEP_REPLICAS, JEP_NONE, 0, "%.400s", line);
         }

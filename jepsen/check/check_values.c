@@ -1,6 +1,7 @@
 /* What became of each record, and of each offset. */
 #include <inttypes.h>
 
+#include "compaction.h"
 #include "verdict.h"
 
 enum {
@@ -147,7 +148,11 @@ static void check_value(struct jep_history *history,
     bool must_be_there = send->outcome == JEP_OK || (read && send->outcome == JEP_UNKNOWN);
     if (must_be_there && !final && log->final_end != JEP_NONE &&
         history->last_at[value] >= log->final_from) {
-        tell_missing(history, verdict, stream, sequence, bound);
+        if (jep_may_be_missing(history, stream, sequence, history->last_at[value])) {
+            verdict->removed += 1;
+        } else {
+            tell_missing(history, verdict, stream, sequence, bound);
+        }
     }
 }
 
@@ -159,7 +164,7 @@ static void check_gaps(struct jep_history *history, struct jep_verdict *verdict,
         verdict->undecided += key->used;
         return;
     }
-    if (key->dense == NULL) {
+    if (key->dense == NULL || key->keys > 0) {
         return;
     }
     for (uint32_t at = key->final_from; at < key->size; at++) {

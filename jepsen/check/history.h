@@ -86,7 +86,8 @@ struct jep_event {
 struct jep_client {
     uint32_t id;
     uint32_t topic;
-    uint32_t group; /* a name, JEP_NONE: none */
+    uint32_t group;    /* a name, JEP_NONE: none */
+    int64_t delete_ms; /* within which a reader meets each tombstone; 0: not known */
 };
 
 struct jep_stream {
@@ -102,6 +103,8 @@ struct jep_key {
     uint32_t size;    /* offsets seen: 0 to size - 1 */
     uint32_t *values; /* by offset; JEP_NONE: nothing seen there */
     uint32_t *dense;  /* by offset: how many offsets below have a value; NULL: all have */
+    int64_t *gone_ns; /* of a compacted log, by offset: its record may be gone later than then */
+    uint32_t keys;    /* that each client has in a compacted log; 0: it is not compacted */
     uint32_t final_from;
     uint32_t final_end;  /* JEP_NONE: it was not read to its end */
     uint32_t final_keep; /* so many records its limits keep at least; JEP_NONE: it has none */
@@ -127,6 +130,7 @@ struct jep_history {
     struct jep_map *client_map;
     struct jep_map *stream_map;
     struct jep_map *key_map;
+    struct jep_compaction *compaction; /* compaction.h; NULL: no log is compacted */
     int64_t first_ns;
     int64_t last_ns;
     uint64_t lines;

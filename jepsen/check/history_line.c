@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "history_parts.h"
+#include "keys.h"
 
 enum {
     FIELDS_MAX = 16,
@@ -108,6 +109,8 @@ stream_of(struct jep_reading *reading, const struct line *line, uint32_t *out_st
         return bad_number;
     }
     uint32_t key = jep_key_of(reading->history, reading->topic, (uint32_t)partition);
+    struct jep_key *row = &reading->history->keys.items[key];
+    row->keys = reading->keys > 0 ? reading->keys : row->keys;
     *out_stream = jep_stream_of(reading->history, line->client, key);
     return NULL;
 }
@@ -311,9 +314,17 @@ static const char *take_start(struct jep_reading *reading, const struct line *li
     struct word topic = field(line, "topic");
     struct word group = field(line, "group");
 
+    int64_t keys = field_or(line, "keys", 0);
+    int64_t delete_ms = field_or(line, "delete_ms", 0);
+
     if (topic.text == NULL) {
         return "no topic";
     }
+    if (keys < 0 || keys > JEP_KEYS_MAX || delete_ms < 0) {
+        return bad_number;
+    }
+    reading->keys = (uint32_t)keys;
+    history->clients.items[line->client].delete_ms = delete_ms;
     reading->topic = jep_name_of(history, topic.text, topic.size);
     reading->group = group.text == NULL || is(group, "-")
                          ? JEP_NONE

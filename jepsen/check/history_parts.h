@@ -12,6 +12,7 @@ struct jep_reading {
     struct jep_map *open; /* client and operation: row of sends, or of events */
     uint32_t topic;       /* of the client that began last */
     uint32_t group;       /* likewise */
+    uint32_t keys;        /* likewise; 0: its topic is not compacted */
 };
 
 /* Takes one line, which ends with NUL. NULL, or what is wrong with it. */

@@ -157,6 +157,7 @@ int jep_history_read(struct jep_history *history, const char *directory)
         reading.line = 0;
         reading.topic = JEP_NONE;
         reading.group = JEP_NONE;
+        reading.keys = 0;
         reading.open = jep_map_new();
         rv = rv == 0 ? read_file(&reading, buffer) : rv;
         jep_map_free(reading.open);

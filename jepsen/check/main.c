@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "compaction.h"
 #include "json.h"
 #include "series.h"
 #include "verdict.h"
@@ -132,6 +133,7 @@ static void write_json(struct jep_json *json,
     jep_json_int(json, "read", (int64_t)totals.read);
     jep_json_int(json, "read_finally", (int64_t)totals.final);
     jep_json_int(json, "read_again", (int64_t)verdict->read_again);
+    jep_json_int(json, "removed", (int64_t)verdict->removed);
     jep_json_int(json, "late", (int64_t)verdict->late);
     jep_json_int(json, "undecided", (int64_t)verdict->undecided);
     jep_json_int(json, "replicas", (int64_t)verdict->replicas);
@@ -212,8 +214,10 @@ static int save(const struct arguments *arguments,
 static void check(struct jep_history *history, struct jep_verdict *verdict)
 {
     jep_history_build(history, verdict);
+    jep_compaction_build(history);
     jep_check_values(history, verdict);
     jep_check_starts(history, verdict);
+    jep_check_compact(history, verdict);
     jep_check_polls(history, verdict);
     jep_check_sends(history, verdict);
     jep_check_time(history, verdict);

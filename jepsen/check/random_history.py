@@ -3,6 +3,8 @@ changed, lines lost or put elsewhere."""
 
 import random
 
+from twin_compact import keyed
+
 PARTITIONS = 2
 
 
@@ -19,9 +21,17 @@ class Maker:
         self.committed = [-1] * PARTITIONS
         self.generation = 1
         self.start = [0] * PARTITIONS
+        self.keys = 0  # of each client, when the topic is compacted
+        self.slow = 1
+        self.gone = set()  # records that compaction has removed
+
+    def compact_topic(self):
+        """The topic is a compacted one; sometimes readers take longer than tombstones stay."""
+        self.keys = self.random.choice((1, 2, 4))
+        self.slow = self.random.choice((1, 20000, 200000))
 
     def say(self, client, operation, text):
-        self.time += self.random.randrange(1, 5)
+        self.time += self.slow * self.random.randrange(1, 5)
         self.lines[client].append(f"{self.time} {client} {operation} {text}")
 
     def number(self):
@@ -66,6 +76,8 @@ class Maker:
         words = []
         for offset in range(start, start + count):
             client, sequence = self.log[partition][offset]
+            if (client, partition, sequence) in self.gone:
+                continue
             words.append(f"{offset}/{client}:{sequence}+1")
         if len(words) > 2 and self.random.random() < 0.05:
             del words[self.random.randrange(len(words))]
@@ -82,7 +94,9 @@ class Maker:
         if count > 0:
             hw = len(self.log[partition]) - 2 * (self.random.random() < 0.03)
             runs = self.runs(partition, at, count)
-            self.say(client, self.number(), f"ok poll p={partition} hw={max(hw, 0)}{mark} r={runs}")
+            words = f"ok poll p={partition} hw={max(hw, 0)}{mark} r={runs}"
+            if runs:
+                self.say(client, self.number(), words)
             self.positions[client, partition] = at + count
 
     def read(self):
@@ -148,6 +162,20 @@ class Maker:
         if chance < 0.8 or chance > 0.95:
             self.start[partition] = max(at, self.start[partition])
 
+    def compact(self):
+        """Records that a later one has replaced go, and tombstones; seldom one that must stay."""
+        partition = self.random.randrange(PARTITIONS)
+        latest = {}
+        for offset, (client, sequence) in enumerate(self.log[partition]):
+            number, _ = keyed((client, ("t", partition), sequence), self.keys)
+            latest[client, number] = offset
+        for offset, (client, sequence) in enumerate(self.log[partition]):
+            number, tombstone = keyed((client, ("t", partition), sequence), self.keys)
+            replaced = latest[client, number] > offset
+            chance = 0.8 if replaced else 0.3 if tombstone else 0.01
+            if self.random.random() < chance:
+                self.gone.add((client, partition, sequence))
+
     def something(self):
         self.random.choice((self.read, self.read, self.member, self.look))()
 
@@ -192,11 +220,17 @@ class Maker:
 def make(seed):
     """Lines of each client."""
     maker = Maker(seed)
+    words = "ok start topic=t workload=any group=g commit=hand"
+    if seed % 4 == 0:
+        maker.compact_topic()
+        words += f" keys={maker.keys} delete_ms={maker.random.choice((0, 1, 1, 10))}"
     for client in maker.lines:
-        maker.say(client, 0, "ok start topic=t workload=any group=g commit=hand")
+        maker.say(client, 0, words)
     actions = (maker.send, maker.send, maker.read, maker.member, maker.look, maker.administer)
     if seed % 3 == 0:
         actions += (maker.truncate,)
+    if seed % 4 == 0:
+        actions += (maker.compact, maker.send, maker.read)
     for _ in range(maker.random.randrange(4, 25)):
         maker.random.choice(actions)()
     maker.finish()

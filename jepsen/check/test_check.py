@@ -17,9 +17,10 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import big_history
 import random_history
 import twin
+import twin_compact
 
 CHECK = os.environ.get("JEPSEN_CHECK", "jepsen-check")
-SEEDS = range(1, 601)
+SEEDS = range(1, 901)
 START = "1 {0} 0 ok start topic=t workload=any group=g commit=hand"
 
 # A history without fault: client 1 sends 4 records and client 2 sends 2, client 9 reads them.
@@ -42,6 +43,20 @@ def history(*changes, more=()):
     for client, some in lines.items():
         lines[client] = [START.format(client)] + [text for text in some if text is not None]
     return lines
+
+
+COMPACTED = " keys=1 delete_ms=1"  # of a client all records have one key then
+
+
+def compacted(*changes, more=()):
+    """As history(), of a compacted topic."""
+    lines = history(*changes, more=more)
+    return {client: [some[0] + COMPACTED, *some[1:]] for client, some in lines.items()}
+
+
+def tombstones(client, count):
+    """Which of a client's first records in partition 0 are tombstones."""
+    return [n for n in range(count) if twin_compact.keyed((client, ("t", 0), n), 1)[1]]
 
 
 FINAL = "110 9 2 ok poll p=0 hw=6 final=1 r="
@@ -71,6 +86,21 @@ PLANTED = {
     "corrupt": (history(more=["130 9 4 ok bad p=0 o=6 why=bytes"]), set()),
     "gap": (
         history((2, 1, "60 2 1 ok send p=0 v=0+2 o=5"), (9, 1, FINAL + "0/1:0+4,5/2:0+2")),
+        set(),
+    ),
+    "stale-value": (
+        compacted(
+            (1, 1, "35 1 1 ok send p=0 v=0+2 o=2"), (1, 3, "40 1 2 ok send p=0 v=2+2 o=0"),
+            (9, 1, FINAL + "0/1:2+2,2/1:0+2,4/2:0+2"),
+        ),
+        {"nonmonotonic-send", "producer-order"},
+    ),
+    # Client 6 has written three values and a tombstone: the last value is there, the latter gone.
+    "deleted-back": (
+        compacted(
+            (9, 1, FINAL + "0/1:0+4,4/2:0+2,8/6:2+1"), (9, 2, END + "10"),
+            more=["70 6 1 invoke send p=0 v=0+4", "71 6 1 ok send p=0 v=0+4 o=6"],
+        ),
         set(),
     ),
     "log-start": (
@@ -245,6 +275,9 @@ class Planted(unittest.TestCase):
             (f"{line} hash=00 state=torn\n", 0),
             (f"{line} hash=00 state=damaged\n", 1),
             (f"{line} hash=00 state=whole\ndiffer group=1 index=3 nodes=1,2\n", 1),
+            (f"{line} hash=00 state=whole\nlacks group=1 offset=3 node=1 has=2\n", 1),
+            (f"{line} hash=00 state=whole\nother group=1 offset=3 nodes=1,2\n", 1),
+            (f"{line} hash=00 state=whole\nleft group=1 node=1 records=3 of=7\n", 0),
             ("", 2),
         ):
             with tempfile.NamedTemporaryFile("w", suffix=".log") as handle:
@@ -273,6 +306,51 @@ class Planted(unittest.TestCase):
             done, counts, other = run(history((9, 1, final), (9, 2, end), more=more))
             self.assertEqual(set(counts), wrong, (more, end, done))
             self.assertEqual(counts, other)
+
+    def test_a_compacted_log_lacks_only_what_was_replaced(self):
+        self.assertEqual((tombstones(6, 4), tombstones(7, 4)), ([3], []))
+        sends = ["70 7 1 invoke send p=0 v=0+3", "71 7 1 ok send p=0 v=0+3 o=6"]
+        unknown = ["70 6 1 invoke send p=0 v=0+3", "71 6 1 ok send p=0 v=0+3 o=6",
+                   "72 6 2 invoke send p=0 v=3+1"]  # fmt: skip
+        last = ["72 7 2 invoke send p=0 v=3+1", "73 7 2 ok send p=0 v=3+1 o=9"]
+        for more, final, end, wrong in (
+            (sends, "8/7:2+1", 9, set()),  # the latest of three is there
+            (sends, "6/7:0+3", 9, set()),  # so are all
+            (sends, "6/7:0+2", 9, {"unseen"}),
+            (sends + last, "6/7:0+3", 10, {"unseen"}),
+            (sends + last, "9/7:3+1", 10, set()),
+            (unknown[:2], "6/6:0+1", 9, {"unseen"}),
+            (unknown, "6/6:0+1", 9, set()),  # a tombstone nobody saw may have taken all
+            # A reader at 72 cannot lack what was replaced at 72 and later.
+            (sends + last + ["72 3 1 ok assign p=0 o=8", "72 3 2 ok poll p=0 r=9/7:3+1"],
+             "9/7:3+1", 10, {"poll-skip"}),
+            (sends + last + ["72 3 1 ok assign p=0 o=8", "74 3 2 ok poll p=0 r=9/7:3+1"],
+             "9/7:3+1", 10, set()),
+            (sends + last + ["72 3 1 ok assign p=0 o=8", "74 3 2 ok poll p=0 r=7/7:1+1"],
+             "9/7:3+1", 10, {"nonmonotonic-poll"}),
+            # An offset is never used again.
+            (sends + ["74 3 2 ok poll p=0 r=8/7:1+1"], "8/7:2+1", 9,
+             {"inconsistent-offsets", "duplicate", "lost"}),
+        ):
+            with self.subTest(more=more, final=final):
+                lines = compacted(
+                    (9, 1, FINAL + "0/1:0+4,4/2:0+2," + final), (9, 2, END + str(end)), more=more
+                )
+                done, counts, other = run(lines)
+                self.assertEqual(counts, other, done)
+                self.assertEqual(set(counts) - {"ack-order", "G1c-realtime"}, wrong, done)
+
+    def test_tombstones_are_due_to_readers_that_are_quick(self):
+        """As the planted one, but the reader takes longer than tombstones stay."""
+        lines, _ = PLANTED["deleted-back"]
+        slow = {client: [line.replace("120 9 3", "900000 9 3") for line in some]
+                for client, some in lines.items()}  # fmt: skip
+        for client, some in (("slow", slow), ("unknown", {
+            client: [line.replace("delete_ms=1", "delete_ms=0") for line in some]
+            for client, some in lines.items()
+        })):  # fmt: skip
+            done, counts, other = run(some)
+            self.assertEqual((counts, other), ({}, {}), (client, done))
 
     def test_a_run_without_its_final_read_is_not_decided(self):
         done, counts, _ = run(history((9, 2, None)))
@@ -310,7 +388,7 @@ class Random(unittest.TestCase):
             self.assertEqual(counts, other, f"seed {seed}: {done}")
             refused += counts is None
             seen |= set(counts or {})
-        if len(SEEDS) >= 600:
+        if len(SEEDS) >= 900:
             self.assertLess(refused, len(SEEDS) // 4)
             self.assertEqual(set(PLANTED) - seen, set(), "these kinds never happened")
 

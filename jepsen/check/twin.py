@@ -5,6 +5,8 @@ it. `check(directory)` returns how many anomalies of each kind there are."""
 import collections
 import os
 
+from twin_compact import KEYS_MAX, Compacted
+
 FAR = 1 << 62
 
 
@@ -35,6 +37,8 @@ class History:
         self.sends, self.polls, self.events = [], [], []
         self.sequence = []  # polls and events in the order of their files
         self.groups = {}
+        self.keys = {}  # of a compacted topic's partition: how many a client has
+        self.delete_ms = {}
         self.used = set()
         self.last = 0
         for name in sorted(os.listdir(directory)):
@@ -42,7 +46,7 @@ class History:
                 self.read(os.path.join(directory, name))
 
     def read(self, path):
-        self.open, self.topic = {}, None
+        self.open, self.topic, self.keys_now = {}, None, 0
         with open(path, encoding="ascii") as handle:
             text = handle.read()
         for line in text.split("\n")[:-1]:
@@ -55,8 +59,14 @@ class History:
         if what == "start":
             self.topic = fields["topic"]
             self.groups[client] = fields.get("group", "-")
+            self.keys_now = int(fields.get("keys", 0))
+            self.delete_ms[client] = int(fields.get("delete_ms", 0))
+            if self.keys_now > KEYS_MAX:
+                raise Refused("too many keys")
             return
         key = (self.topic, int(fields["p"])) if "p" in fields else None
+        if key and self.keys_now:
+            self.keys[key] = self.keys_now
         if what == "send":
             self.take_send(time, client, operation, outcome, key, fields)
         elif what == "poll":
@@ -72,7 +82,6 @@ class History:
                     self.used.add(key)
             hw = int(fields["hw"]) if "hw" in fields else None
             poll = Poll(client, key, time, pairs, hw, "final" in fields, "group" in fields)
-            poll.runs = [int(run.partition("/")[0]) for run in fields["r"].split(",")]
             self.polls.append(poll)
             self.sequence.append(poll)
         elif what in EVENTS:
@@ -136,12 +145,13 @@ EVENTS = {
 }  # fmt: skip
 
 
-class Twin:
+class Twin(Compacted):
     def __init__(self, directory):
         self.history = History(directory)
         self.found = collections.Counter()
         self.build()
         self.check_values()
+        self.check_compact()
         self.check_starts()
         self.check_polls()
         self.check_sends()
@@ -212,12 +222,15 @@ class Twin:
                     for other, polls in reads.items()
                     if other[1] == key and any(poll.final for poll in polls)
                 ]
-                if max(self.places[value]) >= self.final[key][0]:
+                last = max(self.places[value])
+                if last >= self.final[key][0] and not self.may_be_missing(value):
                     bound = max(finally_read, default=-1)
-                    lost = max(self.places[value]) <= bound
+                    lost = last <= bound
                     found["lost" if lost else "unseen"] += 1
         for key, (start, _) in self.final.items():
             there = set(self.log[key]) | self.bad[key]
+            if key in history.keys:
+                continue
             for offset in range(start, max(there) + 1 if there else 0):
                 found["gap"] += offset not in there
 
@@ -264,13 +277,20 @@ class Twin:
             reader = (row.client, row.key)
             for n, (offset, value) in enumerate(row.pairs):
                 if expected.get(reader) is not None:
-                    by = self.dense(row.key, offset) - self.dense(row.key, expected[reader])
+                    by = self.off_by(row.key, expected[reader], offset, row.time)
                     kind = "poll-skip" if by > 0 else "nonmonotonic-poll"
                     self.found[("int-" if n else "") + kind] += by != 0
                 expected[reader] = offset + 1
             if row.hw is not None:
                 self.found["watermark-back"] += row.hw < watermark.get(reader, 0)
                 watermark[reader] = max(row.hw, watermark.get(reader, 0))
+
+    def off_by(self, key, expected, offset, time):
+        if key not in self.history.keys:
+            return self.dense(key, offset) - self.dense(key, expected)
+        if offset < expected:
+            return -1
+        return any(self.must_be_given(key, at, time) for at in range(expected, offset))
 
     # ---- senders --------------------------------------------------------------------------------
 
@@ -369,7 +389,10 @@ class Twin:
         from_start = self.final.get(key, (1, 0))[0] == 0
         if read >= 0 or from_start:
             given_up = self.given_up(key, first.time)
-            self.found["group-skip"] += first.pairs[0][0] > max(read + 1, given_up)
+            skips = first.pairs[0][0] > max(read + 1, given_up)
+            if key in history.keys:
+                skips = skips and self.off_by(key, read + 1, first.pairs[0][0], first.time) > 0
+            self.found["group-skip"] += skips
         self.found["group-reread"] += first.pairs[0][0] < committed
 
     def check_admin(self):

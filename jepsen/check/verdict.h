@@ -15,6 +15,8 @@
     X(EARLY_READ, "early-read", "read before it was sent")                                         \
     X(CORRUPT, "corrupt", "bytes that nobody sent, or in another partition")                       \
     X(GAP, "gap", "an offset without a record")                                                    \
+    X(STALE_VALUE, "stale-value", "a reader got an older value of a key behind a newer one")       \
+    X(DELETED_BACK, "deleted-back", "a reader got a value, and not the tombstone behind it")       \
     X(LOG_START, "log-start", "a log starts elsewhere than behind what was given up")              \
     X(POLL_SKIP, "poll-skip", "a reader passed over records between two polls")                    \
     X(POLL_BACK, "nonmonotonic-poll", "a reader went back between two polls")                      \
@@ -64,6 +66,7 @@ struct jep_verdict {
     /* Facts that are no anomalies. */
     uint64_t late;       /* records of unknown outcome stored behind later ones of their sender */
     uint64_t read_again; /* records that a group read more than once */
+    uint64_t removed;    /* records of compacted logs that were not there in the end */
     uint64_t replicas;   /* compared, of all partitions */
     uint64_t replica_frames;
 };
@@ -88,6 +91,7 @@ void jep_history_build(struct jep_history *history, struct jep_verdict *verdict)
 
 void jep_check_values(struct jep_history *history, struct jep_verdict *verdict);
 void jep_check_starts(struct jep_history *history, struct jep_verdict *verdict);
+void jep_check_compact(struct jep_history *history, struct jep_verdict *verdict);
 void jep_check_polls(struct jep_history *history, struct jep_verdict *verdict);
 void jep_check_sends(struct jep_history *history, struct jep_verdict *verdict);
 void jep_check_time(struct jep_history *history, struct jep_verdict *verdict);

@@ -37,12 +37,17 @@ static void take(struct jep_client *client,
                  const char *mark)
 {
     struct jep_name name;
-    const char *bad = jep_record_check(message->key,
-                                       message->key_size,
-                                       message->value,
-                                       message->value_size,
-                                       (uint32_t)message->partition,
-                                       &name);
+    bool named = message->header_count == 1;
+    const struct jep_record record = {
+        .key = message->key,
+        .key_size = message->key_size,
+        .value = message->value,
+        .value_size = message->value_size,
+        .name = named ? message->headers[0].value : NULL,
+        .name_size = named ? message->headers[0].value_size : 0,
+    };
+    const char *bad =
+        jep_record_check(&record, (uint32_t)message->partition, client->options.keys, &name);
 
     if (bad != NULL) {
         jep_history_line(client->history,
@@ -148,15 +153,13 @@ static int64_t draw_offset(struct jep_client *client, int64_t position)
     return position > back ? position - back : 0;
 }
 
-/* One partition is read from another place, by a seek or by being assigned anew. */
-static void change(struct jep_client *client, struct spate_consumer *consumer)
+void jep_read_from(struct jep_client *client,
+                   struct spate_consumer *consumer,
+                   uint32_t partition,
+                   int64_t offset)
 {
     const char *topic = client->options.topic;
-    uint32_t partition = (uint32_t)sp_rand_below(&client->rand, client->options.partitions);
-    int64_t position = -1;
 
-    (void)spate_consumer_position(consumer, topic, (int32_t)partition, &position);
-    int64_t offset = draw_offset(client, position);
     if (sp_rand_below(&client->rand, 2) == 0) {
         int rv = spate_consumer_seek(consumer, topic, (int32_t)partition, offset);
         if (rv != 0) {
@@ -170,6 +173,17 @@ static void change(struct jep_client *client, struct spate_consumer *consumer)
         }
         assign(client, consumer, partition, offset);
     }
+}
+
+/* One partition is read from another place. */
+static void change(struct jep_client *client, struct spate_consumer *consumer)
+{
+    const char *topic = client->options.topic;
+    uint32_t partition = (uint32_t)sp_rand_below(&client->rand, client->options.partitions);
+    int64_t position = -1;
+
+    (void)spate_consumer_position(consumer, topic, (int32_t)partition, &position);
+    jep_read_from(client, consumer, partition, draw_offset(client, position));
 }
 
 int jep_consume(struct jep_client *client)

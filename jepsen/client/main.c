@@ -18,6 +18,7 @@ static const struct jep_workload workloads[] = {
     { "observe", false, jep_observe },    { "admin", false, jep_admin },
     { "read", false, jep_read },          { "raw", true, jep_raw },
     { "raw-group", true, jep_raw_group }, { "trim", false, jep_trim },
+    { "reread", false, jep_reread },
 };
 
 static volatile sig_atomic_t stopping;
@@ -95,6 +96,8 @@ enum option_key {
     OPTION_COMMIT,
     OPTION_FROM,
     OPTION_KEEP,
+    OPTION_KEYS,
+    OPTION_DELETE,
 };
 
 static const struct argp_option option_table[] = {
@@ -115,6 +118,8 @@ static const struct argp_option option_table[] = {
     { "commit", OPTION_COMMIT, "hand|auto", 0, "who commits (hand)", 0 },
     { "from", OPTION_FROM, "0", 0, "final reads begin at the start", 0 },
     { "keep", OPTION_KEEP, "N", 0, "records that the limits of the topic leave at least", 0 },
+    { "keys", OPTION_KEYS, "N", 0, "the topic is compacted, and each client has N keys", 0 },
+    { "delete", OPTION_DELETE, "MS", 0, "its delete.retention.ms, if clocks are right", 0 },
     { 0 },
 };
 
@@ -169,6 +174,8 @@ static bool parse_number(struct jep_options *options, int key, char *text, struc
         { OPTION_BURST, 1, JEP_BURST_MAX, &options->burst },
         { OPTION_SIZE, JEP_VALUE_MIN, JEP_VALUE_MAX, &options->size },
         { OPTION_SESSION, 100, 600000, &options->session_ms },
+        { OPTION_KEYS, 1, JEP_KEYS_MAX, &options->keys },
+        { OPTION_DELETE, 0, 600000000, &options->delete_ms },
     };
 
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
@@ -280,11 +287,13 @@ static void start(struct jep_client *client, const struct jep_workload *workload
     }
     jep_history_line(client->history,
                      0,
-                     "ok start topic=%s workload=%s group=%s commit=%s",
+                     "ok start topic=%s workload=%s group=%s commit=%s keys=%u delete_ms=%u",
                      options->topic,
                      workload->name,
                      options->group[0] == '\0' ? "-" : options->group,
-                     options->commit_by_hand ? "hand" : "auto");
+                     options->commit_by_hand ? "hand" : "auto",
+                     options->keys,
+                     options->delete_ms);
     jep_history_flush(client->history);
 }
 
@@ -293,7 +302,7 @@ int main(int argc, char **argv)
     static const struct argp argp = {
         .options = option_table,
         .parser = parse,
-        .args_doc = "produce|consume|mixed|group|observe|admin|trim|read|raw|raw-group",
+        .args_doc = "produce|consume|mixed|group|observe|admin|trim|read|reread|raw|raw-group",
         .doc = "A client that writes down what it does, for jepsen-check.",
     };
     struct jep_client client = {

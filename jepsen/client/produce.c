@@ -142,17 +142,27 @@ void jep_sender_poll(struct jep_sender *sender, int timeout_ms)
 
 static int produce_one(struct jep_sender *sender, uint32_t place, const struct jep_name *name)
 {
+    const struct jep_options *options = &sender->client->options;
+    bool tombstone = jep_is_tombstone(name, options->keys);
+    size_t size = tombstone ? JEP_NAME_BYTES : options->size;
     char key[JEP_KEY_MAX];
-    size_t size = sender->client->options.size;
 
     jep_value_make(name, sender->value, size);
+    const struct spate_header header = {
+        JEP_NAME_HEADER,
+        sizeof JEP_NAME_HEADER - 1,
+        sender->value,
+        size,
+    };
     struct spate_record record = {
-        .topic = sender->client->options.topic,
+        .topic = options->topic,
         .partition = (int32_t)name->partition,
         .key = key,
-        .key_size = jep_key_make(name, key),
-        .value = sender->value,
-        .value_size = size,
+        .key_size = jep_key_make(name, options->keys, key),
+        .value = tombstone ? NULL : sender->value,
+        .value_size = tombstone ? 0 : size,
+        .headers = tombstone ? &header : NULL,
+        .header_count = tombstone ? 1 : 0,
     };
     uint64_t opaque = (uint64_t)place << 32 | name->sequence;
     int rv;

@@ -82,6 +82,16 @@ static void begin_produce(struct sp_pack **out_pack, uint32_t partition)
     *out_pack = pack;
 }
 
+/* The value of a record, or of the header of a tombstone; valid until the next one. */
+static struct sp_bytes make_value(const struct jep_name *name)
+{
+    const struct jep_options *options = &all.client->options;
+    size_t size = jep_is_tombstone(name, options->keys) ? JEP_NAME_BYTES : options->size;
+
+    jep_value_make(name, all.value, size);
+    return (struct sp_bytes){ all.value, size };
+}
+
 /* A batch of the partition's producer. */
 static void pack_batch(uint32_t partition, uint32_t count)
 {
@@ -94,12 +104,18 @@ static void pack_batch(uint32_t partition, uint32_t count)
     for (uint32_t i = 0; rv == 0 && i < count; i++) {
         struct jep_name name = { all.client->options.id, partition, place->sequence + i };
         char key[JEP_KEY_MAX];
-        size_t key_size = jep_key_make(&name, key);
-        jep_value_make(&name, all.value, all.client->options.size);
+        size_t key_size = jep_key_make(&name, all.client->options.keys, key);
+        struct sp_bytes value = make_value(&name);
+        const struct sp_record_header header = {
+            { (const uint8_t *)JEP_NAME_HEADER, sizeof JEP_NAME_HEADER - 1 }, value
+        };
+        bool tombstone = jep_is_tombstone(&name, all.client->options.keys);
         struct sp_record record = {
             .timestamp_ms = 1700000000000,
             .key = { (const uint8_t *)key, key_size },
-            .value = { all.value, all.client->options.size },
+            .value = tombstone ? (struct sp_bytes){ 0 } : value,
+            .headers = tombstone ? &header : NULL,
+            .header_count = tombstone ? 1 : 0,
         };
         rv = sp_batch_builder_add(&builder, &record);
     }
@@ -126,13 +142,18 @@ static void pack_records(uint32_t partition, uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         struct jep_name name = { all.client->options.id, partition, place->sequence + i };
         char key[JEP_KEY_MAX];
-        size_t key_size = jep_key_make(&name, key);
-        jep_value_make(&name, all.value, all.client->options.size);
+        size_t key_size = jep_key_make(&name, all.client->options.keys, key);
+        struct sp_bytes value = make_value(&name);
+        bool tombstone = jep_is_tombstone(&name, all.client->options.keys);
         sp_pack_map(pack, 2);
         sp_pack_text(pack, "k");
         sp_pack_bin(pack, (struct sp_bytes){ (const uint8_t *)key, key_size });
-        sp_pack_text(pack, "v");
-        sp_pack_bin(pack, (struct sp_bytes){ all.value, all.client->options.size });
+        sp_pack_text(pack, tombstone ? "h" : "v");
+        if (tombstone) {
+            sp_pack_map(pack, 1);
+            sp_pack_text(pack, JEP_NAME_HEADER);
+        }
+        sp_pack_bin(pack, value);
     }
 }
 

@@ -33,12 +33,19 @@ static void take_record(struct jep_client *client,
                         struct jep_runs *runs)
 {
     struct jep_name name;
-    const char *bad = jep_record_check(record->key.bytes,
-                                       record->key.size,
-                                       record->value.bytes,
-                                       record->value.size,
-                                       partition,
-                                       &name);
+    struct sp_record_header header = { 0 };
+    size_t at = 0;
+
+    (void)sp_record_header_next(record, &at, &header); /* most have none */
+    const struct jep_record read = {
+        .key = record->key.bytes,
+        .key_size = record->key.size,
+        .value = record->value.bytes,
+        .value_size = record->value.size,
+        .name = header.value.bytes,
+        .name_size = header.value.size,
+    };
+    const char *bad = jep_record_check(&read, partition, client->options.keys, &name);
 
     if (bad != NULL) {
         jep_history_line(client->history,
@@ -85,6 +92,9 @@ static int take_batches(struct jep_client *client,
                 count += 1;
             }
         }
+        /* A batch of a compacted topic may have lost its last records, or all. */
+        int64_t behind = reader.header.base_offset + reader.header.last_offset_delta + 1;
+        *position = behind > *position ? behind : *position;
         sp_batch_reader_deinit(&reader);
     }
     write_poll(client, partition, mark, &runs);

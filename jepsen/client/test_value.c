@@ -20,7 +20,10 @@ static const struct jep_name name = { .client = 7, .partition = 3, .sequence = 7
 static const char *check(const uint8_t *value, size_t size, const char *key, uint32_t partition)
 {
     struct jep_name found;
-    const char *bad = jep_record_check(key, strlen(key), value, size, partition, &found);
+    const struct jep_record record = {
+        .key = key, .key_size = strlen(key), .value = value, .value_size = size
+    };
+    const char *bad = jep_record_check(&record, partition, 0, &found);
 
     if (bad == NULL) {
         assert_memory_equal(&found, &name, sizeof name);
@@ -34,7 +37,7 @@ static void test_value_whole_record_has_its_name(void **state)
     char key[JEP_KEY_MAX];
 
     (void)state;
-    (void)jep_key_make(&name, key);
+    (void)jep_key_make(&name, 0, key);
     for (size_t size = JEP_VALUE_MIN; size < 200; size++) {
         jep_value_make(&name, value, size);
         assert_null(check(value, size, key, name.partition));
@@ -49,7 +52,7 @@ static void test_value_each_bit_that_flips_is_found(void **state)
     char key[JEP_KEY_MAX];
 
     (void)state;
-    (void)jep_key_make(&name, key);
+    (void)jep_key_make(&name, 0, key);
     jep_value_make(&name, value, SIZE);
     for (size_t bit = 0; bit < 8 * (size_t)SIZE; bit++) {
         value[bit / 8] ^= (uint8_t)(1u << bit % 8);
@@ -65,7 +68,7 @@ static void test_value_other_sizes_keys_and_partitions_are_found(void **state)
     char key[JEP_KEY_MAX];
 
     (void)state;
-    (void)jep_key_make(&name, key);
+    (void)jep_key_make(&name, 0, key);
     jep_value_make(&name, value, SIZE);
     for (size_t size = 0; size < SIZE; size++) {
         assert_non_null(check(value, size, key, name.partition));
@@ -82,11 +85,48 @@ static void test_value_halves_of_two_records_are_found(void **state)
     char key[JEP_KEY_MAX];
 
     (void)state;
-    (void)jep_key_make(&name, key);
+    (void)jep_key_make(&name, 0, key);
     jep_value_make(&name, value, SIZE);
     jep_value_make(&other, second, SIZE);
     memcpy(value + SIZE / 2, second + SIZE / 2, SIZE / 2);
     assert_string_equal(check(value, SIZE, key, name.partition), "bytes");
+}
+
+/* In a compacted topic: a tombstone is told by its header, and is one just where it must be. */
+static void test_value_tombstones_are_told_by_their_header(void **state)
+{
+    enum {
+        KEYS = 7,
+        NAMES = 2000,
+    };
+    uint8_t value[SIZE];
+    char key[JEP_KEY_MAX];
+    uint32_t tombstones = 0;
+    uint32_t used[KEYS] = { 0 };
+
+    (void)state;
+    for (uint32_t i = 0; i < NAMES; i++) {
+        const struct jep_name one = { .client = 7, .partition = 3, .sequence = i };
+        struct jep_name found;
+        bool tombstone = jep_is_tombstone(&one, KEYS);
+        size_t size = tombstone ? JEP_NAME_BYTES : SIZE;
+        jep_value_make(&one, value, size);
+        struct jep_record record = { .key = key, .key_size = jep_key_make(&one, KEYS, key) };
+        *(tombstone ? &record.name : &record.value) = value;
+        *(tombstone ? &record.name_size : &record.value_size) = size;
+        assert_null(jep_record_check(&record, 3, KEYS, &found));
+        assert_memory_equal(&found, &one, sizeof one);
+        *(tombstone ? &record.value : &record.name) = value;
+        *(tombstone ? &record.value_size : &record.name_size) = size;
+        assert_string_equal(jep_record_check(&record, 3, KEYS, &found), "tombstone");
+        *(tombstone ? &record.name : &record.value) = NULL;
+        assert_string_equal(jep_record_check(&record, 3, KEYS, &found), "tombstone");
+        tombstones += tombstone;
+        used[jep_keyed_of(7, 3, i, KEYS).number] += 1;
+    }
+    assert_in_range(tombstones, NAMES / 8, NAMES / 3);
+    assert_in_range(used[KEYS - 1], 1, used[0] / 4); /* the last one is rare */
+    assert_false(jep_is_tombstone(&name, 0));
 }
 
 static void test_runs_join_neighbours_alone(void **state)
@@ -118,6 +158,7 @@ int main(void)
         cmocka_unit_test(test_value_each_bit_that_flips_is_found),
         cmocka_unit_test(test_value_other_sizes_keys_and_partitions_are_found),
         cmocka_unit_test(test_value_halves_of_two_records_are_found),
+        cmocka_unit_test(test_value_tombstones_are_told_by_their_header),
         cmocka_unit_test(test_runs_join_neighbours_alone),
     };
 

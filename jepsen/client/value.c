@@ -35,42 +35,62 @@ void jep_value_make(const struct jep_name *name, uint8_t *out, size_t size)
     }
 }
 
-size_t jep_key_make(const struct jep_name *name, char out[JEP_KEY_MAX])
+size_t jep_key_make(const struct jep_name *name, uint32_t keys, char out[JEP_KEY_MAX])
 {
-    int size = snprintf(out, JEP_KEY_MAX, "%u.%u", name->client, name->sequence % JEP_KEYS);
+    uint32_t number =
+        keys == 0 ? name->sequence % JEP_KEYS
+                  : jep_keyed_of(name->client, name->partition, name->sequence, keys).number;
+    int size = snprintf(out, JEP_KEY_MAX, "%u.%u", name->client, number);
 
     return (size_t)size;
 }
 
-const char *jep_record_check(const void *key,
-                             size_t key_size,
-                             const void *value,
-                             size_t value_size,
-                             uint32_t partition,
-                             struct jep_name *out_name)
+bool jep_is_tombstone(const struct jep_name *name, uint32_t keys)
+{
+    return keys > 0 && jep_keyed_of(name->client, name->partition, name->sequence, keys).tombstone;
+}
+
+/* The name that stands in a value, or in the header of a tombstone. */
+static const char *read_name(const void *value, size_t size, struct jep_name *out_name)
 {
     static uint8_t expected[JEP_VALUE_MAX];
-    char expected_key[JEP_KEY_MAX];
     uint32_t head[5];
 
-    if (value == NULL || value_size < sizeof head || value_size > sizeof expected) {
+    if (value == NULL || size < sizeof head || size > sizeof expected) {
         return "size";
     }
     memcpy(head, value, sizeof head);
-    struct jep_name name = { .client = head[1], .partition = head[2], .sequence = head[3] };
-    if (head[0] != MAGIC || head[4] != value_size) {
+    *out_name = (struct jep_name){ .client = head[1], .partition = head[2], .sequence = head[3] };
+    if (head[0] != MAGIC || head[4] != size) {
         return "head";
     }
-    jep_value_make(&name, expected, value_size);
-    if (memcmp(value, expected, value_size) != 0) {
-        return "bytes";
+    jep_value_make(out_name, expected, size);
+    return memcmp(value, expected, size) == 0 ? NULL : "bytes";
+}
+
+const char *jep_record_check(const struct jep_record *record,
+                             uint32_t partition,
+                             uint32_t keys,
+                             struct jep_name *out_name)
+{
+    char key[JEP_KEY_MAX];
+    struct jep_name name;
+    bool tombstone = record->value == NULL && keys > 0;
+    const char *bad = tombstone ? read_name(record->name, record->name_size, &name)
+                                : read_name(record->value, record->value_size, &name);
+
+    if (bad != NULL) {
+        return bad;
     }
-    if (key == NULL || key_size != jep_key_make(&name, expected_key) ||
-        memcmp(key, expected_key, key_size) != 0) {
+    if (record->key == NULL || record->key_size != jep_key_make(&name, keys, key) ||
+        memcmp(record->key, key, record->key_size) != 0) {
         return "key";
     }
     if (name.partition != partition) {
         return "partition";
+    }
+    if (tombstone != jep_is_tombstone(&name, keys) || tombstone != (record->name != NULL)) {
+        return "tombstone";
     }
     *out_name = name;
     return NULL;

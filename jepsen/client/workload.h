@@ -31,6 +31,8 @@ struct jep_options {
     uint32_t burst; /* mean records of an operation */
     uint32_t size;  /* bytes of a value */
     int64_t keep;   /* records that the topic's limits leave at least; -1: it has none */
+    uint32_t keys;  /* of a client in a partition of a compacted topic; 0: it is not compacted */
+    uint32_t delete_ms; /* tombstones stay so long; 0: not known */
     uint32_t timeout_ms;
     uint32_t session_ms;
     bool commit_by_hand;
@@ -60,6 +62,7 @@ int jep_observe(struct jep_client *client);
 int jep_admin(struct jep_client *client);
 int jep_trim(struct jep_client *client);
 int jep_read(struct jep_client *client);
+int jep_reread(struct jep_client *client);
 int jep_raw(struct jep_client *client);
 int jep_raw_group(struct jep_client *client);
 
@@ -105,6 +108,13 @@ int jep_poll(struct jep_client *client,
              int timeout_ms,
              const char *mark,
              struct spate_message *out_last);
+
+/* The partition is read from `offset` on (SPATE_OFFSET_START: the start): by a seek, or by being
+ * given up and assigned anew, by chance. Written down. */
+void jep_read_from(struct jep_client *client,
+                   struct spate_consumer *consumer,
+                   uint32_t partition,
+                   int64_t offset);
 
 /* Writes that a reader goes on behind what is given up. */
 void jep_say_skipped(struct jep_client *client, const struct spate_partition *partition);

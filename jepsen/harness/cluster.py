@@ -25,6 +25,7 @@ import rpc  # noqa: E402 # of spate lab
 
 CLIENT_PORT = 7700
 PEER_PORT = 7701
+HTTP_PORT = 7780
 CALL_SECONDS = 1.5
 STOP_SECONDS = 20
 FINAL_REFUSALS = ("INVALID", "EXISTS", "NOT_FOUND", "UNKNOWN_TOPIC", "UNSUPPORTED")
@@ -38,6 +39,8 @@ CRASHES = {
 
 class Member:
     """A node that can be asked."""
+
+    process = None  # while it has one here
 
     def __init__(self, number, address):
         self.number = number
@@ -58,6 +61,15 @@ class Member:
         except (OSError, EOFError, rpc.Refused, ValueError):
             return None
 
+    def waited_seconds(self):
+        """For how long its loop has waited for a processor since it was started; 0: it is gone."""
+        process = self.process
+        try:
+            with open(f"/proc/{process.pid}/schedstat", encoding="ascii") as handle:
+                return int(handle.read().split()[1]) / 1e9
+        except (AttributeError, OSError):
+            return 0.0
+
 
 class Node(Member):
     def __init__(self, cluster, number):
@@ -69,7 +81,7 @@ class Node(Member):
         self.trace_path = os.path.join(self.folder, "trace.log")
         self.namespace = cluster.network.namespaces[number]
         self.process = None
-        self.binaries = cluster.binaries
+        self.binaries = cluster.binaries  # of the build that it is started as
         self.recovering = False
         self.excused = 0  # faults that hold by which the process may end itself
         self.started_at = 0.0
@@ -98,12 +110,13 @@ class Node(Member):
     def write_config(self, seeds, join, settings):
         """`seeds` form the cluster, a node that is none of them joins those at `join`."""
         peer = f"{address_of(self.number)}:{PEER_PORT}"
+        http = f"{address_of(self.number)}:{HTTP_PORT}"
         lines = [
             f"node: {{ id: {self.number} }}",
             "cluster:",
             "  join:" if join else "  seeds:",
             *[f'    - "{other}"' for other in join or seeds],
-            f'listen: {{ client: "{self.address}", peer: "{peer}" }}',
+            f'listen: {{ client: "{self.address}", peer: "{peer}", http: "{http}" }}',
             f"data: {{ dir: {self.data} }}",
             *[f"{key}: {value}" for key, value in settings.items()],
         ]
@@ -303,7 +316,8 @@ class Cluster:
         answers = 0
         for one in self.nodes:
             health, moves = one.call("cluster.health"), one.call("cluster.moves")
-            if health is None or moves is None:
+            # One that has just started tells what it last knew: no move that has begun since.
+            if health is None or moves is None or not health["controller"]:
                 if one is node:
                     return False
                 continue
@@ -347,6 +361,20 @@ class Cluster:
                     pass
             if time.monotonic() > deadline or (stop is not None and stop.wait(0.1)):
                 return None
+
+    def ask_informed(self, method, seconds):
+        """The answer of a member that has caught up with the controller; None: no such one answered
+        in time. Others tell what they knew before they were started."""
+        deadline = time.monotonic() + seconds
+        while True:
+            for node in self.nodes:
+                health = node.call("cluster.health")
+                answer = node.call(method) if health and health["controller"] else None
+                if answer is not None:
+                    return answer
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(0.1)
 
     def health(self):
         for node in self.nodes:

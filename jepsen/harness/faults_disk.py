@@ -248,7 +248,8 @@ class BitFlip(Nemesis):
         """Waits until the node has nothing damaged and nothing of it is being refilled."""
         for _ in range(int(self.REBUILD_SECONDS / 0.25)):
             health = node.call("cluster.health") if node.alive else None
-            if health is not None and not health["damaged"] and not health["replicas_opening"]:
+            ready = health is not None and health["controller"]
+            if ready and not health["damaged"] and not health["replicas_opening"]:
                 if all(row["node"] != node.number for row in health["refilling"]):
                     return True
             if self.stop.wait(0.25):

@@ -91,6 +91,7 @@ class Rolling(Nemesis):
                 self.log.saw(fault, node=number, exit_code=code, led=len(before))
             node.binaries = builds[(builds.index(node.binaries) + 1) % len(builds)]
             node.start()
+            self.run_.turns[builds.index(node.binaries)] += 1
         finally:
             node.claimed.release()
         deadline = time.monotonic() + CAUGHT_UP_SECONDS

@@ -12,6 +12,11 @@ PARTITIONS = 12
 TRIMMED, TRIMMED_PARTITIONS = "jepsen-2", 4
 LIMITED, LIMITED_PARTITIONS = "jepsen-3", 2
 RETENTION_BYTES = 1 << 20
+
+# The latest record of each key stays.
+COMPACTED, COMPACTED_PARTITIONS = "jepsen-4", 2
+KEYS = 40  # of a client in a partition
+DELETE_RETENTION_MS = 3000
 RECORD_BYTES_MAX = 256  # that a record of a client can take in a segment
 BESIDE = {
     TRIMMED: ("-p", str(TRIMMED_PARTITIONS), "-c", "segment.bytes=65536"),
@@ -19,8 +24,17 @@ BESIDE = {
         *("-p", str(LIMITED_PARTITIONS), "-c", "segment.bytes=65536"),
         *("-c", f"retention.bytes={RETENTION_BYTES}"),
     ),
+    COMPACTED: (
+        *("-p", str(COMPACTED_PARTITIONS), "-c", "segment.bytes=65536", "-c", "segment.ms=4000"),
+        *("-c", "cleanup.policy=compact", "-c", f"delete.retention.ms={DELETE_RETENTION_MS}"),
+    ),
 }
-SIZES = {TOPIC: PARTITIONS, TRIMMED: TRIMMED_PARTITIONS, LIMITED: LIMITED_PARTITIONS}
+SIZES = {
+    TOPIC: PARTITIONS,
+    TRIMMED: TRIMMED_PARTITIONS,
+    LIMITED: LIMITED_PARTITIONS,
+    COMPACTED: COMPACTED_PARTITIONS,
+}
 END_SECONDS = 30
 FINAL_SECONDS = 90
 
@@ -36,18 +50,22 @@ DEFAULT = {
     "admin": 1,
 }
 # The same for the topics beside the one that all others work on.
-DEFAULT_BESIDE = (("mixed", TRIMMED), ("consume", TRIMMED), ("trim", TRIMMED), ("mixed", LIMITED))
+DEFAULT_BESIDE = (
+    *(("mixed", TRIMMED), ("consume", TRIMMED), ("trim", TRIMMED), ("mixed", LIMITED)),
+    *(("produce", COMPACTED), ("raw", COMPACTED), ("reread", COMPACTED)),
+)
 GROUPED = ("group", "observe")
 
 
 class Load:
-    def __init__(self, cluster, folder, seed, seconds, rate, beside):
+    def __init__(self, cluster, folder, options, seconds, beside):
         self.cluster = cluster
         self.folder = folder
-        self.seed = seed
+        self.seed = options.seed
         self.seconds = seconds
-        self.rate = rate
-        self.beside = beside  # the other topics are used, too
+        self.rate = options.rate
+        self.clocks_jump = "clock" in options.nemesis
+        self.beside = beside  # other topics that are used, too
         self._next_id = 1
         self._lock = threading.Lock()
         self.running = {}  # id -> (workload and its topic, process)
@@ -56,6 +74,11 @@ class Load:
 
     def _words(self, workload, topic, number, seconds, extra):
         history = os.path.join(self.folder, "history", f"{number:03d}-{workload}.log")
+        if topic == COMPACTED:
+            # Tombstones go by the clocks of nodes: while those jump, nobody can count on them.
+            known = workload == "read" or not self.clocks_jump
+            sure_ms = DELETE_RETENTION_MS if known else 0
+            extra = [*extra, "--keys", str(KEYS), "--delete", str(sure_ms)]
         return [
             *self.cluster.enter(),
             f"{self.cluster.binaries}/jepsen-client",
@@ -74,7 +97,8 @@ class Load:
 
     def start(self, workload, topic=TOPIC):
         number = self._new_id()
-        extra = ["--rate", str(self.rate)] if workload in ("produce", "mixed", "raw") else []
+        rate = self.rate / 2 if topic == COMPACTED else self.rate  # it only has to fill segments
+        extra = ["--rate", str(rate)] if workload in ("produce", "mixed", "raw") else []
         if workload in GROUPED and topic == TOPIC:
             extra += ["--group", "jepsen-group"]
         if workload == "raw-group":
@@ -95,8 +119,9 @@ class Load:
         for workload, count in workloads.items():
             for _ in range(count):
                 self.start(workload)
-        for workload, topic in DEFAULT_BESIDE if self.beside else ():
-            self.start(workload, topic)
+        for workload, topic in DEFAULT_BESIDE:
+            if topic in self.beside:
+                self.start(workload, topic)
 
     def kill(self, number):
         """SIGKILL to one client; another one, with an id of its own, takes its place."""
@@ -143,9 +168,9 @@ class Load:
     def final_reads(self):
         """Reads everything that is kept of all topics."""
         self.final_read(TOPIC)
-        if self.beside:
-            self.final_read(TRIMMED)
-            self.final_read(LIMITED, "--keep", str(RETENTION_BYTES // RECORD_BYTES_MAX))
+        for topic in self.beside:
+            keep = str(RETENTION_BYTES // RECORD_BYTES_MAX)
+            self.final_read(topic, *(("--keep", keep) if topic == LIMITED else ()))
 
     def final_read(self, topic, *extra):
         """From the start, with a fresh client. Whether it saw all of it."""

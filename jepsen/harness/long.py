@@ -10,6 +10,7 @@ import sys
 import time
 
 INTERRUPTED = 130
+JUDGED = (0, 1, 3)  # exit codes of a round that came to its end
 ROUND_SECONDS = 420
 ROUND_SECONDS_MIN = 60
 END_SECONDS = 60  # what heals, reads and judges a round takes about
@@ -20,6 +21,7 @@ FAULTS_MIN = 500
 EACH_MIN = 20
 LEADER_KILLS_MIN = 50
 RECORDS_MIN = 10_000_000
+COMPACTION_MIN = {"passes": 500, "removed_records": 100_000}
 
 # What is counted of a kind besides the kind itself.
 CLASSES = {
@@ -74,6 +76,7 @@ class Sums:
         self.faults = {}
         self.records = dict.fromkeys(RECORDS, 0)
         self.anomalies = {}
+        self.compaction = {}
 
     def add(self, folder, seed, outcome):
         with open(os.path.join(folder, "run.json"), encoding="utf-8") as handle:
@@ -93,6 +96,8 @@ class Sums:
             if anomaly["count"]:
                 before = self.anomalies.get(anomaly["kind"], 0)
                 self.anomalies[anomaly["kind"]] = before + anomaly["count"]
+        for name, number in facts.get("compaction", {}).items():
+            self.compaction[name] = self.compaction.get(name, 0) + number
         self.seconds += facts["time"]
         self.rounds.append((seed, outcome))
 
@@ -109,6 +114,9 @@ class Sums:
         for name, number in sorted(self.faults.items()):
             least = LEADER_KILLS_MIN if name == "kill of a leader" else EACH_MIN
             wanted[f"{number} {name}"] = (number, least)
+        for name, least in COMPACTION_MIN.items():
+            number = self.compaction.get(name, 0)
+            wanted[f"{number} {name} of compaction"] = (number, least)
         return [f"{words}, {least} are the least" for words, (is_, least) in wanted.items()
                 if is_ < least]
 
@@ -121,6 +129,8 @@ class Sums:
         )
         records = (f"{self.records[name]} {name.replace('_', ' ')}" for name in RECORDS)
         yield f"records: {', '.join(records)}"
+        done = (f"{number} {name.replace('_', ' ')}" for name, number in self.compaction.items())
+        yield f"compaction: {', '.join(done) or 'none'}"
         yield f"anomalies: {self.anomalies or 'none'}"
 
     def write(self, path):
@@ -143,10 +153,11 @@ class Long:
         self.interrupted = False
 
     def interrupt(self, number, _frame):
-        """^C: the round is torn down, and counts nothing."""
-        self.interrupted = True
+        """^C: the round ends its faults and is judged. Once more: it is torn down, and counts
+        nothing."""
         if self.child is not None and self.child.poll() is None:
-            self.child.send_signal(number)
+            self.child.send_signal(number if self.interrupted else signal.SIGUSR1)
+        self.interrupted = True
 
     def words(self, seed, folder, seconds):
         words = [*self.run, "--seed", str(seed), "--nodes", str(3 if seed % 2 else 5)]
@@ -160,7 +171,7 @@ class Long:
         print(f"long: {' '.join(words)}", flush=True)
         # A session of its own: ^C reaches this program alone, which passes it on.
         with subprocess.Popen(words, start_new_session=True) as self.child:
-            if self.interrupted:
+            if self.interrupted:  # before it was there to be told
                 self.child.terminate()
             code = self.child.wait()
         return code, folder
@@ -187,10 +198,10 @@ class Long:
                 break
             seconds = int(max(ROUND_SECONDS_MIN, min(ROUND_SECONDS, left)))
             code, folder = self.round(self.seed, seconds)
-            if self.interrupted:
+            outcome = {0: "clean", 3: "too few faults"}.get(code, "found")
+            if self.interrupted and code not in JUDGED:
                 print(f"long: interrupted, seed {self.seed} is not counted", flush=True)
                 break
-            outcome = {0: "clean", 3: "too few faults"}.get(code, "found")
             if not os.path.exists(os.path.join(folder, "check.json")):
                 return self.end(f"seed {self.seed} was not judged, exit {code}: see {folder}")
             self.sums.add(folder, self.seed, outcome)

@@ -36,7 +36,8 @@ def parser(root):
     words = argparse.ArgumentParser(
         prog="jepsen/run",
         description="Runs a cluster of processes under faults and checks what its clients saw.",
-        epilog="Exit: 0 clean and enough faults seen, 1 something was found, 3 too few faults.",
+        epilog="Exit: 0 clean and enough happened, 1 something found, 3 too little happened, 130 "
+        "interrupted. SIGUSR1 ends the faults now: the run is healed, read and judged.",
     )
     words.add_argument("--nodes", type=int, default=3, choices=(3, 5))
     words.add_argument("--time", type=int, default=180, help="seconds of load, warm-up included")
@@ -48,7 +49,11 @@ def parser(root):
     words.add_argument("--workloads", type=parse_workloads, default=dict(DEFAULT))
     words.add_argument("--bin", default=os.path.join(root, "build", "bin"), help="the programs")
     words.add_argument("--heal-within", type=int, default=HEAL_SECONDS, help="seconds")
-    words.add_argument("--upgrade-to", help="programs of another build, for rolling upgrades")
+    words.add_argument(
+        "--upgrade-to",
+        help="programs of a newer build: nodes begin as --bin, a rolling restart brings them to "
+        "this one, the next one back; all other programs are of this one",
+    )
     words.add_argument("--dir", help="the run's folder; must not exist")
     words.add_argument("--keep", action="store_true", help="keep the nodes' data of a clean run")
     words.add_argument("--replace", action="store_true", help="replace the folder of a run before")
@@ -75,12 +80,13 @@ def list_kinds(streams, sets):
 def prepare(options):
     """Paths without doubt, and no folder of a run before."""
     options.bin = os.path.abspath(options.bin)
-    if options.dir is None:
-        name = f"{int(time.time())}-{options.seed}"
-        options.dir = os.path.join(os.path.dirname(options.bin), "jepsen-runs", name)
-    options.dir = os.path.abspath(options.dir)
     if options.upgrade_to:
         options.upgrade_to = os.path.abspath(options.upgrade_to)
+    if options.dir is None:
+        name = f"{int(time.time())}-{options.seed}"
+        of = os.path.dirname(options.upgrade_to or options.bin)
+        options.dir = os.path.join(of, "jepsen-runs", name)
+    options.dir = os.path.abspath(options.dir)
     if options.replace and os.path.exists(os.path.join(options.dir, "nemesis.log")):
         shutil.rmtree(options.dir)
 
@@ -111,9 +117,10 @@ def main(root):
 
         signal.signal(signal.SIGINT, interrupt)
         signal.signal(signal.SIGTERM, interrupt)
+        run = (containers.ContainerRun if docker else Run)(owner, options)
+        signal.signal(signal.SIGUSR1, lambda *_: run.end_soon.set())
         try:
-            form = containers.ContainerRun if docker else Run
-            return form(owner, options).go()
+            return run.go()
         except Interrupted:
             print("jepsen: interrupted", flush=True)
             return 130

@@ -10,8 +10,9 @@ import time
 
 from . import faults_disk, faults_members, faults_network, faults_process, faults_system
 from .cluster import Cluster
+from .compaction import Compaction
 from .events import Log
-from .load import BESIDE, DEFAULT, PARTITIONS, TOPIC, Load
+from .load import BESIDE, COMPACTED, DEFAULT, PARTITIONS, TOPIC, Load
 from .network import Network
 from .view import View
 
@@ -37,9 +38,13 @@ HEAL_SECONDS = 60
 COOL_DOWN_SECONDS = 5
 NEMESIS_END_SECONDS = 60
 FAULTS_PER_SECOND = 1 / 6  # that must have been seen at least
+COMPACTION_LEVEL = 3  # feature level that it needs
+COMPACTION_MUST = ("passes", "removed_records")  # have been seen, too
 
 # Drawn by the seed: small segments are finished, indexed and checkpointed often.
 SEGMENT_BYTES = (65536, 262144, 1048576)
+# Passes over compacted partitions take moments, or so long that faults hit them in the middle.
+COMPACTION_BYTES_PER_S = (0, 500000, 2000000)
 
 
 class Run:
@@ -49,23 +54,35 @@ class Run:
         self.options = options
         self.seed = options.seed
         self.folder = options.dir
-        self.binaries = options.bin
         self.builds = [options.bin] + ([options.upgrade_to] if options.upgrade_to else [])
+        self.binaries = self.builds[-1]  # of all programs but the nodes'
+        self.turns = [0] * len(self.builds)  # restarts as each of them
         self.owner = owner
         self.stop = threading.Event()
+        self.end_soon = threading.Event()  # the faults have lasted long enough
         self.nemeses = []
-        self.network = self.cluster = self.load = self.view = None
+        self.network = self.cluster = self.load = self.view = self.compaction = None
         self.facts = {}
-        self.settings = {"storage.segment.bytes": SEGMENT_BYTES[options.seed % 3]}
+        self.settings = {
+            "storage.segment.bytes": SEGMENT_BYTES[options.seed % 3],
+            "storage.compaction.bytes.per.s": COMPACTION_BYTES_PER_S[options.seed // 3 % 3],
+        }
+        if len(self.builds) > 1:  # an older one may not know it
+            del self.settings["storage.compaction.bytes.per.s"]
         os.makedirs(self.folder)
         self.log = Log(os.path.join(self.folder, "nemesis.log"))
         self.kinds = options.nemesis
-        self.beside = options.workloads == DEFAULT
+        self.beside = dict(BESIDE) if options.workloads == DEFAULT else {}
         self.stream_count = max(1, len(self.kinds))
         self.fault_seconds = max(1, options.time - WARM_UP_SECONDS)
 
     def say(self, text):
         print(f"jepsen: {text}", flush=True)
+
+    def version(self, build):
+        words = [f"{build}/spated", "--version"]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
 
     def write_json(self):
         facts = {
@@ -78,9 +95,8 @@ class Run:
             "partitions": PARTITIONS,
             "settings": self.settings,
             "builds": self.builds,
-            "version": subprocess.run(
-                [f"{self.binaries}/spated", "--version"], capture_output=True, text=True, check=True
-            ).stdout.strip(),
+            "version": self.version(self.binaries),
+            "versions": [self.version(build) for build in self.builds],
             **self.facts,
         }
         with open(os.path.join(self.folder, "run.json"), "w", encoding="utf-8") as handle:
@@ -96,28 +112,45 @@ class Run:
             self.owner, self.folder, self.binaries, self.network, self.settings,
             self.options.nodes, spares,
         )  # fmt: skip
+        for node in self.cluster.all:
+            node.binaries = self.builds[0]
         for node in self.cluster.nodes:
             node.start()
         took = self.cluster.wait_healthy(FORM_SECONDS)
         if took is None:
             raise RuntimeError(f"the cluster did not form: {self.cluster.health()}")
         self.facts["formed_s"] = round(took, 2)
+        if len(self.builds) > 1:
+            self.hold_level()
         self.create_topics()
+
+    def hold_level(self):
+        """Nodes of the first build can come back as long as the feature level does not rise."""
+        answer = self.cluster.ask("cluster.features", FORM_SECONDS, action="hold")
+        if answer is None:
+            raise RuntimeError("the feature level was not held")
+        self.facts["level_before"] = answer["level"]
+        if answer["level"] < COMPACTION_LEVEL:
+            self.beside.pop(COMPACTED, None)
 
     def create_topics(self):
         self.cluster.spate("topic", "create", TOPIC, "-p", str(PARTITIONS), "-r", "3")
-        for topic, words in BESIDE.items() if self.beside else ():
+        for topic, words in self.beside.items():
             self.cluster.spate("topic", "create", topic, "-r", "3", *words)
         self.view = View(self.cluster, [TOPIC])
         self.view.start()
+        if COMPACTED in self.beside:
+            self.count_compaction()
+
+    def count_compaction(self):
+        self.compaction = Compaction(self.cluster)
+        self.compaction.start()
 
     def warm_up(self):
         self.log.phase("warm-up")
         seconds = self.options.time + self.options.heal_within
         seconds += NEMESIS_END_SECONDS + COOL_DOWN_SECONDS
-        self.load = Load(
-            self.cluster, self.folder, self.seed, seconds, self.options.rate, self.beside
-        )
+        self.load = Load(self.cluster, self.folder, self.options, seconds, self.beside)
         self.load.start_all(self.options.workloads)
         time.sleep(WARM_UP_SECONDS)
         self.load.look()
@@ -130,9 +163,11 @@ class Run:
         self.nemeses = [streams[kind](self) for kind in self.kinds]
         for nemesis in self.nemeses:
             nemesis.start()
-        deadline = time.monotonic() + self.fault_seconds
-        while time.monotonic() < deadline and not self.cluster.failures:
-            time.sleep(0.5)
+        begun = time.monotonic()
+        while time.monotonic() - begun < self.fault_seconds and not self.cluster.failures:
+            if self.end_soon.wait(0.5):
+                self.fault_seconds = time.monotonic() - begun
+                self.facts["time"] = int(WARM_UP_SECONDS + self.fault_seconds)
             self.load.look()
         self.stop.set()
         for nemesis in self.nemeses:
@@ -157,20 +192,60 @@ class Run:
         self.log.phase("heal")
         self.mend()
         within = self.options.heal_within
-        took = self.cluster.wait_healthy(within)
+        took = self.wait_healthy(within)
         if took is None:
             moves = self.cluster.ask("cluster.moves", 1)
+            waited = f"nodes waited {self.facts['waited_for_cpu']:.0%} of it for a processor"
             health = f"{self.cluster.health()}, moves {moves}"
-            self.cluster.fail(f"not healthy {within} s after healing: {health}")
+            self.cluster.fail(f"not healthy {within} s after healing, {waited}: {health}")
         self.facts["healed_s"] = None if took is None else round(took, 2)
+        if len(self.builds) > 1:
+            self.upgrade()
         time.sleep(COOL_DOWN_SECONDS)
+
+    def wait_healthy(self, within):
+        """As the cluster's; notes which part of the time the node that was worst off was ready to
+        run, and did not: nobody leads for long on a machine that is too busy."""
+        before = {node: (node.process, node.waited_seconds()) for node in self.cluster.nodes}
+        begun = time.monotonic()
+        took = self.cluster.wait_healthy(within)
+        elapsed = max(time.monotonic() - begun, 0.001)
+        waited = [
+            node.waited_seconds() - seconds
+            for node, (process, seconds) in before.items()
+            if node.process is process
+        ]
+        self.facts["waited_for_cpu"] = round(min(max([0, *waited]) / elapsed, 1), 2)
+        return took
+
+    def upgrade(self):
+        """All nodes come to the last build, one after the other, and the feature level rises."""
+        for node in self.cluster.nodes:
+            if node.binaries != self.builds[-1]:
+                node.stop()
+                node.binaries = self.builds[-1]
+                node.start()
+                if self.cluster.wait_healthy(self.options.heal_within) is None:
+                    self.cluster.fail(f"not healthy after the upgrade of node {node.number}")
+        self.cluster.ask("cluster.features", HEAL_SECONDS, action="release")
+        deadline = time.monotonic() + HEAL_SECONDS
+        while True:
+            answer = self.cluster.ask("cluster.features", HEAL_SECONDS) or {"nodes": []}
+            known = min((row["most"] for row in answer["nodes"]), default=0)
+            if known and answer["level"] == known and not answer["held"]:
+                self.facts["level_after"] = known
+                return
+            if time.monotonic() > deadline:
+                self.cluster.fail(f"the feature level does not rise: {answer}")
+                return
+            time.sleep(0.1)
 
     def settle_members(self):
         """Nodes that were draining may have replicas again; one that was removed, but not told so,
         ends."""
         if not self.cluster.spares:
             return
-        answer = self.cluster.ask("cluster.nodes", self.options.heal_within)
+        answer = self.cluster.ask_informed("cluster.nodes", self.options.heal_within)
         rows = {} if answer is None else {row["id"]: row for row in answer["nodes"]}
         for number, row in rows.items():
             if row["draining"]:
@@ -184,6 +259,9 @@ class Run:
         self.load.stop_all()
         self.load.final_reads()
         self.view.close()
+        if self.compaction is not None:
+            self.compaction.close()
+            self.facts["compaction"] = self.compaction.sums
         for node in self.cluster.nodes:
             node.stop()
 
@@ -195,9 +273,10 @@ class Run:
             words = [f"{node.number}={node.data}" for node in self.cluster.nodes]
             words.insert(0, f"{self.binaries}/jepsen-replicas")
             code = subprocess.run(words, stdout=out, check=False).returncode
-        if code != 0:
+        if code not in (0, 1):  # 1: the checker tells of it
             self.cluster.fail(f"jepsen-replicas ended with {code}: replicas cannot be read")
         self.facts["faults"] = self.log.counts()
+        self.facts["turns"] = self.turns
         self.facts["failures"] = self.cluster.failures
         self.write_json()
         return subprocess.run(
@@ -226,6 +305,18 @@ class Run:
 
     # ---- verdict --------------------------------------------------------------------------------
 
+    def missing_compaction(self):
+        """What compaction has not done although there was a topic for it, or None."""
+        sums = self.facts.get("compaction")
+        lacking = [name for name in COMPACTION_MUST if sums and sums[name] == 0]
+        return f"compaction: no {', no '.join(lacking)}" if lacking else None
+
+    def missing_turns(self):
+        """With two builds: that some node has come back as each of them; or None."""
+        if len(self.builds) > 1 and 0 in self.turns:
+            return f"restarts as the builds: {self.turns}"
+        return None
+
     def missing_faults(self):
         """Why the run does not count, or None."""
         counts = self.log.counts()
@@ -246,7 +337,13 @@ class Run:
         for failure in self.cluster.failures:
             self.say(f"FAILURE: {failure}")
         seen = sum(observed for _, observed in counts.values())
-        short = self.missing_faults()
+        short = self.missing_faults() or self.missing_compaction() or self.missing_turns()
+        if len(self.builds) > 1:
+            levels = f"{self.facts.get('level_before')} to {self.facts.get('level_after')}"
+            turns = f"{self.turns[0]} as the older build, {self.turns[1]} as the newer one"
+            self.say(f"restarts in turn: {turns}; feature level {levels}")
+        for name, number in self.facts.get("compaction", {}).items():
+            self.say(f"compaction: {number} {name}")
         words = f"seed {self.seed}: {seen} faults seen, healed in {self.facts.get('healed_s')} s"
         if self.options.expect:
             return self.expected(words)

@@ -81,7 +81,7 @@ def _supervise(child):
         except ProcessLookupError:
             pass
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, forward)
     _, status = os.waitpid(child, 0)
     remove_cgroups(str(os.getpid()))
@@ -114,6 +114,7 @@ def run(main):
     flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
     _check(_libc.unshare(flags), "no namespaces of its own")
     sys.stdout.flush()
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until somebody can make something of it
     child = os.fork()
     if child != 0:
         # Sub-processes would land in the namespace of the child: none are started here.

@@ -7,12 +7,18 @@
  *           state=whole|torn|damaged
  *   differ group=G index=I nodes=N,N
  *   tail group=G index=I node=N frames=C
+ *   left group=G node=N records=E of=O
+ *   lacks group=G offset=O node=N has=N
+ *   other group=G offset=O nodes=N,N
  *
  * What stands behind the common end is not committed, or the node had not got it yet. Frames of one
  * index and term that are not the same bytes differ. Of another term, they are a tail that a leader
  * could not commit any more before it was stopped. A torn end is the mark of a node that was
- * killed; damaged is one that has lost what it had synced. Exit code 0:
- * all are equal; 1: some differ or are damaged; 2: something could not be read. */
+ * killed; damaged is one that has lost what it had synced.
+ *
+ * Frames are equal when their chains are, which cover what frames were first. In a compacted group,
+ * the records that are left are compared, too: see records.h. Exit code 0: all are equal; 1: some
+ * differ or are damaged; 2: something could not be read. */
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -51,7 +57,8 @@ static int read_replica(void *arg, const char *name)
         snprintf(path, sizeof path, "%s/%s", all.directory, name) >= (int)sizeof path) {
         return SPATE_ERR_TOO_LARGE;
     }
-    int rv = jep_replica_read(&replica, path);
+    replica.path = strdup(path);
+    int rv = replica.path == NULL ? SPATE_ERR_NOMEM : jep_replica_read(&replica);
     if (rv != 0) {
         fprintf(stderr, "jepsen-replicas: %s: %s\n", path, spate_strerror(rv));
         all.code = 2;
@@ -124,15 +131,16 @@ static bool is_ahead(const struct jep_replica *a, const struct jep_replica *b)
     return a_term > b_term || (a_term == b_term && jep_replica_end(a) > jep_replica_end(b));
 }
 
-/* The first frame where `one` is not as `ahead`, if there is any. */
-static void
-compare_two(const struct jep_replica *ahead, const struct jep_replica *one, uint64_t end)
+/* The first frame where `one` is not as `ahead`, if there is any; that or the common end becomes
+ * its equal_end. */
+static void compare_two(const struct jep_replica *ahead, struct jep_replica *one, uint64_t end)
 {
     uint64_t at = one->first > ahead->first ? one->first : ahead->first;
 
     end = jep_replica_end(one) < end ? jep_replica_end(one) : end;
     end = jep_replica_end(ahead) < end ? jep_replica_end(ahead) : end;
     for (; at < end; at++) {
+        one->equal_end = at;
         const struct jep_frame *a = &ahead->frames[at - ahead->first];
         const struct jep_frame *b = &one->frames[at - one->first];
         if (a->term != b->term) {
@@ -153,9 +161,10 @@ compare_two(const struct jep_replica *ahead, const struct jep_replica *one, uint
             return;
         }
     }
+    one->equal_end = end;
 }
 
-static void compare(const struct jep_replica *replicas, size_t count, uint64_t end)
+static void compare(struct jep_replica *replicas, size_t count, uint64_t end)
 {
     const struct jep_replica *ahead = replicas;
 
@@ -197,18 +206,71 @@ static void print(const struct jep_replica *replica, uint64_t from, uint64_t end
                            : "whole");
 }
 
-static void take_group(const struct jep_replica *replicas, size_t count)
+/* ---- what compaction has left ---------------------------------------------------------------- */
+
+static void tell_left(void *arg,
+                      const struct jep_records *having,
+                      const struct jep_records *lacking,
+                      const struct jep_left *left,
+                      bool other)
 {
+    const uint64_t *group = arg;
+
+    printf("%s group=%" PRIu64 " offset=%" PRId64 " node%s=%" PRIu32 "%s%" PRIu32 "\n",
+           other ? "other" : "lacks",
+           *group,
+           left->offset,
+           other ? "s" : "",
+           lacking->node,
+           other ? "," : " has=",
+           having->node);
+    all.code = all.code == 0 ? 1 : all.code;
+}
+
+static void compare_left(const struct jep_replica *replicas, size_t count)
+{
+    uint64_t group = replicas[0].group;
+    struct jep_records *records = calloc(count, sizeof *records);
+    int rv = records == NULL ? SPATE_ERR_NOMEM : 0;
+
+    for (size_t i = 0; rv == 0 && i < count; i++) {
+        rv = jep_replica_records(&replicas[i], &records[i]);
+        printf("left group=%" PRIu64 " node=%" PRIu32 " records=%zu of=%" PRId64 "\n",
+               group,
+               replicas[i].node,
+               records[i].count,
+               records[i].to - records[i].from);
+    }
+    if (rv == 0) {
+        rv = jep_records_compare(records, count, tell_left, &group);
+    }
+    if (rv != 0) {
+        fprintf(stderr, "jepsen-replicas: group %" PRIu64 ": %s\n", group, spate_strerror(rv));
+        all.code = 2;
+    }
+    for (size_t i = 0; records != NULL && i < count; i++) {
+        free(records[i].items);
+    }
+    free(records);
+}
+
+static void take_group(struct jep_replica *replicas, size_t count)
+{
+    bool compacted = false;
     uint64_t end = majority_end(replicas, count);
     uint64_t from = 0;
 
     for (size_t i = 0; i < count; i++) {
         from = replicas[i].first > from ? replicas[i].first : from;
+        compacted |= replicas[i].compacted;
     }
     for (size_t i = 0; i < count; i++) {
         print(&replicas[i], from, end);
     }
     compare(replicas, count, end);
+    if (compacted) {
+        compare_left(replicas, count);
+    }
 }
 
 int main(int argc, char **argv)
@@ -235,6 +297,7 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < all.count; i++) {
         free(all.items[i].frames);
+        free(all.items[i].path);
     }
     free(all.items);
     return fflush(stdout) == 0 ? all.code : 2;

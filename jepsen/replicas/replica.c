@@ -7,6 +7,7 @@
 #include "storage/base_list.h"
 #include "storage/disk.h"
 #include "storage/segment.h"
+#include "wire/batch.h"
 
 static int add_frame(struct jep_replica *replica, uint64_t term, uint64_t sum)
 {
@@ -23,11 +24,69 @@ static int add_frame(struct jep_replica *replica, uint64_t term, uint64_t sum)
     return 0;
 }
 
-/* The frames of one segment as far as they continue `point`. They are told apart by their chain: it
- * covers each frame and all before it, and stays when compaction takes records out. */
-static int read_frames(struct jep_replica *replica,
-                       struct sp_segment_cursor *cursor,
-                       struct sp_log_point *point)
+/* What is done with each frame that continues the log. */
+struct reading {
+    struct jep_replica *replica;
+    struct jep_records *records; /* NULL: frames are noted, else records of those below equal_end */
+    struct sp_log_point point;
+};
+
+static void hash_headers(struct jep_left *left, const struct sp_record_view *record)
+{
+    left->hash = jep_hash(left->hash, &record->header_count, sizeof record->header_count);
+    left->hash = jep_hash(left->hash, record->encoded_headers.bytes, record->encoded_headers.size);
+}
+
+static int add_records(struct jep_records *records, const uint8_t *bytes, size_t size)
+{
+    struct sp_batch_reader reader;
+    struct sp_record_view record;
+    int rv = sp_batch_reader_init(&reader, bytes, size, SP_BATCH_DECOMPRESSED_BYTES_MAX);
+
+    if (rv != 0) {
+        return rv;
+    }
+    while (rv == 0 && sp_batch_reader_next(&reader, &record)) {
+        struct jep_left left = {
+            .offset = record.offset,
+            .key = jep_hash(record.key.bytes == NULL, record.key.bytes, record.key.size),
+            .tombstone = record.value.bytes == NULL,
+        };
+        left.hash = jep_hash(left.key, record.value.bytes, record.value.size);
+        left.hash = jep_hash(left.hash, &record.timestamp_ms, sizeof record.timestamp_ms);
+        hash_headers(&left, &record);
+        rv = jep_records_add(records, &left);
+    }
+    rv = rv == 0 ? sp_batch_reader_status(&reader) : rv;
+    sp_batch_reader_deinit(&reader);
+    return rv;
+}
+
+static int take_frame(struct reading *reading,
+                      const struct sp_log_frame *frame,
+                      const uint8_t *bytes,
+                      const struct sp_log_point *after)
+{
+    struct jep_replica *replica = reading->replica;
+
+    if (reading->records == NULL) {
+        replica->compacted |= frame->compacted;
+        return add_frame(replica, frame->term, frame->chain);
+    }
+    if (frame->index >= replica->equal_end) {
+        return SPATE_ERR_NOT_FOUND;
+    }
+    reading->records->to = after->end_offset;
+    return frame->kind != SP_FRAME_BATCH ? 0
+                                         : add_records(reading->records,
+                                                       sp_log_frame_payload(bytes),
+                                                       sp_log_frame_batch_size(frame));
+}
+
+/* The frames of one segment as far as they continue the point. They are told apart by their chain:
+ * it covers each frame and all before it, and stays when compaction takes records out.
+ * SPATE_ERR_NOT_FOUND: no more is wanted. */
+static int read_frames(struct reading *reading, struct sp_segment_cursor *cursor)
 {
     for (;;) {
         struct sp_log_frame frame;
@@ -42,47 +101,49 @@ static int read_frames(struct jep_replica *replica,
             continue;
         }
         if (rv == 0) {
-            rv = sp_log_point_follow(point, replica->group, &frame, bytes, &after);
+            rv = sp_log_point_follow(
+                &reading->point, reading->replica->group, &frame, bytes, &after);
         }
         if (rv == SPATE_ERR_CORRUPT) {
-            replica->torn = true;
+            reading->replica->torn = true;
             return 0;
         }
         if (rv == 0) {
-            rv = add_frame(replica, frame.term, frame.chain);
+            rv = take_frame(reading, &frame, bytes, &after);
         }
         if (rv != 0) {
             return rv;
         }
-        *point = after;
+        reading->point = after;
     }
 }
 
-static int read_segment(struct jep_replica *replica,
-                        const char *directory,
-                        uint64_t base,
-                        struct sp_log_point *point)
+static int read_segment(struct reading *reading, uint64_t base, bool is_first)
 {
+    struct jep_replica *replica = reading->replica;
     struct sp_segment_header header;
     struct sp_segment_cursor cursor;
     struct sp_file *file = NULL;
     uint64_t size = 0;
     struct sp_marker_search search;
-    int rv = sp_segment_open(directory, base, replica->group, SP_FILE_READ, &header, &file, &size);
+    int rv =
+        sp_segment_open(replica->path, base, replica->group, SP_FILE_READ, &header, &file, &size);
 
     if (rv != 0) {
         return rv;
     }
-    if (replica->first == 0) {
+    if (is_first) {
         replica->first = base;
-        *point = header.before;
+        replica->first_offset = header.before.end_offset;
+        reading->point = header.before;
     }
-    if (header.before.index != point->index || header.before.chain != point->chain) {
+    if (header.before.index != reading->point.index ||
+        header.before.chain != reading->point.chain) {
         sp_file_close(file);
         return SPATE_ERR_CORRUPT;
     }
     sp_segment_cursor_init(&cursor, file, SP_SEGMENT_HEADER_SIZE, size);
-    rv = read_frames(replica, &cursor, point);
+    rv = read_frames(reading, &cursor);
     if (rv == 0 && replica->torn) {
         rv = sp_segment_find_markers(
             file, cursor.position, replica->group, header.marker_key, &search);
@@ -108,19 +169,39 @@ static int compare_bases(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-int jep_replica_read(struct jep_replica *replica, const char *directory)
+static int read_all(struct reading *reading)
 {
     struct sp_base_list bases = { 0 };
-    struct sp_log_point point = { 0 };
-    int rv = sp_dir_list(directory, note_base, &bases);
+    int rv = sp_dir_list(reading->replica->path, note_base, &bases);
 
     if (bases.count > 0) {
         qsort(bases.values, bases.count, sizeof *bases.values, compare_bases);
     }
-    for (unsigned i = 0; rv == 0 && i < bases.count && !replica->torn; i++) {
-        rv = read_segment(replica, directory, bases.values[i], &point);
+    for (unsigned i = 0; rv == 0 && i < bases.count && !reading->replica->torn; i++) {
+        rv = read_segment(reading, bases.values[i], i == 0);
     }
-    replica->end_offset = point.end_offset;
     sp_base_list_clear(&bases);
     return rv;
+}
+
+int jep_replica_read(struct jep_replica *replica)
+{
+    struct reading reading = { .replica = replica };
+    int rv = read_all(&reading);
+
+    replica->end_offset = reading.point.end_offset;
+    return rv;
+}
+
+int jep_replica_records(const struct jep_replica *replica, struct jep_records *out_records)
+{
+    struct jep_replica again = *replica;
+    struct reading reading = { .replica = &again, .records = out_records };
+
+    *out_records = (struct jep_records){ .node = replica->node,
+                                         .from = replica->first_offset,
+                                         .to = replica->first_offset };
+    again.torn = false;
+    int rv = read_all(&reading);
+    return rv == SPATE_ERR_NOT_FOUND ? 0 : rv;
 }
