@@ -14,16 +14,17 @@
 
 struct sp_key_table;
 
-/* A table that takes at most `bytes_max`; NULL when memory is out. `secret` is true chance. */
+/* A table that takes at most `bytes_max`, and half of that again while it grows; NULL when memory is
+ * out. `secret` is true chance. */
 struct sp_key_table *sp_key_table_new(size_t bytes_max, const uint64_t secret[2]);
 void sp_key_table_free(struct sp_key_table *table);
 
-/* How many keys it can hold, and holds. */
+/* How many keys it can hold when it has grown, and holds. */
 size_t sp_key_table_capacity(const struct sp_key_table *table);
 size_t sp_key_table_count(const struct sp_key_table *table);
 
 /* Notes that `key` (not null) has a record at `offset`, above all noted before. False: it is full,
- * nothing was noted. */
+ * or there is no memory to grow; nothing was noted. */
 bool sp_key_table_note(struct sp_key_table *table, struct sp_bytes key, int64_t offset);
 
 /* The latest offset noted; -1: none. */

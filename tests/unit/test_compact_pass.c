@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "base/mem.h"
 #include "base/siphash.h"
 #include "broker/compact_pass.h"
 #include "spate/error.h"
@@ -51,6 +52,35 @@ static void test_key_table_knows_the_latest_offset_until_it_is_full(void **state
     assert_int_equal(sp_key_table_latest(table, text("1")), 1);
     assert_int_equal(sp_key_table_latest(table, text("one more")), -1);
     assert_int_equal(sp_key_table_count(table), capacity);
+    sp_key_table_free(table);
+}
+
+static void test_key_table_grows_as_far_as_there_is_memory(void **state)
+{
+    struct sp_key_table *table = sp_key_table_new(1 << 20, secret);
+    uint64_t live = sp_mem_live_count();
+    char key[32];
+    size_t noted = 0;
+
+    (void)state;
+    while (noted < 5000) {
+        (void)snprintf(key, sizeof key, "%zu", noted);
+        assert_true(sp_key_table_note(table, text(key), (int64_t)noted));
+        noted += 1;
+    }
+    sp_mem_fail_at(1);
+    do {
+        (void)snprintf(key, sizeof key, "%zu", noted++);
+    } while (sp_key_table_note(table, text(key), (int64_t)noted - 1));
+    sp_mem_fail_at(0);
+    assert_true(
+        sp_key_table_note(table, text(key), (int64_t)noted - 1)); /* there is memory again */
+    for (size_t i = 0; i < noted; i++) {
+        (void)snprintf(key, sizeof key, "%zu", i);
+        assert_int_equal(sp_key_table_latest(table, text(key)), i);
+    }
+    assert_true(noted < sp_key_table_capacity(table));
+    assert_int_equal(sp_mem_live_count(), live);
     sp_key_table_free(table);
 }
 
@@ -246,6 +276,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_siphash_agrees_with_the_published_vectors),
         cmocka_unit_test(test_key_table_knows_the_latest_offset_until_it_is_full),
+        cmocka_unit_test(test_key_table_grows_as_far_as_there_is_memory),
         cmocka_unit_test(test_compact_pass_keeps_the_latest_and_what_has_no_key),
         cmocka_unit_test(test_compact_pass_leaves_a_frame_without_records),
         cmocka_unit_test(test_compact_pass_tombstone_stays_down_to_the_floor),
