@@ -14,7 +14,7 @@
 
 struct sp_key_table;
 
-/* A table that takes at most `bytes_max`, and half of that again while it grows; NULL when memory is
+/* A table that takes at most `bytes_max`, and half of it again while it grows; NULL when memory is
  * out. `secret` is true chance. */
 struct sp_key_table *sp_key_table_new(size_t bytes_max, const uint64_t secret[2]);
 void sp_key_table_free(struct sp_key_table *table);
