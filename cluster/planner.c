@@ -169,8 +169,11 @@ static bool plan_repair(const struct sp_planner_view *view,
         uint32_t node_id = places[i].node_id;
         if (!must_leave(view, node_id)) {
             /* a lost one is made anew where it was: the state sees that by itself */
-            changed = changed || (count > 1 && sp_state_is_lost(view->state, &places[i]) &&
-                                  view->health(view->arg, node_id) == SP_PLANNER_UP);
+            changed =
+                changed || (sp_state_is_lost(view->state, &places[i]) &&
+                            sp_state_outlives(
+                                view->state, &topic->partitions[partition], places[i].replica_id) &&
+                            view->health(view->arg, node_id) == SP_PLANNER_UP);
             continue;
         }
         struct candidate *to = choose(board, move, i);

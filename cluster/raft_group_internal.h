@@ -26,6 +26,7 @@ struct sp_raft_reader {
     struct sp_log_read read;
     struct sp_link_waiter turn;
     uint64_t sent_ms; /* frames or a heartbeat */
+    uint64_t to;      /* the follower */
     uint32_t node_id;
     bool reading; /* of the first that waits */
 };

@@ -7,6 +7,9 @@
 #include "cluster/raft_guard_support.h"
 #include "spate/error.h"
 
+/* Election timeouts without progress after which what was sent is sent again. */
+#define AGAIN_TIMEOUTS 10
+
 int sp_raft_step_fail(struct sp_raft_guard *guard, int error)
 {
     SP_ASSERT(error < 0);
@@ -14,9 +17,12 @@ int sp_raft_step_fail(struct sp_raft_guard *guard, int error)
     return error;
 }
 
-/* The slot of a follower, taken if need be; NULL when all are taken. */
+/* The slot of a follower, taken if need be, also from one that is no member any more; NULL when all
+ * are taken. */
 struct sp_raft_guard_peer *sp_raft_step_peer(struct sp_raft_guard *guard, uint64_t id)
 {
+    struct sp_raft_guard_peer *left = NULL;
+
     for (unsigned i = 0; i < SP_RAFT_GUARD_SERVERS_MAX; i++) {
         struct sp_raft_guard_peer *peer = &guard->peers[i];
 
@@ -26,8 +32,14 @@ struct sp_raft_guard_peer *sp_raft_step_peer(struct sp_raft_guard *guard, uint64
         if (peer->id == id) {
             return peer;
         }
+        if (sp_raft_support_role(&guard->raft.configuration, peer->id) == -1) {
+            left = peer;
+        }
     }
-    return NULL;
+    if (left != NULL) {
+        *left = (struct sp_raft_guard_peer){ .id = id };
+    }
+    return left;
 }
 
 /* A submit makes libraft send to everybody (G11): nothing to a follower with a full window, and the
@@ -65,8 +77,8 @@ static bool is_noise(struct sp_raft_guard *guard,
 }
 
 /* G14: of a probed follower libraft only remembers what it has stored. What was sent since and can
- * still arrive is left out; that it did not is told by a rejection, or by an election timeout in
- * which the follower stores nothing. */
+ * still arrive is left out; that it did not is told by a rejection. Should that stay out, the last
+ * resort is to send it again to a follower that answers and stores nothing for a long time. */
 static void leave_out_sent(struct sp_raft_guard *guard, struct raft_message *message)
 {
     struct raft_append_entries *append = &message->append_entries;
@@ -80,7 +92,9 @@ static void leave_out_sent(struct sp_raft_guard *guard, struct raft_message *mes
     if (term == 0 || !sp_raft_step_guards(guard, SP_RAFT_GUARD_G14_SENT)) {
         return;
     }
-    if (guard->raft.now >= peer->moved_ms + guard->raft.election_timeout) {
+    bool answers = peer->answered_ms + guard->raft.election_timeout > guard->raft.now;
+    if (answers &&
+        guard->raft.now >= peer->moved_ms + AGAIN_TIMEOUTS * guard->raft.election_timeout) {
         peer->moved_ms = guard->raft.now;
         return;
     }

@@ -188,10 +188,10 @@ static void on_turn(struct sp_link_waiter *waiter)
 }
 
 static struct sp_raft_reader *
-reader_of(struct sp_raft_group *group, uint32_t node_id, struct sp_raft_reader ***out_free)
+reader_of(struct sp_raft_group *group, uint64_t to, struct sp_raft_reader ***out_free)
 {
     for (unsigned i = 0; i < SP_RAFT_GUARD_SERVERS_MAX; i++) {
-        if (group->readers[i] != NULL && group->readers[i]->node_id == node_id) {
+        if (group->readers[i] != NULL && group->readers[i]->to == to) {
             return group->readers[i];
         }
         if (group->readers[i] == NULL) {
@@ -201,13 +201,15 @@ reader_of(struct sp_raft_group *group, uint32_t node_id, struct sp_raft_reader *
     return NULL;
 }
 
-static struct sp_raft_reader *new_reader(struct sp_raft_group *group, uint32_t node_id)
+static struct sp_raft_reader *new_reader(struct sp_raft_group *group,
+                                         const struct sp_raft_outgoing *out)
 {
     struct sp_raft_reader *reader = sp_mem_calloc(1, sizeof *reader);
 
     if (reader != NULL) {
         reader->group = group;
-        reader->node_id = node_id;
+        reader->node_id = out->node_id;
+        reader->to = out->message.to;
         reader->turn.cb = on_turn;
         reader->sent_ms = sp_raft_now_ms(group);
         sp_list_init(&reader->turn.node);
@@ -243,7 +245,7 @@ static void enqueue(struct sp_raft_reader *reader, const struct sp_raft_outgoing
     if (!sp_list_empty(&reader->waiting)) {
         struct sp_raft_outgoing *first = entry_of(reader->waiting.next);
         struct sp_raft_outgoing *last = entry_of(reader->waiting.prev);
-        bool same = last->message.term == out->message.term && last->message.to == out->message.to;
+        bool same = last->message.term == out->message.term;
 
         if (same && out->message.index >= last->message.index &&
             out->message.index <= last->end_index) {
@@ -253,8 +255,8 @@ static void enqueue(struct sp_raft_reader *reader, const struct sp_raft_outgoing
             }
             return;
         }
-        if (out->message.index < first->message.index) {
-            begin_again(reader);
+        if (!same || out->message.index < first->message.index) {
+            begin_again(reader); /* elected anew, it sends nothing of an earlier term */
         }
     }
     SP_LIST_EACH (node, &reader->waiting) {
@@ -267,15 +269,20 @@ static void enqueue(struct sp_raft_reader *reader, const struct sp_raft_outgoing
 }
 
 /* W2, when nothing has gone to the follower for a heartbeat's time. */
-static void send_heartbeat(struct sp_raft_reader *reader)
+static void send_heartbeat(struct sp_raft_reader *reader, const struct sp_raft_outgoing *newest)
 {
     struct sp_raft_group *group = reader->group;
-    const struct sp_raft_outgoing *out = entry_of(reader->waiting.next); /* if any */
+    const struct sp_raft_outgoing *out = newest; /* what waits of an earlier term is not sent */
 
-    if (sp_list_empty(&reader->waiting) ||
-        sp_raft_now_ms(group) < reader->sent_ms + group->guard.heartbeat_ms ||
-        !sp_raft_leads_in(group, out->message.term)) {
+    if (sp_raft_now_ms(group) < reader->sent_ms + group->guard.heartbeat_ms) {
         return;
+    }
+    SP_LIST_EACH (node, &reader->waiting) {
+        const struct sp_raft_outgoing *waiting = entry_of(node);
+        if (sp_raft_leads_in(group, waiting->message.term)) {
+            out = waiting;
+            break;
+        }
     }
     reader->sent_ms = sp_raft_now_ms(group);
     (void)sp_transport_send_heartbeat(
@@ -322,7 +329,7 @@ void sp_raft_reader_send(struct sp_raft_group *group, struct sp_raft_outgoing *o
 {
     struct sp_transport *transport = group->context->transport;
     struct sp_raft_reader **place = NULL;
-    struct sp_raft_reader *reader = reader_of(group, out->node_id, &place);
+    struct sp_raft_reader *reader = reader_of(group, out->message.to, &place);
 
     if (reader == NULL && !sp_raft_has_frames(out)) {
         (void)sp_transport_send_heartbeat(transport, out->node_id, &out->message); /* lost: again */
@@ -335,7 +342,7 @@ void sp_raft_reader_send(struct sp_raft_group *group, struct sp_raft_outgoing *o
         }
     }
     if (reader == NULL) {
-        reader = place == NULL ? NULL : new_reader(group, out->node_id);
+        reader = place == NULL ? NULL : new_reader(group, out);
         if (reader == NULL) {
             return; /* dropped: raft sends again */
         }
@@ -347,7 +354,7 @@ void sp_raft_reader_send(struct sp_raft_group *group, struct sp_raft_outgoing *o
     if (sp_raft_has_frames(out)) {
         enqueue(reader, out);
     }
-    send_heartbeat(reader);
+    send_heartbeat(reader, out);
 }
 
 void sp_raft_reader_drop_all(struct sp_raft_group *group)

@@ -44,9 +44,7 @@ static void tell_if_lost(const struct sp_state *state,
 {
     if (sp_state_is_lost(state, place)) {
         SP_TRACE_WARN("reconcile",
-                      partition->replica_count == 1
-                          ? "partition begins anew: the disk of its only replica was replaced"
-                          : "replica begins empty: its disk was replaced",
+                      "partition begins anew: the disk of its only replica was replaced",
                       "topic=%s partition=%" PRIu32 " group=%" PRIu64 " replica=%" PRIu64,
                       topic->name,
                       partition->partition,

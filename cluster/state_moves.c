@@ -102,17 +102,10 @@ bool sp_state_may_run(const struct sp_state *state,
                       const struct sp_state_partition *partition,
                       const struct sp_replica_place *place)
 {
-    unsigned lost = 0;
+    bool only = partition->replica_count == 1 && !partition->moved &&
+                sp_state_move(state, partition->group_id) == NULL;
 
-    if (!sp_state_is_lost(state, place)) {
-        return true;
-    }
-    for (unsigned i = 0; i < partition->replica_count; i++) {
-        lost += sp_state_is_lost(state, &partition->replicas[i]) ? 1 : 0;
-    }
-    /* during a move the voters may be other ones, and more */
-    return partition->replica_count <= 2 && lost == 1 &&
-           sp_state_move(state, partition->group_id) == NULL;
+    return only || !sp_state_is_lost(state, place);
 }
 
 bool sp_state_knows_replica(const struct sp_state *state,

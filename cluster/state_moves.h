@@ -84,10 +84,10 @@ unsigned sp_state_known_replicas(const struct sp_state *state,
                                  uint64_t out_ids[SP_STATE_KNOWN_MAX]);
 
 /* True if the node may run the replica `place` of the partition. One that was on a disk that is no
- * more would begin empty, and has forgotten what it stored and for whom it voted: among three, it
- * and one that lacks records could elect a leader without them. So a new replica takes its place,
- * by the votes of the others. Where those are no majority it may run: of two the other one has all
- * that was acknowledged and cannot be outvoted, and an only one has nothing left to protect. */
+ * more would begin empty, and has forgotten what it stored and for whom it voted: it and one that
+ * lacks records could elect a leader without them. So a new replica takes its place, by the votes
+ * of the others; where those are no majority a person must decide. An only replica that always was
+ * the only one begins anew: nothing is left to protect, and nobody else to be led astray. */
 bool sp_state_may_run(const struct sp_state *state,
                       const struct sp_state_partition *partition,
                       const struct sp_replica_place *place);

@@ -14,6 +14,7 @@ spate_unit_test(cluster test_raft_group USES spate_storage spate_io spate_base s
 spate_unit_test(cluster test_group_table USES spate_storage spate_io spate_base)
 spate_unit_test(cluster test_raft_confirm USES spate_base spate_raft)
 spate_unit_test(cluster test_raft_compact USES spate_base spate_raft)
+spate_unit_test(cluster test_raft_reader USES spate_base spate_raft)
 spate_unit_test(cluster test_leader_table USES spate_wire spate_base)
 spate_unit_test(cluster test_vigil USES spate_base)
 spate_unit_test(cluster test_raft_install USES spate_base spate_raft)

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "cluster/raft_group_internal.h"
+#include "cluster/raft_guard_step.h"
 #include "spate/error.h"
 
 /* A machine that sums the commands' first bytes and counts what it was given. */
@@ -496,6 +497,29 @@ static void test_raft_group_move_knows_since_when_it_stands_still(void **state)
     assert_int_equal(note(&mark, 8, 5, 5250), 5250); /* after a pause: it led no more meanwhile */
 }
 
+/* ---- the guard's followers ------------------------------------------------------------------- */
+
+/* Members come and go in one term; without a slot one that is there would count as silent. */
+static void test_guard_slot_of_a_follower_that_left_is_taken_again(void **state)
+{
+    struct sp_raft_guard guard;
+    struct raft_server server = { .id = 7, .role = RAFT_VOTER };
+
+    (void)state;
+    memset(&guard, 0, sizeof guard);
+    guard.raft.configuration.servers = &server;
+    guard.raft.configuration.n = 1;
+    assert_non_null(sp_raft_step_peer(&guard, 7));
+    for (uint64_t id = 100; id < 100 + 2 * SP_RAFT_GUARD_SERVERS_MAX; id++) {
+        struct sp_raft_guard_peer *peer = sp_raft_step_peer(&guard, id);
+        assert_non_null(peer);
+        assert_int_equal(peer->id, id);
+        assert_int_equal(peer->answered_ms, 0);
+        peer->answered_ms = 5;
+        assert_int_equal(guard.peers[0].id, 7); /* a member keeps its own */
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -514,6 +538,7 @@ int main(void)
             test_raft_group_committed_bytes_go_back_to_the_budget, setup, teardown),
         cmocka_unit_test(test_raft_group_membership_bytes_depend_on_places_only),
         cmocka_unit_test(test_raft_group_move_knows_since_when_it_stands_still),
+        cmocka_unit_test(test_guard_slot_of_a_follower_that_left_is_taken_again),
     };
     return cmocka_run_group_tests_name("cluster/raft_group", tests, NULL, NULL);
 }
