@@ -161,6 +161,7 @@ struct sp_raft_guard {
     uint64_t request_term;      /* of the request being answered in this step, or 0 */
     uint64_t request_prev_term; /* likewise, for G7 */
     uint64_t told_ms;           /* last result that this follower sent */
+    bool asks_in_vain;          /* a leader: no majority has answered between its last two timers */
     bool rejected;              /* this step answered with a rejection */
     struct sp_raft_guard_peer peers[SP_RAFT_GUARD_SERVERS_MAX];
 };

@@ -202,6 +202,7 @@ int sp_raft_step(struct sp_raft_guard *guard,
     update.flags |= flags;
     if (raft->state == RAFT_LEADER && state_before != RAFT_LEADER) {
         memset(guard->peers, 0, sizeof guard->peers);
+        guard->asks_in_vain = false;
     }
     if (!raft->snapshot.installing ||
         !sp_raft_step_guards(guard, SP_RAFT_GUARD_G8_INSTALL_COMMIT)) {

@@ -81,7 +81,8 @@ bool sp_raft_step_fresh_majority(const struct sp_raft_guard *guard)
 
 /* G12: libraft counts its followers at every heartbeat and begins anew with each that has not
  * answered since the last count, which under load is no sign of anything. Here only an election
- * timeout of silence is; when the leader itself gives up stays as it is. */
+ * timeout of silence is. The leader itself gives up when it has asked in vain for as long, counted
+ * from one heartbeat before it noticed: its own node may have been too busy to ask and to listen. */
 int sp_raft_step_lead_on(struct sp_raft_guard *guard, uint64_t now_ms, struct raft_event *event)
 {
     struct raft *raft = &guard->raft;
@@ -93,6 +94,10 @@ int sp_raft_step_lead_on(struct sp_raft_guard *guard, uint64_t now_ms, struct ra
     if (!sp_raft_step_guards(guard, SP_RAFT_GUARD_G12_PATIENCE)) {
         return sp_raft_step(guard, now_ms, event, 0);
     }
+    if (!fresh && !guard->asks_in_vain) {
+        counted_ms = sp_raft_step_max(counted_ms, now - guard->heartbeat_ms);
+    }
+    guard->asks_in_vain = !fresh;
     if (counted_ms + patience_ms > now) {
         raft->election_timer_start = now > patience_ms ? now - patience_ms : 0;
     }

@@ -264,8 +264,29 @@ static void test_q2_leader_without_fresh_majority_may_not_sleep(void **state)
     set_asleep(world, true);
     assert_true(world_run(world, 60000));
     set_asleep(world, false);
-    assert_true(world_run(world, 1));
+    assert_true(world_run(world, world->election_ms + 1));
     assert_int_equal(raft_state(&leader->guard.raft), RAFT_FOLLOWER);
+    assert_true(finish(world, true));
+}
+
+/* A node with so much to do that it neither asks nor listens for more than an election timeout. */
+static void test_g12_busy_leader_asks_before_it_steps_down(void **state)
+{
+    struct world *world = three(24, 0);
+    struct node *leader = settled_leader(world);
+    uint64_t term = raft_current_term(&leader->guard.raft);
+
+    (void)state;
+    assert_true(world_run(world, 1000));
+    world_isolate(world, leader);
+    assert_true(world_run(world, world->heartbeat_ms)); /* what it asks now is not answered */
+    set_asleep(world, true);
+    assert_true(world_run(world, world->election_ms + 50));
+    set_asleep(world, false);
+    world_join(world, leader);
+    assert_true(world_run(world, 5000));
+    assert_ptr_equal(world_leader(world), leader);
+    assert_int_equal(raft_current_term(&leader->guard.raft), term);
     assert_true(finish(world, true));
 }
 
@@ -507,6 +528,7 @@ int main(void)
         cmocka_unit_test(test_p3_full_window_sends_no_empty_appends),
         cmocka_unit_test(test_q1_sleeping_group_wakes_with_a_submit),
         cmocka_unit_test(test_q2_leader_without_fresh_majority_may_not_sleep),
+        cmocka_unit_test(test_g12_busy_leader_asks_before_it_steps_down),
         cmocka_unit_test(test_q3_leader_of_a_follower_that_lacks_frames_may_not_sleep),
         cmocka_unit_test(test_forget_leader_elects_at_once),
         cmocka_unit_test(test_forget_leader_waits_for_pending_writes),
