@@ -82,7 +82,7 @@ bool sp_raft_step_fresh_majority(const struct sp_raft_guard *guard)
 /* G12: libraft counts its followers at every heartbeat and begins anew with each that has not
  * answered since the last count, which under load is no sign of anything. Here only an election
  * timeout of silence is. The leader itself gives up when it has asked in vain for as long, counted
- * from one heartbeat before it noticed: its own node may have been too busy to ask and to listen. */
+ * from one heartbeat before it noticed: its node may have been too busy to ask and to listen. */
 int sp_raft_step_lead_on(struct sp_raft_guard *guard, uint64_t now_ms, struct raft_event *event)
 {
     struct raft *raft = &guard->raft;
