@@ -95,7 +95,7 @@ int sp_raft_step_lead_on(struct sp_raft_guard *guard, uint64_t now_ms, struct ra
         return sp_raft_step(guard, now_ms, event, 0);
     }
     if (!fresh && !guard->asks_in_vain) {
-        counted_ms = sp_raft_step_max(counted_ms, now - guard->heartbeat_ms);
+        counted_ms = sp_raft_step_max(counted_ms + guard->heartbeat_ms, now) - guard->heartbeat_ms;
     }
     guard->asks_in_vain = !fresh;
     if (counted_ms + patience_ms > now) {
