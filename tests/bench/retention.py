@@ -106,6 +106,9 @@ def report(options, rows, probe, began, seconds):
     peak = max(max(disk) for _, disk, _, _ in rows) << 20
     bound = options.retention + 3 * SEGMENT + int(rate)
     late = [row for row in rows if row[0] >= first_trim]
+    if not late:
+        sys.exit(f"{rate / 1e6:.0f} MB/s, {percentiles(before)}: nothing was deleted, write more "
+                 "(--bytes) or keep less (--retention)")
     half = late[len(late) // 4 :]
     rss_begin, rss_end = max(half[0][2]), max(half[-1][2])
     print(f"{options.bytes >> 20} MiB in {seconds:.1f} s: {rate / 1e6:.0f} MB/s")
