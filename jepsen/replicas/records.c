@@ -79,37 +79,35 @@ static int make_spans(const struct jep_records *records, struct spans *out)
     return 0;
 }
 
+static int span_against_key(const void *key, const void *element)
+{
+    uint64_t wanted = *(const uint64_t *)key;
+    uint64_t there = ((const struct span *)element)->key;
+
+    return wanted < there ? -1 : wanted > there;
+}
+
 static const struct span *span_of(const struct spans *spans, uint64_t key)
 {
-    size_t low = 0;
-    size_t high = spans->count;
+    return bsearch(&key, spans->items, spans->count, sizeof spans->items[0], span_against_key);
+}
 
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (spans->items[middle].key < key) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low < spans->count && spans->items[low].key == key ? &spans->items[low] : NULL;
+static int left_against_offset(const void *key, const void *element)
+{
+    int64_t wanted = *(const int64_t *)key;
+    int64_t there = ((const struct jep_left *)element)->offset;
+
+    return wanted < there ? -1 : wanted > there;
 }
 
 static const struct jep_left *find(const struct jep_records *records, int64_t offset)
 {
-    size_t low = 0;
-    size_t high = records->count;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (records->items[middle].offset < offset) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    bool found = low < records->count && records->items[low].offset == offset;
-    return found ? &records->items[low] : NULL;
+    return records->count == 0 ? NULL
+                               : bsearch(&offset,
+                                         records->items,
+                                         records->count,
+                                         sizeof records->items[0],
+                                         left_against_offset);
 }
 
 static bool
