@@ -2,8 +2,8 @@
  *
  *   offset -> submit a command -> committed, applied on every replica: log_start
  *
- * An offset beyond the end is refused only when this node is confirmed to lead: a leader that was
- * deposed and does not know it yet has an old end.
+ * What needs no command is answered only when this node is confirmed to lead: a leader that was
+ * deposed and does not know it yet has an old start and an old end.
  *
  * The files follow on each replica by itself, whole segments at a time, as far as checkpoints cover
  * them (raft_install.c). */
@@ -121,12 +121,14 @@ void sp_method_topic_truncate(struct sp_broker *broker,
     if (partition == NULL) {
         return;
     }
-    if (asked.before <= partition->log_start) {
-        answer(&request, partition); /* applied, so it holds on every later leader too */
-        return;
-    }
-    if (asked.before > partition->next_offset) {
-        if (sp_broker_confirm(broker, &request, message, partition->group)) {
+    bool gone = asked.before <= partition->log_start; /* nothing is left to do */
+    if (gone || asked.before > partition->next_offset) {
+        if (!sp_broker_confirm(broker, &request, message, partition->group)) {
+            return;
+        }
+        if (gone) {
+            answer(&request, partition);
+        } else {
             sp_refuse_offset(&request, partition, asked.before);
         }
         return;
