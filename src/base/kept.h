@@ -1,7 +1,7 @@
 /* Large pieces of memory that were freed and wait to be used again: fresh pages cost several times
  * what is done with their bytes.
  *
- *   size class c:  64 KiB * 2^(c / 16) * (1 + c % 16 / 16)        up to 4 MiB
+ *   size class c:  64 KiB * 2^(c / 16) * (1 + c % 16 / 16)        up to 16 MiB
  *
  *   take: any piece of the class of the size, or of the next one
  *   put:  a free slot of its class, while all pieces stay below SP_MEM_KEPT_BYTES_MAX
@@ -18,8 +18,8 @@
 #include <stdint.h>
 
 #define SP_KEPT_SIZE_MIN ((size_t)64 * 1024)
-#define SP_KEPT_SIZE_MAX ((size_t)4 * 1024 * 1024)
-#define SP_KEPT_CLASSES (6 * 16 + 1)
+#define SP_KEPT_SIZE_MAX ((size_t)16 * 1024 * 1024) /* answers of 8 MiB with what is around them */
+#define SP_KEPT_CLASSES (8 * 16 + 1)
 #define SP_KEPT_SLOTS 8 /* of a class: three answers of two partitions */
 
 /* All zero to begin with. */

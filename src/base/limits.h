@@ -72,6 +72,7 @@
 #define SP_FETCH_BYTES_MAX (8 * 1024 * 1024)
 #define SP_FETCH_WAIT_MS_MAX 30000
 #define SP_ANSWERS_AHEAD_BYTES (2 * 1024 * 1024) /* read for a peer, not taken: no more is read */
+#define SP_FETCH_BYTES_BEHIND (512 * 1024)       /* of an answer that had to wait for room */
 
 /* Replication. */
 #define SP_APPEND_BYTES_MAX (1024 * 1024 + 128 * 1024) /* of frames in one AppendEntries */

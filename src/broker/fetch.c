@@ -60,6 +60,7 @@ static void on_gone(struct sp_request_wait *patience)
 /* A peer that asks for more than it takes costs no more memory than its share (D14). */
 static void wait_for_room(struct sp_fetch *fetch, struct sp_partition *partition)
 {
+    fetch->behind = true;
     sp_list_append(&partition->crowded, &fetch->node);
     sp_request_begin_wait(&fetch->request, &fetch->patience, true);
 }
@@ -178,22 +179,32 @@ static void on_read(struct sp_log_read *read, int status)
     sp_fetch_answer(fetch, partition);
 }
 
+/* How much to read now. What a slow peer asks for is read in small pieces: reading and verifying
+ * takes a processor for some milliseconds otherwise, in which the records of others wait. */
+static uint32_t read_bytes_max(const struct sp_fetch *fetch)
+{
+    uint32_t asked = (uint32_t)fetch->asked.max_bytes;
+
+    return fetch->behind && asked > SP_FETCH_BYTES_BEHIND ? SP_FETCH_BYTES_BEHIND : asked;
+}
+
 /* What an answer may come to: one batch is always whole. */
-static size_t answer_bytes_max(const struct sp_fetch *fetch, const struct sp_partition *partition)
+static size_t answer_bytes_max(const struct sp_partition *partition, size_t read_max)
 {
     size_t batch_max = partition->message_bytes_max;
 
-    return (size_t)fetch->asked.max_bytes > batch_max ? (size_t)fetch->asked.max_bytes : batch_max;
+    return read_max > batch_max ? read_max : batch_max;
 }
 
 static void read_batches(struct sp_fetch *fetch, struct sp_partition *partition)
 {
     struct sp_log *log = sp_raft_group_log(partition->group);
     struct sp_raft_group_status status;
+    uint32_t bytes_max = read_bytes_max(fetch);
     struct sp_log_read *read;
     int rv;
 
-    if (!sp_request_reserve(&fetch->request, answer_bytes_max(fetch, partition))) {
+    if (!sp_request_reserve(&fetch->request, answer_bytes_max(partition, bytes_max))) {
         wait_for_room(fetch, partition);
         return;
     }
@@ -210,7 +221,7 @@ static void read_batches(struct sp_fetch *fetch, struct sp_partition *partition)
     read->by = SP_LOG_READ_OFFSET;
     read->start = fetch->offset;
     read->index_max = status.applied_index;
-    read->bytes_max = (uint32_t)fetch->asked.max_bytes;
+    read->bytes_max = bytes_max;
     read->frames_max = SP_APPEND_FRAMES_MAX;
     read->count = 0;
     read->cb = on_read;

@@ -14,6 +14,7 @@ struct sp_fetch {
     int64_t offset;
     uint64_t deadline_ms;
     bool last_call;    /* answer whatever there is */
+    bool behind;       /* it had to wait for room: the peer does not take what it asks for */
     unsigned doubts;   /* rounds waited with an offset above the end */
     uint64_t doubt_ms; /* when this round ends; 0: none has begun */
     struct sp_request_wait patience;

@@ -3,13 +3,32 @@
 
 import os
 import signal
+import socket
 import time
 import unittest
+
+import msgpack
 
 import cluster
 import rpc
 
 BATCH_BYTES = 700 * 1024
+SMALL_BYTES = 400 * 1024  # one fits into an answer to a peer that is behind
+
+
+def fetched(sock, offsets):
+    """Asks from all of the offsets at once; the sizes of the answers."""
+    ask = {"topic": "t", "partition": 0, "max_bytes": 4 * 1024 * 1024}
+    sock.sendall(b"".join(msgpack.packb([0, number, "fetch", [{**ask, "offset": offset}]])
+                          for number, offset in enumerate(offsets)))
+    unpacker = msgpack.Unpacker(max_buffer_size=16 * 1024 * 1024)
+    answers = 0
+    while answers < len(offsets):
+        unpacker.feed(sock.recv(65536))
+        for _, number, error, result in unpacker:
+            assert error is None and number == answers, (number, error)
+            answers += 1
+            yield len(result["records"])
 
 
 class FetchTest(unittest.TestCase):
@@ -38,6 +57,23 @@ class FetchTest(unittest.TestCase):
                 self.assertGreater(len(answer["records"]), BATCH_BYTES)
                 # the first cannot grow, the second could
                 self.assertEqual(waited > 1.9, offset == 1, (offset, waited))
+
+    def test_fetch_of_one_who_has_not_taken_the_last_answer_is_small(self):
+        with cluster.Cluster(1) as nodes:
+            nodes.spate("topic", "create", "t", "-p", "1", "-r", "1")
+            client = self.client(nodes.node(1))
+            for _ in range(8):
+                self.append(client, [b"x" * SMALL_BYTES])
+            host, port = nodes.node(1).address.rsplit(":", 1)
+            with socket.socket() as slow:
+                slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                slow.settimeout(30)
+                slow.connect((host, int(port)))
+                sizes = list(fetched(slow, [0, 0, 0]))
+                self.assertGreater(sizes[0], 7 * SMALL_BYTES)
+                for size in sizes[1:]:  # asked for while the first one was on its way
+                    self.assertTrue(SMALL_BYTES < size < 2 * SMALL_BYTES, sizes)
+                self.assertEqual(list(fetched(slow, [0])), sizes[:1])  # all was taken
 
     def refusal(self, node, offset):
         with self.assertRaises(rpc.Refused) as refused:

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/attr.h"
+#include "base/buf.h"
 #include "base/limits.h"
 #include "base/mem.h"
 
@@ -83,6 +84,18 @@ static void test_kept_piece_serves_its_class_and_the_one_below(void **state)
     assert_null(sp_kept_take(&kept, MEBIBYTE, &size));
     assert_false(sp_kept_put(&kept, piece, SP_KEPT_SIZE_MIN - 1));
     assert_false(sp_kept_put(&kept, piece, 2 * SP_KEPT_SIZE_MAX));
+    free(piece);
+}
+
+/* A little more than a power of two: the blob stands before the bytes. */
+static void test_kept_answer_of_the_largest_size_is_used_again(void **state)
+{
+    size_t size = 0;
+
+    (void)state;
+    void *piece = put_new(SP_FETCH_BYTES_MAX + sizeof(struct sp_blob));
+    assert_ptr_equal(sp_kept_take(&kept, SP_FETCH_BYTES_MAX + sizeof(struct sp_blob), &size),
+                     piece);
     free(piece);
 }
 
@@ -167,6 +180,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_kept_rounds_up_by_a_sixteenth_at_most, begin),
         cmocka_unit_test_setup(test_kept_piece_serves_its_class_and_the_one_below, begin),
+        cmocka_unit_test_setup(test_kept_answer_of_the_largest_size_is_used_again, begin),
         cmocka_unit_test_setup(test_kept_bytes_are_bounded, begin),
         cmocka_unit_test_setup(test_kept_piece_that_nobody_takes_grows_old, begin),
         cmocka_unit_test(test_kept_memory_is_used_again),
