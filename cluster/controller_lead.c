@@ -84,6 +84,27 @@ void sp_controller_job_applied(struct sp_controller *controller,
     }
 }
 
+/* A command is on its way that may give moves other targets. The end of a move waits for it: what
+ * it was checked against must still hold when it is applied (state_moves.h M2). */
+static bool moves_may_change(const struct sp_controller *controller)
+{
+    SP_LIST_EACH (node, &controller->jobs) {
+        const struct sp_proposal *request =
+            &SP_LIST_ENTRY(node, struct sp_controller_job, node)->request;
+        if (request->kind == SP_PROPOSAL_MEMBERSHIP &&
+            request->membership.kind != SP_MEMBERSHIP_MOVE_DONE) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool ends_move(const struct sp_proposal *request)
+{
+    return request->kind == SP_PROPOSAL_MEMBERSHIP &&
+           request->membership.kind == SP_MEMBERSHIP_MOVE_DONE;
+}
+
 /* Builds the command into `command`, as the leader of a state that is up to date. */
 static int build_command(struct sp_controller *controller,
                          const struct sp_proposal *request,
@@ -99,7 +120,7 @@ static int build_command(struct sp_controller *controller,
     if (status.role != SP_ROLE_LEADER) {
         return SPATE_ERR_NOT_LEADER;
     }
-    if (!status.ready) {
+    if (!status.ready || (ends_move(request) && moves_may_change(controller))) {
         return SPATE_ERR_NOT_READY;
     }
     if (controller->ready_since_ms == 0) {

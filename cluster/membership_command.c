@@ -166,6 +166,13 @@ static int move(const struct sp_state *state,
                          change->topic_id, change->partition, change->wishes, change->count, out);
 }
 
+uint32_t sp_membership_move_mark(const struct sp_state_move *move)
+{
+    uint32_t mark = (uint32_t)move->begun_ms;
+
+    return mark == 0 ? 1 : mark;
+}
+
 static int move_done(const struct sp_state *state,
                      const struct sp_membership_change *change,
                      struct sp_buf *out,
@@ -180,7 +187,8 @@ static int move_done(const struct sp_state *state,
     }
     const struct sp_state_move *under_way =
         sp_state_move(state, topic->partitions[change->partition].group_id);
-    bool same = under_way != NULL && under_way->target_count == change->count;
+    bool same = under_way != NULL && under_way->target_count == change->count &&
+                (change->node_id == 0 || change->node_id == sp_membership_move_mark(under_way));
     for (unsigned i = 0; same && i < change->count; i++) {
         same = under_way->target[i].replica_id == change->ids[i];
     }

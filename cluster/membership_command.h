@@ -14,7 +14,7 @@
 
 enum sp_membership_kind {
     SP_MEMBERSHIP_MOVE = 1,         /* topic_id, partition, wishes */
-    SP_MEMBERSHIP_MOVE_DONE = 2,    /* topic_id, partition, ids */
+    SP_MEMBERSHIP_MOVE_DONE = 2,    /* topic_id, partition, ids, node_id: its mark */
     SP_MEMBERSHIP_JOIN_NODE = 3,    /* node */
     SP_MEMBERSHIP_DRAIN_NODE = 4,   /* node_id, flag: draining */
     SP_MEMBERSHIP_REMOVE_NODE = 5,  /* node_id */
@@ -30,10 +30,14 @@ struct sp_membership_change {
     unsigned count;
     struct sp_state_wish wishes[SP_REPLICAS_MAX]; /* MOVE: count */
     uint64_t ids[SP_REPLICAS_MAX];                /* MOVE_DONE, LOST_REPLICA, RENEW_VOTER: count */
-    uint32_t node_id;
+    uint32_t node_id; /* MOVE_DONE: sp_membership_move_mark; 0, by an older build: any */
     bool flag;
     struct sp_state_node node;
 };
+
+/* What tells a move from an earlier one to the same target: its beginning in milliseconds, modulo
+ * 2^32, never 0. */
+uint32_t sp_membership_move_mark(const struct sp_state_move *move);
 
 void sp_membership_change_pack(struct sp_pack *pack, const struct sp_membership_change *change);
 

@@ -107,7 +107,8 @@ static void report_done(struct sp_mover *mover, const struct sp_state_move *move
     *change = (struct sp_membership_change){ .kind = SP_MEMBERSHIP_MOVE_DONE,
                                              .topic_id = move->topic_id,
                                              .partition = move->partition,
-                                             .count = move->target_count };
+                                             .count = move->target_count,
+                                             .node_id = sp_membership_move_mark(move) };
     for (unsigned i = 0; i < move->target_count; i++) {
         change->ids[i] = move->target[i].replica_id;
     }

@@ -10,8 +10,9 @@
  *      Data of a known replica is never deleted.
  *  M2  MOVE_DONE is proposed only by the group's leader, after the membership that consists of the
  *      target alone is committed. It names the target, so that a late one ends no move to another
- *      target. (Of targets T, U, T in a row it does not tell the first from the last: a proposal
- *      would have to be on its way while the group goes to U and the move is turned back.)
+ *      target. Of targets T, U, T in a row the proposal tells the first from the last by the time
+ *      when it began, and the controller's leader makes no command of it while one that begins a
+ *      move is on its way, so the target is the same when it is applied.
  *  M3  Replica ids are given out by MOVE_BEGIN and never reused: a replica that comes back to a
  *      node is another replica. One that is leaving and is wanted again stays the same: it may be a
  *      voter, and a node runs one replica of a group.

@@ -1,115 +1,7 @@
-#include "cluster/state_moves.h"
+#include "moved_state.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "base/mem.h"
 #include "cluster/membership_command.h"
-#include "cluster/placement.h"
-#include "cluster/planner.h"
 #include "cluster/proposal_command.h"
-#include "cluster/state_nodes.h"
-#include "spate/error.h"
-
-#define BYTES_MAX (1024 * 1024)
-#define NODES 5
-
-static const struct sp_topic_config config = { .set = 0 };
-
-static int apply(struct sp_state *state, struct sp_buf *buf)
-{
-    int rv = sp_state_apply(state, buf->bytes, buf->size, 7, NULL, NULL);
-
-    sp_buf_deinit(buf);
-    return rv;
-}
-
-static struct sp_state_node make_node(uint32_t node_id, const char *rack)
-{
-    struct sp_state_node node = { .node_id = node_id,
-                                  .incarnation = 100 + node_id,
-                                  .features = { SP_FEATURE_LEVEL_FIRST, SP_FEATURE_LEVEL_MAX } };
-
-    (void)snprintf(node.client_address, sizeof node.client_address, "c%u:1", node_id);
-    (void)snprintf(node.peer_address, sizeof node.peer_address, "p%u:1", node_id);
-    (void)snprintf(node.rack, sizeof node.rack, "%s", rack);
-    return node;
-}
-
-static int join(struct sp_state *state, const struct sp_state_node *node)
-{
-    struct sp_buf buf;
-
-    sp_buf_init(&buf, BYTES_MAX);
-    assert_int_equal(sp_state_command_join_node(node, &buf), 0);
-    return apply(state, &buf);
-}
-
-static int drain(struct sp_state *state, uint32_t node_id, bool draining)
-{
-    struct sp_buf buf;
-
-    sp_buf_init(&buf, BYTES_MAX);
-    assert_int_equal(sp_state_command_drain_node(node_id, draining, &buf), 0);
-    return apply(state, &buf);
-}
-
-static int move_to(struct sp_state *state, unsigned count, const uint32_t *nodes, bool fresh)
-{
-    struct sp_state_wish wishes[SP_REPLICAS_MAX] = { 0 };
-    struct sp_buf buf;
-
-    for (unsigned i = 0; i < count; i++) {
-        wishes[i] = (struct sp_state_wish){ .node_id = nodes[i], .fresh = fresh && i == 0 };
-    }
-    sp_buf_init(&buf, BYTES_MAX);
-    assert_int_equal(sp_state_command_move_begin(1, 0, wishes, count, &buf), 0);
-    return apply(state, &buf);
-}
-
-static int end_move(struct sp_state *state, const struct sp_state_move *move)
-{
-    struct sp_state_move copy = *move;
-    struct sp_buf buf;
-
-    sp_buf_init(&buf, BYTES_MAX);
-    assert_int_equal(sp_state_command_move_done(&copy, &buf), 0);
-    return apply(state, &buf);
-}
-
-/* Nodes 1 to 5, and a topic with one partition on 1, 2 and 3. */
-static struct sp_state *make_state(void)
-{
-    static const uint32_t placed[] = { 1, 2, 3 };
-    struct sp_state *state = NULL;
-    struct sp_buf buf;
-
-    assert_int_equal(sp_state_new(&state), 0);
-    for (uint32_t i = 1; i <= NODES; i++) {
-        struct sp_state_node node = make_node(i, "");
-        assert_int_equal(join(state, &node), 0);
-    }
-    sp_buf_init(&buf, BYTES_MAX);
-    assert_int_equal(sp_state_command_create_topic("t", 1, 3, placed, &config, &buf), 0);
-    assert_int_equal(apply(state, &buf), 0);
-    return state;
-}
-
-static const struct sp_state_partition *the_partition(const struct sp_state *state)
-{
-    return &sp_state_topic(state, "t")->partitions[0];
-}
-
-static const struct sp_state_move *the_move(const struct sp_state *state)
-{
-    return sp_state_move(state, the_partition(state)->group_id);
-}
 
 static void test_move_keeps_replicas_until_it_is_done(void **unused)
 {
@@ -159,6 +51,48 @@ static void test_move_end_of_another_target_is_refused(void **unused)
     sp_state_free(state);
 }
 
+static int tell_end(struct sp_state *state, const struct sp_state_move *move, uint32_t mark)
+{
+    struct sp_membership_change change = { .kind = SP_MEMBERSHIP_MOVE_DONE,
+                                           .topic_id = move->topic_id,
+                                           .partition = move->partition,
+                                           .count = move->target_count,
+                                           .node_id = mark };
+    char text[200] = "";
+    struct sp_buf buf;
+
+    for (unsigned i = 0; i < move->target_count; i++) {
+        change.ids[i] = move->target[i].replica_id;
+    }
+    sp_buf_init(&buf, BYTES_MAX);
+    int rv = sp_membership_command(state, &change, &buf, text, sizeof text);
+    sp_buf_deinit(&buf);
+    return rv;
+}
+
+/* The group has been at the other target meanwhile, whose replicas would be deleted. */
+static void test_move_end_told_late_ends_no_later_move_to_the_same_target(void **unused)
+{
+    static const uint32_t target[] = { 4, 2, 3 };
+    static const uint32_t other[] = { 5, 2, 3 };
+    struct sp_state *state = make_state();
+
+    (void)unused;
+    now_ms = 100;
+    assert_int_equal(move_to(state, 3, target, false), 0);
+    struct sp_state_move old = *the_move(state);
+    assert_int_equal(tell_end(state, &old, sp_membership_move_mark(&old)), 0);
+    now_ms = 200;
+    assert_int_equal(move_to(state, 3, other, false), 0);
+    now_ms = 300;
+    assert_int_equal(move_to(state, 3, target, false), 0);
+    assert_int_equal(the_move(state)->target[0].replica_id, old.target[0].replica_id);
+    assert_int_equal(tell_end(state, &old, sp_membership_move_mark(&old)), SPATE_ERR_NOT_FOUND);
+    assert_int_equal(tell_end(state, &old, sp_membership_move_mark(the_move(state))), 0);
+    assert_int_equal(tell_end(state, &old, 0), 0); /* of an older build */
+    sp_state_free(state);
+}
+
 static void test_move_back_to_a_node_that_is_leaving_takes_its_replica(void **unused)
 {
     static const uint32_t there[] = { 4, 2, 3 };
@@ -198,27 +132,6 @@ static void test_move_fresh_and_lost_replicas_get_new_ids(void **unused)
     assert_int_not_equal(the_move(state)->target[1].replica_id, lost);
     assert_false(sp_state_is_lost(state, &the_move(state)->target[1]));
     sp_state_free(state);
-}
-
-/* A topic of one partition on the first `count` nodes. */
-static const struct sp_state_partition *
-add_topic(struct sp_state *state, const char *name, unsigned count)
-{
-    static const uint32_t placed[] = { 1, 2, 3, 4 };
-    struct sp_buf buf;
-
-    sp_buf_init(&buf, BYTES_MAX);
-    assert_int_equal(sp_state_command_create_topic(name, 1, count, placed, &config, &buf), 0);
-    assert_int_equal(apply(state, &buf), 0);
-    return &sp_state_topic(state, name)->partitions[0];
-}
-
-static void lose_disk(struct sp_state *state, uint32_t node_id)
-{
-    struct sp_state_node renewed = make_node(node_id, "");
-
-    renewed.incarnation = 999;
-    assert_int_equal(join(state, &renewed), 0);
 }
 
 /* With it, forgetful, and one that lacks records, a majority could be without them. */
@@ -387,156 +300,6 @@ static void test_node_is_removed_only_without_replicas_and_in_two_steps(void **u
     sp_state_free(state);
 }
 
-/* ---- the planner ----------------------------------------------------------------------------- */
-
-static enum sp_planner_health health(void *arg, uint32_t node_id)
-{
-    const enum sp_planner_health *healths = arg;
-
-    return healths[node_id];
-}
-
-static void test_planner_replaces_what_is_gone_or_draining_only(void **unused)
-{
-    enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
-    struct sp_state *state = make_state();
-    const struct sp_planner_view view = { .state = state, .health = health, .arg = healths };
-    struct sp_planner_move moves[4];
-
-    (void)unused;
-    assert_int_equal(sp_planner_repairs(&view, moves, 4), 0);
-    healths[2] = SP_PLANNER_DOWN;
-    assert_int_equal(sp_planner_repairs(&view, moves, 4), 0);
-    healths[2] = SP_PLANNER_GONE;
-    assert_int_equal(sp_planner_repairs(&view, moves, 4), 1);
-    assert_int_equal(moves[0].wishes[0].node_id, 1);
-    assert_int_equal(moves[0].wishes[1].node_id, 4);
-    assert_int_equal(moves[0].wishes[2].node_id, 3);
-    healths[2] = SP_PLANNER_UP;
-    assert_int_equal(drain(state, 3, true), 0);
-    assert_int_equal(drain(state, 4, true), 0);
-    assert_int_equal(sp_planner_repairs(&view, moves, 4), 1);
-    assert_int_equal(moves[0].wishes[2].node_id, 5);
-    sp_state_free(state);
-}
-
-/* A new one is of no use where the others are no majority to take it in. */
-static void test_planner_rebuilds_after_a_lost_disk_what_a_majority_has(void **unused)
-{
-    enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
-    struct sp_state *state = make_state();
-    const struct sp_planner_view view = { .state = state, .health = health, .arg = healths };
-    struct sp_planner_move moves[4];
-
-    (void)unused;
-    (void)add_topic(state, "two", 2);
-    (void)add_topic(state, "one", 1);
-    lose_disk(state, 1);
-    assert_int_equal(sp_planner_repairs(&view, moves, 4), 1);
-    assert_int_equal(moves[0].topic_id, sp_state_topic(state, "t")->topic_id);
-    assert_int_equal(moves[0].wishes[0].node_id, 1);
-    sp_state_free(state);
-}
-
-static void test_planner_gives_a_lost_target_of_one_replica_another_one(void **unused)
-{
-    static const uint32_t target[] = { 4 };
-    enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
-    struct sp_state *state = make_state();
-    const struct sp_planner_view view = { .state = state, .health = health, .arg = healths };
-    struct sp_planner_move moves[4];
-
-    (void)unused;
-    assert_int_equal(move_to(state, 1, target, false), 0);
-    lose_disk(state, 4);
-    assert_int_equal(sp_planner_repairs(&view, moves, 4), 1);
-    assert_int_equal(moves[0].wishes[0].node_id, 4);
-    sp_state_free(state);
-}
-
-static void test_planner_prefers_another_rack(void **unused)
-{
-    static const char *const racks[] = { "", "a", "b", "c", "b", "c" };
-    enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
-    struct sp_state *state = make_state();
-    const struct sp_planner_view view = { .state = state, .health = health, .arg = healths };
-    struct sp_planner_move moves[4];
-
-    (void)unused;
-    for (uint32_t i = 1; i <= NODES; i++) {
-        struct sp_state_node node = make_node(i, racks[i]);
-        assert_int_equal(join(state, &node), 0);
-    }
-    healths[3] = SP_PLANNER_GONE;
-    assert_int_equal(sp_planner_repairs(&view, moves, 4), 1);
-    assert_int_equal(moves[0].wishes[2].node_id, 5); /* node 4 stands in the rack of node 2 */
-    sp_state_free(state);
-}
-
-static void test_planner_balances_with_few_moves(void **unused)
-{
-    enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
-    struct sp_state *state = make_state();
-    const struct sp_planner_view view = { .state = state, .health = health, .arg = healths };
-    struct sp_planner_move moves[64];
-    uint32_t nodes[20];
-    uint32_t counts[NODES + 1] = { 0 };
-    struct sp_buf buf;
-
-    (void)unused;
-    for (unsigned i = 0; i < 20; i++) {
-        nodes[i] = i % 2 + 1;
-    }
-    sp_buf_init(&buf, BYTES_MAX);
-    assert_int_equal(sp_state_command_create_topic("u", 10, 2, nodes, &config, &buf), 0);
-    assert_int_equal(apply(state, &buf), 0);
-    /* 11, 11, 1, 0, 0 replicas: twelve or thirteen shifts, some of them of one partition */
-    unsigned count = sp_planner_balance(&view, moves, 64);
-    for (uint32_t i = 1; i <= NODES; i++) {
-        counts[i] = sp_state_replicas_on(state, i);
-    }
-    for (unsigned i = 0; i < count; i++) {
-        const struct sp_state_topic *topic = sp_state_topic_by_id(state, moves[i].topic_id);
-        const struct sp_state_partition *partition = &topic->partitions[moves[i].partition];
-        for (unsigned k = 0; k < moves[i].count; k++) {
-            counts[partition->replicas[k].node_id] -= 1;
-            counts[moves[i].wishes[k].node_id] += 1;
-        }
-    }
-    for (uint32_t i = 1; i <= NODES; i++) {
-        assert_in_range(counts[i], 4, 5);
-    }
-    assert_in_range(count, 6, 11);
-    sp_state_free(state);
-}
-
-static void test_placement_spreads_over_racks_and_avoids_draining_nodes(void **unused)
-{
-    static const char *const racks[] = { "", "a", "a", "b", "b", "c" };
-    struct sp_state *state = NULL;
-    uint32_t nodes[30];
-
-    (void)unused;
-    assert_int_equal(sp_state_new(&state), 0);
-    for (uint32_t i = 1; i <= NODES; i++) {
-        struct sp_state_node node = make_node(i, racks[i]);
-        assert_int_equal(join(state, &node), 0);
-    }
-    assert_int_equal(drain(state, 2, true), 0);
-    assert_int_equal(sp_placement_choose(state, 10, 3, nodes), 0);
-    for (unsigned i = 0; i < 10; i++) {
-        unsigned seen = 0;
-        for (unsigned k = 0; k < 3; k++) {
-            uint32_t node_id = nodes[3 * i + k];
-            assert_int_not_equal(node_id, 2);
-            seen |= 1u << (racks[node_id][0] - 'a');
-        }
-        assert_int_equal(seen, 7);
-    }
-    assert_int_equal(sp_placement_choose(state, 1, 5, nodes), SPATE_ERR_INVALID);
-    sp_state_free(state);
-}
-
 static int force(struct sp_state *state, const uint32_t *kept, unsigned count)
 {
     struct sp_buf buf;
@@ -660,6 +423,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_move_keeps_replicas_until_it_is_done),
         cmocka_unit_test(test_move_end_of_another_target_is_refused),
+        cmocka_unit_test(test_move_end_told_late_ends_no_later_move_to_the_same_target),
         cmocka_unit_test(test_move_back_to_a_node_that_is_leaving_takes_its_replica),
         cmocka_unit_test(test_move_fresh_and_lost_replicas_get_new_ids),
         cmocka_unit_test(test_move_lost_replica_runs_only_where_it_is_alone),
@@ -670,12 +434,6 @@ int main(void)
         cmocka_unit_test(test_node_is_removed_only_without_replicas_and_in_two_steps),
         cmocka_unit_test(test_move_goes_on_among_the_nodes_that_a_forced_membership_keeps),
         cmocka_unit_test(test_membership_waits_for_its_feature_level),
-        cmocka_unit_test(test_planner_replaces_what_is_gone_or_draining_only),
-        cmocka_unit_test(test_planner_rebuilds_after_a_lost_disk_what_a_majority_has),
-        cmocka_unit_test(test_planner_gives_a_lost_target_of_one_replica_another_one),
-        cmocka_unit_test(test_planner_prefers_another_rack),
-        cmocka_unit_test(test_planner_balances_with_few_moves),
-        cmocka_unit_test(test_placement_spreads_over_racks_and_avoids_draining_nodes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,204 @@
+#include "driven_controller.h"
+
+static void test_controller_knows_replicas_that_are_no_members(void **unused)
+{
+    (void)unused;
+    begin();
+    apply_create("t", SELF);
+    const struct sp_state_topic *topic = sp_state_topic(sp_controller_state(fake.controller), "t");
+    fake_members.group_id = topic->partitions[0].group_id;
+    fake_members.stranger = 0;
+    assert_false(sp_controller_has_others(fake.controller, NULL));
+    fake_members.stranger = topic->partitions[0].replicas[0].replica_id;
+    assert_true(sp_controller_has_others(fake.controller, NULL));
+    fake_members.stranger = 0;
+    fake_members.group_id = topic->partitions[0].group_id + 100; /* made or deleted meanwhile */
+    assert_true(sp_controller_has_others(fake.controller, NULL));
+    end();
+}
+
+/* Cut off from the others, a node cannot know whether a topic that it lacks was created. */
+static void test_controller_is_current_only_while_it_follows_a_leader(void **unused)
+{
+    (void)unused;
+    begin();
+    fake.status.leader_node = 2;
+    assert_false(sp_controller_is_current(fake.controller)); /* not confirmed yet */
+    fake.status.confirmed = true;
+    fake_wait(60);
+    assert_true(sp_controller_is_current(fake.controller));
+    fake.status.leader_node = 0;
+    assert_true(sp_controller_is_confirmed(fake.controller));
+    assert_false(sp_controller_is_current(fake.controller));
+    end();
+}
+
+static enum sp_rebuild rebuild(uint32_t node_id, uint64_t down_ms, uint64_t *out_rest_ms)
+{
+    return sp_controller_rebuild(fake.controller, node_id, down_ms, out_rest_ms);
+}
+
+static void raise_level(void)
+{
+    struct sp_buf buf;
+
+    sp_buf_init(&buf, 64);
+    assert_int_equal(sp_state_command_feature_level(SP_FEATURE_LEVEL_MAX, &buf), 0);
+    apply_buf(&buf);
+}
+
+/* The leader counts from when it has seen the node down; others reckon from when they know it. */
+static void test_controller_tells_when_a_gone_node_is_replaced(void **unused)
+{
+    uint64_t rest_ms = 9;
+
+    (void)unused;
+    begin();
+    assert_int_equal(rebuild(3, 0, &rest_ms), SP_REBUILD_OFF);
+    assert_int_equal(rest_ms, 0);
+    end();
+    node_replace_ms = 60000;
+    level_most = SP_FEATURE_LEVEL_MAX;
+    begin();
+    assert_int_equal(rebuild(3, 0, &rest_ms), SP_REBUILD_UNSUPPORTED);
+    raise_level();
+    assert_int_equal(rebuild(3, 0, &rest_ms), SP_REBUILD_NO_CONTROLLER);
+    fake_wait(20000);
+    fake.leader = 2; /* it was elected a second before it was known here */
+    fake.leader_ms = fake_loop.now_ms - 1000;
+    assert_int_equal(rebuild(3, fake_loop.now_ms - 15000, &rest_ms), SP_REBUILD_WAITING);
+    assert_int_equal(rest_ms, 59000);
+    assert_int_equal(rebuild(3, fake_loop.now_ms - 200, &rest_ms), SP_REBUILD_WAITING);
+    assert_int_equal(rest_ms, 59800);
+
+    fake.link = SP_LINK_DEAD;
+    change_role(SP_ROLE_LEADER, true, SELF);
+    fake_wait(1000);
+    assert_int_equal(rebuild(3, 1, &rest_ms), SP_REBUILD_WAITING);
+    assert_in_range(rest_ms, 58000, 60000); /* it leads since then, and looks now and then */
+    assert_false(sp_controller_is_gone(fake.controller, 3));
+    fake_wait((unsigned)rest_ms - 1);
+    assert_int_equal(rebuild(3, 1, &rest_ms), SP_REBUILD_WAITING);
+    assert_int_equal(rest_ms, 1);
+    fake_wait(1);
+    assert_int_equal(rebuild(3, 1, &rest_ms), SP_REBUILD_DUE);
+    assert_true(sp_controller_is_gone(fake.controller, 3)); /* the same moment */
+    end();
+    node_replace_ms = 0;
+    level_most = 0;
+}
+
+static void test_controller_registers_itself_once_confirmed_and_when_different(void **unused)
+{
+    static const struct sp_controller_handler handler = {
+        on_changed, on_confirmed, on_failed, on_damaged
+    };
+    struct sp_controller_options options = { .self = make_node(SELF) };
+    struct sp_proposal sent;
+
+    (void)unused;
+    begin();
+    assert_int_equal(fake.confirmed_count, 0);
+    assert_int_equal(fake.set_node_count, 2); /* hints */
+    fake.leader = 2;
+    fake.status.confirmed = true; /* learned with a heartbeat: no event tells */
+    fake_wait(60);
+    assert_int_equal(fake.confirmed_count, 1);
+    assert_int_equal(fake.set_node_count, 4);
+    fake_wait(200);
+    assert_int_equal(fake.sent_count, 0);
+    assert_int_equal(fake_loop.timer_count, 0);
+    end();
+
+    begin();
+    sp_controller_free(fake.controller);
+    (void)snprintf(options.self.rack, sizeof options.self.rack, "r2");
+    assert_int_equal(sp_controller_new(&options, &handler, NULL, &fake.controller), 0);
+    sp_controller_start(fake.controller, 0, NULL, 0);
+    assert_null(fake.open->places);
+    apply_register(SELF);
+    fake.open->group = (struct sp_raft_group *)(void *)&fake_group;
+    fake.open->cb(fake.open, 0);
+    fake.status.confirmed = true;
+    change_role(SP_ROLE_FOLLOWER, false, 2);
+    assert_int_equal(fake.sent_count, 1);
+    assert_int_equal(sp_node_call_decode(fake.sent[0].body, fake.sent[0].size, &sent), 0);
+    assert_int_equal(sent.kind, SP_PROPOSAL_REGISTER_NODE);
+    assert_string_equal(sent.self.rack, "r2");
+    reply(SPATE_ERR_BUSY, 0);
+    fake_wait(900);
+    assert_int_equal(fake.sent_count, 1);
+    fake_wait(200);
+    assert_int_equal(fake.sent_count, 2);
+    end();
+}
+
+static void test_controller_restore_confirms_again_and_node_changes_reach_transport(void **unused)
+{
+    struct sp_buf bytes;
+
+    (void)unused;
+    begin();
+    change_role(SP_ROLE_LEADER, true, SELF);
+    assert_int_equal(fake.confirmed_count, 1);
+    assert_int_equal(fake.set_node_count, 4);
+    apply_register(4);
+    assert_int_equal(fake.set_node_count, 5);
+    struct sp_machine *machine = fake.open->machine;
+    sp_buf_init(&bytes, 65536);
+    assert_int_equal(machine->type->checkpoint(machine, &bytes), 0);
+    assert_int_equal(machine->type->restore(machine, bytes.bytes, bytes.size), 0);
+    fake_turn();
+    assert_int_equal(fake.confirmed_count, 2);
+    assert_int_equal(fake.set_node_count, 8);
+    assert_int_equal(machine->type->restore(machine, bytes.bytes, bytes.size - 1),
+                     SPATE_ERR_CORRUPT);
+    assert_int_equal(apply_bytes((const uint8_t *)"\x91\x02", 2), SPATE_ERR_CORRUPT);
+    machine->type->stopped(machine, SPATE_ERR_CORRUPT, "the log contradicts itself");
+    assert_int_equal(fake.failed, 0);
+    fake_turn();
+    assert_int_equal(fake.failed, SPATE_ERR_CORRUPT);
+    sp_buf_deinit(&bytes);
+    end();
+}
+
+static void test_controller_stop_cancels_what_is_pending(void **unused)
+{
+    struct asked waiting;
+    struct asked led;
+    struct asked taken_back;
+    struct asked late;
+
+    (void)unused;
+    begin();
+    change_role(SP_ROLE_LEADER, true, SELF);
+    ask_create(&led, "t", 1);
+    ask_create(&taken_back, "u", 1);
+    fake_turn();
+    sp_controller_cancel(fake.controller, &taken_back.proposal);
+    change_role(SP_ROLE_FOLLOWER, false, 0);
+    ask_create(&waiting, "v", 1);
+    fake_turn();
+    sp_controller_stop(fake.controller);
+    assert_int_equal(led.status, SPATE_ERR_CANCELED);
+    assert_int_equal(waiting.status, SPATE_ERR_CANCELED);
+    ask_create(&late, "w", 1);
+    fake_turn();
+    assert_int_equal(late.status, SPATE_ERR_CANCELED);
+    assert_int_equal(taken_back.count, 0);
+    end();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_controller_knows_replicas_that_are_no_members),
+        cmocka_unit_test(test_controller_is_current_only_while_it_follows_a_leader),
+        cmocka_unit_test(test_controller_tells_when_a_gone_node_is_replaced),
+        cmocka_unit_test(test_controller_registers_itself_once_confirmed_and_when_different),
+        cmocka_unit_test(test_controller_restore_confirms_again_and_node_changes_reach_transport),
+        cmocka_unit_test(test_controller_stop_cancels_what_is_pending),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,166 @@
+#include "cluster/planner.h"
+
+#include "cluster/placement.h"
+#include "moved_state.h"
+
+static enum sp_planner_health health(void *arg, uint32_t node_id)
+{
+    const enum sp_planner_health *healths = arg;
+
+    return healths[node_id];
+}
+
+static void test_planner_replaces_what_is_gone_or_draining_only(void **unused)
+{
+    enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
+    struct sp_state *state = make_state();
+    const struct sp_planner_view view = { .state = state, .health = health, .arg = healths };
+    struct sp_planner_move moves[4];
+
+    (void)unused;
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 0);
+    healths[2] = SP_PLANNER_DOWN;
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 0);
+    healths[2] = SP_PLANNER_GONE;
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 1);
+    assert_int_equal(moves[0].wishes[0].node_id, 1);
+    assert_int_equal(moves[0].wishes[1].node_id, 4);
+    assert_int_equal(moves[0].wishes[2].node_id, 3);
+    healths[2] = SP_PLANNER_UP;
+    assert_int_equal(drain(state, 3, true), 0);
+    assert_int_equal(drain(state, 4, true), 0);
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 1);
+    assert_int_equal(moves[0].wishes[2].node_id, 5);
+    sp_state_free(state);
+}
+
+/* A new one is of no use where the others are no majority to take it in. */
+static void test_planner_rebuilds_after_a_lost_disk_what_a_majority_has(void **unused)
+{
+    enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
+    struct sp_state *state = make_state();
+    const struct sp_planner_view view = { .state = state, .health = health, .arg = healths };
+    struct sp_planner_move moves[4];
+
+    (void)unused;
+    (void)add_topic(state, "two", 2);
+    (void)add_topic(state, "one", 1);
+    lose_disk(state, 1);
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 1);
+    assert_int_equal(moves[0].topic_id, sp_state_topic(state, "t")->topic_id);
+    assert_int_equal(moves[0].wishes[0].node_id, 1);
+    sp_state_free(state);
+}
+
+static void test_planner_gives_a_lost_target_of_one_replica_another_one(void **unused)
+{
+    static const uint32_t target[] = { 4 };
+    enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
+    struct sp_state *state = make_state();
+    const struct sp_planner_view view = { .state = state, .health = health, .arg = healths };
+    struct sp_planner_move moves[4];
+
+    (void)unused;
+    assert_int_equal(move_to(state, 1, target, false), 0);
+    lose_disk(state, 4);
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 1);
+    assert_int_equal(moves[0].wishes[0].node_id, 4);
+    sp_state_free(state);
+}
+
+static void test_planner_prefers_another_rack(void **unused)
+{
+    static const char *const racks[] = { "", "a", "b", "c", "b", "c" };
+    enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
+    struct sp_state *state = make_state();
+    const struct sp_planner_view view = { .state = state, .health = health, .arg = healths };
+    struct sp_planner_move moves[4];
+
+    (void)unused;
+    for (uint32_t i = 1; i <= NODES; i++) {
+        struct sp_state_node node = make_node(i, racks[i]);
+        assert_int_equal(join(state, &node), 0);
+    }
+    healths[3] = SP_PLANNER_GONE;
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 1);
+    assert_int_equal(moves[0].wishes[2].node_id, 5); /* node 4 stands in the rack of node 2 */
+    sp_state_free(state);
+}
+
+static void test_planner_balances_with_few_moves(void **unused)
+{
+    enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
+    struct sp_state *state = make_state();
+    const struct sp_planner_view view = { .state = state, .health = health, .arg = healths };
+    struct sp_planner_move moves[64];
+    uint32_t nodes[20];
+    uint32_t counts[NODES + 1] = { 0 };
+    struct sp_buf buf;
+
+    (void)unused;
+    for (unsigned i = 0; i < 20; i++) {
+        nodes[i] = i % 2 + 1;
+    }
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_create_topic("u", 10, 2, nodes, &config, &buf), 0);
+    assert_int_equal(apply(state, &buf), 0);
+    /* 11, 11, 1, 0, 0 replicas: twelve or thirteen shifts, some of them of one partition */
+    unsigned count = sp_planner_balance(&view, moves, 64);
+    for (uint32_t i = 1; i <= NODES; i++) {
+        counts[i] = sp_state_replicas_on(state, i);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        const struct sp_state_topic *topic = sp_state_topic_by_id(state, moves[i].topic_id);
+        const struct sp_state_partition *partition = &topic->partitions[moves[i].partition];
+        for (unsigned k = 0; k < moves[i].count; k++) {
+            counts[partition->replicas[k].node_id] -= 1;
+            counts[moves[i].wishes[k].node_id] += 1;
+        }
+    }
+    for (uint32_t i = 1; i <= NODES; i++) {
+        assert_in_range(counts[i], 4, 5);
+    }
+    assert_in_range(count, 6, 11);
+    sp_state_free(state);
+}
+
+static void test_placement_spreads_over_racks_and_avoids_draining_nodes(void **unused)
+{
+    static const char *const racks[] = { "", "a", "a", "b", "b", "c" };
+    struct sp_state *state = NULL;
+    uint32_t nodes[30];
+
+    (void)unused;
+    assert_int_equal(sp_state_new(&state), 0);
+    for (uint32_t i = 1; i <= NODES; i++) {
+        struct sp_state_node node = make_node(i, racks[i]);
+        assert_int_equal(join(state, &node), 0);
+    }
+    assert_int_equal(drain(state, 2, true), 0);
+    assert_int_equal(sp_placement_choose(state, 10, 3, nodes), 0);
+    for (unsigned i = 0; i < 10; i++) {
+        unsigned seen = 0;
+        for (unsigned k = 0; k < 3; k++) {
+            uint32_t node_id = nodes[3 * i + k];
+            assert_int_not_equal(node_id, 2);
+            seen |= 1u << (racks[node_id][0] - 'a');
+        }
+        assert_int_equal(seen, 7);
+    }
+    assert_int_equal(sp_placement_choose(state, 1, 5, nodes), SPATE_ERR_INVALID);
+    sp_state_free(state);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_planner_replaces_what_is_gone_or_draining_only),
+        cmocka_unit_test(test_planner_rebuilds_after_a_lost_disk_what_a_majority_has),
+        cmocka_unit_test(test_planner_gives_a_lost_target_of_one_replica_another_one),
+        cmocka_unit_test(test_planner_prefers_another_rack),
+        cmocka_unit_test(test_planner_balances_with_few_moves),
+        cmocka_unit_test(test_placement_spreads_over_racks_and_avoids_draining_nodes),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
