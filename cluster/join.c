@@ -15,8 +15,9 @@ enum {
 };
 
 /* IDLE -> PAUSING -> CONNECTING -> ASKING -> (answer) CREATING -> DONE --renew--> IDLE
- *            ^            |          |
- *            '------------'----------'  failed: the next address */
+ *            ^            |          |                             |
+ *            '------------'----------'  failed: the next address   |
+ *            '-----------------------------------------------------'  not settled: once more */
 enum join_step {
     JOIN_IDLE,
     JOIN_PAUSING,
@@ -38,6 +39,7 @@ struct sp_join {
     struct sp_join_answer answer;
     uint64_t lost_voter; /* damaged, to be replaced; 0: none */
     struct sp_trace_limit refused_limit;
+    bool settled; /* this member knows all others */
     bool closing;
     void (*closed)(void *arg);
     void *closed_arg;
@@ -83,22 +85,35 @@ static const char *address_at(const struct sp_join *join, unsigned n)
     return NULL;
 }
 
-static void pause_then_next(struct sp_join *join)
+static void pause_for(struct sp_join *join, uint64_t pause_ms)
 {
     join->step = JOIN_PAUSING;
+    /* A timer without room is started by the next sp_join_start. */
+    (void)sp_timer_start(&join->timer, sp_loop_now_ms(join->options.loop) + pause_ms);
+}
+
+static void pause_then_next(struct sp_join *join)
+{
     join->address += 1;
     if (address_at(join, join->address) == NULL) {
         join->address = 0;
     }
-    /* A timer without room is started by the next sp_join_start. */
-    (void)sp_timer_start(&join->timer, sp_loop_now_ms(join->options.loop) + PAUSE_MS);
+    pause_for(join, PAUSE_MS);
+}
+
+static bool is_member(const struct sp_join *join)
+{
+    return sp_store_identity(join->options.store)->state == SP_IDENTITY_FORMED;
 }
 
 static void tell_refused(struct sp_join *join, const char *address, const char *text)
 {
+    bool member = is_member(join) && join->lost_voter == 0;
+
     if (sp_trace_allowed(&join->refused_limit, sp_loop_now_ms(join->options.loop), 1, NULL)) {
         SP_TRACE_WARN("join",
-                      "not let in, tried again",
+                      member ? "not told where the other nodes are, asked again"
+                             : "not let in, tried again",
                       "address=%s why=\"%s\"",
                       address == NULL ? "" : address,
                       text);
@@ -110,6 +125,7 @@ static void tell_refused(struct sp_join *join, const char *address, const char *
 static void finish_join(struct sp_join *join)
 {
     bool renewed = join->lost_voter != 0;
+    bool member = is_member(join);
 
     join->step = JOIN_DONE;
     join->lost_voter = 0;
@@ -132,6 +148,10 @@ static void finish_join(struct sp_join *join)
                       join->options.self.node_id,
                       (unsigned long long)join->answer.voter_id);
         join->options.renewed(join->options.arg);
+        return;
+    }
+    if (member) {
+        sp_join_start_later(join); /* others may come before it has caught up */
         return;
     }
     sp_transport_adopt(join->options.transport, join->answer.cluster_id);
@@ -162,15 +182,13 @@ static void on_created(struct sp_replica_open *open, int status)
 
 static void let_in(struct sp_join *join)
 {
-    const struct sp_identity *identity = sp_store_identity(join->options.store);
     uint64_t voter_id = sp_join_voter_id(join->options.store);
 
     if (join->lost_voter != 0 && join->answer.voter_id <= join->lost_voter) {
         pause_then_next(join); /* that was the answer to an earlier question */
         return;
     }
-    if ((identity->state == SP_IDENTITY_FORMED && join->lost_voter == 0) ||
-        voter_id == join->answer.voter_id) {
+    if ((is_member(join) && join->lost_voter == 0) || voter_id == join->answer.voter_id) {
         finish_join(join);
         return;
     }
@@ -294,6 +312,10 @@ static void ask(struct sp_join *join)
 {
     const char *address = address_at(join, join->address);
 
+    if (join->settled && join->lost_voter == 0) {
+        join->step = JOIN_DONE;
+        return;
+    }
     if (address == NULL) {
         return; /* a node alone */
     }
@@ -360,6 +382,18 @@ void sp_join_start(struct sp_join *join)
                            (join->step == JOIN_PAUSING && !sp_timer_active(&join->timer)))) {
         ask(join);
     }
+}
+
+void sp_join_start_later(struct sp_join *join)
+{
+    if (!join->closing && !join->settled && (join->step == JOIN_IDLE || join->step == JOIN_DONE)) {
+        pause_for(join, SP_JOIN_LATER_MS);
+    }
+}
+
+void sp_join_settle(struct sp_join *join)
+{
+    join->settled = true; /* what is under way ends by itself */
 }
 
 void sp_join_renew(struct sp_join *join, uint64_t voter_id, const char *text)

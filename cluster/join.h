@@ -10,7 +10,8 @@
  *
  * A crash anywhere only delays: JOIN can be repeated and gets the same answer for the same
  * incarnation. The replica is made before the identity, so a FORMED node without one is a founder.
- * A member that is started with addresses to join asks as well: it learns of the others' addresses.
+ * A member that does not hear from the controller soon after its start asks as well, and at once if
+ * it has addresses to join: it learns of the others' addresses.
  *
  * A member whose replica of group 0 is damaged asks the same way, with the flag `lost`: it is given
  * another replica, and the old one never comes back (RENEW_VOTER). What else it has stays.
@@ -20,6 +21,8 @@
 
 #include "cluster/controller.h"
 #include "cluster/transport.h"
+
+#define SP_JOIN_LATER_MS 1000
 
 /* Body of JOIN: [node, cluster_id or empty, voter_id or 0], and `true` behind it if it is lost. */
 struct sp_join_request {
@@ -66,6 +69,13 @@ int sp_join_new(const struct sp_join_options *options, struct sp_join **out_join
 
 /* Begins to ask, until it is answered. More than once is fine. */
 void sp_join_start(struct sp_join *join);
+
+/* The same for a member, unless sp_join_settle comes within SP_JOIN_LATER_MS: it was away while
+ * others came, who may lead the controller by now, and does not talk to whom it does not know. */
+void sp_join_start_later(struct sp_join *join);
+
+/* This node has caught up with the controller, so it knows all others: a member asks no more. */
+void sp_join_settle(struct sp_join *join);
 
 /* This node's replica `voter_id` of group 0 is damaged: asks for another one until it has it, then
  * `renewed`. `text` says what is wrong with it. */

@@ -97,6 +97,14 @@ lacks_space_for(const struct sp_raft_group *group, const struct sp_slice *frames
     return false;
 }
 
+/* True if the commit index of the message is the leader's. Of a backlog that is sent in parts each
+ * one states its own end at most: who took that for all that is committed would take an old state
+ * for the present one. */
+static bool states_commit(const struct sp_peer_raft *message)
+{
+    return message->frame_count == 0 || message->commit < message->index + message->frame_count;
+}
+
 static int receive_append(struct sp_raft_group *group,
                           const struct sp_peer_raft *message,
                           const struct sp_slice *body)
@@ -130,7 +138,7 @@ static int receive_append(struct sp_raft_group *group,
     if (rv == 0 && message->term == raft_current_term(&group->guard.raft)) {
         group->leader_replica = message->from;
         group->leader_node_of_replica = group->last_from_node;
-        if (group->confirm_index == 0 &&
+        if (group->confirm_index == 0 && states_commit(message) &&
             sp_raft_guard_term_at(&group->guard, message->commit) == message->term) {
             group->confirm_index = message->commit;
         }

@@ -77,6 +77,7 @@ static void on_formed(void *arg, const uint32_t *members, unsigned count, bool f
     SP_TRACE_INFO("node", fresh ? "cluster formed" : "cluster known", "voters=%u", count);
     if (!node->stopping) {
         sp_controller_start(node->controller, sp_join_voter_id(node->store), members, count);
+        sp_join_start_later(node->join);
     }
 }
 
@@ -155,6 +156,7 @@ static void on_confirmed(void *arg)
 
     note_level(node);
     note_registered(node);
+    sp_join_settle(node->join);
     sp_reconcile_confirmed(node->reconcile);
     sp_mover_wake(node->mover);
     sp_broker_topics_changed(node->broker);

@@ -155,6 +155,35 @@ class JoinTest(unittest.TestCase):
             text = nodes.spate("consume", "before", "-o", "start", "-e").decode()
             self.assertEqual(text, "kept\n")
 
+    def test_join_while_a_seed_is_away_and_lead_the_controller_when_it_is_back(self):
+        """The seed knows none of those that came, and they alone can tell it of themselves."""
+        with cluster.Cluster(3) as nodes:
+            nodes.wait_healthy(20)
+            away = nodes.node(3)
+            away.kill()
+            for number in 4, 5:
+                nodes.add(number)
+            cluster.wait_for("five voters", lambda: self.roles(nodes).count("voter") == 4, 30)
+            leader = self.leader(nodes)
+            for _ in range(20):
+                if leader > 3:
+                    break
+                nodes.node(leader).kill()
+                leader = self.leader(nodes, but=leader)
+                for node in nodes.nodes:
+                    if node is not away and not node.alive:
+                        node.start()
+            self.assertGreater(leader, 3, "neither of those that came was elected")
+            away.start()
+            nodes.wait_healthy(30)
+
+    def leader(self, nodes, but=0):
+        def find():
+            found = [number for number, row in node_rows(nodes).items()
+                     if row["controller"] == "leader"]
+            return found and found[0] != but and found[0]
+        return cluster.wait_for("a leader of the controller", find, 20)
+
     def test_join_of_another_cluster_is_refused_on_both_sides(self):
         with cluster.Cluster(1) as nodes, cluster.Cluster(1, first=2) as others:
             stranger = others.nodes[0]

@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "cluster/state_moves.h"
+#include "cluster/state_nodes.h"
 #include "sim_cluster.h"
 #include "sim_disk.h"
 #include "sim_images.h"
@@ -149,6 +150,10 @@ void sim_voters_applied(uint64_t group_id, const struct sp_log_frame *frame, con
 {
     struct group_voters *group = find(group_id);
 
+    /* It is committed now, or never will be: who lacks this frame is elected no more. */
+    if (group->in_flight.index <= frame->index || group->in_flight.term < frame->term) {
+        group->in_flight = (struct sim_membership){ .index = 0 };
+    }
     if (frame->kind == SP_FRAME_CONFIGURATION) {
         struct sim_membership applied = { .index = frame->index, .term = frame->term };
         read_membership(payload, &applied);
@@ -156,9 +161,6 @@ void sim_voters_applied(uint64_t group_id, const struct sp_log_frame *frame, con
             sim_model.counts.replaced_voters += 1;
         }
         group->in_force = applied;
-        if (group->in_flight.index <= frame->index) {
-            group->in_flight = (struct sim_membership){ .index = 0 };
-        }
         if (group->voters_min == 0) {
             group->voters_min = count_voters(&applied);
         }
@@ -332,13 +334,27 @@ int __wrap_sp_store_retire_replica(struct sp_store *store, uint64_t group_id, ui
 
 /* ---- settled --------------------------------------------------------------------------------- */
 
+/* Lost, or taken for lost: what a node was given before it came back with an empty disk may have
+ * been on the disk before, as far as the controller can tell, also what was given out meanwhile. */
+static bool counts_as_lost(const struct sim_voter *voter)
+{
+    const struct sp_replica_place place = { .replica_id = voter->replica_id,
+                                            .node_id = voter->node_id };
+    bool taken = reference != NULL && sp_state_is_lost(reference, &place);
+    bool has_yet_to_join =
+        reference != NULL && sp_state_member(reference, voter->node_id).lost_below <
+                                 sim_images_lost_below(voter->node_id);
+
+    return taken || has_yet_to_join || sim_images_is_lost(voter);
+}
+
 static unsigned count_sound(const struct sim_membership *membership)
 {
     unsigned count = 0;
 
     for (unsigned i = 0; i < membership->count; i++) {
         const struct sim_voter *voter = &membership->voters[i];
-        count += voter->standby || sim_images_is_lost(voter) ? 0 : 1;
+        count += voter->standby || counts_as_lost(voter) ? 0 : 1;
     }
     return count;
 }

@@ -1,0 +1,189 @@
+/* One replica that follows: what it takes for committed of what its leader says. */
+#include "one_replica.h"
+#include "storage/log_frame.h"
+
+enum {
+    SELF = 9,
+    LEADER = 10,
+    TERM = 2,
+    FRAMES = 4,
+    FRAME_SIZE = SP_LOG_FRAME_HEADER_SIZE + SP_LOG_FRAME_ALIGNMENT,
+};
+
+/* ---- what it says is not looked at, and it sends no frames ----------------------------------- */
+
+int sp_transport_send(struct sp_transport *transport,
+                      uint32_t node_id,
+                      const struct sp_peer_message *message,
+                      const struct sp_slice *pieces,
+                      unsigned count)
+{
+    (void)transport;
+    (void)node_id;
+    (void)message;
+    (void)pieces;
+    (void)count;
+    return 0;
+}
+
+int sp_transport_send_heartbeat(struct sp_transport *transport,
+                                uint32_t node_id,
+                                const struct sp_peer_raft *message)
+{
+    (void)transport;
+    (void)node_id;
+    (void)message;
+    return 0;
+}
+
+enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id)
+{
+    (void)transport;
+    (void)node_id;
+    return SP_LINK_UP;
+}
+
+bool sp_transport_takes_records(const struct sp_transport *transport, uint32_t node_id)
+{
+    (void)transport;
+    (void)node_id;
+    return true;
+}
+
+bool sp_transport_has_room(const struct sp_transport *transport, uint32_t node_id)
+{
+    (void)transport;
+    (void)node_id;
+    return true;
+}
+
+int sp_transport_wait(struct sp_transport *transport,
+                      uint32_t node_id,
+                      struct sp_link_waiter *waiter)
+{
+    (void)transport;
+    (void)node_id;
+    (void)waiter;
+    return SPATE_ERR_CLOSED;
+}
+
+void sp_transport_reserve(struct sp_transport *transport, uint32_t node_id, size_t size_bytes)
+{
+    (void)transport;
+    (void)node_id;
+    (void)size_bytes;
+}
+
+void sp_transport_release(struct sp_transport *transport, uint32_t node_id, size_t size_bytes)
+{
+    (void)transport;
+    (void)node_id;
+    (void)size_bytes;
+}
+
+/* ---- what its leader sends ------------------------------------------------------------------- */
+
+/* Commands 2 to FRAMES + 1 of the leader's log, one after the other. */
+static void build_frames(const struct fixture *fixture, uint8_t bytes[FRAMES * FRAME_SIZE])
+{
+    uint32_t chain = sp_log_chain(fixture->open.log);
+
+    memset(bytes, 0, FRAMES * FRAME_SIZE);
+    for (unsigned i = 0; i < FRAMES; i++) {
+        struct sp_log_frame frame = {
+            .kind = SP_FRAME_COMMAND, .length = 1, .group_id = 4, .term = TERM, .index = 2 + i
+        };
+
+        bytes[i * FRAME_SIZE + SP_LOG_FRAME_HEADER_SIZE] = 1;
+        sp_log_frame_seal(&frame, chain, bytes + i * FRAME_SIZE);
+        chain = frame.chain;
+    }
+}
+
+/* Turns until `index` is applied. */
+static void wait_applied(struct fixture *fixture, uint64_t index)
+{
+    uint64_t until_ms = patience(fixture);
+    bool never = false;
+
+    while (status_of(fixture).applied_index < index) {
+        assert_true(sp_loop_now_ms(fixture->loop) < until_ms);
+        (void)sp_loop_run_until(fixture->loop, &never, sp_loop_now_ms(fixture->loop) + 1);
+    }
+}
+
+static void follow(struct fixture *fixture, uint8_t frames[FRAMES * FRAME_SIZE])
+{
+    fixture->follows = true;
+    start(fixture);
+    wait_applied(fixture, 1); /* what it was made with */
+    build_frames(fixture, frames);
+}
+
+/* An append of `count` frames behind `index`, and turns until what it brought is applied. */
+static void hear(
+    struct fixture *fixture, const uint8_t *frames, uint64_t index, unsigned count, uint64_t commit)
+{
+    const struct sp_peer_raft message = { .group_id = 4,
+                                          .from = LEADER,
+                                          .to = SELF,
+                                          .term = TERM,
+                                          .index = index,
+                                          .index_term = index == 1 ? 1 : TERM,
+                                          .commit = commit,
+                                          .kind = SP_PEER_APPEND,
+                                          .frame_count = count };
+    struct sp_blob *blob = sp_blob_copy(frames, (size_t)count * FRAME_SIZE);
+    const struct sp_slice body = { blob, blob->bytes, blob->size };
+    uint64_t last = index + count;
+
+    sp_raft_group_receive(fixture->group, 2, &message, &body);
+    sp_blob_unref(blob);
+    wait_applied(fixture, commit < last ? commit : last);
+}
+
+/* ---- tests ----------------------------------------------------------------------------------- */
+
+/* Of a backlog each part is committed as far as it goes, whatever more there is. */
+static void test_raft_follower_is_confirmed_by_all_that_is_committed_alone(void **state)
+{
+    struct fixture *fixture = *state;
+    uint8_t frames[FRAMES * FRAME_SIZE];
+
+    follow(fixture, frames);
+    hear(fixture, frames, 1, 2, 3); /* a part: the leader says its end */
+    assert_int_equal(status_of(fixture).applied_index, 3);
+    assert_false(status_of(fixture).confirmed);
+    hear(fixture, frames, 3, 0, 5); /* a heartbeat, and what it says is not here yet */
+    assert_false(status_of(fixture).confirmed);
+    hear(fixture, frames + 2 * FRAME_SIZE, 3, 2, 5); /* the last part */
+    assert_int_equal(status_of(fixture).applied_index, 5);
+    assert_false(status_of(fixture).confirmed);
+    hear(fixture, frames, 5, 0, 5);
+    assert_true(status_of(fixture).confirmed);
+    stop(fixture);
+}
+
+static void test_raft_follower_is_confirmed_by_an_append_that_goes_beyond(void **state)
+{
+    struct fixture *fixture = *state;
+    uint8_t frames[FRAMES * FRAME_SIZE];
+
+    follow(fixture, frames);
+    hear(fixture, frames, 1, FRAMES, 4);
+    assert_int_equal(status_of(fixture).applied_index, 4);
+    assert_true(status_of(fixture).confirmed);
+    stop(fixture);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(
+            test_raft_follower_is_confirmed_by_all_that_is_committed_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_raft_follower_is_confirmed_by_an_append_that_goes_beyond, setup, teardown),
+    };
+
+    return cmocka_run_group_tests_name("cluster/raft_follower", tests, NULL, NULL);
+}
