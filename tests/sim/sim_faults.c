@@ -7,8 +7,8 @@
 #include "base/assert.h"
 #include "sim_clients.h"
 #include "sim_cluster.h"
+#include "sim_damage.h"
 #include "sim_disk.h"
-#include "sim_images.h"
 #include "sim_losses.h"
 #include "sim_model.h"
 #include "sim_net.h"
@@ -387,7 +387,7 @@ static void strike_bit_flip(struct sp_rand *rand)
     struct sim_node *node = &sim_cluster.nodes[sim_cluster.node_count - 1];
 
     if (sim_cluster.node_count >= 3 && sim_clients_topics_created() &&
-        sim_images_flip_some(node, rand)) {
+        sim_damage_flip(node, rand)) {
         sim_note("a bit flips on %s", node->process->name);
         node->disk_suspect = true;
         sim_model.counts.bit_flips += 1;
@@ -518,7 +518,7 @@ void sim_faults_heal(void)
         memset(disk->fail_in, 0, sizeof disk->fail_in);
         if (disk->rotten) {
             sim_process_kill(process, SIM_DEATH_POWER);
-            sim_images_mark_damaged(disk);
+            sim_damage_mark(disk);
         }
     }
     sim_cluster_start_all();

@@ -8,7 +8,6 @@
 #include "sim_voters.h"
 
 struct sim_node;
-struct sim_disk;
 
 /* A frame has just been committed: it must be durable on a majority of the voters,
  * those in force or those in flight. */
@@ -36,13 +35,6 @@ bool sim_images_only_members(const struct sim_membership *membership,
 /* True if no node whose disk is fine has a replica of the group any more: its topic was deleted. */
 bool sim_images_gone(uint64_t group_id);
 
-/* The operator has looked at the files of a node that is down, with `spate log verify`: replicas
- * with damaged segments, also where nobody has read yet, are marked, so that they are rebuilt. */
-void sim_images_mark_damaged(struct sim_disk *disk);
-
-/* The disk of a node that is down is replaced by an empty one. */
-void sim_images_lose(struct sim_disk *disk);
-
 /* True if the replica was on a disk that has been replaced. */
 bool sim_images_is_lost(const struct sim_voter *voter);
 
@@ -52,11 +44,5 @@ uint64_t sim_images_lost_below(uint32_t node_id);
 /* True if all members of the group hold the same frames, and at least up to the last
  * one committed. */
 bool sim_images_equal(uint64_t group_id, char *out_why, unsigned size);
-
-struct sp_rand;
-
-/* Flips a bit of a committed frame, of a checkpoint or index, or of one copy of the metadata on
- * that node's disk. False when there is nothing to flip yet. */
-bool sim_images_flip_some(struct sim_node *node, struct sp_rand *rand);
 
 #endif /* SP_SIM_IMAGES_H */

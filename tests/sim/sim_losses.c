@@ -3,8 +3,8 @@
 #include "base/rand.h"
 #include "sim_clients.h"
 #include "sim_cluster.h"
+#include "sim_damage.h"
 #include "sim_faults.h"
-#include "sim_images.h"
 #include "sim_model.h"
 #include "sim_voters.h"
 #include "sim_world.h"
@@ -39,7 +39,7 @@ void sim_losses_empty(struct sim_node *node)
     }
     sim_model.counts.emptied_disks += 1;
     sim_cluster_kill(node, SIM_DEATH_POWER);
-    sim_images_lose(node->process->disk);
+    sim_damage_lose(node->process->disk);
     sim_note("%s has an empty disk now", node->process->name);
 }
 

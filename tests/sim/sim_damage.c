@@ -1,0 +1,126 @@
+#include "sim_damage.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rand.h"
+#include "sim_cluster.h"
+#include "sim_model.h"
+#include "sim_scan.h"
+#include "sim_world.h"
+
+/* ---- losing ---------------------------------------------------------------------------------- */
+
+static uint64_t above_all(const struct sim_directory *names, uint64_t below)
+{
+    for (size_t i = 0; i < names->count; i++) {
+        const char *dot = strchr(names->entries[i].name, '.');
+        uint64_t id = dot == NULL ? 0 : strtoull(dot + 1, NULL, 10);
+        below = id >= below ? id + 1 : below;
+    }
+    return below;
+}
+
+void sim_damage_lose(struct sim_disk *disk)
+{
+    const struct sim_inode *replicas = sim_disk_find(disk, "/data/replicas", true);
+
+    if (replicas != NULL) {
+        disk->lost_below = above_all(&replicas->names_kept, disk->lost_below);
+        disk->lost_below = above_all(&replicas->names, disk->lost_below);
+    }
+    sim_disk_empty(disk);
+}
+
+/* ---- marking --------------------------------------------------------------------------------- */
+
+static bool has_flipped_segment(const struct sim_inode *directory)
+{
+    bool flipped = false;
+
+    for (size_t i = 0; i < directory->names_kept.count; i++) {
+        const struct sim_entry *entry = &directory->names_kept.entries[i];
+        flipped = flipped || (sim_scan_is_segment(entry->name) && entry->inode->flipped);
+    }
+    return flipped;
+}
+
+void sim_damage_mark(struct sim_disk *disk)
+{
+    const struct sim_inode *replicas = sim_disk_find(disk, "/data/replicas", true);
+
+    for (size_t i = 0; replicas != NULL && i < replicas->names_kept.count; i++) {
+        struct sim_inode *directory = replicas->names_kept.entries[i].inode;
+        if (directory->is_directory && has_flipped_segment(directory)) {
+            struct sim_inode *mark = sim_inode_new(disk, false);
+            sim_note("%s: replica %s is marked",
+                     disk->process->name,
+                     replicas->names_kept.entries[i].name);
+            sim_directory_put(&directory->names, "damaged", mark);
+            sim_directory_put(&directory->names_kept, "damaged", mark);
+        }
+    }
+}
+
+/* ---- flipping -------------------------------------------------------------------------------- */
+
+/* Only where nothing is pending. */
+static bool flip(struct sim_disk *disk, struct sim_inode *inode, uint64_t position)
+{
+    if (inode->dirty_first < inode->dirty_end || inode->cut_size != SIM_NEVER ||
+        position >= inode->kept.size) {
+        return false;
+    }
+    sim_disk_flip(disk, inode, position);
+    return true;
+}
+
+static bool flip_in_log(struct sim_disk *disk,
+                        const struct sim_group *group,
+                        struct sim_inode *inode,
+                        struct sp_rand *rand)
+{
+    const struct sim_scan *scan = sim_scan_durable(inode);
+
+    if (scan->count == 0) {
+        return false;
+    }
+    size_t chosen = (size_t)sp_rand_below(rand, scan->count);
+    while (chosen > 0 && scan->frames[chosen - 1].end == scan->frames[chosen].end) {
+        chosen -= 1; /* of the same run */
+    }
+    uint64_t start = chosen == 0 ? SP_SEGMENT_HEADER_SIZE : scan->frames[chosen - 1].end;
+    /* Damage of the newest write cannot be told from a torn one, so it is left alone: only what a
+     * later marker proves to be synced. */
+    if (scan->frames[chosen].index > group->last_index ||
+        scan->frames[chosen].index > scan->marked) {
+        return false;
+    }
+    return flip(disk, inode, sim_between(rand, start, scan->frames[chosen].end - 1));
+}
+
+bool sim_damage_flip(struct sim_node *node, struct sp_rand *rand)
+{
+    struct sim_disk *disk = node->process->disk;
+
+    if (sim_one_in(rand, 6)) {
+        struct sim_inode *meta = sim_disk_find(disk, "/data/meta.a", true);
+        return meta != NULL && meta->kept.size > 0 &&
+               flip(disk, meta, sp_rand_below(rand, meta->kept.size));
+    }
+    if (sim_model.group_count == 0) {
+        return false;
+    }
+    const struct sim_group *group = sim_model.groups[sp_rand_below(rand, sim_model.group_count)];
+    const struct sim_inode *directory = sim_scan_log(disk, group->group_id, true);
+    if (directory == NULL || directory->names_kept.count == 0) {
+        return false;
+    }
+    const struct sim_entry *entry =
+        &directory->names_kept.entries[sp_rand_below(rand, directory->names_kept.count)];
+    if (sim_scan_is_segment(entry->name)) {
+        return flip_in_log(disk, group, entry->inode, rand);
+    }
+    return entry->inode->kept.size > 0 &&
+           flip(disk, entry->inode, sp_rand_below(rand, entry->inode->kept.size));
+}
