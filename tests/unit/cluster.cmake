@@ -15,6 +15,7 @@ spate_unit_test(cluster test_transport_refusals USES spate_net spate_io spate_wi
 spate_unit_test(cluster test_raft_group USES spate_storage spate_io spate_base spate_raft)
 spate_unit_test(cluster test_raft_follower USES spate_storage spate_io spate_base spate_raft)
 spate_unit_test(cluster test_group_table USES spate_storage spate_io spate_base)
+spate_unit_test(cluster test_group_table_messages USES spate_storage spate_io spate_base)
 spate_unit_test(cluster test_raft_confirm USES spate_base spate_raft)
 spate_unit_test(cluster test_raft_compact USES spate_base spate_raft)
 spate_unit_test(cluster test_raft_reader USES spate_base spate_raft)
