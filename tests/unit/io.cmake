@@ -1,5 +1,6 @@
 spate_unit_test(io test_file USES spate_base)
 spate_unit_test(io test_loop USES spate_base Threads::Threads)
+spate_unit_test(io test_jobs USES spate_base Threads::Threads)
 spate_unit_test(io test_thread USES spate_base)
 spate_unit_test(io test_timer USES spate_base)
 spate_unit_test(io test_stream USES spate_base)
