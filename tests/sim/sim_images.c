@@ -105,6 +105,9 @@ void sim_images_check_fsynced(
     unsigned in_force = 0;
     unsigned in_flight = 0;
 
+    if (sim_voters_in_force(group_id)->term > term) {
+        return; /* a leader that stood still says it late: its followers may have left since */
+    }
     count_holders(group_id, sim_voters_in_force(group_id), &wanted, &voters, &in_force);
     count_holders(group_id, sim_voters_in_flight(group_id), &wanted, &voters, &in_flight);
     if (fsynced > in_force && fsynced > in_flight && !sim_voters_deleted(group_id)) {

@@ -1,4 +1,4 @@
-/* A loop with timers, deferred calls and jobs that note when they ran. Included once, by one test. */
+/* A loop whose timers, deferred calls and jobs note when they ran. Included once, by one test. */
 #ifndef SP_UNIT_DRIVEN_LOOP_H
 #define SP_UNIT_DRIVEN_LOOP_H
 
@@ -57,7 +57,6 @@ static inline int tear_down(void **state)
 
 /* ---- deferred calls and hooks ---------------------------------------------------------------- */
 
-static struct sp_deferred first;
 static struct sp_deferred second;
 static struct sp_deferred third;
 static struct sp_hook hook;

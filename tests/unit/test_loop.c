@@ -1,5 +1,7 @@
 #include "driven_loop.h"
 
+static struct sp_deferred first;
+
 static void test_deferred_runs_once_per_turn_before_the_hook(void **state)
 {
     (void)state;
