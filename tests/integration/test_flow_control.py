@@ -6,9 +6,6 @@ and measures three things: the peak of each node's resident memory against the b
 docs/operations.md, the latency of an honest producer against its latency before, and that nothing
 acknowledged is lost. Afterwards the bad clients leave, and the memory must be back.
 
-    test_flow_control.py                          the tests
-    test_flow_control.py bad KIND TOPIC ADDRESS...  bad clients; they leave when standard input ends
-
 Memory and what is stored are judged strictly always. Latencies are those of a machine that others
 use, too: here only an honest producer that starves fails. SPATE_FLOW_STRICT=1, which
 tests/long/flow-control sets, measures longer and wants its p99 within twice what it was. The time
@@ -18,11 +15,8 @@ for is read then, what they send finds no memory that was used before.
 
 import json
 import os
-import resource
-import select
 import shutil
 import signal
-import socket
 import statistics
 import struct
 import subprocess
@@ -31,13 +25,12 @@ import tempfile
 import time
 import unittest
 
-import msgpack
-
+import bad_clients
 import cluster
 import exposition
 import rpc
+from bad_clients import KIB, MIB, request
 
-KIB, MIB = 1024, 1024 * 1024
 CLIENT_BYTES = 64 * MIB  # limits.client.bytes of the nodes
 LIMITS = {  # of src/base/limits.h, for the bound of docs/operations.md
     "program": 64 * MIB,
@@ -47,7 +40,6 @@ LIMITS = {  # of src/base/limits.h, for the bound of docs/operations.md
     "log": 1 * MIB + 4 * 8 * MIB,
     "replica": 32 * KIB,
 }
-IDLE = 5000
 WIDE = 8  # logs that are flooded: more than a node has workers for its disk
 SLOW = 3000, 8 * MIB  # a slow disk: microseconds a sync, bytes a second of each log
 STRICT = os.environ.get("SPATE_FLOW_STRICT") == "1"
@@ -55,178 +47,7 @@ ROUNDS, SAMPLES = 5, 80  # the median of so many 99th percentiles, each of so ma
 ROUND_SECONDS = 0.3 if STRICT else 0  # and of so much time at least
 ATTEMPTS = 3  # others may use the machine; what the bad clients do they do every time
 LIMIT_SECONDS = 90  # of a test, which takes some ten seconds for each attempt
-LEAVE_SECONDS = 30  # in which bad clients must have the answers to what they sent
 FLOOR_SECONDS = 0.002 if STRICT else 0.05  # what a change of process costs; and a busy machine
-BATCH = 64 * KIB
-
-
-# ---- bad clients --------------------------------------------------------------------------------
-
-
-def connect(address, receive_bytes=None):
-    host, port = address.rsplit(":", 1)
-    sock = socket.socket()
-    if receive_bytes:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-    sock.connect((host, int(port)))
-    return sock
-
-
-def request(msgid, method, **fields):
-    return msgpack.packb([0, msgid, method, [fields]])
-
-
-class Mute:
-    """Pipelines fetches and never reads."""
-
-    def __init__(self, address, partition, _, fetches=100):
-        self.sock = connect(address, 4096)
-        ask = dict(topic="big", partition=partition, offset=0, max_bytes=4 * MIB)
-        self.sock.sendall(b"".join(request(i, "fetch", **ask) for i in range(fetches)))
-
-    def step(self):
-        pass
-
-
-class Slow(Mute):
-    """The same, reading 16 KiB at a time."""
-
-    def step(self):
-        try:
-            self.sock.recv(16 * KIB, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            pass
-
-
-class Half:
-    """Sends half of a large message, and no more."""
-
-    def __init__(self, address, _, topic):
-        self.sock = connect(address)
-        self.sock.setblocking(False)
-        body = msgpack.packb([0, 1, "produce", [{"topic": topic, "records": bytes(8 * MIB)}]])
-        self.rest = memoryview(body)[: len(body) // 2]
-
-    def step(self):
-        try:
-            while self.rest:
-                self.rest = self.rest[self.sock.send(self.rest) :]
-        except BlockingIOError:
-            pass
-
-
-class Idle:
-    def __init__(self, address, *_):
-        self.sock = connect(address)
-
-    def step(self):
-        pass
-
-
-class Flood:
-    """Produces as fast as the socket takes it, and reads no answer before it is told to."""
-
-    number = 0
-
-    def __init__(self, address, partition, topic):
-        self.sock = connect(address)
-        self.sock.setblocking(False)
-        self.partition = partition
-        self.topic = topic
-        self.sent = {}  # msgid -> number in the value
-        self.rest = memoryview(b"")
-        self.sent_bytes = 0
-
-    def next(self):
-        Flood.number += 1
-        msgid = len(self.sent) + 1
-        self.sent[msgid] = Flood.number
-        value = Flood.number.to_bytes(8, "big") * (BATCH // 8)
-        fields = dict(topic=self.topic, partition=self.partition, records=[{"v": value}])
-        self.rest = memoryview(request(msgid, "produce", **fields))
-
-    def step(self):
-        try:
-            for _ in range(8):
-                if not self.rest:
-                    self.next()
-                sent = self.sock.send(self.rest)
-                self.sent_bytes += sent
-                self.rest = self.rest[sent:]
-        except BlockingIOError:
-            pass
-
-    def acknowledged(self):
-        """Finishes the message begun, reads all answers: {(partition, offset): number}."""
-        unpacker, out, answers, refused = msgpack.Unpacker(), {}, 0, {}
-        deadline = time.monotonic() + LEAVE_SECONDS
-        try:
-            while answers < len(self.sent):
-                unpacker.feed(self.exchange(deadline))
-                for _, msgid, error, result in unpacker:
-                    answers += 1
-                    if error is None:
-                        out[self.partition, result["offset"]] = self.sent[msgid]
-                    else:
-                        code = error.split(":")[0]
-                        refused[code] = refused.get(code, 0) + 1
-        except OSError as failed:
-            raise AssertionError(f"{answers} of {len(self.sent)} answers had come, "
-                                 f"{len(self.rest)} bytes were unsent: {failed}") from None
-        return out, refused
-
-    def exchange(self, deadline):
-        """Sends what can be sent, returns what has come. TimeoutError, ConnectionError."""
-        poll = select.poll()
-        poll.register(self.sock, select.POLLIN | (select.POLLOUT if self.rest else 0))
-        ready = poll.poll(max(0, deadline - time.monotonic()) * 1000)
-        if not ready or time.monotonic() > deadline:
-            raise TimeoutError(f"not all within {LEAVE_SECONDS} s")
-        if ready[0][1] & select.POLLOUT:
-            self.rest = self.rest[self.sock.send(self.rest) :]
-        if not ready[0][1] & ~select.POLLOUT:
-            return b""
-        data = self.sock.recv(1 << 16)
-        if not data:
-            raise ConnectionError("the node has closed the connection")
-        return data
-
-
-KINDS = {
-    "mute": [(Mute, 80)],
-    "slow": [(Slow, 40), (Mute, 40)],
-    "idle": [(Idle, IDLE)],
-    "flood": [(Flood, 12)],
-    "wide": [(Flood, 16)],
-    "half": [(Half, 60)],
-    "all": [(Mute, 40), (Slow, 20), (Idle, IDLE // 2), (Flood, 8), (Half, 40)],
-}
-
-
-def bad_clients(kind, topic, leaders):
-    """`leaders` of `topic`, which is flooded, are the addresses of its leaders, by partition."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    clients = []
-    for kind_of, count in KINDS[kind]:
-        clients += [kind_of(leaders[i % len(leaders)], i % len(leaders), topic)
-                    for i in range(count)]
-    print(json.dumps({"connections": len(clients)}), flush=True)
-    busy = [client for client in clients if not isinstance(client, (Idle, Mute)) or
-            isinstance(client, Slow)]
-    while not select.select([sys.stdin], [], [], 0.02)[0]:
-        for client in busy:
-            client.step()
-    stored, refused, sent = [], {}, 0
-    for client in clients:
-        if isinstance(client, Flood):
-            acknowledged, codes = client.acknowledged()
-            stored += [[*place, number] for place, number in acknowledged.items()]
-            sent += client.sent_bytes
-            for code, count in codes.items():
-                refused[code] = refused.get(code, 0) + count
-    print(json.dumps({"stored": stored, "refused": refused, "sent_bytes": sent}), flush=True)
-
 
 # ---- measuring ----------------------------------------------------------------------------------
 
@@ -376,7 +197,7 @@ class FlowControlTest(unittest.TestCase):
 
     def start_bad(self, kind, topic):
         process = subprocess.Popen(
-            [sys.executable, "-B", __file__, "bad", kind, topic, *self.leaders(topic)],
+            [sys.executable, "-B", bad_clients.__file__, kind, topic, *self.leaders(topic)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.kill)
@@ -580,7 +401,7 @@ class UnreadTest(unittest.TestCase):
                 for _ in range(24):
                     client.call("produce", topic="big", partition=0, records=[{"v": bytes(MIB)}])
             before = self.disk_reads()
-            mute = [Mute(address, 0, None, self.ASKED) for _ in range(self.CONNECTIONS)]
+            mute = [bad_clients.Mute(address, 0, None, self.ASKED) for _ in range(self.CONNECTIONS)]
             reads = self.settled(before) - before
             print(f"{self.CONNECTIONS} connections that asked for {self.ASKED} answers of 4 MiB and"
                   f" read nothing: {reads:.0f} reads from disk")
@@ -590,7 +411,4 @@ class UnreadTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["bad"]:
-        bad_clients(sys.argv[2], sys.argv[3], sys.argv[4:])
-    else:
-        cluster.main()
+    cluster.main()
