@@ -105,6 +105,13 @@ static int check(const struct sp_admit *admit, const struct sp_join_request *req
         request->node.incarnation == known->incarnation) {
         known = NULL;
     }
+    if (known == NULL && sp_controller_has_member(admit->controller, request->voter_id)) {
+        (void)snprintf(text,
+                       SP_REFUSAL_SIZE,
+                       "node %u has not registered yet since the cluster was formed",
+                       node_id);
+        return SPATE_ERR_NOT_READY;
+    }
     if (request->voter_id != 0 && known == NULL) {
         (void)snprintf(text,
                        SP_REFUSAL_SIZE,

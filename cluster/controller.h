@@ -81,6 +81,9 @@ uint32_t sp_controller_leader(const struct sp_controller *controller);
 /* What the node is in group 0: "leader", "voter", "standby" or "none". */
 const char *sp_controller_role_of(const struct sp_controller *controller, uint32_t node_id);
 
+/* True if the replica is a member of group 0, as far as this node knows. */
+bool sp_controller_has_member(const struct sp_controller *controller, uint64_t replica_id);
+
 /* A node whose replica of group 0 is about to become a voter, since there are too few of them among
  * the nodes that this one sees; 0: there are enough. */
 uint32_t sp_controller_lacks_voter(const struct sp_controller *controller);

@@ -38,6 +38,12 @@ const char *sp_controller_role_of(const struct sp_controller *controller, uint32
     return "none";
 }
 
+bool sp_controller_has_member(const struct sp_controller *controller, uint64_t replica_id)
+{
+    return controller->group != NULL &&
+           sp_raft_group_member(controller->group, replica_id) != SP_MEMBER_NONE;
+}
+
 /* Since when the time of a node that is down is counted. */
 static uint64_t
 counted_since_ms(const struct sp_controller *controller, uint32_t node_id, uint64_t down_ms)
