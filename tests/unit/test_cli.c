@@ -210,6 +210,25 @@ static void test_bounds_of_a_moment_close_at_its_first_record(void **state)
     bounds_free(&bounds);
 }
 
+static void test_bounds_close_where_the_reader_stands_behind_them(void **state)
+{
+    struct bounds bounds = { .at_ms = -1, .set = true };
+
+    (void)state;
+    assert_true(bounds_add(&bounds, &(struct bound){ "a", 0, 0, 7, false }));
+    assert_true(bounds_add(&bounds, &(struct bound){ "a", 1, 0, 7, false }));
+    bounds_pass(&bounds, &bounds.list[0], SPATE_OFFSET_END); /* not known yet */
+    bounds_pass(&bounds, &bounds.list[0], 6);
+    assert_int_equal(bounds.open, 2);
+    assert_int_equal(bounds.list[0].next, 6);
+    bounds_pass(&bounds, &bounds.list[0], 10);
+    bounds_pass(&bounds, &bounds.list[0], 12);
+    assert_int_equal(bounds.open, 1);
+    bounds_pass(&bounds, &bounds.list[1], 7);
+    assert_true(bounds_reached(&bounds));
+    bounds_free(&bounds);
+}
+
 /* ---- input ----------------------------------------------------------------------------------- */
 
 /* A file with this content; its name is valid until the next call. */
@@ -317,6 +336,7 @@ int main(void)
         cmocka_unit_test(test_when_rates),
         cmocka_unit_test(test_bounds_of_offsets_close_one_by_one),
         cmocka_unit_test(test_bounds_of_a_moment_close_at_its_first_record),
+        cmocka_unit_test(test_bounds_close_where_the_reader_stands_behind_them),
         cmocka_unit_test(test_nearest_finds_slips_only),
         cmocka_unit_test(test_commands_are_complete),
         cmocka_unit_test(test_exit_codes_tell_kinds_of_failure),
