@@ -180,7 +180,7 @@ class CliRecordsTest(unittest.TestCase):
     def test_until_ends_when_what_it_waits_for_is_deleted(self):
         self.produce(b"a\n", "-p", "0")
         reader = self.nodes.popen(
-            "consume", self.topic, "-p", "0", "--until", "3",
+            "consume", self.topic, "-p", "0", "--until", "3", "-X", "fetch.wait.ms=5",
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
         )
         self.assertEqual(reader.stdout.readline(), b"a\n")
