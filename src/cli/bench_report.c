@@ -189,11 +189,6 @@ static const char *done_to_records(enum bench_kind kind)
     return "stored";
 }
 
-static const char *plural(int64_t count)
-{
-    return count == 1 ? "" : "s";
-}
-
 static void print_subject(const struct bench_options *options, const struct bench_result *result)
 {
     char size[64];

@@ -197,6 +197,12 @@ void tell(const char *format, ...) SP_PRINTF(1, 2);
 /* The same unless --quiet. */
 void note(const struct cli *cli, const char *format, ...) SP_PRINTF(2, 3);
 
+/* What makes a word fit a count: "", or "s". */
+static inline const char *plural(int64_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
 /* True once ^C was pressed, after catch_interrupt. */
 void catch_interrupt(void);
 bool interrupted(void);

@@ -19,6 +19,7 @@ const struct command_option options_of_alter[] = {
 const struct command_option options_of_truncate[] = {
     { 'b', "before", "WHERE", "an offset, end, or @TIME (ms, @-1h, @2026-01-31)" },
     { 'p', "partition", "N", "only this partition (all)" },
+    { 'n', "dry-run", NULL, "show how many records would go, delete none" },
     { 'y', "yes", NULL, "do not ask" },
     { 0 },
 };

@@ -52,10 +52,12 @@ const struct command commands[] = {
     { "topic",
       "truncate",
       NULL,
-      "TOPIC --before WHERE [-p N] [--yes]",
+      "TOPIC --before WHERE [-p N] [--dry-run] [--yes]",
       "Gives up the records before an offset or a time; the space follows file by file.\n"
-      "All partitions are checked first: when one is wrong, none is changed.",
+      "All partitions are checked first: when one is wrong, none is changed. It says how many\n"
+      "records go, and asks before.",
       options_of_truncate,
+      "  spate topic truncate clicks --before @-7d --dry-run\n"
       "  spate topic truncate clicks --before @-7d\n"
       "  spate topic truncate clicks -p 0 --before 4711 --yes\n",
       command_topic_truncate },

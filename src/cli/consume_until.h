@@ -1,4 +1,4 @@
-/* consume --until N|@TIME: what the bounds of bounds.h need from the cluster and from the reader. */
+/* consume --until N|@TIME: what the bounds of bounds.h need from the cluster and the reader. */
 #ifndef SPATE_CLI_CONSUME_UNTIL_H
 #define SPATE_CLI_CONSUME_UNTIL_H
 
