@@ -1,4 +1,4 @@
-/* spate topic: create, list, describe, delete; topic_config.c and topic_truncate.c have the rest. */
+/* spate topic: create, list, describe, delete. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
