@@ -284,9 +284,10 @@ static int assign_listed(struct consume *consume, uint32_t count)
             return usage_error(consume->cli, "-p %s: numbers with commas", consume->partitions);
         }
         if ((uint64_t)number >= count) {
-            tell("topic %s has %u partitions, numbered from 0: there is no partition %" PRId64,
+            tell("topic %s has %u partition%s, numbered from 0: there is no partition %" PRId64,
                  consume->topic,
                  count,
+                 plural(count),
                  number);
             return EXIT_NOT_FOUND;
         }

@@ -1,6 +1,7 @@
 spate_unit_test(cluster test_controller USES spate_base)
 spate_unit_test(cluster test_placement USES spate_base)
 spate_unit_test(cluster test_topic_config USES spate_wire spate_base)
+spate_unit_test(cluster test_topic_names USES spate_storage spate_io spate_base)
 spate_unit_test(cluster test_reconcile USES spate_base)
 spate_unit_test(cluster test_state USES spate_base)
 spate_unit_test(cluster test_state_moves USES spate_base)
