@@ -207,7 +207,4 @@ static inline const char *plural(int64_t count)
 void catch_interrupt(void);
 bool interrupted(void);
 
-/* The candidate nearest to `word`, or NULL when none is near. */
-const char *nearest(const char *word, const char *const *candidates, size_t count);
-
 #endif /* SPATE_CLI_H */

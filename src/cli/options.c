@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/nearest.h"
 #include "cli/cli.h"
 
 enum {
@@ -102,7 +103,7 @@ static void tell_long(const struct option *longs, const char *word)
             first = longs->name;
         }
     }
-    const char *near = nearest(name, names, count);
+    const char *near = sp_nearest(name, names, count);
     if (near != NULL) {
         tell("no option '--%s': did you mean '--%s'?", name, near);
     } else {

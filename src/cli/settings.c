@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/nearest.h"
 #include "cli/cli.h"
 #include "cli/contexts.h"
 #include "cli/when.h"
@@ -59,7 +60,7 @@ const char *setting_nearest(const char *key)
     for (size_t i = 0; i < SETTING_COUNT; i++) {
         keys[i] = settings[i].key;
     }
-    return nearest(key, keys, SETTING_COUNT);
+    return sp_nearest(key, keys, SETTING_COUNT);
 }
 
 /* ---- values ---------------------------------------------------------------------------------- */

@@ -127,18 +127,6 @@ static void test_when_rates(void **state)
     assert_false(parse_rate("", &rate));
 }
 
-static void test_nearest_finds_slips_only(void **state)
-{
-    static const char *const words[] = { "topic", "produce", "consume", "cluster" };
-
-    (void)state;
-    assert_string_equal(nearest("tpic", words, 4), "topic");
-    assert_string_equal(nearest("prodcue", words, 4), "produce");
-    assert_string_equal(nearest("consum", words, 4), "consume");
-    assert_null(nearest("banana", words, 4));
-    assert_null(nearest("a-very-long-word-that-is-no-command-at-all", words, 4));
-}
-
 static void test_commands_are_complete(void **state)
 {
     (void)state;
@@ -337,7 +325,6 @@ int main(void)
         cmocka_unit_test(test_bounds_of_offsets_close_one_by_one),
         cmocka_unit_test(test_bounds_of_a_moment_close_at_its_first_record),
         cmocka_unit_test(test_bounds_close_where_the_reader_stands_behind_them),
-        cmocka_unit_test(test_nearest_finds_slips_only),
         cmocka_unit_test(test_commands_are_complete),
         cmocka_unit_test(test_exit_codes_tell_kinds_of_failure),
         cmocka_unit_test(test_input_lines_of_any_size_come_whole),
