@@ -42,10 +42,10 @@ const struct command commands[] = {
     { "topic",
       "alter",
       NULL,
-      "TOPIC [--set KEY=VALUE]... [--unset KEY]... | TOPIC... -r N",
+      "TOPIC [-c KEY=VALUE]... [--unset KEY]... | TOPIC... -r N",
       "Changes the settings of a topic, or how many replicas topics have." UNITS_TEXT,
       options_of_alter,
-      "  spate topic alter clicks --set retention.ms=1h\n"
+      "  spate topic alter clicks -c retention.ms=1h\n"
       "  spate topic alter clicks --unset retention.bytes\n"
       "  spate topic alter orders payments --replicas 3\n",
       command_topic_alter },
