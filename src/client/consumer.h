@@ -164,6 +164,7 @@ struct sp_commits {
     struct sp_request stored_request;
     struct sp_buf stored_params;
     bool stored_running;
+    bool stored_singly; /* one topic at a time: an answer about all would be too large */
     uint64_t stored_retry_ms;
 };
 

@@ -18,6 +18,34 @@ static void test_member_assigned_partitions_may_use_stored_offsets(void **state)
     end();
 }
 
+/* What does not fit into one answer is asked for topic by topic. */
+static void test_member_asks_for_stored_offsets_in_parts(void **state)
+{
+    struct spate_message message;
+
+    (void)state;
+    begin(keys, 0);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    world.committed[0] = 4;
+    world.committed[2] = 7;
+    world.singly = true;
+    assert_int_equal(spate_consumer_assign(world.consumer, "u", 0, SPATE_OFFSET_STORED), 0);
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, SPATE_OFFSET_STORED), 0);
+    assert_int_equal(spate_consumer_assign(world.consumer, "v", 0, SPATE_OFFSET_STORED), 0);
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 2, SPATE_OFFSET_STORED), 0);
+    for (unsigned i = 0; i < 9; i++) {
+        int rv = SPATE_ERR_UNKNOWN_TOPIC; /* of u and v */
+        while (rv == SPATE_ERR_UNKNOWN_TOPIC) {
+            rv = spate_consumer_next(world.consumer, 5000, &message);
+        }
+        assert_int_equal(rv, 0);
+        assert_true(message.offset >= (message.partition == 0 ? 4 : 7));
+    }
+    assert_int_equal(world.asked_topics, 1);
+    assert_true(world.asked_count >= 4 && world.asked_count <= 6); /* u, t, v; all; t again */
+    end();
+}
+
 static enum fake_action unknown_topic(struct fake_cluster *c, const char *method, unsigned count)
 {
     (void)count;
@@ -292,6 +320,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_member_assigned_partitions_may_use_stored_offsets),
+        cmocka_unit_test(test_member_asks_for_stored_offsets_in_parts),
         cmocka_unit_test(test_member_commits_nothing_to_a_namesake),
         cmocka_unit_test(test_member_pause_seek_and_unassign),
         cmocka_unit_test(test_member_stall_is_told_once),
