@@ -5,11 +5,13 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/nearest.h"
 #include "base/quantity.h"
 #include "cluster/state.h"
 #include "spate/error.h"
 
 #define CHOICES_MAX 3
+#define SHOWN_MAX 64 /* bytes of what a user typed */
 
 struct key {
     const char *name;
@@ -165,47 +167,125 @@ static bool read_choice(const struct key *key, struct sp_bytes text, int64_t *ou
     return false;
 }
 
-static int refuse_key(struct sp_bytes name, char *text, size_t size)
+/* Bytes of a text in UTF-8 that are shown: whole characters. */
+static int shown(struct sp_bytes text)
 {
+    size_t size = text.size > SHOWN_MAX ? SHOWN_MAX : text.size;
+
+    while (size > 0 && size < text.size && (text.bytes[size] & 0xc0) == 0x80) {
+        size -= 1;
+    }
+    return (int)size;
+}
+
+int sp_topic_key_refuse(struct sp_bytes name, char *text, size_t size)
+{
+    const char *names[SP_TOPIC_KEY_COUNT];
+    char word[SHOWN_MAX + 1];
+
+    for (unsigned i = 0; i < SP_TOPIC_KEY_COUNT; i++) {
+        names[i] = keys[i].name;
+    }
+    (void)snprintf(word, sizeof word, "%.*s", shown(name), (const char *)name.bytes);
+    const char *near = sp_nearest(word, names, SP_TOPIC_KEY_COUNT);
     int used = snprintf(text,
                         size,
-                        "no setting `%.*s`: known are",
-                        name.size > 64 ? 64 : (int)name.size,
-                        (const char *)name.bytes);
-
+                        "no setting `%s`: %s%s%sknown are",
+                        word,
+                        near != NULL ? "did you mean `" : "",
+                        near != NULL ? near : "",
+                        near != NULL ? "`? " : "");
     for (unsigned i = 0; i < SP_TOPIC_KEY_COUNT && used > 0 && (size_t)used < size; i++) {
-        used += snprintf(text + used, size - (size_t)used, "%s %s", i > 0 ? "," : "", keys[i].name);
+        used += snprintf(text + used, size - (size_t)used, "%s %s", i > 0 ? "," : "", names[i]);
     }
     return SPATE_ERR_INVALID;
 }
 
-static int refuse_value(const struct key *key, char *text, size_t size)
+/* "delete, compact or compact,delete" */
+static void print_choices(const struct key *key, char *text, size_t size)
 {
+    (void)snprintf(text,
+                   size,
+                   "%s%s%s%s%s",
+                   key->choices[0],
+                   key->choices[2] != NULL   ? ", "
+                   : key->choices[1] != NULL ? " or "
+                                             : "",
+                   key->choices[1] != NULL ? key->choices[1] : "",
+                   key->choices[2] != NULL ? " or " : "",
+                   key->choices[2] != NULL ? key->choices[2] : "");
+}
+
+static int refuse_value(const struct key *key, struct sp_bytes value, char *text, size_t size)
+{
+    char choices[96];
+
     if (key->choices[0] != NULL) {
+        print_choices(key, choices, sizeof choices);
         (void)snprintf(text,
                        size,
-                       "%s must be %s%s%s%s%s%s%s",
+                       "%s must be %s, not `%.*s`%s%s",
                        key->name,
-                       key->choices[0],
-                       key->choices[2] != NULL   ? ", "
-                       : key->choices[1] != NULL ? " or "
-                                                 : "",
-                       key->choices[1] != NULL ? key->choices[1] : "",
-                       key->choices[2] != NULL ? " or " : "",
-                       key->choices[2] != NULL ? key->choices[2] : "",
+                       choices,
+                       shown(value),
+                       (const char *)value.bytes,
                        key->refusal != NULL ? ": " : "",
                        key->refusal != NULL ? key->refusal : "");
     } else {
         (void)snprintf(text,
                        size,
-                       "%s must be a text that holds a number from %" PRId64 " to %" PRId64 "%s%s",
+                       "%s must be a text that holds a number from %" PRId64 " to %" PRId64
+                       "%s%s, not `%.*s`",
                        key->name,
                        key->min,
                        key->max,
                        sp_quantity_form(sp_quantity_of(key->name)),
-                       key->unlimited ? "; or -1 for no limit" : "");
+                       key->unlimited ? "; or -1 for no limit" : "",
+                       shown(value),
+                       (const char *)value.bytes);
     }
     return SPATE_ERR_INVALID;
+}
+
+/* A number with its unit where it has one. */
+static void print_quantity(const struct key *key, int64_t number, char *text, size_t size)
+{
+    char quantity[SP_QUANTITY_TEXT_SIZE];
+
+    if (sp_quantity_print(sp_quantity_of(key->name), number, quantity)) {
+        (void)snprintf(text, size, "%s", quantity);
+    } else {
+        (void)snprintf(text, size, "%" PRId64, number);
+    }
+}
+
+void sp_topic_key_explain(enum sp_topic_key number, struct sp_topic_key_text *out_text)
+{
+    const struct key *key = &keys[number];
+    char min[SP_QUANTITY_TEXT_SIZE];
+    char max[SP_QUANTITY_TEXT_SIZE];
+
+    if (key->choices[0] != NULL) {
+        print_choices(key, out_text->allowed, sizeof out_text->allowed);
+        (void)snprintf(out_text->initial, sizeof out_text->initial, "%s", key->choices[0]);
+        return;
+    }
+    print_quantity(key, key->min, min, sizeof min);
+    print_quantity(key, key->max, max, sizeof max);
+    (void)snprintf(out_text->allowed,
+                   sizeof out_text->allowed,
+                   "%s to %s%s",
+                   min,
+                   max,
+                   key->unlimited ? ", or -1: no limit" : "");
+    if (number == SP_TOPIC_SEGMENT_BYTES) {
+        (void)snprintf(
+            out_text->initial, sizeof out_text->initial, "storage.segment.bytes of each node");
+    } else if (key->default_value == SP_TOPIC_UNLIMITED) {
+        (void)snprintf(out_text->initial, sizeof out_text->initial, "-1: no limit");
+    } else {
+        print_quantity(key, key->default_value, out_text->initial, sizeof out_text->initial);
+    }
 }
 
 int sp_topic_config_set(struct sp_topic_config *config,
@@ -218,13 +298,13 @@ int sp_topic_config_set(struct sp_topic_config *config,
     int64_t wanted = 0;
 
     if (number == SP_TOPIC_KEY_COUNT) {
-        return refuse_key(name, text, text_size);
+        return sp_topic_key_refuse(name, text, text_size);
     }
     const struct key *key = &keys[number];
     bool readable = key->choices[0] != NULL ? read_choice(key, value, &wanted)
                                             : read_number(key, value, &wanted);
     if (!readable || !is_allowed(key, wanted)) {
-        return refuse_value(key, text, text_size);
+        return refuse_value(key, value, text, text_size);
     }
     config->set |= 1U << number;
     config->values[number] = wanted;

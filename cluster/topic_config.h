@@ -74,8 +74,20 @@ bool sp_topic_config_needs_compaction(const struct sp_topic_config *config, uint
 /* Writes the text of a key's `value` as a user sees it. */
 void sp_topic_value_print(enum sp_topic_key key, int64_t value, char *text, size_t size);
 
+/* What people are told of a key. */
+struct sp_topic_key_text {
+    char allowed[96]; /* "1ms to 36600d, or -1: no limit" */
+    char initial[64]; /* the default: "-1: no limit" */
+};
+
+void sp_topic_key_explain(enum sp_topic_key key, struct sp_topic_key_text *out_text);
+
+/* SPATE_ERR_INVALID, and a text that says that there is no such key, which may have been meant, and
+ * which there are. */
+int sp_topic_key_refuse(struct sp_bytes name, char *text, size_t size);
+
 /* Sets an override from a user's texts. SPATE_ERR_INVALID: no such key, or a value that is not
- * allowed; `text` says which and what is. */
+ * allowed; `text` says which it was and what is. */
 int sp_topic_config_set(struct sp_topic_config *config,
                         struct sp_bytes name,
                         struct sp_bytes value,

@@ -80,6 +80,11 @@ SPATE_API int spate_config_set(struct spate_config *config, const char *key, con
 SPATE_API int
 spate_config_get(const struct spate_config *config, const char *key, char *out, size_t out_size);
 
+/* What spate_config_set takes for a key, as text for people, with its NUL in `out`: "none or lz4",
+ * "a number from 0 to 60000". SPATE_ERR_NOT_FOUND: no such key; SPATE_ERR_TOO_LARGE: it needs more
+ * than `out_size`, which is never so with 128 bytes. */
+SPATE_API int spate_config_allowed(const char *key, char *out, size_t out_size);
+
 #define SPATE_LOG_ERROR 0 /* records or partitions are given up */
 #define SPATE_LOG_WARN 1  /* something is tried again */
 #define SPATE_LOG_INFO 2  /* leaders change */

@@ -75,7 +75,7 @@ typedef void (*spate_consumer_event_cb)(void *arg, const struct spate_consumer_e
 SPATE_API int spate_consumer_new(struct spate_client *client, struct spate_consumer **out_consumer);
 
 /* `cb` (NULL: none) runs inside spate_consumer_next, _batch and _close of this consumer. It may
- * call the other functions of the consumer. */
+ * call the other functions of the consumer, spate_consumer_free too. */
 SPATE_API int
 spate_consumer_on_event(struct spate_consumer *consumer, spate_consumer_event_cb cb, void *arg);
 
@@ -181,7 +181,9 @@ SPATE_API int spate_consumer_committed(struct spate_consumer *consumer,
 SPATE_API int spate_consumer_close(struct spate_consumer *consumer, int timeout_ms);
 
 /* Without a spate_consumer_close before, nothing is committed and the group waits for session.ms.
- * NULL is fine. */
+ * Allowed inside an event of this consumer, as in `cb` of spate_consumer_on_event: its memory goes
+ * when the callback has returned, and the call that ran the callback returns SPATE_ERR_CANCELED, as
+ * does one in which another thread waits. The consumer must not be used any more. NULL is fine. */
 SPATE_API void spate_consumer_free(struct spate_consumer *consumer);
 
 #ifdef __cplusplus

@@ -114,12 +114,8 @@ static int read_keys(struct sp_bytes names, uint32_t *out_keys, struct sp_api_er
         struct sp_bytes name = sp_cursor_text(&cursor);
         enum sp_topic_key key = sp_topic_key_find(name);
         if (key == SP_TOPIC_KEY_COUNT) {
-            (void)snprintf(error->text,
-                           sizeof error->text,
-                           "topic.alter: no setting `%.*s`",
-                           name.size > 64 ? 64 : (int)name.size,
-                           (const char *)name.bytes);
-            return SPATE_ERR_INVALID;
+            size_t begun = (size_t)snprintf(error->text, sizeof error->text, "topic.alter: ");
+            return sp_topic_key_refuse(name, error->text + begun, sizeof error->text - begun);
         }
         *out_keys |= 1U << key;
     }

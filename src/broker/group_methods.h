@@ -1,7 +1,8 @@
 /* What the files of the group methods share: finding groups, names and sets of partitions.
  *
  *   group_members.c    join, heartbeat, leave, each a struct sp_group_call
- *   group_offsets.c    commit, committed, seek
+ *   group_offsets.c    commit, seek
+ *   group_committed.c  committed
  *   group_describe.c   find, list, describe, delete
  *   group_common.c     the rest */
 #ifndef SP_BROKER_GROUP_METHODS_H
@@ -23,6 +24,14 @@ const struct sp_state_topic *sp_group_place(struct sp_broker *broker,
                                             struct sp_request *request,
                                             struct sp_bytes group,
                                             uint32_t *out_partition);
+
+/* Packs the result of group.committed: the offsets of a group (NULL: none) in the topics of an
+ * encoded array of names (null: all). The pack fails with SPATE_ERR_TOO_LARGE when they do not fit,
+ * which those of one topic do. */
+void sp_group_committed_pack(const struct sp_state *state,
+                             const struct sp_consumer_group *group,
+                             struct sp_bytes topics,
+                             struct sp_pack *pack);
 
 /* Answers that the coordinator is led elsewhere. */
 void sp_group_not_leader(const struct sp_coordinator *coordinator, struct sp_request *request);

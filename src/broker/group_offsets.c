@@ -1,4 +1,4 @@
-/* group.commit, group.committed, group.seek: how far a consumer group has read. */
+/* group.commit, group.seek: how far a consumer group has read. */
 #include <stdio.h>
 #include <string.h>
 
@@ -315,93 +315,4 @@ void sp_method_group_seek(struct sp_broker *broker,
         return;
     }
     submit(coordinator, commit, sp_bytes_null(), -1);
-}
-
-/* ---- committed ------------------------------------------------------------------------------- */
-
-static bool named(struct sp_bytes topics, const char *name)
-{
-    struct sp_cursor cursor = sp_cursor_of(topics);
-    uint32_t count = topics.bytes == NULL ? 0 : sp_cursor_array(&cursor);
-
-    for (uint32_t i = 0; i < count; i++) {
-        if (sp_bytes_equal_text(sp_cursor_text(&cursor), name)) {
-            return true;
-        }
-    }
-    return topics.bytes == NULL;
-}
-
-static void pack_committed(struct sp_pack *pack,
-                           const struct sp_state_topic *topic,
-                           const struct sp_consumer_offset *offset)
-{
-    sp_pack_map(pack, offset->metadata == NULL ? 4 : 5);
-    sp_pack_text(pack, "topic");
-    sp_pack_text(pack, topic->name);
-    sp_pack_text(pack, "partition");
-    sp_pack_uint(pack, offset->partition);
-    sp_pack_text(pack, "offset");
-    sp_pack_int(pack, offset->offset);
-    sp_pack_text(pack, "committed_ms");
-    sp_pack_int(pack, offset->commit_ms);
-    if (offset->metadata != NULL) {
-        sp_pack_text(pack, "metadata");
-        sp_pack_text(pack, offset->metadata);
-    }
-}
-
-/* The offsets of the topics asked for, packed (`pack` given) or counted. */
-static unsigned each_committed(const struct sp_broker *broker,
-                               const struct sp_consumer_group *group,
-                               struct sp_bytes topics,
-                               struct sp_pack *pack)
-{
-    const struct sp_state *state = sp_controller_state(broker->options.controller);
-    const struct sp_state_topic *topic = NULL;
-    bool wanted = false;
-    unsigned count = 0;
-
-    for (unsigned i = 0; group != NULL && i < group->offset_count; i++) {
-        const struct sp_consumer_offset *offset = &group->offsets[i];
-        if (i == 0 || offset->topic_id != group->offsets[i - 1].topic_id) {
-            topic = sp_state_topic_by_id(state, offset->topic_id);
-            wanted = topic != NULL && named(topics, topic->name);
-        }
-        if (wanted && pack != NULL) {
-            pack_committed(pack, topic, offset);
-        }
-        count += wanted;
-    }
-    return count;
-}
-
-void sp_method_group_committed(struct sp_broker *broker,
-                               struct sp_request request,
-                               const struct sp_message *message)
-{
-    struct sp_group_committed_request asked;
-    struct sp_coordinator *coordinator;
-    const struct sp_consumer_group *group;
-    struct sp_api_error error;
-    struct sp_buf buf;
-    struct sp_pack pack;
-    char name[SP_CONSUMER_GROUP_NAME_SIZE_MAX + 1];
-    int rv = sp_group_committed_request_decode(&message->params, &asked, &error);
-
-    if (rv != 0) {
-        sp_request_fail(&request, rv, error.text);
-        return;
-    }
-    coordinator = sp_group_coordinator(broker, &request, asked.group, name);
-    if (coordinator == NULL || !sp_broker_confirm(broker, &request, message, coordinator->group)) {
-        return;
-    }
-    group = sp_consumer_groups_find(coordinator->groups, asked.group);
-    sp_request_begin(&request, &buf, &pack);
-    sp_pack_map(&pack, 1);
-    sp_pack_text(&pack, "offsets");
-    sp_pack_array(&pack, each_committed(broker, group, asked.topics, NULL));
-    (void)each_committed(broker, group, asked.topics, &pack);
-    sp_request_finish(&request, &buf, &pack, NULL, 0);
 }

@@ -379,7 +379,8 @@ static int fill_topic(struct bench *bench)
     options->rate = 0;
     options->in_flight = 0;
     options->server_count = 0;
-    note(bench->cli, "writing %" PRId64 " records to read", options->count);
+    note(
+        bench->cli, "writing %" PRId64 " record%s to read", options->count, plural(options->count));
     int code = run(bench);
     if (code == 0 && (interrupted() || bench->result.sum.failed > 0)) {
         code = interrupted() ? EXIT_INTERRUPTED : EXIT_FAILED;

@@ -76,9 +76,10 @@ static void durability_text(const struct bench_result *result, char *out, size_t
 {
     (void)snprintf(out,
                    size,
-                   "fsync on %" PRId64 " of %" PRId64 " replicas before every acknowledgement",
+                   "fsync on %" PRId64 " of %" PRId64 " replica%s before every acknowledgement",
                    result->replicas / 2 + 1,
-                   result->replicas);
+                   result->replicas,
+                   plural(result->replicas));
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
@@ -189,11 +190,6 @@ static const char *done_to_records(enum bench_kind kind)
     return "stored";
 }
 
-static const char *plural(int64_t count)
-{
-    return count == 1 ? "" : "s";
-}
-
 static void print_subject(const struct bench_options *options, const struct bench_result *result)
 {
     char size[64];
@@ -207,13 +203,15 @@ static void print_subject(const struct bench_options *options, const struct benc
     } else {
         (void)snprintf(size,
                        sizeof size,
-                       "values of %" PRId64 " bytes (%s)",
+                       "values of %" PRId64 " byte%s (%s)",
                        options->size,
+                       plural(options->size),
                        options->random ? "random" : "compressible");
     }
-    print_line("%-12s%" PRIu64 " records %s, %s, %" PRId64 " client%s, %u partition%s\n",
+    print_line("%-12s%" PRIu64 " record%s %s, %s, %" PRId64 " client%s, %u partition%s\n",
                bench_kind_name(options->kind),
                result->sum.records,
+               plural((int64_t)result->sum.records),
                done_to_records(options->kind),
                size,
                options->clients,
@@ -301,8 +299,9 @@ static void print_text(const struct bench_options *options,
         print_gaps(options, result->share);
     }
     if (result->sum.failed > 0) {
-        print_line("failed      %" PRIu64 " records, %" PRIu64 " of these may be stored\n",
+        print_line("failed      %" PRIu64 " record%s, %" PRIu64 " of these may be stored\n",
                    result->sum.failed,
+                   plural((int64_t)result->sum.failed),
                    result->sum.unknown);
     }
 }

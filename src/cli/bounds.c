@@ -34,6 +34,12 @@ void bounds_stop_at(struct bounds *bounds, struct bound *bound, int64_t stop)
     close_if_reached(bounds, bound);
 }
 
+void bounds_pass(struct bounds *bounds, struct bound *bound, int64_t next)
+{
+    bound->next = next > bound->next ? next : bound->next;
+    close_if_reached(bounds, bound);
+}
+
 /* Records of a partition come in runs: the bound of the record before is looked at first. */
 static struct bound *find(struct bounds *bounds, const struct spate_message *message)
 {

@@ -41,6 +41,9 @@ bool bounds_add(struct bounds *bounds, const struct bound *bound);
 /* Sets the stop of an open bound. */
 void bounds_stop_at(struct bounds *bounds, struct bound *bound, int64_t stop);
 
+/* Takes note that the reader stands at `next`; negative: that is not known. */
+void bounds_pass(struct bounds *bounds, struct bound *bound, int64_t next);
+
 /* Takes note of a record. True: it is wanted. */
 bool bounds_take(struct bounds *bounds, const struct spate_message *message);
 

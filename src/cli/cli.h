@@ -144,6 +144,9 @@ int next_option(struct cli *cli, struct option_parser *parser, int argc, char **
 /* True when what next_option returned is the running command's option of this long name. */
 bool option_is(const struct cli *cli, int option, const char *name);
 
+/* True when the command has an option of its own with this long name. */
+bool command_has_long(const struct command *command, const char *name);
+
 /* Takes the global options at the front of argv; the command begins at `optind`. -1 after a
  * message.
  */
@@ -197,11 +200,14 @@ void tell(const char *format, ...) SP_PRINTF(1, 2);
 /* The same unless --quiet. */
 void note(const struct cli *cli, const char *format, ...) SP_PRINTF(2, 3);
 
+/* What makes a word fit a count: "", or "s". */
+static inline const char *plural(int64_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
 /* True once ^C was pressed, after catch_interrupt. */
 void catch_interrupt(void);
 bool interrupted(void);
-
-/* The candidate nearest to `word`, or NULL when none is near. */
-const char *nearest(const char *word, const char *const *candidates, size_t count);
 
 #endif /* SPATE_CLI_H */

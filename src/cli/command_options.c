@@ -10,7 +10,11 @@ const struct command_option options_of_create[] = {
 };
 
 const struct command_option options_of_alter[] = {
-    { 0, "set", "KEY=VALUE", "a setting, again for more: retention.ms=7d, retention.bytes=10G" },
+    { 'c',
+      "config",
+      "KEY=VALUE",
+      "a setting, again for more: retention.ms=7d, retention.bytes=10G" },
+    { 0, "set", "KEY=VALUE", "the same" },
     { 0, "unset", "KEY", "back to the default, again for more" },
     { 'r', "replicas", "N", "copies of each partition" },
     { 0 },
@@ -19,6 +23,7 @@ const struct command_option options_of_alter[] = {
 const struct command_option options_of_truncate[] = {
     { 'b', "before", "WHERE", "an offset, end, or @TIME (ms, @-1h, @2026-01-31)" },
     { 'p', "partition", "N", "only this partition (all)" },
+    { 'n', "dry-run", NULL, "show how many records would go, delete none" },
     { 'y', "yes", NULL, "do not ask" },
     { 0 },
 };

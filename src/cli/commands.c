@@ -42,20 +42,22 @@ const struct command commands[] = {
     { "topic",
       "alter",
       NULL,
-      "TOPIC [--set KEY=VALUE]... [--unset KEY]... | TOPIC... -r N",
+      "TOPIC [-c KEY=VALUE]... [--unset KEY]... | TOPIC... -r N",
       "Changes the settings of a topic, or how many replicas topics have." UNITS_TEXT,
       options_of_alter,
-      "  spate topic alter clicks --set retention.ms=1h\n"
+      "  spate topic alter clicks -c retention.ms=1h\n"
       "  spate topic alter clicks --unset retention.bytes\n"
       "  spate topic alter orders payments --replicas 3\n",
       command_topic_alter },
     { "topic",
       "truncate",
       NULL,
-      "TOPIC --before WHERE [-p N] [--yes]",
+      "TOPIC --before WHERE [-p N] [--dry-run] [--yes]",
       "Gives up the records before an offset or a time; the space follows file by file.\n"
-      "All partitions are checked first: when one is wrong, none is changed.",
+      "All partitions are checked first: when one is wrong, none is changed. It says how many\n"
+      "records go, and asks before.",
       options_of_truncate,
+      "  spate topic truncate clicks --before @-7d --dry-run\n"
       "  spate topic truncate clicks --before @-7d\n"
       "  spate topic truncate clicks -p 0 --before 4711 --yes\n",
       command_topic_truncate },
@@ -119,11 +121,13 @@ const struct command commands[] = {
       "verify",
       NULL,
       "DIR",
-      "Checks every frame, checkpoint and index of the logs of a stopped node.\n"
-      "DIR is one log, or data.dir; nothing is changed. The last line sums up. Exit code 0: "
-      "nothing is damaged, 1: something is.",
+      "Checks every frame, checkpoint and index of the logs of a stopped node, and its metadata.\n"
+      "DIR is one log, data.dir, or quarantine/ in it; nothing is changed. The last line sums up;\n"
+      "with -q there is nothing before it but what is damaged.\n"
+      "Exit code 0: nothing is damaged, 1: something is, 3: there is no log.",
       NULL,
-      "  spate log verify data\n  spate log verify data/replicas/9.1030 --json\n",
+      "  spate log verify data\n  spate log verify data/replicas/9.1030 --json\n"
+      "  spate log verify data -q || echo look into it\n",
       command_log_verify },
     { "log",
       "index-rebuild",

@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 #include "cli/consume_member.h"
 #include "cli/consume_print.h"
+#include "cli/consume_until.h"
 #include "cli/output.h"
 #include "cli/patience.h"
 #include "cli/topic_list.h"
@@ -283,9 +284,10 @@ static int assign_listed(struct consume *consume, uint32_t count)
             return usage_error(consume->cli, "-p %s: numbers with commas", consume->partitions);
         }
         if ((uint64_t)number >= count) {
-            tell("topic %s has %u partitions, numbered from 0: there is no partition %" PRId64,
+            tell("topic %s has %u partition%s, numbered from 0: there is no partition %" PRId64,
                  consume->topic,
                  count,
+                 plural(count),
                  number);
             return EXIT_NOT_FOUND;
         }
@@ -328,51 +330,6 @@ static int assign_all(struct consume *consume)
     return code;
 }
 
-/* ---- bounds ---------------------------------------------------------------------------------- */
-
-/* Once the moment of --until has come: the offsets that it means. An exit code. */
-static int settle_bounds(struct consume *consume)
-{
-    struct bounds *bounds = &consume->bounds;
-
-    if (bounds->at_ms < 0 || wall_ms() < bounds->at_ms) {
-        return 0;
-    }
-    for (size_t i = 0; i < bounds->count; i++) {
-        struct bound *bound = &bounds->list[i];
-        int64_t stop = 0;
-        if (!bound->open || bound->stop != BOUND_UNKNOWN) {
-            continue;
-        }
-        int rv = spate_offsets(
-            consume->cli->client, bound->topic, (uint32_t)bound->partition, bounds->at_ms, &stop);
-        if (rv != 0) {
-            return tell_failure(consume->cli, rv, NULL);
-        }
-        bounds_stop_at(bounds, bound, stop);
-    }
-    return 0;
-}
-
-/* Begins anew with the partitions whose bounds are open, so that the others are read no more. */
-static int drop_closed(struct consume *consume)
-{
-    struct bounds *bounds = &consume->bounds;
-
-    spate_consumer_free(consume->consumer);
-    consume->consumer = NULL;
-    bounds->surplus = false;
-    int rv = consumer_of_its_own(consume->cli->client, &consume->consumer);
-    for (size_t i = 0; rv == 0 && i < bounds->count; i++) {
-        const struct bound *bound = &bounds->list[i];
-        if (bound->open) {
-            rv = spate_consumer_assign(
-                consume->consumer, bound->topic, bound->partition, bound->next);
-        }
-    }
-    return rv == 0 ? 0 : tell_failure(consume->cli, rv, NULL);
-}
-
 /* ---- records --------------------------------------------------------------------------------- */
 
 static bool at_end(const struct consume *consume)
@@ -382,6 +339,13 @@ static bool at_end(const struct consume *consume)
     }
     return consume->member.group != NULL ? member_at_end(&consume->member)
                                          : spate_consumer_at_end(consume->consumer) == 1;
+}
+
+/* The same when nothing is there to be read: where the reader stands may say that nothing comes. */
+static bool at_end_of_silence(struct consume *consume)
+{
+    until_follow(&consume->bounds, consume->consumer);
+    return at_end(consume);
 }
 
 /* One record was read. True: it was printed. */
@@ -407,7 +371,7 @@ static int idle(struct consume *consume, struct patience *patience)
 {
     out_flush();
     out_wait(0); /* perhaps the reader has gone */
-    int code = settle_bounds(consume);
+    int code = until_settle(consume->cli, &consume->bounds);
     if (code != 0 || !expects_end(consume)) {
         return code;
     }
@@ -438,11 +402,13 @@ static int stream(struct consume *consume)
             wait_ms = 0;
             count += 1;
             patience_renew(&patience);
-            code = consume->bounds.surplus ? drop_closed(consume) : 0;
+            code = consume->bounds.surplus
+                       ? until_drop_closed(consume->cli, &consume->bounds, &consume->consumer)
+                       : 0;
         } else if (rv != SPATE_ERR_AGAIN) {
             out_flush();
             code = tell_failure(consume->cli, rv, NULL);
-        } else if (at_end(consume)) {
+        } else if (at_end_of_silence(consume)) {
             break;
         } else {
             code = idle(consume, &patience);

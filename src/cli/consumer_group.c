@@ -127,7 +127,10 @@ int command_group_list(struct cli *cli, int argc, char **argv)
     }
     json_decref(result);
     if (missing > 0) {
-        tell("%zu coordinators could not be asked: the groups of these are not listed", missing);
+        tell("%zu coordinator%s could not be asked: groups of %s are not listed",
+             missing,
+             plural((int64_t)missing),
+             missing == 1 ? "it" : "these");
     }
     return missing > 0 ? EXIT_PARTIAL : EXIT_OK;
 }

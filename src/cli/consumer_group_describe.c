@@ -241,6 +241,7 @@ static void show(struct describe *describe, const json_t *result)
 {
     bool redraw = describe->watch && out_is_terminal();
     struct table table = describe->lag ? lag_table(result) : members_table(result);
+    size_t members = json_array_size(json_object_get(result, "members"));
 
     if (redraw) {
         out_text("\033[H\033[J");
@@ -248,11 +249,12 @@ static void show(struct describe *describe, const json_t *result)
     }
     if (redraw || describe->before.columns == 0) {
         note(describe->cli,
-             "group %s: %s, generation %" PRId64 ", %zu members",
+             "group %s: %s, generation %" PRId64 ", %zu member%s",
              value_text(result, "group"),
              value_text(result, "state"),
              value_number(result, "generation"),
-             json_array_size(json_object_get(result, "members")));
+             members,
+             plural((int64_t)members));
     }
     if (!describe->watch || redraw) {
         table_print(&table);

@@ -137,7 +137,7 @@ static int add_topic(struct seek *seek, const char *text)
         return tell_failure(seek->cli, rv, NULL);
     }
     if (partition >= (int64_t)count) {
-        tell("topic %s has %u partitions, numbered from 0", topic, count);
+        tell("topic %s has %u partition%s, numbered from 0", topic, count, plural(count));
         return EXIT_NOT_FOUND;
     }
     if (partition >= 0) {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/nearest.h"
 #include "cli/cli.h"
 
 bool context_name_valid(const char *name)
@@ -82,7 +83,7 @@ const char *contexts_nearest(const struct contexts *contexts, const char *name)
     for (size_t i = 0; i < contexts->count; i++) {
         names[i] = contexts->list[i].name;
     }
-    return nearest(name, names, contexts->count);
+    return sp_nearest(name, names, contexts->count);
 }
 
 int contexts_unknown(const struct contexts *contexts, const char *name)

@@ -96,7 +96,8 @@ static int read_value(struct reader *reader,
     const char *key = scalar(key_node);
     size_t place = key == NULL ? SETTING_COUNT : setting_find(key);
     char room[LIST_SIZE];
-    char text[200];
+    char allowed[SETTING_PROBLEM_SIZE];
+    char text[400];
 
     if (place == SETTING_COUNT || place == SETTING_CONTEXT) {
         const char *near = key == NULL || place == SETTING_CONTEXT ? NULL : setting_nearest(key);
@@ -110,9 +111,16 @@ static int read_value(struct reader *reader,
         return refuse(reader, key_node, "there is no setting ", text);
     }
     const char *value = value_of(reader, value_node, room);
-    const char *problem = value == NULL ? "a value is missing" : setting_problem(place, value);
+    const char *problem =
+        value == NULL ? "a value is missing" : setting_problem(place, value, allowed);
     if (problem != NULL) {
-        (void)snprintf(text, sizeof text, "%s: %s", key, problem);
+        (void)snprintf(text,
+                       sizeof text,
+                       "%s%s%.100s: %s",
+                       key,
+                       value != NULL ? "=" : "",
+                       value != NULL ? value : "",
+                       problem);
         return refuse(reader, key_node, text, "");
     }
     if (context->values[place] != NULL) {

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/nearest.h"
 #include "cli/cli.h"
 #include "cli/help.h"
 #include "cli/output.h"
@@ -50,7 +51,7 @@ static int unknown_command(const char *noun, const char *word)
             words[count++] = command->verb;
         }
     }
-    const char *near = word == NULL ? NULL : nearest(word, words, count);
+    const char *near = word == NULL ? NULL : sp_nearest(word, words, count);
     if (word == NULL) {
         fprintf(stderr, "spate: %s what?", noun);
     } else {

@@ -10,6 +10,7 @@
 #include "cli/help.h"
 #include "cli/output.h"
 #include "cli/value.h"
+#include "cluster/topic_config.h"
 
 #define NAMES_TIMEOUT "500ms" /* somebody waits with a finger on the key */
 
@@ -258,6 +259,19 @@ static void offer_settings(struct completion *completion)
     }
 }
 
+/* Settings of topics: with what follows a name, "=", or without. */
+static void offer_topic_settings(struct completion *completion, const char *behind)
+{
+    struct sp_topic_key_text text;
+    char word[64];
+
+    for (unsigned i = 0; i < SP_TOPIC_KEY_COUNT; i++) {
+        sp_topic_key_explain((enum sp_topic_key)i, &text);
+        (void)snprintf(word, sizeof word, "%s%s", sp_topic_key_name((enum sp_topic_key)i), behind);
+        offer(completion, word, text.allowed);
+    }
+}
+
 /* The lower-case words of "start|end|@TIME|N". */
 static void offer_words(struct completion *completion, const char *place)
 {
@@ -281,6 +295,22 @@ static bool begins(const char *text, const char *with)
     return strncmp(text, with, strlen(with)) == 0;
 }
 
+/* True if the option whose value comes next is a command's own, and the command is about settings
+ * of topics. */
+static bool is_of_topics(const struct completion *completion)
+{
+    const struct command *command = completion->command;
+    bool own = false;
+
+    if (command == NULL || !takes_topic_settings(command)) {
+        return false;
+    }
+    for (const struct command_option *o = command->options; o->name != NULL; o++) {
+        own = own || o == completion->option;
+    }
+    return own;
+}
+
 /* What may stand in a place that the table calls `place`. */
 static void offer_place(struct completion *completion, const char *place)
 {
@@ -293,8 +323,12 @@ static void offer_place(struct completion *completion, const char *place)
         offer_contexts(completion);
     } else if (begins(place, "COMMAND")) {
         offer_commands(completion);
+    } else if (begins(place, "KEY=VALUE") && is_of_topics(completion)) {
+        offer_topic_settings(completion, "=");
     } else if (begins(place, "KEY=VALUE")) {
         offer_settings(completion);
+    } else if (begins(place, "KEY") && is_of_topics(completion)) {
+        offer_topic_settings(completion, "");
     } else if (begins(place, "FROM") || begins(place, "WHERE")) {
         offer_words(completion, "start|end");
     } else {

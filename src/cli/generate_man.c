@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 #include "cli/help.h"
 #include "cli/output.h"
+#include "cluster/topic_config.h"
 
 /* Text in which roff sees nothing of its own. `at_line` is true when it begins a line. */
 static void put(const char *text, bool at_line)
@@ -109,6 +110,19 @@ static void paragraphs(const char *text)
     }
 }
 
+static void put_topic_settings(void)
+{
+    struct sp_topic_key_text text;
+    char meaning[200];
+
+    out_text(".PP\nSettings of topics, what they take, and their defaults:\n");
+    for (unsigned i = 0; i < SP_TOPIC_KEY_COUNT; i++) {
+        sp_topic_key_explain((enum sp_topic_key)i, &text);
+        (void)snprintf(meaning, sizeof meaning, "%s (%s)", text.allowed, text.initial);
+        term(sp_topic_key_name((enum sp_topic_key)i), "", meaning);
+    }
+}
+
 static void put_command(const struct command *command)
 {
     char name[COMMAND_NAME_SIZE + 8];
@@ -129,6 +143,9 @@ static void put_command(const struct command *command)
         out_text("\\fR\n");
     }
     put_options(command->options);
+    if (takes_topic_settings(command)) {
+        put_topic_settings();
+    }
     if (command->examples != NULL) {
         example(command->examples);
     }

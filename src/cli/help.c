@@ -7,16 +7,17 @@
 #include "cli/cli.h"
 #include "cli/help.h"
 #include "cli/output.h"
+#include "cluster/topic_config.h"
 
 const struct exit_meaning exit_meanings[] = {
     { EXIT_OK, "done" },
-    { EXIT_FAILED, "refused" },
+    { EXIT_FAILED, "refused, or failed; log verify: something is damaged" },
     { EXIT_USAGE, "wrong usage or configuration" },
-    { EXIT_NOT_FOUND, "not found" },
+    { EXIT_NOT_FOUND, "no such topic, partition, group, context or log" },
     { EXIT_UNREACHABLE, "no server reached" },
-    { EXIT_UNHEALTHY, "cluster unhealthy" },
+    { EXIT_UNHEALTHY, "cluster health: not healthy" },
     { EXIT_TIMEOUT, "timeout, or no leader in time" },
-    { EXIT_PARTIAL, "partly failed" },
+    { EXIT_PARTIAL, "some of several names or records failed" },
     { EXIT_INTERRUPTED, "interrupted" },
 };
 
@@ -34,20 +35,53 @@ void command_name(const struct command *command, char *room, size_t size)
 
 /* ---- text ------------------------------------------------------------------------------------ */
 
-static void print_options(const struct command_option *options)
+/* `hiding` (NULL: none) has options of its own, whose long names these do not have then. */
+static void print_options(const struct command_option *options, const struct command *hiding)
 {
     for (const struct command_option *option = options; option->name != NULL; option++) {
         char left[64];
+        bool hidden = hiding != NULL && command_has_long(hiding, option->name);
+        bool both = option->letter != 0 && !hidden;
         (void)snprintf(left,
                        sizeof left,
-                       "%c%c%s --%s%s%s",
+                       "%c%c%s%s%s%s%s",
                        option->letter != 0 ? '-' : ' ',
                        option->letter != 0 ? option->letter : ' ',
-                       option->letter != 0 ? "," : " ",
-                       option->name,
+                       both     ? ", "
+                       : hidden ? ""
+                                : "  ",
+                       hidden ? "" : "--",
+                       hidden ? "" : option->name,
                        option->value != NULL ? " " : "",
                        option->value != NULL ? option->value : "");
         printf("  %-28s %s\n", left, option->help);
+    }
+}
+
+bool takes_topic_settings(const struct command *command)
+{
+    return command->run == command_topic_create || command->run == command_topic_alter;
+}
+
+static void print_topic_settings(void)
+{
+    struct sp_topic_key_text text;
+
+    printf("\nSettings of topics, what they take (and their defaults):\n");
+    for (unsigned i = 0; i < SP_TOPIC_KEY_COUNT; i++) {
+        sp_topic_key_explain((enum sp_topic_key)i, &text);
+        printf("  %-28s %s (%s)\n",
+               sp_topic_key_name((enum sp_topic_key)i),
+               text.allowed,
+               text.initial);
+    }
+}
+
+static void print_exit_codes(void)
+{
+    printf("\nExit codes:\n");
+    for (size_t i = 0; i < exit_meaning_count; i++) {
+        printf("  %3d  %s\n", exit_meanings[i].code, exit_meanings[i].meaning);
     }
 }
 
@@ -62,13 +96,17 @@ static void print_command_help(const struct command *command)
     }
     if (command->options != NULL) {
         printf("\nOptions:\n");
-        print_options(command->options);
+        print_options(command->options, NULL);
+    }
+    if (takes_topic_settings(command)) {
+        print_topic_settings();
     }
     if (command->examples != NULL) {
         printf("\nExamples:\n%s", command->examples);
     }
     printf("\nOptions of every command:\n");
-    print_options(global_table);
+    print_options(global_table, command);
+    print_exit_codes();
 }
 
 static void print_overview(void)
@@ -82,11 +120,8 @@ static void print_overview(void)
             "  %-20s %.*s\n", name, (int)strcspn(commands[i].summary, "\n"), commands[i].summary);
     }
     printf("\nOptions of every command:\n");
-    print_options(global_table);
-    printf("\nExit codes:\n");
-    for (size_t i = 0; i < exit_meaning_count; i++) {
-        printf("  %3d  %s\n", exit_meanings[i].code, exit_meanings[i].meaning);
-    }
+    print_options(global_table, NULL);
+    print_exit_codes();
     printf("\nspate help COMMAND shows options and examples of a command.\n");
 }
 
@@ -121,22 +156,45 @@ static json_t *options_json(const struct command_option *options)
     return list;
 }
 
+static json_t *topic_settings_json(void)
+{
+    json_t *list = json_array();
+    struct sp_topic_key_text text;
+
+    for (unsigned i = 0; i < SP_TOPIC_KEY_COUNT; i++) {
+        sp_topic_key_explain((enum sp_topic_key)i, &text);
+        (void)json_array_append_new(list,
+                                    json_pack("{ssssss}",
+                                              "name",
+                                              sp_topic_key_name((enum sp_topic_key)i),
+                                              "takes",
+                                              text.allowed,
+                                              "default",
+                                              text.initial));
+    }
+    return list;
+}
+
 static json_t *command_json(const struct command *command)
 {
     char name[COMMAND_NAME_SIZE];
 
     command_name(command, name, sizeof name);
-    return json_pack("{ss ss* ss ss so}",
-                     "name",
-                     name,
-                     "alias",
-                     command->alias,
-                     "arguments",
-                     command->arguments,
-                     "summary",
-                     command->summary,
-                     "options",
-                     options_json(command->options));
+    json_t *object = json_pack("{ss ss* ss ss so}",
+                               "name",
+                               name,
+                               "alias",
+                               command->alias,
+                               "arguments",
+                               command->arguments,
+                               "summary",
+                               command->summary,
+                               "options",
+                               options_json(command->options));
+    if (takes_topic_settings(command)) {
+        (void)json_object_set_new(object, "settings", topic_settings_json());
+    }
+    return object;
 }
 
 json_t *help_json(const struct command *only)

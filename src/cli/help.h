@@ -17,6 +17,9 @@ extern const size_t exit_meaning_count;
 /* "topic create" */
 void command_name(const struct command *command, char *room, size_t size);
 
+/* True if it takes settings of topics, which its help lists. */
+bool takes_topic_settings(const struct command *command);
+
 /* {"commands", "global_options", "exit_codes"}, of all commands or of one. */
 json_t *help_json(const struct command *only);
 

@@ -220,6 +220,15 @@ int command_log_dump(struct cli *cli, int argc, char **argv)
         return usage_error(cli, "the file of a segment is needed");
     }
     for (int i = optind; i < argc; i++) {
+        if (path_is_directory(argv[i])) {
+            return usage_error(cli,
+                               "%s is a directory: the file of a segment is needed, as %s/*.log "
+                               "(spate log verify checks directories)",
+                               argv[i],
+                               argv[i]);
+        }
+    }
+    for (int i = optind; i < argc; i++) {
         int one = dump_segment(&dump, argv[i]);
         code = one != EXIT_OK ? one : code;
     }

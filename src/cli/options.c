@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/nearest.h"
 #include "cli/cli.h"
 
 enum {
@@ -79,11 +80,33 @@ static bool take_global(struct cli *cli, int option, bool *out_failed)
     return false;
 }
 
+bool command_has_long(const struct command *command, const char *name)
+{
+    for (const struct command_option *o = command->options; o != NULL && o->name != NULL; o++) {
+        if (strcmp(o->name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- wrong options --------------------------------------------------------------------------- */
+
+/* The command of the same noun that has a long option of this name, or NULL. */
+static const struct command *sibling_with(const struct command *command, const char *name)
+{
+    for (size_t i = 0; command != NULL && command->noun != NULL && i < command_count; i++) {
+        if (commands[i].noun != NULL && strcmp(commands[i].noun, command->noun) == 0 &&
+            command_has_long(&commands[i], name)) {
+            return &commands[i];
+        }
+    }
+    return NULL;
+}
 
 /* Says what is wrong with the long option `word`, without its dashes: it is none, or several
  * begin with it. */
-static void tell_long(const struct option *longs, const char *word)
+static void tell_long(const struct command *command, const struct option *longs, const char *word)
 {
     const char *names[64];
     const char *first = NULL;
@@ -102,8 +125,11 @@ static void tell_long(const struct option *longs, const char *word)
             first = longs->name;
         }
     }
-    const char *near = nearest(name, names, count);
-    if (near != NULL) {
+    const struct command *sibling = sibling_with(command, name);
+    const char *near = sp_nearest(name, names, count);
+    if (sibling != NULL) {
+        tell("no option '--%s' here: spate %s %s has it", name, sibling->noun, sibling->verb);
+    } else if (near != NULL) {
         tell("no option '--%s': did you mean '--%s'?", name, near);
     } else {
         tell("no option '--%s'", name);
@@ -121,7 +147,8 @@ static bool takes_no_value(const struct option *longs, int option)
 }
 
 /* After '?' or ':' of getopt_long. */
-static void tell_option(const struct option *longs, int result, char **argv)
+static void
+tell_option(const struct command *command, const struct option *longs, int result, char **argv)
 {
     const char *word = argv[optind - 1];
     bool is_long = strncmp(word, "--", 2) == 0;
@@ -135,7 +162,7 @@ static void tell_option(const struct option *longs, int result, char **argv)
     } else if (optopt != 0) {
         tell("no option '-%c'", optopt);
     } else {
-        tell_long(longs, word + 2);
+        tell_long(command, longs, word + 2);
     }
     fprintf(stderr, "spate: -h shows the options of this command\n");
 }
@@ -150,7 +177,7 @@ int global_options(struct cli *cli, int argc, char **argv)
     memcpy(longs, global_longs, sizeof global_longs);
     while ((option = getopt_long(argc, argv, "+:" GLOBAL_LETTERS, longs, NULL)) != -1) {
         if (option == '?' || option == ':') {
-            tell_option(longs, option, argv);
+            tell_option(NULL, longs, option, argv);
             return -1;
         }
         if (!take_global(cli, option, &failed) || failed) {
@@ -237,7 +264,7 @@ int next_option(struct cli *cli, struct option_parser *parser, int argc, char **
     for (;;) {
         int option = getopt_long(argc, argv, parser->letters, parser->longs, NULL);
         if (option == '?' || option == ':') {
-            tell_option(parser->longs, option, argv);
+            tell_option(cli->command, parser->longs, option, argv);
             return '?';
         }
         if (option == -1) {

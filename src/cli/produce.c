@@ -241,8 +241,9 @@ static int outcome(struct produce *produce, bool streamed)
 
     if (interrupted()) {
         note(produce->cli,
-             "interrupted: %" PRIu64 " records stored, %zu without an answer",
+             "interrupted: %" PRIu64 " record%s stored, %zu without an answer",
              progress->acked,
+             plural((int64_t)progress->acked),
              progress->pending);
         return EXIT_INTERRUPTED;
     }
@@ -250,9 +251,11 @@ static int outcome(struct produce *produce, bool streamed)
     int code = complete ? resume_end(&produce->resume) : EXIT_OK;
     if (code == EXIT_OK && produce->resume.name != NULL && produce->resume.skipped > 0) {
         note(produce->cli,
-             "%" PRIu64 " records were stored already and skipped, %" PRIu64 " more are stored now",
+             "%" PRIu64 " record%s stored already and skipped, %" PRIu64 " more %s stored now",
              produce->resume.skipped,
-             progress->acked);
+             produce->resume.skipped == 1 ? " was" : "s were",
+             progress->acked,
+             progress->acked == 1 ? "is" : "are");
     }
     if (complete) {
         return code;
@@ -260,9 +263,10 @@ static int outcome(struct produce *produce, bool streamed)
     if (progress->failed == 0) {
         return streamed ? EXIT_OK : EXIT_FAILED;
     }
-    tell("%" PRIu64 " of %" PRIu64 " records failed, %" PRIu64 " of these may be stored",
+    tell("%" PRIu64 " of %" PRIu64 " record%s failed, %" PRIu64 " of these may be stored",
          progress->failed,
          progress->failed + progress->acked,
+         plural((int64_t)(progress->failed + progress->acked)),
          progress->unknown);
     return progress->acked > 0 ? EXIT_PARTIAL : exit_code_of(produce->failure);
 }
@@ -280,7 +284,10 @@ static int check_topic(struct produce *produce)
         return tell_failure(produce->cli, rv, NULL);
     }
     if (produce->partition >= 0 && (uint32_t)produce->partition >= partitions) {
-        tell("topic %s has %u partitions, numbered from 0", produce->topic, partitions);
+        tell("topic %s has %u partition%s, numbered from 0",
+             produce->topic,
+             partitions,
+             plural(partitions));
         return EXIT_NOT_FOUND;
     }
     produce->resume.partitions = partitions;

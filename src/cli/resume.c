@@ -71,9 +71,10 @@ int resume_begin(struct resume *resume,
     }
     if (total > 0) {
         note(cli,
-             "`%s` goes on: %" PRIu64 " records are stored already and will be skipped",
+             "`%s` goes on: %" PRIu64 " record%s stored already and will be skipped",
              resume->name,
-             total);
+             total,
+             total == 1 ? " is" : "s are");
     } else {
         note(cli, "`%s` begins: nothing is stored under this name yet", resume->name);
     }
@@ -110,10 +111,11 @@ int resume_end(const struct resume *resume)
 {
     for (uint32_t i = 0; i < resume->partitions; i++) {
         if (resume->seen[i] < resume->stored[i]) {
-            tell("partition %" PRIu32 " has %" PRIu64 " records of `%s`, the input only %" PRIu64
+            tell("partition %" PRIu32 " has %" PRIu64 " record%s of `%s`, the input only %" PRIu64
                  " for it: this is not the same input",
                  i,
                  resume->stored[i],
+                 plural((int64_t)resume->stored[i]),
                  resume->name,
                  resume->seen[i]);
             return EXIT_FAILED;

@@ -5,9 +5,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/nearest.h"
 #include "cli/cli.h"
 #include "cli/contexts.h"
 #include "cli/when.h"
+#include "cluster/topic_config.h"
 
 const struct setting settings[SETTING_COUNT] = {
     [SETTING_CONTEXT] = { "context", "SPATE_CONTEXT", "(none)", "values under a name" },
@@ -59,7 +61,7 @@ const char *setting_nearest(const char *key)
     for (size_t i = 0; i < SETTING_COUNT; i++) {
         keys[i] = settings[i].key;
     }
-    return nearest(key, keys, SETTING_COUNT);
+    return sp_nearest(key, keys, SETTING_COUNT);
 }
 
 /* ---- values ---------------------------------------------------------------------------------- */
@@ -91,7 +93,13 @@ static bool parse_timeout(const char *text, int64_t *out_ms)
     return parse_duration(text, out_ms) && *out_ms >= 1 && *out_ms <= 86400000;
 }
 
-const char *setting_problem(size_t place, const char *text)
+/* What libspate takes for a key. */
+static const char *library_problem(const char *key, char room[SETTING_PROBLEM_SIZE])
+{
+    return spate_config_allowed(key, room, SETTING_PROBLEM_SIZE) == 0 ? room : "not a value of it";
+}
+
+const char *setting_problem(size_t place, const char *text, char room[SETTING_PROBLEM_SIZE])
 {
     bool on;
     int64_t ms;
@@ -113,7 +121,9 @@ const char *setting_problem(size_t place, const char *text)
                    ? NULL
                    : "auto, always or never";
     default:
-        return library_takes(settings[place].key, text) ? NULL : "not a value of it";
+        return library_takes(settings[place].key, text)
+                   ? NULL
+                   : library_problem(settings[place].key, room);
     }
 }
 
@@ -121,7 +131,8 @@ int setting_set(
     struct cli *cli, size_t place, const char *text, enum setting_origin origin, const char *where)
 {
     struct setting_value *value = &cli->settings[place];
-    const char *problem = setting_problem(place, text);
+    char room[SETTING_PROBLEM_SIZE];
+    const char *problem = setting_problem(place, text, room);
 
     if (problem != NULL) {
         return usage_error(cli, "%s=%s: %s", where, text, problem);
@@ -150,6 +161,13 @@ int setting_set_pair(struct cli *cli, const char *pair)
     memcpy(key, pair, size);
     key[size] = '\0';
     size_t place = setting_find(key);
+    if (place == SETTING_COUNT && sp_topic_key_find(sp_bytes_text(key)) != SP_TOPIC_KEY_COUNT) {
+        return usage_error(cli,
+                           "%s is a setting of topics, not of this program: spate topic create or "
+                           "alter, -c %s",
+                           key,
+                           pair);
+    }
     if (place == SETTING_COUNT) {
         const char *near = setting_nearest(key);
         return usage_error(cli,

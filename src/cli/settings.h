@@ -53,8 +53,10 @@ size_t setting_find(const char *key);
 /* The key nearest to a wrong one, or NULL. */
 const char *setting_nearest(const char *key);
 
-/* NULL, or what a value of this setting has to look like. */
-const char *setting_problem(size_t place, const char *text);
+#define SETTING_PROBLEM_SIZE 128
+
+/* NULL, or what a value of this setting has to look like; `room` is for that. */
+const char *setting_problem(size_t place, const char *text, char room[SETTING_PROBLEM_SIZE]);
 
 /* Sets a value unless one of higher rank is there. `where` names the giver in a message: "-s",
  * "SPATE_TIMEOUT". 0, or EXIT_USAGE after one. */

@@ -1,4 +1,4 @@
-/* spate topic: create, list, describe, delete; cli/topic_config.c has the rest. */
+/* spate topic: create, list, describe, delete. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,16 +13,11 @@
 
 /* ---- create ---------------------------------------------------------------------------------- */
 
-enum {
-    SETTINGS_MAX = 32,
-};
-
 struct create {
     int64_t partitions; /* 0: the cluster's default */
     int64_t replicas;
     bool if_not_exists;
-    struct spate_topic_setting settings[SETTINGS_MAX];
-    size_t setting_count;
+    struct topic_settings settings;
 };
 
 static int take_create_options(struct cli *cli, struct create *create, int argc, char **argv)
@@ -46,11 +41,9 @@ static int take_create_options(struct cli *cli, struct create *create, int argc,
             create->if_not_exists = true;
             break;
         case 'c':
-            if (create->setting_count == SETTINGS_MAX ||
-                !split_setting(optarg, &create->settings[create->setting_count])) {
-                return usage_error(cli, "-c %s: KEY=VALUE", optarg);
+            if (take_topic_setting(cli, "-c", optarg, &create->settings) != 0) {
+                return EXIT_USAGE;
             }
-            create->setting_count += 1;
             break;
         default:
             return EXIT_USAGE;
@@ -76,8 +69,8 @@ int command_topic_create(struct cli *cli, int argc, char **argv)
                                          argv[i],
                                          (uint32_t)create.partitions,
                                          (uint32_t)create.replicas,
-                                         create.settings,
-                                         create.setting_count);
+                                         create.settings.list,
+                                         create.settings.count);
         if (rv == SPATE_ERR_EXISTS && create.if_not_exists) {
             note(cli, "topic %s exists already", argv[i]);
             rv = 0;

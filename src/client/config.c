@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buf.h"
 #include "base/mem.h"
 
 #define SERVERS_DEFAULT "127.0.0.1:" SP_CLIENT_PORT_DEFAULT
@@ -66,115 +65,6 @@ static const struct number_key number_keys[] = {
 static void set_number(struct spate_config *config, const struct number_key *key, uint32_t value)
 {
     memcpy((char *)config + key->position, &value, sizeof value);
-}
-
-/* ---- servers --------------------------------------------------------------------------------- */
-
-bool sp_config_next_server(const char **list, char out[SP_ADDRESS_SIZE_MAX])
-{
-    size_t size = strcspn(*list, ",");
-
-    if (size == 0 || size >= SP_ADDRESS_SIZE_MAX) {
-        return false;
-    }
-    memcpy(out, *list, size);
-    out[size] = '\0';
-    *list += size + ((*list)[size] == ',' ? 1 : 0);
-    return true;
-}
-
-static bool port_valid(const char *text, size_t size)
-{
-    unsigned port = 0;
-
-    if (size == 0 || size > 5) {
-        return false;
-    }
-    for (size_t i = 0; i < size; i++) {
-        if (text[i] < '0' || text[i] > '9') {
-            return false;
-        }
-        port = port * 10 + (unsigned)(text[i] - '0');
-    }
-    return port >= 1 && port <= 65535;
-}
-
-/* Where the port begins in "host:port" or "[v6]:port"; `size` when there is none. A host without
- * brackets may hold only one colon. */
-static bool split_port(const char *text, size_t size, size_t *out_port)
-{
-    const char *close = text[0] == '[' ? memchr(text, ']', size) : NULL;
-    size_t host = close == NULL ? 0 : (size_t)(close - text) + 1;
-
-    if (text[0] == '[' && close == NULL) {
-        return false;
-    }
-    const char *colon = memchr(text + host, ':', size - host);
-    if (colon == NULL) {
-        *out_port = size;
-        return close == NULL || host == size;
-    }
-    *out_port = (size_t)(colon - text) + 1;
-    return *out_port > 1 && (close == NULL || colon == text + host) &&
-           port_valid(text + *out_port, size - *out_port);
-}
-
-static int add_server(struct sp_buf *out, const char *text, size_t size)
-{
-    size_t port = 0;
-    int rv = 0;
-
-    if (size == 0 || size + sizeof ":65535" > SP_ADDRESS_SIZE_MAX) {
-        return SPATE_ERR_INVALID;
-    }
-    if (!split_port(text, size, &port)) {
-        return SPATE_ERR_INVALID;
-    }
-    if (out->size > 0) {
-        rv = sp_buf_append(out, ",", 1);
-    }
-    if (rv == 0) {
-        rv = sp_buf_append(out, text, size);
-    }
-    if (rv == 0 && port == size) {
-        rv = sp_buf_append(out, ":" SP_CLIENT_PORT_DEFAULT, sizeof SP_CLIENT_PORT_DEFAULT);
-    }
-    return rv;
-}
-
-/* Rewrites "a, b:7800" to "a:7700,b:7800". */
-static int normalise_servers(const char *value, struct sp_buf *out)
-{
-    unsigned count = 0;
-    int rv = 0;
-
-    do {
-        value += strspn(value, " \t");
-        size_t size = strcspn(value, ", \t");
-        rv = add_server(out, value, size);
-        value += size;
-        value += strspn(value, " \t");
-        count += 1;
-        if (rv == 0 && (count > SP_CLIENT_SERVERS_MAX || (*value != '\0' && *value != ','))) {
-            rv = SPATE_ERR_INVALID;
-        }
-    } while (rv == 0 && *value++ == ',');
-    return rv == 0 ? sp_buf_append(out, "", 1) : rv;
-}
-
-static int set_servers(struct spate_config *config, const char *value)
-{
-    struct sp_buf list;
-
-    sp_buf_init(&list, (size_t)SP_CLIENT_SERVERS_MAX * SP_ADDRESS_SIZE_MAX);
-    int rv = normalise_servers(value, &list);
-    if (rv != 0) {
-        sp_buf_deinit(&list);
-        return rv == SPATE_ERR_TOO_LARGE ? SPATE_ERR_INVALID : rv;
-    }
-    sp_mem_free(config->servers);
-    config->servers = (char *)list.bytes; /* the buffer's memory changes its owner */
-    return 0;
 }
 
 /* ---- the other keys -------------------------------------------------------------------------- */
@@ -313,7 +203,7 @@ int spate_config_set(struct spate_config *config, const char *key, const char *v
         return SPATE_ERR_INVALID;
     }
     if (strcmp(key, "servers") == 0) {
-        return set_servers(config, value);
+        return sp_config_set_servers(config, value);
     }
     for (size_t i = 0; i < NAME_KEY_COUNT; i++) {
         if (strcmp(key, name_keys[i].key) == 0) {
@@ -403,6 +293,63 @@ int spate_config_get(const struct spate_config *config, const char *key, char *o
     return 0;
 }
 
+/* What a key takes that is neither a name nor a number, or NULL. */
+static const char *words_of(const char *key)
+{
+    if (strcmp(key, "servers") == 0) {
+        return "servers as host:port,host:port";
+    }
+    if (strcmp(key, "offset.reset") == 0) {
+        return "start, end or none";
+    }
+    if (strcmp(key, "compression") == 0) {
+        return "none or lz4";
+    }
+    for (size_t i = 0; i < SWITCH_KEY_COUNT; i++) {
+        if (strcmp(key, switch_keys[i].key) == 0) {
+            return "on or off";
+        }
+    }
+    return NULL;
+}
+
+int spate_config_allowed(const char *key, char *out, size_t out_size)
+{
+    char text[96] = "";
+
+    if (key == NULL || out == NULL) {
+        return SPATE_ERR_INVALID;
+    }
+    const char *words = words_of(key);
+    if (words != NULL) {
+        (void)snprintf(text, sizeof text, "%s", words);
+    }
+    for (size_t i = 0; i < NAME_KEY_COUNT; i++) {
+        const struct name_key *name = &name_keys[i];
+        if (strcmp(key, name->key) == 0) {
+            (void)snprintf(text,
+                           sizeof text,
+                           "a text in UTF-8 of %zu to %zu bytes, without control characters",
+                           name->size_min,
+                           name->size_max);
+        }
+    }
+    for (size_t i = 0; i < NUMBER_KEY_COUNT; i++) {
+        const struct number_key *number = &number_keys[i];
+        if (strcmp(key, number->key) == 0) {
+            (void)snprintf(text, sizeof text, "a number from %u to %u", number->min, number->max);
+        }
+    }
+    if (text[0] == '\0') {
+        return SPATE_ERR_NOT_FOUND;
+    }
+    if (strlen(text) >= out_size) {
+        return SPATE_ERR_TOO_LARGE;
+    }
+    memcpy(out, text, strlen(text) + 1);
+    return 0;
+}
+
 struct spate_config *spate_config_new(void)
 {
     struct spate_config *config = sp_mem_calloc(1, sizeof *config);
@@ -420,11 +367,11 @@ struct spate_config *spate_config_new(void)
     for (size_t i = 0; i < NUMBER_KEY_COUNT; i++) {
         set_number(config, &number_keys[i], number_keys[i].initial);
     }
-    if (set_servers(config, SERVERS_DEFAULT) != 0) {
+    if (sp_config_set_servers(config, SERVERS_DEFAULT) != 0) {
         spate_config_free(config);
         return NULL;
     }
-    if (servers != NULL && *servers != '\0' && set_servers(config, servers) != 0) {
+    if (servers != NULL && *servers != '\0' && sp_config_set_servers(config, servers) != 0) {
         /* Better no server than another one than the environment names: the first call says so. */
         config->servers[0] = '\0';
     }

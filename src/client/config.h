@@ -50,6 +50,9 @@ int sp_config_copy(const struct spate_config *config, struct spate_config *out);
 /* Frees what the struct owns, not the struct. */
 void sp_config_deinit(struct spate_config *config);
 
+/* Sets `servers` from "a, b:7800", kept as "a:7700,b:7800". SPATE_ERR_INVALID, SPATE_ERR_NOMEM. */
+int sp_config_set_servers(struct spate_config *config, const char *value);
+
 /* Copies the first address of *list (as in `servers`) to `out` and moves *list behind it. False at
  * the end. */
 bool sp_config_next_server(const char **list, char out[SP_ADDRESS_SIZE_MAX]);

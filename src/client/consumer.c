@@ -185,7 +185,9 @@ static bool part_busy(struct sp_client_part *part)
 
 static int part_flush(struct sp_client_part *part, int timeout_ms)
 {
-    return spate_consumer_close(of_part(part), timeout_ms);
+    int rv = spate_consumer_close(of_part(part), timeout_ms);
+
+    return rv == SPATE_ERR_CANCELED ? 0 : rv; /* its callback has freed it: there is none left */
 }
 
 static void part_tell(struct sp_client_part *part, struct sp_json *json)
@@ -242,14 +244,8 @@ int spate_consumer_new(struct spate_client *client, struct spate_consumer **out_
     return 0;
 }
 
-void spate_consumer_free(struct spate_consumer *consumer)
+static void destroy(struct spate_consumer *consumer)
 {
-    if (consumer == NULL) {
-        return;
-    }
-    SP_CLIENT_HOLD(consumer->client);
-    sp_list_remove(&consumer->part.node);
-    sp_list_remove(&consumer->observer.node);
     sp_member_deinit(consumer);
     sp_commits_deinit(consumer);
     for (uint32_t i = 0; i < consumer->partition_count; i++) {
@@ -261,4 +257,35 @@ void spate_consumer_free(struct spate_consumer *consumer)
     sp_buf_deinit(&consumer->params);
     sp_mem_free(consumer->end);
     sp_mem_free(consumer);
+}
+
+void sp_consumer_release(struct spate_consumer *const *consumer)
+{
+    (*consumer)->calls -= 1;
+    if ((*consumer)->calls == 0 && (*consumer)->freed) {
+        destroy(*consumer);
+    }
+}
+
+int sp_consumer_check_alive(const struct spate_consumer *consumer)
+{
+    return consumer->freed
+               ? sp_client_fail(consumer->client, SPATE_ERR_CANCELED, "the consumer was freed")
+               : 0;
+}
+
+void spate_consumer_free(struct spate_consumer *consumer)
+{
+    if (consumer == NULL) {
+        return;
+    }
+    SP_CLIENT_HOLD(consumer->client);
+    sp_list_remove(&consumer->part.node);
+    sp_list_remove(&consumer->observer.node);
+    if (consumer->calls == 0) {
+        destroy(consumer);
+        return;
+    }
+    consumer->freed = true; /* inside one of its events, or another thread waits in it */
+    sp_client_wake(consumer->client);
 }

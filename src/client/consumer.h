@@ -164,6 +164,7 @@ struct sp_commits {
     struct sp_request stored_request;
     struct sp_buf stored_params;
     bool stored_running;
+    bool stored_singly; /* one topic at a time: an answer about all would be too large */
     uint64_t stored_retry_ms;
 };
 
@@ -186,7 +187,21 @@ struct spate_consumer {
     void *event_arg;
     bool telling;            /* an event callback runs: no partition may go */
     uint64_t telling_thread; /* sp_client_thread of it */
+    unsigned calls;          /* that tell events or wait, now */
+    bool freed;              /* by the user while there were some: the last of them ends it */
 };
+
+/* Keeps the consumer until the end of the block, within SP_CLIENT_HOLD: for calls that tell events
+ * or wait, in which it may be freed. They look at `freed` whenever they have let others in. */
+#define SP_CONSUMER_HOLD(consumer)                                                                 \
+    SP_CLEANUP(sp_consumer_release)                                                                \
+    struct spate_consumer *const held_consumer SP_UNUSED = sp_consumer_hold(consumer)
+
+static inline struct spate_consumer *sp_consumer_hold(struct spate_consumer *consumer)
+{
+    consumer->calls += 1;
+    return consumer;
+}
 
 static inline uint64_t sp_consumer_now_ms(const struct spate_consumer *consumer)
 {
@@ -199,6 +214,11 @@ static inline bool sp_consumer_subscribed(const struct spate_consumer *consumer)
 }
 
 /* ---- consumer.c ---- */
+
+void sp_consumer_release(struct spate_consumer *const *consumer);
+
+/* SPATE_ERR_CANCELED if the user has freed it. */
+int sp_consumer_check_alive(const struct spate_consumer *consumer);
 
 struct sp_consumer_partition *sp_consumer_find(const struct spate_consumer *consumer,
                                                const struct sp_topic_view *topic,

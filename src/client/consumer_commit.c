@@ -288,6 +288,7 @@ int sp_commits_wait(struct spate_consumer *consumer, uint64_t deadline_ms)
                                   commits->request.text);
         }
         int rv = sp_client_run(consumer->client, deadline_ms);
+        rv = rv == 0 ? sp_consumer_check_alive(consumer) : rv;
         if (rv != 0) {
             return rv;
         }
@@ -326,6 +327,7 @@ int spate_consumer_commit(struct spate_consumer *consumer,
     }
     struct spate_client *client = consumer->client;
     SP_CLIENT_HOLD(client);
+    SP_CONSUMER_HOLD(consumer);
     bool found = message == NULL;
     if (client->config.group_id[0] == '\0') {
         return sp_client_fail(client, SPATE_ERR_INVALID, "a commit needs group.id");

@@ -113,7 +113,7 @@ static void tell(struct spate_consumer *consumer, int kind)
     struct spate_partition *places;
     size_t count = 0;
 
-    for (uint32_t i = 0; i < consumer->partition_count; i++) {
+    for (uint32_t i = 0; i < consumer->partition_count && !consumer->freed; i++) {
         count += concerns(consumer->partitions[i], kind) ? 1 : 0;
     }
     if (count == 0) {
@@ -149,7 +149,7 @@ static void tell(struct spate_consumer *consumer, int kind)
         }
         consumer->telling = false;
         sp_client_wake(consumer->client); /* perhaps another thread closes the consumer */
-        for (size_t i = 0; i < count; i++) {
+        for (size_t i = 0; i < count && !consumer->freed; i++) {
             conclude(concerned[i], kind);
         }
     }
@@ -171,7 +171,9 @@ void sp_consumer_serve(struct spate_consumer *consumer)
     tell(consumer, SPATE_CONSUMER_ASSIGNED);
     tell(consumer, SPATE_CONSUMER_SKIPPED);
     tell(consumer, SPATE_CONSUMER_STALLED);
-    sp_commits_release(consumer);
+    if (!consumer->freed) {
+        sp_commits_release(consumer);
+    }
 }
 
 int spate_consumer_on_event(struct spate_consumer *consumer, spate_consumer_event_cb cb, void *arg)
@@ -206,7 +208,7 @@ static int await_told(struct spate_consumer *consumer, uint64_t deadline_ms)
     struct spate_client *client = consumer->client;
     int rv = 0;
 
-    while (rv == 0 && consumer->telling) {
+    while (rv == 0 && consumer->telling && !consumer->freed) {
         if (consumer->telling_thread == sp_client_thread(client)) {
             rv = sp_client_fail(client, SPATE_ERR_INVALID, "not inside an event of this consumer");
         } else if (sp_consumer_now_ms(consumer) >= deadline_ms) {
@@ -215,7 +217,7 @@ static int await_told(struct spate_consumer *consumer, uint64_t deadline_ms)
             rv = sp_client_run(client, deadline_ms);
         }
     }
-    return rv;
+    return rv == 0 ? sp_consumer_check_alive(consumer) : rv;
 }
 
 int spate_consumer_close(struct spate_consumer *consumer, int timeout_ms)
@@ -225,6 +227,7 @@ int spate_consumer_close(struct spate_consumer *consumer, int timeout_ms)
     }
     struct spate_client *client = consumer->client;
     SP_CLIENT_HOLD(client);
+    SP_CONSUMER_HOLD(consumer);
     uint64_t deadline_ms = sp_client_deadline(client, timeout_ms);
     int told = await_told(consumer, deadline_ms);
     if (told != 0) {
@@ -234,13 +237,16 @@ int spate_consumer_close(struct spate_consumer *consumer, int timeout_ms)
 
     sp_member_stop(consumer); /* what is owned stays as it is now */
     sp_consumer_serve(consumer);
-    if (subscribed) {
+    if (subscribed && !consumer->freed) {
         revoke_all(consumer);
         sp_consumer_serve(consumer);
-    } else {
+    } else if (!consumer->freed) {
         for (uint32_t i = 0; i < consumer->partition_count; i++) {
             sp_commits_want_processed(consumer->partitions[i]);
         }
+    }
+    if (consumer->freed) {
+        return sp_consumer_check_alive(consumer);
     }
     int rv = sp_commits_wait(consumer, deadline_ms);
     int left = subscribed ? sp_member_leave(consumer, deadline_ms) : 0;

@@ -315,6 +315,7 @@ int spate_consumer_batch(struct spate_consumer *consumer,
     }
     struct spate_client *client = consumer->client;
     SP_CLIENT_HOLD(client);
+    SP_CONSUMER_HOLD(consumer);
     if (consumer->telling) {
         return sp_client_fail(client, SPATE_ERR_INVALID, "not inside an event of this consumer");
     }
@@ -322,7 +323,8 @@ int spate_consumer_batch(struct spate_consumer *consumer,
 
     for (bool last = false;; last = sp_loop_now_ms(client->loop) >= deadline_ms) {
         sp_consumer_serve(consumer);
-        int rv = take_any(consumer, out_messages, max);
+        int rv = sp_consumer_check_alive(consumer);
+        rv = rv == 0 ? take_any(consumer, out_messages, max) : rv;
         if (rv != SPATE_ERR_AGAIN) {
             return rv;
         }

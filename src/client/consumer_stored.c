@@ -29,7 +29,8 @@ static void pack_question(const struct spate_consumer *consumer, size_t count, s
     sp_pack_array(pack, count);
 }
 
-/* The names of the topics whose offsets are wanted, each once as long as they stand together. */
+/* The names of the topics whose offsets are wanted, each once as long as they stand together; or
+ * the first of them. */
 static int pack_stored(struct spate_consumer *consumer)
 {
     struct sp_commits *commits = &consumer->commits;
@@ -39,7 +40,8 @@ static int pack_stored(struct spate_consumer *consumer)
 
     for (uint32_t i = 0; i < consumer->partition_count; i++) {
         struct sp_consumer_partition *partition = consumer->partitions[i];
-        partition->stored_asked = partition->stored_wanted;
+        bool later = commits->stored_singly && last != NULL && partition->topic != last;
+        partition->stored_asked = partition->stored_wanted && !later;
         count += partition->stored_asked && partition->topic != last ? 1 : 0;
         last = partition->stored_asked ? partition->topic : last;
     }
@@ -110,6 +112,11 @@ on_stored(struct sp_request *request, int status, struct sp_bytes result, const 
     struct spate_consumer *consumer = SP_CONTAINER_OF(commits, struct spate_consumer, commits);
 
     commits->stored_running = false;
+    if (status == SPATE_ERR_TOO_LARGE && !commits->stored_singly) {
+        commits->stored_singly = true;
+        sp_commits_advance(consumer);
+        return;
+    }
     if (status == 0) {
         status = take_stored(consumer, result);
         sp_member_learn(consumer, request);

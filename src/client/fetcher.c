@@ -159,13 +159,13 @@ check_batches(struct sp_consumer_partition *partition, struct sp_bytes batches, 
         if (rv != 0) {
             return rv;
         }
-        int64_t end = header.base_offset + header.last_offset_delta;
+        int64_t end = 0;
         bool first = expected == partition->fetch_offset;
-        if (header.base_offset < 0 || header.last_offset_delta < 0 || end < expected ||
-            header.base_offset > expected || (!first && header.base_offset != expected)) {
+        if (!sp_batch_end(&header, &end) || end <= expected || header.base_offset > expected ||
+            (!first && header.base_offset != expected)) {
             return SPATE_ERR_CORRUPT;
         }
-        expected = end + 1;
+        expected = end;
         partition->epoch = header.leader_epoch;
         *out_size = position;
     }

@@ -14,6 +14,7 @@
 #include "storage/disk.h"
 #include "storage/log_state.h"
 #include "storage/offset_index.h"
+#include "storage/store_state.h"
 
 #define FILE_NAME_SIZE 64
 #define TEXT_SIZE 256
@@ -65,21 +66,16 @@ static void base_name(char name[FILE_NAME_SIZE], uint64_t base, const char *suff
     (void)snprintf(name, FILE_NAME_SIZE, "%020" PRIu64 ".%s", base, suffix);
 }
 
-int sp_segment_peek(const char *path, struct sp_segment_header *out_header)
-{
-    uint8_t bytes[SP_SEGMENT_HEADER_SIZE];
-    struct sp_file *file = NULL;
-    size_t size = 0;
-    int rv = sp_file_open(path, SP_FILE_READ, &file);
-
-    if (rv == 0) {
-        rv = sp_file_read(file, 0, bytes, sizeof bytes, &size);
-    }
-    sp_file_close(file);
-    return rv != 0 ? rv : sp_segment_header_decode(bytes, size, out_header);
-}
-
 /* ---- the directory --------------------------------------------------------------------------- */
+
+/* A node has found damage here and does not open the log again. */
+static void note_mark(struct verify *verify)
+{
+    char text[SP_STORE_TEXT_SIZE];
+
+    sp_store_read_mark(verify->directory, text, sizeof text);
+    find(verify, SP_VERIFY_NOTE, SP_DAMAGED_NAME, 0, "%s", text);
+}
 
 static int note_name(void *arg, const char *name)
 {
@@ -96,7 +92,9 @@ static int note_name(void *arg, const char *name)
     if (hint || sp_disk_parse_base(name, SP_OFFSET_INDEX_SUFFIX, &base)) {
         return 0; /* an index is looked for beside its segment */
     }
-    if (strcmp(name, SP_INSTALL_NAME) == 0 || strcmp(name, SP_TRUNCATION_NAME) == 0) {
+    if (strcmp(name, SP_DAMAGED_NAME) == 0) {
+        note_mark(verify);
+    } else if (strcmp(name, SP_INSTALL_NAME) == 0 || strcmp(name, SP_TRUNCATION_NAME) == 0) {
         find(verify, SP_VERIFY_NOTE, name, 0, "has begun; the next start of the node ends it");
     } else {
         find(verify, SP_VERIFY_NOTE, name, 0, "is no file of a log that is at rest");
@@ -237,8 +235,8 @@ static int judge(struct verify *verify, const struct reading *reading, uint64_t 
              recycled ? SP_VERIFY_NOTE : SP_VERIFY_TORN,
              name,
              position,
-             recycled ? "the log ends here; %" PRIu64 " bytes are left from the file's use before"
-                      : "%" PRIu64 " bytes of a write that was not finished",
+             recycled ? "the log ends here; bytes left from the file's use before: %" PRIu64
+                      : "bytes of a write that was not finished: %" PRIu64,
              reading->size - position);
     }
     return 0;
@@ -353,7 +351,7 @@ static void end_segment(struct verify *verify, struct reading *reading, uint64_t
          SP_VERIFY_NOTE,
          name,
          position,
-         "ends here; %" PRIu64 " bytes are left from the file's use before",
+         "ends here; bytes left from the file's use before: %" PRIu64,
          reading->size - position);
     reading->size = position;
 }

@@ -55,8 +55,4 @@ int sp_log_verify(const char *directory,
                   const struct sp_verify_options *options,
                   struct sp_verify_report *out_report);
 
-/* Reads the header of the segment file at `path`, of whatever group. SPATE_ERR_CORRUPT, errors of
- * io/file.h. */
-int sp_segment_peek(const char *path, struct sp_segment_header *out_header);
-
 #endif /* SP_STORAGE_LOG_VERIFY_H */

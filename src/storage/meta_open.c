@@ -12,19 +12,12 @@
 
 const char *const sp_meta_names[SP_META_COPIES] = { "meta.a", "meta.b" };
 
-struct copy {
-    bool present;
-    uint8_t *bytes;
-    size_t size;
-    struct sp_meta_scan scan;
-};
-
-static int load_copy(const struct sp_meta *meta, int number, struct copy *out_copy)
+int sp_meta_copy_load(const char *directory, int number, struct sp_meta_copy *out_copy)
 {
     char path[SP_DISK_PATH_SIZE];
-    struct copy copy = { .present = true };
+    struct sp_meta_copy copy = { .present = true };
 
-    sp_disk_path(path, meta->directory, sp_meta_names[number]);
+    sp_disk_path(path, directory, sp_meta_names[number]);
     int rv = sp_disk_read_all(path, COPY_BYTES_MAX, &copy.bytes, &copy.size);
     if (rv == SPATE_ERR_NOT_FOUND) {
         return 0;
@@ -40,13 +33,12 @@ static int load_copy(const struct sp_meta *meta, int number, struct copy *out_co
     return rv;
 }
 
-static bool usable(const struct copy *copy)
+static bool usable(const struct sp_meta_copy *copy)
 {
     return copy->present && copy->scan.header_valid && copy->scan.last_sequence > 0;
 }
 
-/* The number of the copy with the longer valid prefix, or -1. */
-static int choose(const struct copy *copies)
+int sp_meta_copy_choose(const struct sp_meta_copy *copies)
 {
     if (!usable(&copies[0])) {
         return usable(&copies[1]) ? 1 : -1;
@@ -55,6 +47,13 @@ static int choose(const struct copy *copies)
         return 0;
     }
     return copies[1].scan.last_sequence > copies[0].scan.last_sequence ? 1 : 0;
+}
+
+bool sp_meta_copy_lacks_proven(const struct sp_meta_copy *copies, int chosen)
+{
+    uint64_t have = copies[chosen].scan.last_sequence;
+
+    return copies[0].scan.proven_sequence > have || copies[1].scan.proven_sequence > have;
 }
 
 static int start_fresh(struct sp_meta *meta, const struct sp_identity *identity)
@@ -85,10 +84,10 @@ static int apply_record(void *arg, const struct sp_meta_record *record)
 }
 
 /* Makes copy `number` hold exactly what was chosen, if it does not already. */
-static int repair(struct sp_meta *meta, int number, const struct copy *copies, int chosen)
+static int repair(struct sp_meta *meta, int number, const struct sp_meta_copy *copies, int chosen)
 {
-    const struct copy *from = &copies[chosen];
-    const struct copy *to = &copies[number];
+    const struct sp_meta_copy *from = &copies[chosen];
+    const struct sp_meta_copy *to = &copies[number];
     char path[SP_DISK_PATH_SIZE];
 
     sp_disk_path(path, meta->directory, sp_meta_names[number]);
@@ -108,7 +107,7 @@ static int repair(struct sp_meta *meta, int number, const struct copy *copies, i
     return sp_meta_replace_copy(meta, number, from->bytes, from->scan.size);
 }
 
-static int adopt(struct sp_meta *meta, const struct copy *copies, int chosen)
+static int adopt(struct sp_meta *meta, const struct sp_meta_copy *copies, int chosen)
 {
     const struct sp_meta_scan *scan = &copies[chosen].scan;
     int rv = sp_meta_each(copies[chosen].bytes, scan->size, apply_record, meta);
@@ -130,11 +129,11 @@ static int adopt(struct sp_meta *meta, const struct copy *copies, int chosen)
 
 static int recover(struct sp_meta *meta,
                    const struct sp_meta_options *options,
-                   const struct copy *copies,
+                   const struct sp_meta_copy *copies,
                    char *text,
                    size_t text_size)
 {
-    int chosen = choose(copies);
+    int chosen = sp_meta_copy_choose(copies);
     bool any = copies[0].present || copies[1].present;
 
     if (!any && !options->has_replicas) {
@@ -151,8 +150,7 @@ static int recover(struct sp_meta *meta,
                        meta->directory);
         return SPATE_ERR_CORRUPT;
     }
-    uint64_t have = copies[chosen].scan.last_sequence;
-    if (copies[0].scan.proven_sequence > have || copies[1].scan.proven_sequence > have) {
+    if (sp_meta_copy_lacks_proven(copies, chosen)) {
         (void)snprintf(text,
                        text_size,
                        "both copies of the metadata in %s are damaged before their end: restore "
@@ -169,13 +167,13 @@ int sp_meta_open(const struct sp_meta_options *options,
                  size_t text_size,
                  struct sp_meta **out_meta)
 {
-    struct copy copies[SP_META_COPIES] = { { .present = false }, { .present = false } };
+    struct sp_meta_copy copies[SP_META_COPIES] = { { .present = false }, { .present = false } };
     struct sp_meta *meta = sp_meta_new(options);
     int rv = meta != NULL ? 0 : SPATE_ERR_NOMEM;
 
     (void)snprintf(text, text_size, "the metadata in %s: out of memory", options->directory);
     for (int number = 0; number < SP_META_COPIES && rv == 0; number++) {
-        rv = load_copy(meta, number, &copies[number]);
+        rv = sp_meta_copy_load(options->directory, number, &copies[number]);
     }
     if (rv == 0) {
         (void)snprintf(

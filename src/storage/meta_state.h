@@ -1,4 +1,5 @@
-/* What meta.c and meta_open.c share: the meta log's state. Included by no one else. */
+/* What meta.c, meta_open.c and meta_verify.c share: the meta log's state, and its copies on disk.
+ * Included by no one else. */
 #ifndef SP_STORAGE_META_STATE_H
 #define SP_STORAGE_META_STATE_H
 
@@ -58,5 +59,22 @@ struct sp_blob *sp_meta_image(const struct sp_meta *meta, uint32_t *out_chain);
 
 /* Replaces one copy durably and opens it. Errors of io/file.h. */
 int sp_meta_replace_copy(struct sp_meta *meta, int copy, const uint8_t *bytes, size_t size);
+
+/* One copy as it was read. */
+struct sp_meta_copy {
+    bool present;
+    uint8_t *bytes; /* owned; NULL: missing, or larger than any that we wrote */
+    size_t size;
+    struct sp_meta_scan scan;
+};
+
+/* A missing file is no error. Errors of io/file.h, SPATE_ERR_NOMEM. */
+int sp_meta_copy_load(const char *directory, int number, struct sp_meta_copy *out_copy);
+
+/* The number of the copy with the longer valid prefix, or -1: neither can be used. */
+int sp_meta_copy_choose(const struct sp_meta_copy *copies);
+
+/* True if a copy proves that something was durable which the chosen one lacks. */
+bool sp_meta_copy_lacks_proven(const struct sp_meta_copy *copies, int chosen);
 
 #endif /* SP_STORAGE_META_STATE_H */

@@ -241,6 +241,20 @@ int sp_segment_open(const char *directory,
     return 0;
 }
 
+int sp_segment_peek(const char *path, struct sp_segment_header *out_header)
+{
+    uint8_t bytes[SP_SEGMENT_HEADER_SIZE];
+    struct sp_file *file = NULL;
+    size_t size = 0;
+    int rv = sp_file_open(path, SP_FILE_READ, &file);
+
+    if (rv == 0) {
+        rv = sp_file_read(file, 0, bytes, sizeof bytes, &size);
+    }
+    sp_file_close(file);
+    return rv != 0 ? rv : sp_segment_header_decode(bytes, size, out_header);
+}
+
 void sp_segment_cursor_init(struct sp_segment_cursor *cursor,
                             struct sp_file *file,
                             uint64_t position,

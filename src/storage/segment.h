@@ -93,6 +93,10 @@ int sp_segment_open(const char *directory,
                     struct sp_file **out_file,
                     uint64_t *out_size);
 
+/* Reads the header of the segment file at `path`, of whatever group. SPATE_ERR_CORRUPT, errors of
+ * io/file.h. */
+int sp_segment_peek(const char *path, struct sp_segment_header *out_header);
+
 /* Walks frame by frame through a part of a segment's file, through one buffer. */
 struct sp_segment_cursor {
     struct sp_file *file; /* borrowed */

@@ -59,6 +59,16 @@ int sp_batch_header_decode(const uint8_t *bytes, size_t size, struct sp_batch_he
     return 0;
 }
 
+bool sp_batch_end(const struct sp_batch_header *header, int64_t *out_end)
+{
+    if (header->base_offset < 0 || header->last_offset_delta < 0 ||
+        header->base_offset >= INT64_MAX - header->last_offset_delta) {
+        return false;
+    }
+    *out_end = header->base_offset + header->last_offset_delta + 1;
+    return true;
+}
+
 /* A batch that was compacted has fewer records than offsets, down to none. */
 static int check_counts(const struct sp_batch_header *header)
 {

@@ -77,6 +77,9 @@ struct sp_batch_header {
  */
 int sp_batch_header_decode(const uint8_t *bytes, size_t size, struct sp_batch_header *out_header);
 
+/* The offset behind the batch. False: what the header says of offsets is no number. */
+bool sp_batch_end(const struct sp_batch_header *header, int64_t *out_end);
+
 /* Checks one batch from a producer: exactly `size` bytes, at most `size_max_bytes`, crc,
  * attributes, counts; records that are not compressed are all walked, compressed ones are not
  * looked into. *out_header may be NULL. SPATE_ERR_TOO_LARGE    above `size_max_bytes` or

@@ -281,6 +281,57 @@ class AloneTest(unittest.TestCase):
         self.assertIn(r"spate consume orders -o @-1h -f '%p:%o %k=%v\n'", done.stdout)
         self.assertIn("SPATE_FETCH_WAIT_MS", done.stdout)
 
+    def test_settings_of_topics_are_explained_and_checked(self):
+        for command in ("create", "alter"):
+            out, _ = self.run_spate(0, "topic", command, "--help")
+            self.assertRegex(
+                out, r"\n  retention\.ms +1ms to 36600d, or -1: no limit \(-1: no limit\)\n"
+            )
+            self.assertRegex(out, r"\n  segment\.bytes +64KiB to 1GiB \(storage.segment.bytes")
+            words = out.split("Settings of topics")[1].split("\n\n")[0].splitlines()[1:]
+            shown = json.loads(self.run_spate(0, "help", "topic", command, "--json")[0])
+            listed = shown["commands"][0]["settings"]
+            self.assertEqual([word.split()[0] for word in words], [s["name"] for s in listed])
+            self.assertIn({"name": "delete.retention.ms", "takes": "0 to 36600d", "default": "1d"},
+                          listed)
+        page, _ = self.run_spate(0, "generate", "man")
+        self.assertGreater(page.count("min.compaction.lag.ms"), 1)
+        for arguments in (["create", "t", "-c"], ["alter", "t", "--set"], ["alter", "t", "-c"]):
+            out, _ = self.run_spate(0, "generate", "candidates", "--", "topic", *arguments, "re")
+            self.assertEqual([line.split("\t")[0] for line in out.splitlines()],
+                             ["retention.ms=", "retention.bytes="])
+        out, _ = self.run_spate(0, "generate", "candidates", "--", "topic", "alter", "--unset", "d")
+        self.assertEqual([line.split("\t")[0] for line in out.splitlines()],
+                         ["durability", "delete.retention.ms"])
+        out, _ = self.run_spate(0, "generate", "candidates", "--", "topic", "alter", "-X", "lin")
+        self.assertIn("linger.ms=", out)
+        twice = ["-c", "retention.ms=1h", "-c", "retention.ms=2h"]
+        for arguments, words in (
+            (["create", "t", *twice], "retention.ms is given twice: retention.ms=1h and retention"),
+            (["alter", "t", *twice], "retention.ms is given twice: retention.ms=1h and retention"),
+            (["alter", "t", "--set", "segment.ms=1h", "-c", "segment.ms=2h"], "=1h and segment.ms"),
+            (["alter", "t", "-c", "a=1", "--unset", "a"], "a is set to 1 and unset"),
+            (["alter", "t", "--unset", "retention.ms=1"], "KEY alone; it goes back to its default"),
+            (["alter", "t", "-c", "retention.ms"], "-c retention.ms: KEY=VALUE"),
+            (["alter", "t"], "-c KEY=VALUE, --unset KEY or --replicas N is needed"),
+            (["create", "t", "--unset", "a"], "no option '--unset' here: spate topic alter has it"),
+            (["create", "t", "--set", "retention.ms=1h"], "is a setting of topics, not of this"),
+            (["create", "t", "-X", "linger.ms=5s"], "linger.ms=5s: a number from 0 to 60000"),
+            (["create", "t", "-X", "compression=gzip"], "compression=gzip: none or lz4"),
+        ):
+            _, errors = self.run_spate(2, "topic", *arguments)
+            self.assertIn(words, errors)
+        many = [word for number in range(33) for word in ("-c", f"k{number}=1")]
+        self.assertIn("at most 32 settings", self.run_spate(2, "topic", "create", "t", *many)[1])
+
+    def test_exit_codes_are_explained_everywhere(self):
+        for arguments in (["help"], ["help", "topic", "create"], ["log", "verify", "-h"]):
+            out, _ = self.run_spate(0, *arguments)
+            codes = out.split("Exit codes:\n")[1].splitlines()[:9]
+            self.assertEqual([int(line.split()[0]) for line in codes],
+                             [0, 1, 2, 3, 4, 5, 6, 7, 130])
+        self.assertIn("  3  no such topic, partition, group, context or log\n", out)
+
     # ---- servers --------------------------------------------------------------------------------
 
     def test_consume_until_leaves_a_partition_at_its_bound(self):

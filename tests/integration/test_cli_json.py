@@ -64,7 +64,15 @@ CASES = (
     ("topic alter", ["t", "--set", "retention.ms=86400000"], None, {}),
     (
         "topic truncate", ["t", "--before", "end", "--yes"], None,
-        {"topic": TEXT, "partitions": [{"partition": NUMBER, "log_start": NUMBER}]},
+        {
+            "topic": TEXT, "dry_run": TRUTH, "records": NUMBER,
+            "partitions": [
+                {
+                    "partition": NUMBER, "start": NUMBER, "end": NUMBER, "log_start": NUMBER,
+                    "records": NUMBER,
+                }
+            ],
+        },
     ),
     ("produce", ["t", "-p", "0"], b"a\n", {"topic": TEXT, "partition": NUMBER, "offset": NUMBER}),
     (

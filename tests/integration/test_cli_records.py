@@ -147,6 +147,50 @@ class CliRecordsTest(unittest.TestCase):
         self.assertEqual(reader.communicate(timeout=10)[0], b"abc")
         self.assertEqual(reader.returncode, 0)
 
+    def test_until_ends_where_what_is_below_was_deleted(self):
+        self.produce(b"x\n" * 10, "-p", "0")
+        self.nodes.spate("topic", "truncate", self.topic, "--before", "end", "-p", "0", "--yes")
+        self.produce(b"a\nb\nc\n", "-p", "1")
+        # partition 0 is empty from 10 on: below, at its start, and before a moment that is past
+        for until in ("5", "10", "@-1h"):
+            for options in (["-p", "0"], ["-p", "0", "-o", "3"], ["-p", "0", "-o", "-2"]):
+                started = time.monotonic()
+                out, errors = self.run_spate(
+                    0, "consume", self.topic, *options, "--until", until, seconds=10
+                )
+                self.assertLess(time.monotonic() - started, 5, (until, options))
+                self.assertEqual(out, b"")
+                told = "offsets 3 to 9 were deleted" in errors
+                self.assertEqual(told, options[-1] == "3", errors)
+        # the other partition is read to its own bound, and one behind the end is waited for
+        out, _ = self.run_spate(0, "consume", self.topic, "-o", "0", "--until", "2", seconds=10)
+        self.assertEqual(out, b"a\nb\n")
+        reader = self.nodes.popen(
+            "consume", self.topic, "-p", "0", "-o", "0", "--until", "11",
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )
+        self.produce(b"new\nnot this\n", "-p", "0")
+        self.assertEqual(reader.communicate(timeout=10)[0], b"new\n")
+        # a partition that is not empty but starts behind the bound
+        out, _ = self.run_spate(
+            0, "consume", self.topic, "-p", "0", "-o", "0", "--until", "5", seconds=10
+        )
+        self.assertEqual(out, b"")
+
+    def test_until_ends_when_what_it_waits_for_is_deleted(self):
+        self.produce(b"a\n", "-p", "0")
+        reader = self.nodes.popen(
+            "consume", self.topic, "-p", "0", "--until", "3", "-X", "fetch.wait.ms=5",
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
+        )
+        self.assertEqual(reader.stdout.readline(), b"a\n")
+        reader.send_signal(signal.SIGSTOP)
+        self.produce(b"b\n" * 7, "-p", "0")
+        self.nodes.spate("topic", "truncate", self.topic, "--before", "end", "-p", "0", "--yes")
+        reader.send_signal(signal.SIGCONT)
+        self.assertIn(reader.communicate(timeout=10)[0], (b"", b"b\nb\n"))
+        self.assertEqual(reader.returncode, 0)
+
     def test_until_a_moment_past_or_to_come(self):
         self.produce(b"1000 a\n2000 b\n3000 c\n", "-p", "0", "-f", r"%T %v\n")
         self.assertEqual(self.consume("--until", "@2000", "-f", "%v"), b"a")

@@ -4,6 +4,7 @@
 import glob
 import json
 import os
+import shutil
 import unittest
 
 import cluster
@@ -59,7 +60,8 @@ class LogToolsTest(unittest.TestCase):
             return done.stdout.decode().splitlines()[-1], done.stderr
 
         logs = len(os.listdir(os.path.join(self.node.data, "replicas")))
-        words = f"{logs} logs: {logs} sound, 0 damaged, 0 not readable; 0 torn ends, 0 notes"
+        words = (f"{logs} logs: {logs} sound, 0 damaged, 0 not readable; 0 torn ends, 0 notes; "
+                 "metadata whole")
         self.assertEqual(last(self.node.data), (words, b""))
         newest = self.files("log")[-1]
         self.flipped(newest, 24)
@@ -86,6 +88,119 @@ class LogToolsTest(unittest.TestCase):
             self.assertFalse(nodes.spate_json("log", "verify", node.data)["running"])
             node.start()  # nothing holds the lock
             nodes.wait_healthy()
+
+    def test_verify_looks_at_both_copies_of_the_metadata(self):
+        copies = [os.path.join(self.node.data, name) for name in ("meta.a", "meta.b")]
+        before = {path: os.stat(path).st_mtime_ns for path in copies}
+        size = os.path.getsize(copies[0])
+        done = self.nodes.run("log", "verify", self.node.data)
+        self.assertTrue(done.stdout.startswith(b"meta: copy A whole, copy B whole\n"), done.stdout)
+        whole = {"condition": "whole", "position": size}
+        self.assertEqual(
+            self.verify(directory=self.node.data)[1]["meta"],
+            {"copies": [{"file": "meta.a", **whole}, {"file": "meta.b", **whole}], "usable": True},
+        )
+        self.assertNotIn("meta", self.verify()[1], "of one log there is none")
+        self.assertEqual(before, {path: os.stat(path).st_mtime_ns for path in copies})
+
+        def said():
+            done = self.nodes.run("log", "verify", "-q", self.node.data)
+            self.assertEqual(done.returncode, 1)
+            lines = done.stdout.decode().splitlines()
+            self.assertEqual(len(lines), 2, lines)
+            self.assertTrue(lines[1].endswith("; metadata DAMAGED"), lines)
+            code, report = self.verify(directory=self.node.data)
+            self.assertEqual((code, report["damaged"]), (1, True))
+            return lines[0]
+
+        from_a = ": the next start writes copy B anew from copy A"
+        self.flipped(copies[1], 20)
+        self.assertEqual(said(), "meta: copy A whole, copy B DAMAGED at byte 16" + from_a)
+        self.flipped(copies[0], 3)
+        self.assertIn("copy A DAMAGED at byte 0, copy B DAMAGED at byte 16: the node refuses",
+                      said())
+        self.flipped(copies[1], 20)
+        self.assertEqual(said(), "meta: copy A DAMAGED at byte 0, copy B whole: the next start "
+                                 "writes copy A anew from copy B")
+        self.flipped(copies[0], 3)
+        os.rename(copies[1], copies[1] + ".away")
+        try:
+            self.assertEqual(said(), "meta: copy A whole, copy B MISSING" + from_a)
+        finally:
+            os.rename(copies[1] + ".away", copies[1])
+        self.assertEqual(self.verify(directory=self.node.data)[0], 0)
+
+    def test_verify_names_topics_as_far_as_the_controllers_log_does(self):
+        def named():
+            logs = self.verify(directory=self.node.data)[1]["logs"]
+            return {(log.get("topic"), log.get("partition")) for log in logs}
+
+        internal = {("__groups", number) for number in range(8)}
+        self.assertEqual(named(), internal | {(None, None), ("t", 0)})
+        done = self.nodes.run("log", "verify", self.log)
+        self.assertIn(b": sound: t/0, group ", done.stdout)
+        controller = glob.glob(os.path.join(self.node.data, "replicas", "0.*"))[0]
+        done = self.nodes.run("log", "verify", controller)
+        self.assertIn(b": sound: controller, group 0, 1 segment, ", done.stdout)
+        # without the log of the controller, or the metadata that says which one counts: no names
+        away = os.path.join(self.node.data, "replicas-0")
+        os.rename(controller, away)
+        self.assertEqual(named(), {(None, None)})
+        os.rename(away, controller)
+        self.assertIn(("t", 0), named())
+
+    def test_quiet_verify_is_short(self):
+        done = self.nodes.run("log", "verify", "-q", self.node.data)
+        self.assertEqual(done.returncode, 0)
+        self.assertEqual(len(done.stdout.splitlines()), 1, done.stdout)
+        newest = self.files("log")[-1]
+        self.flipped(newest, 24)
+        os.rename(self.files("index")[0], self.files("index")[0] + ".away")  # a note or two
+        try:
+            done = self.nodes.run("log", "verify", "-q", self.node.data)
+        finally:
+            self.flipped(newest, 24)
+            away = glob.glob(self.log + "/*.away")[0]
+            os.rename(away, away.removesuffix(".away"))
+        lines = done.stdout.decode().splitlines()
+        self.assertEqual(done.returncode, 1)
+        self.assertTrue(lines[0].startswith(f"DAMAGED {newest}:0: "), lines)
+        self.assertTrue(lines[1].startswith(f"{self.log}: DAMAGED: t/0, "), lines)
+        self.assertRegex(lines[2], r"^\d+ logs: \d+ sound, 1 damaged, .* 2 notes; metadata whole$")
+        self.assertEqual(len(lines), 3)
+
+    def test_quarantine_is_at_rest_and_its_mark_is_known(self):
+        with cluster.Cluster(1) as nodes:
+            node = nodes.node(1)
+            kept = os.path.join(node.data, "quarantine", "9.9.damaged-17")
+            shutil.copytree(self.log, kept)
+            with open(os.path.join(kept, "damaged"), "w", encoding="utf-8") as handle:
+                handle.write("frame 12 is not readable\n")
+            for directory in (kept, os.path.dirname(kept)):
+                done = nodes.run("log", "verify", directory)
+                self.assertEqual((done.returncode, done.stderr), (0, b""))
+                self.assertIn(b"/damaged:0: found damaged before: frame 12 is not readable\n",
+                              done.stdout)
+                self.assertTrue(done.stdout.endswith(b", 1 note\n"), done.stdout)
+            self.assertFalse(nodes.spate_json("log", "verify", kept)["running"])
+
+    def test_wrong_operands_are_told_what_is_needed(self):
+        segment = self.files("log")[0]
+        for arguments, words in (
+            (("log", "dump", self.log), f"{self.log} is a directory: the file of a segment"),
+            (("log", "dump", segment, self.log), "is a directory"),
+            (("log", "verify", segment), f"{segment} is a file: the directory of a log"),
+            (("log", "index-rebuild", segment), f"{segment} is a file: the directory of a log"),
+            (("log", "verify", "/" + 4000 * "x"), "too long"),
+        ):
+            done = self.nodes.run(*arguments)
+            self.assertEqual((done.returncode, done.stdout), (2, b""))
+            self.assertIn(words, done.stderr.decode())
+        done = self.nodes.run("log", "verify", "/nowhere")
+        self.assertIn(b"/nowhere: there is no such directory\n", done.stderr)
+        done = self.nodes.run("log", "verify", self.nodes.directory)
+        self.assertIn(b": there is no log in it\n", done.stderr)
+        self.assertEqual(done.returncode, 3)
 
     def test_dump_shows_frames_and_records(self):
         newest = self.files("log")[-1]
@@ -170,8 +285,8 @@ class LogToolsTest(unittest.TestCase):
         with cluster.Cluster(1) as nodes:
             for directory in (nodes.node(1).data, glob.glob(nodes.node(1).data + "/replicas/*")[0]):
                 done = nodes.run("log", "index-rebuild", directory)
-                self.assertNotEqual(done.returncode, 0)
-                self.assertIn(b"a node uses this data directory", done.stderr)
+                self.assertEqual((done.returncode, done.stdout), (1, b""))
+                self.assertIn(b"a node uses this data directory: nothing was done", done.stderr)
         self.assertEqual(self.nodes.run("log", "verify", "/nowhere").returncode, 3)
 
 

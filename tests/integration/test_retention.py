@@ -2,6 +2,7 @@
 """Retention by size and by time, truncation, and what those find who come too late."""
 
 import os
+import subprocess
 import threading
 import time
 import unittest
@@ -167,6 +168,70 @@ class RetentionTest(unittest.TestCase):
             self.assertEqual(starts(), [4, 4, 4])
             nodes.spate("topic", "truncate", "t", "--before", "5", "-p", "1", "--yes")
             self.assertEqual(starts(), [4, 5, 4])
+
+    def test_truncation_says_what_goes_before_it_goes(self):
+        with cluster.Cluster(1) as nodes:
+            nodes.spate("topic", "create", "t", "-p", "2", "-r", "1")
+            for partition, count in ((0, 9), (1, 3)):
+                nodes.spate("produce", "t", "-p", str(partition), input=b"r\n" * count)
+
+            def starts():
+                return [entry["start"] for entry in nodes.spate_json("offsets", "t")["partitions"]]
+
+            def truncate(code, *options):
+                done = nodes.run("topic", "truncate", "t", *options)
+                self.assertEqual(done.returncode, code, done)
+                return done.stdout.decode(), done.stderr.decode()
+
+            future = "@2199-01-01"
+            shown, errors = truncate(0, "--before", "2", "--dry-run")
+            self.assertEqual(shown, "0\t0\t9\t2\t2\n1\t0\t3\t2\t2\n")
+            self.assertIn("would delete 4 of 12 records of t: --dry-run", errors)
+            _, errors = truncate(2, "--before", "2")
+            self.assertIn("this deletes 4 of 12 records of t: add --yes", errors)
+            # a moment to come, taken for one that is past: the refusal says what that means
+            for where in ((future,), ("end",), (future, "-p", "0")):
+                _, errors = truncate(2, "--before", *where)
+                words = r"deletes (\d+) of \1 records of t, all there are: add --yes"
+                self.assertRegex(errors, words)
+            self.assertEqual(starts(), [0, 0], "nothing has been deleted so far")
+            plan = nodes.spate_json("topic", "truncate", "t", "--before", future, "--dry-run")
+            self.assertEqual((plan["dry_run"], plan["records"]), (True, 12))
+            row = {"partition": 1, "start": 0, "end": 3, "log_start": 3, "records": 3}
+            self.assertEqual(plan["partitions"][1], row)
+
+            shown, errors = truncate(0, "--before", "2", "--yes")
+            self.assertEqual(shown, "")
+            self.assertIn("t/0 starts at 2: 2 records deleted", errors)
+            self.assertIn("deleted 4 of 12 records of t", errors)
+            _, errors = truncate(0, "--before", "3", "-p", "1", "--yes")
+            self.assertIn("t/1 starts at 3: 1 record deleted", errors)
+            self.assertIn("deleted 1 of 1 record of t, all there are", errors)
+            _, errors = truncate(0, "--before", "1")  # nothing to be asked about
+            self.assertIn("no record of t is before 1", errors)
+            self.assertEqual(starts(), [2, 3])
+            done = nodes.spate_json("topic", "truncate", "t", "--before", "end", "--yes")
+            self.assertEqual((done["dry_run"], done["records"]), (False, 7))
+            self.assertEqual([row["records"] for row in done["partitions"]], [7, 0])
+            self.assertEqual(starts(), [9, 3])
+
+    def test_truncation_asks_on_a_terminal(self):
+        with cluster.Cluster(1) as nodes:
+            nodes.spate("topic", "create", "t", "-r", "1", "-p", "1")
+            nodes.spate("produce", "t", input=b"r\n" * 3)
+            for answer, code in ((b"n\n", 1), (b"y\n", 0)):
+                master, slave = os.openpty()
+                asked = nodes.popen(
+                    "topic", "truncate", "t", "--before", "end", stdin=slave, stderr=subprocess.PIPE
+                )
+                os.write(master, answer)
+                errors = asked.communicate(timeout=10)[1]
+                os.close(master)
+                os.close(slave)
+                self.assertEqual(asked.returncode, code)
+                self.assertIn(b"Delete 3 of 3 records of t, all there are? [y/N] ", errors)
+                starts = nodes.spate_json("offsets", "t")["partitions"]
+                self.assertEqual(starts[0]["start"], 3 * (1 - code))
 
     def test_readers_that_come_too_late_are_told(self):
         with cluster.Cluster(1) as nodes:

@@ -57,7 +57,7 @@ class TopicConfigTest(unittest.TestCase):
         for number in (1, 2, 3):  # each node applies it by itself
             cluster.wait_for("the change", lambda: self.described("set", number)[0] == expected)
         # a value that equals the default is an override all the same
-        spate("topic", "alter", "set", "--set", "max.message.bytes=1114112")
+        spate("topic", "alter", "set", "-c", "max.message.bytes=1114112")
         self.assertEqual(self.described("set")[1]["max.message.bytes"], "override")
         spate("topic", "create", "units", "-c", "retention.ms=7d", "-c", "retention.bytes=10G")
         spate("topic", "alter", "units", "--set", "segment.bytes=64MiB", "--set", "segment.ms=90m")
@@ -92,7 +92,7 @@ class TopicConfigTest(unittest.TestCase):
             ("no.such", "1"): "no setting `no.such`: known are max.message.bytes, retention.ms",
             ("retention.ms", "0"): "retention.ms must be a text that holds a number from 1 to "
                                    "3162240000000 of milliseconds, or 250ms, 30s, 5m, 12h, 5d; "
-                                   "or -1 for no limit",
+                                   "or -1 for no limit, not `0`",
             ("retention.ms", "7w"): "or -1 for no limit",
             ("retention.bytes", "-2"): "or -1 for no limit",
             ("segment.bytes", "10"): "segment.bytes must be a text that holds a number from 65536 "
@@ -100,11 +100,13 @@ class TopicConfigTest(unittest.TestCase):
             ("segment.bytes", "5d"): "segment.bytes must be",
             ("segment.bytes", "-1"): "segment.bytes must be",
             ("max.message.bytes", "9" * 30): "max.message.bytes must be",
-            ("cleanup.policy", "shrink"): "must be delete, compact or compact,delete",
+            ("cleanup.policy", "shrink"): "be delete, compact or compact,delete, not `shrink`",
             ("delete.retention.ms", "-1"): "delete.retention.ms must be",
-            ("durability", "memory"): "durability must be disk: ",
+            ("retention.m", "1"): "no setting `retention.m`: did you mean `retention.ms`? known ",
+            ("segment.ms", "soon"): ", not `soon`",
+            ("durability", "memory"): "durability must be disk, not `memory`: ",
             ("message.timestamp.type", "now"): "must be CreateTime or LogAppendTime",
-            ("compression.type", "gzip"): "compression.type must be producer: ",
+            ("compression.type", "gzip"): "compression.type must be producer, not `gzip`: ",
         }
         self.nodes.spate("topic", "create", "sound")
         for (key, value), text in cases.items():
@@ -113,6 +115,10 @@ class TopicConfigTest(unittest.TestCase):
                 self.assertIn(text, self.refused(method, name=name, **{field: {key: value}}))
         self.assertIn("nothing is set", self.refused("topic.alter", name="sound"))
         self.assertIn("no setting `x`", self.refused("topic.alter", name="sound", unset=["x"]))
+        near = self.refused("topic.alter", name="sound", unset=["segment.byte"])
+        self.assertIn("no setting `segment.byte`: did you mean `segment.bytes`? known are", near)
+        long = self.refused("topic.alter", name="sound", set={"retention.ms": "\u00e4" * 200})
+        self.assertIn("not `" + "\u00e4" * 32 + "`", long)
         both = {"set": {"retention.ms": "5"}, "unset": ["retention.ms"]}
         self.assertIn("set and unset", self.refused("topic.alter", name="sound", **both))
         self.assertEqual(self.described("sound")[0], DEFAULTS)

@@ -7,6 +7,8 @@ spate_unit_test(broker test_consumer_upgrade USES spate_wire spate_base)
 spate_unit_test(broker test_consumer_time USES spate_wire spate_base)
 spate_unit_test(broker test_broker
     USES spate_cluster spate_storage spate_net spate_wire spate_io spate_base)
+spate_unit_test(broker test_group_committed
+    USES spate_cluster spate_storage spate_net spate_wire spate_io spate_base)
 spate_unit_test(broker test_partition
     USES spate_cluster spate_storage spate_net spate_wire spate_io spate_base)
 spate_unit_test(broker test_held USES spate_net spate_wire spate_base)

@@ -22,6 +22,9 @@ static struct {
     int commit_status;
     bool silent; /* joins and heartbeats get no answer of use */
     bool strays; /* each answer assigns a topic that nobody asked for, another one each time */
+    bool singly; /* offsets of several topics at once are more than an answer holds */
+    unsigned asked_topics; /* whose offsets were asked for the last time */
+    unsigned asked_count;
     unsigned stray_count;
     unsigned join_count;
     unsigned join_with_id_count;
@@ -197,6 +200,22 @@ static inline void on_committed(struct sp_pack *pack)
     }
 }
 
+/* As a node whose answer about several topics would be too large. */
+static inline int on_committed_asked(const struct sp_cursor *params, struct sp_pack *pack)
+{
+    struct sp_group_committed_request asked;
+
+    assert_int_equal(sp_group_committed_request_decode(params, &asked, NULL), 0);
+    struct sp_cursor topics = sp_cursor_of(asked.topics);
+    world.asked_topics = sp_cursor_array(&topics);
+    world.asked_count += 1;
+    if (world.singly && world.asked_topics > 1) {
+        return SPATE_ERR_TOO_LARGE;
+    }
+    on_committed(pack);
+    return 0;
+}
+
 static inline int coordinator(struct fake_cluster *cluster,
                               enum sp_method method,
                               const struct sp_cursor *params,
@@ -216,8 +235,7 @@ static inline int coordinator(struct fake_cluster *cluster,
         return on_commit(params, pack);
     }
     if (method == SP_METHOD_GROUP_COMMITTED) {
-        on_committed(pack);
-        return 0;
+        return on_committed_asked(params, pack);
     }
     assert_int_equal(method, SP_METHOD_GROUP_LEAVE);
     note(world.trace, "L");

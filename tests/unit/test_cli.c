@@ -127,18 +127,6 @@ static void test_when_rates(void **state)
     assert_false(parse_rate("", &rate));
 }
 
-static void test_nearest_finds_slips_only(void **state)
-{
-    static const char *const words[] = { "topic", "produce", "consume", "cluster" };
-
-    (void)state;
-    assert_string_equal(nearest("tpic", words, 4), "topic");
-    assert_string_equal(nearest("prodcue", words, 4), "produce");
-    assert_string_equal(nearest("consum", words, 4), "consume");
-    assert_null(nearest("banana", words, 4));
-    assert_null(nearest("a-very-long-word-that-is-no-command-at-all", words, 4));
-}
-
 static void test_commands_are_complete(void **state)
 {
     (void)state;
@@ -206,6 +194,25 @@ static void test_bounds_of_a_moment_close_at_its_first_record(void **state)
     bounds_stop_at(&bounds, &bounds.list[1], 4);
     assert_false(bounds_reached(&bounds));
     assert_true(take(&bounds, "a", 1, 3, 5));
+    assert_true(bounds_reached(&bounds));
+    bounds_free(&bounds);
+}
+
+static void test_bounds_close_where_the_reader_stands_behind_them(void **state)
+{
+    struct bounds bounds = { .at_ms = -1, .set = true };
+
+    (void)state;
+    assert_true(bounds_add(&bounds, &(struct bound){ "a", 0, 0, 7, false }));
+    assert_true(bounds_add(&bounds, &(struct bound){ "a", 1, 0, 7, false }));
+    bounds_pass(&bounds, &bounds.list[0], SPATE_OFFSET_END); /* not known yet */
+    bounds_pass(&bounds, &bounds.list[0], 6);
+    assert_int_equal(bounds.open, 2);
+    assert_int_equal(bounds.list[0].next, 6);
+    bounds_pass(&bounds, &bounds.list[0], 10);
+    bounds_pass(&bounds, &bounds.list[0], 12);
+    assert_int_equal(bounds.open, 1);
+    bounds_pass(&bounds, &bounds.list[1], 7);
     assert_true(bounds_reached(&bounds));
     bounds_free(&bounds);
 }
@@ -317,7 +324,7 @@ int main(void)
         cmocka_unit_test(test_when_rates),
         cmocka_unit_test(test_bounds_of_offsets_close_one_by_one),
         cmocka_unit_test(test_bounds_of_a_moment_close_at_its_first_record),
-        cmocka_unit_test(test_nearest_finds_slips_only),
+        cmocka_unit_test(test_bounds_close_where_the_reader_stands_behind_them),
         cmocka_unit_test(test_commands_are_complete),
         cmocka_unit_test(test_exit_codes_tell_kinds_of_failure),
         cmocka_unit_test(test_input_lines_of_any_size_come_whole),

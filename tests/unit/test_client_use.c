@@ -73,6 +73,29 @@ static void test_config_get_returns_what_was_set(void **state)
     spate_config_free(config);
 }
 
+static void test_config_allowed_says_what_a_key_takes(void **state)
+{
+    static const char *const allowed[][2] = {
+        { "servers", "servers as host:port,host:port" },
+        { "compression", "none or lz4" },
+        { "io.thread", "on or off" },
+        { "offset.reset", "start, end or none" },
+        { "linger.ms", "a number from 0 to 60000" },
+        { "client.name", "a text in UTF-8 of 0 to 128 bytes, without control characters" },
+    };
+    char text[128];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof allowed / sizeof allowed[0]; i++) {
+        assert_int_equal(spate_config_allowed(allowed[i][0], text, 128), 0);
+        assert_string_equal(text, allowed[i][1]);
+        size_t length = strlen(text);
+        assert_int_equal(spate_config_allowed(allowed[i][0], text, length), SPATE_ERR_TOO_LARGE);
+    }
+    assert_int_equal(spate_config_allowed("no.such", text, 128), SPATE_ERR_NOT_FOUND);
+    assert_int_equal(spate_config_allowed(NULL, text, 128), SPATE_ERR_INVALID);
+}
+
 static void test_version_number_is_that_of_the_text(void **state)
 {
     uint32_t number = spate_version_number();
@@ -372,6 +395,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_config_get_returns_what_was_set),
+        cmocka_unit_test(test_config_allowed_says_what_a_key_takes),
         cmocka_unit_test(test_version_number_is_that_of_the_text),
         cmocka_unit_test(test_client_connect_waits_for_a_description),
         cmocka_unit_test(test_client_connect_to_nobody_is_unreachable),

@@ -158,6 +158,35 @@ static void test_consumer_step_back_is_corrupt(void **state)
     end();
 }
 
+/* Offsets that a hostile server makes up, whose sums are no numbers. */
+static void test_consumer_offsets_of_batches_do_not_overflow(void **state)
+{
+    static const struct {
+        int64_t base_offset;
+        int32_t last_offset_delta;
+    } wrong[] = {
+        { INT64_MAX, 4 }, { INT64_MAX - 4, 4 }, { INT64_MAX - 3, INT32_MAX },
+        { INT64_MAX, 0 }, { INT64_MIN, -1 },    { -1, 4 },
+        { 0, -1 },        { 0, INT32_MIN },     { INT64_MAX, -1 },
+    };
+    struct spate_message message;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        begin(NULL);
+        fake_fill(&cluster, 5, SP_COMPRESSION_NONE);
+        uint8_t *bytes = cluster.batches[0].bytes;
+        sp_batch_set_offset(bytes, wrong[i].base_offset, 1);
+        for (unsigned j = 0; j < 4; j++) { /* lastOffsetDelta, big-endian */
+            bytes[23 + j] = (uint8_t)((uint32_t)wrong[i].last_offset_delta >> (24 - 8 * j));
+        }
+        assert_int_equal(spate_consumer_assign(consumer, "t", 0, 0), 0);
+        assert_int_equal(spate_consumer_next(consumer, 2000, &message), SPATE_ERR_CORRUPT);
+        assert_non_null(strstr(spate_client_error(cluster.client), "does not continue the log"));
+        end();
+    }
+}
+
 static void test_consumer_damaged_batch_is_corrupt(void **state)
 {
     struct spate_message message;
@@ -297,6 +326,7 @@ int main(void)
         cmocka_unit_test(test_consumer_mishaps_leave_no_gap),
         cmocka_unit_test(test_consumer_gap_is_corrupt_and_pauses),
         cmocka_unit_test(test_consumer_step_back_is_corrupt),
+        cmocka_unit_test(test_consumer_offsets_of_batches_do_not_overflow),
         cmocka_unit_test(test_consumer_damaged_batch_is_corrupt),
         cmocka_unit_test(test_consumer_offset_outside_the_log_is_told_once),
         cmocka_unit_test(test_consumer_hanging_leader_is_left),

@@ -18,6 +18,34 @@ static void test_member_assigned_partitions_may_use_stored_offsets(void **state)
     end();
 }
 
+/* What does not fit into one answer is asked for topic by topic. */
+static void test_member_asks_for_stored_offsets_in_parts(void **state)
+{
+    struct spate_message message;
+
+    (void)state;
+    begin(keys, 0);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    world.committed[0] = 4;
+    world.committed[2] = 7;
+    world.singly = true;
+    assert_int_equal(spate_consumer_assign(world.consumer, "u", 0, SPATE_OFFSET_STORED), 0);
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, SPATE_OFFSET_STORED), 0);
+    assert_int_equal(spate_consumer_assign(world.consumer, "v", 0, SPATE_OFFSET_STORED), 0);
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 2, SPATE_OFFSET_STORED), 0);
+    for (unsigned i = 0; i < 9; i++) {
+        int rv = SPATE_ERR_UNKNOWN_TOPIC; /* of u and v */
+        while (rv == SPATE_ERR_UNKNOWN_TOPIC) {
+            rv = spate_consumer_next(world.consumer, 5000, &message);
+        }
+        assert_int_equal(rv, 0);
+        assert_true(message.offset >= (message.partition == 0 ? 4 : 7));
+    }
+    assert_int_equal(world.asked_topics, 1);
+    assert_true(world.asked_count >= 4 && world.asked_count <= 6); /* u, t, v; all; t again */
+    end();
+}
+
 static enum fake_action unknown_topic(struct fake_cluster *c, const char *method, unsigned count)
 {
     (void)count;
@@ -201,6 +229,69 @@ static void test_member_misuse_is_refused(void **state)
     end();
 }
 
+/* ---- freed inside an event ------------------------------------------------------------------- */
+
+static int freed_at; /* the kind of event in which the consumer is freed */
+
+static void on_event_free(void *arg, const struct spate_consumer_event *event)
+{
+    on_event(arg, event);
+    if (event->kind != freed_at) {
+        return;
+    }
+    spate_consumer_free(world.consumer);
+    world.consumer = NULL;
+    assert_string_equal(event->partitions[0].topic, "t"); /* until the callback returns */
+}
+
+static void begin_freed_at(int kind)
+{
+    freed_at = kind;
+    begin(by_hand, 0x3);
+    assert_int_equal(spate_consumer_on_event(world.consumer, on_event_free, NULL), 0);
+    subscribe();
+}
+
+static void test_member_may_be_freed_inside_an_event_of_next(void **state)
+{
+    struct spate_consumer *consumer;
+    struct spate_message message;
+    int rv = SPATE_ERR_AGAIN;
+
+    (void)state;
+    begin_freed_at(SPATE_CONSUMER_ASSIGNED);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    for (unsigned i = 0; i < 100 && rv == SPATE_ERR_AGAIN; i++) {
+        rv = spate_consumer_next(world.consumer, 100, &message);
+    }
+    assert_int_equal(rv, SPATE_ERR_CANCELED);
+    assert_non_null(strstr(spate_client_error(world.cluster.client), "freed"));
+    assert_null(world.consumer);
+    assert_string_equal(world.events, "A3"); /* and no other one */
+    assert_int_equal(spate_consumer_new(world.cluster.client, &consumer), 0);
+    spate_consumer_free(consumer); /* the client goes on */
+    end();
+
+    begin_freed_at(SPATE_CONSUMER_STALLED);
+    world.cluster.script = no_fetch;
+    for (unsigned i = 0; i < 100 && world.consumer != NULL; i++) {
+        rv = spate_consumer_next(world.consumer, 100, &message);
+    }
+    assert_int_equal(rv, SPATE_ERR_CANCELED);
+    end();
+}
+
+static void test_member_may_be_freed_inside_an_event_of_close(void **state)
+{
+    (void)state;
+    begin_freed_at(SPATE_CONSUMER_REVOKED);
+    await_event("A3");
+    assert_int_equal(spate_consumer_close(world.consumer, 1000), SPATE_ERR_CANCELED);
+    assert_null(world.consumer);
+    assert_string_equal(world.events, "A3R3");
+    end();
+}
+
 /* Each allocation fails once: whatever happens, nothing is lost and nothing leaks. */
 static void test_member_survives_failed_allocations(void **state)
 {
@@ -229,6 +320,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_member_assigned_partitions_may_use_stored_offsets),
+        cmocka_unit_test(test_member_asks_for_stored_offsets_in_parts),
         cmocka_unit_test(test_member_commits_nothing_to_a_namesake),
         cmocka_unit_test(test_member_pause_seek_and_unassign),
         cmocka_unit_test(test_member_stall_is_told_once),
@@ -236,6 +328,8 @@ int main(void)
         cmocka_unit_test(test_member_fetches_share_the_prefetch_budget),
         cmocka_unit_test(test_member_asks_its_group_beside_the_fetches),
         cmocka_unit_test(test_member_misuse_is_refused),
+        cmocka_unit_test(test_member_may_be_freed_inside_an_event_of_next),
+        cmocka_unit_test(test_member_may_be_freed_inside_an_event_of_close),
         cmocka_unit_test(test_member_survives_failed_allocations),
     };
 

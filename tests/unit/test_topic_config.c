@@ -95,6 +95,62 @@ static void test_topic_config_wrong_values_change_nothing(void **state)
     }
 }
 
+static void test_topic_config_explains_every_key(void **state)
+{
+    static const char *const some[][3] = {
+        { "retention.ms", "1ms to 36600d, or -1: no limit", "-1: no limit" },
+        { "segment.bytes", "64KiB to 1GiB", "storage.segment.bytes of each node" },
+        { "max.message.bytes", "1KiB to 8MiB", "1088KiB" },
+        { "delete.retention.ms", "0 to 36600d", "1d" },
+        { "min.compaction.lag.ms", "0 to 36600d", "0" },
+        { "cleanup.policy", "delete, compact or compact,delete", "delete" },
+        { "durability", "disk", "disk" },
+        { "message.timestamp.type", "CreateTime or LogAppendTime", "CreateTime" },
+    };
+    struct sp_topic_key_text text;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof some / sizeof some[0]; i++) {
+        sp_topic_key_explain(sp_topic_key_find(sp_bytes_text(some[i][0])), &text);
+        assert_string_equal(text.allowed, some[i][1]);
+        assert_string_equal(text.initial, some[i][2]);
+    }
+    for (unsigned i = 0; i < SP_TOPIC_KEY_COUNT; i++) {
+        sp_topic_key_explain((enum sp_topic_key)i, &text);
+        assert_true(text.allowed[0] != '\0' && strlen(text.allowed) + 1 < sizeof text.allowed);
+        assert_true(text.initial[0] != '\0' && strlen(text.initial) + 1 < sizeof text.initial);
+    }
+}
+
+/* What was typed stands in the refusal, cut between characters; a slip is recognized. */
+static void test_topic_config_refusals_name_what_was_typed(void **state)
+{
+    struct sp_topic_config config = { .set = 0 };
+    char text[320];
+    char umlauts[2 * 33 + 2] = "x"; /* 'x', then so many of two bytes that 64 ends within one */
+
+    (void)state;
+    assert_int_equal(
+        sp_topic_config_set(
+            &config, sp_bytes_text("segment.ms"), sp_bytes_text("soon"), text, sizeof text),
+        SPATE_ERR_INVALID);
+    assert_non_null(strstr(text, ", not `soon`"));
+    for (size_t i = 0; i < 33; i++) {
+        memcpy(umlauts + 1 + 2 * i, "\xc3\xa4", 3);
+    }
+    (void)sp_topic_config_set(
+        &config, sp_bytes_text("segment.ms"), sp_bytes_text(umlauts), text, sizeof text);
+    umlauts[63] = '\0';
+    assert_non_null(strstr(text, umlauts));
+    assert_string_equal(strstr(text, umlauts) + 63, "`");
+    (void)sp_topic_key_refuse(sp_bytes_text("cleanup.polcy"), text, sizeof text);
+    assert_non_null(
+        strstr(text, "no setting `cleanup.polcy`: did you mean `cleanup.policy`? known"));
+    (void)sp_topic_key_refuse(sp_bytes_text("colour"), text, sizeof text);
+    assert_non_null(strstr(text, "no setting `colour`: known are max.message.bytes, "));
+    assert_non_null(strstr(text, "min.compaction.lag.ms"));
+}
+
 static void test_topic_config_every_key_prints_what_it_reads(void **state)
 {
     (void)state;
@@ -190,6 +246,8 @@ int main(void)
         cmocka_unit_test(test_topic_config_defaults_and_overrides),
         cmocka_unit_test(test_topic_config_times_and_sizes_take_units),
         cmocka_unit_test(test_topic_config_wrong_values_change_nothing),
+        cmocka_unit_test(test_topic_config_explains_every_key),
+        cmocka_unit_test(test_topic_config_refusals_name_what_was_typed),
         cmocka_unit_test(test_topic_config_every_key_prints_what_it_reads),
         cmocka_unit_test(test_topic_config_has_golden_bytes),
         cmocka_unit_test(test_topic_config_hostile_bytes_are_refused),

@@ -1,0 +1,229 @@
+#include "cli/log_report.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/limits.h"
+#include "cli/log_files.h"
+#include "cli/output.h"
+
+static const char *kind_name(enum sp_verify_kind kind)
+{
+    switch (kind) {
+    case SP_VERIFY_NOTE:
+        return "note";
+    case SP_VERIFY_TORN:
+        return "torn";
+    case SP_VERIFY_DAMAGE:
+        return "DAMAGED";
+    }
+    return "";
+}
+
+void log_report_finding(void *arg, const struct sp_verify_finding *finding)
+{
+    struct log_report *report = arg;
+    char position[24];
+
+    report->torn += finding->kind == SP_VERIFY_TORN;
+    report->notes += finding->kind == SP_VERIFY_NOTE;
+    if (report->cli->json) {
+        (void)json_array_append_new(report->findings,
+                                    json_pack("{sssssIss}",
+                                              "kind",
+                                              kind_name(finding->kind),
+                                              "file",
+                                              finding->file,
+                                              "position",
+                                              (json_int_t)finding->position,
+                                              "text",
+                                              finding->text));
+        return;
+    }
+    if (report->cli->quiet && finding->kind != SP_VERIFY_DAMAGE) {
+        return;
+    }
+    (void)snprintf(position, sizeof position, ":%" PRIu64 ": ", finding->position);
+    out_text(kind_name(finding->kind));
+    out_text(" ");
+    out_text(report->directory);
+    out_text("/");
+    out_text(finding->file);
+    out_text(position);
+    out_text(finding->text);
+    out_text("\n");
+}
+
+/* ---- one log --------------------------------------------------------------------------------- */
+
+/* "orders/3, ", "controller, ", or nothing when it is not known. */
+static void print_purpose(const struct log_report *report, uint64_t group_id)
+{
+    const char *topic = NULL;
+    uint32_t partition = 0;
+    char text[SP_TOPIC_NAME_SIZE_MAX + 16];
+
+    if (group_id == 0) {
+        out_text("controller, ");
+    } else if (log_meta_find_topic(&report->meta, group_id, &topic, &partition)) {
+        (void)snprintf(text, sizeof text, "%s/%u, ", topic, partition);
+        out_text(text);
+    }
+}
+
+static void print_log(const struct log_report *report, const struct sp_verify_report *log)
+{
+    char text[360];
+
+    out_text(report->directory);
+    out_text(log->damaged > 0 ? ": DAMAGED: " : ": sound: ");
+    print_purpose(report, log->group_id);
+    (void)snprintf(text,
+                   sizeof text,
+                   "group %" PRIu64 ", %u segment%s, %" PRIu64 " bytes, frames %" PRIu64
+                   " to %" PRIu64 ", offsets %" PRId64 " to %" PRId64 ", %" PRIu64
+                   " record%s, %u checkpoint%s, %u index%s\n",
+                   log->group_id,
+                   log->segments,
+                   plural(log->segments),
+                   log->bytes,
+                   log->first_index,
+                   log->last_index,
+                   log->first_offset,
+                   log->end_offset,
+                   log->records,
+                   plural((int64_t)log->records),
+                   log->checkpoints,
+                   plural(log->checkpoints),
+                   log->indexes,
+                   log->indexes == 1 ? "" : "es");
+    out_text(text);
+}
+
+static json_t *log_json(struct log_report *report, const struct sp_verify_report *log)
+{
+    const char *topic = NULL;
+    uint32_t partition = 0;
+    json_t *object = json_pack("{sssIsIsIsIsIsIsIsIsIsIsbsO}",
+                               "directory",
+                               report->directory,
+                               "group",
+                               (json_int_t)log->group_id,
+                               "first_index",
+                               (json_int_t)log->first_index,
+                               "last_index",
+                               (json_int_t)log->last_index,
+                               "first_offset",
+                               (json_int_t)log->first_offset,
+                               "end_offset",
+                               (json_int_t)log->end_offset,
+                               "frames",
+                               (json_int_t)log->frames,
+                               "records",
+                               (json_int_t)log->records,
+                               "bytes",
+                               (json_int_t)log->bytes,
+                               "segments",
+                               (json_int_t)log->segments,
+                               "checkpoints",
+                               (json_int_t)log->checkpoints,
+                               "damaged",
+                               (int)(log->damaged > 0),
+                               "findings",
+                               report->findings);
+
+    if (log_meta_find_topic(&report->meta, log->group_id, &topic, &partition)) {
+        (void)json_object_set_new(object, "topic", json_string(topic));
+        (void)json_object_set_new(object, "partition", json_integer(partition));
+    }
+    return object;
+}
+
+void log_report_log(struct log_report *report, int rv, const struct sp_verify_report *log)
+{
+    if (rv != 0) {
+        tell("%s: %s",
+             report->directory,
+             rv != SPATE_ERR_NOT_FOUND              ? spate_strerror(rv)
+             : path_is_directory(report->directory) ? "there is no log in it"
+                                                    : "there is no such directory");
+        report->failed = rv;
+        report->failures += 1;
+        return;
+    }
+    report->checked += 1;
+    report->damaged += log->damaged > 0;
+    if (report->cli->json) {
+        (void)json_array_append_new(report->logs, log_json(report, log));
+    } else if (!report->cli->quiet || log->damaged > 0) {
+        print_log(report, log);
+    }
+}
+
+/* ---- all ------------------------------------------------------------------------------------- */
+
+void log_report_meta(const struct log_report *report)
+{
+    if (report->is_data && !report->cli->json &&
+        !(report->cli->quiet && log_meta_is_whole(&report->meta))) {
+        log_meta_print(&report->meta);
+    }
+}
+
+static void print_summary(const struct log_report *report)
+{
+    unsigned count = report->checked + report->failures;
+    const char *meta = !report->is_data                     ? ""
+                       : log_meta_is_damaged(&report->meta) ? "; metadata DAMAGED"
+                       : log_meta_is_whole(&report->meta)   ? "; metadata whole"
+                                                            : "; metadata torn";
+    char text[320];
+
+    (void)snprintf(text,
+                   sizeof text,
+                   "%u log%s: %u sound, %u damaged, %u not readable; %" PRIu64
+                   " torn end%s, %" PRIu64 " note%s%s%s\n",
+                   count,
+                   plural(count),
+                   report->checked - report->damaged,
+                   report->damaged,
+                   report->failures,
+                   report->torn,
+                   plural((int64_t)report->torn),
+                   report->notes,
+                   plural((int64_t)report->notes),
+                   meta,
+                   report->running ? "; a node runs on these files, so findings are not certain"
+                                   : "");
+    out_text(text);
+}
+
+static void print_json(const struct log_report *report, bool damaged)
+{
+    json_t *object = json_pack(
+        "{sOsbsb}", "logs", report->logs, "damaged", (int)damaged, "running", (int)report->running);
+
+    if (report->is_data) {
+        (void)json_object_set_new(object, "meta", log_meta_json(&report->meta));
+    }
+    out_json(object);
+}
+
+int log_report_end(struct log_report *report)
+{
+    bool damaged = report->damaged > 0 || (report->is_data && log_meta_is_damaged(&report->meta));
+
+    if (report->cli->json) {
+        print_json(report, damaged);
+    } else {
+        print_summary(report);
+    }
+    out_flush();
+    json_decref(report->logs);
+    report->logs = NULL;
+    log_meta_free(&report->meta);
+    if (damaged) {
+        return EXIT_FAILED;
+    }
+    return report->failed != 0 ? exit_code_of(report->failed) : EXIT_OK;
+}
