@@ -105,6 +105,24 @@ static int check(const struct sp_admit *admit, const struct sp_join_request *req
         request->node.incarnation == known->incarnation) {
         known = NULL;
     }
+    /* Who is let in with an empty directory has a voter only once its incarnation is known. */
+    if (request->voter_id != 0 && known != NULL &&
+        request->node.incarnation != known->incarnation) {
+        (void)snprintf(text,
+                       SP_REFUSAL_SIZE,
+                       "node %u has another data directory now, and this is an earlier one: bring "
+                       "that one back, or start it with an empty one",
+                       node_id);
+        return SPATE_ERR_INVALID;
+    }
+    if (sp_state_is_old_copy(state, &request->node)) {
+        (void)snprintf(text,
+                       SP_REFUSAL_SIZE,
+                       "node %u runs on an older copy of its data directory: bring back the newer "
+                       "one, or start it with an empty one",
+                       node_id);
+        return SPATE_ERR_INVALID;
+    }
     if (known == NULL && sp_controller_has_member(admit->controller, request->voter_id)) {
         (void)snprintf(text,
                        SP_REFUSAL_SIZE,
@@ -168,8 +186,10 @@ void sp_admit_request(struct sp_admit *admit, uint64_t guest, const struct sp_sl
                                            .count = 1,
                                            .ids = { request.voter_id } };
     } else {
-        entry->proposal.membership.kind = SP_MEMBERSHIP_JOIN_NODE;
-        entry->proposal.membership.node = request.node;
+        entry->proposal.membership = (struct sp_membership_change){ .kind = SP_MEMBERSHIP_JOIN_NODE,
+                                                                    .node = request.node,
+                                                                    .count = 1,
+                                                                    .ids = { request.voter_id } };
     }
     sp_controller_propose(admit->controller, &entry->proposal);
 }

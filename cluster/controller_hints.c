@@ -32,6 +32,10 @@ void sp_controller_hint(struct sp_controller *controller, const struct sp_state_
                       node->node_id,
                       spate_error_name(rv));
     }
+    /* It has been that, committed or not, so an older copy of its directory must not vote. */
+    sp_transport_set_registered(controller->options.transport,
+                                node->node_id,
+                                &(struct sp_life){ node->incarnation, node->run });
 }
 
 void sp_controller_hint_all(struct sp_controller *controller)

@@ -17,7 +17,7 @@ enum {
 /* IDLE -> PAUSING -> CONNECTING -> ASKING -> (answer) CREATING -> DONE --renew--> IDLE
  *            ^            |          |                             |
  *            '------------'----------'  failed: the next address   |
- *            '-----------------------------------------------------'  not settled: once more */
+ *            '-----------------------------------------------------'  a stranger has greeted */
 enum join_step {
     JOIN_IDLE,
     JOIN_PAUSING,
@@ -39,7 +39,7 @@ struct sp_join {
     struct sp_join_answer answer;
     uint64_t lost_voter; /* damaged, to be replaced; 0: none */
     struct sp_trace_limit refused_limit;
-    bool settled; /* this member knows all others */
+    uint64_t answered_ms; /* the last time; 0: never */
     bool closing;
     void (*closed)(void *arg);
     void *closed_arg;
@@ -64,7 +64,8 @@ uint64_t sp_join_voter_id(const struct sp_store *store)
 
 /* ---- addresses ------------------------------------------------------------------------------- */
 
-/* The n-th address to ask, or NULL: those to join first, then the other seeds. */
+/* The n-th address to ask, or NULL: those to join first, then the other seeds, then whoever else has
+ * a link. */
 static const char *address_at(const struct sp_join *join, unsigned n)
 {
     const struct sp_transport_options *addresses = join->options.addresses;
@@ -82,7 +83,7 @@ static const char *address_at(const struct sp_join *join, unsigned n)
         }
         n -= 1;
     }
-    return NULL;
+    return sp_transport_address(join->options.transport, n);
 }
 
 static void pause_for(struct sp_join *join, uint64_t pause_ms)
@@ -128,6 +129,7 @@ static void finish_join(struct sp_join *join)
     bool member = is_member(join);
 
     join->step = JOIN_DONE;
+    join->answered_ms = sp_loop_now_ms(join->options.loop);
     join->lost_voter = 0;
     for (unsigned i = 0; i < join->answer.node_count; i++) {
         int rv = sp_transport_set_node(join->options.transport,
@@ -151,7 +153,6 @@ static void finish_join(struct sp_join *join)
         return;
     }
     if (member) {
-        sp_join_start_later(join); /* others may come before it has caught up */
         return;
     }
     sp_transport_adopt(join->options.transport, join->answer.cluster_id);
@@ -312,10 +313,6 @@ static void ask(struct sp_join *join)
 {
     const char *address = address_at(join, join->address);
 
-    if (join->settled && join->lost_voter == 0) {
-        join->step = JOIN_DONE;
-        return;
-    }
     if (address == NULL) {
         return; /* a node alone */
     }
@@ -384,16 +381,15 @@ void sp_join_start(struct sp_join *join)
     }
 }
 
-void sp_join_start_later(struct sp_join *join)
+void sp_join_met_stranger(struct sp_join *join)
 {
-    if (!join->closing && !join->settled && (join->step == JOIN_IDLE || join->step == JOIN_DONE)) {
-        pause_for(join, SP_JOIN_LATER_MS);
-    }
-}
+    uint64_t now_ms = sp_loop_now_ms(join->options.loop);
+    bool again = join->answered_ms != 0 && now_ms < join->answered_ms + SP_JOIN_AGAIN_MS;
 
-void sp_join_settle(struct sp_join *join)
-{
-    join->settled = true; /* what is under way ends by itself */
+    if (!join->closing && (join->step == JOIN_IDLE || join->step == JOIN_DONE)) {
+        pause_for(join,
+                  again ? join->answered_ms + SP_JOIN_AGAIN_MS - now_ms : SP_JOIN_STRANGER_MS);
+    }
 }
 
 void sp_join_renew(struct sp_join *join, uint64_t voter_id, const char *text)

@@ -10,8 +10,8 @@
  *
  * A crash anywhere only delays: JOIN can be repeated and gets the same answer for the same
  * incarnation. The replica is made before the identity, so a FORMED node without one is a founder.
- * A member that does not hear from the controller soon after its start asks as well, and at once if
- * it has addresses to join: it learns of the others' addresses.
+ * A member that is started with addresses to join asks as well, and any when a node greets that it
+ * does not know: it learns of the others' addresses.
  *
  * A member whose replica of group 0 is damaged asks the same way, with the flag `lost`: it is given
  * another replica, and the old one never comes back (RENEW_VOTER). What else it has stays.
@@ -22,7 +22,8 @@
 #include "cluster/controller.h"
 #include "cluster/transport.h"
 
-#define SP_JOIN_LATER_MS 1000
+#define SP_JOIN_STRANGER_MS 500 /* the controller's state may tell of it meanwhile */
+#define SP_JOIN_AGAIN_MS 5000   /* nodes that were removed go on greeting */
 
 /* Body of JOIN: [node, cluster_id or empty, voter_id or 0], and `true` behind it if it is lost. */
 struct sp_join_request {
@@ -57,7 +58,7 @@ struct sp_join_options {
     struct sp_loop *loop;
     struct sp_store *store;
     struct sp_transport *transport;
-    const struct sp_transport_options *addresses; /* its join list, then its seeds */
+    const struct sp_transport_options *addresses; /* join list, then seeds, then who has a link */
     struct sp_state_node self;
     /* After sp_join_renew: this node's registry has a new replica of group 0. */
     void (*renewed)(void *arg);
@@ -70,12 +71,9 @@ int sp_join_new(const struct sp_join_options *options, struct sp_join **out_join
 /* Begins to ask, until it is answered. More than once is fine. */
 void sp_join_start(struct sp_join *join);
 
-/* The same for a member, unless sp_join_settle comes within SP_JOIN_LATER_MS: it was away while
- * others came, who may lead the controller by now, and does not talk to whom it does not know. */
-void sp_join_start_later(struct sp_join *join);
-
-/* This node has caught up with the controller, so it knows all others: a member asks no more. */
-void sp_join_settle(struct sp_join *join);
+/* A node of this cluster has greeted that this member does not know, and so does not talk to. It may
+ * have come while this one was away, and lead the controller by now: asks once more, soon. */
+void sp_join_met_stranger(struct sp_join *join);
 
 /* This node's replica `voter_id` of group 0 is damaged: asks for another one until it has it, then
  * `renewed`. `text` says what is wrong with it. */

@@ -36,7 +36,7 @@ static void set_state(struct sp_link *link, enum sp_link_state state)
                   "link changed",
                   "node=%u address=%s state=%s",
                   link->node_id,
-                  link->address,
+                  sp_link_address(link),
                   names[state]);
     link->handler->changed(link->arg, link, state);
 }
@@ -66,6 +66,15 @@ static void wait_to_connect(struct sp_link *link)
     enter(link, LINK_WAITING, pause_ms);
 }
 
+/* It is not at this address, or not any more: the next attempt goes to the next one. */
+static void go_on(struct sp_link *link)
+{
+    if (!link->was_up || link->hurries == HURRIES_MAX) {
+        link->address = (link->address + 1) % link->address_count;
+    }
+    wait_to_connect(link);
+}
+
 /* ---- greeting -------------------------------------------------------------------------------- */
 
 static void say_hello(struct sp_link *link)
@@ -86,7 +95,7 @@ static void trace_refused(struct sp_link *link, const char *message, const char 
                       message,
                       "node=%u address=%s why=\"%.*s\"",
                       link->node_id,
-                      link->address,
+                      sp_link_address(link),
                       (int)size,
                       text);
     }
@@ -146,7 +155,7 @@ static void on_closed(void *arg, struct sp_conn *conn, int status)
         sp_loop_defer(link->loop, &link->finish);
         return;
     }
-    wait_to_connect(link);
+    go_on(link);
     sp_link_wake_waiters(link);
     if (was_up) {
         sp_link_connect(link);
@@ -185,7 +194,7 @@ static void on_connect(void *arg, struct sp_stream *stream, int status)
 
         drop_stream(&link->stream);
         link->was_up = link->was_up && !dead;
-        wait_to_connect(link);
+        go_on(link);
         if (dead) {
             set_state(link, SP_LINK_DEAD);
         }
@@ -210,9 +219,10 @@ void sp_link_connect(struct sp_link *link)
         return;
     }
     enter(link, LINK_CONNECTING, CONNECT_MS_MAX);
-    if (sp_stream_connect(link->loop, link->address, on_connect, link, &link->stream) != 0) {
+    if (sp_stream_connect(link->loop, sp_link_address(link), on_connect, link, &link->stream) !=
+        0) {
         link->stream = NULL;
-        wait_to_connect(link);
+        go_on(link);
     }
 }
 
@@ -235,7 +245,7 @@ void sp_link_suspect(struct sp_link *link)
     if (link->step != LINK_UP || link->probe != NULL) {
         return;
     }
-    if (sp_stream_connect(link->loop, link->address, on_probe, link, &link->probe) != 0) {
+    if (sp_stream_connect(link->loop, sp_link_address(link), on_probe, link, &link->probe) != 0) {
         link->probe = NULL; /* then silence will tell */
     }
 }
@@ -270,7 +280,7 @@ static void on_timer(struct sp_timer *timer)
     switch (link->step) {
     case LINK_CONNECTING:
         drop_stream(&link->stream);
-        wait_to_connect(link);
+        go_on(link);
         break;
     case LINK_GREETING:
         sp_conn_close(link->conn, false);
@@ -310,14 +320,33 @@ static void on_finish(struct sp_deferred *deferred)
     }
 }
 
-static int take_address(struct sp_link *link, const char *address)
+static unsigned find_address(const struct sp_link *link, const char *address)
 {
+    unsigned i = 0;
+
+    while (i < link->address_count && strcmp(link->addresses[i], address) != 0) {
+        i += 1;
+    }
+    return i;
+}
+
+/* Notes the address, in the place of one that was told long ago if there is no other, and sets
+ * *out_place. */
+static int add_address(struct sp_link *link, const char *address, unsigned *out_place)
+{
+    unsigned place = find_address(link, address);
     size_t size = strlen(address);
 
-    if (size >= sizeof link->address) {
+    if (size >= sizeof link->addresses[0]) {
         return SPATE_ERR_INVALID;
     }
-    memcpy(link->address, address, size + 1);
+    if (place == SP_LINK_ADDRESSES_MAX) {
+        place = link->address + 1 < place ? link->address + 1 : 1; /* the first one stays */
+    } else if (place == link->address_count) {
+        link->address_count += 1;
+    }
+    memcpy(link->addresses[place], address, size + 1);
+    *out_place = place;
     return 0;
 }
 
@@ -330,7 +359,7 @@ int sp_link_new(struct sp_loop *loop,
 {
     struct sp_link *link = sp_mem_calloc(1, sizeof *link);
 
-    if (link == NULL || take_address(link, address) != 0) {
+    if (link == NULL || add_address(link, address, &link->address) != 0) {
         sp_mem_free(link);
         return link == NULL ? SPATE_ERR_NOMEM : SPATE_ERR_INVALID;
     }
@@ -347,17 +376,17 @@ int sp_link_new(struct sp_loop *loop,
     return 0;
 }
 
+/* A node that answers is not left: who says otherwise may know something older. */
 int sp_link_set_address(struct sp_link *link, const char *address)
 {
-    if (strcmp(link->address, address) == 0) {
-        return 0;
-    }
-    int rv = take_address(link, address);
-    if (rv != 0) {
+    unsigned place = link->address;
+    int rv = add_address(link, address, &place);
+
+    if (rv != 0 || place == link->address || link->step == LINK_UP) {
         return rv;
     }
+    link->address = place;
     link->was_up = false; /* what happens at the old address says nothing about the process */
-    drop_stream(&link->probe);
     if (link->conn != NULL) {
         sp_conn_close(link->conn, true);
     } else if (link->step == LINK_CONNECTING) {
@@ -375,7 +404,7 @@ uint32_t sp_link_node_id(const struct sp_link *link)
 
 const char *sp_link_address(const struct sp_link *link)
 {
-    return link->address;
+    return link->addresses[link->address];
 }
 
 enum sp_link_state sp_link_state(const struct sp_link *link)

@@ -49,7 +49,8 @@ void sp_link_suspect(struct sp_link *link);
 /* Says HELLO again, since it has changed. */
 void sp_link_greet(struct sp_link *link);
 
-/* Goes to another address from now on. SPATE_ERR_INVALID: it is too long. */
+/* The node may be at this address, too: it is tried first, unless the link is up. Those before are
+ * tried as well, in turn, the first one always. SPATE_ERR_INVALID: it is too long. */
 int sp_link_set_address(struct sp_link *link, const char *address);
 
 /* As sp_transport_send and sp_transport_send_heartbeat. */

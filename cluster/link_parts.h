@@ -15,6 +15,9 @@ enum link_step {
     LINK_CLOSING,
 };
 
+/* Where a node may be: configuration and log may differ on it, and either may be older. */
+#define SP_LINK_ADDRESSES_MAX 4
+
 struct sp_link {
     struct sp_loop *loop;
     const struct sp_link_handler *handler;
@@ -42,7 +45,9 @@ struct sp_link {
     struct sp_trace_limit refused_limit;
     void (*closed)(void *arg);
     void *closed_arg;
-    char address[SP_ADDRESS_SIZE_MAX];
+    char addresses[SP_LINK_ADDRESSES_MAX][SP_ADDRESS_SIZE_MAX]; /* the first as configured, if so */
+    unsigned address_count;
+    unsigned address; /* the one that is tried, or that answers */
 };
 
 /* link_send.c */

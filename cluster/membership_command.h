@@ -15,7 +15,7 @@
 enum sp_membership_kind {
     SP_MEMBERSHIP_MOVE = 1,         /* topic_id, partition, wishes */
     SP_MEMBERSHIP_MOVE_DONE = 2,    /* topic_id, partition, ids, node_id: its mark */
-    SP_MEMBERSHIP_JOIN_NODE = 3,    /* node */
+    SP_MEMBERSHIP_JOIN_NODE = 3,    /* node, ids[0]: its replica of group 0, 0: it has none */
     SP_MEMBERSHIP_DRAIN_NODE = 4,   /* node_id, flag: draining */
     SP_MEMBERSHIP_REMOVE_NODE = 5,  /* node_id */
     SP_MEMBERSHIP_LOST_REPLICA = 6, /* topic_id, partition, ids[0]: it is damaged */

@@ -64,6 +64,10 @@ static int check_hello(struct sp_transport *transport,
     };
     int rv = sp_greeting_check(&facts, hello, text);
 
+    if (node == NULL && facts.cluster_id != NULL && hello->identity_state == SP_IDENTITY_FORMED &&
+        memcmp(hello->cluster_id, facts.cluster_id, SP_CLUSTER_ID_SIZE) == 0) {
+        transport->handler->stranger(transport->arg);
+    }
     if (rv == 0) {
         node->incarnation = hello->incarnation;
         node->heard_ms = sp_loop_now_ms(transport->loop);

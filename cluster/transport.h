@@ -51,6 +51,8 @@ struct sp_transport_handler {
     void (*lost)(void *arg);
     /* A stranger asks to be let in, see sp_transport_answer_guest. */
     void (*join)(void *arg, uint64_t guest, const struct sp_slice *body);
+    /* A node of the same cluster has greeted that this one does not know, and was refused. */
+    void (*stranger)(void *arg);
 };
 
 struct sp_transport_options {
@@ -166,6 +168,9 @@ int sp_transport_wait(struct sp_transport *transport,
                       struct sp_link_waiter *waiter);
 void sp_transport_reserve(struct sp_transport *transport, uint32_t node_id, size_t size_bytes);
 void sp_transport_release(struct sp_transport *transport, uint32_t node_id, size_t size_bytes);
+
+/* The address at which the n-th node that has a link is looked for, or NULL: there are fewer. */
+const char *sp_transport_address(const struct sp_transport *transport, unsigned n);
 
 enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id);
 

@@ -38,6 +38,11 @@ int sp_transport_add_node(struct sp_transport *transport, uint32_t node_id, cons
     return rv;
 }
 
+const char *sp_transport_address(const struct sp_transport *transport, unsigned n)
+{
+    return n < transport->node_count ? sp_link_address(transport->nodes[n].link) : NULL;
+}
+
 int sp_transport_set_node(struct sp_transport *transport, uint32_t node_id, const char *address)
 {
     struct sp_transport_node *node = sp_transport_find(transport, node_id);
@@ -162,7 +167,7 @@ void sp_transport_set_registered(struct sp_transport *transport,
 {
     struct sp_transport_node *node = sp_transport_find(transport, node_id);
 
-    if (node != NULL) {
+    if (node != NULL && !sp_life_is_stale(life, &node->registered)) {
         node->registered = *life;
     }
 }

@@ -77,7 +77,6 @@ static void on_formed(void *arg, const uint32_t *members, unsigned count, bool f
     SP_TRACE_INFO("node", fresh ? "cluster formed" : "cluster known", "voters=%u", count);
     if (!node->stopping) {
         sp_controller_start(node->controller, sp_join_voter_id(node->store), members, count);
-        sp_join_start_later(node->join);
     }
 }
 
@@ -90,6 +89,15 @@ static void on_lost(void *arg)
     }
 }
 
+static void on_stranger(void *arg)
+{
+    struct sp_node *node = arg;
+
+    if (!node->stopping && node->join != NULL) {
+        sp_join_met_stranger(node->join);
+    }
+}
+
 static void on_guest(void *arg, uint64_t guest, const struct sp_slice *body)
 {
     struct sp_node *node = arg;
@@ -99,9 +107,9 @@ static void on_guest(void *arg, uint64_t guest, const struct sp_slice *body)
     }
 }
 
-static const struct sp_transport_handler transport_handler = {
-    on_peer_message, on_link, on_formed, on_lost, on_guest
-};
+static const struct sp_transport_handler transport_handler = { on_peer_message, on_link,
+                                                               on_formed,       on_lost,
+                                                               on_guest,        on_stranger };
 
 /* ---- controller ------------------------------------------------------------------------------ */
 
@@ -150,13 +158,28 @@ static void on_state_changed(void *arg, const struct sp_state_change *change)
     }
 }
 
+/* Another disk has taken the place of this one: what it has is of an earlier time. */
+static bool is_outdated(const struct sp_node *node)
+{
+    const struct sp_state_node *known =
+        sp_state_node(sp_controller_state(node->controller), sp_controller_self(node->controller));
+
+    return known != NULL && known->incarnation != sp_store_identity(node->store)->incarnation;
+}
+
 static void on_confirmed(void *arg)
 {
     struct sp_node *node = arg;
 
+    if (is_outdated(node)) {
+        fail(node,
+             SPATE_ERR_INVALID,
+             "this node has another data directory now, and this is an earlier one: bring that one "
+             "back, or start it with an empty one");
+        return;
+    }
     note_level(node);
     note_registered(node);
-    sp_join_settle(node->join);
     sp_reconcile_confirmed(node->reconcile);
     sp_mover_wake(node->mover);
     sp_broker_topics_changed(node->broker);

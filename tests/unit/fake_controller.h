@@ -43,6 +43,7 @@ static struct {
     enum sp_link_state link;
     int send_result;
     unsigned set_node_count;
+    unsigned set_life_count; /* directories that are known, before anything is confirmed */
     unsigned confirmed_count;
     unsigned changed_count;
     int failed;
@@ -176,6 +177,16 @@ int sp_transport_set_node(struct sp_transport *transport, uint32_t node_id, cons
     assert_int_not_equal(address[0], '\0');
     fake.set_node_count += 1;
     return 0;
+}
+
+void sp_transport_set_registered(struct sp_transport *transport,
+                                 uint32_t node_id,
+                                 const struct sp_life *life)
+{
+    (void)transport;
+    assert_int_not_equal(node_id, SELF);
+    assert_int_not_equal(life->incarnation, 0);
+    fake.set_life_count += 1;
 }
 
 #endif /* SP_UNIT_FAKE_CONTROLLER_H */

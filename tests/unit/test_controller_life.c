@@ -100,6 +100,7 @@ static void test_controller_registers_itself_once_confirmed_and_when_different(v
     begin();
     assert_int_equal(fake.confirmed_count, 0);
     assert_int_equal(fake.set_node_count, 2); /* hints */
+    assert_int_equal(fake.set_life_count, 2);
     fake.leader = 2;
     fake.status.confirmed = true; /* learned with a heartbeat: no event tells */
     fake_wait(60);

@@ -329,6 +329,41 @@ static void test_transport_set_node_moves_a_link(void **state)
     assert_int_equal(sp_transport_link(transport, 5), SP_LINK_DOWN);
 }
 
+/* Configuration and log may differ, and either may be older. */
+static void test_transport_looks_at_each_address_that_it_was_told(void **state)
+{
+    (void)state;
+    start(1);
+    struct sp_transport *transport = fixture.nodes[1].transport;
+    assert_int_equal(sp_transport_set_node(transport, 2, fixture.addresses[0]), 0);
+    for (unsigned i = 0; i < 10; i++) { /* more than it keeps */
+        char address[32];
+        (void)snprintf(address, sizeof address, "127.0.0.1:%u", i + 1);
+        assert_int_equal(sp_transport_set_node(transport, 2, address), 0);
+    }
+    start(2);
+    RUN_UNTIL(sp_transport_link(transport, 2) == SP_LINK_UP);
+    assert_string_equal(sp_transport_address(transport, 0), fixture.addresses[2]);
+    /* who answers is not left for what somebody says */
+    assert_int_equal(sp_transport_set_node(transport, 2, fixture.addresses[0]), 0);
+    run_ms(50);
+    assert_int_equal(sp_transport_link(transport, 2), SP_LINK_UP);
+    assert_null(sp_transport_address(transport, 2));
+}
+
+static void test_transport_tells_of_a_stranger_of_its_cluster(void **state)
+{
+    (void)state;
+    for (uint32_t id = 1; id <= NODES; id++) {
+        start(id);
+    }
+    RUN_UNTIL(fixture.nodes[1].formed_count + fixture.nodes[3].formed_count == 2);
+    RUN_UNTIL(sp_transport_link(fixture.nodes[1].transport, 3) == SP_LINK_UP);
+    assert_int_equal(fixture.nodes[1].strangers, 0);
+    sp_transport_remove_node(fixture.nodes[1].transport, 3);
+    RUN_UNTIL(fixture.nodes[1].strangers > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -343,6 +378,8 @@ int main(void)
         TRANSPORT_TEST(test_transport_slow_peer_makes_the_queue_grow_to_its_bound_only),
         TRANSPORT_TEST(test_transport_wrong_options_are_refused),
         TRANSPORT_TEST(test_transport_set_node_moves_a_link),
+        TRANSPORT_TEST(test_transport_looks_at_each_address_that_it_was_told),
+        TRANSPORT_TEST(test_transport_tells_of_a_stranger_of_its_cluster),
     };
     return cmocka_run_group_tests_name("cluster/transport", tests, NULL, NULL);
 }

@@ -57,6 +57,7 @@ struct node {
     struct received received[MESSAGES_MAX];
     unsigned received_count;
     bool gone;
+    unsigned strangers;
 };
 
 struct fixture {
@@ -147,12 +148,18 @@ static inline void on_join(void *arg, uint64_t guest, const struct sp_slice *bod
     (void)body;
 }
 
+static inline void on_stranger(void *arg)
+{
+    ((struct node *)arg)->strangers += 1;
+}
+
 static const struct sp_transport_handler handler = {
     .message = on_message,
     .link = on_link,
     .formed = on_formed,
     .lost = on_lost,
     .join = on_join,
+    .stranger = on_stranger,
 };
 
 static inline struct sp_transport_options make_options(uint32_t node_id)
