@@ -270,16 +270,16 @@ bool sp_reconcile_next_damage(const struct sp_reconcile *reconcile,
 
     while ((item = sp_map_next(reconcile->items, cursor)) != NULL) {
         if (!item->doomed && !item->superseded && sp_reconcile_item_is_damaged(item)) {
-            *out = (struct sp_reconcile_damage){ .topic_id = item->topic_id,
-                                                 .partition = item->partition,
-                                                 .group_id = item->group_id,
-                                                 .replica_id = item->replica_id,
-                                                 .text = item->open.text,
-                                                 .refusal = item->refusal,
-                                                 .since_ms =
-                                                     item->state == RUNNING
-                                                         ? sp_raft_group_stopped_ms(item->group)
-                                                         : item->damaged_ms };
+            *out = (struct sp_reconcile_damage){
+                .topic_id = item->topic_id,
+                .partition = item->partition,
+                .group_id = item->group_id,
+                .replica_id = item->replica_id,
+                .text = item->open.text,
+                .refusal = item->refusal != NULL ? item->refusal : SP_RECONCILE_WAITS_FOR_LEADER,
+                .since_ms = item->state == RUNNING ? sp_raft_group_stopped_ms(item->group)
+                                                   : item->damaged_ms
+            };
             return true;
         }
     }

@@ -43,6 +43,12 @@ void sp_reconcile_confirmed(struct sp_reconcile *reconcile);
 /* Stops opening; closes what it opened, then `closed`. */
 void sp_reconcile_close(struct sp_reconcile *reconcile, void (*closed)(void *arg), void *arg);
 
+/* Why a damaged replica is still there as long as nothing else is known to keep it. */
+#define SP_RECONCILE_WAITS_FOR_LEADER                                                              \
+    "it is replaced as soon as the partition has a leader: a majority of its replicas must run "   \
+    "without this one; until then this one, too, can be mended by hand (docs/operations.md, "      \
+    "Damage)"
+
 /* A replica of this node whose data are damaged. */
 struct sp_reconcile_damage {
     uint64_t topic_id;
@@ -50,7 +56,7 @@ struct sp_reconcile_damage {
     uint64_t group_id;
     uint64_t replica_id;
     const char *text;    /* what was found; "": see the trace. Borrowed like the next one */
-    const char *refusal; /* why it is not refilled, or NULL */
+    const char *refusal; /* why it is not refilled */
     uint64_t since_ms;   /* when it was found, by the loop's clock */
 };
 

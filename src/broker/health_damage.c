@@ -109,9 +109,7 @@ uint32_t sp_health_pack_damaged(const struct sp_broker *broker, struct sp_pack *
            sp_reconcile_next_damage(broker->reconcile, &cursor, &damage)) {
         sp_pack_map(pack, 5);
         pack_partition(pack, sp_state_topic_by_id(state, damage.topic_id), damage.partition);
-        pack_reason(pack,
-                    damage.replica_id,
-                    damage.refusal != NULL ? damage.refusal : "it is about to be replaced");
+        pack_reason(pack, damage.replica_id, damage.refusal);
         sp_health_pack_since(broker, pack, "since_ms", damage.since_ms);
         count += 1;
     }

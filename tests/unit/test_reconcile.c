@@ -446,7 +446,7 @@ static void test_reconcile_damage_is_marked_and_explained(void **unused)
     assert_true(sp_reconcile_next_damage(fake.reconcile, &cursor, &damage));
     assert_int_equal(fake.marked_replica, damage.replica_id);
     assert_int_equal(damage.since_ms, found_ms);
-    assert_null(damage.refusal);
+    assert_string_equal(damage.refusal, SP_RECONCILE_WAITS_FOR_LEADER);
     assert_true(sp_reconcile_note_refusal(fake.reconcile, damage.group_id, "no majority"));
     assert_false(sp_reconcile_note_refusal(fake.reconcile, damage.group_id, "no majority"));
     assert_false(sp_reconcile_note_refusal(fake.reconcile, 999, "unknown"));
