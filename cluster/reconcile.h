@@ -73,7 +73,8 @@ bool sp_reconcile_note_refusal(struct sp_reconcile *reconcile, uint64_t group_id
  * (SP_QUARANTINE_MAX). Counts them for the next question. */
 bool sp_reconcile_may_refill(struct sp_reconcile *reconcile);
 
-/* Replicas that should run here and do not (still opening, or damaged), for health. */
+/* Replicas that should run here and do not (still opening, damaged, or lost with the disk), for
+ * health. */
 unsigned sp_reconcile_missing_count(const struct sp_reconcile *reconcile);
 
 #endif /* SP_CLUSTER_RECONCILE_H */
