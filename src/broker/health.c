@@ -4,8 +4,8 @@
  *   leaderless        no node is known to lead the partition
  *   under-replicated  its leader says which members lack committed records (or a member is down)
  *   lost              a replica does not run, as its disk was replaced
- *   refusing          a partition takes no records, as disks are full: health_partitions.c has these
- *                     four
+ *   refusing          a partition takes no records, as disks are full: these four are told by
+ *                     health_partitions.c
  *   refilling         a new replica stands in for a damaged one and is being filled
  *   damaged           replicas of this node that stay closed, with the reason: health_damage.c
  *   stalled           a consumer group, coordinated here, with members that do not progress; no

@@ -198,7 +198,9 @@ class NoPlaceTest(unittest.TestCase):
             for lost in health["leaderless"]:
                 self.assertLess(abs(lost["since_ms"] - killed_ms), SLACK_MS)
             words = nodes.run("cluster", "health").stdout.decode()
-            self.assertRegex(words, r"leaderless: t/\d, since 20\S+Z \(\d s\)\n")
+            row = r"leaderless: t/\d, replicas on node 2, down: node 2, since 20\S+Z \(\d s\)\n"
+            self.assertRegex(words, row)
+            self.assertIn("elects by itself when 1 of its replicas runs: start node 2;", words)
             self.assertRegex(words, r"as node.replace.after.ms is 0|no other node can take its")
 
 
