@@ -61,34 +61,46 @@ struct voters {
     json_t *down;    /* ids of nodes, as are the others */
     json_t *damaged; /* and their node runs */
     json_t *lost;
+    json_t *anew; /* another one takes its place, and is no voter yet */
     int64_t count;
     int64_t whole;
 };
 
+/* True if one of the rows is of this node's replica of the partition of `place`. */
+static bool is_named(const json_t *rows, const json_t *place, int64_t node)
+{
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *row = json_array_get(rows, i);
+        if (is_same_place(row, place) && value_number(row, "node") == node) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static struct voters find_voters(const json_t *result, const json_t *row)
 {
     const json_t *replicas = json_object_get(row, "replicas");
-    const json_t *damaged = json_object_get(result, "damaged");
-    struct voters voters = {
-        json_array(), json_array(), json_array(), (int64_t)json_array_size(replicas), 0
-    };
+    struct voters voters = { .down = json_array(),
+                             .damaged = json_array(),
+                             .lost = json_array(),
+                             .anew = json_array(),
+                             .count = (int64_t)json_array_size(replicas) };
 
     for (size_t i = 0; i < json_array_size(replicas); i++) {
         json_int_t node = json_integer_value(json_array_get(replicas, i));
-        bool harmed = false;
-        for (size_t k = 0; k < json_array_size(damaged) && !harmed; k++) {
-            const json_t *one = json_array_get(damaged, k);
-            harmed = is_same_place(one, row) && value_number(one, "node") == node;
-        }
-        if (has_number(json_object_get(row, "lost"), node)) {
-            (void)json_array_append_new(voters.lost, json_integer(node));
+        json_t *list = NULL;
+        if (is_named(json_object_get(result, "refilling"), row, node)) {
+            list = voters.anew;
+        } else if (has_number(json_object_get(row, "lost"), node)) {
+            list = voters.lost;
         } else if (has_number(json_object_get(row, "down"), node)) {
-            (void)json_array_append_new(voters.down, json_integer(node));
-        } else if (harmed) {
-            (void)json_array_append_new(voters.damaged, json_integer(node));
-        } else {
-            voters.whole += 1;
+            list = voters.down;
+        } else if (is_named(json_object_get(result, "damaged"), row, node)) {
+            list = voters.damaged;
         }
+        voters.whole += list == NULL ? 1 : 0;
+        (void)json_array_append_new(list, json_integer(node)); /* none: the number goes */
     }
     return voters;
 }
@@ -150,6 +162,7 @@ static void add_leaderless_row(struct health_words *words,
     add_some(words, ", down: node ", voters.down);
     add_some(words, ", damaged: node ", voters.damaged);
     add_some(words, ", lost with the disk: node ", voters.lost);
+    add_some(words, ", being made anew: node ", voters.anew);
     health_end_line(words, row);
     if (voters.count == 0) { /* an older node does not tell of the replicas */
         health_advise(advice,
@@ -162,6 +175,7 @@ static void add_leaderless_row(struct health_words *words,
     json_decref(voters.down);
     json_decref(voters.damaged);
     json_decref(voters.lost);
+    json_decref(voters.anew);
 }
 
 /* What helps is told once below those that it helps. */

@@ -210,6 +210,7 @@ class DamageTest(unittest.TestCase):
                 self.assertEqual(quarantined(node), [])
                 self.assertEqual(node.trace().count("damaged replica is not refilled"), 1)
             self.assertEqual(nodes.spate_json("cluster", "moves")["moves"], [])
+            self.assert_told(nodes, group, names)
             # mended by hand, one brings the partition back and the other is then replaced
             first, second = harmed
             first.kill()
@@ -221,6 +222,33 @@ class DamageTest(unittest.TestCase):
             cluster.wait_for("the other's replacement", lambda: quarantined(second), 20)
             self.assertTrue(quarantined(second)[0].startswith(f"{names[second.number]}."))
             self.assert_records(nodes, "t", RECORDS)
+
+    def assert_told(self, nodes, group, names):
+        """Whoever is asked, the health names what is damaged on nodes 2 and 3, and what helps."""
+        done = nodes.run("-s", nodes.node(1).address, "cluster", "health")
+        words = done.stdout.decode()
+        self.assertEqual(done.returncode, 5)
+        self.assertRegex(words, r"leaderless: t/0, replicas on node [123,]+, damaged: node [23,]+,")
+        self.assertIn("when 2 of its replicas are whole and run: mend by hand", words)
+        for number, name in names.items():
+            replica = name.split(".")[1]
+            line = rf"damaged on node {number}: t/0, replica {replica} \(replicas/{name}\): it is"
+            self.assertRegex(words, line)
+        self.assertNotIn("still opening", words, "they are told as damaged")
+        self.assertNotIn("ends by itself", words)
+        rows = nodes.spate_json_of(5, "cluster", "health")["damaged"]
+        self.assertEqual(sorted(row["node"] for row in rows), [2, 3])
+        alone = nodes.spate_json_of(5, "cluster", "health", "--node", "1")
+        self.assertEqual(alone["damaged"], [], "node 1 has nothing that is damaged")
+        shown = nodes.spate("topic", "describe", "t", "-v").decode()
+        for number, name in names.items():
+            row = rf"0\s+{number}\s+{name.split('.')[1]}\s+replicas/{name}\b"
+            self.assertRegex(shown, row)
+        described = nodes.spate_json("topic", "describe", "t")["partitions"][0]
+        self.assertEqual(described["raft_group"], int(group))
+        moved = nodes.run("partition", "move", "t", "0", "3,2,1")
+        self.assertEqual(moved.returncode, 0)
+        self.assertIn(b"begins only when the partition has a leader", moved.stderr)
 
     def test_an_only_replica_stays_out_and_the_rest_serves(self):
         with cluster.Cluster(1) as nodes:

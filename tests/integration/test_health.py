@@ -2,6 +2,9 @@
 """`spate cluster health` says what is wrong, since when, what heals by itself and what to type."""
 
 import json
+import os
+import shutil
+import signal
 import time
 import unittest
 
@@ -181,6 +184,67 @@ class HealthTest(unittest.TestCase):
         cluster.wait_for("the move to end", lambda: ask(home)["moves"] == 0)
         self.assertEqual(ask(home)["stuck"], [])
         self.nodes.spate("topic", "delete", "alone", "--yes")
+
+
+class SeveralNodesTest(unittest.TestCase):
+    def test_a_node_that_says_nothing_is_told_and_is_no_fault(self):
+        with cluster.Cluster(3) as nodes:
+            silent = nodes.node(3)
+            first = nodes.node(1).address
+            nodes.wait_healthy()
+            os.kill(silent.process.pid, signal.SIGSTOP)  # its connections stay, for some seconds
+            try:
+                started = time.monotonic()
+                done = nodes.run("-s", first, "cluster", "health", "--json")
+                took = time.monotonic() - started
+                alone = nodes.run("-s", first, "cluster", "health", "--node", "3", "--timeout", "1s")
+            finally:
+                os.kill(silent.process.pid, signal.SIGCONT)
+            health = json.loads(done.stdout)
+            self.assertEqual(health["silent"], [{"node": 3, "address": silent.address}])
+            self.assertEqual(health["unhealthy_on"], [])
+            self.assertLess(took, 8, "it waits for 2 s")
+            self.assertEqual(done.returncode, 0 if health["healthy"] else 5)
+            self.assertIn(b"node 3: ", alone.stderr)
+            self.assertNotEqual(alone.returncode, 0)
+            nodes.wait_healthy()
+            unknown = nodes.run("cluster", "health", "--node", "9")
+            self.assertEqual(unknown.returncode, 3)
+            self.assertIn(b"there is no such node", unknown.stderr)
+
+
+class LostDiskTest(unittest.TestCase):
+    def test_of_two_replicas_the_one_whose_disk_was_replaced_is_named(self):
+        with cluster.Cluster(3) as nodes:
+            nodes.spate("topic", "create", "t", "-r", "2")
+            nodes.wait_healthy()
+            homes = nodes.spate_json("topic", "describe", "t")["partitions"][0]["replicas"]
+            victim = nodes.node(homes[1])
+            victim.kill()
+            shutil.rmtree(victim.data)
+            victim.start()
+            told = lambda: [row for row in ask(nodes.node(homes[0]))["lost"] if row["topic"] == "t"]
+            (row,) = cluster.wait_for("the loss to be told", told, 30)
+            self.assertEqual(row["node"], victim.number)
+            traced = lambda: "replica does not run, its disk was replaced" in victim.trace()
+            cluster.wait_for("its trace", traced, 20)
+            # what is made anew by itself is over: of the groups' topic, of the controller
+            only = lambda: (
+                len(ask(victim)["lost"]) == 1
+                and ask(victim)["replicas_opening"] == 1
+                and not ask(victim)["refilling"]
+            )
+            cluster.wait_for("the rest to be made anew", only, 40)
+            time.sleep(1)
+            self.assertEqual(victim.trace().count("topic=t partition=0 group="), 1, "it is told once")
+            done = nodes.run("cluster", "health")
+            words = done.stdout.decode()
+            self.assertEqual(done.returncode, 5)
+            self.assertRegex(words, rf"lost with the disk: node {victim.number}, since 20\S+Z")
+            self.assertIn("too few are left to elect, a person has to decide", words)
+            self.assertRegex(words, rf"under-replicated: t/0 missing on node {victim.number}, since")
+            self.assertRegex(words, rf"lost on node {victim.number}: t/0, replica \d+: its disk was")
+            self.assertNotIn("still opening", words)
 
 
 class NoPlaceTest(unittest.TestCase):

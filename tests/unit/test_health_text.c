@@ -174,7 +174,7 @@ static void test_health_text_promises_nothing_without_a_leader(void **state)
     expect(LEADERLESS("'down': [], 'lost': []") "], 'under_replicated': [{'topic': 't', "
                                                 "'partition': 0, 'missing': [1]}], 'refilling': "
                                                 "[{'topic': 't', 'partition': 0, 'node': 1}]}",
-           "unhealthy\nleaderless: t/0, replicas on node 1,2,3\n"
+           "unhealthy\nleaderless: t/0, replicas on node 1,2,3, being made anew: node 1\n"
            "  elects by itself within seconds, a majority of its replicas runs; for longer: the "
            "traces of their nodes\n"
            "under-replicated: t/0 missing on node 1\n"
