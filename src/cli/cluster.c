@@ -98,12 +98,12 @@ static void print_health(struct health *health, json_t *result)
 /* Why the newest look was not answered. */
 static const char *failure_text(const struct health *health)
 {
-    if (health->node > 0) {
-        return health->failure == SPATE_ERR_NOT_FOUND
-                   ? "there is no such node: list them with `spate cluster nodes`"
-                   : "the node did not answer";
+    const char *text = spate_client_error(health->cli->client);
+
+    if (health->node > 0 && health->failure == SPATE_ERR_NOT_FOUND) {
+        return "there is no such node: list them with `spate cluster nodes`";
     }
-    return spate_client_error(health->cli->client);
+    return health->node > 0 && text[0] == '\0' ? "the node did not answer" : text;
 }
 
 static void look(struct health *health)

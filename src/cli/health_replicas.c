@@ -78,6 +78,17 @@ static bool is_named(const json_t *rows, const json_t *place, int64_t node)
     return false;
 }
 
+/* Keeps the ids in rising order, so that what helps several partitions reads the same. */
+static void insert(json_t *nodes, json_int_t node)
+{
+    size_t place = json_array_size(nodes);
+
+    while (place > 0 && json_integer_value(json_array_get(nodes, place - 1)) > node) {
+        place -= 1;
+    }
+    (void)json_array_insert_new(nodes, place, json_integer(node));
+}
+
 static struct voters find_voters(const json_t *result, const json_t *row)
 {
     const json_t *replicas = json_object_get(row, "replicas");
@@ -99,8 +110,11 @@ static struct voters find_voters(const json_t *result, const json_t *row)
         } else if (is_named(json_object_get(result, "damaged"), row, node)) {
             list = voters.damaged;
         }
-        voters.whole += list == NULL ? 1 : 0;
-        (void)json_array_append_new(list, json_integer(node)); /* none: the number goes */
+        if (list == NULL) {
+            voters.whole += 1;
+        } else {
+            insert(list, node);
+        }
     }
     return voters;
 }

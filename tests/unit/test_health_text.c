@@ -108,19 +108,19 @@ static void test_health_text_of_partitions_and_the_controller(void **state)
 }
 
 #define LEADERLESS(lists)                                                                          \
-    "{'healthy': false, 'leaderless': [{'topic': 't', 'partition': 0, 'replicas': [1, 2, "         \
-    "3], " lists "}"
+    "{'healthy': false, 'leaderless': [{'topic': 't', 'partition': 0, 'replicas': [3, 1, "         \
+    "2], " lists "}"
 
 /* What keeps each replica from voting, and as little as makes a majority. */
 static void test_health_text_of_a_partition_without_a_leader(void **state)
 {
     (void)state;
     expect(LEADERLESS("'down': [], 'lost': []") "]}",
-           "unhealthy\nleaderless: t/0, replicas on node 1,2,3\n"
+           "unhealthy\nleaderless: t/0, replicas on node 3,1,2\n"
            "  elects by itself within seconds, a majority of its replicas runs; for longer: the "
            "traces of their nodes\n");
     expect(LEADERLESS("'down': [3, 1], 'lost': []") "]}",
-           "unhealthy\nleaderless: t/0, replicas on node 1,2,3, down: node 1,3\n"
+           "unhealthy\nleaderless: t/0, replicas on node 3,1,2, down: node 1,3\n"
            "  elects by itself when 2 of its replicas run: start node 1,3; gone for good: forced "
            "membership "
            "(docs/operations.md, Forced membership)\n");
@@ -129,7 +129,7 @@ static void test_health_text_of_a_partition_without_a_leader(void **state)
                                                  "'replicas/9.7', 'reason': 'it waits'}, {'topic': "
                                                  "'t', 'partition': 1, 'node': 1, "
                                                  "'replica': 8, 'reason': 'another'}]}",
-           "unhealthy\nleaderless: t/0, replicas on node 1,2,3, down: node 3, damaged: node 2\n"
+           "unhealthy\nleaderless: t/0, replicas on node 3,1,2, down: node 3, damaged: node 2\n"
            "  elects by itself when 2 of its replicas run: start node 3; gone for good: forced "
            "membership "
            "(docs/operations.md, Forced membership)\n"
@@ -139,7 +139,7 @@ static void test_health_text_of_a_partition_without_a_leader(void **state)
         LEADERLESS("'down': [3], 'lost': [1]") "], 'damaged': [{'topic': 't', 'partition': 0, "
                                                "'node': 2, 'replica': 7, 'reason': "
                                                "'x'}]}",
-        "unhealthy\nleaderless: t/0, replicas on node 1,2,3, down: node 3, damaged: node 2, lost "
+        "unhealthy\nleaderless: t/0, replicas on node 3,1,2, down: node 3, damaged: node 2, lost "
         "with the disk: node 1\n"
         "  elects by itself when 2 of its replicas are whole and run: mend by hand what is damaged "
         "on "
@@ -147,7 +147,7 @@ static void test_health_text_of_a_partition_without_a_leader(void **state)
         "membership (docs/operations.md, Forced membership)\n"
         "damaged on node 2: t/0, replica 7: x\n");
     expect(LEADERLESS("'down': [], 'lost': [1, 2]") "]}",
-           "unhealthy\nleaderless: t/0, replicas on node 1,2,3, lost with the disk: node 1,2\n"
+           "unhealthy\nleaderless: t/0, replicas on node 3,1,2, lost with the disk: node 1,2\n"
            "  too few are left to elect, a person has to decide: forced membership "
            "(docs/operations.md, Forced membership), or delete the topic and make it anew\n");
 }
@@ -174,7 +174,7 @@ static void test_health_text_promises_nothing_without_a_leader(void **state)
     expect(LEADERLESS("'down': [], 'lost': []") "], 'under_replicated': [{'topic': 't', "
                                                 "'partition': 0, 'missing': [1]}], 'refilling': "
                                                 "[{'topic': 't', 'partition': 0, 'node': 1}]}",
-           "unhealthy\nleaderless: t/0, replicas on node 1,2,3, being made anew: node 1\n"
+           "unhealthy\nleaderless: t/0, replicas on node 3,1,2, being made anew: node 1\n"
            "  elects by itself within seconds, a majority of its replicas runs; for longer: the "
            "traces of their nodes\n"
            "under-replicated: t/0 missing on node 1\n"
