@@ -128,8 +128,10 @@ static void add_some(struct health_words *words, const char *before, const json_
 }
 
 /* What brings a leader back: as little as makes a majority. */
-static void advise_leaderless(struct health_words *words, const struct voters *voters)
+static void
+advise_leaderless(struct health_words *words, const json_t *row, const struct voters *voters)
 {
+    bool own = strncmp(value_text(row, "topic"), "__", 2) == 0; /* the cluster's, which stays */
     int64_t needed = voters->count / 2 + 1;
     int64_t down = (int64_t)json_array_size(voters->down);
     int64_t damaged = (int64_t)json_array_size(voters->damaged);
@@ -158,7 +160,8 @@ static void advise_leaderless(struct health_words *words, const struct voters *v
     } else {
         health_add(words,
                    "  too few are left to elect, a person has to decide: forced membership "
-                   "(" GUIDE_FORCE "), or delete the topic and make it anew\n");
+                   "(" GUIDE_FORCE ")%s\n",
+                   own ? "" : ", or delete the topic and make it anew");
     }
 }
 
@@ -184,7 +187,7 @@ static void add_leaderless_row(struct health_words *words,
                       "elects by itself when a majority of its replicas runs: start their nodes; "
                       "which: spate topic describe TOPIC");
     } else {
-        advise_leaderless(advice, &voters);
+        advise_leaderless(advice, row, &voters);
     }
     json_decref(voters.down);
     json_decref(voters.damaged);

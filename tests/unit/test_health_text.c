@@ -152,6 +152,16 @@ static void test_health_text_of_a_partition_without_a_leader(void **state)
            "(docs/operations.md, Forced membership), or delete the topic and make it anew\n");
 }
 
+static void test_health_text_tells_nobody_to_delete_the_clusters_own_topic(void **state)
+{
+    (void)state;
+    expect("{'healthy': false, 'leaderless': [{'topic': '__groups', 'partition': 0, 'replicas': "
+           "[1], 'down': [], 'lost': [1]}]}",
+           "unhealthy\nleaderless: __groups/0, replicas on node 1, lost with the disk: node 1\n"
+           "  too few are left to elect, a person has to decide: forced membership "
+           "(docs/operations.md, Forced membership)\n");
+}
+
 /* What helps several partitions is told once. */
 static void test_health_text_of_partitions_that_one_thing_helps(void **state)
 {
@@ -363,6 +373,7 @@ int main(void)
         cmocka_unit_test(test_health_text_of_an_older_node),
         cmocka_unit_test(test_health_text_of_partitions_and_the_controller),
         cmocka_unit_test(test_health_text_of_a_partition_without_a_leader),
+        cmocka_unit_test(test_health_text_tells_nobody_to_delete_the_clusters_own_topic),
         cmocka_unit_test(test_health_text_of_partitions_that_one_thing_helps),
         cmocka_unit_test(test_health_text_promises_nothing_without_a_leader),
         cmocka_unit_test(test_health_text_of_what_is_lost_or_refused),
