@@ -64,8 +64,8 @@ uint64_t sp_join_voter_id(const struct sp_store *store)
 
 /* ---- addresses ------------------------------------------------------------------------------- */
 
-/* The n-th address to ask, or NULL: those to join first, then the other seeds, then whoever else has
- * a link. */
+/* The n-th address to ask, or NULL: those to join first, then the other seeds, then whoever has a
+ * link. */
 static const char *address_at(const struct sp_join *join, unsigned n)
 {
     const struct sp_transport_options *addresses = join->options.addresses;

@@ -71,8 +71,8 @@ int sp_join_new(const struct sp_join_options *options, struct sp_join **out_join
 /* Begins to ask, until it is answered. More than once is fine. */
 void sp_join_start(struct sp_join *join);
 
-/* A node of this cluster has greeted that this member does not know, and so does not talk to. It may
- * have come while this one was away, and lead the controller by now: asks once more, soon. */
+/* A node of this cluster has greeted that this member does not know, and so does not talk to. It
+ * may have come while this one was away, and lead the controller by now: asks once more, soon. */
 void sp_join_met_stranger(struct sp_join *join);
 
 /* This node's replica `voter_id` of group 0 is damaged: asks for another one until it has it, then

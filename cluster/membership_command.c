@@ -286,8 +286,8 @@ static int join_node(const struct sp_state *state,
                       "node %u has a bad id, incarnation, address or rack",
                       change->node.node_id);
     }
-    /* Looked at again: another one may have been let in since. Who is let in with an empty directory
-     * has a replica only once its incarnation is known. */
+    /* Looked at again: another one may have been let in since. Who is let in with an empty
+     * directory has a replica only once its incarnation is known. */
     if (known != NULL && known->incarnation != node.incarnation && change->count > 0 &&
         change->ids[0] != 0) {
         return REFUSE(SPATE_ERR_INVALID,
