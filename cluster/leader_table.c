@@ -279,6 +279,20 @@ uint32_t sp_leader_table_lagging(const struct sp_leader_table *table, uint64_t g
     return leader == NULL ? 0 : leader->lagging;
 }
 
+/* A local replica's knowledge does not count: one that has stopped may have stood for election in
+ * terms that its group has never seen. */
+bool sp_leader_table_led_elsewhere(const struct sp_leader_table *table,
+                                   uint64_t group_id,
+                                   uint64_t heard_ms)
+{
+    const struct leader *leader = sp_map_get_u64(table->entries, group_id);
+    struct sp_transport_look look;
+
+    return leader != NULL && leader->said_node != 0 && leader->said_node != table->node_id &&
+           sp_transport_look(table->transport, leader->said_node, &look) && look.up &&
+           look.heard_ms >= heard_ms;
+}
+
 bool sp_leader_table_since(const struct sp_leader_table *table,
                            uint64_t group_id,
                            struct sp_leader_since *out_since)

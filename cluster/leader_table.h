@@ -34,6 +34,12 @@ sp_leader_table_get(const struct sp_leader_table *table, uint64_t group_id, uint
 /* Which voters lack committed frames, as the leader said last (bit i: the i-th by rising id). */
 uint32_t sp_leader_table_lagging(const struct sp_leader_table *table, uint64_t group_id);
 
+/* True if another node leads the group by its own word, which it has not taken back, and was heard
+ * of (by its greetings, some two a second) at `heard_ms` or later, by the loop's clock. */
+bool sp_leader_table_led_elsewhere(const struct sp_leader_table *table,
+                                   uint64_t group_id,
+                                   uint64_t heard_ms);
+
 /* Since when, by the loop's clock, this node knows what it knows of a group. */
 struct sp_leader_since {
     uint64_t leader_ms;    /* who leads it, or that nobody does */

@@ -196,6 +196,31 @@ static int move_done(const struct sp_state *state,
                 : REFUSE(SPATE_ERR_NOT_FOUND, text, text_size, "there is no such move");
 }
 
+bool sp_membership_needs_replica(const struct sp_state *state,
+                                 const struct sp_state_partition *partition,
+                                 uint64_t replica_id,
+                                 char *text,
+                                 size_t text_size)
+{
+    if (sp_state_outlives(state, partition, replica_id)) {
+        return false;
+    }
+    if (partition->replica_count == 1) {
+        (void)snprintf(text,
+                       text_size,
+                       "it was the only replica, there is nothing to refill it from: mend it by "
+                       "hand (docs/operations.md, Damage)");
+    } else {
+        (void)snprintf(text,
+                       text_size,
+                       "without it fewer than a majority of the %u replicas is left to refill it "
+                       "from: mend one by hand, or force the membership (docs/operations.md, "
+                       "Damage)",
+                       partition->replica_count);
+    }
+    return true;
+}
+
 /* A damaged replica: the same nodes, with a new one in its place. */
 static int lost_replica(const struct sp_state *state,
                         const struct sp_membership_change *change,
@@ -224,19 +249,8 @@ static int lost_replica(const struct sp_state *state,
     if (!found) {
         return REFUSE(SPATE_ERR_EXISTS, text, text_size, "another replica stands in its place");
     }
-    if (partition->replica_count == 1 && !sp_state_outlives(state, partition, change->ids[0])) {
-        return REFUSE(SPATE_ERR_INVALID,
-                      text,
-                      text_size,
-                      "it was the only replica, there is nothing to refill it from");
-    }
-    if (!sp_state_outlives(state, partition, change->ids[0])) {
-        return REFUSE(
-            SPATE_ERR_INVALID,
-            text,
-            text_size,
-            "without it fewer than a majority of the %u replicas is left to refill it from",
-            partition->replica_count);
+    if (sp_membership_needs_replica(state, partition, change->ids[0], text, text_size)) {
+        return SPATE_ERR_INVALID;
     }
     return sp_state_command_move_begin(change->topic_id, change->partition, wishes, count, out);
 }

@@ -55,6 +55,14 @@ int sp_membership_command(const struct sp_state *state,
                           char *text,
                           size_t text_size);
 
+/* True if the state knows too few other replicas of the partition to go on without this one, which
+ * is damaged; `text` says so, and what a person can do. */
+bool sp_membership_needs_replica(const struct sp_state *state,
+                                 const struct sp_state_partition *partition,
+                                 uint64_t replica_id,
+                                 char *text,
+                                 size_t text_size);
+
 /* Text for what apply answered, "" for 0. */
 void sp_membership_explain(const struct sp_membership_change *change,
                            int answer,

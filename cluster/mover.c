@@ -9,6 +9,14 @@
 #define LOOK_MS 50          /* while there are moves */
 #define LOOK_AROUND_MS 1000 /* at leaders and damage */
 
+/* After so many election timeouts a leader that has lost its majority says that it leads no more: a
+ * quiet one wakes within two (cluster/vigil.h), any gives up within two. */
+#define DOUBT_TIMEOUTS 4
+
+/* It takes that, a greeting and a look until the others are seen to lead. Later it is worth a line
+ * in the trace. */
+#define PATIENCE_MS 5000
+
 /* Leaderships that are being handed over at once. Each takes some fsyncs on two nodes: on an idle
  * cluster a thousand take a second, and on a busy one they do not get in each other's way. */
 #define HAND_OVERS_MAX 64
@@ -27,6 +35,7 @@ struct sp_mover {
     struct sp_controller *controller;
     struct sp_group_table *table;
     struct sp_reconcile *reconcile;
+    uint32_t election_timeout_ms;
     struct sp_timer timer;
     uint64_t look_due_ms; /* at leaders and damage */
     struct sp_deferred advance;
@@ -115,14 +124,10 @@ static void report_done(struct sp_mover *mover, const struct sp_state_move *move
     tell(mover, change);
 }
 
-static void refuse_damage(struct sp_mover *mover, const struct sp_reconcile_damage *damage)
+/* Keeps the damaged replica, for the reason `text`, which is traced once. */
+static void
+keep_damaged(struct sp_mover *mover, const struct sp_reconcile_damage *damage, const char *text)
 {
-    char text[160];
-
-    (void)snprintf(text,
-                   sizeof text,
-                   "%d damaged replicas lie in quarantine/: delete them, or replace the disk",
-                   SP_QUARANTINE_MAX);
     if (sp_reconcile_note_refusal(mover->reconcile, damage->group_id, text)) {
         SP_TRACE_ERROR("move",
                        "damaged replica is not refilled and stays closed",
@@ -133,20 +138,67 @@ static void refuse_damage(struct sp_mover *mover, const struct sp_reconcile_dama
     }
 }
 
+/* When a leader that had needed the replica for its majority has noticed that it has stopped. */
+static uint64_t proven_ms(const struct sp_mover *mover, const struct sp_reconcile_damage *damage)
+{
+    return damage->since_ms + (uint64_t)DOUBT_TIMEOUTS * mover->election_timeout_ms;
+}
+
+/* True if the damaged replica has to stay as no leader goes on without it. */
+static bool is_missed(struct sp_mover *mover, const struct sp_reconcile_damage *damage)
+{
+    uint64_t since_ms = proven_ms(mover, damage);
+
+    if (sp_leader_table_led_elsewhere(
+            sp_group_table_leaders(mover->table), damage->group_id, since_ms)) {
+        return false;
+    }
+    if (sp_loop_now_ms(mover->loop) >= since_ms + PATIENCE_MS) {
+        keep_damaged(mover, damage, SP_RECONCILE_WAITS_FOR_LEADER);
+    }
+    return true;
+}
+
+/* True if the damaged replica has to stay for another reason, which is noted. */
+static bool is_kept(struct sp_mover *mover, const struct sp_reconcile_damage *damage)
+{
+    const struct sp_state *state = sp_controller_state(mover->controller);
+    const struct sp_state_topic *topic = sp_state_topic_by_id(state, damage->topic_id);
+    char text[256];
+
+    if (topic == NULL) {
+        return true; /* it is about to go */
+    }
+    if (!sp_state_has_feature(state, SP_FEATURE_MEMBERSHIP)) {
+        (void)snprintf(text,
+                       sizeof text,
+                       "replicas are made anew from feature level %d on: upgrade all nodes",
+                       SP_FEATURE_MEMBERSHIP);
+    } else if (!sp_membership_needs_replica(state,
+                                            &topic->partitions[damage->partition],
+                                            damage->replica_id,
+                                            text,
+                                            sizeof text)) {
+        if (sp_reconcile_may_refill(mover->reconcile)) {
+            return false;
+        }
+        (void)snprintf(text,
+                       sizeof text,
+                       "%d damaged replicas lie in quarantine/: delete them, or replace the disk",
+                       SP_QUARANTINE_MAX);
+    }
+    keep_damaged(mover, damage, text);
+    return true;
+}
+
 static void report_damage(struct sp_mover *mover)
 {
     struct sp_map_cursor cursor = { 0 };
     struct sp_reconcile_damage damage;
 
-    if (!sp_state_has_feature(sp_controller_state(mover->controller), SP_FEATURE_MEMBERSHIP)) {
-        return; /* it stays closed until then */
-    }
     while (sp_reconcile_next_damage(mover->reconcile, &cursor, &damage)) {
-        if (!sp_reconcile_may_refill(mover->reconcile)) {
-            refuse_damage(mover, &damage);
-            continue;
-        }
-        struct sp_membership_change *change = take_slot(mover, damage.group_id);
+        bool stays = is_kept(mover, &damage) || is_missed(mover, &damage);
+        struct sp_membership_change *change = stays ? NULL : take_slot(mover, damage.group_id);
         if (change != NULL) {
             SP_CONTAINER_OF(change, struct sp_proposal, membership)->cb = on_damage_told;
             *change = (struct sp_membership_change){ .kind = SP_MEMBERSHIP_LOST_REPLICA,
@@ -310,22 +362,19 @@ int sp_mover_progress(const struct sp_mover *mover,
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-int sp_mover_new(struct sp_loop *loop,
-                 struct sp_controller *controller,
-                 struct sp_group_table *table,
-                 struct sp_reconcile *reconcile,
-                 struct sp_mover **out_mover)
+int sp_mover_new(const struct sp_mover_options *options, struct sp_mover **out_mover)
 {
     struct sp_mover *mover = sp_mem_calloc(1, sizeof *mover);
 
     if (mover == NULL) {
         return SPATE_ERR_NOMEM;
     }
-    mover->loop = loop;
-    mover->controller = controller;
-    mover->table = table;
-    mover->reconcile = reconcile;
-    sp_timer_init(&mover->timer, loop, on_timer);
+    mover->loop = options->loop;
+    mover->controller = options->controller;
+    mover->table = options->table;
+    mover->reconcile = options->reconcile;
+    mover->election_timeout_ms = options->election_timeout_ms;
+    sp_timer_init(&mover->timer, mover->loop, on_timer);
     sp_deferred_init(&mover->advance, advance);
     *out_mover = mover;
     return 0;

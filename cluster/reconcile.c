@@ -12,11 +12,12 @@
 
 /* ---- differences ----------------------------------------------------------------------------- */
 
-/* Makes the item of a replica that should run here. */
-static void want(struct sp_reconcile *reconcile,
-                 const struct sp_state_topic *topic,
-                 const struct sp_state_partition *partition,
-                 uint64_t replica_id)
+/* Makes the item of a replica that should run here, or would if it had not been lost. NULL: without
+ * memory for it, it is looked for again. */
+static struct sp_reconcile_item *make_item(struct sp_reconcile *reconcile,
+                                           const struct sp_state_topic *topic,
+                                           const struct sp_state_partition *partition,
+                                           uint64_t replica_id)
 {
     struct sp_reconcile_item *item = sp_mem_calloc(1, sizeof *item);
 
@@ -25,7 +26,7 @@ static void want(struct sp_reconcile *reconcile,
         reconcile->lost_count += 1;
         (void)sp_timer_start(&reconcile->retry,
                              sp_loop_now_ms(reconcile->loop) + SP_RECONCILE_RETRY_MS);
-        return;
+        return NULL;
     }
     sp_list_init(&item->node);
     item->reconcile = reconcile;
@@ -34,7 +35,41 @@ static void want(struct sp_reconcile *reconcile,
     item->partition = partition->partition;
     item->group_id = partition->group_id;
     item->replica_id = replica_id;
-    sp_reconcile_enqueue(item);
+    return item;
+}
+
+static void want(struct sp_reconcile *reconcile,
+                 const struct sp_state_topic *topic,
+                 const struct sp_state_partition *partition,
+                 uint64_t replica_id)
+{
+    struct sp_reconcile_item *item = make_item(reconcile, topic, partition, replica_id);
+
+    if (item != NULL) {
+        sp_reconcile_enqueue(item);
+    }
+}
+
+/* It never runs; the others take a new one in, if they are a majority. */
+static void keep_out(struct sp_reconcile *reconcile,
+                     const struct sp_state_topic *topic,
+                     const struct sp_state_partition *partition,
+                     uint64_t replica_id)
+{
+    struct sp_reconcile_item *item = make_item(reconcile, topic, partition, replica_id);
+
+    if (item == NULL) {
+        return;
+    }
+    item->state = LOST;
+    SP_TRACE_WARN(
+        "reconcile",
+        "replica does not run, its disk was replaced: the others have to take a new one in",
+        "topic=%s partition=%" PRIu32 " group=%" PRIu64 " replica=%" PRIu64,
+        topic->name,
+        partition->partition,
+        partition->group_id,
+        replica_id);
 }
 
 static void tell_if_lost(const struct sp_state *state,
@@ -70,6 +105,8 @@ static void settle_partition(struct sp_reconcile *reconcile,
     } else if (place != NULL && sp_state_may_run(state, partition, place)) {
         tell_if_lost(state, topic, partition, place);
         want(reconcile, topic, partition, place->replica_id);
+    } else if (place != NULL) {
+        keep_out(reconcile, topic, partition, place->replica_id);
     }
 }
 
@@ -270,16 +307,16 @@ bool sp_reconcile_next_damage(const struct sp_reconcile *reconcile,
 
     while ((item = sp_map_next(reconcile->items, cursor)) != NULL) {
         if (!item->doomed && !item->superseded && sp_reconcile_item_is_damaged(item)) {
-            *out = (struct sp_reconcile_damage){ .topic_id = item->topic_id,
-                                                 .partition = item->partition,
-                                                 .group_id = item->group_id,
-                                                 .replica_id = item->replica_id,
-                                                 .text = item->open.text,
-                                                 .refusal = item->refusal,
-                                                 .since_ms =
-                                                     item->state == RUNNING
-                                                         ? sp_raft_group_stopped_ms(item->group)
-                                                         : item->damaged_ms };
+            *out = (struct sp_reconcile_damage){
+                .topic_id = item->topic_id,
+                .partition = item->partition,
+                .group_id = item->group_id,
+                .replica_id = item->replica_id,
+                .text = item->open.text,
+                .refusal = item->refusal != NULL ? item->refusal : SP_RECONCILE_WAITS_FOR_LEADER,
+                .since_ms = item->state == RUNNING ? sp_raft_group_stopped_ms(item->group)
+                                                   : item->damaged_ms
+            };
             return true;
         }
     }

@@ -43,6 +43,12 @@ void sp_reconcile_confirmed(struct sp_reconcile *reconcile);
 /* Stops opening; closes what it opened, then `closed`. */
 void sp_reconcile_close(struct sp_reconcile *reconcile, void (*closed)(void *arg), void *arg);
 
+/* Why a damaged replica is still there as long as nothing else is known to keep it. */
+#define SP_RECONCILE_WAITS_FOR_LEADER                                                              \
+    "it is replaced as soon as the partition has a leader: a majority of its replicas must run "   \
+    "without this one; until then this one, too, can be mended by hand (docs/operations.md, "      \
+    "Damage)"
+
 /* A replica of this node whose data are damaged. */
 struct sp_reconcile_damage {
     uint64_t topic_id;
@@ -50,7 +56,7 @@ struct sp_reconcile_damage {
     uint64_t group_id;
     uint64_t replica_id;
     const char *text;    /* what was found; "": see the trace. Borrowed like the next one */
-    const char *refusal; /* why it is not refilled, or NULL */
+    const char *refusal; /* why it is not refilled */
     uint64_t since_ms;   /* when it was found, by the loop's clock */
 };
 
@@ -67,7 +73,8 @@ bool sp_reconcile_note_refusal(struct sp_reconcile *reconcile, uint64_t group_id
  * (SP_QUARANTINE_MAX). Counts them for the next question. */
 bool sp_reconcile_may_refill(struct sp_reconcile *reconcile);
 
-/* Replicas that should run here and do not (still opening, or damaged), for health. */
+/* Replicas that should run here and do not (still opening, damaged, or lost with the disk), for
+ * health. */
 unsigned sp_reconcile_missing_count(const struct sp_reconcile *reconcile);
 
 #endif /* SP_CLUSTER_RECONCILE_H */

@@ -237,6 +237,7 @@ static void step(struct sp_reconcile_item *item)
         break;
     case RESTING:
     case DAMAGED:
+    case LOST:
         if (leave) {
             drop_item(item);
         }

@@ -16,6 +16,9 @@
  *     |  |        '--- damaged -----> DAMAGED
  *     '--'  (no memory: RESTING)
  *
+ * LOST is one that never runs, since its disk was replaced (sp_state_may_run): it is here to be
+ * counted, until the state has another one in its place.
+ *
  * `doomed` marks a replica whose topic was deleted, `superseded` one in whose place the state has
  * another one or none: from every state it goes, as soon as it can. Data go with the first, and
  * with the second once the state does not know the replica any more. */
@@ -25,7 +28,8 @@ enum sp_reconcile_state {
     RUNNING,
     CLOSING,
     RESTING,
-    DAMAGED
+    DAMAGED,
+    LOST
 };
 
 struct sp_reconcile_item {

@@ -34,10 +34,12 @@ static void expose_health(const struct sp_health *health, struct sp_exposition *
                         "Partitions of the cluster with replicas that are down or lack committed "
                         "records.",
                         health->under_replicated);
-    sp_exposition_gauge(exposition,
-                        "spate_replicas_opening",
-                        "Replicas that should run on this node and do not: opening, or damaged.",
-                        health->opening);
+    sp_exposition_gauge(
+        exposition,
+        "spate_replicas_opening",
+        "Replicas that should run on this node and do not: opening, damaged, or lost with "
+        "the disk.",
+        health->opening);
     sp_exposition_gauge(exposition,
                         "spate_raft_replicas_behind",
                         "Replicas of this node that lack committed records.",

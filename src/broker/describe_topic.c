@@ -45,7 +45,7 @@ static void pack_partition(const struct sp_broker *broker,
     uint32_t leader = sp_group_table_leader(broker->options.table, place->group_id, &term);
     char address[SP_ADDRESS_SIZE_MAX];
 
-    sp_pack_map(pack, log != NULL ? 9 : 5);
+    sp_pack_map(pack, log != NULL ? 11 : 7);
     sp_pack_text(pack, "partition");
     sp_pack_uint(pack, place->partition);
     sp_pack_text(pack, "leader");
@@ -58,6 +58,13 @@ static void pack_partition(const struct sp_broker *broker,
     sp_pack_array(pack, place->replica_count);
     for (unsigned i = 0; i < place->replica_count; i++) {
         sp_pack_uint(pack, place->replicas[i].node_id);
+    }
+    sp_pack_text(pack, "raft_group");
+    sp_pack_uint(pack, place->group_id);
+    sp_pack_text(pack, "replica_ids");
+    sp_pack_array(pack, place->replica_count);
+    for (unsigned i = 0; i < place->replica_count; i++) {
+        sp_pack_uint(pack, place->replicas[i].replica_id);
     }
     if (log != NULL) {
         sp_pack_text(pack, "log_start");

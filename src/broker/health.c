@@ -3,6 +3,9 @@
  *   down              a registered node without a link to this one
  *   leaderless        no node is known to lead the partition
  *   under-replicated  its leader says which members lack committed records (or a member is down)
+ *   lost              a replica does not run, as its disk was replaced
+ *   refusing          a partition takes no records, as disks are full: these four are told by
+ *                     health_partitions.c
  *   refilling         a new replica stands in for a damaged one and is being filled
  *   damaged           replicas of this node that stay closed, with the reason: health_damage.c
  *   stalled           a consumer group, coordinated here, with members that do not progress; no
@@ -24,64 +27,6 @@ bool sp_health_node_alive(const struct sp_broker *broker, uint32_t node_id)
 {
     return node_id == broker->options.node_id ||
            sp_transport_link(broker->options.transport, node_id) == SP_LINK_UP;
-}
-
-static void pack_partition_name(struct sp_pack *pack,
-                                const struct sp_state_topic *topic,
-                                const struct sp_state_partition *partition)
-{
-    sp_pack_text(pack, "topic");
-    sp_pack_text(pack, topic->name);
-    sp_pack_text(pack, "partition");
-    sp_pack_uint(pack, partition->partition);
-}
-
-/* Place of a replica among all of its partition by rising id, as the group's leader counts. While
- * some are being moved it is a guess: the next look is right. */
-static unsigned rank_of(const struct sp_state_partition *partition, unsigned replica)
-{
-    uint64_t id = partition->replicas[replica].replica_id;
-    unsigned rank = 0;
-
-    for (unsigned i = 0; i < partition->replica_count; i++) {
-        rank += partition->replicas[i].replica_id < id ? 1 : 0;
-    }
-    return rank;
-}
-
-bool sp_health_replica_lags(const struct sp_state_partition *place,
-                            unsigned replica,
-                            uint32_t lagging)
-{
-    return ((lagging >> rank_of(place, replica)) & 1) != 0;
-}
-
-bool sp_health_lags_here(const struct sp_broker *broker, const struct sp_state_partition *place)
-{
-    uint32_t lagging = sp_group_table_lagging(broker->options.table, place->group_id);
-
-    for (unsigned i = 0; i < place->replica_count; i++) {
-        if (place->replicas[i].node_id == broker->options.node_id) {
-            return sp_health_replica_lags(place, i, lagging);
-        }
-    }
-    return true; /* about to go */
-}
-
-/* Bit i: the i-th replica is down or lacks committed records. */
-static uint32_t missing_of(const struct sp_broker *broker,
-                           const struct sp_state_partition *partition,
-                           uint32_t lagging)
-{
-    uint32_t missing = 0;
-
-    for (unsigned i = 0; i < partition->replica_count; i++) {
-        if (sp_health_replica_lags(partition, i, lagging) ||
-            !sp_health_node_alive(broker, partition->replicas[i].node_id)) {
-            missing |= 1U << i;
-        }
-    }
-    return missing;
 }
 
 /* ---- since when ------------------------------------------------------------------------------ */
@@ -109,43 +54,6 @@ uint64_t sp_health_down_ms(const struct sp_broker *broker, uint32_t node_id)
     return sp_transport_look(broker->options.transport, node_id, &look)
                ? look.link_ms
                : sp_loop_now_ms(broker->options.loop);
-}
-
-/* Since when nobody is known to lead a partition that has no leader: at the earliest since it was
- * made, or since this node began to look. */
-static int64_t leaderless_since_ms(const struct sp_broker *broker,
-                                   const struct sp_state_topic *topic,
-                                   const struct sp_state_partition *place)
-{
-    struct sp_leader_since since = { .leader_ms = broker->watch.begun_ms };
-
-    (void)sp_leader_table_since(
-        sp_group_table_leaders(broker->options.table), place->group_id, &since);
-    int64_t wall_ms = sp_health_wall_ms(broker, since.leader_ms);
-    return wall_ms > topic->created_ms ? wall_ms : topic->created_ms;
-}
-
-/* Since when one of the replicas of `missing` lacks something, or its node is down. */
-static uint64_t missing_since_ms(const struct sp_broker *broker,
-                                 const struct sp_state_partition *place,
-                                 uint32_t missing)
-{
-    uint64_t earliest_ms = sp_loop_now_ms(broker->options.loop);
-    struct sp_leader_since since = { 0 };
-
-    (void)sp_leader_table_since(
-        sp_group_table_leaders(broker->options.table), place->group_id, &since);
-    if (since.lagging_ms != 0) {
-        earliest_ms = since.lagging_ms;
-    }
-    for (unsigned i = 0; i < place->replica_count; i++) {
-        uint32_t node_id = place->replicas[i].node_id;
-        if (((missing >> i) & 1) != 0 && !sp_health_node_alive(broker, node_id)) {
-            uint64_t down_ms = sp_health_down_ms(broker, node_id);
-            earliest_ms = down_ms < earliest_ms ? down_ms : earliest_ms;
-        }
-    }
-    return earliest_ms;
 }
 
 /* ---- numbers --------------------------------------------------------------------------------- */
@@ -197,7 +105,7 @@ static void look_at_partitions(const struct sp_broker *broker, struct sp_health 
 
             health->led += leader == broker->options.node_id;
             health->leaderless += leader == 0;
-            health->under_replicated += missing_of(broker, place, lagging) != 0;
+            health->under_replicated += sp_health_missing_of(broker, place, lagging) != 0;
             health->behind += is_behind(broker, place, lagging);
         }
     }
@@ -238,70 +146,6 @@ static uint32_t pack_nodes_down(const struct sp_broker *broker, struct sp_pack *
         if (!sp_health_node_alive(broker, node->node_id)) {
             sp_pack_uint(pack, node->node_id);
             count += 1;
-        }
-    }
-    return count;
-}
-
-static uint32_t pack_leaderless(const struct sp_broker *broker, struct sp_pack *pack)
-{
-    const struct sp_state *state = sp_controller_state(broker->options.controller);
-    const struct sp_state_topic *topic;
-    struct sp_map_cursor cursor = { 0 };
-    uint32_t count = 0;
-
-    while ((topic = sp_state_topic_next(state, &cursor)) != NULL) {
-        for (uint32_t i = 0; i < topic->partition_count; i++) {
-            if (sp_group_table_leader(broker->options.table, topic->partitions[i].group_id, NULL) ==
-                0) {
-                sp_pack_map(pack, 3);
-                pack_partition_name(pack, topic, &topic->partitions[i]);
-                sp_pack_text(pack, "since_ms");
-                sp_pack_int(pack, leaderless_since_ms(broker, topic, &topic->partitions[i]));
-                count += 1;
-            }
-        }
-    }
-    return count;
-}
-
-static void
-pack_missing(struct sp_pack *pack, const struct sp_state_partition *partition, uint32_t missing)
-{
-    uint32_t count = 0;
-
-    for (unsigned i = 0; i < partition->replica_count; i++) {
-        count += (missing >> i) & 1;
-    }
-    sp_pack_text(pack, "missing");
-    sp_pack_array(pack, count);
-    for (unsigned i = 0; i < partition->replica_count; i++) {
-        if (((missing >> i) & 1) != 0) {
-            sp_pack_uint(pack, partition->replicas[i].node_id);
-        }
-    }
-}
-
-static uint32_t pack_under_replicated(const struct sp_broker *broker, struct sp_pack *pack)
-{
-    const struct sp_state *state = sp_controller_state(broker->options.controller);
-    const struct sp_state_topic *topic;
-    struct sp_map_cursor cursor = { 0 };
-    uint32_t count = 0;
-
-    while ((topic = sp_state_topic_next(state, &cursor)) != NULL) {
-        for (uint32_t i = 0; i < topic->partition_count; i++) {
-            const struct sp_state_partition *place = &topic->partitions[i];
-            uint32_t missing = missing_of(
-                broker, place, sp_group_table_lagging(broker->options.table, place->group_id));
-            if (missing != 0) {
-                sp_pack_map(pack, 4);
-                pack_partition_name(pack, topic, place);
-                pack_missing(pack, place, missing);
-                sp_health_pack_since(
-                    broker, pack, "since_ms", missing_since_ms(broker, place, missing));
-                count += 1;
-            }
         }
     }
     return count;
@@ -401,13 +245,17 @@ void sp_health_pack(const struct sp_broker *broker, struct sp_pack *pack)
 
     look_at_node(broker, &health);
     faults = (uint32_t)!health.controller + (uint32_t)!health.groups + health.opening;
-    sp_pack_map(pack, 21);
+    sp_pack_map(pack, 24);
     sp_pack_text(pack, "now_ms");
     sp_pack_int(pack, sp_loop_wall_ms(broker->options.loop));
+    sp_pack_text(pack, "node");
+    sp_pack_uint(pack, broker->options.node_id);
     faults += pack_section(broker, pack, "nodes_down", pack_nodes_down);
     (void)pack_section(broker, pack, "down", sp_health_pack_down); /* the same with more */
-    faults += pack_section(broker, pack, "leaderless", pack_leaderless);
-    faults += pack_section(broker, pack, "under_replicated", pack_under_replicated);
+    faults += pack_section(broker, pack, "leaderless", sp_health_pack_leaderless);
+    faults += pack_section(broker, pack, "under_replicated", sp_health_pack_under_replicated);
+    faults += pack_section(broker, pack, "lost", sp_health_pack_lost);
+    faults += pack_section(broker, pack, "refusing", sp_health_pack_refusing);
     faults += pack_section(broker, pack, "refilling", sp_health_pack_refilling);
     faults += pack_section(broker, pack, "damaged", sp_health_pack_damaged);
     pack_notes(broker, pack);

@@ -47,6 +47,11 @@ bool sp_health_replica_lags(const struct sp_state_partition *place,
                             unsigned replica,
                             uint32_t lagging);
 
+/* Bit i: the i-th replica is down, was lost with its disk, or lacks committed records. */
+uint32_t sp_health_missing_of(const struct sp_broker *broker,
+                              const struct sp_state_partition *place,
+                              uint32_t lagging);
+
 /* ---- since when: health_watch.c -------------------------------------------------------------- */
 
 struct sp_health_draining {
@@ -92,6 +97,12 @@ uint32_t sp_health_better_leader(const struct sp_broker *broker,
                                  const struct sp_state_partition *place);
 
 /* ---- sections of the answer: how many entries they packed ------------------------------------ */
+
+/* health_partitions.c */
+uint32_t sp_health_pack_leaderless(const struct sp_broker *broker, struct sp_pack *pack);
+uint32_t sp_health_pack_under_replicated(const struct sp_broker *broker, struct sp_pack *pack);
+uint32_t sp_health_pack_lost(const struct sp_broker *broker, struct sp_pack *pack);
+uint32_t sp_health_pack_refusing(const struct sp_broker *broker, struct sp_pack *pack);
 
 /* health_nodes.c */
 uint32_t sp_health_pack_down(const struct sp_broker *broker, struct sp_pack *pack);

@@ -7,6 +7,9 @@
 #include "broker/health.h"
 #include "broker/methods.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "cluster/state_moves.h"
 
 #define DAMAGED_MAX 1000 /* replicas named: the answer stays small */
@@ -74,10 +77,22 @@ uint32_t sp_health_pack_refilling(const struct sp_broker *broker, struct sp_pack
     return count;
 }
 
-static void pack_reason(struct sp_pack *pack, uint64_t replica_id, const char *reason)
+/* Where it lies in the data directory of this node, and what is to be said of it. */
+static void pack_replica(const struct sp_broker *broker,
+                         struct sp_pack *pack,
+                         uint64_t group_id,
+                         uint64_t replica_id,
+                         const char *reason)
 {
+    char directory[64];
+
+    (void)snprintf(
+        directory, sizeof directory, "replicas/%" PRIu64 ".%" PRIu64, group_id, replica_id);
+    pack_node(pack, broker->options.node_id);
     sp_pack_text(pack, "replica");
     sp_pack_uint(pack, replica_id);
+    sp_pack_text(pack, "directory");
+    sp_pack_text(pack, directory);
     sp_pack_text(pack, "reason");
     sp_pack_text(pack, reason);
 }
@@ -91,9 +106,9 @@ static uint32_t pack_controller(const struct sp_broker *broker, struct sp_pack *
     if (text == NULL) {
         return 0;
     }
-    sp_pack_map(pack, 5);
+    sp_pack_map(pack, 7);
     pack_partition(pack, NULL, 0);
-    pack_reason(pack, voter_id, text);
+    pack_replica(broker, pack, SP_CONTROLLER_GROUP_ID, voter_id, text);
     sp_health_pack_since(broker, pack, "since_ms", since_ms);
     return 1;
 }
@@ -107,11 +122,9 @@ uint32_t sp_health_pack_damaged(const struct sp_broker *broker, struct sp_pack *
 
     while (broker->reconcile != NULL && count < DAMAGED_MAX &&
            sp_reconcile_next_damage(broker->reconcile, &cursor, &damage)) {
-        sp_pack_map(pack, 5);
+        sp_pack_map(pack, 7);
         pack_partition(pack, sp_state_topic_by_id(state, damage.topic_id), damage.partition);
-        pack_reason(pack,
-                    damage.replica_id,
-                    damage.refusal != NULL ? damage.refusal : "it is about to be replaced");
+        pack_replica(broker, pack, damage.group_id, damage.replica_id, damage.refusal);
         sp_health_pack_since(broker, pack, "since_ms", damage.since_ms);
         count += 1;
     }

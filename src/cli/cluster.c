@@ -3,9 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "cli/cli.h"
+#include "cli/health_ask.h"
 #include "cli/health_text.h"
-#include "cli/moves.h"
 #include "cli/output.h"
 #include "cli/value.h"
 #include "cli/when.h"
@@ -64,6 +65,7 @@ int command_cluster_info(struct cli *cli, int argc, char **argv)
 
 struct health {
     struct cli *cli;
+    int64_t node; /* the only one that is asked; 0: all are */
     bool watch;
     bool until_healthy;
     bool healthy;
@@ -71,47 +73,6 @@ struct health {
     int failure;                 /* of the newest look; 0: it was answered */
     char told[HEALTH_TEXT_SIZE]; /* last, without times */
 };
-
-static bool is_same_row(const json_t *left, const json_t *right)
-{
-    return json_equal(json_object_get(left, "topic"), json_object_get(right, "topic")) &&
-           json_equal(json_object_get(left, "partition"), json_object_get(right, "partition"));
-}
-
-/* Adds what another node says of moves that it leads and that do not progress. */
-static void take_stuck(void *arg, const json_t *theirs)
-{
-    json_t *stuck = json_object_get(arg, "stuck");
-    const json_t *rows = json_object_get(theirs, "stuck");
-
-    for (size_t i = 0; i < json_array_size(rows); i++) {
-        json_t *row = json_array_get(rows, i);
-        size_t place = 0;
-        while (place < json_array_size(stuck) && !is_same_row(json_array_get(stuck, place), row)) {
-            place += 1;
-        }
-        if (!value_has_text(row, "step")) {
-            continue; /* it does not lead it either */
-        }
-        if (place < json_array_size(stuck)) {
-            (void)json_array_set(stuck, place, row);
-        } else {
-            (void)json_array_append(stuck, row);
-        }
-    }
-}
-
-/* Only the leader of a partition knows where its move hangs. */
-static void ask_about_moves(struct cli *cli, json_t *result)
-{
-    json_t *moves = NULL;
-
-    if (value_number(result, "moves") == 0 || call_json(cli, "cluster.moves", NULL, &moves) != 0) {
-        return;
-    }
-    ask_move_leaders(cli, json_object_get(moves, "moves"), "cluster.health", take_stuck, result);
-    json_decref(moves);
-}
 
 /* Prints what is new since the last look. */
 static void print_health(struct health *health, json_t *result)
@@ -134,20 +95,31 @@ static void print_health(struct health *health, json_t *result)
     json_decref(result);
 }
 
+/* Why the newest look was not answered. */
+static const char *failure_text(const struct health *health)
+{
+    const char *text = spate_client_error(health->cli->client);
+
+    if (health->node > 0 && health->failure == SPATE_ERR_NOT_FOUND) {
+        return "there is no such node: list them with `spate cluster nodes`";
+    }
+    return health->node > 0 && text[0] == '\0' ? "the node did not answer" : text;
+}
+
 static void look(struct health *health)
 {
     json_t *result = NULL;
-    int rv = call_json(health->cli, "cluster.health", NULL, &result);
+    int rv = health->node > 0 ? health_ask_one(health->cli, health->node, &result)
+                              : health_ask_all(health->cli, &result);
 
     health->failure = rv;
     health->healthy = rv == 0 && json_is_true(json_object_get(result, "healthy"));
     if (rv == 0) {
         health->known = true;
-        ask_about_moves(health->cli, result);
         print_health(health, result);
         return;
     }
-    const char *text = spate_client_error(health->cli->client);
+    const char *text = failure_text(health);
     if (health->watch && strcmp(text, health->told) != 0) {
         (void)snprintf(health->told, sizeof health->told, "%s", text);
         note(health->cli, "%s: %s", spate_error_name(rv), text);
@@ -158,6 +130,13 @@ static int health_code(const struct health *health)
 {
     if (health->healthy) {
         return EXIT_OK;
+    }
+    if (health->failure != 0 && !health->known && health->node > 0) {
+        tell("node %lld: %s: %s",
+             (long long)health->node,
+             spate_error_name(health->failure),
+             failure_text(health));
+        return exit_code_of(health->failure);
     }
     if (health->failure != 0 && !health->known) {
         return tell_failure(health->cli, health->failure, NULL);
@@ -194,6 +173,10 @@ int command_cluster_health(struct cli *cli, int argc, char **argv)
         } else if (option == OPTION_LONG(1)) {
             health.watch = true;
             health.until_healthy = true;
+        } else if (option_is(cli, option, "node")) {
+            if (!parse_number(optarg, 1, SP_NODE_ID_MAX, &health.node)) {
+                return usage_error(cli, "--node %s: the id of a node", optarg);
+            }
         } else {
             return EXIT_USAGE;
         }

@@ -150,6 +150,7 @@ const struct command_option options_of_lab[] = {
 const struct command_option options_of_health[] = {
     { 'w', "watch", NULL, "keep looking, tell changes" },
     { 0, "exit-when-healthy", NULL, "look until it is healthy, or --timeout" },
+    { 0, "node", "ID", "ask this node alone (all nodes that run)" },
     { 0 },
 };
 

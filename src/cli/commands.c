@@ -35,7 +35,8 @@ const struct command commands[] = {
       "describe",
       "desc",
       "TOPIC",
-      "Shows a topic's partitions (leader, replicas, offsets, size) and its settings.",
+      "Shows a topic's partitions (leader, replicas, offsets, size) and its settings.\n"
+      "With -v also which directory of each node holds a replica.",
       NULL,
       "  spate topic describe orders\n  spate topic desc orders --json\n",
       command_topic_describe },
@@ -183,8 +184,9 @@ const struct command commands[] = {
     { "cluster",
       "health",
       NULL,
-      "[-w] [--exit-when-healthy]",
+      "[-w] [--exit-when-healthy] [--node ID]",
       "Names what is wrong: nodes down, partitions without a leader or with too few replicas.\n"
+      "Asks all nodes that run, as each knows best what is wrong with its own disk.\n"
       "Exit code 0 healthy, 5 not healthy.",
       options_of_health,
       "  spate cluster health\n"

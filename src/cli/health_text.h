@@ -9,7 +9,7 @@
 
 #include <jansson.h>
 
-#define HEALTH_TEXT_SIZE (32 * 1024) /* every kind with HEALTH_NAMED_MAX long names */
+#define HEALTH_TEXT_SIZE (64 * 1024) /* every kind with HEALTH_NAMED_MAX long names */
 #define HEALTH_NAMED_MAX 20          /* of one kind; the others are counted */
 
 /* Writes all lines into `text`, cut at `size`. `timeless`: without times, which change while

@@ -1,12 +1,10 @@
-/* spate partition move; spate topic alter --replicas; spate cluster moves, nodes, drain, undrain,
- * remove, rebalance. */
+/* spate topic alter --replicas; spate cluster moves, nodes, drain, undrain, remove, rebalance. */
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/cli.h"
-#include "cli/moves.h"
 #include "cli/output.h"
 #include "cli/several.h"
 #include "cli/topic_config.h"
@@ -17,81 +15,6 @@ enum {
     LOOK_EVERY_MS = 250,
     REPLICAS_MAX = 7,
 };
-
-/* ---- partition move -------------------------------------------------------------------------- */
-
-/* "1,2,3" as an array; NULL: it is not that. */
-static json_t *parse_nodes(const char *text)
-{
-    json_t *nodes = json_array();
-    char copy[256];
-    char *rest = NULL;
-
-    if (strlen(text) >= sizeof copy) {
-        json_decref(nodes);
-        return NULL;
-    }
-    memcpy(copy, text, strlen(text) + 1);
-    for (char *word = strtok_r(copy, ",", &rest); word != NULL; word = strtok_r(NULL, ",", &rest)) {
-        int64_t id = 0;
-        if (!parse_number(word, 1, 1023, &id)) {
-            json_decref(nodes);
-            return NULL;
-        }
-        (void)json_array_append_new(nodes, json_integer(id));
-    }
-    if (json_array_size(nodes) < 1 || json_array_size(nodes) > REPLICAS_MAX) {
-        json_decref(nodes);
-        return NULL;
-    }
-    return nodes;
-}
-
-int command_partition_move(struct cli *cli, int argc, char **argv)
-{
-    struct option_parser parser = { 0 };
-    json_t *result = NULL;
-    int64_t partition = 0;
-
-    if (next_option(cli, &parser, argc, argv) != -1) {
-        return EXIT_USAGE;
-    }
-    if (argc - optind != 3) {
-        return usage_error(cli, "TOPIC PARTITION NODE,NODE,... are needed");
-    }
-    if (!parse_number(argv[optind + 1], 0, 9999, &partition)) {
-        return usage_error(cli, "%s is no partition", argv[optind + 1]);
-    }
-    json_t *nodes = parse_nodes(argv[optind + 2]);
-    if (nodes == NULL) {
-        return usage_error(cli, "%s: 1 to 7 node ids, as 1,2,3", argv[optind + 2]);
-    }
-    int code = connect_client(cli);
-    if (code != 0) {
-        json_decref(nodes);
-        return code;
-    }
-    json_t *params = json_pack(
-        "{sssIsO}", "topic", argv[optind], "partition", (json_int_t)partition, "replicas", nodes);
-    int rv = call_json(cli, "partition.move", params, &result);
-    if (rv != 0) {
-        json_decref(nodes);
-        return tell_failure(cli, rv, argv[optind]);
-    }
-    json_decref(result);
-    if (cli->json) {
-        out_json(json_pack("{sssIsO}",
-                           "topic",
-                           argv[optind],
-                           "partition",
-                           (json_int_t)partition,
-                           "replicas",
-                           nodes));
-    }
-    json_decref(nodes);
-    note(cli, "the move has begun: watch it with `spate cluster moves -w`");
-    return EXIT_OK;
-}
 
 /* ---- cluster moves --------------------------------------------------------------------------- */
 
@@ -135,11 +58,22 @@ static const char *address_of(const json_t *nodes, json_int_t node_id)
     return NULL;
 }
 
-void ask_move_leaders(struct cli *cli,
-                      const json_t *moves,
-                      const char *method,
-                      void (*take)(void *arg, const json_t *theirs),
-                      void *arg)
+/* Of the moves that the asked node does not know more about, what their leader says. */
+static void take_moves(json_t *moves, const json_t *theirs)
+{
+
+    for (size_t i = 0; i < json_array_size(moves); i++) {
+        json_t *move = json_array_get(moves, i);
+        const json_t *same = find_move(theirs, move);
+        if (same != NULL && !json_is_null(json_object_get(same, "step"))) {
+            (void)json_object_update(move, (json_t *)(uintptr_t)same); /* only read */
+        }
+    }
+}
+
+/* Only the leader of each partition knows how far its move is: each node that leads one of `moves`
+ * whose step is not known is asked once. One that does not answer is left out. */
+static void ask_move_leaders(struct cli *cli, json_t *moves)
 {
     json_t *info = NULL;
     bool asked[1024] = { false };
@@ -156,26 +90,12 @@ void ask_move_leaders(struct cli *cli,
             continue;
         }
         asked[leader] = true;
-        if (call_node(cli, address, method, &theirs) == 0) {
-            take(arg, theirs);
+        if (call_node(cli, address, "cluster.moves", &theirs) == 0) {
+            take_moves(moves, theirs);
             json_decref(theirs);
         }
     }
     json_decref(info);
-}
-
-/* Of the moves that the asked node does not know more about, what their leader says. */
-static void take_moves(void *arg, const json_t *theirs)
-{
-    json_t *moves = json_object_get(arg, "moves");
-
-    for (size_t i = 0; i < json_array_size(moves); i++) {
-        json_t *move = json_array_get(moves, i);
-        const json_t *same = find_move(theirs, move);
-        if (same != NULL && !json_is_null(json_object_get(same, "step"))) {
-            (void)json_object_update(move, (json_t *)(uintptr_t)same); /* only read */
-        }
-    }
 }
 
 static void add_progress(struct table *table, const json_t *move)
@@ -231,7 +151,7 @@ static int show_moves(struct cli *cli, size_t *out_count)
     if (rv != 0) {
         return rv;
     }
-    ask_move_leaders(cli, json_object_get(result, "moves"), "cluster.moves", take_moves, result);
+    ask_move_leaders(cli, json_object_get(result, "moves"));
     *out_count = json_array_size(json_object_get(result, "moves"));
     if (cli->json) {
         out_json_line(result);

@@ -196,6 +196,34 @@ static void print_partitions(const json_t *result)
     table_print(&table);
 }
 
+/* Which directory of each node holds a replica: of an older node that is not known. */
+static void print_directories(const json_t *result)
+{
+    const json_t *partitions = json_object_get(result, "partitions");
+    struct table table = { .columns = 4,
+                           .headings = { "PARTITION", "NODE", "REPLICA", "DIRECTORY" } };
+
+    for (size_t i = 0; i < json_array_size(partitions); i++) {
+        const json_t *partition = json_array_get(partitions, i);
+        const json_t *nodes = json_object_get(partition, "replicas");
+        const json_t *ids = json_object_get(partition, "replica_ids");
+        for (size_t k = 0; k < json_array_size(nodes) && k < json_array_size(ids); k++) {
+            json_int_t id = json_integer_value(json_array_get(ids, k));
+            char directory[64];
+            (void)snprintf(directory,
+                           sizeof directory,
+                           "replicas/%" PRId64 ".%" JSON_INTEGER_FORMAT,
+                           value_number(partition, "raft_group"),
+                           id);
+            table_number(&table, value_number(partition, "partition"));
+            table_number(&table, json_integer_value(json_array_get(nodes, k)));
+            table_number(&table, id);
+            table_text(&table, directory);
+        }
+    }
+    table_print(&table);
+}
+
 /* A number with its unit: "7d". */
 static const char *meaning(const char *key, const char *value, char text[SP_QUANTITY_TEXT_SIZE])
 {
@@ -252,6 +280,9 @@ int command_topic_describe(struct cli *cli, int argc, char **argv)
         return EXIT_OK;
     }
     print_partitions(result);
+    if (cli->verbose) {
+        print_directories(result);
+    }
     print_settings(result);
     json_decref(result);
     return EXIT_OK;

@@ -178,7 +178,7 @@ static void on_failed(void *arg, int status, const char *text)
 
     SP_TRACE_ERROR(
         "node",
-        "this node stops itself: nothing acknowledged is lost, the other replicas have it",
+        "this node stops itself: what was acknowledged is on the disks of a majority of replicas",
         "error=%s reason=\"%s\"",
         spate_error_name(status),
         text);

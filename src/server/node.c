@@ -349,7 +349,14 @@ static int open_broker(struct sp_node *node, char *text, size_t text_size)
                           &node->reconcile);
     if (rv == 0) {
         sp_broker_set_reconcile(node->broker, node->reconcile);
-        rv = sp_mover_new(node->loop, node->controller, node->table, node->reconcile, &node->mover);
+        const struct sp_mover_options mover = {
+            .loop = node->loop,
+            .controller = node->controller,
+            .table = node->table,
+            .reconcile = node->reconcile,
+            .election_timeout_ms = node->config->election_timeout_ms,
+        };
+        rv = sp_mover_new(&mover, &node->mover);
     }
     if (rv == 0) {
         sp_broker_set_mover(node->broker, node->mover);

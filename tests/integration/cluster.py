@@ -318,6 +318,14 @@ class Cluster:
     def spate_json(self, *arguments):
         return json.loads(self.spate(*arguments, "--json"))
 
+    def spate_json_of(self, code, *arguments):
+        """The same of a command that ends with this exit code."""
+        done = self.run(*arguments, "--json")
+        if done.returncode != code:
+            words = done.stderr.decode(errors="replace")
+            raise AssertionError(f"spate {' '.join(arguments)}: exit {done.returncode}: {words}")
+        return json.loads(done.stdout)
+
 
 def main():
     if not os.access(SPATED, os.X_OK):

@@ -30,7 +30,8 @@ HEALTH = {
     "features": {
         "level": NUMBER, "newest": NUMBER, "held": TRUTH, "behind": LIST, "since_ms": NUMBER,
     },
-    "controller_since_ms": NUMBER, "opening_since_ms": NUMBER,
+    "controller_since_ms": NUMBER, "opening_since_ms": NUMBER, "node": NUMBER, "lost": LIST,
+    "refusing": LIST, "opening": LIST, "silent": LIST, "unhealthy_on": LIST,
 }
 
 BENCH = {
@@ -55,7 +56,8 @@ CASES = (
             "partitions": [
                 {
                     "partition": NUMBER, "leader": NUMBER, "leader_address": TEXT,
-                    "epoch": NUMBER, "replicas": LIST, "log_start": NUMBER,
+                    "epoch": NUMBER, "replicas": LIST,
+                    "raft_group": NUMBER, "replica_ids": LIST, "log_start": NUMBER,
                     "high_watermark": NUMBER,
                 }
             ],

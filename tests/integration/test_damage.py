@@ -186,7 +186,7 @@ class DamageTest(unittest.TestCase):
         nodes.spate("topic", "create", "t", "-r", "3")
         self.write(nodes, "t", RECORDS)
 
-    def test_without_a_majority_it_stays_out_and_says_so(self):
+    def test_without_a_majority_nothing_is_given_up_and_any_can_be_mended(self):
         with cluster.Cluster(3) as nodes:
             group = group_of(nodes, "t", nodes.node(1))
             self.write(nodes, "t", RECORDS)
@@ -198,25 +198,57 @@ class DamageTest(unittest.TestCase):
                 flip(segments(node, names[node.number])[0], 4200)
             for node in nodes.nodes:
                 node.start()
-            refused = lambda: [
-                (node, row)
-                for node in harmed
-                for row in self.damaged(node) or []
-                if "majority of the 3 replicas" in row["reason"]
-            ]
-            node, row = cluster.wait_for("a refusal", refused, 30)[0]
-            self.assertEqual((row["topic"], row["partition"]), ("t", 0))
-            shown = nodes.run("-s", node.address, "cluster", "health").stdout.decode()
-            self.assertIn("damaged on the asked node: t/0", shown)
-            # whoever was refused is mended by hand: what it has is all there
-            node.kill()
-            name = names[node.number]
-            self.assertEqual(replicas(node, f"{group}."), [name], "it was not replaced")
-            flip(segments(node, name)[0], 4200)
-            os.remove(os.path.join(node.data, "replicas", name, "damaged"))
-            node.start()
+            for node in harmed:
+                # the controller runs, and whoever asks for a replacement has had the time to
+                traced = lambda: "damaged replica is not refilled" in node.trace()
+                cluster.wait_for("its trace", traced, 30)
+                (row,) = self.damaged(node)
+                self.assertEqual((row["topic"], row["partition"]), ("t", 0))
+                self.assertIn("as soon as the partition has a leader", row["reason"])
+                self.assertIn("mended by hand", row["reason"])
+                self.assertEqual(replicas(node, f"{group}."), [names[node.number]])
+                self.assertEqual(quarantined(node), [])
+                self.assertEqual(node.trace().count("damaged replica is not refilled"), 1)
+            self.assertEqual(nodes.spate_json("cluster", "moves")["moves"], [])
+            self.assert_told(nodes, group, names)
+            # mended by hand, one brings the partition back and the other is then replaced
+            first, second = harmed
+            first.kill()
+            flip(segments(first, names[first.number])[0], 4200)
+            os.remove(os.path.join(first.data, "replicas", names[first.number], "damaged"))
+            first.start()
             nodes.wait_healthy(40)
+            self.assertEqual(replicas(first, f"{group}."), [names[first.number]])
+            cluster.wait_for("the other's replacement", lambda: quarantined(second), 20)
+            self.assertTrue(quarantined(second)[0].startswith(f"{names[second.number]}."))
             self.assert_records(nodes, "t", RECORDS)
+
+    def assert_told(self, nodes, group, names):
+        """Whoever is asked, the health names what is damaged on nodes 2 and 3, and what helps."""
+        done = nodes.run("-s", nodes.node(1).address, "cluster", "health")
+        words = done.stdout.decode()
+        self.assertEqual(done.returncode, 5)
+        self.assertRegex(words, r"leaderless: t/0, replicas on node [123,]+, damaged: node [23,]+,")
+        self.assertIn("when 2 of its replicas are whole and run: mend by hand", words)
+        for number, name in names.items():
+            replica = name.split(".")[1]
+            line = rf"damaged on node {number}: t/0, replica {replica} \(replicas/{name}\): it is"
+            self.assertRegex(words, line)
+        self.assertNotIn("still opening", words, "they are told as damaged")
+        self.assertNotIn("ends by itself", words)
+        rows = nodes.spate_json_of(5, "cluster", "health")["damaged"]
+        self.assertEqual(sorted(row["node"] for row in rows), [2, 3])
+        alone = nodes.spate_json_of(5, "cluster", "health", "--node", "1")
+        self.assertEqual(alone["damaged"], [], "node 1 has nothing that is damaged")
+        shown = nodes.spate("topic", "describe", "t", "-v").decode()
+        for number, name in names.items():
+            row = rf"0\s+{number}\s+{name.split('.')[1]}\s+replicas/{name}\b"
+            self.assertRegex(shown, row)
+        described = nodes.spate_json("topic", "describe", "t")["partitions"][0]
+        self.assertEqual(described["raft_group"], int(group))
+        moved = nodes.run("partition", "move", "t", "0", "3,2,1")
+        self.assertEqual(moved.returncode, 0)
+        self.assertIn(b"begins only when the partition has a leader", moved.stderr)
 
     def test_an_only_replica_stays_out_and_the_rest_serves(self):
         with cluster.Cluster(1) as nodes:

@@ -110,6 +110,40 @@ class DiskFullTest(unittest.TestCase):
             text = nodes.spate("consume", "t", "-o", "start", "-e", "-f", "%v\\n").decode()
             self.assertEqual(sorted(map(int, text.split())), sorted(list(range(600)) * 2))
 
+    def test_a_partition_that_takes_no_records_is_unhealthy_and_named(self):
+        if os.geteuid() != 0:
+            cluster.missing("root, to mount a small disk")
+        reserve = 48 * 1024 * 1024  # more than a fresh node of 64 MiB has free, once there is junk
+        nodes = cluster.Cluster(1, settings=[f"storage.min.free.bytes={reserve}"])
+        node = nodes.nodes[0]
+        self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
+        self.mount(node.data, 64)
+
+        def health(code):
+            done = nodes.run("cluster", "health")
+            return done.stdout.decode() if done.returncode == code else None
+
+        with nodes:
+            junk = os.path.join(node.data, "junk")
+            with open(junk, "wb") as handle:
+                os.posix_fallocate(handle.fileno(), 0, 32 * 1024 * 1024)
+            nodes.spate("topic", "create", "other", "-r", "1")  # whose flush tells of the space
+            nodes.spate("topic", "delete", "other", "--yes")
+            low = lambda: "no space: the disk of node 1 is below its reserve" in (health(0) or "")
+            cluster.wait_for("a note, as nobody has anything to write to", low, 20)
+            nodes.spate("topic", "create", "t", "-r", "1")
+            refused = nodes.run("produce", "t", "--timeout", "1s", input=b"1\n")
+            self.assertNotEqual(refused.returncode, 0)
+            words = cluster.wait_for("the refusal", lambda: health(5), 20)
+            told = r"refuses records: t/0, led by node 1 whose disk is below its reserve, since 20"
+            self.assertRegex(words, told)
+            self.assertIn("spate topic truncate", words)
+            self.assertNotIn("__groups", words, "what belongs to the cluster goes on")
+            self.assertNotIn("other replica", node.trace())
+            os.unlink(junk)
+            nodes.wait_healthy(20)
+            nodes.spate("produce", "t", input=b"1\n")
+
     def sent_bytes(self, nodes):
         """Frames that all nodes together have sent to other replicas."""
         total = 0

@@ -2,6 +2,9 @@
 """`spate cluster health` says what is wrong, since when, what heals by itself and what to type."""
 
 import json
+import os
+import shutil
+import signal
 import time
 import unittest
 
@@ -121,6 +124,15 @@ class HealthTest(unittest.TestCase):
         cluster.wait_for("all voters", lambda: ask(node)["voters"]["down"] == [])
         self.assertEqual(ask(node)["voters"]["since_ms"], -1)
 
+    def await_no_leaders(self, drained):
+        """While they are handed over, their partitions have none for a moment."""
+
+        def led():
+            rows = self.nodes.spate_json("cluster", "nodes")["nodes"]
+            return sum(row["leaders"] for row in rows if row["id"] == drained.number)
+
+        cluster.wait_for("its leaders to be elsewhere", lambda: led() == 0, 20)
+
     def test_drain_is_shown_and_told_to_be_complete(self):
         drained = self.nodes.nodes[2]
         began_ms = wall_ms()
@@ -130,6 +142,7 @@ class HealthTest(unittest.TestCase):
             self.assertEqual((row["node"], row["removing"]), (drained.number, False))
             self.assertLess(abs(row["since_ms"] - began_ms), SLACK_MS)
         cluster.wait_for("the last move to end", lambda: ask(drained)["moves"] == 0)
+        self.await_no_leaders(drained)
         self.nodes.wait_healthy()  # leaders change; the drain itself makes nothing unhealthy
         words = self.words(0)
         self.assertRegex(words, rf"^healthy\ndrained: node {drained.number}, .*none, since 20\S+Z")
@@ -142,6 +155,7 @@ class HealthTest(unittest.TestCase):
         (row,) = [row for row in rows if row["node"] == bound.number]
         self.assertGreater(row["replicas"], 0)
         self.assertEqual(row["without_place"], row["replicas"])
+        self.await_no_leaders(bound)
         self.nodes.wait_healthy()
         words = self.words(0)
         self.assertRegex(words, rf"node {bound.number}, replicas still to move: \d+, since")
@@ -183,6 +197,70 @@ class HealthTest(unittest.TestCase):
         self.nodes.spate("topic", "delete", "alone", "--yes")
 
 
+class SeveralNodesTest(unittest.TestCase):
+    def test_a_node_that_says_nothing_is_told_and_is_no_fault(self):
+        with cluster.Cluster(3) as nodes:
+            silent = nodes.node(3)
+            first = nodes.node(1).address
+            nodes.wait_healthy()
+            os.kill(silent.process.pid, signal.SIGSTOP)  # its connections stay, for some seconds
+            try:
+                started = time.monotonic()
+                done = nodes.run("-s", first, "cluster", "health", "--json")
+                took = time.monotonic() - started
+                one = ["--node", "3", "--timeout", "1s"]
+                alone = nodes.run("-s", first, "cluster", "health", *one)
+            finally:
+                os.kill(silent.process.pid, signal.SIGCONT)
+            health = json.loads(done.stdout)
+            self.assertEqual(health["silent"], [{"node": 3, "address": silent.address}])
+            self.assertEqual(health["unhealthy_on"], [])
+            self.assertLess(took, 8, "it waits for 2 s")
+            self.assertEqual(done.returncode, 0 if health["healthy"] else 5)
+            self.assertIn(b"node 3: ", alone.stderr)
+            self.assertNotEqual(alone.returncode, 0)
+            nodes.wait_healthy()
+            unknown = nodes.run("cluster", "health", "--node", "9")
+            self.assertEqual(unknown.returncode, 3)
+            self.assertIn(b"there is no such node", unknown.stderr)
+
+
+class LostDiskTest(unittest.TestCase):
+    def test_of_two_replicas_the_one_whose_disk_was_replaced_is_named(self):
+        with cluster.Cluster(3) as nodes:
+            nodes.spate("topic", "create", "t", "-r", "2")
+            nodes.wait_healthy()
+            homes = nodes.spate_json("topic", "describe", "t")["partitions"][0]["replicas"]
+            victim = nodes.node(homes[1])
+            victim.kill()
+            shutil.rmtree(victim.data)
+            victim.start()
+            told = lambda: [row for row in ask(nodes.node(homes[0]))["lost"] if row["topic"] == "t"]
+            (row,) = cluster.wait_for("the loss to be told", told, 30)
+            self.assertEqual(row["node"], victim.number)
+            traced = lambda: "replica does not run, its disk was replaced" in victim.trace()
+            cluster.wait_for("its trace", traced, 20)
+            # what is made anew by itself is over: of the groups' topic, of the controller
+            only = lambda: (
+                len(ask(victim)["lost"]) == 1
+                and ask(victim)["replicas_opening"] == 1
+                and not ask(victim)["refilling"]
+            )
+            cluster.wait_for("the rest to be made anew", only, 40)
+            time.sleep(1)  # for a line that must not come
+            said = victim.trace().count("topic=t partition=0 group=")
+            self.assertEqual(said, 1, "it is told once")
+            done = nodes.run("cluster", "health")
+            words = done.stdout.decode()
+            self.assertEqual(done.returncode, 5)
+            self.assertRegex(words, rf"lost with the disk: node {victim.number}, since 20\S+Z")
+            self.assertIn("too few are left to elect, a person has to decide", words)
+            lost = victim.number
+            self.assertRegex(words, rf"under-replicated: t/0 missing on node {lost}, since")
+            self.assertRegex(words, rf"lost on node {lost}: t/0, replica \d+: its disk was")
+            self.assertNotIn("still opening", words)
+
+
 class NoPlaceTest(unittest.TestCase):
     def test_replicas_that_nobody_can_take_and_never_replaced(self):
         with cluster.Cluster(2, settings=["node.replace.after.ms=0"]) as nodes:
@@ -198,7 +276,9 @@ class NoPlaceTest(unittest.TestCase):
             for lost in health["leaderless"]:
                 self.assertLess(abs(lost["since_ms"] - killed_ms), SLACK_MS)
             words = nodes.run("cluster", "health").stdout.decode()
-            self.assertRegex(words, r"leaderless: t/\d, since 20\S+Z \(\d s\)\n")
+            row = r"leaderless: t/\d, replicas on node 2, down: node 2, since 20\S+Z \(\d s\)\n"
+            self.assertRegex(words, row)
+            self.assertIn("elects by itself when 1 of its replicas runs: start node 2;", words)
             self.assertRegex(words, r"as node.replace.after.ms is 0|no other node can take its")
 
 

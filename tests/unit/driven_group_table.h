@@ -35,6 +35,16 @@ bool sp_transport_takes_records(const struct sp_transport *transport, uint32_t n
     return true;
 }
 
+bool sp_transport_look(const struct sp_transport *transport,
+                       uint32_t node_id,
+                       struct sp_transport_look *out_look)
+{
+    (void)transport;
+    (void)node_id;
+    (void)out_look;
+    return false;
+}
+
 enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id)
 {
     (void)transport;

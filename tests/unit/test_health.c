@@ -38,6 +38,7 @@ static struct fixture {
     uint64_t rest_ms;
     enum sp_space space;
     unsigned opening;
+    struct sp_reconcile_damage damage; /* replica_id 0: none */
     struct sp_raft_move_progress progress;
     int progress_rv;
     char text[TEXT_SIZE];
@@ -184,9 +185,12 @@ bool sp_reconcile_next_damage(const struct sp_reconcile *reconcile,
                               struct sp_reconcile_damage *out)
 {
     (void)reconcile;
-    (void)cursor;
-    (void)out;
-    return false;
+    if (fixture.damage.replica_id == 0 || cursor->started != 0) {
+        return false;
+    }
+    cursor->started = 1;
+    *out = fixture.damage;
+    return true;
 }
 
 /* ---- the state ------------------------------------------------------------------------------- */
@@ -413,8 +417,9 @@ static void test_health_of_a_whole_cluster_has_nothing_to_say(void **unused)
     wait_ms(60000);
     assert_string_equal(
         answer(),
-        "{now_ms=@61000 nodes_down=[] down=[] leaderless=[] under_replicated=[] refilling=[] "
-        "damaged=[] stalled=[] draining=[] conditions=[] stuck=[] misplaced=[] moves=0 "
+        "{now_ms=@61000 node=1 nodes_down=[] down=[] leaderless=[] under_replicated=[] lost=[] "
+        "refusing=[] refilling=[] damaged=[] stalled=[] draining=[] conditions=[] stuck=[] "
+        "misplaced=[] moves=0 "
         "voters={nodes=[1,2,3] down=[] wanted=3 since_ms=-1} "
         "features={level=1 newest=1 held=no behind=[] since_ms=-1} "
         "controller=yes controller_since_ms=-1 groups=yes replicas_opening=0 opening_since_ms=-1 "
@@ -464,12 +469,14 @@ static void test_health_lag_and_loss_of_a_leader_have_their_times(void **unused)
     set_down(2);
     uint64_t lost_ms = fake_loop.now_ms;
     wait_ms(2000);
-    expect("{topic=t partition=0 since_ms=@%llu}", (unsigned long long)lost_ms);
+    expect("{topic=t partition=0 replicas=[2,1,3] down=[2] lost=[] since_ms=@%llu}",
+           (unsigned long long)lost_ms);
     expect("{topic=t partition=0 missing=[2,3] since_ms=@%llu}", (unsigned long long)lag_ms);
     expect("controller=no controller_since_ms=@%llu", (unsigned long long)lost_ms);
     lead(group_of("t"), 2, 1, 4);
     wait_ms(2000);
-    expect("leaderless=[{topic=__groups partition=0 since_ms=@%llu}]", (unsigned long long)lost_ms);
+    expect("leaderless=[{topic=__groups partition=0 replicas=[2] down=[2] lost=[] since_ms=@%llu}]",
+           (unsigned long long)lost_ms);
     expect("{topic=t partition=0 missing=[2,3] since_ms=@%llu}", (unsigned long long)lag_ms);
 }
 
@@ -509,7 +516,9 @@ static void test_health_conditions_of_nodes_are_notes(void **unused)
     fixture.space = SP_SPACE_LOW;
     wait_ms(500);
     uint64_t low_ms = fake_loop.now_ms;
+    lead(group_of("t"), 2, 3, 0); /* the one that has space; of the groups' topic none has */
     wait_ms(4000);
+    expect("refusing=[]");
     expect("{node=1 condition=no_space since_ms=@%llu}", (unsigned long long)low_ms);
     expect("{node=2 condition=no_records since_ms=@1234}");
     expect("{node=3 condition=slow since_ms=@1300}");
@@ -517,6 +526,95 @@ static void test_health_conditions_of_nodes_are_notes(void **unused)
     fixture.space = SP_SPACE_ENOUGH;
     fixture.looks[2].condition = SP_PEER_NO_SPACE;
     expect("conditions=[{node=2 condition=no_space since_ms=@1234},{node=3");
+}
+
+/* Its leader needs its reserve, and nobody else can lead; or too few store anything at all. */
+static void test_health_partition_without_space_refuses_records(void **unused)
+{
+    (void)unused;
+    fixture.looks[2].condition = SP_PEER_NO_SPACE;
+    fixture.looks[2].condition_ms = 1234;
+    wait_ms(500);
+    expect("refusing=[{topic=t partition=0 leader=2 full=[2] since_ms=@1234}]");
+    expect("healthy=no");
+    fixture.looks[2].condition = 0;
+    fixture.space = SP_SPACE_LAST;
+    wait_ms(500);
+    uint64_t last_ms = fake_loop.now_ms;
+    expect("refusing=[]"); /* two of three store */
+    expect("healthy=yes");
+    fixture.looks[3].condition = SP_PEER_NO_SPACE | SP_PEER_NO_RECORDS;
+    fixture.looks[3].condition_ms = 1300;
+    wait_ms(500);
+    expect("refusing=[{topic=t partition=0 leader=2 full=[1,3] since_ms=@%llu}]",
+           (unsigned long long)last_ms);
+    fixture.space = SP_SPACE_LOW; /* within its reserve it stores as a follower */
+    wait_ms(500);
+    expect("refusing=[]");
+    lead(group_of("t"), 2, SELF, 0);
+    expect("refusing=[{topic=t partition=0 leader=1 full=[1]");
+    sp_leader_table_node_dead(fixture.leaders,
+                              SELF); /* without a leader it is that which is told */
+    expect("refusing=[]");
+}
+
+/* A node that joins again with an empty disk has lost what it had. */
+static void lose_disk(uint32_t node_id)
+{
+    struct sp_state_node node = { .node_id = node_id,
+                                  .incarnation = 10,
+                                  .features = { SP_FEATURE_LEVEL_FIRST, SP_FEATURE_LEVEL_FIRST } };
+    struct sp_buf buf;
+
+    (void)snprintf(node.client_address, sizeof node.client_address, "c%u:1", node_id);
+    (void)snprintf(node.peer_address, sizeof node.peer_address, "p%u:1", node_id);
+    sp_buf_init(&buf, 4096);
+    assert_int_equal(sp_state_command_join_node(&node, &buf), 0);
+    apply(&buf);
+}
+
+static void test_health_replica_of_a_replaced_disk_is_told(void **unused)
+{
+    static const uint32_t both[] = { 3, 4 };
+
+    (void)unused;
+    create("two", 2, both);
+    lead(group_of("two"), 1, 3, 0);
+    wait_ms(1000);
+    lose_disk(4);
+    expect("lost=[{topic=two partition=0 node=4 replica=");
+    expect("reason=its disk was replaced, and the others are no majority");
+    expect("{topic=two partition=0 missing=[4] since_ms=@%llu}",
+           (unsigned long long)fake_loop.now_ms);
+    expect("healthy=no");
+    lead(group_of("two"), 2, 3, 0);
+    sp_leader_table_node_dead(fixture.leaders, 3);
+    uint64_t lost_ms = fake_loop.now_ms;
+    wait_ms(2000);
+    expect("{topic=two partition=0 replicas=[3,4] down=[] lost=[4] since_ms=@%llu}",
+           (unsigned long long)lost_ms);
+    expect("{topic=two partition=0 missing=[4] since_ms=@%llu}", (unsigned long long)lost_ms);
+    lose_disk(1); /* of three, the others take another one in */
+    expect("lost=[{topic=t partition=0 node=1 replica=");
+    expect("reason=its disk was replaced: a new replica takes its place by itself}");
+    move_to(2, 1, 3);
+    expect("lost=[{topic=two");
+    expect("refilling=[{topic=t partition=0 node=1");
+}
+
+static void test_health_damaged_replica_is_told_with_its_place(void **unused)
+{
+    (void)unused;
+    fixture.damage = (struct sp_reconcile_damage){
+        .topic_id = sp_state_topic(fixture.state, "t")->topic_id,
+        .group_id = group_of("t"),
+        .replica_id = 1031,
+        .refusal = "no majority",
+        .since_ms = 1100,
+    };
+    expect("damaged=[{topic=t partition=0 node=1 replica=1031 directory=replicas/%llu.1031 "
+           "reason=no majority since_ms=@1100}]",
+           (unsigned long long)group_of("t"));
 }
 
 static void test_health_missing_voters_are_told(void **unused)
@@ -676,6 +774,9 @@ int main(void)
         HEALTH_TEST(test_health_lag_and_loss_of_a_leader_have_their_times),
         HEALTH_TEST(test_health_draining_node_tells_what_is_left),
         HEALTH_TEST(test_health_conditions_of_nodes_are_notes),
+        HEALTH_TEST(test_health_partition_without_space_refuses_records),
+        HEALTH_TEST(test_health_replica_of_a_replaced_disk_is_told),
+        HEALTH_TEST(test_health_damaged_replica_is_told_with_its_place),
         HEALTH_TEST(test_health_missing_voters_are_told),
         HEALTH_TEST(test_health_names_nodes_that_hold_the_feature_level_back),
         HEALTH_TEST(test_health_move_is_stuck_when_nothing_has_happened_for_long),

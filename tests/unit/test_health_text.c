@@ -107,6 +107,129 @@ static void test_health_text_of_partitions_and_the_controller(void **state)
            "consumer groups: not ready, their topic is made once all seeds run\n");
 }
 
+#define LEADERLESS(lists)                                                                          \
+    "{'healthy': false, 'leaderless': [{'topic': 't', 'partition': 0, 'replicas': [3, 1, "         \
+    "2], " lists "}"
+
+/* What keeps each replica from voting, and as little as makes a majority. */
+static void test_health_text_of_a_partition_without_a_leader(void **state)
+{
+    (void)state;
+    expect(LEADERLESS("'down': [], 'lost': []") "]}",
+           "unhealthy\nleaderless: t/0, replicas on node 3,1,2\n"
+           "  elects by itself within seconds, a majority of its replicas runs; for longer: the "
+           "traces of their nodes\n");
+    expect(LEADERLESS("'down': [3, 1], 'lost': []") "]}",
+           "unhealthy\nleaderless: t/0, replicas on node 3,1,2, down: node 1,3\n"
+           "  elects by itself when 2 of its replicas run: start node 1,3; gone for good: forced "
+           "membership "
+           "(docs/operations.md, Forced membership)\n");
+    expect(LEADERLESS("'down': [3], 'lost': []") "], 'damaged': [{'topic': 't', 'partition': 0, "
+                                                 "'node': 2, 'replica': 7, 'directory': "
+                                                 "'replicas/9.7', 'reason': 'it waits'}, {'topic': "
+                                                 "'t', 'partition': 1, 'node': 1, "
+                                                 "'replica': 8, 'reason': 'another'}]}",
+           "unhealthy\nleaderless: t/0, replicas on node 3,1,2, down: node 3, damaged: node 2\n"
+           "  elects by itself when 2 of its replicas run: start node 3; gone for good: forced "
+           "membership "
+           "(docs/operations.md, Forced membership)\n"
+           "damaged on node 2: t/0, replica 7 (replicas/9.7): it waits\n"
+           "damaged on node 1: t/1, replica 8: another\n");
+    expect(
+        LEADERLESS("'down': [3], 'lost': [1]") "], 'damaged': [{'topic': 't', 'partition': 0, "
+                                               "'node': 2, 'replica': 7, 'reason': "
+                                               "'x'}]}",
+        "unhealthy\nleaderless: t/0, replicas on node 3,1,2, down: node 3, damaged: node 2, lost "
+        "with the disk: node 1\n"
+        "  elects by itself when 2 of its replicas are whole and run: mend by hand what is damaged "
+        "on "
+        "node 2 (docs/operations.md, Mending by hand), start node 3; if nothing helps: forced "
+        "membership (docs/operations.md, Forced membership)\n"
+        "damaged on node 2: t/0, replica 7: x\n");
+    expect(LEADERLESS("'down': [], 'lost': [1, 2]") "]}",
+           "unhealthy\nleaderless: t/0, replicas on node 3,1,2, lost with the disk: node 1,2\n"
+           "  too few are left to elect, a person has to decide: forced membership "
+           "(docs/operations.md, Forced membership), or delete the topic and make it anew\n");
+}
+
+static void test_health_text_tells_nobody_to_delete_the_clusters_own_topic(void **state)
+{
+    (void)state;
+    expect("{'healthy': false, 'leaderless': [{'topic': '__groups', 'partition': 0, 'replicas': "
+           "[1], 'down': [], 'lost': [1]}]}",
+           "unhealthy\nleaderless: __groups/0, replicas on node 1, lost with the disk: node 1\n"
+           "  too few are left to elect, a person has to decide: forced membership "
+           "(docs/operations.md, Forced membership)\n");
+}
+
+/* What helps several partitions is told once. */
+static void test_health_text_of_partitions_that_one_thing_helps(void **state)
+{
+    (void)state;
+    expect("{'healthy': false, 'leaderless': [{'topic': 't', 'partition': 0, 'replicas': [1], "
+           "'down': [1]}, {'topic': 't', 'partition': 1, 'replicas': [1], 'down': [1]}, {'topic': "
+           "'t', 'partition': 2, 'replicas': [2], 'down': [2]}]}",
+           "unhealthy\nleaderless: t/0, replicas on node 1, down: node 1\n"
+           "leaderless: t/1, replicas on node 1, down: node 1\n"
+           "  elects by itself when 1 of its replicas runs: start node 1; gone for good: forced "
+           "membership (docs/operations.md, Forced membership)\n"
+           "leaderless: t/2, replicas on node 2, down: node 2\n"
+           "  elects by itself when 1 of its replicas runs: start node 2; gone for good: forced "
+           "membership (docs/operations.md, Forced membership)\n");
+}
+
+static void test_health_text_promises_nothing_without_a_leader(void **state)
+{
+    (void)state;
+    expect(LEADERLESS("'down': [], 'lost': []") "], 'under_replicated': [{'topic': 't', "
+                                                "'partition': 0, 'missing': [1]}], 'refilling': "
+                                                "[{'topic': 't', 'partition': 0, 'node': 1}]}",
+           "unhealthy\nleaderless: t/0, replicas on node 3,1,2, being made anew: node 1\n"
+           "  elects by itself within seconds, a majority of its replicas runs; for longer: the "
+           "traces of their nodes\n"
+           "under-replicated: t/0 missing on node 1\n"
+           "refilling: t/0 on node 1, whose replica was damaged or lost, waits for a leader of the "
+           "partition\n");
+}
+
+static void test_health_text_of_what_is_lost_or_refused(void **state)
+{
+    (void)state;
+    expect("{'healthy': false, 'now_ms': 1700000125000, 'lost': [{'topic': 't', 'partition': 1, "
+           "'node': 2, 'replica': 7, 'reason': 'its disk was replaced'}], 'refusing': [{'topic': "
+           "'t', 'partition': 0, 'leader': 2, 'full': [2], 'since_ms': 1700000000000}, {'topic': "
+           "'u', 'partition': 3, 'leader': 2, 'full': [1, 3], 'since_ms': 1700000000000}]}",
+           "unhealthy\n"
+           "refuses records: t/0, led by node 2 whose disk is below its reserve, since "
+           "2023-11-14T22:13:20Z (2 min 5 s)\n"
+           "refuses records: u/3, led by node 2, too few disks have room: all but full is that of "
+           "node 1,3, since 2023-11-14T22:13:20Z (2 min 5 s)\n"
+           "  goes on by itself when there is space: free some on that disk, spate topic truncate, "
+           "a shorter retention (spate topic alter TOPIC --set retention.ms=...), or delete "
+           "topics\n"
+           "lost on node 2: t/1, replica 7: its disk was replaced\n");
+}
+
+/* Of each node what is not told as damaged or lost; and who was not asked. */
+static void test_health_text_of_several_nodes(void **state)
+{
+    (void)state;
+    expect("{'healthy': false, 'now_ms': 1700000125000, 'replicas_opening': 8, 'opening': "
+           "[{'node': 1, 'replicas': 2, 'since_ms': 1700000000000}, {'node': 2, 'replicas': 6, "
+           "'since_ms': -1}], 'damaged': [{'topic': 't', 'partition': 0, 'node': 1, 'replica': 7, "
+           "'reason': 'x'}, {'topic': '', 'partition': 0, 'node': 2, 'replica': 2, 'directory': "
+           "'replicas/0.2', 'reason': 'y'}], 'lost': [{'topic': 't', 'partition': 1, 'node': 1, "
+           "'replica': 8, 'reason': 'z'}], 'unhealthy_on': [4], 'silent': [{'node': 3, 'address': "
+           "'c3:7700'}]}",
+           "unhealthy\n"
+           "damaged on node 1: t/0, replica 7: x\n"
+           "damaged on node 2: its replica of the controller (replicas/0.2): y\n"
+           "lost on node 1: t/1, replica 8: z\n"
+           "unhealthy as node 4 sees it: spate cluster health --node 4\n"
+           "not asked: node 3 did not answer at c3:7700, what it alone knows is not told here\n"
+           "replicas still opening on node 2: 6\n");
+}
+
 static void test_health_text_of_voters(void **state)
 {
     (void)state;
@@ -249,6 +372,12 @@ int main(void)
         cmocka_unit_test(test_health_text_of_a_node_down),
         cmocka_unit_test(test_health_text_of_an_older_node),
         cmocka_unit_test(test_health_text_of_partitions_and_the_controller),
+        cmocka_unit_test(test_health_text_of_a_partition_without_a_leader),
+        cmocka_unit_test(test_health_text_tells_nobody_to_delete_the_clusters_own_topic),
+        cmocka_unit_test(test_health_text_of_partitions_that_one_thing_helps),
+        cmocka_unit_test(test_health_text_promises_nothing_without_a_leader),
+        cmocka_unit_test(test_health_text_of_what_is_lost_or_refused),
+        cmocka_unit_test(test_health_text_of_several_nodes),
         cmocka_unit_test(test_health_text_of_voters),
         cmocka_unit_test(test_health_text_of_draining_nodes),
         cmocka_unit_test(test_health_text_of_moves_and_leaders),

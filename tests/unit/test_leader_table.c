@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -21,6 +22,7 @@ enum {
 static struct sp_leader_table *table;
 static uint64_t live_count;
 static unsigned told; /* leaders, in all messages */
+static struct sp_transport_look looks[4];
 
 int sp_transport_send(struct sp_transport *transport,
                       uint32_t node_id,
@@ -36,9 +38,19 @@ int sp_transport_send(struct sp_transport *transport,
     return 0;
 }
 
+bool sp_transport_look(const struct sp_transport *transport,
+                       uint32_t node_id,
+                       struct sp_transport_look *out_look)
+{
+    (void)transport;
+    *out_look = looks[node_id];
+    return node_id != SELF;
+}
+
 static int begin(void **state)
 {
     (void)state;
+    memset(looks, 0, sizeof looks);
     fake_loop_init();
     live_count = sp_mem_live_count();
     return sp_leader_table_new(NULL, NULL, SELF, &table);
@@ -243,6 +255,29 @@ static void test_leader_table_forgotten_group_does_not_come_back(void **state)
     assert_int_equal(told, 0);
 }
 
+/* Whether others can do without a replica that has stopped: only the word of a node counts that can
+ * be reached and was heard of since. */
+static void test_leader_table_knows_that_another_node_leads_on(void **state)
+{
+    (void)state;
+    looks[OTHER] = (struct sp_transport_look){ .up = true, .heard_ms = 500 };
+    assert_false(sp_leader_table_led_elsewhere(table, GROUP, 0));
+    sp_leader_table_set(table, GROUP, 41, OTHER, 0); /* as the replica here believed */
+    assert_false(sp_leader_table_led_elsewhere(table, GROUP, 0));
+    say(OTHER, 37, OTHER); /* the replica here stood for election in later terms, and has stopped */
+    assert_true(sp_leader_table_led_elsewhere(table, GROUP, 500));
+    assert_false(sp_leader_table_led_elsewhere(table, GROUP, 501));
+    looks[OTHER].up = false;
+    assert_false(sp_leader_table_led_elsewhere(table, GROUP, 500));
+    looks[OTHER].up = true;
+    say(OTHER, 37, 0);
+    assert_false(sp_leader_table_led_elsewhere(table, GROUP, 500));
+    say(OTHER, 38, OTHER);
+    assert_true(sp_leader_table_led_elsewhere(table, GROUP, 500));
+    sp_leader_table_node_dead(table, OTHER);
+    assert_false(sp_leader_table_led_elsewhere(table, GROUP, 500));
+}
+
 #define LEADER_TEST(test) cmocka_unit_test_setup_teardown(test, begin, end)
 
 int main(void)
@@ -254,6 +289,7 @@ int main(void)
         LEADER_TEST(test_leader_table_word_that_was_taken_back_does_not_count),
         LEADER_TEST(test_leader_table_left_group_keeps_its_leader),
         LEADER_TEST(test_leader_table_forgotten_group_does_not_come_back),
+        LEADER_TEST(test_leader_table_knows_that_another_node_leads_on),
         LEADER_TEST(test_leader_table_knows_since_when_nobody_leads),
         LEADER_TEST(test_leader_table_lag_goes_on_under_the_next_leader),
         LEADER_TEST(test_leader_table_keeps_since_when_a_leader_is_misplaced),

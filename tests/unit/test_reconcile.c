@@ -11,6 +11,9 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "base/trace.h"
+#include "cluster/state_moves.h"
+#include "cluster/state_nodes.h"
 #include "fake_loop.h"
 
 #define SELF 1
@@ -42,6 +45,7 @@ static struct {
     unsigned acquires_to_fail;
     unsigned closed_count;
     bool replica_stopped;
+    unsigned lost_traces;
     uint64_t live_count;
 } fake;
 
@@ -446,7 +450,7 @@ static void test_reconcile_damage_is_marked_and_explained(void **unused)
     assert_true(sp_reconcile_next_damage(fake.reconcile, &cursor, &damage));
     assert_int_equal(fake.marked_replica, damage.replica_id);
     assert_int_equal(damage.since_ms, found_ms);
-    assert_null(damage.refusal);
+    assert_string_equal(damage.refusal, SP_RECONCILE_WAITS_FOR_LEADER);
     assert_true(sp_reconcile_note_refusal(fake.reconcile, damage.group_id, "no majority"));
     assert_false(sp_reconcile_note_refusal(fake.reconcile, damage.group_id, "no majority"));
     assert_false(sp_reconcile_note_refusal(fake.reconcile, 999, "unknown"));
@@ -557,6 +561,35 @@ static void test_reconcile_close_waits_for_opening_and_keeps_replicas(void **unu
 }
 
 /* The disk was replaced: as an empty one the old replica would vote without what it had stored. */
+/* Begins a move to the same nodes, in which those that are lost are made anew. */
+static void renew(const char *name, const uint32_t *nodes, unsigned count)
+{
+    struct sp_state_wish wishes[SP_REPLICAS_MAX] = { 0 };
+    struct sp_buf buf;
+
+    for (unsigned i = 0; i < count; i++) {
+        wishes[i].node_id = nodes[i];
+    }
+    sp_buf_init(&buf, 65536);
+    assert_int_equal(sp_state_command_move_begin(
+                         sp_state_topic(fake.state, name)->topic_id, 0, wishes, count, &buf),
+                     0);
+    assert_int_equal(apply(&buf), 0);
+}
+
+static void note_trace(void *arg,
+                       enum sp_trace_level level,
+                       const char *component,
+                       const char *message,
+                       const char *facts)
+{
+    (void)arg;
+    (void)level;
+    (void)component;
+    (void)facts;
+    fake.lost_traces += strstr(message, "its disk was replaced") != NULL;
+}
+
 static void test_reconcile_replica_of_another_disk_does_not_run(void **unused)
 {
     static const uint32_t nodes[] = { SELF, 2, 3 };
@@ -570,6 +603,7 @@ static void test_reconcile_replica_of_another_disk_does_not_run(void **unused)
 
     (void)unused;
     begin();
+    sp_trace_set_sink(note_trace, NULL, SP_TRACE_LEVEL_WARN);
     sp_buf_init(&buf, 65536);
     assert_int_equal(sp_state_command_create_topic("t", 1, 3, nodes, &plain, &buf), 0);
     assert_int_equal(apply(&buf), 0);
@@ -577,12 +611,21 @@ static void test_reconcile_replica_of_another_disk_does_not_run(void **unused)
     assert_int_equal(sp_state_command_join_node(&self, &buf), 0);
     assert_int_equal(apply(&buf), 0);
     confirm();
+    confirm(); /* it is told once */
     assert_int_equal(fake.open_count, 0);
+    assert_int_equal(sp_reconcile_missing_count(fake.reconcile), 1);
     sp_buf_init(&buf, 65536);
     assert_int_equal(sp_state_command_create_topic("u", 1, 3, nodes, &plain, &buf), 0);
     assert_int_equal(apply(&buf), 0);
     assert_int_equal(fake.open_count, 1); /* of the disk that it has */
     end_open(0);
+    assert_int_equal(sp_reconcile_missing_count(fake.reconcile), 1);
+    renew("t", nodes, 3);
+    assert_int_equal(fake.open_count, 1); /* the one that takes its place */
+    end_open(0);
+    assert_int_equal(sp_reconcile_missing_count(fake.reconcile), 0);
+    assert_int_equal(fake.lost_traces, 1);
+    sp_trace_set_sink(NULL, NULL, SP_TRACE_LEVEL_WARN);
     end();
 }
 

@@ -1,0 +1,41 @@
+/* What the files of the health text share: health_text.c (nodes, the controller, notes, the order
+ * of all) and health_replicas.c (partitions and their replicas). */
+#ifndef SPATE_CLI_HEALTH_WORDS_H
+#define SPATE_CLI_HEALTH_WORDS_H
+
+#include "base/attr.h"
+#include "cli/health_text.h"
+
+struct health_words {
+    char *text;
+    size_t size;
+    int64_t now_ms; /* of the node that answered */
+    bool timeless;
+};
+
+/* Adds to a text that is cut at its size. */
+void health_add(struct health_words *words, const char *format, ...) SP_PRINTF(2, 3);
+
+/* ", since 2026-01-31T12:00:00Z (4 min 48 s)", if it is known. */
+void health_add_since(struct health_words *words, const json_t *row, const char *key);
+
+/* The end of a line: that of `since_ms`. */
+void health_end_line(struct health_words *words, const json_t *row);
+
+/* "1,2,3" */
+void health_add_nodes(struct health_words *words, const json_t *nodes);
+
+/* "topic/7" */
+void health_add_place(struct health_words *words, const json_t *row);
+
+/* A line below others: what heals a problem by itself, and what a person types if it does not. */
+void health_advise(struct health_words *words, bool wanted, const char *advice);
+
+/* How many rows were not named. */
+void health_add_rest(struct health_words *words, const char *title, const json_t *rows);
+
+/* health_replicas.c: leaderless, under-replicated, refusing, refilling, damaged, lost; opening. */
+void health_add_replicas(struct health_words *words, const json_t *result);
+void health_add_opening(struct health_words *words, const json_t *result);
+
+#endif /* SPATE_CLI_HEALTH_WORDS_H */
