@@ -85,30 +85,6 @@ class AddressTest(unittest.TestCase):
             nodes.wait_healthy(20)
             self.assertEqual(nodes.spate("consume", "t", "-o", "start", "-e"), b"kept\n")
 
-    def test_address_of_the_leader_changes_while_another_stands_still(self):
-        with cluster.Cluster(3) as nodes:
-            one, two, three = nodes.nodes
-            nodes.spate("topic", "create", "t", "-r", "3")
-            nodes.wait_healthy()
-            one.kill()
-            self.alter(nodes)  # node 1 does not have it, so node 2 is elected below
-            pause(three)
-            two.kill()
-            two.peer_port = cluster.free_port()
-            for node in (one, two):
-                node.write_config(seeds_of(nodes))  # node 3 keeps what it has
-                node.start()
-            use(nodes, [two, one])
-            leads = lambda: part_of(nodes, 2) == "leader"
-            cluster.wait_for("node 2 to lead the controller", leads, 20)
-            nodes.spate("topic", "create", "later", "-r", "3")
-            go_on(three)
-            nodes.wait_healthy(20)
-            cluster.wait_for("node 3 to know the topic", lambda: knows(three, "later"), 10)
-            three.kill()  # its configuration still has the old address, its log the new one
-            three.start()
-            nodes.wait_healthy(20)
-
     def test_stood_still_while_another_came_and_leads(self):
         with cluster.Cluster(3, settings=REPLACED_SOON) as nodes:
             one, two, three = nodes.nodes

@@ -19,7 +19,7 @@ OLD_COPY = r"node 3 runs on an older copy of its data directory"
 
 
 def change_disk(node, aside, data):
-    """What the node, which does not run, has is put aside; it gets `data`, or an empty directory."""
+    """Puts aside what the node, which does not run, has; it gets `data`, or an empty directory."""
     os.rename(node.data, aside)
     if data is not None:
         os.rename(data, node.data)
@@ -95,7 +95,8 @@ class OldDiskTest(unittest.TestCase):
             if node.alive:
                 with rpc.Client(node.address, timeout=5) as client:
                     topics = client.call("metadata", topics=[topic])["topics"]
-                leader = topics[0]["partitions"][0]["leader"] if topics else -1
+                partitions = topics[0]["partitions"] if topics else []
+                leader = partitions[0]["leader"] if partitions else -1
                 self.assertFalse(leader > 0 and nodes.node(leader).alive, (node.number, leader))
 
     def test_old_disk_that_is_damaged_does_not_run_the_replicas_of_the_new_one(self):
