@@ -103,6 +103,28 @@ class AddressTest(unittest.TestCase):
             nodes.wait_healthy(20)
             cluster.wait_for("node 3 to know the topic", lambda: knows(three, "later"), 10)
 
+    def test_address_of_the_leader_changes_while_another_stands_still(self):
+        with cluster.Cluster(3) as nodes:
+            one, two, three = nodes.nodes
+            nodes.spate("topic", "create", "t", "-r", "3")
+            nodes.wait_healthy()
+            use(nodes, [one, two])
+            pause(three)
+            for node in one, two:
+                node.stop()
+            one.peer_port = cluster.free_port()
+            for node in one, two:  # node 3 has the old list
+                node.write_config(seeds_of(nodes))
+                node.start()
+            leader = lambda: next((n for n in (1, 2) if part_of(nodes, n) == "leader"), None)
+            while cluster.wait_for("a leader of the controller", leader, 20) != 1:
+                two.kill()
+                two.start()
+            nodes.spate("topic", "create", "later", "-r", "1")
+            go_on(three)
+            nodes.wait_healthy(20)
+            cluster.wait_for("node 3 to know the topic", lambda: knows(three, "later"), 10)
+
     def test_only_seed_was_away_while_another_came_and_leads(self):
         with cluster.Cluster(1, settings=REPLACED_SOON) as nodes:
             seed = nodes.node(1)

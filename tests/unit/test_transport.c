@@ -364,6 +364,47 @@ static void test_transport_tells_of_a_stranger_of_its_cluster(void **state)
     RUN_UNTIL(fixture.nodes[1].strangers > 0);
 }
 
+/* Its address has changed while this node was away: it reaches us, and we do not find it. */
+static void test_transport_member_that_is_not_found_counts_as_a_stranger(void **state)
+{
+    struct sp_transport_options options = make_options(1);
+    struct node *node = &fixture.nodes[1];
+
+    (void)state;
+    (void)snprintf(options.seeds[0].address, 32, "%s", fixture.addresses[0]); /* nobody there */
+    for (uint32_t i = 1; i <= NODES; i++) {
+        fixture.nodes[i].store.identity.state = SP_IDENTITY_FORMED;
+        fixture.nodes[i].store.identity.cluster_id[0] = 9;
+    }
+    start_with(1, &options);
+    start(2);
+    start(3);
+    RUN_UNTIL(fixture.nodes[2].links[1] == SP_LINK_UP && node->links[3] == SP_LINK_UP);
+    assert_int_equal(node->strangers, 0);
+    uint64_t began_ms = sp_loop_now_ms(fixture.loop);
+    RUN_UNTIL(node->strangers > 0);
+    assert_true(sp_loop_now_ms(fixture.loop) - began_ms >= 500); /* not while it may still come */
+    assert_int_equal(sp_transport_set_node(node->transport, 2, fixture.addresses[2]), 0);
+    RUN_UNTIL(node->links[2] == SP_LINK_UP);
+    node->strangers = 0;
+    run_ms(2500);
+    assert_int_equal(node->strangers, 0);
+}
+
+/* Before the cluster is formed nobody is to be asked. */
+static void test_transport_seed_that_is_not_found_yet_is_no_stranger(void **state)
+{
+    struct sp_transport_options options = make_options(1);
+
+    (void)state;
+    (void)snprintf(options.seeds[0].address, 32, "%s", fixture.addresses[0]);
+    start_with(1, &options);
+    start(2);
+    RUN_UNTIL(fixture.nodes[2].links[1] == SP_LINK_UP);
+    run_ms(2500);
+    assert_int_equal(fixture.nodes[1].strangers, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -380,6 +421,8 @@ int main(void)
         TRANSPORT_TEST(test_transport_set_node_moves_a_link),
         TRANSPORT_TEST(test_transport_looks_at_each_address_that_it_was_told),
         TRANSPORT_TEST(test_transport_tells_of_a_stranger_of_its_cluster),
+        TRANSPORT_TEST(test_transport_member_that_is_not_found_counts_as_a_stranger),
+        TRANSPORT_TEST(test_transport_seed_that_is_not_found_yet_is_no_stranger),
     };
     return cmocka_run_group_tests_name("cluster/transport", tests, NULL, NULL);
 }
