@@ -146,13 +146,31 @@ static void add_rebuild(struct health_words *words, const json_t *row)
     }
 }
 
+/* It runs, and one of both does not talk to the other. */
+static void add_refusal(struct health_words *words, const json_t *row)
+{
+    int64_t node = value_number(row, "node");
+    int64_t by = value_number(row, "refused_by");
+
+    if (by == node) {
+        health_add(words, "  it runs and refuses the node that was asked: ");
+    } else {
+        health_add(words, "  it runs and is refused by node %" PRId64 ": ", by);
+    }
+    health_add(words, "%s\n  ", value_text(row, "refused"));
+}
+
 static void advise_down(struct health_words *words, const json_t *row)
 {
     int64_t node = value_number(row, "node");
     int64_t replicas = value_number(row, "replicas");
     int64_t bound = value_number(row, "without_place");
 
-    health_add(words, "  start it: it catches up by itself; ");
+    if (value_has_text(row, "refused")) {
+        add_refusal(words, row);
+    } else {
+        health_add(words, "  start it: it catches up by itself; ");
+    }
     if (replicas == 0) {
         health_add(words, "gone for good: spate cluster remove %" PRId64 "\n", node);
         return;

@@ -437,7 +437,7 @@ static void test_health_node_down_tells_what_becomes_of_its_replicas(void **unus
     wait_ms(9000);
     for (unsigned i = 0; i < 2; i++) { /* asking changes nothing */
         expect("down=[{node=3 since_ms=@%llu replicas=1 without_place=0 rebuild=waiting "
-               "rebuild_in_ms=12345}]",
+               "rebuild_in_ms=12345 refused= refused_by=-1}]",
                (unsigned long long)down_ms);
     }
     expect("nodes_down=[3]");
@@ -446,13 +446,17 @@ static void test_health_node_down_tells_what_becomes_of_its_replicas(void **unus
     expect("healthy=no");
     fixture.rest_ms = 0;
     fixture.rebuild = SP_REBUILD_DUE;
-    expect("rebuild=due rebuild_in_ms=0}");
+    expect("rebuild=due rebuild_in_ms=0 ");
     fixture.rebuild = SP_REBUILD_OFF;
-    expect("rebuild=off rebuild_in_ms=-1}");
+    expect("rebuild=off rebuild_in_ms=-1 ");
     fixture.rebuild = SP_REBUILD_NO_CONTROLLER;
-    expect("rebuild=no_controller rebuild_in_ms=-1}");
+    expect("rebuild=no_controller rebuild_in_ms=-1 ");
     fixture.rebuild = SP_REBUILD_UNSUPPORTED;
-    expect("rebuild=unsupported rebuild_in_ms=-1}");
+    expect("rebuild=unsupported rebuild_in_ms=-1 ");
+    fixture.looks[3].refusal = "node 3 has another data directory now";
+    expect("refused=node 3 has another data directory now refused_by=1}");
+    fixture.looks[3].refuses = true;
+    expect("refused=node 3 has another data directory now refused_by=3}");
     drain(4, true); /* the only node that could take it */
     expect("{node=3 since_ms=@%llu replicas=1 without_place=1", (unsigned long long)down_ms);
 }
