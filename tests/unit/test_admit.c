@@ -99,6 +99,26 @@ static void test_admit_member_that_asks_again_costs_no_command(void **unused)
     end_leading();
 }
 
+/* Nor a call to the leader: any member that follows it knows the answer. */
+static void test_admit_member_is_answered_by_any_other(void **unused)
+{
+    struct sp_state_node node;
+
+    (void)unused;
+    begin_leading();
+    fake.status.leader_node = 2;
+    change_role(SP_ROLE_FOLLOWER, false, 2);
+    unsigned sent = fake.sent_count;
+    node = make_node(3);
+    assert_int_equal(ask_in(&node, 3), 0);
+    assert_int_equal(answer.status, 0);
+    assert_int_equal(fake.sent_count, sent);
+    fake.status.leader_node = 0; /* what it knows may be of an earlier time */
+    assert_int_equal(ask_in(&node, 3), 0);
+    assert_int_equal(answer.status, SPATE_ERR_NOT_READY);
+    end_leading();
+}
+
 static void test_admit_node_that_was_removed_costs_no_command(void **unused)
 {
     struct sp_state_node node;
@@ -174,6 +194,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_admit_member_that_asks_again_costs_no_command),
+        cmocka_unit_test(test_admit_member_is_answered_by_any_other),
         cmocka_unit_test(test_admit_node_that_was_removed_costs_no_command),
         cmocka_unit_test(test_admit_newcomer_that_asks_twice_is_let_in_once),
         cmocka_unit_test(test_admit_leader_looks_again_at_who_joins),

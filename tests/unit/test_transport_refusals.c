@@ -248,21 +248,6 @@ static void test_transport_registered_directory_takes_the_place_of_another(void 
     raw_close(&right);
 }
 
-/* The same when this node comes to it first. */
-static void test_transport_registered_directory_that_is_found_takes_the_place(void **state)
-{
-    struct raw hung;
-
-    (void)state;
-    start_formed(1);
-    greet_as(&hung, 555);
-    RUN_UNTIL(hung.hellos == 1);
-    register_life(102, 1);
-    start_formed(2);
-    RUN_UNTIL(hung.closed);
-    RUN_UNTIL(fixture.nodes[1].links[2] == SP_LINK_UP);
-}
-
 /* Only while the controller is known to say so now, and also what is connected already. */
 static void test_transport_directory_that_was_replaced_is_refused(void **state)
 {
@@ -359,7 +344,6 @@ int main(void)
         TRANSPORT_TEST(test_transport_other_version_is_told_why),
         TRANSPORT_TEST(test_transport_garbage_and_silence_are_closed),
         TRANSPORT_TEST(test_transport_registered_directory_takes_the_place_of_another),
-        TRANSPORT_TEST(test_transport_registered_directory_that_is_found_takes_the_place),
         TRANSPORT_TEST(test_transport_directory_that_was_replaced_is_refused),
         TRANSPORT_TEST(test_transport_older_run_does_not_replace_the_one_on_record),
         TRANSPORT_TEST(test_transport_tells_whom_it_refuses),
