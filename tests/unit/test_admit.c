@@ -132,6 +132,22 @@ static void test_admit_node_that_was_removed_costs_no_command(void **unused)
     end_leading();
 }
 
+static void test_admit_older_copy_of_a_directory_is_not_let_in(void **unused)
+{
+    struct sp_state_node node;
+
+    (void)unused;
+    begin_leading();
+    node = make_node(2);
+    node.run = UINT64_C(5) << 32;
+    assert_int_equal(ask_in(&node, 2), 1);
+    node.run = UINT64_C(4) << 32;
+    assert_int_equal(ask_in(&node, 2), 0);
+    assert_int_equal(answer.status, SPATE_ERR_INVALID);
+    assert_non_null(strstr(answer.text, "older copy of its data directory: bring back the newer"));
+    end_leading();
+}
+
 /* It has not heard the answer: the same again, and nothing more in the log. */
 static void test_admit_newcomer_that_asks_twice_is_let_in_once(void **unused)
 {
@@ -182,7 +198,15 @@ static void test_admit_leader_looks_again_at_who_joins(void **unused)
     node.incarnation = 8; /* the disk that was taken out, put back */
     assert_int_equal(let_join(&node, 3, text), SPATE_ERR_INVALID);
     assert_non_null(strstr(text, "node 3 has another data directory now"));
+    node.incarnation = 7;
+    node.run = UINT64_C(5) << 32;
+    assert_int_equal(let_join(&node, 3, text), 0);
+    before += 1;
+    node.run = UINT64_C(4) << 32;
+    assert_int_equal(let_join(&node, 3, text), SPATE_ERR_CORRUPT);
+    assert_non_null(strstr(text, "older copy of its data directory"));
     assert_int_equal(fake.submit_count, before);
+    node.incarnation = 8;
     assert_int_equal(sp_state_node(sp_controller_state(fake.controller), 3)->incarnation, 7);
     assert_int_equal(let_join(&node, 0, text), 0); /* a new one in its place */
     assert_int_equal(fake.submit_count, before + 1);
@@ -196,6 +220,7 @@ int main(void)
         cmocka_unit_test(test_admit_member_that_asks_again_costs_no_command),
         cmocka_unit_test(test_admit_member_is_answered_by_any_other),
         cmocka_unit_test(test_admit_node_that_was_removed_costs_no_command),
+        cmocka_unit_test(test_admit_older_copy_of_a_directory_is_not_let_in),
         cmocka_unit_test(test_admit_newcomer_that_asks_twice_is_let_in_once),
         cmocka_unit_test(test_admit_leader_looks_again_at_who_joins),
     };
