@@ -129,6 +129,8 @@ static int build_command(struct sp_controller *controller,
     reply->index = status.applied_index;
     struct sp_proposal_view view = {
         .state = controller->state,
+        .health = sp_controller_placing_health,
+        .arg = controller,
         .append_time_ms = sp_raft_group_append_time_ms(controller->group),
         .voters = status.voters,
         .wait_for_voters = now_ms < controller->ready_since_ms + SP_CONTROLLER_GRACE_MS,

@@ -124,6 +124,10 @@ void sp_controller_keep_members(struct sp_controller *controller);
 /* As leader: begins the moves that are needed. */
 void sp_controller_plan(struct sp_controller *controller);
 
+/* As sp_controller_health, for where a topic is placed: a node that has only just been lost, or has
+ * not been met yet by a new leader, counts as up. */
+enum sp_planner_health sp_controller_placing_health(void *arg, uint32_t node_id);
+
 /* ---- controller_features.c ------------------------------------------------------------------- */
 
 /* Leader: raises the feature level when all nodes know a higher one. */

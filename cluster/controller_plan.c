@@ -9,6 +9,7 @@
 #include "spate/error.h"
 
 #define LOOK_MS 500
+#define PLACING_DOWN_MS 1000 /* so long a node was away for which others are given new topics */
 
 uint32_t sp_controller_self(const struct sp_controller *controller)
 {
@@ -43,6 +44,17 @@ enum sp_planner_health sp_controller_health(void *arg, uint32_t node_id)
         return SP_PLANNER_UP;
     }
     return sp_controller_is_gone(controller, node_id) ? SP_PLANNER_GONE : SP_PLANNER_DOWN;
+}
+
+enum sp_planner_health sp_controller_placing_health(void *arg, uint32_t node_id)
+{
+    const struct sp_controller *controller = arg;
+    uint64_t since_ms = controller->down_since_ms[node_id];
+    bool down = since_ms > 0 &&
+                sp_loop_now_ms(controller->options.loop) >= since_ms + PLACING_DOWN_MS &&
+                !sp_controller_sees(controller, node_id);
+
+    return down ? SP_PLANNER_DOWN : SP_PLANNER_UP;
 }
 
 /* Since when which nodes are down, as long as this node leads. */

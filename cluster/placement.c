@@ -12,6 +12,7 @@
 struct load {
     uint32_t node_id;
     const char *rack;
+    bool down;
     uint64_t replica_count;
     uint64_t leader_count;
 };
@@ -19,6 +20,7 @@ struct load {
 struct board {
     struct load loads[SP_NODES_MAX]; /* kept sorted by compare_loads while a partition is placed */
     unsigned count;
+    unsigned up_count;
 };
 
 static struct load *load_of(struct board *board, uint32_t node_id)
@@ -31,21 +33,42 @@ static struct load *load_of(struct board *board, uint32_t node_id)
     return NULL;
 }
 
-static void board_init(struct board *board, const struct sp_state *state)
+/* The nodes that may be given replicas. */
+static void add_nodes(struct board *board, const struct sp_planner_view *view)
 {
     struct sp_map_cursor cursor = { 0 };
     const struct sp_state_node *node = NULL;
-    const struct sp_state_topic *topic = NULL;
 
     board->count = 0;
-    while ((node = sp_state_node_next(state, &cursor)) != NULL) {
+    board->up_count = 0;
+    while ((node = sp_state_node_next(view->state, &cursor)) != NULL) {
         SP_ASSERT(board->count < SP_NODES_MAX);
-        if (!sp_state_member(state, node->node_id).draining) {
+        if (!sp_state_member(view->state, node->node_id).draining) {
+            bool down = view->health(view->arg, node->node_id) != SP_PLANNER_UP;
             board->loads[board->count++] =
-                (struct load){ .node_id = node->node_id, .rack = node->rack };
+                (struct load){ .node_id = node->node_id, .rack = node->rack, .down = down };
+            board->up_count += down ? 0 : 1;
         }
     }
-    cursor = (struct sp_map_cursor){ 0 };
+}
+
+static void leave_out_down(struct board *board)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < board->count; i++) {
+        if (!board->loads[i].down) {
+            board->loads[count++] = board->loads[i];
+        }
+    }
+    board->count = count;
+}
+
+static void count_loads(struct board *board, const struct sp_state *state)
+{
+    struct sp_map_cursor cursor = { 0 };
+    const struct sp_state_topic *topic = NULL;
+
     while ((topic = sp_state_topic_next(state, &cursor)) != NULL) {
         for (uint32_t i = 0; i < topic->partition_count; i++) {
             const struct sp_state_partition *partition = &topic->partitions[i];
@@ -60,13 +83,17 @@ static void board_init(struct board *board, const struct sp_state *state)
     }
 }
 
-/* Fewest replicas first. Among equals those with most leaders come first: they cannot lead next, so
- * the nodes that should lead next stay in reserve, and both balances hold at once. */
+/* Those that are up, then fewest replicas first. Among equals those with most leaders come first:
+ * they cannot lead next, so the nodes that should lead next stay in reserve, and both balances hold
+ * at once. */
 static int compare_loads(const void *left_pointer, const void *right_pointer)
 {
     const struct load *left = left_pointer;
     const struct load *right = right_pointer;
 
+    if (left->down != right->down) {
+        return left->down ? 1 : -1;
+    }
     if (left->replica_count != right->replica_count) {
         return left->replica_count < right->replica_count ? -1 : 1;
     }
@@ -76,10 +103,13 @@ static int compare_loads(const void *left_pointer, const void *right_pointer)
     return left->node_id < right->node_id ? -1 : left->node_id > right->node_id;
 }
 
-/* True if `left` should lead rather than `right`: fewer leaders; then more replicas, for the same
- * reason as above; then the lower id. */
+/* True if `left` should lead rather than `right`: it is up; fewer leaders; then more replicas, for
+ * the same reason as above; then the lower id. */
 static bool leads_before(const struct load *left, const struct load *right)
 {
+    if (left->down != right->down) {
+        return right->down;
+    }
     if (left->leader_count != right->leader_count) {
         return left->leader_count < right->leader_count;
     }
@@ -117,12 +147,13 @@ static bool uses_rack(const struct load *loads, uint32_t count, const char *rack
     return false;
 }
 
-/* Brings as many racks as there are into the first `replicas` places of the sorted board. */
+/* Brings as many racks as there are into the first `replicas` places of the sorted board. All nodes
+ * that are up stay there if they are too few: a replica that runs is worth more than a rack. */
 static void spread_over_racks(struct board *board, uint32_t replicas)
 {
     struct load *loads = board->loads;
 
-    for (uint32_t i = 1; i < replicas; i++) {
+    for (uint32_t i = board->up_count < replicas ? board->up_count : 1; i < replicas; i++) {
         unsigned next = i;
         while (next < board->count && uses_rack(loads, i, loads[next].rack)) {
             next += 1;
@@ -149,7 +180,7 @@ static void place_partition(struct board *board, uint32_t replicas, uint32_t *ou
     uint64_t replica_count_max = loads[replicas - 1].replica_count;
     unsigned end = racks ? replicas : board->count; /* with racks none is exchanged */
     for (unsigned i = 1; i < end; i++) {
-        if (loads[i].replica_count > replica_count_max && !racks) {
+        if (i >= replicas && loads[i].replica_count > replica_count_max) {
             break;
         }
         if (leads_before(&loads[i], &loads[leader])) {
@@ -168,7 +199,7 @@ static void place_partition(struct board *board, uint32_t replicas, uint32_t *ou
     }
 }
 
-int sp_placement_choose(const struct sp_state *state,
+int sp_placement_choose(const struct sp_planner_view *view,
                         uint32_t partitions,
                         uint32_t replicas,
                         uint32_t *out_nodes)
@@ -176,10 +207,14 @@ int sp_placement_choose(const struct sp_state *state,
     struct board board;
 
     SP_ASSERT(replicas > 0);
-    board_init(&board, state);
+    add_nodes(&board, view);
     if (replicas > board.count) {
         return SPATE_ERR_INVALID;
     }
+    if (board.up_count >= replicas) {
+        leave_out_down(&board);
+    }
+    count_loads(&board, view->state);
     for (uint32_t i = 0; i < partitions; i++) {
         place_partition(&board, replicas, out_nodes + (size_t)i * replicas);
     }

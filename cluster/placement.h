@@ -1,18 +1,19 @@
 /* Chooses nodes for the replicas of a new topic: in different racks as far as there are any,
  * balanced replicas and balanced first replicas (preferred leaders), none on nodes that are
- * draining. Pure and deterministic. */
+ * draining, and on nodes that are down only when there are too few others. Pure and
+ * deterministic. */
 #ifndef SP_CLUSTER_PLACEMENT_H
 #define SP_CLUSTER_PLACEMENT_H
 
 #include <stdint.h>
 
-#include "cluster/state.h"
+#include "cluster/planner.h"
 
 /* Fills out_nodes[partitions * replicas]: for each partition `replicas` distinct node ids, the
- * preferred leader first. After it, replica counts and preferred-leader counts of all nodes, taken
- * over all topics, differ by as little as the start allowed; ties go to the lower node id.
- * SPATE_ERR_INVALID: fewer nodes than replicas. SPATE_ERR_NOMEM. */
-int sp_placement_choose(const struct sp_state *state,
+ * preferred leader first. After it, replica counts and preferred-leader counts of all nodes that
+ * are up, taken over all topics, differ by as little as the start allowed; ties go to the lower
+ * node id. SPATE_ERR_INVALID: fewer nodes than replicas. */
+int sp_placement_choose(const struct sp_planner_view *view,
                         uint32_t partitions,
                         uint32_t replicas,
                         uint32_t *out_nodes);

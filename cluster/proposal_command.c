@@ -189,14 +189,17 @@ static int check_nodes(const struct sp_proposal_view *view,
 }
 
 static int
-place_and_encode(const struct sp_state *state, const struct plan *plan, struct sp_buf *out)
+place_and_encode(const struct sp_proposal_view *view, const struct plan *plan, struct sp_buf *out)
 {
+    const struct sp_planner_view nodes_now = { .state = view->state,
+                                               .health = view->health,
+                                               .arg = view->arg };
     uint32_t *nodes = sp_mem_calloc((size_t)plan->partitions * plan->replicas, sizeof *nodes);
 
     if (nodes == NULL) {
         return SPATE_ERR_NOMEM;
     }
-    int rv = sp_placement_choose(state, plan->partitions, plan->replicas, nodes);
+    int rv = sp_placement_choose(&nodes_now, plan->partitions, plan->replicas, nodes);
     if (rv == 0) {
         rv = sp_state_command_create_topic(
             plan->name, plan->partitions, plan->replicas, nodes, plan->config, out);
@@ -237,7 +240,7 @@ static int create_topic(const struct sp_proposal_view *view,
     if (rv == 0 && sp_topic_config_needs_compaction(plan.config, 0)) {
         rv = check_feature(view, SP_FEATURE_COMPACTION, "compaction", text, text_size);
     }
-    return rv == 0 ? place_and_encode(view->state, &plan, out) : rv;
+    return rv == 0 ? place_and_encode(view, &plan, out) : rv;
 }
 
 static int delete_topic(const struct sp_proposal_view *view,

@@ -9,6 +9,8 @@
 
 struct sp_proposal_view {
     const struct sp_state *state;
+    enum sp_planner_health (*health)(void *arg, uint32_t node_id); /* for placing a topic */
+    void *arg;
     int64_t append_time_ms; /* of a command that is made now */
     unsigned voters;        /* of group 0: so many nodes will register */
     bool wait_for_voters;   /* the cluster has just been formed: rather wait than place unevenly */

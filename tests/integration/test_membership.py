@@ -107,6 +107,25 @@ class MoveTest(unittest.TestCase):
             nodes.wait_healthy(30)
             self.assert_records(nodes, "t", stored)
 
+    def test_topic_is_not_placed_on_a_node_that_is_down(self):
+        with cluster.Cluster(4) as nodes:
+            nodes.spate("topic", "create", "before", "-p", "4", "-r", "3")
+            nodes.node(4).kill()
+            nodes.spate("topic", "create", "all", "-p", "1", "-r", "4")  # three of four suffice
+            self.assertIn(4, partition_of(nodes, "all")["replicas"])
+            self.assertNotEqual(partition_of(nodes, "all")["replicas"][0], 4)
+            made = []
+
+            def placed_without_it():
+                made.append(f"t{len(made)}")
+                nodes.spate("topic", "create", made[-1], "-p", "4", "-r", "3")
+                partitions = nodes.spate_json("topic", "describe", made[-1])["partitions"]
+                return all(4 not in partition["replicas"] for partition in partitions)
+
+            cluster.wait_for("a topic to be placed without the node", placed_without_it, 10, 0.3)
+            nodes.node(4).start()
+            nodes.wait_healthy(30)
+
     def test_refused_moves_say_why(self):
         with cluster.Cluster(1) as nodes:
             nodes.spate("topic", "create", "t")

@@ -311,11 +311,6 @@ bool sim_images_gone(uint64_t group_id)
 
 /* ---- losing ---------------------------------------------------------------------------------- */
 
-uint64_t sim_images_lost_below(uint32_t node_id)
-{
-    return sim_cluster.nodes[node_id - 1].process->disk->lost_below;
-}
-
 bool sim_images_is_lost(const struct sim_voter *voter)
 {
     return is_lost(disk_of(voter), voter->replica_id);

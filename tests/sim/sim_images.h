@@ -38,9 +38,6 @@ bool sim_images_gone(uint64_t group_id);
 /* True if the replica was on a disk that has been replaced. */
 bool sim_images_is_lost(const struct sim_voter *voter);
 
-/* Replicas of the node below this id were on a disk that is no more; 0: none. */
-uint64_t sim_images_lost_below(uint32_t node_id);
-
 /* True if all members of the group hold the same frames, and at least up to the last
  * one committed. */
 bool sim_images_equal(uint64_t group_id, char *out_why, unsigned size);

@@ -40,6 +40,7 @@ void sim_losses_empty(struct sim_node *node)
     sim_model.counts.emptied_disks += 1;
     sim_cluster_kill(node, SIM_DEATH_POWER);
     sim_damage_lose(node->process->disk);
+    sim_voters_emptied(node->node_id);
     sim_note("%s has an empty disk now", node->process->name);
 }
 

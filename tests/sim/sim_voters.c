@@ -32,6 +32,7 @@ struct group_voters {
 static struct group_voters groups[SIM_GROUPS_MAX];
 static unsigned group_count;
 static struct sp_state *reference;
+static uint64_t next_when_emptied[SIM_NODES_MAX + 1]; /* of a node: replica id; 0: never emptied */
 
 static struct group_voters *find(uint64_t group_id)
 {
@@ -231,7 +232,8 @@ static bool only_dead_goes(const struct group_voters *group,
     return true;
 }
 
-/* A leader proposes `next`: `now` was the newest membership it knew. */
+/* A leader proposes `next`: `now` was the newest membership it knew. It may not have heard yet that
+ * its topic is no more: others may have given up their replicas, and nothing of them is needed. */
 static void check_change(struct group_voters *group,
                          const struct sim_membership *now,
                          const struct sim_membership *next)
@@ -239,6 +241,9 @@ static void check_change(struct group_voters *group,
     unsigned before = count_voters(now);
     unsigned after = count_voters(next);
 
+    if (sim_voters_deleted(group->group_id)) {
+        return;
+    }
     for (unsigned i = 0; i < next->count; i++) {
         const struct sim_voter *was = find_voter(now, next->voters[i].replica_id);
         if (!next->voters[i].standby && (was == NULL || was->standby)) {
@@ -334,16 +339,22 @@ int __wrap_sp_store_retire_replica(struct sp_store *store, uint64_t group_id, ui
 
 /* ---- settled --------------------------------------------------------------------------------- */
 
+void sim_voters_emptied(uint32_t node_id)
+{
+    next_when_emptied[node_id] = reference == NULL ? 0 : sp_state_next_replica_id(reference);
+}
+
 /* Lost, or taken for lost: what a node was given before it came back with an empty disk may have
- * been on the disk before, as far as the controller can tell, also what was given out meanwhile. */
+ * been on the disk before, as far as the controller can tell, also what was given out meanwhile.
+ * When it joins it is given a replica id of its own, and all below that are lost. */
 static bool counts_as_lost(const struct sim_voter *voter)
 {
     const struct sp_replica_place place = { .replica_id = voter->replica_id,
                                             .node_id = voter->node_id };
     bool taken = reference != NULL && sp_state_is_lost(reference, &place);
-    bool has_yet_to_join =
-        reference != NULL && sp_state_member(reference, voter->node_id).lost_below <
-                                 sim_images_lost_below(voter->node_id);
+    uint64_t next = next_when_emptied[voter->node_id];
+    bool has_yet_to_join = next != 0 && reference != NULL &&
+                           sp_state_member(reference, voter->node_id).lost_below <= next;
 
     return taken || has_yet_to_join || sim_images_is_lost(voter);
 }

@@ -46,6 +46,9 @@ bool sim_voters_settled(char *out_why, unsigned size);
  * nothing is under way that could leave it fewer. */
 bool sim_voters_bear_a_loss(void);
 
+/* The node's disk is empty from now on. */
+void sim_voters_emptied(uint32_t node_id);
+
 int __real_sp_log_build(struct sp_log *log,
                         enum sp_frame_kind kind,
                         uint64_t term,

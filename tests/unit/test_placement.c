@@ -15,17 +15,23 @@
 
 #define PARTITIONS_MAX 40
 
-static void register_node(struct sp_state *state, uint32_t node_id)
+static void register_in_rack(struct sp_state *state, uint32_t node_id, const char *rack)
 {
     struct sp_state_node node = { .node_id = node_id,
                                   .client_address = "127.0.0.1:1",
                                   .peer_address = "127.0.0.1:2" };
     struct sp_buf buf;
 
+    (void)snprintf(node.rack, sizeof node.rack, "%s", rack);
     sp_buf_init(&buf, 4096);
     assert_int_equal(sp_state_command_register_node(&node, &buf), 0);
     assert_int_equal(sp_state_apply(state, buf.bytes, buf.size, 0, NULL, NULL), 0);
     sp_buf_deinit(&buf);
+}
+
+static void register_node(struct sp_state *state, uint32_t node_id)
+{
+    register_in_rack(state, node_id, "");
 }
 
 /* Nodes get the ids 10, 20, ... */
@@ -40,6 +46,22 @@ static struct sp_state *state_of(uint32_t node_count)
     return state;
 }
 
+static uint32_t down_from = UINT32_MAX; /* nodes with this id and higher ones are down */
+
+static enum sp_planner_health health(void *arg, uint32_t node_id)
+{
+    assert_null(arg);
+    return node_id >= down_from ? SP_PLANNER_DOWN : SP_PLANNER_UP;
+}
+
+static int
+choose(const struct sp_state *state, uint32_t partitions, uint32_t replicas, uint32_t *out_nodes)
+{
+    const struct sp_planner_view view = { .state = state, .health = health };
+
+    return sp_placement_choose(&view, partitions, replicas, out_nodes);
+}
+
 static void place(struct sp_state *state, unsigned number, uint32_t partitions, uint32_t replicas)
 {
     uint32_t nodes[PARTITIONS_MAX * SP_REPLICAS_MAX];
@@ -47,7 +69,7 @@ static void place(struct sp_state *state, unsigned number, uint32_t partitions, 
     struct sp_buf buf;
 
     (void)snprintf(name, sizeof name, "t%u", number);
-    assert_int_equal(sp_placement_choose(state, partitions, replicas, nodes), 0);
+    assert_int_equal(choose(state, partitions, replicas, nodes), 0);
     sp_buf_init(&buf, 1 << 20);
     assert_int_equal(sp_state_command_create_topic(
                          name,
@@ -144,11 +166,11 @@ static void test_placement_ties_go_to_lower_id(void **unused)
 
     (void)unused;
     register_node(state, 5);
-    assert_int_equal(sp_placement_choose(state, 1, 3, nodes), 0);
+    assert_int_equal(choose(state, 1, 3, nodes), 0);
     assert_int_equal(nodes[0], 5);
     sp_state_free(state);
     state = state_of(3);
-    assert_int_equal(sp_placement_choose(state, 3, 3, nodes), 0);
+    assert_int_equal(choose(state, 3, 3, nodes), 0);
     for (unsigned i = 0; i < 3; i++) {
         assert_int_equal(nodes[3 * i], leaders[i]);
     }
@@ -161,8 +183,67 @@ static void test_placement_more_replicas_than_nodes_is_invalid(void **unused)
     uint32_t nodes[3] = { 0 };
 
     (void)unused;
-    assert_int_equal(sp_placement_choose(state, 1, 3, nodes), SPATE_ERR_INVALID);
+    assert_int_equal(choose(state, 1, 3, nodes), SPATE_ERR_INVALID);
     assert_int_equal(nodes[0], 0);
+    sp_state_free(state);
+}
+
+static unsigned count_node(const uint32_t *nodes, unsigned count, unsigned step, uint32_t node_id)
+{
+    unsigned found = 0;
+
+    for (unsigned i = 0; i < count; i += step) {
+        found += nodes[i] == node_id ? 1 : 0;
+    }
+    return found;
+}
+
+static void test_placement_leaves_out_nodes_that_are_down_if_others_suffice(void **unused)
+{
+    struct sp_state *state = state_of(5);
+    uint32_t nodes[36];
+
+    (void)unused;
+    place(state, 0, 10, 3); /* six replicas each, two lead on each */
+    down_from = 40;
+    assert_int_equal(choose(state, 6, 3, nodes), 0);
+    for (uint32_t node_id = 10; node_id <= 50; node_id += 10) {
+        assert_int_equal(count_node(nodes, 18, 1, node_id), node_id < 40 ? 6 : 0);
+        assert_int_equal(count_node(nodes, 18, 3, node_id), node_id < 40 ? 2 : 0);
+    }
+    /* too few are up: all of them, one that is down besides, which does not lead */
+    assert_int_equal(choose(state, 6, 4, nodes), 0);
+    for (uint32_t node_id = 10; node_id <= 50; node_id += 10) {
+        assert_int_equal(count_node(nodes, 24, 1, node_id), node_id < 40 ? 6 : 3);
+        assert_int_equal(count_node(nodes, 24, 4, node_id), node_id < 40 ? 2 : 0);
+    }
+    assert_int_equal(choose(state, 6, 6, nodes), SPATE_ERR_INVALID);
+    down_from = UINT32_MAX;
+    sp_state_free(state);
+}
+
+static void test_placement_node_that_is_up_goes_before_a_rack(void **unused)
+{
+    static const char *const racks[] = { "a", "a", "b" };
+    struct sp_state *state = NULL;
+    uint32_t nodes[3] = { 0 };
+
+    (void)unused;
+    assert_int_equal(sp_state_new(&state), 0);
+    for (uint32_t i = 0; i < 3; i++) {
+        register_in_rack(state, 10 * (i + 1), racks[i]);
+    }
+    down_from = 30;
+    assert_int_equal(choose(state, 1, 2, nodes), 0);
+    assert_int_equal(nodes[0], 10);
+    assert_int_equal(nodes[1], 20);
+    register_in_rack(state, 40, "b");
+    assert_int_equal(choose(state, 1, 3, nodes), 0);
+    assert_int_equal(nodes[0], 10);
+    assert_int_equal(nodes[1], 20);
+    down_from = UINT32_MAX;
+    assert_int_equal(choose(state, 1, 2, nodes), 0);
+    assert_int_equal(nodes[1], 30);
     sp_state_free(state);
 }
 
@@ -173,6 +254,8 @@ int main(void)
         cmocka_unit_test(test_placement_new_node_takes_what_comes_until_even),
         cmocka_unit_test(test_placement_ties_go_to_lower_id),
         cmocka_unit_test(test_placement_more_replicas_than_nodes_is_invalid),
+        cmocka_unit_test(test_placement_leaves_out_nodes_that_are_down_if_others_suffice),
+        cmocka_unit_test(test_placement_node_that_is_up_goes_before_a_rack),
     };
     return cmocka_run_group_tests_name("cluster/placement", tests, NULL, NULL);
 }

@@ -128,16 +128,18 @@ static void test_placement_spreads_over_racks_and_avoids_draining_nodes(void **u
 {
     static const char *const racks[] = { "", "a", "a", "b", "b", "c" };
     struct sp_state *state = NULL;
+    enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
     uint32_t nodes[30];
 
     (void)unused;
     assert_int_equal(sp_state_new(&state), 0);
+    const struct sp_planner_view view = { .state = state, .health = health, .arg = healths };
     for (uint32_t i = 1; i <= NODES; i++) {
         struct sp_state_node node = make_node(i, racks[i]);
         assert_int_equal(join(state, &node), 0);
     }
     assert_int_equal(drain(state, 2, true), 0);
-    assert_int_equal(sp_placement_choose(state, 10, 3, nodes), 0);
+    assert_int_equal(sp_placement_choose(&view, 10, 3, nodes), 0);
     for (unsigned i = 0; i < 10; i++) {
         unsigned seen = 0;
         for (unsigned k = 0; k < 3; k++) {
@@ -147,7 +149,7 @@ static void test_placement_spreads_over_racks_and_avoids_draining_nodes(void **u
         }
         assert_int_equal(seen, 7);
     }
-    assert_int_equal(sp_placement_choose(state, 1, 5, nodes), SPATE_ERR_INVALID);
+    assert_int_equal(sp_placement_choose(&view, 1, 5, nodes), SPATE_ERR_INVALID);
     sp_state_free(state);
 }
 
