@@ -156,7 +156,7 @@ const struct sp_link_handler sp_transport_link_handler = {
 
 /* ---- receiving ------------------------------------------------------------------------------- */
 
-/* A member that goes on greeting while we do not find it: its address here is of an earlier time. */
+/* A member that goes on greeting while we do not find it: we know an address of an earlier time. */
 static bool is_elsewhere(const struct sp_transport *transport,
                          const struct sp_transport_node *node,
                          const struct sp_peer_hello *hello)

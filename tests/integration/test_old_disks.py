@@ -116,7 +116,8 @@ class OldDiskTest(unittest.TestCase):
                 self.assertTrue(row["refused"].startswith(words), row)
                 self.assertEqual(row["refused_by"], node.number)
         text = nodes.run("cluster", "health", "--node", "1").stdout.decode()
-        self.assertRegex(text, rf"(?m)^node down: 3, .*\n  it runs and is refused by node 1: {words}")
+        told = rf"(?m)^node down: 3, .*\n  it runs and is refused by node 1: {words}"
+        self.assertRegex(text, told)
         self.assertNotIn("start it: it catches up", text)
 
     def test_process_that_hung_while_another_took_its_place(self):
