@@ -2,6 +2,7 @@
  *
  *   down        a registered node without a link to this one, what becomes of its replicas, and
  *               why it is refused if it runs
+ *   refusals    nodes that do not want to talk with this one, and why
  *   draining    on purpose: how many replicas are left there, and how many no other node can take
  *   conditions  a node that is slow, or whose disk is full, as it says itself
  *   voters      of the controller: who votes, who of them is down, how many there should be
@@ -145,6 +146,25 @@ uint32_t sp_health_pack_down(const struct sp_broker *broker, struct sp_pack *pac
         sp_pack_text(pack, "rebuild_in_ms");
         sp_pack_int(pack, counted ? (int64_t)rest_ms : -1);
         pack_refusal(broker, pack, node->node_id);
+        count += 1;
+    }
+    return count;
+}
+
+/* Also before this node has heard from a controller, which it may not, as it is refused. */
+uint32_t sp_health_pack_refusals(const struct sp_broker *broker, struct sp_pack *pack)
+{
+    uint32_t count = 0;
+
+    for (uint32_t node_id = 1; node_id <= SP_NODE_ID_MAX; node_id++) {
+        struct sp_transport_look look;
+        if (!sp_transport_look(broker->options.transport, node_id, &look) || !look.refuses) {
+            continue;
+        }
+        sp_pack_map(pack, 2);
+        pack_node_id(pack, node_id);
+        sp_pack_text(pack, "reason");
+        sp_pack_text(pack, look.refusal);
         count += 1;
     }
     return count;

@@ -209,8 +209,20 @@ static void add_down(struct health_words *words, const json_t *result)
 
 /* ---- the controller and the node that was asked ---------------------------------------------- */
 
+static void add_refusals(struct health_words *words, const json_t *refusals)
+{
+    for (size_t i = 0; i < json_array_size(refusals); i++) {
+        const json_t *row = json_array_get(refusals, i);
+        health_add(words,
+                   "refused: node %" PRId64 " does not talk to the node that was asked: %s\n",
+                   value_number(row, "node"),
+                   value_text(row, "reason"));
+    }
+}
+
 static void describe_node(struct health_words *words, const json_t *result)
 {
+    add_refusals(words, json_object_get(result, "refusals"));
     if (json_is_false(json_object_get(result, "controller"))) {
         health_add(words,
                    "controller: it has no leader, or the asked node has not caught up with it");

@@ -115,6 +115,10 @@ class OldDiskTest(unittest.TestCase):
                 row = cluster.wait_for(f"node {node.number} to say", lambda: refused_row(node), 5)
                 self.assertTrue(row["refused"].startswith(words), row)
                 self.assertEqual(row["refused_by"], node.number)
+        with rpc.Client(three.address, timeout=5) as client:
+            rows = client.call("cluster.health")["refusals"]
+        self.assertEqual([row["node"] for row in rows], [1, 2])
+        self.assertTrue(all(row["reason"].startswith(words) for row in rows), rows)
         text = nodes.run("cluster", "health", "--node", "1").stdout.decode()
         told = rf"(?m)^node down: 3, .*\n  it runs and is refused by node 1: {words}"
         self.assertRegex(text, told)

@@ -78,6 +78,14 @@ static void test_health_text_of_a_node_that_is_refused(void **state)
            "unhealthy\nnode down: 3, since 2023-11-14T22:13:20Z (2 min 5 s)\n"
            "  it runs and refuses the node that was asked: node 1 is not known here\n"
            "  gone for good: spate cluster remove 3\n");
+    expect("{'healthy': false, 'controller': false, 'groups': true, 'refusals': [{'node': 1, "
+           "'reason': 'node 3 has another data directory now'}]}",
+           "unhealthy\n"
+           "refused: node 1 does not talk to the node that was asked: node 3 has another data "
+           "directory now\n"
+           "controller: it has no leader, or the asked node has not caught up with it\n"
+           "  elects by itself when a majority of its voters runs: start their nodes; who they "
+           "are: spate cluster nodes\n");
     expect(DOWN("'replicas': 0, 'refused': '', 'refused_by': -1"),
            DOWN_TEXT "gone for good: spate cluster remove 3\n");
 }
