@@ -59,7 +59,7 @@ class BackupTest(unittest.TestCase):
             self.assertEqual(len(self.everything(nodes, "orders")), 3003)
 
     def old_records(self, nodes, directory):
-        """{(topic, partition): text} of what an old directory holds, as `spate produce` takes it."""
+        """{(topic, partition): what an old directory holds of it, as `spate produce` takes it}"""
         report = nodes.spate_json("log", "verify", directory)
         found = {}
         for log in report["logs"]:
