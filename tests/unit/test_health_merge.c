@@ -147,7 +147,7 @@ static void test_health_merge_tells_who_sees_it_otherwise(void **state)
 static void test_health_merge_of_many_rows_is_quick(void **state)
 {
     enum {
-        ROWS = 60000,
+        ROWS = 30000,
     };
     json_t *theirs = json_object();
     json_t *damaged = json_array();
