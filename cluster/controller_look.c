@@ -104,26 +104,19 @@ bool sp_controller_is_confirmed(const struct sp_controller *controller)
     return controller->confirmed;
 }
 
-/* The leader that a node follows whose state is confirmed; 0: none. */
-static uint32_t followed_leader(const struct sp_controller *controller)
-{
-    struct sp_raft_group_status status;
-
-    if (!controller->confirmed || controller->stopped || controller->group == NULL) {
-        return 0;
-    }
-    sp_raft_group_status(controller->group, &status);
-    return status.leader_node;
-}
-
 bool sp_controller_is_current(const struct sp_controller *controller)
 {
-    return followed_leader(controller) != 0;
+    return controller->confirmed && !controller->stopped && controller->group != NULL &&
+           sp_raft_group_is_current(controller->group);
 }
 
 bool sp_controller_is_current_on(const struct sp_controller *controller, uint32_t node_id)
 {
-    uint32_t leader = followed_leader(controller);
+    struct sp_raft_group_status status;
 
-    return leader != 0 && leader != node_id;
+    if (!sp_controller_is_current(controller)) {
+        return false;
+    }
+    sp_raft_group_status(controller->group, &status);
+    return status.leader_node != node_id;
 }
