@@ -1,3 +1,4 @@
+#include "cluster/controller_parts.h"
 #include "driven_controller.h"
 
 static void test_controller_knows_replicas_that_are_no_members(void **unused)
@@ -85,6 +86,34 @@ static void test_controller_tells_when_a_gone_node_is_replaced(void **unused)
     assert_true(sp_controller_is_gone(fake.controller, 3)); /* the same moment */
     end();
     node_replace_ms = 0;
+    level_most = 0;
+}
+
+/* Topics go to nodes that are there or have only just gone, and neither slow nor short of space. */
+static void test_controller_places_topics_on_nodes_that_are_fit(void **unused)
+{
+    (void)unused;
+    level_most = SP_FEATURE_LEVEL_MAX;
+    begin();
+    raise_level();
+    change_role(SP_ROLE_LEADER, true, SELF);
+    fake.link = SP_LINK_UP;
+    fake_wait(1000);
+    assert_int_equal(sp_controller_placing_health(fake.controller, 3), SP_PLANNER_UP);
+    fake.unfit = 3;
+    assert_int_equal(sp_controller_placing_health(fake.controller, 3), SP_PLANNER_DOWN);
+    assert_int_equal(sp_controller_placing_health(fake.controller, 2), SP_PLANNER_UP);
+    fake.unfit = 0;
+    fake.link = SP_LINK_DEAD;
+    assert_int_equal(sp_controller_placing_health(fake.controller, 3), SP_PLANNER_UP);
+    fake_wait(900);
+    assert_int_equal(sp_controller_placing_health(fake.controller, 3), SP_PLANNER_UP);
+    fake_wait(1000);
+    assert_int_equal(sp_controller_placing_health(fake.controller, 3), SP_PLANNER_DOWN);
+    assert_int_equal(sp_controller_placing_health(fake.controller, SELF), SP_PLANNER_UP);
+    fake.link = SP_LINK_UP;
+    assert_int_equal(sp_controller_placing_health(fake.controller, 3), SP_PLANNER_UP);
+    end();
     level_most = 0;
 }
 
@@ -279,6 +308,7 @@ int main(void)
         cmocka_unit_test(test_controller_knows_replicas_that_are_no_members),
         cmocka_unit_test(test_controller_is_current_only_while_it_follows_a_leader),
         cmocka_unit_test(test_controller_tells_when_a_gone_node_is_replaced),
+        cmocka_unit_test(test_controller_places_topics_on_nodes_that_are_fit),
         cmocka_unit_test(test_controller_registers_itself_once_confirmed_and_when_different),
         cmocka_unit_test(test_controller_restore_confirms_again_and_node_changes_reach_transport),
         cmocka_unit_test(
