@@ -7,7 +7,7 @@ static void test_member_reads_commits_and_leaves(void **state)
 {
     (void)state;
     begin(keys, 0x3);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     subscribe();
     read_records(20);
     assert_string_equal(world.events, "A3");
@@ -29,7 +29,7 @@ static void test_member_goes_on_at_the_stored_offset(void **state)
 
     (void)state;
     begin(keys, 0x2);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     world.committed[1] = 7;
     subscribe();
     assert_int_equal(spate_consumer_next(world.consumer, 5000, &message), 0);
@@ -52,16 +52,16 @@ static void test_member_begins_where_offset_reset_says(void **state)
 
     (void)state;
     begin(from_end, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     subscribe();
     await_event("A1");
     assert_int_equal(spate_consumer_next(world.consumer, 50, &message), SPATE_ERR_AGAIN);
-    fake_fill(&world.cluster, 1, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 1, SP_COMPRESSION_NONE);
     assert_int_equal(spate_consumer_next(world.consumer, 5000, &message), 0);
     assert_int_equal(message.offset, 10);
     end();
     begin(nowhere, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     subscribe();
     assert_int_equal(spate_consumer_next(world.consumer, 5000, &message), SPATE_ERR_NOT_FOUND);
     assert_int_equal(spate_consumer_next(world.consumer, 20, &message), SPATE_ERR_AGAIN);
@@ -79,7 +79,7 @@ static void test_member_record_in_hand_is_not_committed(void **state)
 
     (void)state;
     begin(often, 0x1);
-    fake_fill(&world.cluster, 3, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 3, SP_COMPRESSION_NONE);
     subscribe();
     read_records(2);
     for (unsigned i = 0; i < 20; i++) {
@@ -101,7 +101,7 @@ static void test_member_rest_of_a_batch_is_not_committed(void **state)
 
     (void)state;
     begin(often, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     subscribe();
     assert_int_equal(spate_consumer_batch(world.consumer, 5000, messages, 10), 10);
     assert_int_equal(spate_consumer_commit(world.consumer, &messages[3], 1000), 0);
@@ -119,7 +119,7 @@ static void test_member_gives_up_after_its_last_commit(void **state)
 {
     (void)state;
     begin(keys, 0x3);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     subscribe();
     read_records(20);
     await_owned(0x3);
@@ -130,7 +130,7 @@ static void test_member_gives_up_after_its_last_commit(void **state)
     assert_int_equal(world.committed[1], 10);
     assert_int_equal(world.committed[0], -1); /* that one is not interrupted */
     assert_non_null(strstr(world.trace, "R2CH1"));
-    fake_fill(&world.cluster, 1, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 1, SP_COMPRESSION_NONE);
     read_records(1);
     assert_string_equal(world.events, "A3R2");
     end();
@@ -141,7 +141,7 @@ static void test_member_may_get_back_what_was_revoked(void **state)
 {
     (void)state;
     begin(keys, 0x3);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     subscribe();
     read_records(20);
     world.assigned = 0x1;
@@ -156,7 +156,7 @@ static void test_member_may_get_back_what_was_revoked(void **state)
     for (unsigned i = 0; i < 20; i++) {
         (void)spate_poll(world.cluster.client, 10);
     }
-    fake_fill(&world.cluster, 1, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 1, SP_COMPRESSION_NONE);
     read_records(2);
     assert_string_equal(world.events, "A3");
     end();
@@ -166,7 +166,7 @@ static void test_member_unknown_loses_all_and_joins_again(void **state)
 {
     (void)state;
     begin(keys, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     subscribe();
     read_records(10);
     world.heartbeat_status = SPATE_ERR_UNKNOWN_MEMBER;
@@ -263,12 +263,12 @@ static void test_member_cut_off_stops_reading(void **state)
 
     (void)state;
     begin(keys, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     subscribe();
     read_records(10);
     world.silent = true;
     await_event("L1");
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     assert_int_equal(spate_consumer_next(world.consumer, 100, &message), SPATE_ERR_AGAIN);
     world.silent = false;
     read_records(20 - await_event("A1"));
@@ -282,7 +282,7 @@ static void test_member_cut_off_while_it_subscribes_stops_reading(void **state)
 {
     (void)state;
     begin(keys, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     subscribe();
     read_records(10);
     world.silent = true;
@@ -301,7 +301,7 @@ static void test_member_unknown_while_it_subscribes_begins_anew(void **state)
 
     (void)state;
     begin(keys, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     subscribe();
     read_records(5);
     world.join_status = SPATE_ERR_UNKNOWN_MEMBER;
@@ -320,7 +320,7 @@ static void test_member_commits_by_hand(void **state)
 
     (void)state;
     begin(by_hand, 0x3);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     subscribe();
     assert_int_equal(spate_consumer_next(world.consumer, 5000, &message), 0);
     int32_t first = message.partition;
@@ -333,7 +333,7 @@ static void test_member_commits_by_hand(void **state)
     assert_int_equal(world.committed[1], 10);
     message.partition = 3;
     assert_int_equal(spate_consumer_commit(world.consumer, &message, 1000), SPATE_ERR_GROUP_FENCED);
-    fake_fill(&world.cluster, 1, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 1, SP_COMPRESSION_NONE);
     read_records(2);
     world.commit_status = SPATE_ERR_GROUP_FENCED;
     assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), SPATE_ERR_GROUP_FENCED);
@@ -345,7 +345,7 @@ static void test_member_commits_by_hand(void **state)
     assert_int_equal(world.committed[0], 11);
     assert_int_equal(world.committed[1], 11);
     world.commit_status = SPATE_ERR_NOT_READY;
-    fake_fill(&world.cluster, 1, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 1, SP_COMPRESSION_NONE);
     read_records(2);
     assert_int_equal(spate_consumer_commit(world.consumer, NULL, 100), SPATE_ERR_TIMEOUT);
     world.commit_status = 0;
@@ -365,7 +365,7 @@ static void test_member_commit_is_repeated_after_a_lost_answer(void **state)
 {
     (void)state;
     begin(by_hand, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     world.cluster.script = loses_answers;
     subscribe();
     read_records(10);
@@ -380,7 +380,7 @@ static void test_member_commit_tells_its_own_outcome(void **state)
 {
     (void)state;
     begin(by_hand, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     subscribe();
     read_records(10);
     world.commit_status = SPATE_ERR_GROUP_FENCED;
@@ -392,7 +392,7 @@ static void test_member_commit_tells_its_own_outcome(void **state)
     world.commit_status = 0;
     assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0);
     assert_int_equal(world.committed[0], 10);
-    fake_fill(&world.cluster, 1, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 1, SP_COMPRESSION_NONE);
     read_records(1);
     world.silent = true;
     assert_int_equal(spate_consumer_commit(world.consumer, NULL, 10000), SPATE_ERR_GROUP_FENCED);
@@ -413,7 +413,7 @@ static void test_member_commit_is_not_told_the_outcome_of_an_older_one(void **st
 {
     (void)state;
     begin(by_hand, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     world.cluster.script = answers_late;
     subscribe();
     read_records(10);
@@ -421,7 +421,7 @@ static void test_member_commit_is_not_told_the_outcome_of_an_older_one(void **st
     for (unsigned i = 0; i < 100 && world.cluster.commit_count == 0; i++) {
         (void)spate_poll(world.cluster.client, 10);
     }
-    fake_fill(&world.cluster, 1, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 1, SP_COMPRESSION_NONE);
     read_records(1);
     world.silent = true;
     assert_int_equal(spate_consumer_commit(world.consumer, NULL, 10000), SPATE_ERR_GROUP_FENCED);
@@ -435,7 +435,7 @@ static void test_member_takes_no_topic_that_it_did_not_ask_for(void **state)
     (void)state;
     begin(keys, 0x1);
     world.strays = true;
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     subscribe();
     read_records(10);
     await_owned(0x1);
