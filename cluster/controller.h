@@ -100,8 +100,8 @@ const char *sp_controller_damage(const struct sp_controller *controller,
 /* True once handler.confirmed was called. */
 bool sp_controller_is_confirmed(const struct sp_controller *controller);
 
-/* True if, besides, this node follows a controller now: what its state does not know does not
- * exist. A node that is cut off may have missed it. */
+/* True if, besides, it has all that the controller's leader had when it spoke last: what its state
+ * does not know does not exist. A node that is cut off, or catches up, may have missed it. */
 bool sp_controller_is_current(const struct sp_controller *controller);
 
 uint32_t sp_controller_self(const struct sp_controller *controller);

@@ -106,11 +106,6 @@ bool sp_controller_is_confirmed(const struct sp_controller *controller)
 
 bool sp_controller_is_current(const struct sp_controller *controller)
 {
-    struct sp_raft_group_status status;
-
-    if (!controller->confirmed || controller->stopped || controller->group == NULL) {
-        return false;
-    }
-    sp_raft_group_status(controller->group, &status);
-    return status.leader_node != 0;
+    return controller->confirmed && !controller->stopped && controller->group != NULL &&
+           sp_raft_group_is_current(controller->group);
 }

@@ -197,6 +197,10 @@ void sp_raft_group_status(const struct sp_raft_group *group,
 bool sp_raft_group_leads(const struct sp_raft_group *group);
 bool sp_raft_group_is_confirmed(const struct sp_raft_group *group);
 
+/* True if it leads and is ready, or has applied all that the leader of its own term said was
+ * committed when it spoke last. */
+bool sp_raft_group_is_current(const struct sp_raft_group *group);
+
 /* True for a voter that has applied all that a leader said was committed, and whose leader has
  * spoken within the last election timeout: what it has applied is not far behind. */
 bool sp_raft_group_follows(const struct sp_raft_group *group);

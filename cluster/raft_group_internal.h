@@ -41,6 +41,14 @@ struct sp_raft_incoming;
 /* raft_confirm.c: requests that wait to hear whether this replica still leads. */
 struct sp_raft_confirms;
 
+/* What the leader of a term said was committed. */
+struct sp_raft_said {
+    uint64_t term;
+    uint64_t commit; /* the largest */
+    bool own;        /* a frame of its own term was: no older one is left out */
+    bool in_part;    /* its last append was a part of a backlog, which says nothing of the rest */
+};
+
 /* Committed frames on their way from disk to the machine. */
 struct sp_raft_apply_read {
     struct sp_raft_group *group;
@@ -117,6 +125,7 @@ struct sp_raft_group {
     struct sp_raft_apply_read *apply_read; /* catching up from disk; NULL: not reading */
     uint64_t watched_commit;               /* commit index at the last watch: who lacks it lags */
     uint64_t confirm_index; /* commit index that a leader of its own term stated; 0: none */
+    struct sp_raft_said said;
 
     struct sp_raft_reader *readers[SP_RAFT_GUARD_SERVERS_MAX];
     struct sp_raft_install *installs[SP_RAFT_GUARD_SERVERS_MAX];

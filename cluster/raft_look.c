@@ -13,6 +13,18 @@ bool sp_raft_group_follows(const struct sp_raft_group *group)
            sp_raft_group_member(group, group->replica_id) == SP_MEMBER_VOTER;
 }
 
+bool sp_raft_group_is_current(const struct sp_raft_group *group)
+{
+    const struct sp_raft_said *said = &group->said;
+
+    if (!sp_raft_runs(group) || sp_raft_leader_replica(group) == 0) {
+        return false;
+    }
+    return sp_raft_is_ready(group) ||
+           (sp_raft_state(group) == RAFT_FOLLOWER && said->own && !said->in_part &&
+            said->term == raft_current_term(&group->guard.raft) && group->applied >= said->commit);
+}
+
 void sp_raft_group_watch(struct sp_raft_group *group)
 {
     if (sp_raft_runs(group)) {

@@ -105,6 +105,25 @@ static bool states_commit(const struct sp_peer_raft *message)
     return message->frame_count == 0 || message->commit < message->index + message->frame_count;
 }
 
+/* Keeps what a leader says is committed: who has applied that is up to date as of this message. */
+static void note_commit(struct sp_raft_group *group, const struct sp_peer_raft *message)
+{
+    struct sp_raft_said *said = &group->said;
+
+    if (said->term != message->term) {
+        *said = (struct sp_raft_said){ .term = message->term };
+    }
+    said->in_part = !states_commit(message);
+    if (said->in_part) {
+        return;
+    }
+    said->commit = message->commit > said->commit ? message->commit : said->commit;
+    if (sp_raft_guard_term_at(&group->guard, message->commit) == message->term) {
+        said->own = true;
+        group->confirm_index = group->confirm_index == 0 ? message->commit : group->confirm_index;
+    }
+}
+
 static int receive_append(struct sp_raft_group *group,
                           const struct sp_peer_raft *message,
                           const struct sp_slice *body)
@@ -138,10 +157,7 @@ static int receive_append(struct sp_raft_group *group,
     if (rv == 0 && message->term == raft_current_term(&group->guard.raft)) {
         group->leader_replica = message->from;
         group->leader_node_of_replica = group->last_from_node;
-        if (group->confirm_index == 0 && states_commit(message) &&
-            sp_raft_guard_term_at(&group->guard, message->commit) == message->term) {
-            group->confirm_index = message->commit;
-        }
+        note_commit(group, message);
     }
     return rv;
 }

@@ -214,7 +214,7 @@ uint64_t sp_store_recycled(const struct sp_store *store);
 
 enum sp_space sp_store_space(const struct sp_store *store);
 
-/* Reads the free space anew, by a job: for a node that writes nothing. */
+/* Reads the free space anew, by a job, one at a time: what others write is seen by this alone. */
 void sp_store_look_at_space(struct sp_store *store);
 
 /* Roll size of logs that have none of their own. */

@@ -108,6 +108,12 @@ void sp_raft_group_status(const struct sp_raft_group *group,
     *out_status = fake.status;
 }
 
+bool sp_raft_group_is_current(const struct sp_raft_group *group)
+{
+    assert_ptr_equal(group, &fake_group);
+    return fake.status.leader_node != 0 && fake.status.applied_index >= fake.status.commit_index;
+}
+
 int64_t sp_raft_group_append_time_ms(const struct sp_raft_group *group)
 {
     assert_ptr_equal(group, &fake_group);

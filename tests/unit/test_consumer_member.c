@@ -341,6 +341,20 @@ static void test_member_commit_is_repeated_after_a_lost_answer(void **state)
     end();
 }
 
+/* A server that gives the last commit up is no consumer that was freed: the commit is not done. */
+static void test_member_commit_that_is_canceled_fails_the_closing(void **state)
+{
+    (void)state;
+    begin_member(by_hand, 0x1);
+    read_records(10);
+    world.commit_status = SPATE_ERR_CANCELED;
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 0), 0);
+    struct sp_client_part *part = &world.consumer->part;
+    assert_int_equal(part->flush(part, 5000), SPATE_ERR_CANCELED); /* as spate_client_close does */
+    assert_int_equal(world.committed[0], -1);
+    end();
+}
+
 /* Not that of an earlier one that nobody waited for; and not 0 when the session ends meanwhile. */
 static void test_member_commit_tells_its_own_outcome(void **state)
 {
@@ -429,6 +443,7 @@ int main(void)
         cmocka_unit_test(test_member_commits_by_hand),
         cmocka_unit_test(test_member_commit_is_repeated_after_a_lost_answer),
         cmocka_unit_test(test_member_commit_is_not_told_the_outcome_of_an_older_one),
+        cmocka_unit_test(test_member_commit_that_is_canceled_fails_the_closing),
         cmocka_unit_test(test_member_commit_tells_its_own_outcome),
         cmocka_unit_test(test_member_takes_no_topic_that_it_did_not_ask_for),
     };

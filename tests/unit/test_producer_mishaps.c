@@ -254,6 +254,29 @@ static void test_producer_no_space_is_a_plain_failure(void **state)
     end();
 }
 
+/* More than may be in flight: those that waited are told what those before them met. */
+static void test_producer_no_space_is_told_of_what_waited(void **state)
+{
+    static const char *const keys[] = { "timeout.ms",  "150",  "linger.ms", "0",
+                                        "batch.bytes", "1024", NULL };
+
+    (void)state;
+    begin(keys);
+    cluster.script = no_space;
+    produce_range(0, 100);
+    assert_int_equal(spate_producer_flush(producer, 5000), 0);
+    for (unsigned i = 0; i < 100; i++) {
+        assert_int_equal(reports.count[i], 1);
+        assert_int_equal(reports.status[i], SPATE_ERR_NO_SPACE);
+    }
+    cluster.script = NULL;
+    produce_range(100, 1);
+    assert_int_equal(spate_producer_flush(producer, 5000), 0);
+    assert_int_equal(reports.status[100], 0);
+    assert_int_equal(number_at(0), 100);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -268,6 +291,7 @@ int main(void)
         cmocka_unit_test(test_producer_lost_answer_outweighs_later_refusals),
         cmocka_unit_test(test_producer_refused_all_the_time_is_a_plain_failure),
         cmocka_unit_test(test_producer_no_space_is_a_plain_failure),
+        cmocka_unit_test(test_producer_no_space_is_told_of_what_waited),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -106,6 +106,28 @@ static void test_raft_follower_is_confirmed_by_an_append_that_goes_beyond(void *
     stop(fixture);
 }
 
+/* Confirmed once and for all; current as of what its leader said last. */
+static void test_raft_follower_is_current_when_it_has_what_its_leader_spoke_of(void **state)
+{
+    struct fixture *fixture = *state;
+    uint8_t frames[FRAMES * FRAME_SIZE];
+
+    follow(fixture, frames);
+    assert_false(sp_raft_group_is_current(fixture->group));
+    hear(fixture, frames, 1, 2, 2);
+    assert_true(sp_raft_group_is_current(fixture->group));
+    hear(fixture, frames, 3, 0, 5); /* two more are committed, and not here */
+    assert_true(status_of(fixture).confirmed);
+    assert_false(sp_raft_group_is_current(fixture->group));
+    hear(fixture, frames + 2 * FRAME_SIZE, 3, 1, 4); /* a part */
+    assert_false(sp_raft_group_is_current(fixture->group));
+    hear(fixture, frames + 3 * FRAME_SIZE, 4, 1, 5); /* all, but there may be more */
+    assert_false(sp_raft_group_is_current(fixture->group));
+    hear(fixture, frames, 5, 0, 5);
+    assert_true(sp_raft_group_is_current(fixture->group));
+    stop(fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -113,6 +135,8 @@ int main(void)
             test_raft_follower_is_confirmed_by_all_that_is_committed_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_raft_follower_is_confirmed_by_an_append_that_goes_beyond, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_raft_follower_is_current_when_it_has_what_its_leader_spoke_of, setup, teardown),
     };
 
     return cmocka_run_group_tests_name("cluster/raft_follower", tests, NULL, NULL);

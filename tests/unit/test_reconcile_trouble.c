@@ -1,4 +1,5 @@
-/* Replicas that cannot run: damaged ones, those of another disk, and a node without memory. */
+/* Replicas that cannot run: damaged ones, those of another disk, and a node without memory or
+ * space. */
 #include "base/trace.h"
 #include "driven_reconcile.h"
 
@@ -66,9 +67,52 @@ static void test_reconcile_without_memory_tries_again(void **unused)
     end_open(SPATE_ERR_NOMEM);
     assert_int_equal(fake.open_count, 0);
     assert_int_equal(sp_reconcile_missing_count(fake.reconcile), 1);
-    fake_wait(200);
+    fake_wait(400);
     end_open(0);
     assert_int_equal(sp_reconcile_missing_count(fake.reconcile), 0);
+    end();
+}
+
+static void note_rest(void *arg,
+                      enum sp_trace_level level,
+                      const char *component,
+                      const char *message,
+                      const char *facts)
+{
+    unsigned *count = arg;
+
+    (void)level;
+    (void)component;
+    if (strstr(message, "is tried again") != NULL) {
+        assert_non_null(strstr(facts, "error=NO_SPACE"));
+        *count += 1;
+    }
+}
+
+/* A full disk may be full for long: the pauses grow, and the cause is told once. */
+static void test_reconcile_without_space_tries_ever_more_rarely(void **unused)
+{
+    unsigned told = 0;
+    unsigned tries = 0;
+
+    (void)unused;
+    begin();
+    confirm();
+    sp_trace_set_sink(note_rest, &told, SP_TRACE_LEVEL_WARN);
+    create("t", 1);
+    for (unsigned second = 0; second < 60; second++) {
+        while (fake.open_count > 0) {
+            end_open(SPATE_ERR_NO_SPACE);
+            tries += 1;
+        }
+        fake_wait(1000);
+    }
+    assert_in_range(tries, 10, 20);
+    assert_int_equal(told, 1);
+    fake_wait(5000);
+    end_open(0);
+    assert_int_equal(sp_reconcile_missing_count(fake.reconcile), 0);
+    sp_trace_set_sink(NULL, NULL, SP_TRACE_LEVEL_WARN);
     end();
 }
 
@@ -172,6 +216,7 @@ int main(void)
         cmocka_unit_test(test_reconcile_damaged_replica_is_missing_and_not_retried),
         cmocka_unit_test(test_reconcile_damage_is_marked_and_explained),
         cmocka_unit_test(test_reconcile_without_memory_tries_again),
+        cmocka_unit_test(test_reconcile_without_space_tries_ever_more_rarely),
         cmocka_unit_test(test_reconcile_replica_of_another_disk_does_not_run),
         cmocka_unit_test(test_reconcile_survives_failing_allocations),
     };

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/mem.h"
 #include "io/file.h"
 #include "spate/error.h"
 #include "tests/lib/test_store.h"
@@ -299,6 +300,31 @@ static void test_store_keeps_what_is_only_called_like_a_removal(void **state)
     }
 }
 
+/* Whatever fails while a replica is made, what was begun of it is gone before the next try. */
+static void test_store_failed_creation_leaves_nothing(void **state)
+{
+    struct test_store *test = *state;
+    struct test_log log;
+    char path[1024];
+    unsigned failures = 0;
+
+    replica_path(test, "replicas/1.7", path);
+    for (uint64_t n = 1; n < 100; n++) {
+        sp_mem_fail_at(n);
+        int rv = test_log_create(&log, test, 1);
+        sp_mem_fail_at(0);
+        if (rv == 0) {
+            break;
+        }
+        assert_int_equal(rv, SPATE_ERR_NOMEM);
+        failures += 1;
+    }
+    assert_int_equal(count_quarantined(test, "1.7.", NULL, 0), 0);
+    assert_true(failures > 2);
+    assert_true(sp_path_exists(path));
+    test_log_close(&log);
+}
+
 /* A flush that cannot write ends everything: one report, no completion, no further append. */
 static void test_store_failed_write_stops_the_node(void **state)
 {
@@ -357,6 +383,8 @@ int main(void)
             test_store_goes_on_with_a_removal, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
             test_store_keeps_what_is_only_called_like_a_removal, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_store_failed_creation_leaves_nothing, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
             test_store_failed_write_stops_the_node, setup, test_store_teardown),
     };
