@@ -1,5 +1,8 @@
 spate_unit_test(cluster test_controller USES spate_base)
 spate_unit_test(cluster test_controller_life USES spate_base)
+spate_unit_test(cluster test_admit USES spate_base)
+spate_unit_test(cluster test_join USES spate_wire spate_base)
+spate_unit_test(cluster test_link USES spate_wire spate_base)
 spate_unit_test(cluster test_placement USES spate_base)
 spate_unit_test(cluster test_topic_config USES spate_wire spate_base)
 spate_unit_test(cluster test_topic_names USES spate_storage spate_io spate_base)

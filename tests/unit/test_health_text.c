@@ -66,6 +66,30 @@ static void test_health_text_of_a_node_down(void **state)
            DOWN_TEXT "gone for good: spate cluster remove 3\n");
 }
 
+static void test_health_text_of_a_node_that_is_refused(void **state)
+{
+    (void)state;
+    expect(DOWN("'replicas': 0, 'refused': 'node 3 has another data directory now', 'refused_by': "
+                "1"),
+           "unhealthy\nnode down: 3, since 2023-11-14T22:13:20Z (2 min 5 s)\n"
+           "  it runs and is refused by node 1: node 3 has another data directory now\n"
+           "  gone for good: spate cluster remove 3\n");
+    expect(DOWN("'replicas': 0, 'refused': 'node 1 is not known here', 'refused_by': 3"),
+           "unhealthy\nnode down: 3, since 2023-11-14T22:13:20Z (2 min 5 s)\n"
+           "  it runs and refuses the node that was asked: node 1 is not known here\n"
+           "  gone for good: spate cluster remove 3\n");
+    expect("{'healthy': false, 'controller': false, 'groups': true, 'refusals': [{'node': 1, "
+           "'reason': 'node 3 has another data directory now'}]}",
+           "unhealthy\n"
+           "refused: node 1 does not talk to the node that was asked: node 3 has another data "
+           "directory now\n"
+           "controller: it has no leader, or the asked node has not caught up with it\n"
+           "  elects by itself when a majority of its voters runs: start their nodes; who they "
+           "are: spate cluster nodes\n");
+    expect(DOWN("'replicas': 0, 'refused': '', 'refused_by': -1"),
+           DOWN_TEXT "gone for good: spate cluster remove 3\n");
+}
+
 /* A node of an older build sends neither times nor what becomes of the replicas. */
 static void test_health_text_of_an_older_node(void **state)
 {
@@ -370,6 +394,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_health_text_of_a_node_down),
+        cmocka_unit_test(test_health_text_of_a_node_that_is_refused),
         cmocka_unit_test(test_health_text_of_an_older_node),
         cmocka_unit_test(test_health_text_of_partitions_and_the_controller),
         cmocka_unit_test(test_health_text_of_a_partition_without_a_leader),
