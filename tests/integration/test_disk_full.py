@@ -310,6 +310,84 @@ class DiskFullTest(unittest.TestCase):
             for node in nodes.nodes:
                 self.assertNotRegex(node.trace(), r"error node: this node stops itself")
 
+    def ballast(self, node):
+        """Bytes that it really has on the disk."""
+        try:
+            return os.stat(os.path.join(node.data, "ballast")).st_blocks * 512
+        except FileNotFoundError:
+            return 0
+
+    def fill(self, node, blocks=0):
+        """Another program takes all that is free but for some blocks. Returns its file."""
+        junk = os.path.join(node.data, "junk")
+        place = os.statvfs(node.data)
+        with open(junk, "wb") as handle:
+            os.posix_fallocate(handle.fileno(), 0, (place.f_bavail - blocks) * place.f_frsize)
+        return junk
+
+    def use_groups(self, nodes, names):
+        """A join and a commit of each."""
+        for name in names:
+            text = nodes.spate("consume", "t", "-g", name, "-n", "3", "-f", "x\\n", "-o", "start")
+            self.assertEqual(text, b"x\n" * 3)
+
+    def test_nodes_without_a_free_byte_live_start_and_make_room(self):
+        if os.geteuid() != 0:
+            cluster.missing("root, to mount a small disk")
+        reserve = 16 * 1024 * 1024
+        settings = ["storage.segment.bytes=1048576", f"storage.min.free.bytes={reserve}"]
+        nodes = cluster.Cluster(3, settings=settings)
+        self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
+        for node in nodes.nodes:
+            self.mount(node.data, 72)
+        with nodes:
+            for topic in ("t", "u"):
+                nodes.spate("topic", "create", topic, "-p", "1", "-r", "3")
+            leaders = rpc.Leaders([node.address for node in nodes.nodes])
+            self.addCleanup(leaders.close)
+            for number in range(150):
+                self.produce(leaders, number)
+            self.use_groups(nodes, ["g"])
+            made = lambda: [self.ballast(node) for node in nodes.nodes] == [reserve // 8] * 3
+            cluster.wait_for("the ballast", made, 10)
+
+            # Two disks beside nodes that run: until these look again they may write some blocks.
+            files = [self.fill(node, blocks=4) for node in nodes.nodes[:2]]
+            running = lambda: [self.ballast(node) for node in nodes.nodes[:2]] == [0, 0]
+            cluster.wait_for("the room of those that run", running, 10)
+            self.use_groups(nodes, [f"two{number}" for number in range(10)])
+
+            # the third one while its node is down
+            down = nodes.nodes[2]
+            down.stop()
+            self.assertEqual(self.ballast(down), reserve // 8)
+            files.append(self.fill(down))
+            down.start()
+            cluster.wait_for("the room of the third", lambda: self.ballast(down) == 0, 10)
+
+            # elections, and starts on disks whose ballast is gone already
+            up = lambda: (nodes.health() or {}).get("nodes_down") == []
+            for node in nodes.nodes:
+                cluster.wait_for("the node of the last round", up, 20)
+                node.kill()
+                self.use_groups(nodes, [f"without{node.number}", f"again{node.number}"])
+                node.start()
+            cluster.wait_for("all of them", up, 20)
+            self.assertEqual(self.refusal(leaders, 0).code, "NO_SPACE")
+
+            # what the documentation advises is possible, and enough
+            nodes.spate("topic", "delete", "u", "--yes")
+            nodes.spate("topic", "truncate", "t", "--before", "end", "--yes")
+            write = lambda: nodes.run("produce", "t", "--timeout", "1s", input=b"1\n").returncode
+            cluster.wait_for("records are taken again", lambda: write() == 0, 20)
+            for file in files:
+                os.unlink(file)
+            cluster.wait_for("the ballast again", made, 10)
+            nodes.wait_healthy()
+            for node in nodes.nodes:
+                self.assertTrue(node.alive)
+                self.assertNotRegex(node.trace(), r"error node: this node stops itself")
+
     def check(self, nodes, acknowledged):
         text = nodes.spate("consume", "t", "-o", "start", "-e", "-f", "%o %V %v{hex}\\n").decode()
         stored = {}
