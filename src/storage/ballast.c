@@ -121,8 +121,7 @@ static int allocate(const char *path, uint64_t bytes)
         rv = sp_file_allocate(file, bytes);
     }
     if (rv != 0 && file != NULL) {
-        (void)sp_file_truncate(file,
-                               0); /* a part may have been taken; else the next start does it */
+        (void)sp_file_truncate(file, 0); /* a part may be there; else the next start cuts it */
     }
     sp_file_close(file);
     return rv;

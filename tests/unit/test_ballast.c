@@ -238,14 +238,20 @@ static void test_ballast_of_an_earlier_run_is_given_back_by_this_one(void **stat
     (void)state;
     look_with(PLENTY);
     close_store();
-    crash_disk_set_free(test.disk, BALLAST + 4096); /* enough to start, and for nothing else */
+    crash_disk_set_free(test.disk, BALLAST);
     assert_int_equal(try_open(), 0);
-    look();
     assert_int_equal(ballast_size(), BALLAST);
     assert_int_equal(test.given_back, 0);
-    look_with(0);
+    crash_disk_set_free(test.disk, 0);
+    sp_store_note_free_bytes(test.store, 0); /* before any look */
+    end_look();
     assert_int_equal(ballast_size(), 0);
     assert_int_equal(sp_store_free_bytes(test.store), BALLAST);
+    look_with(PLENTY);
+    close_store();
+    crash_disk_set_free(test.disk, BALLAST - 1);
+    assert_int_equal(try_open(), 0);
+    assert_int_equal(ballast_size(), 0);
 }
 
 static void test_ballast_survives_what_a_crash_leaves_of_it(void **state)
@@ -413,6 +419,22 @@ static void test_ballast_is_no_trouble_without_memory(void **state)
     assert_true(failures >= 2);
 }
 
+/* Looks that fail for ever are told of once. */
+static void test_ballast_tells_once_that_it_fails(void **state)
+{
+    (void)state;
+    look_with(PLENTY);
+    crash_disk_set_free(test.disk, 0);
+    crash_disk_fail(test.disk, crash_disk_operations(test.disk), true, SPATE_ERR_IO);
+    for (int i = 0; i < 3; i++) {
+        look();
+    }
+    stop_failing();
+    assert_int_equal(test.failures, 1);
+    look();
+    assert_int_equal(ballast_size(), 0);
+}
+
 #define BALLAST_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -426,6 +448,7 @@ int main(void)
         BALLAST_TEST(test_ballast_survives_what_a_crash_leaves_of_it),
         BALLAST_TEST(test_ballast_follows_the_reserve),
         BALLAST_TEST(test_ballast_may_be_removed_by_anybody),
+        BALLAST_TEST(test_ballast_tells_once_that_it_fails),
         cmocka_unit_test(test_ballast_is_no_trouble_when_a_call_fails),
         cmocka_unit_test(test_ballast_is_no_trouble_without_memory),
     };
