@@ -69,6 +69,25 @@ class DiskFullTest(unittest.TestCase):
             nodes.nodes[0].kill()
             self.check(nodes, acknowledged)
 
+    def ballast(self, node):
+        """Bytes that it really has on the disk."""
+        try:
+            return os.stat(os.path.join(node.data, "ballast")).st_blocks * 512
+        except FileNotFoundError:
+            return 0
+
+    def wait_ballast(self, nodes, reserve):
+        made = lambda: all(self.ballast(node) == reserve // 8 for node in nodes)
+        cluster.wait_for("the ballast", made, 10)
+
+    def fill(self, node, left=0):
+        """Another program takes all that is free but for so many bytes. Returns its file."""
+        junk = os.path.join(node.data, "junk")
+        place = os.statvfs(node.data)
+        with open(junk, "wb") as handle:
+            os.posix_fallocate(handle.fileno(), 0, place.f_bavail * place.f_frsize - left)
+        return junk
+
     def refusal(self, client, number):
         value = number.to_bytes(4, "big") * (BATCH // 4)
         with self.assertRaises(rpc.Refused) as refused:
@@ -96,12 +115,8 @@ class DiskFullTest(unittest.TestCase):
             nodes.spate("topic", "create", "t", "-p", "6", "-r", "3")
             led = lambda: leaders().count(3) == 2
             cluster.wait_for("each node to lead two partitions", led, 20)
-            junk = os.path.join(victim.data, "junk")
-            place = os.statvfs(victim.data)
-            with open(junk, "wb") as handle:  # half of the reserve is left: LOW, not the last of it
-                os.posix_fallocate(
-                    handle.fileno(), 0, place.f_bavail * place.f_frsize - reserve // 2
-                )
+            self.wait_ballast([victim], reserve)
+            junk = self.fill(victim, left=reserve // 2)  # LOW, not the last of it
             cluster.wait_for("others to lead", lambda: not {3, -1} & set(leaders()), 20)
             write()
             self.assertNotIn(3, leaders(), "nothing goes back")
@@ -154,7 +169,8 @@ class DiskFullTest(unittest.TestCase):
     def test_an_idle_node_sees_that_others_fill_its_disk(self):
         if os.geteuid() != 0:
             cluster.missing("root, to mount a small disk")
-        nodes = cluster.Cluster(1, settings=["storage.min.free.bytes=8388608"])
+        reserve = 8 * 1024 * 1024
+        nodes = cluster.Cluster(1, settings=[f"storage.min.free.bytes={reserve}"])
         node = nodes.nodes[0]
         self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
         self.mount(node.data, 64)
@@ -164,11 +180,11 @@ class DiskFullTest(unittest.TestCase):
             client = rpc.Client(node.address)
             self.addCleanup(client.close)
             client.call("produce", topic="t", partition=0, records=[{"v": b"before"}])
-            junk = os.path.join(node.data, "junk")
-            with open(junk, "wb") as handle:  # to the last block; nothing is written meanwhile
-                place = os.statvfs(node.data)
-                os.posix_fallocate(handle.fileno(), 0, place.f_bavail * place.f_frsize)
-            cluster.wait_for("its metric", lambda: self.free_bytes(node) == 0, 10)
+            self.wait_ballast([node], reserve)
+            junk = self.fill(node)  # to the last block; nothing is written meanwhile
+            cluster.wait_for("its ballast", lambda: self.ballast(node) == 0, 10)
+            less = lambda: (self.free_bytes(node) or reserve) <= reserve // 8
+            cluster.wait_for("its metric", less, 10)
             told = lambda: "no space: the disk of node 1 is all but full" in full()
             cluster.wait_for("its health", told, 10)
             for number in range(3):
@@ -190,15 +206,13 @@ class DiskFullTest(unittest.TestCase):
     def test_a_topic_made_on_a_full_disk_leaves_nothing_behind(self):
         if os.geteuid() != 0:
             cluster.missing("root, to mount a small disk")
-        nodes = cluster.Cluster(3, settings=["storage.min.free.bytes=8388608"])
+        # so small a reserve has no ballast, which would be room enough for it
+        nodes = cluster.Cluster(3, settings=["storage.min.free.bytes=65536"])
         victim = nodes.nodes[2]
         self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
         self.mount(victim.data, 64)
         with nodes:
-            junk = os.path.join(victim.data, "junk")
-            with open(junk, "wb") as handle:
-                place = os.statvfs(victim.data)
-                os.posix_fallocate(handle.fileno(), 0, place.f_bavail * place.f_frsize)
+            junk = self.fill(victim)
             nodes.spate("topic", "create", "t", "-p", "1", "-r", "3")
             told = r"replica cannot be opened yet .* error=NO_SPACE"
             cluster.wait_for("the cause", lambda: re.search(told, victim.trace()), 10)
@@ -236,13 +250,18 @@ class DiskFullTest(unittest.TestCase):
             leaders = rpc.Leaders([node.address for node in nodes.nodes])
             self.addCleanup(leaders.close)
             self.produce(leaders, 0)
-            junk = os.path.join(victim.data, "junk")
-            place = os.statvfs(victim.data)
-            with open(junk, "wb") as handle:  # an eighth of the reserve is left
-                os.posix_fallocate(
-                    handle.fileno(), 0, place.f_bavail * place.f_frsize - reserve // 8
-                )
-            self.produce(leaders, 1)
+            self.wait_ballast([victim], reserve)
+            junk = self.fill(victim, left=reserve // 8)
+
+            def stored():  # at once, unless the full node leads and has seen it already
+                try:
+                    self.produce(leaders, 1)
+                    return True
+                except rpc.Refused as refused:
+                    self.assertEqual(refused.code, "NO_SPACE")
+                    return False
+
+            cluster.wait_for("a leader with space", stored, 10)
             told = lambda: nodes.leader("t").number != 3
             cluster.wait_for("another leader", told, 20)
             time.sleep(1.5)  # until the others know: a greeting a second
@@ -310,21 +329,6 @@ class DiskFullTest(unittest.TestCase):
             for node in nodes.nodes:
                 self.assertNotRegex(node.trace(), r"error node: this node stops itself")
 
-    def ballast(self, node):
-        """Bytes that it really has on the disk."""
-        try:
-            return os.stat(os.path.join(node.data, "ballast")).st_blocks * 512
-        except FileNotFoundError:
-            return 0
-
-    def fill(self, node, blocks=0):
-        """Another program takes all that is free but for some blocks. Returns its file."""
-        junk = os.path.join(node.data, "junk")
-        place = os.statvfs(node.data)
-        with open(junk, "wb") as handle:
-            os.posix_fallocate(handle.fileno(), 0, (place.f_bavail - blocks) * place.f_frsize)
-        return junk
-
     def use_groups(self, nodes, names):
         """A join and a commit of each."""
         for name in names:
@@ -348,11 +352,10 @@ class DiskFullTest(unittest.TestCase):
             for number in range(150):
                 self.produce(leaders, number)
             self.use_groups(nodes, ["g"])
-            made = lambda: [self.ballast(node) for node in nodes.nodes] == [reserve // 8] * 3
-            cluster.wait_for("the ballast", made, 10)
+            self.wait_ballast(nodes.nodes, reserve)
 
             # Two disks beside nodes that run: until these look again they may write some blocks.
-            files = [self.fill(node, blocks=4) for node in nodes.nodes[:2]]
+            files = [self.fill(node, left=16384) for node in nodes.nodes[:2]]
             running = lambda: [self.ballast(node) for node in nodes.nodes[:2]] == [0, 0]
             cluster.wait_for("the room of those that run", running, 10)
             self.use_groups(nodes, [f"two{number}" for number in range(10)])
@@ -382,7 +385,7 @@ class DiskFullTest(unittest.TestCase):
             cluster.wait_for("records are taken again", lambda: write() == 0, 20)
             for file in files:
                 os.unlink(file)
-            cluster.wait_for("the ballast again", made, 10)
+            self.wait_ballast(nodes.nodes, reserve)
             nodes.wait_healthy()
             for node in nodes.nodes:
                 self.assertTrue(node.alive)
