@@ -3,9 +3,8 @@
  *   every flush, and sp_store_look_at_space --statvfs in a job--> free_bytes -> level
  *
  * A node that is short of space keeps no spares (spares.h), and one that has next to nothing no
- * ballast (ballast.h). A failed write of frames stops the
- * node, since nothing is known about the file then; the reserve is there so that it does not come
- * to that. */
+ * ballast (ballast.h). A failed write of frames stops the node, since nothing is known about the
+ * file then; the reserve is there so that it does not come to that. */
 #include "base/trace.h"
 #include "storage/store_state.h"
 
