@@ -191,7 +191,7 @@ class DiskFullTest(unittest.TestCase):
                 self.assertEqual(self.refusal(client, number).code, "NO_SPACE")
             # a producer is told, of all that it had: also of what waited behind the first batches
             lines = b"".join(b"%d\n" % number * 100 for number in range(2000))
-            done = nodes.run("produce", "t", "--timeout", "2s", input=lines)
+            done = nodes.run("produce", "t", "--timeout", "5s", input=lines)
             self.assertEqual(done.returncode, 1, done.stderr)
             self.assertIn(b"NO_SPACE", done.stderr)
             self.assertNotIn(b"UNREACHABLE", done.stderr)
