@@ -93,6 +93,7 @@ void sp_consumer_remove(struct sp_consumer_partition *partition)
     struct spate_consumer *consumer = partition->consumer;
     uint32_t i = 0;
 
+    sp_commits_lose(partition);
     (void)sp_map_remove_u64(consumer->places, place_of(partition->topic, partition->index));
     while (consumer->partitions[i] != partition) {
         i++;

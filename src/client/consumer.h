@@ -231,7 +231,7 @@ int sp_consumer_add(struct spate_consumer *consumer,
                     int64_t offset,
                     struct sp_consumer_partition **out_partition);
 
-/* Takes it out and frees it (I4). */
+/* Takes it out and frees it (I4), with a commit of it that is wanted still. */
 void sp_consumer_remove(struct sp_consumer_partition *partition);
 
 /* Begins anew at an offset or SPATE_OFFSET_*. What was fetched is dropped (I4). */
@@ -296,7 +296,8 @@ void sp_commits_advance(struct spate_consumer *consumer);
 /* What the user is done with is to be committed, unless that is left to him. */
 void sp_commits_want_processed(struct sp_consumer_partition *partition);
 
-/* The partition is another's, or gone: what is wanted of it will not be committed. */
+/* The partition is another's, or gone: what is wanted of it will not be committed, and whoever
+ * waits for that is told. */
 void sp_commits_lose(struct sp_consumer_partition *partition);
 
 /* Gives up what is released and has nothing left to commit. */

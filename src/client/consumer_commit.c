@@ -70,6 +70,18 @@ static void fail_lost(struct sp_commits *commits)
          "a partition is no longer read by this consumer, and not committed");
 }
 
+/* The commit that was under way for a lost partition has ended without an answer of use. */
+static void fail_under_way(struct sp_commits *commits)
+{
+    if (commits->request.uncertain) {
+        fail(commits,
+             SPATE_ERR_TIMEOUT,
+             "a partition is no longer read by this consumer; whether it was committed is unknown");
+    } else {
+        fail_lost(commits);
+    }
+}
+
 void sp_commits_lose(struct sp_consumer_partition *partition)
 {
     struct sp_commits *commits = &partition->consumer->commits;
@@ -81,7 +93,9 @@ void sp_commits_lose(struct sp_consumer_partition *partition)
         commits->lost = true; /* it may be stored all the same */
     } else { /* also while an older offset is under way, whose outcome says nothing about this */
         fail_lost(commits);
+        sp_client_wake(partition->consumer->client);
     }
+    partition->commit_wanted = -1;
 }
 
 void sp_commits_release(struct spate_consumer *consumer)
@@ -178,7 +192,7 @@ on_commit(struct sp_request *request, int status, struct sp_bytes result, const 
     } else if (again) {
         commits->retry_ms = sp_consumer_now_ms(consumer) + SP_CLIENT_PAUSE_MAX_MS;
         if (commits->lost) {
-            fail_lost(commits);
+            fail_under_way(commits);
         }
     } else {
         fail(commits, status, text);
