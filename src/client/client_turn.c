@@ -18,6 +18,15 @@ void sp_client_turn(struct spate_client *client)
     if (sp_timer_start(&client->tick, sp_loop_now_ms(client->loop)) == 0) {
         (void)sp_loop_run_until(client->loop, &client->ticked, UINT64_MAX);
     }
+    client->turned_ms = sp_loop_now_ms(client->loop);
+}
+
+void sp_client_keep_up(struct spate_client *client)
+{
+    if (client->driver == NULL &&
+        sp_loop_now_ms(client->loop) - client->turned_ms >= SP_CLIENT_TURN_MS) {
+        sp_client_turn(client);
+    }
 }
 
 int sp_client_run(struct spate_client *client, uint64_t deadline_ms)
@@ -36,6 +45,7 @@ int sp_client_run(struct spate_client *client, uint64_t deadline_ms)
         sp_client_turn(client);
     } else {
         (void)sp_loop_run_until(client->loop, &client->woken, deadline_ms);
+        client->turned_ms = sp_loop_now_ms(client->loop);
     }
     return 0;
 }

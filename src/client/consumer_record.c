@@ -321,6 +321,7 @@ int spate_consumer_batch(struct spate_consumer *consumer,
     }
     uint64_t deadline_ms = sp_client_deadline(client, timeout_ms);
 
+    sp_client_keep_up(client); /* a batch may last the program longer than a session */
     for (bool last = false;; last = sp_loop_now_ms(client->loop) >= deadline_ms) {
         sp_consumer_serve(consumer);
         int rv = sp_consumer_check_alive(consumer);
