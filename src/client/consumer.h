@@ -158,8 +158,10 @@ struct sp_commits {
     int status;                      /* of the newest of these */
     char text[SP_CLIENT_ERROR_SIZE]; /* of that status, told by the thread that waits */
     bool lost;                       /* a partition of the request that runs is lost */
+    bool bare;                       /* the request that runs has no offsets */
     uint64_t retry_ms;               /* after a failure */
     uint64_t due_ms;                 /* of the next one by itself */
+    uint64_t renew_ms;               /* of the next one that may be without offsets */
     struct sp_timer timer;
     struct sp_request stored_request;
     struct sp_buf stored_params;
