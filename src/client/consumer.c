@@ -150,7 +150,7 @@ static bool is_ready(const struct sp_consumer_partition *partition)
 {
     switch (partition->ownership) {
     case SP_OWNERSHIP_OWNED:
-        return (partition->fetched_count > 0 && !partition->paused) ||
+        return (partition->fetched_count > 0 && sp_consumer_deliverable(partition)) ||
                partition->skipped_from >= 0 || (partition->error != 0 && !partition->error_told);
     case SP_OWNERSHIP_ASSIGNED:
         return !partition->stored_wanted;

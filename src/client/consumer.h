@@ -241,6 +241,9 @@ void sp_consumer_begin_at(struct sp_consumer_partition *partition, int64_t offse
 
 /* ---- consumer_record.c ---- */
 
+/* Records of it may be handed out now. */
+bool sp_consumer_deliverable(const struct sp_consumer_partition *partition);
+
 /* Drops what was fetched and not delivered, and stops fetching. */
 void sp_consumer_drop_fetched(struct sp_consumer_partition *partition);
 
