@@ -57,6 +57,8 @@ struct sp_client_part {
     /* Something is on its way that closing the client shall wait for, by `flush`. NULL: never. */
     bool (*busy)(struct sp_client_part *part);
     int (*flush)(struct sp_client_part *part, int timeout_ms);
+    bool flushed_last; /* has what is left of the time by the others */
+    bool flush_failed; /* closing the client does not wait for it once more */
     /* The client closes: whatever waits has ended. NULL: nothing waits. */
     void (*cancel)(struct sp_client_part *part);
     void (*free)(struct sp_client_part *part);

@@ -184,9 +184,13 @@ static bool part_busy(struct sp_client_part *part)
            (consumer->client->config.group_id[0] != '\0' && consumer->partition_count > 0);
 }
 
+/* Without a limit a producer's records have deadlines of their own; giving up partitions has one
+ * here. */
 static int part_flush(struct sp_client_part *part, int timeout_ms)
 {
-    int rv = spate_consumer_close(of_part(part), timeout_ms);
+    struct spate_consumer *consumer = of_part(part);
+    int limit_ms = timeout_ms < 0 ? (int)consumer->client->config.timeout_ms : timeout_ms;
+    int rv = spate_consumer_close(consumer, limit_ms);
 
     return rv == SPATE_ERR_CANCELED ? 0 : rv; /* its callback has freed it: there is none left */
 }
@@ -210,6 +214,7 @@ static const struct sp_client_part part_model = {
     .ready = part_ready,
     .busy = part_busy,
     .flush = part_flush,
+    .flushed_last = true,
     .free = part_free,
 };
 

@@ -138,6 +138,7 @@ struct sp_member {
     bool running;
     bool joining;      /* the request that runs is a join */
     bool renewing;     /* if it can join with its id it takes another one */
+    bool leaving;      /* the join that runs is waited for, to leave with the id that it gives */
     bool doubled;      /* a join of its own may have been done without its knowing */
     uint64_t begun_ms; /* of that request */
     uint64_t heard_ms; /* the last one that was answered began then */
@@ -261,17 +262,24 @@ void sp_member_tell(struct spate_consumer *consumer);
 /* The group does not know this member any more: everything is lost, it joins again. */
 void sp_member_lost(struct spate_consumer *consumer);
 
-/* Stops asking; what is owned stays as it is. */
-void sp_member_stop(struct spate_consumer *consumer);
-
-/* Ends the membership unless group.instance is set, and the subscription. Waits for the answer. */
-int sp_member_leave(struct spate_consumer *consumer, uint64_t deadline_ms);
+/* Withdraws the request that runs. */
+void sp_member_cancel(struct sp_member *member);
 
 /* A request to the coordinator of the group, to be started by the caller. */
 struct sp_request sp_member_request(struct spate_consumer *consumer, const char *method);
 
 /* After an answer: the server that gave it is asked first from now on. */
 void sp_member_learn(struct spate_consumer *consumer, struct sp_request *request);
+
+/* ---- consumer_leave.c ---- */
+
+/* Stops asking, but for a join that may have been done already: sp_member_leave waits for it. What
+ * is owned stays as it is. */
+void sp_member_stop(struct spate_consumer *consumer);
+
+/* After sp_member_stop: ends the membership unless group.instance is set, and the subscription.
+ * Waits for the answer. */
+int sp_member_leave(struct spate_consumer *consumer, uint64_t deadline_ms);
 
 /* ---- consumer_assigned.c ---- */
 
