@@ -45,13 +45,14 @@ struct fake_cluster {
     int64_t topic_id;
     struct fake_log log;
     int64_t next_producer_id;
-    /* Asked for every produce, fetch, group.commit and producer.resume; NULL: all is served.
-     * `count` is the number of the call. */
+    /* Asked for every produce, fetch, group.commit, producer.resume and group.join; NULL: all is
+     * served. `count` is the number of the call. */
     enum fake_action (*script)(struct fake_cluster *cluster, const char *method, unsigned count);
     unsigned produce_count;
     unsigned fetch_count;
     unsigned metadata_count;
     unsigned commit_count;
+    unsigned join_count;
     int16_t name_epoch; /* of the one name that there is, with the id FAKE_NAMED_ID */
     unsigned resume_count;
     bool forgotten; /* producer.resume knows nothing */
