@@ -411,6 +411,11 @@ bool sp_rpc_connected(const struct sp_rpc *rpc)
     return rpc->state == RPC_READY;
 }
 
+bool sp_rpc_idle(const struct sp_rpc *rpc)
+{
+    return sp_list_empty(&rpc->waiting) && sp_list_empty(&rpc->sent) && sp_list_empty(&rpc->ending);
+}
+
 uint64_t sp_rpc_silent_ms(const struct sp_rpc *rpc)
 {
     return rpc->asked_ms == 0 ? 0 : sp_loop_now_ms(rpc->loop) - rpc->asked_ms;
