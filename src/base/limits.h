@@ -28,7 +28,8 @@
 #define SP_BATCH_BYTES_MAX (8 * 1024 * 1024)
 #define SP_RECORDS_PER_BATCH_MAX 1000000 /* a 61-byte header may not announce more than this */
 #define SP_MESSAGE_BYTES_MAX (16 * 1024 * 1024 + 64 * 1024) /* client port, framing included */
-#define SP_MESSAGE_ELEMENTS_MAX 262144 /* plain-record produce: about 40,000 records */
+#define SP_MESSAGE_ELEMENTS_MAX 262144           /* plain-record produce: about 40,000 records */
+#define SP_ANSWER_ELEMENTS_MAX (8 * 1024 * 1024) /* some 3 bytes each as partitions are described */
 #define SP_PEER_MESSAGE_BYTES_MAX (16 * 1024 * 1024 + 64 * 1024) /* node port */
 
 /* Connections. */

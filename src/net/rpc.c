@@ -274,7 +274,8 @@ static void on_connect(void *arg, struct sp_stream *stream, int status)
         return;
     }
     rpc->stream = NULL;
-    if (sp_conn_new(rpc->loop, stream, &sp_conn_messagepack, &rpc_handler, rpc, &rpc->conn) != 0) {
+    if (sp_conn_new(
+            rpc->loop, stream, &sp_conn_messagepack_answers, &rpc_handler, rpc, &rpc->conn) != 0) {
         wait_or_rest(rpc);
         return;
     }

@@ -1,4 +1,4 @@
-/* What a client keeps of servers that come and go. */
+/* What a client keeps of servers that come and go, and how much one may tell at once. */
 #include "fake_cluster.h"
 
 #include "client/metadata.h"
@@ -204,6 +204,54 @@ static void test_client_servers_not_named_any_more_is_replaced(void **state)
     fake_stop(&cluster);
 }
 
+/* ---- descriptions ---------------------------------------------------------------------------- */
+
+/* Two topics of as many partitions as there may be. */
+static void describe_wide(struct fake_cluster *fake, struct sp_pack *pack)
+{
+    static struct sp_metadata_partition partitions[SP_PARTITIONS_PER_TOPIC_MAX];
+    struct sp_metadata_topic topics[] = { { .name = sp_bytes_text("t"), .id = 7 },
+                                          { .name = sp_bytes_text("u"), .id = 8 } };
+    struct sp_metadata metadata = { .controller = 1, .topics = topics, .topic_count = 2 };
+
+    for (uint32_t i = 0; i < SP_PARTITIONS_PER_TOPIC_MAX; i++) {
+        partitions[i] = (struct sp_metadata_partition){
+            .partition = (int32_t)i,
+            .leader = 1,
+            .leader_address = sp_bytes_text(fake->servers[0].address),
+            .epoch = 1,
+            .replicas = { 1, 2, 3 },
+            .replica_count = 3,
+        };
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        topics[i].partitions = partitions;
+        topics[i].partition_count = SP_PARTITIONS_PER_TOPIC_MAX;
+    }
+    sp_metadata_encode(pack, &metadata);
+}
+
+static void test_client_servers_two_largest_topics_are_described_at_once(void **state)
+{
+    static const char *const names[] = { "t", "u" };
+    struct sp_topic_view *topics[2];
+
+    (void)state;
+    fake_start(&cluster, NULL);
+    cluster.describe = describe_wide;
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(sp_metadata_topic(cluster.client->metadata, names[i], &topics[i]), 0);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t deadline_ms = sp_loop_now_ms(cluster.client->loop) + FAR_MS;
+        assert_int_equal(sp_metadata_wait_topic(cluster.client->metadata, topics[i], deadline_ms),
+                         0);
+        assert_int_equal(topics[i]->partition_count, SP_PARTITIONS_PER_TOPIC_MAX);
+        assert_non_null(topics[i]->partitions[SP_PARTITIONS_PER_TOPIC_MAX - 1].leader);
+    }
+    fake_stop(&cluster);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -212,6 +260,7 @@ int main(void)
         cmocka_unit_test(test_client_servers_connection_with_a_call_stays),
         cmocka_unit_test(test_client_servers_leader_that_moves_takes_one_place),
         cmocka_unit_test(test_client_servers_not_named_any_more_is_replaced),
+        cmocka_unit_test(test_client_servers_two_largest_topics_are_described_at_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
