@@ -250,7 +250,7 @@ static void test_producer_forgotten_by_the_partition_begins_anew(void **state)
     produce_range(1, 40);
     assert_int_equal(spate_producer_flush(producer, 5000), 0);
     check_all_stored(41);
-    assert_int_equal(cluster.producers[0].epoch, 1);
+    assert_int_equal(cluster.log.producers[0].epoch, 1);
     assert_int_equal(cluster.metadata_count, 1); /* nobody was looked for */
     end();
 }
@@ -274,11 +274,11 @@ static void test_producer_forgotten_after_a_lost_answer_is_unknown(void **state)
     produce_range(1, 1);
     assert_int_equal(spate_producer_flush(producer, 5000), 0);
     assert_int_equal(reports.status[1], SPATE_ERR_TIMEOUT);
-    assert_int_equal(cluster.next_offset, 2);
+    assert_int_equal(cluster.log.next_offset, 2);
     produce_range(2, 1);
     assert_int_equal(spate_producer_flush(producer, 5000), 0);
     assert_int_equal(reports.status[2], 0);
-    assert_int_equal(cluster.next_offset, 3);
+    assert_int_equal(cluster.log.next_offset, 3);
     end();
 }
 
