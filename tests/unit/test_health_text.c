@@ -176,6 +176,29 @@ static void test_health_text_of_a_partition_without_a_leader(void **state)
            "(docs/operations.md, Forced membership), or delete the topic and make it anew\n");
 }
 
+/* Nobody is left to go on: forced membership would not help. */
+static void test_health_text_of_an_only_replica_that_is_damaged(void **state)
+{
+    (void)state;
+    expect("{'healthy': false, 'leaderless': [{'topic': 't', 'partition': 0, 'replicas': [1], "
+           "'down': [], 'lost': []}], 'damaged': [{'topic': 't', 'partition': 0, 'node': 1, "
+           "'replica': 7, 'reason': 'x'}]}",
+           "unhealthy\nleaderless: t/0, replicas on node 1, damaged: node 1\n"
+           "  elects by itself when 1 of its replicas is whole and runs: mend by hand what is "
+           "damaged on node 1 (docs/operations.md, Mending by hand); if nothing helps: read what "
+           "can be read (spate log dump), delete the topic, make it anew, and produce the records "
+           "again; it is the only replica, forced membership does not help\n"
+           "damaged on node 1: t/0, replica 7: x\n");
+    expect("{'healthy': false, 'leaderless': [{'topic': '__groups', 'partition': 0, 'replicas': "
+           "[1], 'down': [], 'lost': []}], 'damaged': [{'topic': '__groups', 'partition': 0, "
+           "'node': 1, 'replica': 7, 'reason': 'x'}]}",
+           "unhealthy\nleaderless: __groups/0, replicas on node 1, damaged: node 1\n"
+           "  elects by itself when 1 of its replicas is whole and runs: mend by hand what is "
+           "damaged on node 1 (docs/operations.md, Mending by hand); it is the only replica: "
+           "forced membership does not help\n"
+           "damaged on node 1: __groups/0, replica 7: x\n");
+}
+
 static void test_health_text_tells_nobody_to_delete_the_clusters_own_topic(void **state)
 {
     (void)state;
@@ -398,6 +421,7 @@ int main(void)
         cmocka_unit_test(test_health_text_of_an_older_node),
         cmocka_unit_test(test_health_text_of_partitions_and_the_controller),
         cmocka_unit_test(test_health_text_of_a_partition_without_a_leader),
+        cmocka_unit_test(test_health_text_of_an_only_replica_that_is_damaged),
         cmocka_unit_test(test_health_text_tells_nobody_to_delete_the_clusters_own_topic),
         cmocka_unit_test(test_health_text_of_partitions_that_one_thing_helps),
         cmocka_unit_test(test_health_text_promises_nothing_without_a_leader),

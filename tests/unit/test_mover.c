@@ -143,10 +143,7 @@ int sp_raft_group_move_progress(struct sp_raft_group *group,
                                 const struct sp_raft_move_target *target,
                                 struct sp_raft_move_progress *out)
 {
-    (void)group;
-    (void)target;
-    (void)out;
-    return SPATE_ERR_NOT_LEADER;
+    return sp_raft_group_move(group, target, out);
 }
 
 bool sp_reconcile_next_damage(const struct sp_reconcile *reconcile,
@@ -272,6 +269,30 @@ static void wait_ms(unsigned duration_ms)
     }
 }
 
+/* The same as damage_one_of, while another node leads and the level can give replicas up. */
+static void damage_while_led(uint32_t replicas)
+{
+    raise_level(SP_FEATURE_MEMBERSHIP);
+    fake.led = true;
+    damage_one_of(replicas);
+}
+
+/* The replica keeps its place, for this reason. */
+static void assert_kept(const char *words)
+{
+    wait_ms(10000);
+    assert_int_equal(fake.asked, 0);
+    assert_non_null(strstr(fake.refusal, words));
+}
+
+static void assert_given_up(void)
+{
+    wait_ms(2000);
+    assert_int_equal(fake.asked, 1);
+}
+
+/* ---- tests ----------------------------------------------------------------------------------- */
+
 static void test_mover_gives_a_damaged_replica_up_once_another_leads(void **unused)
 {
     (void)unused;
@@ -282,17 +303,14 @@ static void test_mover_gives_a_damaged_replica_up_once_another_leads(void **unus
     assert_string_equal(fake.refusal, SP_RECONCILE_WAITS_FOR_LEADER);
     assert_int_equal(fake.refusal_count, 1);
     fake.led = true;
-    wait_ms(2000);
-    assert_int_equal(fake.asked, 1);
+    assert_given_up();
     assert_int_equal(fake.asked_replica, fake.damage.replica_id);
 }
 
 static void test_mover_is_quick_while_the_others_lead(void **unused)
 {
     (void)unused;
-    raise_level(SP_FEATURE_MEMBERSHIP);
-    fake.led = true;
-    damage_one_of(3);
+    damage_while_led(3);
     wait_ms(3000);
     assert_int_equal(fake.asked, 1);
     assert_int_equal(fake.refusal_count, 0);
@@ -302,9 +320,7 @@ static void test_mover_is_quick_while_the_others_lead(void **unused)
 static void test_mover_believes_no_leader_that_was_heard_of_too_early(void **unused)
 {
     (void)unused;
-    raise_level(SP_FEATURE_MEMBERSHIP);
-    fake.led = true;
-    damage_one_of(3);
+    damage_while_led(3);
     wait_ms(2 * TIMEOUT_MS);
     assert_int_equal(fake.asked, 0);
     fake.led = false;
@@ -319,12 +335,8 @@ static void test_mover_believes_no_leader_that_was_heard_of_too_early(void **unu
 static void test_mover_keeps_what_too_few_others_could_refill(void **unused)
 {
     (void)unused;
-    raise_level(SP_FEATURE_MEMBERSHIP);
-    fake.led = true;
-    damage_one_of(2);
-    wait_ms(10000);
-    assert_int_equal(fake.asked, 0);
-    assert_non_null(strstr(fake.refusal, "fewer than a majority of the 2 replicas"));
+    damage_while_led(2);
+    assert_kept("fewer than a majority of the 2 replicas");
     assert_int_equal(fake.refusal_count, 1);
 }
 
@@ -356,27 +368,18 @@ static void test_mover_goes_on_with_moves_only_while_it_follows_a_controller(voi
 static void test_mover_keeps_an_only_replica(void **unused)
 {
     (void)unused;
-    raise_level(SP_FEATURE_MEMBERSHIP);
-    fake.led = true;
-    damage_one_of(1);
-    wait_ms(10000);
-    assert_int_equal(fake.asked, 0);
-    assert_non_null(strstr(fake.refusal, "the only replica"));
+    damage_while_led(1);
+    assert_kept("the only replica");
 }
 
 static void test_mover_waits_for_room_in_quarantine(void **unused)
 {
     (void)unused;
-    raise_level(SP_FEATURE_MEMBERSHIP);
-    fake.led = true;
     fake.may_refill = false;
-    damage_one_of(3);
-    wait_ms(10000);
-    assert_int_equal(fake.asked, 0);
-    assert_non_null(strstr(fake.refusal, "quarantine"));
+    damage_while_led(3);
+    assert_kept("quarantine");
     fake.may_refill = true;
-    wait_ms(2000);
-    assert_int_equal(fake.asked, 1);
+    assert_given_up();
 }
 
 static void test_mover_asks_for_nothing_that_the_level_does_not_have(void **unused)
@@ -384,12 +387,9 @@ static void test_mover_asks_for_nothing_that_the_level_does_not_have(void **unus
     (void)unused;
     fake.led = true;
     damage_one_of(3);
-    wait_ms(10000);
-    assert_int_equal(fake.asked, 0);
-    assert_non_null(strstr(fake.refusal, "feature level"));
+    assert_kept("feature level");
     raise_level(SP_FEATURE_MEMBERSHIP);
-    wait_ms(2000);
-    assert_int_equal(fake.asked, 1);
+    assert_given_up();
 }
 
 #define MOVER_TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
