@@ -266,6 +266,7 @@ static bool plan_repair(const struct sp_planner_view *view,
     const struct sp_replica_place *places = NULL;
     unsigned count = places_of(view->state, &topic->partitions[partition], &places);
     bool changed = false;
+    bool led = false;
 
     begin_move(view, topic, partition, move);
     for (unsigned i = 0; i < count; i++) {
@@ -292,8 +293,9 @@ static bool plan_repair(const struct sp_planner_view *view,
             from->leader_count -= i == 0 ? 1 : 0;
         }
         changed = true;
+        led = led || i == 0;
     }
-    if (changed) {
+    if (led) {
         (void)lead_better(board, move);
     }
     return changed;
