@@ -1,8 +1,9 @@
 /* Sending records: batched per partition, each stored exactly once, in order.
  *
  * A producer has an id from the cluster and numbers its batches, so a retry after a lost answer or
- * a change of leader is recognised and never stored twice. Batches of a partition are sent in
- * order.
+ * a change of leader is recognised and never stored twice. A partition remembers a silent producer
+ * for 15 minutes at least, also when 10,000 others crowd it: leave timeout.ms below that. Batches
+ * of a partition are sent in order.
  *
  * A record that gets no answer within timeout.ms is reported as SPATE_ERR_TIMEOUT: it may be stored
  * or not. Records of the same partition behind it that were sent too share its fate and are

@@ -76,22 +76,34 @@ static bool may_come_back(const struct sp_producer *producer)
     return producer->fenced && producer->records != 0;
 }
 
-bool sp_producer_expired(const struct sp_producer *producer, int64_t append_time_ms)
+bool sp_producers_have_named(const struct sp_producers *producers)
 {
-    int64_t expiry_ms =
-        may_come_back(producer) ? SP_PRODUCER_NAMED_EXPIRY_MS : SP_PRODUCER_EXPIRY_MS;
+    return !sp_list_empty(&producers->named_by_age);
+}
+
+bool sp_producer_expired(const struct sp_producer *producer,
+                         int64_t append_time_ms,
+                         int64_t unnamed_ms)
+{
+    int64_t expiry_ms = producer->fenced ? SP_PRODUCER_EXPIRY_MS : unnamed_ms;
+
+    if (may_come_back(producer)) {
+        expiry_ms = SP_PRODUCER_NAMED_EXPIRY_MS;
+    }
 
     return producer->last_append_ms <= append_time_ms - expiry_ms;
 }
 
 /* How many at the old end of the list have expired, counted up to `max`. */
-static size_t count_expired(const struct sp_list *by_age, size_t max, int64_t append_time_ms)
+static size_t
+count_expired(const struct sp_list *by_age, size_t max, int64_t append_time_ms, int64_t unnamed_ms)
 {
     size_t count = 0;
 
     SP_LIST_EACH (node, by_age) {
-        if (count == max ||
-            !sp_producer_expired(SP_LIST_ENTRY(node, struct sp_producer, node), append_time_ms)) {
+        if (count == max || !sp_producer_expired(SP_LIST_ENTRY(node, struct sp_producer, node),
+                                                 append_time_ms,
+                                                 unnamed_ms)) {
             break;
         }
         count += 1;
@@ -101,7 +113,8 @@ static size_t count_expired(const struct sp_list *by_age, size_t max, int64_t ap
 
 bool sp_producers_full(const struct sp_producers *producers,
                        unsigned coming,
-                       int64_t append_time_ms)
+                       int64_t append_time_ms,
+                       int64_t unnamed_ms)
 {
     size_t wanted = sp_map_count(producers->by_id) + (size_t)coming + 1;
 
@@ -109,8 +122,9 @@ bool sp_producers_full(const struct sp_producers *producers,
         return false;
     }
     size_t lacking = wanted - SP_PRODUCERS_PER_PARTITION_MAX;
-    size_t expired = count_expired(&producers->by_age, lacking, append_time_ms);
-    expired += count_expired(&producers->named_by_age, lacking - expired, append_time_ms);
+    size_t expired = count_expired(&producers->by_age, lacking, append_time_ms, unnamed_ms);
+    expired +=
+        count_expired(&producers->named_by_age, lacking - expired, append_time_ms, unnamed_ms);
     return expired < lacking;
 }
 
@@ -160,7 +174,7 @@ static void make_room(struct sp_producers *producers, int64_t append_time_ms)
     if (!sp_list_empty(&producers->by_age)) {
         victim = first_of(&producers->by_age);
     }
-    if (victim == NULL || (!sp_producer_expired(victim, append_time_ms) &&
+    if (victim == NULL || (!sp_producer_expired(victim, append_time_ms, SP_PRODUCER_EXPIRY_MS) &&
                            !sp_list_empty(&producers->named_by_age))) {
         victim = first_of(&producers->named_by_age);
     }

@@ -8,7 +8,11 @@
  * Bounded; a producer that has been silent for long (by append times, never by a clock) makes room
  * for a new one: SP_PRODUCER_EXPIRY_MS, or SP_PRODUCER_NAMED_EXPIRY_MS for one that was fenced and
  * has records here, so that it may come back for them. What was forgotten of the latter is never
- * taken for nothing: see `records`. */
+ * taken for nothing: see `records`.
+ *
+ * Who goes is decided by applying, who may come by the leader. In a full table without any that may
+ * come back, applying drops the longest silent one whatever its silence was: there the leader takes
+ * SP_PRODUCER_CROWDED_MS for long. With such ones in it applying would drop one of them instead. */
 #ifndef SP_BROKER_PRODUCERS_H
 #define SP_BROKER_PRODUCERS_H
 
@@ -22,6 +26,7 @@
 #include "wire/pack.h"
 
 #define SP_PRODUCER_EXPIRY_MS (24 * 3600 * 1000)
+#define SP_PRODUCER_CROWDED_MS (15 * 60 * 1000)
 #define SP_PRODUCER_NAMED_EXPIRY_MS (INT64_C(30) * 24 * 3600 * 1000)
 
 struct sp_producers;
@@ -53,13 +58,20 @@ void sp_producers_free(struct sp_producers *producers);
 const struct sp_producer *sp_producers_find(const struct sp_producers *producers,
                                             int64_t producer_id);
 
-/* True if it has been silent for so long that it may make room for another one. */
-bool sp_producer_expired(const struct sp_producer *producer, int64_t append_time_ms);
+/* True if one of them has a name and records, and may come back for them. */
+bool sp_producers_have_named(const struct sp_producers *producers);
+
+/* True if it has been silent for so long that it may make room for another one; `unnamed_ms`: what
+ * is long for one that was never fenced. */
+bool sp_producer_expired(const struct sp_producer *producer,
+                         int64_t append_time_ms,
+                         int64_t unnamed_ms);
 
 /* True if another producer cannot be taken in at `append_time_ms`, after `coming` more. */
 bool sp_producers_full(const struct sp_producers *producers,
                        unsigned coming,
-                       int64_t append_time_ms);
+                       int64_t append_time_ms,
+                       int64_t unnamed_ms);
 
 /* Sequence that follows `batch`; sequences count records and wrap at 2^31. */
 int32_t sp_producer_next_sequence(const struct sp_producer_batch *batch);

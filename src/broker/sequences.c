@@ -96,11 +96,31 @@ static int refusal(const struct trail *trail, const struct sp_batch_header *head
                                                             : SPATE_ERR_OUT_OF_ORDER_SEQUENCE;
 }
 
+/* What is long a silence for a producer without a name. While one with a name is there, or may be
+ * until what is judged is applied, applying may drop that one for another: see producers.h. */
+static int64_t unnamed_expiry_ms(const struct sp_producers *producers,
+                                 const struct sp_list *flights)
+{
+    if (sp_producers_have_named(producers)) {
+        return SP_PRODUCER_EXPIRY_MS;
+    }
+    SP_LIST_EACH (node, flights) {
+        const struct sp_flight *flight = SP_LIST_ENTRY(node, struct sp_flight, node);
+        const struct sp_producer *producer =
+            flight->producer_id < 0 ? NULL : sp_producers_find(producers, flight->producer_id);
+        if (flight->fence || (producer != NULL && producer->fenced)) {
+            return SP_PRODUCER_EXPIRY_MS;
+        }
+    }
+    return SP_PRODUCER_CROWDED_MS;
+}
+
 /* Batches and fences in flight that may each need a place in the table when they are applied: of
  * producers that are not in it, or that may have lost theirs until then. */
 static unsigned count_coming(const struct sp_producers *producers,
                              const struct sp_list *flights,
-                             int64_t append_time_ms)
+                             int64_t append_time_ms,
+                             int64_t unnamed_ms)
 {
     unsigned count = 0;
 
@@ -109,7 +129,7 @@ static unsigned count_coming(const struct sp_producers *producers,
         const struct sp_producer *producer =
             flight->producer_id < 0 ? NULL : sp_producers_find(producers, flight->producer_id);
         if (flight->producer_id >= 0 &&
-            (producer == NULL || sp_producer_expired(producer, append_time_ms))) {
+            (producer == NULL || sp_producer_expired(producer, append_time_ms, unnamed_ms))) {
             count += 1;
         }
     }
@@ -123,9 +143,16 @@ static bool lacks_place(const struct sp_producers *producers,
                         const struct sp_producer *producer,
                         int64_t append_time_ms)
 {
-    return (producer == NULL || sp_producer_expired(producer, append_time_ms)) &&
-           sp_producers_full(
-               producers, count_coming(producers, flights, append_time_ms), append_time_ms);
+    if (producer != NULL &&
+        !sp_producer_expired(producer, append_time_ms, SP_PRODUCER_CROWDED_MS)) {
+        return false;
+    }
+    int64_t unnamed_ms = unnamed_expiry_ms(producers, flights);
+    return (producer == NULL || sp_producer_expired(producer, append_time_ms, unnamed_ms)) &&
+           sp_producers_full(producers,
+                             count_coming(producers, flights, append_time_ms, unnamed_ms),
+                             append_time_ms,
+                             unnamed_ms);
 }
 
 void sp_sequences_judge(const struct sp_producers *producers,

@@ -26,17 +26,22 @@
 
 #define SP_CLIENT_CONNECTIONS_MAX 256 /* hints of a confused server must not fill memory */
 #define SP_CLIENT_UNREACHABLE_MS 3000 /* a first call gives up so soon when nobody listens */
+#define SP_CLIENT_TURN_MS 10          /* who is called all the time still works so often */
 #define SP_CLIENT_PAUSE_MIN_MS 10     /* between tries: short, as elections are */
 #define SP_CLIENT_PAUSE_MAX_MS 100
 
 struct sp_json;
 struct sp_metadata_cache;
 
-/* One address, connected at the first call. */
+/* One address, connected at the first call. When there are too many, the one goes that was not
+ * asked for the longest, has no calls, and is in no view. */
 struct sp_connection {
     struct spate_client *client;
     struct sp_rpc *rpc;
-    struct sp_rpc_call hello; /* tells the server this client's name once */
+    char key[SP_ADDRESS_SIZE_MAX + 1]; /* in the client's map */
+    uint64_t used;                     /* the client's count when it was asked for last */
+    unsigned view_count;               /* pointers of views, see sp_connection_point */
+    struct sp_rpc_call hello;          /* tells the server this client's name once */
     bool hello_running;
     bool hello_done;
 };
@@ -56,6 +61,8 @@ struct sp_client_part {
     /* Something is on its way that closing the client shall wait for, by `flush`. NULL: never. */
     bool (*busy)(struct sp_client_part *part);
     int (*flush)(struct sp_client_part *part, int timeout_ms);
+    bool flushed_last; /* has what is left of the time by the others */
+    bool flush_failed; /* closing the client does not wait for it once more */
     /* The client closes: whatever waits has ended. NULL: nothing waits. */
     void (*cancel)(struct sp_client_part *part);
     void (*free)(struct sp_client_part *part);
@@ -68,8 +75,11 @@ struct spate_client {
     struct sp_loop *loop;
     struct sp_driver *driver; /* NULL: whoever calls turns the loop */
     struct spate_config config;
-    struct sp_map *connections;           /* address -> struct sp_connection */
+    struct sp_map *connections; /* address -> struct sp_connection */
+    uint64_t connection_uses;
     char (*servers)[SP_ADDRESS_SIZE_MAX]; /* configured first, then learnt from metadata */
+    uint64_t
+        *server_named; /* by server: the last description that named it; UINT64_MAX: configured */
     uint32_t server_count;
     uint32_t server_turn;  /* where the next request begins */
     uint32_t server_alive; /* index + 1 of the one that answered last; 0: none yet */
@@ -84,6 +94,7 @@ struct spate_client {
     struct sp_timer memory_timer; /* frees what was kept and is not used */
     struct sp_timer tick;
     bool ticked;
+    uint64_t turned_ms; /* without a driver: when the loop has turned last */
     bool woken; /* ends the current run of the loop; set by whatever a blocked call waits for */
     char error[SP_CLIENT_ERROR_SIZE]; /* without a driver */
 };
@@ -104,6 +115,10 @@ int sp_client_run(struct spate_client *client, uint64_t deadline_ms);
 
 /* Turns the loop once without sleeping, or sees to it that the client's thread does. */
 void sp_client_turn(struct spate_client *client);
+
+/* Without a driver: turns the loop if it has not for SP_CLIENT_TURN_MS. For calls that may find
+ * what they are asked for without a turn, as long as the program likes. */
+void sp_client_keep_up(struct spate_client *client);
 
 /* Ends the current run after this turn, of all threads. */
 void sp_client_wake(struct spate_client *client);
@@ -130,7 +145,9 @@ uint64_t sp_client_thread(const struct spate_client *client);
 /* now + timeout_ms; UINT64_MAX for a negative timeout. */
 uint64_t sp_client_deadline(const struct spate_client *client, int64_t timeout_ms);
 
-/* The connection to `address`, made when it is new. SPATE_ERR_NOMEM, SPATE_ERR_BUSY: too many. */
+/* The connection to `address`, made when it is new, perhaps in place of an idle one. Valid until
+ * another one is asked for, unless it has calls or a view points to it. SPATE_ERR_NOMEM,
+ * SPATE_ERR_BUSY: too many, all in use. */
 int sp_client_connection(struct spate_client *client,
                          const char *address,
                          struct sp_connection **out_connection);
@@ -140,14 +157,19 @@ int sp_client_connection_apart(struct spate_client *client,
                                const char *address,
                                struct sp_connection **out_connection);
 
+/* Sets the pointer of a view; NULL: to nothing. */
+void sp_connection_point(struct sp_connection **pointer, struct sp_connection *connection);
+
 /* sp_rpc_call on that connection; the first one is preceded by a hello. */
 int sp_connection_call(struct sp_connection *connection,
                        struct sp_rpc_call *call,
                        struct sp_bytes params,
                        const struct sp_slice *body);
 
-/* Remembers a further server to ask; known ones and those beyond a bound are ignored. */
-void sp_client_learn_server(struct spate_client *client, struct sp_bytes address);
+/* Remembers a server to ask, named by description `number`. Beyond a bound it takes the place of
+ * the one that was named last the longest ago; if all are configured or named by this description,
+ * too, it is ignored. */
+void sp_client_learn_server(struct spate_client *client, struct sp_bytes address, uint64_t number);
 
 /* The leader that the text of a NOT_LEADER answer names ("NODE HOST:PORT ..."): true, and its
  * address with NUL. */

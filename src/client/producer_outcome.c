@@ -2,6 +2,7 @@
  *
  *   answer   0                          finished, the window moves
  *            the oldest, and final      finished with that code; a new identity for those behind
+ *            forgotten, not uncertain   the same, in a new numbering
  *            anything else              withdraw all calls, pause, find the leader, send again */
 #include <stdio.h>
 
@@ -215,7 +216,7 @@ static bool follow_hint(struct sp_producer_partition *partition, const char *tex
 static void retry(struct sp_producer_partition *partition, int status, const char *text)
 {
     /* One that is about to serve, or to hand over and say to whom, need not be looked for. */
-    bool waits = status == SPATE_ERR_BUSY ||
+    bool waits = status == SPATE_ERR_BUSY || status == SPATE_ERR_UNKNOWN_PRODUCER ||
                  (status == SPATE_ERR_NOT_READY && partition->pause_ms <= NOT_READY_PAUSE_MS);
 
     sp_client_log(partition->producer->client,
@@ -247,6 +248,14 @@ bool sp_producer_unknown_for_long(struct sp_producer_partition *partition)
     return now_ms - partition->unknown_ms >= UNKNOWN_MS;
 }
 
+/* The partition has forgotten this producer, which was silent for long, and no attempt of the
+ * oldest batch can be stored: then none behind it can. */
+static bool is_forgotten(const struct sp_producer_batch *batch, int status)
+{
+    return status == SPATE_ERR_UNKNOWN_PRODUCER && !batch->uncertain &&
+           !sp_producer_has_name(batch->partition->producer);
+}
+
 static void on_refusal(struct sp_producer_batch *batch, int status, const char *text)
 {
     struct sp_producer_partition *partition = batch->partition;
@@ -255,6 +264,11 @@ static void on_refusal(struct sp_producer_batch *batch, int status, const char *
     if (batch != sp_producer_oldest(partition) || worth_retrying(status) ||
         (unknown && !sp_producer_unknown_for_long(partition))) {
         retry(partition, status, text);
+        return;
+    }
+    if (is_forgotten(batch, status)) {
+        retry(partition, status, text);
+        renumber_rest(partition, true);
         return;
     }
     sp_producer_withdraw_all(partition);

@@ -45,19 +45,22 @@ struct fake_cluster {
     int64_t topic_id;
     struct fake_log log;
     int64_t next_producer_id;
-    /* Asked for every produce, fetch, group.commit and producer.resume; NULL: all is served.
-     * `count` is the number of the call. */
+    /* Asked for every produce, fetch, group.commit, producer.resume and group.join; NULL: all is
+     * served. `count` is the number of the call. */
     enum fake_action (*script)(struct fake_cluster *cluster, const char *method, unsigned count);
     unsigned produce_count;
     unsigned fetch_count;
     unsigned metadata_count;
     unsigned commit_count;
+    unsigned join_count;
     int16_t name_epoch; /* of the one name that there is, with the id FAKE_NAMED_ID */
     unsigned resume_count;
     bool forgotten; /* producer.resume knows nothing */
     int refusal;
     const char *refusal_text;
     unsigned partition_count; /* of the topic, all with the same log */
+    /* Answers metadata; NULL: as the topic is. */
+    void (*describe)(struct fake_cluster *cluster, struct sp_pack *pack);
     /* Answers group.*; NULL: an empty map. Packs the result or returns a code. */
     int (*coordinator)(struct fake_cluster *cluster,
                        enum sp_method method,
@@ -94,7 +97,6 @@ static inline void fake_metadata(struct fake_cluster *cluster, struct sp_pack *p
             .epoch = 1,
         };
     }
-    cluster->metadata_count += 1;
     sp_metadata_encode(pack, &metadata);
 }
 
@@ -221,7 +223,12 @@ fake_method(struct fake_server *server, const struct sp_message *message, struct
     enum sp_method method = sp_method_find(message->method);
 
     if (method == SP_METHOD_METADATA) {
-        fake_metadata(cluster, pack);
+        cluster->metadata_count += 1;
+        if (cluster->describe != NULL) {
+            cluster->describe(cluster, pack);
+        } else {
+            fake_metadata(cluster, pack);
+        }
         return 0;
     }
     if (method == SP_METHOD_PRODUCER_INIT) {

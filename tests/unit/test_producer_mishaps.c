@@ -232,6 +232,78 @@ static void test_producer_refused_all_the_time_is_a_plain_failure(void **state)
     end();
 }
 
+static enum fake_action forgotten_once(struct fake_cluster *c, const char *method, unsigned count)
+{
+    (void)method;
+    c->refusal = SPATE_ERR_UNKNOWN_PRODUCER;
+    return count == 2 ? FAKE_REFUSE : FAKE_SERVE;
+}
+
+/* It goes on in a new numbering, with all that waited. */
+static void test_producer_forgotten_by_the_partition_begins_anew(void **state)
+{
+    (void)state;
+    begin(small_batches);
+    cluster.script = forgotten_once;
+    produce_range(0, 1);
+    assert_int_equal(spate_producer_flush(producer, 5000), 0);
+    produce_range(1, 40);
+    assert_int_equal(spate_producer_flush(producer, 5000), 0);
+    check_all_stored(41);
+    assert_int_equal(cluster.producers[0].epoch, 1);
+    assert_int_equal(cluster.metadata_count, 1); /* nobody was looked for */
+    end();
+}
+
+static enum fake_action
+unanswered_then_forgotten(struct fake_cluster *c, const char *method, unsigned count)
+{
+    (void)method;
+    c->refusal = SPATE_ERR_UNKNOWN_PRODUCER;
+    return count == 2 ? FAKE_DROP_AFTER : count == 3 ? FAKE_REFUSE : FAKE_SERVE;
+}
+
+/* What may be stored is not sent in another numbering. */
+static void test_producer_forgotten_after_a_lost_answer_is_unknown(void **state)
+{
+    (void)state;
+    begin(small_batches);
+    cluster.script = unanswered_then_forgotten;
+    produce_range(0, 1);
+    assert_int_equal(spate_producer_flush(producer, 5000), 0);
+    produce_range(1, 1);
+    assert_int_equal(spate_producer_flush(producer, 5000), 0);
+    assert_int_equal(reports.status[1], SPATE_ERR_TIMEOUT);
+    assert_int_equal(cluster.next_offset, 2);
+    produce_range(2, 1);
+    assert_int_equal(spate_producer_flush(producer, 5000), 0);
+    assert_int_equal(reports.status[2], 0);
+    assert_int_equal(cluster.next_offset, 3);
+    end();
+}
+
+static enum fake_action always_forgotten(struct fake_cluster *c, const char *method, unsigned count)
+{
+    (void)method;
+    (void)count;
+    c->refusal = SPATE_ERR_UNKNOWN_PRODUCER;
+    return FAKE_REFUSE;
+}
+
+static void test_producer_forgotten_all_the_time_fails_in_time(void **state)
+{
+    static const char *const keys[] = { "timeout.ms", "300", "linger.ms", "0", NULL };
+
+    (void)state;
+    begin(keys);
+    cluster.script = always_forgotten;
+    produce_range(0, 1);
+    assert_int_equal(spate_producer_flush(producer, 5000), 0);
+    assert_int_equal(reports.status[0], SPATE_ERR_UNKNOWN_PRODUCER);
+    assert_in_range(cluster.produce_count, 2, 12);
+    end();
+}
+
 static enum fake_action no_space(struct fake_cluster *c, const char *method, unsigned count)
 {
     (void)lost_then_not_ready(c, method, count);
@@ -292,6 +364,9 @@ int main(void)
         cmocka_unit_test(test_producer_refused_all_the_time_is_a_plain_failure),
         cmocka_unit_test(test_producer_no_space_is_a_plain_failure),
         cmocka_unit_test(test_producer_no_space_is_told_of_what_waited),
+        cmocka_unit_test(test_producer_forgotten_by_the_partition_begins_anew),
+        cmocka_unit_test(test_producer_forgotten_after_a_lost_answer_is_unknown),
+        cmocka_unit_test(test_producer_forgotten_all_the_time_fails_in_time),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

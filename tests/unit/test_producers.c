@@ -74,11 +74,11 @@ static void test_producers_full_table_makes_room_only_for_expired(void **state)
 
     (void)state;
     for (int64_t i = 0; i < SP_PRODUCERS_PER_PARTITION_MAX; i++) {
-        assert_false(sp_producers_full(producers, 0, i));
+        assert_false(sp_producers_full(producers, 0, i, SP_PRODUCER_EXPIRY_MS));
         assert_int_equal(apply(producers, facts(i, 0, 1), i == 0 ? 0 : 1000), 0);
     }
-    assert_true(sp_producers_full(producers, 0, day_ms - 1));
-    assert_false(sp_producers_full(producers, 0, day_ms));
+    assert_true(sp_producers_full(producers, 0, day_ms - 1, SP_PRODUCER_EXPIRY_MS));
+    assert_false(sp_producers_full(producers, 0, day_ms, SP_PRODUCER_EXPIRY_MS));
     assert_int_equal(apply(producers, facts(-5 + INT32_MAX, 0, 1), day_ms), 0);
     assert_null(sp_producers_find(producers, 0)); /* the longest silent one went */
     assert_non_null(sp_producers_find(producers, 1));
@@ -212,9 +212,9 @@ static void test_producers_fenced_one_stays_longer_and_is_not_taken_for_new(void
         assert_int_equal(apply(producers, facts(1000 + i, 1, 1), late_ms - 1), 0);
     }
     assert_int_equal(apply(producers, facts(60, 1, 1), late_ms - 1), 0);
-    assert_true(sp_producers_full(producers, 0, late_ms - 1));
-    assert_false(sp_producers_full(producers, 0, late_ms));
-    assert_true(sp_producers_full(producers, 1, late_ms));
+    assert_true(sp_producers_full(producers, 0, late_ms - 1, SP_PRODUCER_EXPIRY_MS));
+    assert_false(sp_producers_full(producers, 0, late_ms, SP_PRODUCER_EXPIRY_MS));
+    assert_true(sp_producers_full(producers, 1, late_ms, SP_PRODUCER_EXPIRY_MS));
     assert_int_equal(apply(producers, facts(61, 0, 1), late_ms), 0); /* now 50 does */
     assert_null(sp_producers_find(producers, 50));
     assert_int_equal(sp_producers_find(producers, 61)->records, 1);
@@ -235,8 +235,8 @@ static void test_producers_fenced_one_without_records_goes_as_any_other(void **s
     (void)state;
     assert_int_equal(sp_producers_fence(producers, 50, 1, 0), 0);
     fill(producers, 1000, 1);
-    assert_true(sp_producers_full(producers, 0, soon_ms - 1));
-    assert_false(sp_producers_full(producers, 0, soon_ms));
+    assert_true(sp_producers_full(producers, 0, soon_ms - 1, SP_PRODUCER_EXPIRY_MS));
+    assert_false(sp_producers_full(producers, 0, soon_ms, SP_PRODUCER_EXPIRY_MS));
     assert_int_equal(apply(producers, facts(60, 0, 1), soon_ms), 0);
     assert_null(sp_producers_find(producers, 50));
     assert_int_equal(sp_producers_fence(producers, 50, 2, 1 + soon_ms), 0);
