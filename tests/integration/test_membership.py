@@ -352,7 +352,8 @@ class LifeTest(unittest.TestCase):
             cluster.wait_for("all moves done", lambda: moves(nodes) == [], 60, 0.1)
             nodes.spate("cluster", "remove", str(out))
             nodes.node(out).kill()
-            cluster.wait_for("three voters", lambda: count() == 3, 30)
+            settled = lambda: count() == 3 and out not in self.voters(nodes)
+            cluster.wait_for("three voters", settled, 30)
             voter = next(n for n, part in self.voters(nodes).items() if part == "voter")
             standby = next(n for n, part in self.voters(nodes).items() if part == "standby")
             self.assertIn(standby, others)  # the fourth one stays a member
@@ -379,9 +380,9 @@ class LifeTest(unittest.TestCase):
             cluster.wait_for("three nodes", up, 30)
             nodes.spate("topic", "alter", "t", "--replicas", "3")
             wait_moved(nodes, 60)
-            cluster.wait_for("coordinators on three nodes", lambda: all(
-                len(row["replicas"]) == 3
-                for row in nodes.spate_json("topic", "describe", "__groups")["partitions"]), 60, 0.2)
+            coordinators = lambda: nodes.spate_json("topic", "describe", "__groups")["partitions"]
+            spread = lambda: all(len(row["replicas"]) == 3 for row in coordinators())
+            cluster.wait_for("coordinators on three nodes", spread, 60, 0.2)
             nodes.spate("cluster", "rebalance")
             wait_moved(nodes, 60)
             first = self.leads(nodes)
