@@ -62,7 +62,9 @@ static void gather(const struct sp_controller *controller,
         eligible += wishes[count].stays ? 1 : 0;
         count += 1;
     }
+    unsigned registered = count;
     count = add_unregistered(controller, wishes, count);
+    eligible += count - registered;
     *out = (struct sp_raft_members){ .wishes = wishes,
                                      .count = count,
                                      .voters = sp_controller_voters_for(eligible) };

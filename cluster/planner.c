@@ -145,6 +145,109 @@ static void begin_move(const struct sp_planner_view *view,
     }
 }
 
+/* ---- leaders --------------------------------------------------------------------------------- */
+
+/* Puts another node first, if one leads at least two partitions less: an order costs no copying. */
+static bool lead_better(struct board *board, struct sp_planner_move *move)
+{
+    struct candidate *first = find(board, move->wishes[0].node_id);
+    struct candidate *best = first;
+    unsigned place = 0;
+
+    for (unsigned i = 1; i < move->count && first != NULL; i++) {
+        struct candidate *other = find(board, move->wishes[i].node_id);
+        if (other != NULL && other->eligible && other->leader_count + 1 < first->leader_count &&
+            other->leader_count < best->leader_count) {
+            best = other;
+            place = i;
+        }
+    }
+    if (place == 0) {
+        return false;
+    }
+    struct sp_state_wish kept = move->wishes[0];
+    move->wishes[0] = move->wishes[place];
+    move->wishes[place] = kept;
+    first->leader_count -= 1;
+    best->leader_count += 1;
+    return true;
+}
+
+/* The move of the partition that is planned already; NULL: there is none. */
+static struct sp_planner_move *planned(const struct sp_state_topic *topic,
+                                       uint32_t partition,
+                                       struct sp_planner_move *moves,
+                                       unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (moves[i].topic_id == topic->topic_id && moves[i].partition == partition) {
+            return &moves[i];
+        }
+    }
+    return NULL;
+}
+
+/* The same, or one more behind them all. */
+static struct sp_planner_move *move_of(const struct sp_planner_view *view,
+                                       const struct sp_state_topic *topic,
+                                       uint32_t partition,
+                                       struct sp_planner_move *moves,
+                                       unsigned count)
+{
+    struct sp_planner_move *move = planned(topic, partition, moves, count);
+
+    if (move == NULL) {
+        move = &moves[count];
+        begin_move(view, topic, partition, move);
+    }
+    return move;
+}
+
+/* Firsts as they will be when these moves are done. */
+static void count_planned_leaders(struct board *board,
+                                  const struct sp_planner_view *view,
+                                  struct sp_planner_move *moves,
+                                  unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        const struct sp_state_topic *topic = sp_state_topic_by_id(view->state, moves[i].topic_id);
+        const struct sp_replica_place *places = NULL;
+        (void)places_of(view->state, &topic->partitions[moves[i].partition], &places);
+        struct candidate *before = find(board, places[0].node_id);
+        struct candidate *after = find(board, moves[i].wishes[0].node_id);
+        if (before != NULL && after != NULL) {
+            before->leader_count -= 1;
+            after->leader_count += 1;
+        }
+    }
+}
+
+/* Looks at every partition once; false: no order is to be changed any more. */
+static bool order_once(struct board *board,
+                       const struct sp_planner_view *view,
+                       struct sp_planner_move *moves,
+                       unsigned *count,
+                       unsigned count_max)
+{
+    struct sp_map_cursor cursor = { 0 };
+    const struct sp_state_topic *topic = NULL;
+    bool changed = false;
+
+    while ((topic = sp_state_topic_next(view->state, &cursor)) != NULL) {
+        for (uint32_t i = 0; i < topic->partition_count && *count < count_max; i++) {
+            if (sp_state_move(view->state, topic->partitions[i].group_id) != NULL) {
+                continue;
+            }
+            struct sp_planner_move *move = move_of(view, topic, i, moves, *count);
+            if (lead_better(board, move)) {
+                *count += move == &moves[*count] ? 1 : 0;
+                changed = true;
+            }
+        }
+    }
+    return changed;
+}
+
 /* ---- repairs --------------------------------------------------------------------------------- */
 
 /* True if the replica has to be replaced on another node. */
@@ -163,6 +266,7 @@ static bool plan_repair(const struct sp_planner_view *view,
     const struct sp_replica_place *places = NULL;
     unsigned count = places_of(view->state, &topic->partitions[partition], &places);
     bool changed = false;
+    bool led = false;
 
     begin_move(view, topic, partition, move);
     for (unsigned i = 0; i < count; i++) {
@@ -183,10 +287,16 @@ static bool plan_repair(const struct sp_planner_view *view,
         }
         move->wishes[i].node_id = to->node->node_id;
         to->replica_count += 1;
+        to->leader_count += i == 0 ? 1 : 0;
         if (from != NULL) {
             from->replica_count -= 1;
+            from->leader_count -= i == 0 ? 1 : 0;
         }
         changed = true;
+        led = led || i == 0;
+    }
+    if (led) {
+        (void)lead_better(board, move);
     }
     return changed;
 }
@@ -246,22 +356,6 @@ static bool shift(struct board *board, struct candidate *from, struct sp_planner
     return false;
 }
 
-/* The move of the partition that is planned already, or one more behind them all. */
-static struct sp_planner_move *move_of(const struct sp_planner_view *view,
-                                       const struct sp_state_topic *topic,
-                                       uint32_t partition,
-                                       struct sp_planner_move *moves,
-                                       unsigned count)
-{
-    for (unsigned i = 0; i < count; i++) {
-        if (moves[i].topic_id == topic->topic_id && moves[i].partition == partition) {
-            return &moves[i];
-        }
-    }
-    begin_move(view, topic, partition, &moves[count]);
-    return &moves[count];
-}
-
 /* One replica less on `from`; false: none can go. *count grows when a further partition moves. */
 static bool relieve(const struct sp_planner_view *view,
                     struct board *board,
@@ -298,11 +392,16 @@ unsigned sp_planner_balance(const struct sp_planner_view *view,
     while (count < count_max) {
         struct candidate *from = most_loaded(&board);
         if (from == NULL) {
-            return count;
+            break;
         }
         if (!relieve(view, &board, from, out_moves, &count)) {
             from->eligible = false; /* nothing of it can go; the others may still shed some */
         }
+    }
+    init_board(&board, view);
+    count_planned_leaders(&board, view, out_moves, count);
+    while (order_once(&board, view, out_moves, &count, count_max)) {
+        /* each change brings two nodes nearer to each other: it ends */
     }
     return count;
 }
@@ -343,6 +442,7 @@ static int resize_one(struct board *board, unsigned replicas, struct sp_planner_
         move->wishes[move->count++] = (struct sp_state_wish){ .node_id = to->node->node_id };
         to->replica_count += 1;
     }
+    (void)lead_better(board, move);
     return 0;
 }
 

@@ -40,8 +40,9 @@ unsigned sp_planner_repairs(const struct sp_planner_view *view,
                             struct sp_planner_move *out_moves,
                             unsigned count_max);
 
-/* Moves after which every node has as many replicas as any other, plus or minus one, as far as
- * racks allow; no more than needed. As above. */
+/* Moves after which every node has as many replicas as any other, and leads as many partitions,
+ * plus or minus one, as far as racks and the replicas allow; no more than needed. Some change
+ * nothing but the order, which costs no copying. As above. */
 unsigned sp_planner_balance(const struct sp_planner_view *view,
                             struct sp_planner_move *out_moves,
                             unsigned count_max);

@@ -4,6 +4,10 @@
 #include "cluster/raft_guard_support.h"
 #include "spate/error.h"
 
+enum {
+    VOTERS_KEPT = 3,
+};
+
 static const struct raft_configuration *members_of(const struct sp_raft_group *group)
 {
     return &group->guard.raft.configuration;
@@ -118,6 +122,43 @@ static bool promote_one(struct sp_raft_group *group, const struct sp_raft_member
     return true;
 }
 
+/* How early a voter goes if there are too many; 0: it stays. */
+static unsigned surplus_rank(const struct sp_raft_group *group,
+                             const struct sp_raft_member_wish *wish)
+{
+    if (wish == NULL || wish->place.replica_id == group->replica_id) {
+        return 0;
+    }
+    return wish->gone ? 4 : !wish->may_vote && wish->stays ? 3 : !wish->stays ? 2 : 1;
+}
+
+/* More voters than there should be bear no more failures, or fewer: of four, as of three, one. Who
+ * goes becomes a standby at the next look, if it is up. Never below three: two copies of what is
+ * acknowledged are the least. False: there are not too many. */
+static bool demote_one(struct sp_raft_group *group, const struct sp_raft_members *members)
+{
+    const struct raft_configuration *now = members_of(group);
+    struct sp_raft_change change = { .role = -1 };
+    unsigned rank_max = 0;
+
+    if (members->voters < VOTERS_KEPT || count_voters(group, members).count <= members->voters) {
+        return false;
+    }
+    for (unsigned i = 0; i < now->n; i++) {
+        uint64_t id = now->servers[i].id;
+        unsigned rank =
+            now->servers[i].role == RAFT_VOTER ? surplus_rank(group, find_wish(members, id)) : 0;
+        if (rank > rank_max || (rank != 0 && rank == rank_max && id > change.replica_id)) {
+            rank_max = rank;
+            change.replica_id = id;
+        }
+    }
+    if (rank_max != 0) {
+        (void)sp_raft_make_change(group, &change); /* or at a later look */
+    }
+    return rank_max != 0;
+}
+
 static bool add_one(struct sp_raft_group *group, const struct sp_raft_members *members)
 {
     for (unsigned i = 0; i < members->count; i++) {
@@ -146,7 +187,7 @@ int sp_raft_group_keep_members(struct sp_raft_group *group,
     }
     *out_settled = group->guard.raft.configuration_uncommitted_index == 0 &&
                    !remove_one(group, members) && !add_one(group, members) &&
-                   !promote_one(group, members);
+                   !promote_one(group, members) && !demote_one(group, members);
     return 0;
 }
 

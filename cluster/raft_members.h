@@ -2,8 +2,9 @@
  *
  * Members come as standbys; as many as are wanted become voters. A voter that is gone is removed
  * when a standby can take its place and the other voters that are up are a majority without it; if
- * it comes back it is a standby. One change at a time, found anew
- * from the membership each time; rules S1, S2, S4 and S5 of raft_move.h hold here as well. */
+ * it comes back it is a standby. A voter beyond those that are wanted becomes a standby, too,
+ * rather one that is gone or down, as long as three are left. One change at a time, found anew from
+ * the membership each time; rules S1, S2, S4 and S5 of raft_move.h hold here as well. */
 #ifndef SP_CLUSTER_RAFT_MEMBERS_H
 #define SP_CLUSTER_RAFT_MEMBERS_H
 

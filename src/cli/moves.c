@@ -348,7 +348,9 @@ static void print_plan(struct cli *cli, json_t *result)
         return;
     }
     if (json_array_size(moves) == 0) {
-        note(cli, "nothing is to be moved: the nodes have the same number, plus or minus one");
+        note(
+            cli,
+            "nothing is to be moved: replicas and leaders are as even as racks and replicas allow");
     }
     for (size_t i = 0; i < json_array_size(moves); i++) {
         const json_t *move = json_array_get(moves, i);

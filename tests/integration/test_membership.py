@@ -341,6 +341,58 @@ class LifeTest(unittest.TestCase):
             cluster.wait_for("it comes back as a standby", back, 20)
             nodes.wait_healthy(30)
 
+    def test_of_five_voters_three_are_left_when_a_node_is_removed(self):
+        settings = ["node.replace.after.ms=2000"]
+        with cluster.Cluster(5, settings=settings) as nodes:
+            count = lambda: sum(part in ("leader", "voter") for part in self.voters(nodes).values())
+            cluster.wait_for("five voters", lambda: count() == 5, 30)
+            leader = next(n for n, part in self.voters(nodes).items() if part == "leader")
+            out, *others = [number for number in range(1, 6) if number != leader]
+            nodes.spate("cluster", "drain", str(out))
+            cluster.wait_for("all moves done", lambda: moves(nodes) == [], 60, 0.1)
+            nodes.spate("cluster", "remove", str(out))
+            nodes.node(out).kill()
+            settled = lambda: count() == 3 and out not in self.voters(nodes)
+            cluster.wait_for("three voters", settled, 30)
+            voter = next(n for n, part in self.voters(nodes).items() if part == "voter")
+            standby = next(n for n, part in self.voters(nodes).items() if part == "standby")
+            self.assertIn(standby, others)  # the fourth one stays a member
+            nodes.node(voter).kill()
+            nodes.spate("topic", "create", "t", "-p", "1", "-r", "3")
+            nodes.node(voter).start()
+            nodes.wait_healthy(30)
+
+    def leads(self, nodes):
+        """How many partitions each node is to lead, over all topics."""
+        first = {node.number: 0 for node in nodes.nodes}
+        for topic in ("t", "__groups"):
+            for row in nodes.spate_json("topic", "describe", topic)["partitions"]:
+                first[row["replicas"][0]] += 1
+        return first
+
+    def test_rebalance_evens_out_leaders(self):
+        with cluster.Cluster(1) as nodes:
+            nodes.spate("topic", "create", "t", "-p", "9", "-r", "1")
+            self.write(nodes, "t", 300)
+            for number in (2, 3):
+                nodes.add(number)
+            up = lambda: [row["alive"] for row in node_rows(nodes).values()] == 3 * [True]
+            cluster.wait_for("three nodes", up, 30)
+            nodes.spate("topic", "alter", "t", "--replicas", "3")
+            wait_moved(nodes, 60)
+            coordinators = lambda: nodes.spate_json("topic", "describe", "__groups")["partitions"]
+            spread = lambda: all(len(row["replicas"]) == 3 for row in coordinators())
+            cluster.wait_for("coordinators on three nodes", spread, 60, 0.2)
+            nodes.spate("cluster", "rebalance")
+            wait_moved(nodes, 60)
+            first = self.leads(nodes)
+            self.assertLessEqual(max(first.values()) - min(first.values()), 1, first)
+            even = lambda: all(
+                row["leader"] == row["replicas"][0]
+                for row in nodes.spate_json("topic", "describe", "t")["partitions"])
+            cluster.wait_for("the first replicas to lead", even, 30, 0.2)
+            self.assert_records(nodes, "t", 300)
+
     def test_a_replaced_disk_comes_back_and_is_refilled(self):
         with cluster.Cluster(3) as nodes:
             nodes.spate("topic", "create", "t", "-p", "3", "-r", "3")

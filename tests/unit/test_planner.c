@@ -124,6 +124,89 @@ static void test_planner_balances_with_few_moves(void **unused)
     sp_state_free(state);
 }
 
+/* How many partitions each node leads once these moves are done. */
+static void count_leaders(const struct sp_state *state,
+                          const struct sp_planner_move *moves,
+                          unsigned count,
+                          uint32_t counts[NODES + 1])
+{
+    struct sp_map_cursor cursor = { 0 };
+    const struct sp_state_topic *topic = NULL;
+
+    memset(counts, 0, (NODES + 1) * sizeof *counts);
+    while ((topic = sp_state_topic_next(state, &cursor)) != NULL) {
+        for (uint32_t i = 0; i < topic->partition_count; i++) {
+            counts[topic->partitions[i].replicas[0].node_id] += 1;
+        }
+    }
+    for (unsigned i = 0; i < count; i++) {
+        topic = sp_state_topic_by_id(state, moves[i].topic_id);
+        counts[topic->partitions[moves[i].partition].replicas[0].node_id] -= 1;
+        counts[moves[i].wishes[0].node_id] += 1;
+    }
+}
+
+/* Eleven partitions of three replicas, ten of which are led by node 1. */
+static struct sp_state *make_led_state(void)
+{
+    struct sp_state *state = make_state();
+    uint32_t nodes[30];
+    struct sp_buf buf;
+
+    for (unsigned i = 0; i < 10; i++) {
+        nodes[3 * i] = 1;
+        nodes[3 * i + 1] = 2 + i % 4;
+        nodes[3 * i + 2] = 2 + (i + 1) % 4;
+    }
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_create_topic("u", 10, 3, nodes, &config, &buf), 0);
+    assert_int_equal(apply(state, &buf), 0);
+    return state;
+}
+
+static void test_planner_balances_leaders_too(void **unused)
+{
+    enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
+    struct sp_state *state = make_led_state();
+    const struct sp_planner_view view = { .state = state, .health = health, .arg = healths };
+    struct sp_planner_move moves[64];
+    uint32_t counts[NODES + 1];
+
+    (void)unused;
+    unsigned count = sp_planner_balance(&view, moves, 64);
+    count_leaders(state, moves, count, counts);
+    for (uint32_t i = 1; i <= NODES; i++) {
+        assert_in_range(counts[i], 2, 3);
+    }
+    assert_int_equal(sp_planner_balance(&view, moves, 1),
+                     1); /* a part of it, if there is no room */
+    healths[3] = SP_PLANNER_DOWN;
+    count = sp_planner_balance(&view, moves, 64);
+    count_leaders(state, moves, count, counts);
+    assert_int_equal(counts[3], 0);
+    sp_state_free(state);
+}
+
+/* Who takes the place of a node that leads does not lead all that it led. */
+static void test_planner_spreads_the_leaders_of_a_node_that_leaves(void **unused)
+{
+    enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
+    struct sp_state *state = make_led_state();
+    const struct sp_planner_view view = { .state = state, .health = health, .arg = healths };
+    struct sp_planner_move moves[64];
+    uint32_t counts[NODES + 1];
+
+    (void)unused;
+    assert_int_equal(drain(state, 1, true), 0);
+    unsigned count = sp_planner_repairs(&view, moves, 64);
+    assert_int_equal(count, 11);
+    count_leaders(state, moves, count, counts);
+    for (uint32_t i = 2; i <= NODES; i++) {
+        assert_in_range(counts[i], 2, 3);
+    }
+    sp_state_free(state);
+}
+
 static void test_placement_spreads_over_racks_and_avoids_draining_nodes(void **unused)
 {
     static const char *const racks[] = { "", "a", "a", "b", "b", "c" };
@@ -161,6 +244,8 @@ int main(void)
         cmocka_unit_test(test_planner_gives_a_lost_target_of_one_replica_another_one),
         cmocka_unit_test(test_planner_prefers_another_rack),
         cmocka_unit_test(test_planner_balances_with_few_moves),
+        cmocka_unit_test(test_planner_balances_leaders_too),
+        cmocka_unit_test(test_planner_spreads_the_leaders_of_a_node_that_leaves),
         cmocka_unit_test(test_placement_spreads_over_racks_and_avoids_draining_nodes),
     };
 
