@@ -107,10 +107,11 @@ static void submit(struct sp_coordinator *coordinator,
 
 /* ---- commit ---------------------------------------------------------------------------------- */
 
-/* The topic of a name, if it has that partition (-1: any) and clients may use it; otherwise a code
- * and a text. */
+/* The topic of a name, if it is the one that is meant (-1: any), has that partition (-1: any) and
+ * clients may use it; otherwise a code and a text. */
 static const struct sp_state_topic *find_topic(const struct sp_broker *broker,
                                                struct sp_bytes name,
+                                               int64_t topic_id,
                                                int32_t partition,
                                                int *out_code,
                                                struct sp_api_error *error)
@@ -125,6 +126,16 @@ static const struct sp_state_topic *find_topic(const struct sp_broker *broker,
         bool current = sp_controller_is_current(broker->options.controller);
         *out_code = current ? SPATE_ERR_UNKNOWN_TOPIC : SPATE_ERR_NOT_READY;
         (void)snprintf(error->text, sizeof error->text, "no topic `%.150s`", text);
+        return NULL;
+    }
+    if (topic_id >= 0 && topic->topic_id != (uint64_t)topic_id) {
+        /* Ids rise: a later one than here is of a topic that this node has not heard of yet. */
+        *out_code =
+            topic->topic_id < (uint64_t)topic_id ? SPATE_ERR_NOT_READY : SPATE_ERR_UNKNOWN_TOPIC;
+        (void)snprintf(error->text,
+                       sizeof error->text,
+                       "topic `%.150s` is another one than the one that was read",
+                       text);
         return NULL;
     }
     if (partition >= 0 && (uint32_t)partition >= topic->partition_count) {
@@ -158,7 +169,7 @@ static int read_offsets(const struct sp_broker *broker,
             (void)snprintf(error->text, sizeof error->text, "offsets: metadata holds a zero byte");
             return SPATE_ERR_INVALID;
         }
-        topic = find_topic(broker, offset.topic, offset.partition, &rv, error);
+        topic = find_topic(broker, offset.topic, offset.topic_id, offset.partition, &rv, error);
         if (topic == NULL) {
             return rv;
         }
@@ -296,7 +307,7 @@ void sp_method_group_seek(struct sp_broker *broker,
     if (coordinator == NULL) {
         return;
     }
-    topic = find_topic(broker, asked.topic, asked.partition, &rv, &error);
+    topic = find_topic(broker, asked.topic, -1, asked.partition, &rv, &error);
     if (topic == NULL) {
         sp_request_fail(&request, rv, error.text);
         return;

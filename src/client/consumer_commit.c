@@ -125,9 +125,13 @@ static int pack_commit(struct spate_consumer *consumer)
     for (uint32_t i = 0; i < consumer->partition_count && count > 0; i++) {
         struct sp_consumer_partition *partition = consumer->partitions[i];
         if (wants(partition)) {
-            sp_pack_map(&pack, 3);
+            sp_pack_map(&pack, partition->topic_id < 0 ? 3 : 4);
             sp_pack_text(&pack, "topic");
             sp_pack_text(&pack, partition->topic->name);
+            if (partition->topic_id >= 0) {
+                sp_pack_text(&pack, "topic_id"); /* a namesake was not read */
+                sp_pack_int(&pack, partition->topic_id);
+            }
             sp_pack_text(&pack, "partition");
             sp_pack_uint(&pack, partition->index);
             sp_pack_text(&pack, "offset");
@@ -192,6 +196,8 @@ on_commit(struct sp_request *request, int status, struct sp_bytes result, const 
         sp_member_lost(consumer);
     } else if (status == SPATE_ERR_GROUP_FENCED) {
         sp_member_tell(consumer);
+    } else if (status == SPATE_ERR_UNKNOWN_TOPIC) {
+        (void)sp_metadata_want(consumer->client->metadata); /* which one is it? */
     }
     sp_commits_release(consumer);
     sp_commits_advance(consumer);

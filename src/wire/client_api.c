@@ -101,6 +101,12 @@ static const struct sp_field topic_truncate_response_fields[] = {
 };
 SHAPE(topic_truncate_response, "topic.truncate");
 
+static const struct sp_field topic_delete_request_fields[] = {
+    { "name", SP_FIELD_TEXT, AT(topic_delete_request, name), TOPIC_NAME },
+    { "topic_id", SP_FIELD_I64, AT(topic_delete_request, topic_id), ID_OPTIONAL },
+};
+SHAPE(topic_delete_request, "topic.delete");
+
 static const struct sp_field topic_request_fields[] = {
     { "name", SP_FIELD_TEXT, AT(topic_request, name), TOPIC_NAME },
 };
@@ -352,6 +358,7 @@ SHAPE(group_commit_request, "group.commit");
 
 static const struct sp_field group_offset_fields[] = {
     { "topic", SP_FIELD_TEXT, AT(group_offset, topic), TOPIC_NAME },
+    { "topic_id", SP_FIELD_I64, AT(group_offset, topic_id), ID_OPTIONAL },
     { "partition", SP_FIELD_I32, AT(group_offset, partition), I32_COUNT },
     { "offset", SP_FIELD_I64, AT(group_offset, offset), WHOLE },
     { "metadata",
@@ -445,6 +452,7 @@ DEFINE(topic_create_response, sp_shape_decode)
 DEFINE(topic_alter_request, sp_shape_decode_params)
 DEFINE(topic_truncate_request, sp_shape_decode_params)
 DEFINE(topic_truncate_response, sp_shape_decode)
+DEFINE(topic_delete_request, sp_shape_decode_params)
 DEFINE(topic_request, sp_shape_decode_params)
 DEFINE(produce_request, sp_shape_decode_params)
 DEFINE(produce_response, sp_shape_decode)

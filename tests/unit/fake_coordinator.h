@@ -17,6 +17,7 @@ static struct {
     unsigned owned;    /* what its last heartbeat said */
     int64_t generation;
     int64_t committed[FAKE_PARTITIONS_MAX]; /* -1: nothing */
+    int64_t committed_topic_id;             /* of which topic, as the last commit says */
     int join_status;
     int heartbeat_status;
     int commit_status;
@@ -169,6 +170,10 @@ static inline int on_commit(const struct sp_cursor *params, struct sp_pack *pack
     for (uint32_t count = sp_cursor_array(&cursor); count > 0; count--) {
         struct sp_group_offset offset;
         assert_int_equal(sp_group_offset_read(&cursor, &offset, NULL), 0);
+        world.committed_topic_id = offset.topic_id;
+        if (offset.topic_id >= 0 && offset.topic_id != world.cluster.topic_id) {
+            return SPATE_ERR_UNKNOWN_TOPIC;
+        }
         world.committed[offset.partition] = offset.offset;
     }
     sp_pack_map(pack, 0);
