@@ -147,6 +147,7 @@ static int pack_commit(struct spate_consumer *consumer)
         request.member = sp_bytes_text(member->id);
         request.generation = member->generation;
     }
+    request.seen = commits->seen;
     request.offsets = sp_bytes_of(offsets.bytes, offsets.size);
     int rv = sp_pack_status(&pack);
     sp_buf_clear(&commits->params);
@@ -168,23 +169,41 @@ static void settle(struct sp_consumer_partition *partition, int status, bool aga
     }
 }
 
+/* 0; AGAIN: it was compared with what this consumer had seen, and not stored; MALFORMED. */
+static int take_commit(struct sp_commits *commits, struct sp_bytes result)
+{
+    struct sp_group_commit_response response;
+    struct sp_cursor cursor = sp_cursor_of(result);
+
+    if (sp_group_commit_response_decode(&cursor, &response, NULL) != 0) {
+        return SPATE_ERR_MALFORMED;
+    }
+    bool news = response.seen > commits->seen;
+    commits->seen = news ? response.seen : commits->seen;
+    commits->retry_pause_ms = news ? 0 : SP_CLIENT_PAUSE_MIN_MS;
+    return response.stored ? 0 : SPATE_ERR_AGAIN;
+}
+
 static void
 on_commit(struct sp_request *request, int status, struct sp_bytes result, const char *text)
 {
     struct sp_commits *commits = SP_CONTAINER_OF(request, struct sp_commits, request);
     struct spate_consumer *consumer = SP_CONTAINER_OF(commits, struct spate_consumer, commits);
-    bool again = status != 0 && sp_client_status_moves(status);
 
-    (void)result;
     commits->running = false;
+    commits->retry_pause_ms = SP_CLIENT_PAUSE_MAX_MS;
     if (status == 0) {
         sp_member_learn(consumer, request);
-    } else if (again) {
-        commits->retry_ms = sp_consumer_now_ms(consumer) + SP_CLIENT_PAUSE_MAX_MS;
+        status = take_commit(commits, result);
+        text = spate_strerror(status);
+    }
+    bool again = status == SPATE_ERR_AGAIN || (status != 0 && sp_client_status_moves(status));
+    if (again) {
+        commits->retry_ms = sp_consumer_now_ms(consumer) + commits->retry_pause_ms;
         if (commits->lost) {
             fail_lost(commits);
         }
-    } else {
+    } else if (status != 0) {
         fail(commits, status, text);
     }
     for (uint32_t i = 0; i < consumer->partition_count; i++) {

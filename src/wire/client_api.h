@@ -358,13 +358,20 @@ struct sp_group_leave_request {
     struct sp_bytes member; /* text */
 };
 
-/* group.commit { group, member, generation,
+/* group.commit { group, member, generation, seen,
  *                offsets: [ { topic, topic_id, partition, offset, metadata } ] } */
 struct sp_group_commit_request {
     struct sp_bytes group;   /* text */
     struct sp_bytes member;  /* text, optional */
     int64_t generation;      /* optional, -1 */
+    int64_t seen;            /* of the last answer; optional, -1: nothing is compared */
     struct sp_bytes offsets; /* encoded array */
+};
+
+/* -> { stored, seen }, empty when `seen` was not sent */
+struct sp_group_commit_response {
+    bool stored;  /* optional, true; false: another commit came between, try again */
+    int64_t seen; /* to be sent with the next one; optional, -1 */
 };
 
 /* One of them, read by itself with sp_group_offset_read. */
@@ -448,6 +455,7 @@ int sp_group_offset_read(struct sp_cursor *cursor,
     X(group_member_response)                                                                       \
     X(group_leave_request)                                                                         \
     X(group_commit_request)                                                                        \
+    X(group_commit_response)                                                                       \
     X(group_committed_request)                                                                     \
     X(group_committed_response)                                                                    \
     X(group_seek_request)

@@ -93,6 +93,32 @@ static void test_member_commits_say_which_topic_was_read(void **state)
     end();
 }
 
+/* A commit that was refused because others came between is made again with what that names. */
+static void test_member_commits_tell_what_was_seen(void **state)
+{
+    (void)state;
+    begin(by_hand, 0);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, SPATE_OFFSET_STORED), 0);
+    read_records(4);
+    world.changed = 20;
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0);
+    assert_int_equal(world.compared_count, 1); /* it had seen nothing */
+    assert_int_equal(world.asked_seen, 20);
+    assert_int_equal(world.committed[0], 4);
+    read_records(2);
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0);
+    assert_int_equal(world.compared_count, 1);
+    assert_int_equal(world.asked_seen, 21);
+    assert_int_equal(world.committed[0], 6);
+    world.changed = 30; /* somebody else's, or one of its own that had no answer */
+    read_records(2);
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0);
+    assert_int_equal(world.compared_count, 2);
+    assert_int_equal(world.committed[0], 8);
+    end();
+}
+
 /* As many records as may wait have been fetched, so that nothing is asked of the partition. */
 static void test_member_hears_of_a_namesake_with_records_waiting(void **state)
 {
@@ -374,6 +400,7 @@ int main(void)
         cmocka_unit_test(test_member_asks_for_stored_offsets_in_parts),
         cmocka_unit_test(test_member_commits_nothing_to_a_namesake),
         cmocka_unit_test(test_member_commits_say_which_topic_was_read),
+        cmocka_unit_test(test_member_commits_tell_what_was_seen),
         cmocka_unit_test(test_member_hears_of_a_namesake_with_records_waiting),
         cmocka_unit_test(test_member_pause_seek_and_unassign),
         cmocka_unit_test(test_member_stall_is_told_once),
