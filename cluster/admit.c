@@ -146,6 +146,16 @@ static int check(const struct sp_admit *admit, const struct sp_join_request *req
     return 0;
 }
 
+/* A member that only asks where the others are: nothing is to be changed for it. */
+static bool is_known_as_it_is(const struct sp_admit *admit, const struct sp_join_request *request)
+{
+    const struct sp_state *state = sp_controller_state(admit->controller);
+    const struct sp_state_node *known = sp_state_node(state, request->node.node_id);
+
+    return !request->lost && known != NULL && sp_state_same_node(known, &request->node) &&
+           request->voter_id == sp_state_member(state, request->node.node_id).voter_id;
+}
+
 void sp_admit_request(struct sp_admit *admit, uint64_t guest, const struct sp_slice *body)
 {
     struct sp_join_request request;
@@ -166,6 +176,10 @@ void sp_admit_request(struct sp_admit *admit, uint64_t guest, const struct sp_sl
     int rv = check(admit, &request, text);
     if (rv != 0) {
         refuse(admit, guest, rv, text);
+        return;
+    }
+    if (is_known_as_it_is(admit, &request)) {
+        welcome(admit, guest, request.node.node_id);
         return;
     }
     for (unsigned i = 0; i < ENTRIES_MAX && entry == NULL; i++) {

@@ -49,6 +49,24 @@ struct applied {
     struct sp_controller_outcome outcome;
 };
 
+/* Another disk has taken the place of this one: what it has is of an earlier time. True once the
+ * controller has failed for that, or for something else. */
+static bool fails_as_outdated(struct sp_controller *controller)
+{
+    const struct sp_state_node *known =
+        sp_state_node(controller->state, controller->options.self.node_id);
+
+    if (controller->confirmed && known != NULL &&
+        known->incarnation != controller->options.self.incarnation) {
+        sp_controller_fail(
+            controller,
+            SPATE_ERR_INVALID,
+            "this node has another data directory now, and this is an earlier one: bring that one "
+            "back, or start it with an empty one");
+    }
+    return controller->fail_status != 0;
+}
+
 static void on_change(void *arg, const struct sp_state_change *change)
 {
     struct applied *applied = arg;
@@ -56,6 +74,9 @@ static void on_change(void *arg, const struct sp_state_change *change)
 
     applied->outcome.producer_id_first = change->producer_id_first;
     applied->outcome.producer_epoch = change->producer_epoch;
+    if (fails_as_outdated(controller)) {
+        return; /* nothing is to be done with this state any more */
+    }
     if (change->kind == SP_STATE_NODE_CHANGED && controller->confirmed && !controller->stopped) {
         sp_controller_hint(controller, change->node);
     }
@@ -252,8 +273,10 @@ static void tell_confirmed(struct sp_controller *controller)
         return;
     }
     controller->confirmation_due = false;
-    sp_controller_hint_all(controller);
-    controller->handler.confirmed(controller->arg);
+    if (!fails_as_outdated(controller)) {
+        sp_controller_hint_all(controller);
+        controller->handler.confirmed(controller->arg);
+    }
 }
 
 /* Looks again soon, while anything is open that no event may announce. */
@@ -288,6 +311,8 @@ static void advance(struct sp_deferred *deferred)
     if (!controller->stopped && controller->fail_status == 0) {
         look(controller);
         tell_confirmed(controller);
+    }
+    if (!controller->stopped && controller->fail_status == 0) {
         register_self(controller);
         create_internal_topic(controller);
         sp_controller_raise_level(controller);

@@ -33,12 +33,13 @@ struct sp_controller_options {
 };
 
 struct sp_controller_handler {
-    /* State changed by one applied command. */
+    /* State changed by one applied command. Neither this nor `confirmed` once it has failed. */
     void (*changed)(void *arg, const struct sp_state_change *change);
     /* For the first time since start everything is applied up to an index that a leader of the
      * current term confirmed: reconcile may act (D10). Then again after a restore of the state. */
     void (*confirmed)(void *arg);
-    /* Group 0 could not be opened or stopped itself: the node must stop. */
+    /* Group 0 could not be opened or stopped itself, or the state, once confirmed, knows another
+     * data directory of this node: the node must stop. */
     void (*failed)(void *arg, int status, const char *text);
     /* This node's replica of group 0 is damaged and was not opened: sp_controller_start again, with
      * another one. */
@@ -103,6 +104,10 @@ bool sp_controller_is_confirmed(const struct sp_controller *controller);
 /* True if, besides, it has all that the controller's leader had when it spoke last: what its state
  * does not know does not exist. A node that is cut off, or catches up, may have missed it. */
 bool sp_controller_is_current(const struct sp_controller *controller);
+
+/* True if, besides, another node than that one leads: what the state says of it can be held against
+ * it. A leader may have to tell first who it is. */
+bool sp_controller_is_current_on(const struct sp_controller *controller, uint32_t node_id);
 
 uint32_t sp_controller_self(const struct sp_controller *controller);
 

@@ -109,3 +109,14 @@ bool sp_controller_is_current(const struct sp_controller *controller)
     return controller->confirmed && !controller->stopped && controller->group != NULL &&
            sp_raft_group_is_current(controller->group);
 }
+
+bool sp_controller_is_current_on(const struct sp_controller *controller, uint32_t node_id)
+{
+    struct sp_raft_group_status status;
+
+    if (!sp_controller_is_current(controller)) {
+        return false;
+    }
+    sp_raft_group_status(controller->group, &status);
+    return status.leader_node != node_id;
+}

@@ -50,11 +50,13 @@ enum sp_planner_health sp_controller_placing_health(void *arg, uint32_t node_id)
 {
     const struct sp_controller *controller = arg;
     uint64_t since_ms = controller->down_since_ms[node_id];
-    bool down = since_ms > 0 &&
-                sp_loop_now_ms(controller->options.loop) >= since_ms + PLACING_DOWN_MS &&
-                !sp_controller_sees(controller, node_id);
+    bool fit = sp_controller_may_lead(controller, node_id);
 
-    return down ? SP_PLANNER_DOWN : SP_PLANNER_UP;
+    if (!sp_controller_sees(controller, node_id)) {
+        fit =
+            since_ms == 0 || sp_loop_now_ms(controller->options.loop) < since_ms + PLACING_DOWN_MS;
+    }
+    return fit ? SP_PLANNER_UP : SP_PLANNER_DOWN;
 }
 
 /* Since when which nodes are down, as long as this node leads. */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/crc32c.h"
 #include "spate/error.h"
 #include "storage/store.h"
 
@@ -68,6 +69,32 @@ check_levels(const struct sp_greeting_facts *facts, const struct sp_peer_hello *
     return 0;
 }
 
+/* Another directory than the controller knows. A node that is about to join is not FORMED before
+ * the controller knows it. */
+static bool is_other_directory(const struct sp_greeting_facts *facts,
+                               const struct sp_peer_hello *hello)
+{
+    return facts->registered != NULL && facts->registered->incarnation != 0 &&
+           facts->registered->incarnation != hello->incarnation;
+}
+
+/* The directory of an earlier time: another one has taken its place. */
+static bool is_outdated(const struct sp_greeting_facts *facts, const struct sp_peer_hello *hello)
+{
+    return facts->current && facts->cluster_id != NULL &&
+           hello->identity_state == SP_IDENTITY_FORMED && is_other_directory(facts, hello);
+}
+
+/* Another process is connected, and it is not the one that has to give way. */
+static bool is_second(const struct sp_greeting_facts *facts, const struct sp_peer_hello *hello)
+{
+    bool goes_first =
+        facts->registered != NULL && facts->registered->incarnation == hello->incarnation;
+
+    return facts->connected_incarnation != 0 &&
+           facts->connected_incarnation != hello->incarnation && !goes_first;
+}
+
 static bool is_old_copy(const struct sp_greeting_facts *facts, const struct sp_peer_hello *hello)
 {
     const struct sp_life life = { hello->incarnation, hello->run };
@@ -104,8 +131,13 @@ int sp_greeting_check(const struct sp_greeting_facts *facts,
             (void)snprintf(text, SP_REFUSAL_SIZE, "node %u belongs to another cluster", id);
         }
         return SPATE_ERR_WRONG_CLUSTER;
-    } else if (facts->connected_incarnation != 0 &&
-               facts->connected_incarnation != hello->incarnation) {
+    } else if (is_outdated(facts, hello)) {
+        (void)snprintf(text,
+                       SP_REFUSAL_SIZE,
+                       "node %u has another data directory now, and this is an earlier one: bring "
+                       "that one back, or start it with an empty one",
+                       id);
+    } else if (is_second(facts, hello)) {
         (void)snprintf(text, SP_REFUSAL_SIZE, "another process with node id %u is connected", id);
     } else if (is_old_copy(facts, hello)) {
         (void)snprintf(
@@ -118,4 +150,22 @@ int sp_greeting_check(const struct sp_greeting_facts *facts,
         return check_levels(facts, hello, text);
     }
     return SPATE_ERR_INVALID;
+}
+
+bool sp_refusal_is_due(struct sp_refusals *refusals, const char *text, size_t size, uint64_t now_ms)
+{
+    uint32_t crc = sp_crc32c(0, text, size);
+    unsigned oldest = 0;
+
+    for (unsigned i = 0; i < SP_REFUSAL_REASONS_MAX; i++) {
+        if (refusals->reasons[i].crc == crc && now_ms < refusals->reasons[i].due_ms) {
+            return false;
+        }
+        if (refusals->reasons[i].due_ms < refusals->reasons[oldest].due_ms) {
+            oldest = i;
+        }
+    }
+    refusals->reasons[oldest].crc = crc;
+    refusals->reasons[oldest].due_ms = now_ms + SP_REFUSAL_PAUSE_MS;
+    return true;
 }

@@ -3,6 +3,7 @@
 #define SP_CLUSTER_GREETING_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/feature.h"
@@ -26,11 +27,13 @@ struct sp_greeting_facts {
     const uint8_t *cluster_id;      /* NULL: this node is not formed */
     const struct sp_greeting_levels *levels;
     const struct sp_life *registered; /* of the sender, as the controller knows it */
+    bool current;                     /* and that is what it says now */
 };
 
 void sp_greeting_tell_levels(const struct sp_greeting_levels *levels, struct sp_peer_hello *hello);
 
-/* 0, or the reason in `text` (SP_REFUSAL_SIZE bytes):
+/* Of two processes with one node id the one goes first whose directory the controller knows; else
+ * the one that is connected. 0, or the reason in `text` (SP_REFUSAL_SIZE bytes):
  *   SPATE_ERR_WRONG_CLUSTER
  *   SPATE_ERR_INVALID       anything else, also that one of both is too old for the level that the
  *                           other says the cluster has
@@ -38,5 +41,24 @@ void sp_greeting_tell_levels(const struct sp_greeting_levels *levels, struct sp_
 int sp_greeting_check(const struct sp_greeting_facts *facts,
                       const struct sp_peer_hello *hello,
                       char *text);
+
+/* ---- telling of refusals --------------------------------------------------------------------- */
+
+#define SP_REFUSAL_REASONS_MAX 8
+#define SP_REFUSAL_PAUSE_MS 10000 /* a node that is refused comes again twice a second */
+
+/* Reasons that were told lately. Zeros: none. */
+struct sp_refusals {
+    struct {
+        uint64_t due_ms; /* when it may be told again */
+        uint32_t crc;    /* of its sentence */
+    } reasons[SP_REFUSAL_REASONS_MAX];
+};
+
+/* True if the sentence is to be told: it is new, or SP_REFUSAL_PAUSE_MS have passed. */
+bool sp_refusal_is_due(struct sp_refusals *refusals,
+                       const char *text,
+                       size_t size,
+                       uint64_t now_ms);
 
 #endif /* SP_CLUSTER_GREETING_H */

@@ -23,6 +23,7 @@ struct sp_node_port {
     const struct sp_node_port_handler *handler;
     void *arg;
     struct sp_trace_limit refused_limit;
+    struct sp_refusals refusals;
     struct sp_inbound *guests[GUESTS_MAX];
     uint64_t guest_next;
     bool closing;
@@ -42,10 +43,11 @@ struct sp_inbound {
 static void refuse(struct sp_inbound *inbound, const char *text)
 {
     struct sp_node_port *port = inbound->port;
+    uint64_t now_ms = sp_loop_now_ms(port->loop);
     uint64_t dropped = 0;
 
-    if (sp_trace_allowed(
-            &port->refused_limit, sp_loop_now_ms(port->loop), TRACES_PER_SECOND_MAX, &dropped)) {
+    if (sp_refusal_is_due(&port->refusals, text, strlen(text), now_ms) &&
+        sp_trace_allowed(&port->refused_limit, now_ms, TRACES_PER_SECOND_MAX, &dropped)) {
         SP_TRACE_WARN("node_port",
                       "node refused",
                       "peer=%s why=\"%s\" dropped_traces=%llu",

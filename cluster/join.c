@@ -39,6 +39,7 @@ struct sp_join {
     struct sp_join_answer answer;
     uint64_t lost_voter; /* damaged, to be replaced; 0: none */
     struct sp_trace_limit refused_limit;
+    struct sp_refusals refusals;
     uint64_t answered_ms; /* the last time; 0: never */
     bool closing;
     void (*closed)(void *arg);
@@ -110,8 +111,10 @@ static bool is_member(const struct sp_join *join)
 static void tell_refused(struct sp_join *join, const char *address, const char *text)
 {
     bool member = is_member(join) && join->lost_voter == 0;
+    uint64_t now_ms = sp_loop_now_ms(join->options.loop);
 
-    if (sp_trace_allowed(&join->refused_limit, sp_loop_now_ms(join->options.loop), 1, NULL)) {
+    if (sp_refusal_is_due(&join->refusals, text, strlen(text), now_ms) &&
+        sp_trace_allowed(&join->refused_limit, now_ms, 1, NULL)) {
         SP_TRACE_WARN("join",
                       member ? "not told where the other nodes are, asked again"
                              : "not let in, tried again",
@@ -313,8 +316,13 @@ static void ask(struct sp_join *join)
 {
     const char *address = address_at(join, join->address);
 
+    if (address == NULL) { /* there were more of them */
+        join->address = 0;
+        address = address_at(join, 0);
+    }
     if (address == NULL) {
-        return; /* a node alone */
+        join->step = JOIN_IDLE; /* a node alone, until one greets */
+        return;
     }
     join->step = JOIN_CONNECTING;
     (void)sp_timer_start(&join->timer, sp_loop_now_ms(join->options.loop) + ANSWER_MS_MAX);

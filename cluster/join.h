@@ -11,7 +11,8 @@
  * A crash anywhere only delays: JOIN can be repeated and gets the same answer for the same
  * incarnation. The replica is made before the identity, so a FORMED node without one is a founder.
  * A member that is started with addresses to join asks as well, and any when a node greets that it
- * does not know: it learns of the others' addresses.
+ * does not know or does not find: it learns of the others' addresses, which costs the cluster
+ * nothing while what is known of the one that asks is right.
  *
  * A member whose replica of group 0 is damaged asks the same way, with the flag `lost`: it is given
  * another replica, and the old one never comes back (RENEW_VOTER). What else it has stays.
@@ -71,8 +72,9 @@ int sp_join_new(const struct sp_join_options *options, struct sp_join **out_join
 /* Begins to ask, until it is answered. More than once is fine. */
 void sp_join_start(struct sp_join *join);
 
-/* A node of this cluster has greeted that this member does not know, and so does not talk to. It
- * may have come while this one was away, and lead the controller by now: asks once more, soon. */
+/* A node of this cluster has greeted that this member does not know, and so does not talk to, or
+ * does not find. It may have come, or moved, while this one was away, and lead the controller by
+ * now: asks once more, soon. */
 void sp_join_met_stranger(struct sp_join *join);
 
 /* This node's replica `voter_id` of group 0 is damaged: asks for another one until it has it, then

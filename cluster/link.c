@@ -66,11 +66,22 @@ static void wait_to_connect(struct sp_link *link)
     enter(link, LINK_WAITING, pause_ms);
 }
 
-/* It is not at this address, or not any more: the next attempt goes to the next one. */
+/* Another one of its addresses: what happens there says nothing about the process that was at the
+ * one before. */
+static void choose_address(struct sp_link *link, unsigned address)
+{
+    if (link->address != address) {
+        link->address = address;
+        link->was_up = false;
+    }
+}
+
+/* It is not at this address, or not any more: the next attempt goes to the next one, unless this
+ * one was chosen meanwhile and not tried. */
 static void go_on(struct sp_link *link)
 {
-    if (!link->was_up || link->hurries == HURRIES_MAX) {
-        link->address = (link->address + 1) % link->address_count;
+    if (!link->untried && (!link->was_up || link->hurries == HURRIES_MAX)) {
+        choose_address(link, (link->address + 1) % link->address_count);
     }
     wait_to_connect(link);
 }
@@ -87,10 +98,15 @@ static void say_hello(struct sp_link *link)
     }
 }
 
-static void trace_refused(struct sp_link *link, const char *message, const char *text, size_t size)
+/* Who refuses listens: it is not tried again in a hurry. */
+static void note_refused(struct sp_link *link, const char *message, const char *text, size_t size)
 {
-    if (sp_trace_allowed(
-            &link->refused_limit, sp_loop_now_ms(link->loop), TRACES_PER_SECOND_MAX, NULL)) {
+    uint64_t now_ms = sp_loop_now_ms(link->loop);
+
+    link->pause_ms = PAUSE_MS_MAX;
+    link->hurries = HURRIES_MAX;
+    if (sp_refusal_is_due(&link->refusals, text, size, now_ms) &&
+        sp_trace_allowed(&link->refused_limit, now_ms, TRACES_PER_SECOND_MAX, NULL)) {
         SP_TRACE_WARN("link",
                       message,
                       "node=%u address=%s why=\"%.*s\"",
@@ -106,8 +122,7 @@ static void on_hello(struct sp_link *link, const struct sp_peer_hello *hello)
     char text[SP_REFUSAL_SIZE] = "";
 
     if (link->handler->hello(link->arg, link, hello, text) != 0) {
-        trace_refused(link, "node refused", text, strlen(text));
-        link->pause_ms = PAUSE_MS_MAX;
+        note_refused(link, "node refused", text, strlen(text));
         sp_peer_refuse(link->conn, text);
         return;
     }
@@ -121,6 +136,13 @@ static void on_hello(struct sp_link *link, const struct sp_peer_hello *hello)
     }
 }
 
+static void on_refused(struct sp_link *link, const char *text, size_t size)
+{
+    note_refused(link, "refused by node", text, size);
+    link->handler->refused(link->arg, link, text, size);
+    sp_conn_close(link->conn, false);
+}
+
 static void
 on_message(void *arg, struct sp_conn *conn, struct sp_blob *blob, size_t position, size_t size)
 {
@@ -132,15 +154,21 @@ on_message(void *arg, struct sp_conn *conn, struct sp_blob *blob, size_t positio
     } else if (message.kind == SP_PEER_HELLO) {
         on_hello(link, &message.u.hello);
     } else if (message.kind == SP_PEER_REFUSED) {
-        link->pause_ms = PAUSE_MS_MAX;
-        trace_refused(link, "refused by node", (const char *)message.body.bytes, message.body.size);
-        sp_conn_close(conn, false);
+        on_refused(link, (const char *)message.body.bytes, message.body.size);
     } else {
         sp_conn_close(conn, false); /* nothing else belongs on this connection */
     }
 }
 
 /* ---- connecting ------------------------------------------------------------------------------ */
+
+static void drop_stream(struct sp_stream **stream)
+{
+    if (*stream != NULL) {
+        sp_stream_close(*stream, NULL, NULL);
+        *stream = NULL;
+    }
+}
 
 static void on_closed(void *arg, struct sp_conn *conn, int status)
 {
@@ -155,10 +183,13 @@ static void on_closed(void *arg, struct sp_conn *conn, int status)
         sp_loop_defer(link->loop, &link->finish);
         return;
     }
+    drop_stream(&link->probe); /* it may be of an address that is left now */
     go_on(link);
     sp_link_wake_waiters(link);
-    if (was_up) {
+    if (was_up || link->untried) {
         sp_link_connect(link);
+    }
+    if (was_up) {
         set_state(link, SP_LINK_DOWN);
     }
 }
@@ -174,14 +205,6 @@ static const struct sp_conn_handler link_conn_handler = {
     .closed = on_closed,
     .drained = on_drained,
 };
-
-static void drop_stream(struct sp_stream **stream)
-{
-    if (*stream != NULL) {
-        sp_stream_close(*stream, NULL, NULL);
-        *stream = NULL;
-    }
-}
 
 static void on_connect(void *arg, struct sp_stream *stream, int status)
 {
@@ -218,6 +241,7 @@ void sp_link_connect(struct sp_link *link)
     if (link->step != LINK_NEW && link->step != LINK_WAITING) {
         return;
     }
+    link->untried = false;
     enter(link, LINK_CONNECTING, CONNECT_MS_MAX);
     if (sp_stream_connect(link->loop, sp_link_address(link), on_connect, link, &link->stream) !=
         0) {
@@ -385,10 +409,10 @@ int sp_link_set_address(struct sp_link *link, const char *address)
     if (rv != 0 || place == link->address || link->step == LINK_UP) {
         return rv;
     }
-    link->address = place;
-    link->was_up = false; /* what happens at the old address says nothing about the process */
+    choose_address(link, place);
+    link->untried = true;
     if (link->conn != NULL) {
-        sp_conn_close(link->conn, true);
+        sp_conn_close(link->conn, false); /* nobody has answered there */
     } else if (link->step == LINK_CONNECTING) {
         drop_stream(&link->stream);
         link->step = LINK_WAITING;

@@ -27,6 +27,9 @@ struct sp_link_handler {
     /* The other side greeted: 0, or an error and in `text` (SP_REFUSAL_SIZE bytes) why it is not
      * to be talked to. */
     int (*hello)(void *arg, struct sp_link *link, const struct sp_peer_hello *hello, char *text);
+    /* The other side does not want to talk to this one, and says why in `size` bytes of any kind.
+     */
+    void (*refused)(void *arg, struct sp_link *link, const char *text, size_t size);
     /* The state has changed. Not called once closing has begun. */
     void (*changed)(void *arg, struct sp_link *link, enum sp_link_state state);
 };

@@ -25,7 +25,7 @@ struct sp_link {
     uint32_t node_id;
     enum link_step step;
     enum sp_link_state state; /* as told to the handler */
-    bool was_up;              /* since it was last DEAD, or ever */
+    bool was_up;              /* at this address, since it was last DEAD, or ever */
     struct sp_stream *stream; /* CONNECTING */
     struct sp_stream *probe;  /* UP: a connect that tells whether the process is there */
     struct sp_conn *conn;     /* GREETING, UP, and CLOSING until it has ended */
@@ -43,11 +43,13 @@ struct sp_link {
     struct sp_deferred room; /* lets those that wait go on */
     struct sp_deferred finish;
     struct sp_trace_limit refused_limit;
+    struct sp_refusals refusals; /* in either direction */
     void (*closed)(void *arg);
     void *closed_arg;
     char addresses[SP_LINK_ADDRESSES_MAX][SP_ADDRESS_SIZE_MAX]; /* the first as configured, if so */
     unsigned address_count;
     unsigned address; /* the one that is tried, or that answers */
+    bool untried;     /* it was chosen while another one was tried */
 };
 
 /* link_send.c */

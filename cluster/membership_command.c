@@ -297,6 +297,9 @@ static int join_node(const struct sp_state *state,
                       "that one back, or start it with an empty one",
                       node.node_id);
     }
+    if (known != NULL && sp_state_same_node(known, &node)) {
+        return SPATE_ERR_EXISTS; /* it asks again: who asked it has not applied that yet */
+    }
     if (known == NULL && sp_state_node_count(state) >= SP_CONTROLLER_MEMBERS_MAX) {
         return REFUSE(SPATE_ERR_INVALID,
                       text,

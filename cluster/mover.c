@@ -322,7 +322,9 @@ static void advance(struct sp_deferred *deferred)
     if (!sp_controller_is_confirmed(mover->controller)) {
         return; /* it will be told */
     }
-    while ((move = sp_state_move_next(state, &cursor)) != NULL) {
+    /* Without a controller the target may be of an earlier time, whose replicas are not kept. */
+    while (sp_controller_is_current(mover->controller) &&
+           (move = sp_state_move_next(state, &cursor)) != NULL) {
         step(mover, move);
     }
     if (now_ms >= mover->look_due_ms) {

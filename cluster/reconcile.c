@@ -197,15 +197,8 @@ void sp_reconcile_item_gone(struct sp_reconcile *reconcile, uint64_t topic_id, u
 static void on_retry(struct sp_timer *timer)
 {
     struct sp_reconcile *reconcile = SP_CONTAINER_OF(timer, struct sp_reconcile, retry);
-    struct sp_map_cursor cursor = { 0 };
-    struct sp_reconcile_item *item = NULL;
 
-    while ((item = sp_map_next(reconcile->items, &cursor)) != NULL) {
-        if (item->state == RESTING) {
-            item->state = QUEUED;
-            sp_reconcile_enqueue(item);
-        }
-    }
+    sp_reconcile_end_rests(reconcile);
     if (reconcile->lost_count > 0) {
         find_work(reconcile);
     }

@@ -8,6 +8,7 @@
 #include "cluster/orphans.h"
 #include "spate/error.h"
 
+#define RESTS_PER_SECOND_MAX 5 /* traces */
 #define IN_FLIGHT_MAX 8 /* opens and closes at once: each is a job that reads or syncs a log */
 
 void sp_reconcile_wake(struct sp_reconcile *reconcile)
@@ -41,15 +42,43 @@ static void release_machine(struct sp_reconcile_item *item)
     }
 }
 
-/* Tries again after a pause; a timer that cannot start leaves it to the next event. */
-static void rest(struct sp_reconcile_item *item)
+/* A timer that cannot start leaves it to the next event. */
+static void wake_at(struct sp_reconcile *reconcile, uint64_t due_ms)
+{
+    if (!sp_timer_active(&reconcile->retry) || reconcile->retry.due_ms > due_ms) {
+        (void)sp_timer_start(&reconcile->retry, due_ms);
+    }
+}
+
+/* Tries again after a pause, which grows: what is short, a full disk for one, may be so for long.
+ */
+static void rest(struct sp_reconcile_item *item, int status)
 {
     struct sp_reconcile *reconcile = item->reconcile;
 
+    item->pause_ms = item->pause_ms == 0 ? SP_RECONCILE_RETRY_MS : 2 * item->pause_ms;
+    if (item->pause_ms > SP_RECONCILE_RETRY_MS_MAX) {
+        item->pause_ms = SP_RECONCILE_RETRY_MS_MAX;
+    }
     item->state = RESTING;
-    if (!sp_timer_active(&reconcile->retry)) {
-        (void)sp_timer_start(&reconcile->retry,
-                             sp_loop_now_ms(reconcile->loop) + SP_RECONCILE_RETRY_MS);
+    item->status = status;
+    item->rest_ms = sp_loop_now_ms(reconcile->loop) + item->pause_ms;
+    wake_at(reconcile, item->rest_ms);
+}
+
+void sp_reconcile_end_rests(struct sp_reconcile *reconcile)
+{
+    struct sp_map_cursor cursor = { 0 };
+    struct sp_reconcile_item *item = NULL;
+    uint64_t now_ms = sp_loop_now_ms(reconcile->loop);
+
+    while ((item = sp_map_next(reconcile->items, &cursor)) != NULL) {
+        if (item->state == RESTING && item->rest_ms > now_ms) {
+            wake_at(reconcile, item->rest_ms);
+        } else if (item->state == RESTING) {
+            item->state = QUEUED;
+            sp_reconcile_enqueue(item);
+        }
     }
 }
 
@@ -75,11 +104,34 @@ static void mark(const struct sp_reconcile_item *item)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
+/* The cause, once in a row. */
+static void tell_of_rest(struct sp_reconcile_item *item, int status)
+{
+    struct sp_reconcile *reconcile = item->reconcile;
+
+    if (item->status == status || item->doomed || item->superseded || reconcile->closing ||
+        !sp_trace_allowed(
+            &reconcile->rests, sp_loop_now_ms(reconcile->loop), RESTS_PER_SECOND_MAX, NULL)) {
+        return;
+    }
+    SP_TRACE_WARN("reconcile",
+                  "replica cannot be opened yet and is tried again",
+                  "topic_id=%" PRIu64 " partition=%" PRIu32 " group=%" PRIu64 " replica=%" PRIu64
+                  " error=%s text=%s",
+                  item->topic_id,
+                  item->partition,
+                  item->group_id,
+                  item->replica_id,
+                  spate_error_name(status),
+                  item->open.text);
+}
+
 static void open_failed(struct sp_reconcile_item *item, int status)
 {
     release_machine(item);
     if (spate_error_retriable(status)) {
-        rest(item);
+        tell_of_rest(item, status);
+        rest(item, status);
         return;
     }
     item->state = DAMAGED;
@@ -110,6 +162,8 @@ static void on_open(struct sp_group_open *open, int status)
         open_failed(item, status);
     } else {
         item->state = RUNNING;
+        item->status = 0;
+        item->pause_ms = 0;
         item->group = open->group;
         reconcile->handler.opened(reconcile->arg, item->machine, item->group);
     }
@@ -135,7 +189,7 @@ static void start_open(struct sp_reconcile_item *item)
     const struct sp_state_topic *topic = sp_state_topic_by_id(state, item->topic_id);
 
     if (topic == NULL) {
-        rest(item); /* the state was restored just now, and this item is about to be doomed */
+        rest(item, 0); /* the state was restored just now, this item is about to be doomed */
         return;
     }
     const struct sp_state_partition *partition = &topic->partitions[item->partition];
@@ -144,7 +198,7 @@ static void start_open(struct sp_reconcile_item *item)
         is_founder(partition, item->replica_id) && item->replica_id >= sp_state_forced_below(state);
     item->machine = reconcile->handler.acquire(reconcile->arg, topic, partition);
     if (item->machine == NULL) {
-        rest(item);
+        rest(item, SPATE_ERR_NOMEM);
         return;
     }
     for (unsigned i = 0; i < partition->replica_count; i++) {

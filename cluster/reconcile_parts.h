@@ -4,9 +4,12 @@
 #define SP_CLUSTER_RECONCILE_PARTS_H
 
 #include "base/map.h"
+#include "base/trace.h"
 #include "cluster/reconcile.h"
 
-#define SP_RECONCILE_RETRY_MS 200 /* before what failed for want of memory or space comes again */
+/* Before what failed for want of memory or space comes again: the first time, and at most. */
+#define SP_RECONCILE_RETRY_MS 200
+#define SP_RECONCILE_RETRY_MS_MAX 5000
 
 /* One partition replica of this node.
  *
@@ -38,8 +41,10 @@ struct sp_reconcile_item {
     enum sp_reconcile_state state;
     bool doomed;
     bool superseded;
-    int status;          /* DAMAGED: why it was not opened ... */
+    int status;          /* DAMAGED or RESTING: why it was not opened ... */
     uint64_t damaged_ms; /* ... and when that was found */
+    uint64_t pause_ms;   /* RESTING: doubled each time in a row */
+    uint64_t rest_ms;    /* ... and until when */
     char
         *refusal; /* why the controller does not let it be refilled, owned; NULL: it was not said */
     uint64_t topic_id;
@@ -68,6 +73,7 @@ struct sp_reconcile {
     bool quarantined;
     struct sp_deferred advance;
     struct sp_timer retry;
+    struct sp_trace_limit rests; /* traces of replicas that are tried again */
     bool closing;
     void (*closed)(void *arg);
     void *closed_arg;
@@ -81,6 +87,9 @@ void sp_reconcile_enqueue(struct sp_reconcile_item *item);
 
 /* True if what it has on disk is damaged or contradicts others: it stays out. */
 bool sp_reconcile_item_is_damaged(const struct sp_reconcile_item *item);
+
+/* The timer `retry`: those whose rest is over are tried again. */
+void sp_reconcile_end_rests(struct sp_reconcile *reconcile);
 
 /* The deferred work: takes the next steps. */
 void sp_reconcile_advance(struct sp_deferred *deferred);

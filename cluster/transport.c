@@ -53,6 +53,8 @@ static int check_hello(struct sp_transport *transport,
                        char *text)
 {
     struct sp_transport_node *node = sp_transport_find(transport, hello->node_id);
+    bool other = node != NULL && node->registered.incarnation != 0 &&
+                 node->registered.incarnation != hello->incarnation;
     const struct sp_greeting_facts facts = {
         .node_id = transport->node_id,
         .expected_node_id = expected,
@@ -61,6 +63,7 @@ static int check_hello(struct sp_transport *transport,
         .cluster_id = formed(transport) ? transport->bootstrap.identity.cluster_id : NULL,
         .levels = &transport->levels,
         .registered = node == NULL ? NULL : &node->registered,
+        .current = other && transport->handler->current(transport->arg, hello->node_id),
     };
     int rv = sp_greeting_check(&facts, hello, text);
 
@@ -68,7 +71,11 @@ static int check_hello(struct sp_transport *transport,
         memcmp(hello->cluster_id, facts.cluster_id, SP_CLUSTER_ID_SIZE) == 0) {
         transport->handler->stranger(transport->arg);
     }
+    if (rv != 0 && node != NULL && (expected == 0 || expected == hello->node_id)) {
+        sp_transport_note_refusal(transport, node, false, text, strlen(text));
+    }
     if (rv == 0) {
+        node->refusal[0] = node->refuses ? node->refusal[0] : '\0';
         node->incarnation = hello->incarnation;
         node->heard_ms = sp_loop_now_ms(transport->loop);
         node->condition_ms =
@@ -93,11 +100,26 @@ on_link_hello(void *arg, struct sp_link *link, const struct sp_peer_hello *hello
     struct sp_transport *transport = arg;
     int rv = check_hello(transport, hello, sp_link_node_id(link), text);
 
-    if (rv == 0) {
-        sp_bootstrap_hello(&transport->bootstrap, hello);
-        keep_ticking(transport);
+    if (rv != 0) {
+        return rv;
     }
-    return rv;
+    struct sp_inbound *inbound = sp_transport_find(transport, hello->node_id)->inbound;
+    if (inbound != NULL && sp_inbound_hello(inbound)->incarnation != hello->incarnation) {
+        sp_inbound_drop(inbound); /* of another process, which had to give way */
+    }
+    sp_bootstrap_hello(&transport->bootstrap, hello);
+    keep_ticking(transport);
+    return 0;
+}
+
+static void on_link_refused(void *arg, struct sp_link *link, const char *text, size_t size)
+{
+    struct sp_transport *transport = arg;
+    struct sp_transport_node *node = sp_transport_find(transport, sp_link_node_id(link));
+
+    if (node != NULL) {
+        sp_transport_note_refusal(transport, node, true, text, size);
+    }
 }
 
 static void note_link(struct sp_transport_node *node, bool up, uint64_t now_ms)
@@ -105,6 +127,7 @@ static void note_link(struct sp_transport_node *node, bool up, uint64_t now_ms)
     if (node != NULL && node->up != up) { /* from down to dead changes nothing */
         node->up = up;
         node->link_ms = now_ms;
+        node->refusal[0] = '\0';
     }
 }
 
@@ -127,10 +150,20 @@ static void on_link_changed(void *arg, struct sp_link *link, enum sp_link_state 
 const struct sp_link_handler sp_transport_link_handler = {
     .greeting = make_greeting,
     .hello = on_link_hello,
+    .refused = on_link_refused,
     .changed = on_link_changed,
 };
 
 /* ---- receiving ------------------------------------------------------------------------------- */
+
+/* A member that goes on greeting while we do not find it: we know an address of an earlier time. */
+static bool is_elsewhere(const struct sp_transport *transport,
+                         const struct sp_transport_node *node,
+                         const struct sp_peer_hello *hello)
+{
+    return formed(transport) && hello->identity_state == SP_IDENTITY_FORMED && !node->up &&
+           sp_loop_now_ms(transport->loop) - node->link_ms >= SP_TRANSPORT_LOST_MS;
+}
 
 static int on_inbound_hello(void *arg,
                             struct sp_inbound *inbound,
@@ -150,6 +183,9 @@ static int on_inbound_hello(void *arg,
         sp_inbound_drop(before); /* the node would not connect twice: the old one is a ghost */
     }
     sp_link_connect(node->link);
+    if (before == inbound && is_elsewhere(transport, node, hello)) {
+        transport->handler->stranger(transport->arg);
+    }
     sp_bootstrap_hello(&transport->bootstrap, hello);
     keep_ticking(transport);
     return 0;

@@ -51,8 +51,12 @@ struct sp_transport_handler {
     void (*lost)(void *arg);
     /* A stranger asks to be let in, see sp_transport_answer_guest. */
     void (*join)(void *arg, uint64_t guest, const struct sp_slice *body);
-    /* A node of the same cluster has greeted that this one does not know, and was refused. */
+    /* A node of the same cluster has greeted that this one does not know, and was refused, or that
+     * it knows and does not find: its address here is of an earlier time. */
     void (*stranger)(void *arg);
+    /* True if what sp_transport_set_registered has told of the node is what the controller says
+     * now, and it is not that node itself, as its leader, who has to tell more. */
+    bool (*current)(void *arg, uint32_t node_id);
 };
 
 struct sp_transport_options {
@@ -127,6 +131,8 @@ struct sp_transport_look {
     uint64_t link_ms;      /* since when it is up, or down */
     uint64_t heard_ms;     /* when it greeted last */
     uint64_t condition_ms; /* since when it has said `condition` */
+    const char *refusal;   /* it is not up, but runs: why it is not talked to, borrowed; or NULL */
+    bool refuses;          /* it is the other one that does not want to talk */
 };
 
 /* False: it is this node, or not known. */
@@ -138,7 +144,8 @@ bool sp_transport_look(const struct sp_transport *transport,
 void sp_transport_set_run(struct sp_transport *transport, uint64_t run);
 
 /* What the controller has on record of a known node's data directory: an older copy of it is
- * refused from now on. */
+ * refused from now on, and another one that is no newcomer's while handler.current says so. Of two
+ * processes with the node's id the one with this directory goes first. */
 void sp_transport_set_registered(struct sp_transport *transport,
                                  uint32_t node_id,
                                  const struct sp_life *life);

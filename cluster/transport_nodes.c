@@ -126,6 +126,30 @@ bool sp_transport_may_lead(const struct sp_transport *transport, uint32_t node_i
            sp_loop_now_ms(transport->loop) - node->heard_ms < SP_TRANSPORT_SLOW_MS;
 }
 
+/* What this node itself finds wrong says more than what the other one does. */
+void sp_transport_note_refusal(const struct sp_transport *transport,
+                               struct sp_transport_node *node,
+                               bool refuses,
+                               const char *text,
+                               size_t size)
+{
+    uint64_t now_ms = sp_loop_now_ms(transport->loop);
+    bool found = node->refusal[0] != '\0' && !node->refuses &&
+                 now_ms - node->refused_ms < SP_TRANSPORT_REFUSED_MS;
+    size_t kept = 0;
+
+    if (refuses && found) {
+        return;
+    }
+    while (kept < size && kept + 1 < sizeof node->refusal) {
+        node->refusal[kept] = text[kept] >= ' ' && text[kept] <= '~' ? text[kept] : '?';
+        kept += 1;
+    }
+    node->refusal[kept] = '\0';
+    node->refuses = refuses;
+    node->refused_ms = now_ms;
+}
+
 bool sp_transport_look(const struct sp_transport *transport,
                        uint32_t node_id,
                        struct sp_transport_look *out_look)
@@ -136,6 +160,8 @@ bool sp_transport_look(const struct sp_transport *transport,
         return false;
     }
     const struct sp_transport_node *node = &transport->nodes[place];
+    bool refused = !node->up && node->refusal[0] != '\0' &&
+                   sp_loop_now_ms(transport->loop) - node->refused_ms < SP_TRANSPORT_REFUSED_MS;
     *out_look = (struct sp_transport_look){
         .up = node->up,
         .slow =
@@ -144,6 +170,8 @@ bool sp_transport_look(const struct sp_transport *transport,
         .link_ms = node->link_ms,
         .heard_ms = node->heard_ms,
         .condition_ms = node->condition_ms,
+        .refusal = refused ? node->refusal : NULL,
+        .refuses = refused && node->refuses,
     };
     return true;
 }

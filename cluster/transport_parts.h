@@ -17,17 +17,26 @@
  * does not keep out the process that has taken its place. */
 #define SP_TRANSPORT_GHOST_MS 5000
 
+/* A node that greets us while our link to it has been down for so long is not where we look. */
+#define SP_TRANSPORT_LOST_MS 1000
+
+/* Who is refused comes again within a second: after this time it does not run any more. */
+#define SP_TRANSPORT_REFUSED_MS 5000
+
 /* Another node. */
 struct sp_transport_node {
     struct sp_link *link;
-    struct sp_inbound *inbound; /* its newest connection to us; NULL: none */
-    uint64_t incarnation;       /* of its last HELLO; 0: none yet */
-    uint64_t heard_ms;          /* when that came */
-    uint32_t condition;         /* what it said of itself */
-    uint64_t condition_ms;      /* since when it has said that */
-    bool up;                    /* its link is */
-    uint64_t link_ms;           /* since when it is up, or is not */
-    struct sp_life registered;  /* as the controller knows it; zeros: it does not */
+    struct sp_inbound *inbound;    /* its newest connection to us; NULL: none */
+    uint64_t incarnation;          /* of its last HELLO; 0: none yet */
+    uint64_t heard_ms;             /* when that came */
+    uint32_t condition;            /* what it said of itself */
+    uint64_t condition_ms;         /* since when it has said that */
+    bool up;                       /* its link is */
+    uint64_t link_ms;              /* since when it is up, or is not */
+    struct sp_life registered;     /* as the controller knows it; zeros: it does not */
+    char refusal[SP_REFUSAL_SIZE]; /* why one of both does not talk to the other; "": they do */
+    bool refuses;                  /* it is the other one that said so */
+    uint64_t refused_ms;           /* when, the last time */
 };
 
 struct sp_transport {
@@ -57,6 +66,13 @@ struct sp_transport_node *sp_transport_find(struct sp_transport *transport, uint
 /* Adds a node whose link is not connected yet. SPATE_ERR_BUSY: SP_NODES_MAX are known;
  * SPATE_ERR_NOMEM. */
 int sp_transport_add_node(struct sp_transport *transport, uint32_t node_id, const char *address);
+
+/* Why one of both does not talk to the other; `refuses`: the other one says so. */
+void sp_transport_note_refusal(const struct sp_transport *transport,
+                               struct sp_transport_node *node,
+                               bool refuses,
+                               const char *text,
+                               size_t size);
 
 /* transport.c */
 extern const struct sp_link_handler sp_transport_link_handler;

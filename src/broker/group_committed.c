@@ -31,10 +31,7 @@ static void pack_committed(struct sp_pack *pack,
                            const struct sp_consumer_offset *offset)
 {
     sp_pack_map(pack, offset->metadata == NULL ? 4 : 5);
-    sp_pack_text(pack, "topic");
-    sp_pack_text(pack, topic->name);
-    sp_pack_text(pack, "partition");
-    sp_pack_uint(pack, offset->partition);
+    sp_group_partition_pack(pack, topic, offset->partition);
     sp_pack_text(pack, "offset");
     sp_pack_int(pack, offset->offset);
     sp_pack_text(pack, "committed_ms");
@@ -97,8 +94,8 @@ void sp_method_group_committed(struct sp_broker *broker,
         sp_request_fail(&request, rv, error.text);
         return;
     }
-    coordinator = sp_group_coordinator(broker, &request, asked.group, name);
-    if (coordinator == NULL || !sp_broker_confirm(broker, &request, message, coordinator->group)) {
+    coordinator = sp_group_current_coordinator(broker, &request, message, asked.group, name);
+    if (coordinator == NULL) {
         return;
     }
     group = sp_consumer_groups_find(coordinator->groups, asked.group);

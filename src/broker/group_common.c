@@ -56,6 +56,20 @@ struct sp_coordinator *sp_group_coordinator(struct sp_broker *broker,
     return coordinator;
 }
 
+struct sp_coordinator *sp_group_current_coordinator(struct sp_broker *broker,
+                                                    struct sp_request *request,
+                                                    const struct sp_message *message,
+                                                    struct sp_bytes group,
+                                                    char name[SP_CONSUMER_GROUP_NAME_SIZE_MAX + 1])
+{
+    struct sp_coordinator *coordinator = sp_group_coordinator(broker, request, group, name);
+
+    if (coordinator == NULL || !sp_broker_confirm(broker, request, message, coordinator->group)) {
+        return NULL;
+    }
+    return coordinator;
+}
+
 void sp_group_not_leader(const struct sp_coordinator *coordinator, struct sp_request *request)
 {
     sp_broker_not_leader(coordinator->broker,
@@ -264,4 +278,14 @@ void sp_group_places_pack(const struct sp_broker *broker,
             sp_pack_uint(pack, places[i + j].partition);
         }
     }
+}
+
+void sp_group_partition_pack(struct sp_pack *pack,
+                             const struct sp_state_topic *topic,
+                             uint32_t partition)
+{
+    sp_pack_text(pack, "topic");
+    sp_pack_text(pack, topic->name);
+    sp_pack_text(pack, "partition");
+    sp_pack_uint(pack, partition);
 }

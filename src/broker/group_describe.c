@@ -1,6 +1,5 @@
 /* group.find, group.list, group.describe, group.delete: consumer groups as people see them. */
 #include <stdio.h>
-#include <string.h>
 
 #include "base/mem.h"
 #include "broker/consumer_row.h"
@@ -43,19 +42,25 @@ void sp_method_group_find(struct sp_broker *broker,
     sp_request_finish(&request, &buf, &pack, NULL, 0);
 }
 
-/* ---- list ------------------------------------------------------------------------------------ */
-
-static void pack_listed(struct sp_pack *pack,
-                        const struct sp_coordinator *coordinator,
-                        const struct sp_consumer_group *group)
+/* What a row of group.list and the answer of group.describe begin with. */
+static void pack_head(struct sp_pack *pack, unsigned fields, const struct sp_consumer_group *group)
 {
-    sp_pack_map(pack, 6);
+    sp_pack_map(pack, fields);
     sp_pack_text(pack, "group");
     sp_pack_text(pack, group->name);
     sp_pack_text(pack, "state");
     sp_pack_text(pack, sp_consumer_group_state(group));
     sp_pack_text(pack, "generation");
     sp_pack_int(pack, group->generation);
+}
+
+/* ---- list ------------------------------------------------------------------------------------ */
+
+static void pack_listed(struct sp_pack *pack,
+                        const struct sp_coordinator *coordinator,
+                        const struct sp_consumer_group *group)
+{
+    pack_head(pack, 6, group);
     sp_pack_text(pack, "members");
     sp_pack_uint(pack, group->member_count);
     sp_pack_text(pack, "stalled");
@@ -185,10 +190,7 @@ static void pack_row(const struct sp_broker *broker,
     int64_t from = row->offset != NULL ? row->offset->offset : local == NULL ? 0 : local->log_start;
 
     sp_pack_map(pack, 9);
-    sp_pack_text(pack, "topic");
-    sp_pack_text(pack, topic->name);
-    sp_pack_text(pack, "partition");
-    sp_pack_uint(pack, row->partition);
+    sp_group_partition_pack(pack, topic, row->partition);
     sp_pack_text(pack, "owner");
     sp_pack_text(pack, row->share == NULL ? NULL : row->share->owner->id);
     sp_pack_text(pack, "committed");
@@ -230,13 +232,7 @@ static void pack_group(const struct sp_broker *broker,
                        struct sp_pack *pack,
                        const struct sp_consumer_group *group)
 {
-    sp_pack_map(pack, 5);
-    sp_pack_text(pack, "group");
-    sp_pack_text(pack, group->name);
-    sp_pack_text(pack, "state");
-    sp_pack_text(pack, sp_consumer_group_state(group));
-    sp_pack_text(pack, "generation");
-    sp_pack_int(pack, group->generation);
+    pack_head(pack, 5, group);
     sp_pack_text(pack, "members");
     sp_pack_array(pack, group->member_count);
     for (unsigned i = 0; i < group->member_count; i++) {
@@ -247,30 +243,47 @@ static void pack_group(const struct sp_broker *broker,
     (void)each_row(broker, group, pack);
 }
 
-void sp_method_group_describe(struct sp_broker *broker,
-                              struct sp_request request,
-                              const struct sp_message *message)
+/* The group that a request names, as its coordinator knows it; `current`: not before all that was
+ * committed when it came. NULL: the request waits, or has been answered. */
+static struct sp_consumer_group *find_group(struct sp_broker *broker,
+                                            struct sp_request *request,
+                                            const struct sp_message *message,
+                                            bool current,
+                                            struct sp_coordinator **out_coordinator)
 {
     struct sp_group_request asked;
-    struct sp_coordinator *coordinator;
-    struct sp_consumer_group *group;
     struct sp_api_error error;
-    struct sp_buf buf;
-    struct sp_pack pack;
     char name[SP_CONSUMER_GROUP_NAME_SIZE_MAX + 1];
     int rv = sp_group_request_decode(&message->params, &asked, &error);
 
     if (rv != 0) {
-        sp_request_fail(&request, rv, error.text);
-        return;
+        sp_request_fail(request, rv, error.text);
+        return NULL;
     }
-    coordinator = sp_group_coordinator(broker, &request, asked.group, name);
-    if (coordinator == NULL || !sp_broker_confirm(broker, &request, message, coordinator->group)) {
-        return;
+    *out_coordinator =
+        current ? sp_group_current_coordinator(broker, request, message, asked.group, name)
+                : sp_group_coordinator(broker, request, asked.group, name);
+    if (*out_coordinator == NULL) {
+        return NULL;
     }
-    group = sp_consumer_groups_find(coordinator->groups, asked.group);
+    struct sp_consumer_group *group =
+        sp_consumer_groups_find((*out_coordinator)->groups, asked.group);
     if (group == NULL) {
-        sp_group_fail(&request, SPATE_ERR_NOT_FOUND, name);
+        sp_group_fail(request, SPATE_ERR_NOT_FOUND, name);
+    }
+    return group;
+}
+
+void sp_method_group_describe(struct sp_broker *broker,
+                              struct sp_request request,
+                              const struct sp_message *message)
+{
+    struct sp_coordinator *coordinator;
+    struct sp_consumer_group *group = find_group(broker, &request, message, true, &coordinator);
+    struct sp_buf buf;
+    struct sp_pack pack;
+
+    if (group == NULL) {
         return;
     }
     sp_coordinator_stall_look(coordinator, group);
@@ -325,31 +338,19 @@ void sp_method_group_delete(struct sp_broker *broker,
                             struct sp_request request,
                             const struct sp_message *message)
 {
-    struct sp_group_request asked;
     struct sp_coordinator *coordinator;
-    const struct sp_consumer_group *group;
-    struct sp_api_error error;
-    char name[SP_CONSUMER_GROUP_NAME_SIZE_MAX + 1];
-    int rv = sp_group_request_decode(&message->params, &asked, &error);
+    const struct sp_consumer_group *group =
+        find_group(broker, &request, message, false, &coordinator);
+    char text[64];
 
-    if (rv != 0) {
-        sp_request_fail(&request, rv, error.text);
-        return;
-    }
-    coordinator = sp_group_coordinator(broker, &request, asked.group, name);
-    if (coordinator == NULL) {
-        return;
-    }
-    group = sp_consumer_groups_find(coordinator->groups, asked.group);
     if (group == NULL) {
-        sp_group_fail(&request, SPATE_ERR_NOT_FOUND, name);
-    } else if (group->member_count > 0) {
-        (void)snprintf(error.text,
-                       sizeof error.text,
-                       "the group has %u members: stop them first",
-                       group->member_count);
-        sp_request_fail(&request, SPATE_ERR_INVALID, error.text);
+        return;
+    }
+    if (group->member_count > 0) {
+        (void)snprintf(
+            text, sizeof text, "the group has %u members: stop them first", group->member_count);
+        sp_request_fail(&request, SPATE_ERR_INVALID, text);
     } else {
-        delete_group(coordinator, request, name);
+        delete_group(coordinator, request, group->name);
     }
 }

@@ -19,6 +19,14 @@ struct sp_coordinator *sp_group_coordinator(struct sp_broker *broker,
                                             struct sp_bytes group,
                                             char name[SP_CONSUMER_GROUP_NAME_SIZE_MAX + 1]);
 
+/* The same for an answer that must not be stale. NULL: the request waits, or has been answered; see
+ * sp_broker_confirm. */
+struct sp_coordinator *sp_group_current_coordinator(struct sp_broker *broker,
+                                                    struct sp_request *request,
+                                                    const struct sp_message *message,
+                                                    struct sp_bytes group,
+                                                    char name[SP_CONSUMER_GROUP_NAME_SIZE_MAX + 1]);
+
 /* The internal topic and the partition that a group hashes to. NULL: not created yet, answered. */
 const struct sp_state_topic *sp_group_place(struct sp_broker *broker,
                                             struct sp_request *request,
@@ -61,5 +69,10 @@ void sp_group_places_pack(const struct sp_broker *broker,
                           struct sp_pack *pack,
                           const struct sp_consumer_place *places,
                           unsigned count);
+
+/* Packs the fields `topic` and `partition` of a map. */
+void sp_group_partition_pack(struct sp_pack *pack,
+                             const struct sp_state_topic *topic,
+                             uint32_t partition);
 
 #endif /* SP_BROKER_GROUP_METHODS_H */

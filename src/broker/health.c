@@ -245,13 +245,14 @@ void sp_health_pack(const struct sp_broker *broker, struct sp_pack *pack)
 
     look_at_node(broker, &health);
     faults = (uint32_t)!health.controller + (uint32_t)!health.groups + health.opening;
-    sp_pack_map(pack, 24);
+    sp_pack_map(pack, 25);
     sp_pack_text(pack, "now_ms");
     sp_pack_int(pack, sp_loop_wall_ms(broker->options.loop));
     sp_pack_text(pack, "node");
     sp_pack_uint(pack, broker->options.node_id);
     faults += pack_section(broker, pack, "nodes_down", pack_nodes_down);
     (void)pack_section(broker, pack, "down", sp_health_pack_down); /* the same with more */
+    faults += pack_section(broker, pack, "refusals", sp_health_pack_refusals);
     faults += pack_section(broker, pack, "leaderless", sp_health_pack_leaderless);
     faults += pack_section(broker, pack, "under_replicated", sp_health_pack_under_replicated);
     faults += pack_section(broker, pack, "lost", sp_health_pack_lost);

@@ -1,6 +1,8 @@
 /* The part of cluster.health about nodes.
  *
- *   down        a registered node without a link to this one, and what becomes of its replicas
+ *   down        a registered node without a link to this one, what becomes of its replicas, and
+ *               why it is refused if it runs
+ *   refusals    nodes that do not want to talk with this one, and why
  *   draining    on purpose: how many replicas are left there, and how many no other node can take
  *   conditions  a node that is slow, or whose disk is full, as it says itself
  *   voters      of the controller: who votes, who of them is down, how many there should be
@@ -105,6 +107,20 @@ static void pack_node_id(struct sp_pack *pack, uint32_t node_id)
     sp_pack_uint(pack, node_id);
 }
 
+/* Why a node that is down is not talked to although it runs, and who says so. */
+static void pack_refusal(const struct sp_broker *broker, struct sp_pack *pack, uint32_t node_id)
+{
+    struct sp_transport_look look = { .refusal = NULL };
+    bool refused =
+        sp_transport_look(broker->options.transport, node_id, &look) && look.refusal != NULL;
+    uint32_t by = look.refuses ? node_id : broker->options.node_id;
+
+    sp_pack_text(pack, "refused");
+    sp_pack_text(pack, refused ? look.refusal : "");
+    sp_pack_text(pack, "refused_by");
+    sp_pack_int(pack, refused ? (int64_t)by : -1);
+}
+
 uint32_t sp_health_pack_down(const struct sp_broker *broker, struct sp_pack *pack)
 {
     const struct sp_state *state = sp_controller_state(broker->options.controller);
@@ -121,7 +137,7 @@ uint32_t sp_health_pack_down(const struct sp_broker *broker, struct sp_pack *pac
         enum sp_rebuild rebuild =
             sp_controller_rebuild(broker->options.controller, node->node_id, since_ms, &rest_ms);
         bool counted = rebuild == SP_REBUILD_WAITING || rebuild == SP_REBUILD_DUE;
-        sp_pack_map(pack, 6);
+        sp_pack_map(pack, 8);
         pack_node_id(pack, node->node_id);
         sp_health_pack_since(broker, pack, "since_ms", since_ms);
         pack_replicas(broker, pack, node->node_id);
@@ -129,6 +145,26 @@ uint32_t sp_health_pack_down(const struct sp_broker *broker, struct sp_pack *pac
         sp_pack_text(pack, rebuild_name(rebuild));
         sp_pack_text(pack, "rebuild_in_ms");
         sp_pack_int(pack, counted ? (int64_t)rest_ms : -1);
+        pack_refusal(broker, pack, node->node_id);
+        count += 1;
+    }
+    return count;
+}
+
+/* Also before this node has heard from a controller, which it may not, as it is refused. */
+uint32_t sp_health_pack_refusals(const struct sp_broker *broker, struct sp_pack *pack)
+{
+    uint32_t count = 0;
+
+    for (uint32_t node_id = 1; node_id <= SP_NODE_ID_MAX; node_id++) {
+        struct sp_transport_look look;
+        if (!sp_transport_look(broker->options.transport, node_id, &look) || !look.refuses) {
+            continue;
+        }
+        sp_pack_map(pack, 2);
+        pack_node_id(pack, node_id);
+        sp_pack_text(pack, "reason");
+        sp_pack_text(pack, look.refusal);
         count += 1;
     }
     return count;

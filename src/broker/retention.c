@@ -92,9 +92,8 @@ static void on_look(struct sp_timer *timer)
         look_at(partition);
     }
     sp_compactor_look(broker);
-    if (sp_store_space(broker->options.store) != SP_SPACE_ENOUGH) {
-        sp_store_look_at_space(broker->options.store);
-    }
+    /* Others fill the disk, too: a node that writes nothing must know before its next write. */
+    sp_store_look_at_space(broker->options.store);
     sp_health_watch(broker);
     sp_retention_watch(broker);
 }

@@ -124,8 +124,9 @@ const struct command commands[] = {
       "DIR",
       "Checks every frame, checkpoint and index of the logs of a stopped node, and its metadata.\n"
       "DIR is one log, data.dir, or quarantine/ in it; nothing is changed. The last line sums up;\n"
-      "with -q there is nothing before it but what is damaged.\n"
-      "Exit code 0: nothing is damaged, 1: something is, 3: there is no log.",
+      "with -q there is nothing before it but what is damaged, or heals: what is not readable and\n"
+      "what the next start mends or does without by itself.\n"
+      "Exit code 0: nothing is damaged but what heals, 1: something is, 3: there is no log.",
       NULL,
       "  spate log verify data\n  spate log verify data/replicas/9.1030 --json\n"
       "  spate log verify data -q || echo look into it\n",

@@ -1,10 +1,39 @@
 #include "cli/health_merge.h"
 
+#include <stdlib.h>
+
 #include "cli/value.h"
 
-static bool is_same(const json_t *left, const json_t *right, const char *key)
+static const char *const replica_names[] = { "topic", "partition", "replica", NULL };
+static const char *const partition_names[] = { "topic", "partition", NULL };
+
+/* What tells a row from others, as a key: its values at `names`. NULL: out of memory; free(). */
+static char *key_of(const json_t *row, const char *const *names)
 {
-    return json_equal(json_object_get(left, key), json_object_get(right, key));
+    json_t *values = json_array();
+
+    for (size_t i = 0; names[i] != NULL; i++) {
+        json_t *value = json_object_get(row, names[i]);
+        (void)json_array_append_new(values, value != NULL ? json_incref(value) : json_null());
+    }
+    char *key = json_dumps(values, JSON_COMPACT | JSON_SORT_KEYS);
+    json_decref(values);
+    return key;
+}
+
+/* The number that the row's key has in the set; one that is new there gets `value`. */
+static json_int_t
+number_of(json_t *set, const json_t *row, const char *const *names, json_int_t value)
+{
+    char *key = key_of(row, names);
+    const json_t *known = key == NULL ? NULL : json_object_get(set, key);
+    json_int_t number = known == NULL ? value : json_integer_value(known);
+
+    if (key != NULL && known == NULL) {
+        (void)json_object_set_new(set, key, json_integer(value));
+    }
+    free(key);
+    return number;
 }
 
 /* The array of that name, made if it is not there. */
@@ -32,27 +61,16 @@ static void append_of_node(json_t *rows, const json_t *row, int64_t node)
 
 /* ---- what each node knows alone -------------------------------------------------------------- */
 
-static bool has_replica(const json_t *rows, const json_t *row)
+static bool add_damaged(struct health_merge *merge, int64_t node, const json_t *theirs)
 {
-    for (size_t i = 0; i < json_array_size(rows); i++) {
-        const json_t *known = json_array_get(rows, i);
-        if (is_same(known, row, "topic") && is_same(known, row, "partition") &&
-            is_same(known, row, "replica")) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool add_damaged(json_t *result, int64_t node, const json_t *theirs)
-{
-    json_t *rows = array_of(result, "damaged");
+    json_t *rows = array_of(merge->result, "damaged");
     const json_t *their_rows = json_object_get(theirs, "damaged");
     bool added = false;
 
     for (size_t i = 0; i < json_array_size(their_rows); i++) {
         const json_t *row = json_array_get(their_rows, i);
-        if (!has_replica(rows, row)) {
+        json_int_t place = (json_int_t)json_array_size(rows);
+        if (number_of(merge->damaged, row, replica_names, place) == place) {
             append_of_node(rows, row, node);
             added = true;
         }
@@ -78,11 +96,13 @@ static bool add_opening(json_t *result, int64_t node, const json_t *theirs)
     int64_t since_ms = value_number(theirs, "opening_since_ms");
     int64_t first_ms = value_number(result, "opening_since_ms");
 
-    if (count == 0) {
+    int64_t others = value_number(result, "replicas_opening");
+
+    if (count <= 0) {
         return false;
     }
     add_opening_row(result, node, theirs);
-    count += value_number(result, "replicas_opening");
+    count = others > INT64_MAX - count ? INT64_MAX : count + others;
     (void)json_object_set_new(result, "replicas_opening", json_integer(count));
     if (since_ms > 0 && (first_ms <= 0 || since_ms < first_ms)) {
         (void)json_object_set_new(result, "opening_since_ms", json_integer(since_ms));
@@ -101,24 +121,20 @@ static void add_stalled(json_t *result, int64_t node, const json_t *theirs)
 }
 
 /* Only the leader of a partition knows the step at which its move hangs. */
-static void add_stuck(json_t *result, const json_t *theirs)
+static void add_stuck(struct health_merge *merge, const json_t *theirs)
 {
-    json_t *stuck = array_of(result, "stuck");
+    json_t *stuck = array_of(merge->result, "stuck");
     const json_t *rows = json_object_get(theirs, "stuck");
 
     for (size_t i = 0; i < json_array_size(rows); i++) {
         json_t *row = json_array_get(rows, i);
-        size_t place = 0;
-        while (place < json_array_size(stuck) &&
-               !(is_same(json_array_get(stuck, place), row, "topic") &&
-                 is_same(json_array_get(stuck, place), row, "partition"))) {
-            place += 1;
-        }
         if (!value_has_text(row, "step")) {
             continue; /* it does not lead it either */
         }
-        if (place < json_array_size(stuck)) {
-            (void)json_array_set(stuck, place, row);
+        json_int_t size = (json_int_t)json_array_size(stuck);
+        json_int_t place = number_of(merge->stuck, row, partition_names, size);
+        if (place < size) {
+            (void)json_array_set(stuck, (size_t)place, row);
         } else {
             (void)json_array_append(stuck, row);
         }
@@ -126,6 +142,17 @@ static void add_stuck(json_t *result, const json_t *theirs)
 }
 
 /* ---- merging --------------------------------------------------------------------------------- */
+
+/* Those of the node that was asked first. */
+static void
+note_rows(const json_t *result, const char *section, json_t *set, const char *const *names)
+{
+    const json_t *rows = json_object_get(result, section);
+
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        (void)number_of(set, json_array_get(rows, i), names, (json_int_t)i);
+    }
+}
 
 void health_merge_begin(struct health_merge *merge, json_t *result)
 {
@@ -135,6 +162,8 @@ void health_merge_begin(struct health_merge *merge, json_t *result)
     *merge = (struct health_merge){
         .result = result,
         .healthy = json_is_true(json_object_get(result, "healthy")),
+        .damaged = json_object(),
+        .stuck = json_object(),
     };
     (void)array_of(result, "opening");
     (void)array_of(result, "silent");
@@ -151,15 +180,17 @@ void health_merge_begin(struct health_merge *merge, json_t *result)
     if (value_number(result, "replicas_opening") > 0) {
         add_opening_row(result, node, result);
     }
+    note_rows(result, "damaged", merge->damaged, replica_names);
+    note_rows(result, "stuck", merge->stuck, partition_names);
 }
 
 void health_merge_add(struct health_merge *merge, int64_t node, const json_t *theirs)
 {
-    bool damaged = add_damaged(merge->result, node, theirs);
+    bool damaged = add_damaged(merge, node, theirs);
     bool opening = add_opening(merge->result, node, theirs);
 
     add_stalled(merge->result, node, theirs);
-    add_stuck(merge->result, theirs);
+    add_stuck(merge, theirs);
     merge->more = merge->more || damaged || opening;
     if (merge->healthy && !damaged && !opening &&
         json_is_false(json_object_get(theirs, "healthy"))) {
@@ -178,4 +209,8 @@ void health_merge_end(struct health_merge *merge)
 {
     (void)json_object_set_new(
         merge->result, "healthy", json_boolean(merge->healthy && !merge->more));
+    json_decref(merge->damaged);
+    json_decref(merge->stuck);
+    merge->damaged = NULL;
+    merge->stuck = NULL;
 }

@@ -127,6 +127,21 @@ static void add_some(struct health_words *words, const char *before, const json_
     }
 }
 
+/* When nothing that is damaged can be mended. Nobody is left to go on without an only replica. */
+static void add_last_resort(struct health_words *words, const struct voters *voters, bool own)
+{
+    if (voters->count > 1) {
+        health_add(words, "; if nothing helps: forced membership (" GUIDE_FORCE ")\n");
+    } else if (own) {
+        health_add(words, "; it is the only replica: forced membership does not help\n");
+    } else {
+        health_add(words,
+                   "; if nothing helps: read what can be read (spate log dump), delete the topic, "
+                   "make it anew, and produce the records again; it is the only replica, forced "
+                   "membership does not help\n");
+    }
+}
+
 /* What brings a leader back: as little as makes a majority. */
 static void
 advise_leaderless(struct health_words *words, const json_t *row, const struct voters *voters)
@@ -156,7 +171,7 @@ advise_leaderless(struct health_words *words, const json_t *row, const struct vo
         health_add_nodes(words, voters->damaged);
         health_add(words, " (" GUIDE_DAMAGE ")");
         add_some(words, ", start node ", voters->down);
-        health_add(words, "; if nothing helps: forced membership (" GUIDE_FORCE ")\n");
+        add_last_resort(words, voters, own);
     } else {
         health_add(words,
                    "  too few are left to elect, a person has to decide: forced membership "

@@ -146,13 +146,31 @@ static void add_rebuild(struct health_words *words, const json_t *row)
     }
 }
 
+/* It runs, and one of both does not talk to the other. */
+static void add_refusal(struct health_words *words, const json_t *row)
+{
+    int64_t node = value_number(row, "node");
+    int64_t by = value_number(row, "refused_by");
+
+    if (by == node) {
+        health_add(words, "  it runs and refuses the node that was asked: ");
+    } else {
+        health_add(words, "  it runs and is refused by node %" PRId64 ": ", by);
+    }
+    health_add(words, "%s\n  ", value_text(row, "refused"));
+}
+
 static void advise_down(struct health_words *words, const json_t *row)
 {
     int64_t node = value_number(row, "node");
     int64_t replicas = value_number(row, "replicas");
     int64_t bound = value_number(row, "without_place");
 
-    health_add(words, "  start it: it catches up by itself; ");
+    if (value_has_text(row, "refused")) {
+        add_refusal(words, row);
+    } else {
+        health_add(words, "  start it: it catches up by itself; ");
+    }
     if (replicas == 0) {
         health_add(words, "gone for good: spate cluster remove %" PRId64 "\n", node);
         return;
@@ -191,8 +209,20 @@ static void add_down(struct health_words *words, const json_t *result)
 
 /* ---- the controller and the node that was asked ---------------------------------------------- */
 
+static void add_refusals(struct health_words *words, const json_t *refusals)
+{
+    for (size_t i = 0; i < json_array_size(refusals); i++) {
+        const json_t *row = json_array_get(refusals, i);
+        health_add(words,
+                   "refused: node %" PRId64 " does not talk to the node that was asked: %s\n",
+                   value_number(row, "node"),
+                   value_text(row, "reason"));
+    }
+}
+
 static void describe_node(struct health_words *words, const json_t *result)
 {
+    add_refusals(words, json_object_get(result, "refusals"));
     if (json_is_false(json_object_get(result, "controller"))) {
         health_add(words,
                    "controller: it has no leader, or the asked node has not caught up with it");

@@ -14,11 +14,13 @@ struct controller {
     uint64_t replica_id;
 };
 
+/* A node may have several on record for a moment: the largest id was given last, and runs. */
 static void on_replica(void *arg, const struct sp_replica_record *record)
 {
     struct controller *controller = arg;
 
-    if (record->group_id == 0) {
+    if (record->group_id == 0 &&
+        (!controller->found || record->replica_id > controller->replica_id)) {
         controller->found = true;
         controller->replica_id = record->replica_id;
     }
@@ -65,13 +67,18 @@ static bool has(const struct log_meta *meta, enum sp_meta_condition condition)
 
 bool log_meta_is_damaged(const struct log_meta *meta)
 {
-    return meta->status != 0 || meta->report.chosen < 0 || has(meta, SP_META_COPY_DAMAGED) ||
-           has(meta, SP_META_COPY_MISSING);
+    return meta->status != 0 || meta->report.chosen < 0;
+}
+
+bool log_meta_heals(const struct log_meta *meta)
+{
+    return !log_meta_is_damaged(meta) &&
+           (has(meta, SP_META_COPY_DAMAGED) || has(meta, SP_META_COPY_MISSING));
 }
 
 bool log_meta_is_whole(const struct log_meta *meta)
 {
-    return !log_meta_is_damaged(meta) && !has(meta, SP_META_COPY_TORN);
+    return !log_meta_is_damaged(meta) && !log_meta_heals(meta) && !has(meta, SP_META_COPY_TORN);
 }
 
 /* ---- telling --------------------------------------------------------------------------------- */
@@ -110,8 +117,8 @@ static const char *outlook(const struct log_meta *meta)
     int chosen = meta->report.chosen;
 
     if (chosen < 0) {
-        return ": the node refuses to start; restore meta.a or meta.b from a backup, or let the "
-               "node join anew with an empty directory";
+        return ": the node refuses to start; never put older copies there, start it with an empty "
+               "directory, so that it joins anew (docs/operations.md, A node without its disk)";
     }
     if (meta->report.copies[1 - chosen].condition == SP_META_COPY_WHOLE) {
         return meta->report.copies[chosen].condition == SP_META_COPY_WHOLE

@@ -18,8 +18,11 @@ void log_meta_read(struct log_meta *meta, const char *data_directory);
 
 void log_meta_free(struct log_meta *meta);
 
-/* True if a copy is not what it should be: a node is to be looked after, or does not start. */
+/* True if no copy can be taken: the node does not start. */
 bool log_meta_is_damaged(const struct log_meta *meta);
+
+/* True if a copy is lost and the other one is not: the next start writes it anew. */
+bool log_meta_heals(const struct log_meta *meta);
 
 /* True if there is nothing to tell but that all is well. */
 bool log_meta_is_whole(const struct log_meta *meta);

@@ -14,6 +14,8 @@ static const char *kind_name(enum sp_verify_kind kind)
         return "note";
     case SP_VERIFY_TORN:
         return "torn";
+    case SP_VERIFY_HEALS:
+        return "heals";
     case SP_VERIFY_DAMAGE:
         return "DAMAGED";
     }
@@ -25,6 +27,7 @@ void log_report_finding(void *arg, const struct sp_verify_finding *finding)
     struct log_report *report = arg;
     char position[24];
 
+    report->heals += finding->kind == SP_VERIFY_HEALS;
     report->torn += finding->kind == SP_VERIFY_TORN;
     report->notes += finding->kind == SP_VERIFY_NOTE;
     if (report->cli->json) {
@@ -40,7 +43,8 @@ void log_report_finding(void *arg, const struct sp_verify_finding *finding)
                                               finding->text));
         return;
     }
-    if (report->cli->quiet && finding->kind != SP_VERIFY_DAMAGE) {
+    if (report->cli->quiet && finding->kind != SP_VERIFY_DAMAGE &&
+        finding->kind != SP_VERIFY_HEALS) {
         return;
     }
     (void)snprintf(position, sizeof position, ":%" PRIu64 ": ", finding->position);
@@ -76,7 +80,7 @@ static void print_log(const struct log_report *report, const struct sp_verify_re
     char text[360];
 
     out_text(report->directory);
-    out_text(log->damaged > 0 ? ": DAMAGED: " : ": sound: ");
+    out_text(log->damaged > 0 ? ": DAMAGED: " : log->heals > 0 ? ": heals: " : ": sound: ");
     print_purpose(report, log->group_id);
     (void)snprintf(text,
                    sizeof text,
@@ -104,7 +108,7 @@ static json_t *log_json(struct log_report *report, const struct sp_verify_report
 {
     const char *topic = NULL;
     uint32_t partition = 0;
-    json_t *object = json_pack("{sssIsIsIsIsIsIsIsIsIsIsbsO}",
+    json_t *object = json_pack("{sssIsIsIsIsIsIsIsIsIsIsbsbsO}",
                                "directory",
                                report->directory,
                                "group",
@@ -129,6 +133,8 @@ static json_t *log_json(struct log_report *report, const struct sp_verify_report
                                (json_int_t)log->checkpoints,
                                "damaged",
                                (int)(log->damaged > 0),
+                               "heals",
+                               (int)(log->heals > 0),
                                "findings",
                                report->findings);
 
@@ -144,9 +150,10 @@ void log_report_log(struct log_report *report, int rv, const struct sp_verify_re
     if (rv != 0) {
         tell("%s: %s",
              report->directory,
-             rv != SPATE_ERR_NOT_FOUND              ? spate_strerror(rv)
-             : path_is_directory(report->directory) ? "there is no log in it"
-                                                    : "there is no such directory");
+             rv != SPATE_ERR_NOT_FOUND ? spate_strerror(rv)
+             : path_is_directory(report->directory)
+                 ? "neither data.dir of a node (no replicas/ is in it) nor a log (no segment is)"
+                 : "there is no such directory");
         report->failed = rv;
         report->failures += 1;
         return;
@@ -155,7 +162,7 @@ void log_report_log(struct log_report *report, int rv, const struct sp_verify_re
     report->damaged += log->damaged > 0;
     if (report->cli->json) {
         (void)json_array_append_new(report->logs, log_json(report, log));
-    } else if (!report->cli->quiet || log->damaged > 0) {
+    } else if (!report->cli->quiet || log->damaged > 0 || log->heals > 0) {
         print_log(report, log);
     }
 }
@@ -175,14 +182,20 @@ static void print_summary(const struct log_report *report)
     unsigned count = report->checked + report->failures;
     const char *meta = !report->is_data                     ? ""
                        : log_meta_is_damaged(&report->meta) ? "; metadata DAMAGED"
+                       : log_meta_heals(&report->meta)      ? "; metadata heals at the next start"
                        : log_meta_is_whole(&report->meta)   ? "; metadata whole"
                                                             : "; metadata torn";
-    char text[320];
+    char healing[64] = "";
+    char text[400];
 
+    if (report->heals > 0) {
+        (void)snprintf(
+            healing, sizeof healing, "; files that heal by themselves: %" PRIu64, report->heals);
+    }
     (void)snprintf(text,
                    sizeof text,
                    "%u log%s: %u sound, %u damaged, %u not readable; %" PRIu64
-                   " torn end%s, %" PRIu64 " note%s%s%s\n",
+                   " torn end%s, %" PRIu64 " note%s%s%s%s\n",
                    count,
                    plural(count),
                    report->checked - report->damaged,
@@ -192,6 +205,7 @@ static void print_summary(const struct log_report *report)
                    plural((int64_t)report->torn),
                    report->notes,
                    plural((int64_t)report->notes),
+                   healing,
                    meta,
                    report->running ? "; a node runs on these files, so findings are not certain"
                                    : "");
@@ -200,8 +214,16 @@ static void print_summary(const struct log_report *report)
 
 static void print_json(const struct log_report *report, bool damaged)
 {
-    json_t *object = json_pack(
-        "{sOsbsb}", "logs", report->logs, "damaged", (int)damaged, "running", (int)report->running);
+    bool heals = report->heals > 0 || (report->is_data && log_meta_heals(&report->meta));
+    json_t *object = json_pack("{sOsbsbsb}",
+                               "logs",
+                               report->logs,
+                               "damaged",
+                               (int)damaged,
+                               "heals",
+                               (int)heals,
+                               "running",
+                               (int)report->running);
 
     if (report->is_data) {
         (void)json_object_set_new(object, "meta", log_meta_json(&report->meta));
@@ -215,7 +237,8 @@ int log_report_end(struct log_report *report)
 
     if (report->cli->json) {
         print_json(report, damaged);
-    } else {
+    } else if (report->checked > 0 || report->failures != 1 || report->is_data) {
+        /* of a wrong directory the error says all */
         print_summary(report);
     }
     out_flush();

@@ -1,6 +1,6 @@
 /* What a check of logs has found, on standard output: line by line, or as one JSON object.
  *
- * With --quiet only what is damaged, and the last line. */
+ * With --quiet only what is damaged or heals by itself, and the last line. */
 #ifndef SPATE_CLI_LOG_REPORT_H
 #define SPATE_CLI_LOG_REPORT_H
 
@@ -16,8 +16,9 @@ struct log_report {
     unsigned checked;
     unsigned damaged; /* logs */
     unsigned failures;
-    int failed;    /* a SPATE_ERR_* code: a log could not be read at all */
-    uint64_t torn; /* findings of all logs */
+    int failed;     /* a SPATE_ERR_* code: a log could not be read at all */
+    uint64_t heals; /* findings of all logs */
+    uint64_t torn;
     uint64_t notes;
     bool running; /* a node uses the data directory meanwhile */
     bool is_data; /* it is one: its metadata belongs to what is checked */

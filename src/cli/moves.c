@@ -163,23 +163,31 @@ static int show_moves(struct cli *cli, size_t *out_count)
     return 0;
 }
 
-int command_cluster_moves(struct cli *cli, int argc, char **argv)
+/* Reads the line of a command that has one switch and no arguments, and connects; 0 or the code to
+ * exit with. */
+static int begin_with_switch(struct cli *cli, int argc, char **argv, int letter, bool *out_given)
 {
     struct option_parser parser = { 0 };
-    bool watch = false;
-    size_t count = 0;
     int option;
 
     while ((option = next_option(cli, &parser, argc, argv)) != -1) {
-        if (option != 'w') {
+        if (option != letter) {
             return EXIT_USAGE;
         }
-        watch = true;
+        *out_given = true;
     }
     if (optind != argc) {
         return usage_error(cli, "no arguments are needed");
     }
-    int code = connect_client(cli);
+    return connect_client(cli);
+}
+
+int command_cluster_moves(struct cli *cli, int argc, char **argv)
+{
+    bool watch = false;
+    size_t count = 0;
+    int code = begin_with_switch(cli, argc, argv, 'w', &watch);
+
     if (code != 0) {
         return code;
     }
@@ -359,21 +367,10 @@ static void print_plan(struct cli *cli, json_t *result)
 
 int command_cluster_rebalance(struct cli *cli, int argc, char **argv)
 {
-    struct option_parser parser = { 0 };
     json_t *result = NULL;
     bool dry_run = false;
-    int option;
+    int code = begin_with_switch(cli, argc, argv, 'n', &dry_run);
 
-    while ((option = next_option(cli, &parser, argc, argv)) != -1) {
-        if (option != 'n') {
-            return EXIT_USAGE;
-        }
-        dry_run = true;
-    }
-    if (optind != argc) {
-        return usage_error(cli, "no arguments are needed");
-    }
-    int code = connect_client(cli);
     if (code != 0) {
         return code;
     }

@@ -82,6 +82,24 @@ static int take_options(struct truncation *truncation, int argc, char **argv)
     return code;
 }
 
+/* ---- sums ------------------------------------------------------------------------------------ */
+
+/* Records from one offset to another. Offsets are what servers say: none, if they go back. */
+static int64_t records_between(int64_t from, int64_t to)
+{
+    if (to <= from) {
+        return 0;
+    }
+    return from < 0 && to > INT64_MAX + from ? INT64_MAX : to - from;
+}
+
+static void add_records(int64_t *sum, int64_t from, int64_t to)
+{
+    int64_t records = records_between(from, to);
+
+    *sum = *sum > INT64_MAX - records ? INT64_MAX : *sum + records;
+}
+
 /* ---- the plan -------------------------------------------------------------------------------- */
 
 /* Asks the leader of a partition. 0, or the exit code of what has been told. */
@@ -153,8 +171,8 @@ static int plan(struct truncation *truncation)
         struct cut *cut = &truncation->cuts[i];
         cut->partition = all ? i : (uint32_t)truncation->partition;
         code = plan_one(truncation, cut);
-        truncation->doomed += cut->log_start - cut->start;
-        truncation->records += cut->end - cut->start;
+        add_records(&truncation->doomed, cut->start, cut->log_start);
+        add_records(&truncation->records, cut->start, cut->end);
     }
     if (code != 0) {
         tell("nothing was truncated");
@@ -218,8 +236,8 @@ static int truncate_one(const struct truncation *truncation, struct cut *cut)
          truncation->topic,
          cut->partition,
          cut->log_start,
-         cut->log_start - cut->start,
-         plural(cut->log_start - cut->start));
+         records_between(cut->start, cut->log_start),
+         plural(records_between(cut->start, cut->log_start)));
     return 0;
 }
 
@@ -244,19 +262,20 @@ static void print_json(const struct truncation *truncation)
 
     for (uint32_t i = 0; i < truncation->count; i++) {
         const struct cut *cut = &truncation->cuts[i];
-        records += cut->log_start - cut->start;
-        (void)json_array_append_new(list,
-                                    json_pack("{sIsIsIsIsI}",
-                                              "partition",
-                                              (json_int_t)cut->partition,
-                                              "start",
-                                              (json_int_t)cut->start,
-                                              "end",
-                                              (json_int_t)cut->end,
-                                              "log_start",
-                                              (json_int_t)cut->log_start,
-                                              "records",
-                                              (json_int_t)(cut->log_start - cut->start)));
+        add_records(&records, cut->start, cut->log_start);
+        (void)json_array_append_new(
+            list,
+            json_pack("{sIsIsIsIsI}",
+                      "partition",
+                      (json_int_t)cut->partition,
+                      "start",
+                      (json_int_t)cut->start,
+                      "end",
+                      (json_int_t)cut->end,
+                      "log_start",
+                      (json_int_t)cut->log_start,
+                      "records",
+                      (json_int_t)records_between(cut->start, cut->log_start)));
     }
     out_json(json_pack("{sssbsIso}",
                        "topic",
@@ -280,7 +299,7 @@ static void print_plan(const struct truncation *truncation)
         table_number(&table, cut->start);
         table_number(&table, cut->end);
         table_number(&table, cut->log_start);
-        table_number(&table, cut->log_start - cut->start);
+        table_number(&table, records_between(cut->start, cut->log_start));
     }
     table_print(&table);
 }

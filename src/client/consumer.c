@@ -185,9 +185,11 @@ static bool part_busy(struct sp_client_part *part)
 
 static int part_flush(struct sp_client_part *part, int timeout_ms)
 {
-    int rv = spate_consumer_close(of_part(part), timeout_ms);
+    struct spate_consumer *consumer = of_part(part);
+    SP_CONSUMER_HOLD(consumer);
+    int rv = spate_consumer_close(consumer, timeout_ms);
 
-    return rv == SPATE_ERR_CANCELED ? 0 : rv; /* its callback has freed it: there is none left */
+    return consumer->freed ? 0 : rv; /* by its callback: there is none left that could fail */
 }
 
 static void part_tell(struct sp_client_part *part, struct sp_json *json)

@@ -98,6 +98,7 @@ struct sp_producer_partition {
     int ended;        /* why a producer with a name ended here; 0: it has not */
     char *ended_text; /* NULL: the code alone must do */
 
+    int refused; /* the newest refusal, if it is one of the whole partition; 0: none since then */
     uint64_t metadata_needed; /* sends again when this description has arrived */
     uint64_t retry_ms;        /* and not before this time */
     uint64_t unknown_ms;      /* since when the servers call the topic unknown; 0: they do not */

@@ -59,6 +59,12 @@ static bool refused_surely(int status)
     }
 }
 
+/* Refusals that meet whatever comes to this partition: batches that wait behind it share them. */
+static bool refuses_all(int status)
+{
+    return status == SPATE_ERR_NO_SPACE || status == SPATE_ERR_BUSY;
+}
+
 static bool worth_retrying(int status)
 {
     return sp_client_status_moves(status) || status == SPATE_ERR_IO;
@@ -220,6 +226,7 @@ static void retry(struct sp_producer_partition *partition, int status, const cha
                   spate_error_name(status),
                   text);
     sp_producer_withdraw_all(partition);
+    partition->refused = refuses_all(status) ? status : 0;
     partition->retry_ms = sp_producer_now_ms(partition) + partition->pause_ms;
     partition->pause_ms = partition->pause_ms * 2 < SP_CLIENT_PAUSE_MAX_MS ? partition->pause_ms * 2
                                                                            : SP_CLIENT_PAUSE_MAX_MS;
@@ -266,6 +273,7 @@ static void on_success(struct sp_producer_batch *batch, const struct sp_produce_
     partition->pause_ms = SP_CLIENT_PAUSE_MIN_MS;
     partition->hints_followed = 0;
     partition->unknown_ms = 0;
+    partition->refused = 0;
     sp_producer_finish(batch, 0, NULL);
 }
 
@@ -300,11 +308,14 @@ void sp_producer_on_answer(
 
 /* ---- deadlines ------------------------------------------------------------------------------- */
 
-/* Why a batch was never sent. */
+/* Why a batch was never sent, or only behind one that was refused. */
 static int status_unsent(const struct sp_producer_partition *partition)
 {
     const struct sp_topic_view *topic = partition->topic;
 
+    if (partition->refused != 0) {
+        return partition->refused;
+    }
     if (topic->status == 0 && partition->index < topic->partition_count &&
         topic->partitions[partition->index].leader == NULL) {
         return SPATE_ERR_LEADER_UNKNOWN;

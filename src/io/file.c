@@ -196,6 +196,22 @@ int sp_file_truncate(struct sp_file *file, uint64_t size)
     return rv == 0 ? 0 : sp_error_of_errno(errno);
 }
 
+int sp_file_allocate(struct sp_file *file, uint64_t size)
+{
+    int rv;
+
+    if (size > INT64_MAX) {
+        return SPATE_ERR_IO;
+    }
+    do {
+        rv = fallocate(file->fd, 0, 0, (off_t)size);
+    } while (rv != 0 && errno == EINTR);
+    if (rv != 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) {
+        return SPATE_ERR_UNSUPPORTED;
+    }
+    return rv == 0 ? 0 : sp_error_of_errno(errno);
+}
+
 int sp_file_lock(struct sp_file *file)
 {
     int rv;

@@ -48,6 +48,11 @@ int sp_file_sync(struct sp_file *file);
 
 int sp_file_truncate(struct sp_file *file, uint64_t size);
 
+/* Gives the file's first `size` bytes blocks of the disk that are its own, and makes it so long if
+ * it is shorter; what it holds stays. A failure may leave a part. SPATE_ERR_UNSUPPORTED: this file
+ * system cannot. */
+int sp_file_allocate(struct sp_file *file, uint64_t size);
+
 /* Takes the exclusive lock of an open file for this process. SPATE_ERR_LOCKED. Ends with close. */
 int sp_file_lock(struct sp_file *file);
 

@@ -98,6 +98,14 @@ static void on_stranger(void *arg)
     }
 }
 
+static bool is_current(void *arg, uint32_t node_id)
+{
+    const struct sp_node *node = arg;
+
+    return !node->stopping && node->controller != NULL &&
+           sp_controller_is_current_on(node->controller, node_id);
+}
+
 static void on_guest(void *arg, uint64_t guest, const struct sp_slice *body)
 {
     struct sp_node *node = arg;
@@ -107,9 +115,9 @@ static void on_guest(void *arg, uint64_t guest, const struct sp_slice *body)
     }
 }
 
-static const struct sp_transport_handler transport_handler = { on_peer_message, on_link,
-                                                               on_formed,       on_lost,
-                                                               on_guest,        on_stranger };
+static const struct sp_transport_handler transport_handler = {
+    on_peer_message, on_link, on_formed, on_lost, on_guest, on_stranger, is_current
+};
 
 /* ---- controller ------------------------------------------------------------------------------ */
 
@@ -158,26 +166,10 @@ static void on_state_changed(void *arg, const struct sp_state_change *change)
     }
 }
 
-/* Another disk has taken the place of this one: what it has is of an earlier time. */
-static bool is_outdated(const struct sp_node *node)
-{
-    const struct sp_state_node *known =
-        sp_state_node(sp_controller_state(node->controller), sp_controller_self(node->controller));
-
-    return known != NULL && known->incarnation != sp_store_identity(node->store)->incarnation;
-}
-
 static void on_confirmed(void *arg)
 {
     struct sp_node *node = arg;
 
-    if (is_outdated(node)) {
-        fail(node,
-             SPATE_ERR_INVALID,
-             "this node has another data directory now, and this is an earlier one: bring that one "
-             "back, or start it with an empty one");
-        return;
-    }
     note_level(node);
     note_registered(node);
     sp_reconcile_confirmed(node->reconcile);

@@ -5,29 +5,16 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/attr.h"
 #include "base/buf.h"
 #include "base/mem.h"
 #include "spate/error.h"
-#include "storage/base_list.h"
-#include "storage/checkpoint.h"
 #include "storage/disk.h"
 #include "storage/log_state.h"
+#include "storage/log_verify_parts.h"
 #include "storage/offset_index.h"
 #include "storage/store_state.h"
 
-#define FILE_NAME_SIZE 64
 #define TEXT_SIZE 256
-
-struct verify {
-    const char *directory;
-    const struct sp_verify_options *options;
-    struct sp_verify_report *report;
-    struct sp_base_list segments;
-    struct sp_base_list checkpoints;
-    struct sp_log_point point; /* behind the last frame that was read */
-    bool continuous;           /* the next segment must begin there */
-};
 
 /* A segment while it is read. */
 struct reading {
@@ -40,12 +27,12 @@ struct reading {
     struct sp_offset_index offset_index;
 };
 
-static void SP_PRINTF(5, 6) find(struct verify *verify,
-                                 enum sp_verify_kind kind,
-                                 const char *file,
-                                 uint64_t position,
-                                 const char *format,
-                                 ...)
+void sp_verify_find(struct sp_verify *verify,
+                    enum sp_verify_kind kind,
+                    const char *file,
+                    uint64_t position,
+                    const char *format,
+                    ...)
 {
     char text[TEXT_SIZE];
     va_list arguments;
@@ -54,6 +41,7 @@ static void SP_PRINTF(5, 6) find(struct verify *verify,
     (void)vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     verify->report->damaged += kind == SP_VERIFY_DAMAGE;
+    verify->report->heals += kind == SP_VERIFY_HEALS;
     verify->report->torn += kind == SP_VERIFY_TORN;
     verify->report->notes += kind == SP_VERIFY_NOTE;
     verify->options->found(verify->options->arg,
@@ -61,26 +49,25 @@ static void SP_PRINTF(5, 6) find(struct verify *verify,
                                .kind = kind, .file = file, .position = position, .text = text });
 }
 
-static void base_name(char name[FILE_NAME_SIZE], uint64_t base, const char *suffix)
+void sp_verify_base_name(char *name, uint64_t base, const char *suffix)
 {
-    (void)snprintf(name, FILE_NAME_SIZE, "%020" PRIu64 ".%s", base, suffix);
+    (void)snprintf(name, SP_VERIFY_NAME_SIZE, "%020" PRIu64 ".%s", base, suffix);
 }
 
 /* ---- the directory --------------------------------------------------------------------------- */
 
 /* A node has found damage here and does not open the log again. */
-static void note_mark(struct verify *verify)
+static void note_mark(struct sp_verify *verify)
 {
     char text[SP_STORE_TEXT_SIZE];
 
     sp_store_read_mark(verify->directory, text, sizeof text);
-    find(verify, SP_VERIFY_NOTE, SP_DAMAGED_NAME, 0, "%s", text);
+    sp_verify_find(verify, SP_VERIFY_NOTE, SP_DAMAGED_NAME, 0, "%s", text);
 }
 
-static int note_name(void *arg, const char *name)
+static int list_name(void *arg, const char *name)
 {
-    struct verify *verify = arg;
-    bool hint = strcmp(name, SP_REST_NAME) == 0; /* for the next start */
+    struct sp_verify *verify = arg;
     uint64_t base = 0;
 
     if (sp_disk_parse_base(name, SP_SEGMENT_SUFFIX, &base)) {
@@ -89,21 +76,34 @@ static int note_name(void *arg, const char *name)
     if (sp_disk_parse_base(name, SP_CHECKPOINT_SUFFIX, &base)) {
         return sp_base_list_add(&verify->checkpoints, base);
     }
-    if (hint || sp_disk_parse_base(name, SP_OFFSET_INDEX_SUFFIX, &base)) {
-        return 0; /* an index is looked for beside its segment */
+    return 0;
+}
+
+/* Of a directory that is a log's. An index is looked for beside its segment. */
+static int note_name(void *arg, const char *name)
+{
+    struct sp_verify *verify = arg;
+    bool hint = strcmp(name, SP_REST_NAME) == 0; /* for the next start */
+    uint64_t base = 0;
+
+    if (hint || sp_disk_parse_base(name, SP_SEGMENT_SUFFIX, &base) ||
+        sp_disk_parse_base(name, SP_CHECKPOINT_SUFFIX, &base) ||
+        sp_disk_parse_base(name, SP_OFFSET_INDEX_SUFFIX, &base)) {
+        return 0;
     }
     if (strcmp(name, SP_DAMAGED_NAME) == 0) {
         note_mark(verify);
     } else if (strcmp(name, SP_INSTALL_NAME) == 0 || strcmp(name, SP_TRUNCATION_NAME) == 0) {
-        find(verify, SP_VERIFY_NOTE, name, 0, "has begun; the next start of the node ends it");
+        sp_verify_find(
+            verify, SP_VERIFY_NOTE, name, 0, "has begun; the next start of the node ends it");
     } else {
-        find(verify, SP_VERIFY_NOTE, name, 0, "is no file of a log that is at rest");
+        sp_verify_find(verify, SP_VERIFY_NOTE, name, 0, "is no file of a log that is at rest");
     }
     return 0;
 }
 
 /* The group of the first header that can be read; the name of the directory says it as well. */
-static void find_group(struct verify *verify)
+static void find_group(struct sp_verify *verify)
 {
     char path[SP_DISK_PATH_SIZE];
     struct sp_segment_header header;
@@ -119,7 +119,7 @@ static void find_group(struct verify *verify)
 
 /* ---- one segment ----------------------------------------------------------------------------- */
 
-static void take_frame(struct verify *verify,
+static void take_frame(struct sp_verify *verify,
                        struct reading *reading,
                        const struct sp_log_frame *frame,
                        const uint8_t *bytes,
@@ -144,7 +144,7 @@ static void take_frame(struct verify *verify,
     }
 }
 
-static bool marker_fits(const struct verify *verify,
+static bool marker_fits(const struct sp_verify *verify,
                         const struct reading *reading,
                         const struct sp_log_frame *marker)
 {
@@ -155,7 +155,7 @@ static bool marker_fits(const struct verify *verify,
 
 /* Reads frames to the end: SPATE_ERR_NOT_FOUND; SPATE_ERR_CORRUPT: *out_position is where they stop
  * to make sense. */
-static int walk(struct verify *verify, struct reading *reading, uint64_t *out_position)
+static int walk(struct sp_verify *verify, struct reading *reading, uint64_t *out_position)
 {
     struct sp_segment_cursor cursor;
     int rv = 0;
@@ -187,7 +187,7 @@ static int walk(struct verify *verify, struct reading *reading, uint64_t *out_po
 
 /* What proves that frames behind the last readable one were synced: the largest such index.
  * *out_recycled: what stands there is of the file's life before. */
-static int proven_index(const struct verify *verify,
+static int proven_index(const struct sp_verify *verify,
                         const struct reading *reading,
                         uint64_t position,
                         uint64_t *out_index,
@@ -209,9 +209,9 @@ static int proven_index(const struct verify *verify,
 }
 
 /* The frames of a segment end at `position`, before its file does. */
-static int judge(struct verify *verify, const struct reading *reading, uint64_t position)
+static int judge(struct sp_verify *verify, const struct reading *reading, uint64_t position)
 {
-    char name[FILE_NAME_SIZE];
+    char name[SP_VERIFY_NAME_SIZE];
     uint64_t wanted = verify->point.index + 1;
     uint64_t proven = 0;
     bool recycled = false;
@@ -220,35 +220,37 @@ static int judge(struct verify *verify, const struct reading *reading, uint64_t 
     if (rv != 0) {
         return rv;
     }
-    base_name(name, reading->base, SP_SEGMENT_SUFFIX);
+    sp_verify_base_name(name, reading->base, SP_SEGMENT_SUFFIX);
     if (reading->next_base != 0 || proven >= wanted) {
-        find(verify,
-             SP_VERIFY_DAMAGE,
-             name,
-             position,
-             "the frame with index %" PRIu64 " (offset %" PRId64 " if it has one) is not readable",
-             wanted,
-             verify->point.end_offset);
+        sp_verify_find(verify,
+                       SP_VERIFY_DAMAGE,
+                       name,
+                       position,
+                       "the frame with index %" PRIu64 " (offset %" PRId64
+                       " if it has one) is not readable",
+                       wanted,
+                       verify->point.end_offset);
         verify->continuous = false;
     } else {
-        find(verify,
-             recycled ? SP_VERIFY_NOTE : SP_VERIFY_TORN,
-             name,
-             position,
-             recycled ? "the log ends here; bytes left from the file's use before: %" PRIu64
-                      : "bytes of a write that was not finished: %" PRIu64,
-             reading->size - position);
+        sp_verify_find(verify,
+                       recycled ? SP_VERIFY_NOTE : SP_VERIFY_TORN,
+                       name,
+                       position,
+                       recycled
+                           ? "the log ends here; bytes left from the file's use before: %" PRIu64
+                           : "bytes of a write that was not finished: %" PRIu64,
+                       reading->size - position);
     }
     return 0;
 }
 
-static bool same_point(const struct sp_log_point *a, const struct sp_log_point *b)
+bool sp_verify_same_point(const struct sp_log_point *a, const struct sp_log_point *b)
 {
     return a->index == b->index && a->term == b->term && a->end_offset == b->end_offset &&
            a->append_time_ms == b->append_time_ms && a->chain == b->chain;
 }
 
-static int open_segment(struct verify *verify, struct reading *reading)
+static int open_segment(struct sp_verify *verify, struct reading *reading)
 {
     return sp_segment_open(verify->directory,
                            reading->base,
@@ -260,26 +262,26 @@ static int open_segment(struct verify *verify, struct reading *reading)
 }
 
 /* The header cannot be read: was the segment ever written to? */
-static void judge_header(struct verify *verify, const struct reading *reading)
+static void judge_header(struct sp_verify *verify, const struct reading *reading)
 {
-    char name[FILE_NAME_SIZE];
+    char name[SP_VERIFY_NAME_SIZE];
     bool checkpointed = false;
     unsigned number = 0;
 
-    base_name(name, reading->base, SP_SEGMENT_SUFFIX);
+    sp_verify_base_name(name, reading->base, SP_SEGMENT_SUFFIX);
     checkpointed = sp_base_list_find(&verify->checkpoints, reading->base, &number);
     bool begun = reading->next_base == 0 && verify->segments.count > 1 && !checkpointed;
-    find(verify,
-         begun ? SP_VERIFY_TORN : SP_VERIFY_DAMAGE,
-         name,
-         0,
-         begun ? "the segment was being made" : "the header is not readable");
+    sp_verify_find(verify,
+                   begun ? SP_VERIFY_TORN : SP_VERIFY_DAMAGE,
+                   name,
+                   0,
+                   begun ? "the segment was being made" : "the header is not readable");
     verify->continuous = false;
 }
 
 /* ---- index files ----------------------------------------------------------------------------- */
 
-static int save_index(struct verify *verify,
+static int save_index(struct sp_verify *verify,
                       const struct reading *reading,
                       const struct sp_offset_index_facts *facts)
 {
@@ -294,7 +296,7 @@ static int save_index(struct verify *verify,
 }
 
 /* The segment is whole, and another one follows. */
-static int check_index(struct verify *verify, const struct reading *reading)
+static int check_index(struct sp_verify *verify, const struct reading *reading)
 {
     struct sp_offset_index_facts facts = {
         .group_id = verify->report->group_id,
@@ -303,7 +305,7 @@ static int check_index(struct verify *verify, const struct reading *reading)
         .chain = verify->point.chain,
     };
     struct sp_offset_index loaded = { .count = 0 };
-    char name[FILE_NAME_SIZE];
+    char name[SP_VERIFY_NAME_SIZE];
     int rv = sp_offset_index_load(verify->directory, &facts, &loaded);
     bool usable = rv == 0 && facts.max_timestamp_ms == reading->max_timestamp_ms;
 
@@ -315,22 +317,23 @@ static int check_index(struct verify *verify, const struct reading *reading)
         verify->report->indexes += 1;
         return 0;
     }
-    base_name(name, reading->base, SP_OFFSET_INDEX_SUFFIX);
+    sp_verify_base_name(name, reading->base, SP_OFFSET_INDEX_SUFFIX);
     if (!verify->options->rebuild_indexes) {
-        find(verify, SP_VERIFY_NOTE, name, 0, "is missing or does not fit: it can be rebuilt");
+        sp_verify_find(
+            verify, SP_VERIFY_NOTE, name, 0, "is missing or does not fit: it can be rebuilt");
         return 0;
     }
     facts.max_timestamp_ms = reading->max_timestamp_ms;
     rv = save_index(verify, reading, &facts);
     if (rv == 0) {
         verify->report->indexes += 1;
-        find(verify, SP_VERIFY_NOTE, name, 0, "rebuilt");
+        sp_verify_find(verify, SP_VERIFY_NOTE, name, 0, "rebuilt");
     }
     return rv;
 }
 
 /* The segment's frames lead to where the next one begins: the rest does not count. */
-static bool is_complete(const struct verify *verify, const struct reading *reading)
+static bool is_complete(const struct sp_verify *verify, const struct reading *reading)
 {
     char path[SP_DISK_PATH_SIZE];
     struct sp_segment_header next;
@@ -339,37 +342,37 @@ static bool is_complete(const struct verify *verify, const struct reading *readi
         return false;
     }
     sp_disk_base_path(path, verify->directory, reading->next_base, SP_SEGMENT_SUFFIX);
-    return sp_segment_peek(path, &next) == 0 && same_point(&next.before, &verify->point);
+    return sp_segment_peek(path, &next) == 0 && sp_verify_same_point(&next.before, &verify->point);
 }
 
-static void end_segment(struct verify *verify, struct reading *reading, uint64_t position)
+static void end_segment(struct sp_verify *verify, struct reading *reading, uint64_t position)
 {
-    char name[FILE_NAME_SIZE];
+    char name[SP_VERIFY_NAME_SIZE];
 
-    base_name(name, reading->base, SP_SEGMENT_SUFFIX);
-    find(verify,
-         SP_VERIFY_NOTE,
-         name,
-         position,
-         "ends here; bytes left from the file's use before: %" PRIu64,
-         reading->size - position);
+    sp_verify_base_name(name, reading->base, SP_SEGMENT_SUFFIX);
+    sp_verify_find(verify,
+                   SP_VERIFY_NOTE,
+                   name,
+                   position,
+                   "ends here; bytes left from the file's use before: %" PRIu64,
+                   reading->size - position);
     reading->size = position;
 }
 
-static int check_frames(struct verify *verify, struct reading *reading)
+static int check_frames(struct sp_verify *verify, struct reading *reading)
 {
-    char name[FILE_NAME_SIZE];
+    char name[SP_VERIFY_NAME_SIZE];
     uint64_t position = 0;
 
-    if (verify->continuous && !same_point(&verify->point, &reading->header.before)) {
-        base_name(name, reading->base, SP_SEGMENT_SUFFIX);
-        find(verify,
-             SP_VERIFY_DAMAGE,
-             name,
-             0,
-             "begins behind index %" PRIu64 ", the segment before ends with %" PRIu64,
-             reading->header.before.index,
-             verify->point.index);
+    if (verify->continuous && !sp_verify_same_point(&verify->point, &reading->header.before)) {
+        sp_verify_base_name(name, reading->base, SP_SEGMENT_SUFFIX);
+        sp_verify_find(verify,
+                       SP_VERIFY_DAMAGE,
+                       name,
+                       0,
+                       "begins behind index %" PRIu64 ", the segment before ends with %" PRIu64,
+                       reading->header.before.index,
+                       verify->point.index);
     }
     verify->point = reading->header.before;
     verify->continuous = true;
@@ -387,7 +390,7 @@ static int check_frames(struct verify *verify, struct reading *reading)
     return reading->next_base == 0 ? 0 : check_index(verify, reading);
 }
 
-static int check_segment(struct verify *verify, unsigned number)
+static int check_segment(struct sp_verify *verify, unsigned number)
 {
     struct reading reading = {
         .base = verify->segments.values[number],
@@ -414,55 +417,31 @@ static int check_segment(struct verify *verify, unsigned number)
     return rv;
 }
 
-/* ---- checkpoints ----------------------------------------------------------------------------- */
-
-static int check_checkpoint(struct verify *verify, uint64_t base)
-{
-    char path[SP_DISK_PATH_SIZE];
-    char name[FILE_NAME_SIZE];
-    struct sp_segment_header header;
-    struct sp_checkpoint checkpoint;
-    struct sp_blob *image = NULL;
-
-    base_name(name, base, SP_CHECKPOINT_SUFFIX);
-    sp_disk_base_path(path, verify->directory, base, SP_CHECKPOINT_SUFFIX);
-    int rv = sp_checkpoint_load(path, verify->report->group_id, &image, &checkpoint);
-    if (rv == SPATE_ERR_CORRUPT) {
-        find(verify, SP_VERIFY_DAMAGE, name, 0, "the checkpoint is not whole");
-        return 0;
-    }
-    if (rv != 0) {
-        return rv;
-    }
-    sp_disk_base_path(path, verify->directory, base, SP_SEGMENT_SUFFIX);
-    if (sp_segment_peek(path, &header) == 0 && !same_point(&header.before, &checkpoint.point)) {
-        find(verify, SP_VERIFY_DAMAGE, name, 0, "does not fit the segment beside it");
-    } else {
-        verify->report->checkpoints += 1;
-    }
-    sp_blob_unref(image);
-    return 0;
-}
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 /* A log that does not begin with its very first frame begins at a checkpoint. */
-static void check_start(struct verify *verify)
+static void check_start(struct sp_verify *verify)
 {
     uint64_t first = verify->segments.values[0];
-    char name[FILE_NAME_SIZE];
+    char name[SP_VERIFY_NAME_SIZE];
     unsigned number = 0;
 
     if (first != 1 && !sp_base_list_find(&verify->checkpoints, first, &number)) {
-        base_name(name, first, SP_CHECKPOINT_SUFFIX);
-        find(verify, SP_VERIFY_DAMAGE, name, 0, "the log begins here, but this file is missing");
+        sp_verify_base_name(name, first, SP_CHECKPOINT_SUFFIX);
+        sp_verify_find(
+            verify, SP_VERIFY_DAMAGE, name, 0, "the log begins here, but this file is missing");
     }
 }
 
-static int check(struct verify *verify)
+static int check(struct sp_verify *verify)
 {
-    int rv = sp_dir_list(verify->directory, note_name, verify);
+    int rv = sp_dir_list(verify->directory, list_name, verify);
 
     if (rv == 0 && verify->segments.count == 0) {
         rv = SPATE_ERR_NOT_FOUND;
+    }
+    if (rv == 0) {
+        rv = sp_dir_list(verify->directory, note_name, verify);
     }
     if (rv != 0) {
         return rv;
@@ -473,8 +452,8 @@ static int check(struct verify *verify)
     for (unsigned i = 0; i < verify->segments.count && rv == 0; i++) {
         rv = check_segment(verify, i);
     }
-    for (unsigned i = 0; i < verify->checkpoints.count && rv == 0; i++) {
-        rv = check_checkpoint(verify, verify->checkpoints.values[i]);
+    if (rv == 0) {
+        rv = sp_verify_checkpoints(verify);
     }
     verify->report->last_index = verify->point.index;
     verify->report->end_offset = verify->point.end_offset;
@@ -486,7 +465,7 @@ int sp_log_verify(const char *directory,
                   struct sp_verify_report *out_report)
 {
     struct sp_verify_report report = { 0 };
-    struct verify verify = { .directory = directory, .options = options, .report = &report };
+    struct sp_verify verify = { .directory = directory, .options = options, .report = &report };
     int rv = check(&verify);
 
     sp_base_list_clear(&verify.segments);

@@ -16,6 +16,7 @@
 enum sp_verify_kind {
     SP_VERIFY_NOTE,   /* what a start of the node puts right by itself */
     SP_VERIFY_TORN,   /* an unfinished write at the end, which a start cuts off */
+    SP_VERIFY_HEALS,  /* what was synced is not readable, and a node does without it by itself */
     SP_VERIFY_DAMAGE, /* something that was synced is not readable */
 };
 
@@ -39,6 +40,7 @@ struct sp_verify_report {
     unsigned checkpoints; /* whole ones */
     unsigned indexes;     /* usable ones, or rebuilt */
     unsigned damaged;     /* findings of each kind */
+    unsigned heals;
     unsigned torn;
     unsigned notes;
 };

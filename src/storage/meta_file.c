@@ -103,17 +103,30 @@ uint32_t sp_meta_batch_seal(uint8_t *bytes,
     return crc;
 }
 
-/* True if a batch with a right checksum stands at `bytes`; what it follows is not looked at. */
-static bool batch_at(const uint8_t *bytes, size_t size)
+/* The size of the batch whose header may stand at `bytes`, which fit into `size`; 0: there is none.
+ * Neither its checksum nor what it follows is looked at. */
+static size_t batch_size_at(const uint8_t *bytes, size_t size)
 {
     if (size < SP_META_BATCH_HEADER_SIZE) {
-        return false;
+        return 0;
     }
     uint32_t length = sp_get_u32(bytes);
     uint64_t first = sp_get_u64(bytes + 8);
-    return length > 0 && length % SP_META_RECORD_SIZE == 0 &&
-           length <= size - SP_META_BATCH_HEADER_SIZE && sp_get_u32(bytes + 28) == 0 && first > 0 &&
-           first <= sp_get_u64(bytes + 16) && sp_get_u32(bytes + 4) == batch_crc(bytes, length);
+    bool fits = length > 0 && length % SP_META_RECORD_SIZE == 0 &&
+                length <= size - SP_META_BATCH_HEADER_SIZE && sp_get_u32(bytes + 28) == 0 &&
+                first > 0 && first <= sp_get_u64(bytes + 16);
+    return fits ? SP_META_BATCH_HEADER_SIZE + (size_t)length : 0;
+}
+
+static bool checksum_is_right(const uint8_t *bytes)
+{
+    return sp_get_u32(bytes + 4) == batch_crc(bytes, sp_get_u32(bytes));
+}
+
+/* True if a batch with a right checksum stands at `bytes`; what it follows is not looked at. */
+static bool batch_at(const uint8_t *bytes, size_t size)
+{
+    return batch_size_at(bytes, size) > 0 && checksum_is_right(bytes);
 }
 
 static bool header_at(const uint8_t *bytes, size_t size)
@@ -124,17 +137,35 @@ static bool header_at(const uint8_t *bytes, size_t size)
     return size >= sizeof expected && memcmp(bytes, expected, sizeof expected) == 0;
 }
 
-static uint64_t proven_behind(const uint8_t *bytes, size_t size, size_t position)
+/* What whole batches at or behind scan->size prove. A batch may begin at any place there, if those
+ * before it are damaged. Records are not taken for headers: where a header has its checksum they
+ * have the upper half of a number, 0. A batch that has this one by chance, one of 2^32, proves
+ * nothing. So what we wrote is summed about once; bytes that look like many long batches on top of
+ * each other are not ours, and are not summed for ever: then nobody knows what they prove. */
+static void search_behind(const uint8_t *bytes, size_t size, struct sp_meta_scan *scan)
 {
-    uint64_t proven = 0;
+    uint64_t budget = (uint64_t)size * SP_META_SEARCH_FACTOR;
+    size_t position = scan->size;
 
-    for (; position + SP_META_BATCH_HEADER_SIZE <= size; position += ALIGNMENT) {
-        if (batch_at(bytes + position, size - position)) {
+    while (position + SP_META_BATCH_HEADER_SIZE <= size) {
+        bool summed = sp_get_u32(bytes + position + 4) != 0;
+        size_t batch_size = summed ? batch_size_at(bytes + position, size - position) : 0;
+
+        if (batch_size > budget - scan->searched_bytes) {
+            scan->proven_sequence = UINT64_MAX;
+            return;
+        }
+        scan->searched_bytes += batch_size;
+        if (batch_size > 0 && checksum_is_right(bytes + position)) {
             uint64_t first = sp_get_u64(bytes + position + 8);
-            proven = first - 1 > proven ? first - 1 : proven;
+
+            scan->proven_sequence =
+                first - 1 > scan->proven_sequence ? first - 1 : scan->proven_sequence;
+            position += batch_size;
+        } else {
+            position += ALIGNMENT;
         }
     }
-    return proven;
 }
 
 void sp_meta_scan(const uint8_t *bytes, size_t size, struct sp_meta_scan *out_scan)
@@ -156,7 +187,7 @@ void sp_meta_scan(const uint8_t *bytes, size_t size, struct sp_meta_scan *out_sc
         scan.last_sequence = sp_get_u64(batch + 16);
         scan.size += SP_META_BATCH_HEADER_SIZE + (size_t)sp_get_u32(batch);
     }
-    scan.proven_sequence = proven_behind(bytes, size, scan.size);
+    search_behind(bytes, size, &scan);
     *out_scan = scan;
 }
 

@@ -30,6 +30,7 @@
 #define SP_META_HEADER_SIZE 16
 #define SP_META_BATCH_HEADER_SIZE 32
 #define SP_META_RECORD_SIZE 40
+#define SP_META_SEARCH_FACTOR 8 /* bytes summed for each of a copy when it is searched for proofs */
 
 enum sp_meta_type {
     SP_META_IDENTITY = 1,
@@ -73,7 +74,9 @@ struct sp_meta_scan {
     size_t size;              /* bytes of the valid prefix, header included */
     uint32_t chain;           /* crc of its last batch */
     uint64_t last_sequence;   /* of the prefix; 0: it has no batch */
-    uint64_t proven_sequence; /* what batches behind the prefix prove to have been durable */
+    uint64_t proven_sequence; /* what batches behind the prefix prove to have been durable;
+                                 UINT64_MAX: the search was given up, so perhaps anything */
+    uint64_t searched_bytes;  /* that were summed for it, at most SP_META_SEARCH_FACTOR per byte */
 };
 
 /* Finds the valid prefix of a copy, and searches what follows for batches that prove more. */

@@ -10,6 +10,13 @@
 
 #define COPY_BYTES_MAX (256 * 1024 * 1024) /* more than any compacted log and its dead weight */
 
+/* What was promised is not known any more; older copies know less, and are refused by the others.
+ */
+#define REJOIN                                                                                     \
+    "never put older copies there; move the directory away and start the node with an empty one, " \
+    "so that it joins anew and is filled by the others (docs/operations.md, A node without its "   \
+    "disk)"
+
 const char *const sp_meta_names[SP_META_COPIES] = { "meta.a", "meta.b" };
 
 int sp_meta_copy_load(const char *directory, int number, struct sp_meta_copy *out_copy)
@@ -142,20 +149,16 @@ static int recover(struct sp_meta *meta,
     if (chosen < 0) {
         (void)snprintf(text,
                        text_size,
-                       any ? "both copies of the metadata in %s are damaged: restore meta.a or "
-                             "meta.b from a backup, or empty the directory and let the node "
-                             "rejoin with a new one"
-                           : "%s has replicas but no metadata (meta.a, meta.b): restore them, or "
-                             "move replicas/ away and let the node rejoin as a new one",
+                       any ? "both copies of the metadata in %s are damaged: " REJOIN
+                           : "%s has replicas but no metadata (meta.a, meta.b): is it the right "
+                             "directory? If it is, " REJOIN,
                        meta->directory);
         return SPATE_ERR_CORRUPT;
     }
     if (sp_meta_copy_lacks_proven(copies, chosen)) {
         (void)snprintf(text,
                        text_size,
-                       "both copies of the metadata in %s are damaged before their end: restore "
-                       "meta.a or meta.b from a backup, or empty the directory and let the node "
-                       "rejoin with a new one",
+                       "both copies of the metadata in %s are damaged before their end: " REJOIN,
                        meta->directory);
         return SPATE_ERR_CORRUPT;
     }

@@ -345,6 +345,7 @@ static int open_store(struct sp_store *store, const struct opening *opening)
     }
     rv = take_lock(store, opening);
     if (rv == 0) {
+        sp_store_open_ballast(store); /* before anything is written */
         rv = open_meta(store, opening);
     }
     if (rv == 0 && opening->options->counted) {
@@ -476,11 +477,6 @@ void sp_store_close(struct sp_store *store, void (*closed)(void *arg), void *arg
 }
 
 /* ---- looking --------------------------------------------------------------------------------- */
-
-uint64_t sp_store_free_bytes(const struct sp_store *store)
-{
-    return store->free_bytes;
-}
 
 uint64_t sp_store_recycled(const struct sp_store *store)
 {

@@ -5,6 +5,7 @@
  *   DATA/replicas/GROUP.REPLICA/           one log: BASE.log  BASE.checkpoint  BASE.index
  *   DATA/quarantine/                       what the metadata does not know, and damaged replicas
  *   DATA/spares/                           files of old segments, to become new ones; see spares.h
+ *   DATA/ballast                           room for the time when the disk is full; see ballast.h
  *
  * All writes are grouped: what was asked for in one loop turn, or while the last flush ran, becomes
  * one write and one sync per log, and one per copy of the meta log, in worker jobs that the
@@ -214,7 +215,7 @@ uint64_t sp_store_recycled(const struct sp_store *store);
 
 enum sp_space sp_store_space(const struct sp_store *store);
 
-/* Reads the free space anew, by a job: for a node that writes nothing. */
+/* Reads the free space anew, by a job, one at a time: what others write is seen by this alone. */
 void sp_store_look_at_space(struct sp_store *store);
 
 /* Roll size of logs that have none of their own. */

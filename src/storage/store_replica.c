@@ -229,7 +229,8 @@ static int check_first(const struct sp_replica_open *open)
     return sp_log_point_follow(&nothing, open->group_id, &frame, open->first.bytes, &after);
 }
 
-static int make_files(struct sp_replica_open *open, const char *path)
+/* Makes what a replica begins with; *out_made: its directory is new. */
+static int make_files(struct sp_replica_open *open, const char *path, bool *out_made)
 {
     char name[NAME_SIZE];
     int rv = check_first(open);
@@ -240,6 +241,7 @@ static int make_files(struct sp_replica_open *open, const char *path)
     }
     if (rv == 0) {
         rv = sp_dir_create(path);
+        *out_made = rv == 0;
     }
     if (rv == 0) {
         rv = make_segment(open, path);
@@ -247,32 +249,62 @@ static int make_files(struct sp_replica_open *open, const char *path)
     return rv == 0 ? sp_dir_sync(open->store->replicas_directory) : rv;
 }
 
+/* Nobody has heard of this replica: what was begun of it goes, or each try would leave another
+ * directory in quarantine/. After a disk error nothing is touched any more. */
+static void undo_files(const struct sp_replica_open *open, const char *path, bool made)
+{
+    if (made && open->status != SPATE_ERR_IO) {
+        (void)sp_path_remove_tree(path); /* else the next try moves it away */
+    }
+}
+
 static void create_work(struct sp_job *job)
 {
     struct sp_replica_open *open = SP_CONTAINER_OF(job, struct sp_replica_open, job);
     char path[SP_DISK_PATH_SIZE];
+    bool made = false;
 
     if (open->status != 0) {
         return;
     }
     sp_store_replica_path(open->store, open->group_id, open->replica_id, path);
-    open->status = make_files(open, path);
+    open->status = make_files(open, path, &made);
     if (open->status != 0) {
         open->disk_failed = open->status == SPATE_ERR_IO;
         fail_text(open, "its files could not be made");
-        return;
+    } else {
+        open->status = recover(open, path, false); /* all of it was synced just now */
     }
-    open->status = recover(open, path, false); /* all of it was synced just now */
+    if (open->status != 0) {
+        undo_files(open, path, made);
+    }
 }
 
-static void create_done(struct sp_job *job)
+static void undo_work(struct sp_job *job)
+{
+    struct sp_replica_open *open = SP_CONTAINER_OF(job, struct sp_replica_open, job);
+    char path[SP_DISK_PATH_SIZE];
+
+    sp_store_replica_path(open->store, open->group_id, open->replica_id, path);
+    undo_files(open, path, true);
+}
+
+static void undo_done(struct sp_job *job)
 {
     struct sp_replica_open *open = SP_CONTAINER_OF(job, struct sp_replica_open, job);
     struct sp_store *store = open->store;
-    const struct sp_replica_record record = { open->group_id, open->replica_id };
 
     store->jobs -= 1;
-    sp_slice_unref(&open->first);
+    complete(open);
+    sp_store_advance(store);
+}
+
+/* Its files are there: asks for its place in the registry. */
+static void register_created(struct sp_replica_open *open)
+{
+    struct sp_store *store = open->store;
+    const struct sp_replica_record record = { open->group_id, open->replica_id };
+
     cancel_if_closing(open);
     if (open->status == 0) {
         open->registry_sequence = sp_meta_create_replica(store->meta, &record);
@@ -285,6 +317,21 @@ static void create_done(struct sp_job *job)
     }
     if (open->status == 0) {
         sp_list_append(&store->creations, &open->node);
+    } else {
+        store->jobs += 1;
+        sp_job_start(store->loop, &open->job, undo_work, undo_done);
+    }
+}
+
+static void create_done(struct sp_job *job)
+{
+    struct sp_replica_open *open = SP_CONTAINER_OF(job, struct sp_replica_open, job);
+    struct sp_store *store = open->store;
+
+    store->jobs -= 1;
+    sp_slice_unref(&open->first);
+    if (open->status == 0) {
+        register_created(open);
     } else {
         complete(open);
     }

@@ -2,9 +2,9 @@
  *
  *   every flush, and sp_store_look_at_space --statvfs in a job--> free_bytes -> level
  *
- * A node that is short of space keeps no spares (spares.h). A failed write of frames stops the
- * node, since nothing is known about the file then; the reserve is there so that it does not come
- * to that. */
+ * A node that is short of space keeps no spares (spares.h), and one that has next to nothing no
+ * ballast (ballast.h). A failed write of frames stops the node, since nothing is known about the
+ * file then; the reserve is there so that it does not come to that. */
 #include "base/trace.h"
 #include "storage/store_state.h"
 
@@ -19,7 +19,7 @@ static enum sp_space level_of(const struct sp_store *store)
                                                                            : SP_SPACE_LAST;
 }
 
-void sp_store_note_free_bytes(struct sp_store *store, uint64_t free_bytes)
+static void note(struct sp_store *store, uint64_t free_bytes)
 {
     enum sp_space before = store->space;
 
@@ -41,12 +41,37 @@ void sp_store_note_free_bytes(struct sp_store *store, uint64_t free_bytes)
     }
 }
 
+void sp_store_note_free_bytes(struct sp_store *store, uint64_t free_bytes)
+{
+    note(store, free_bytes);
+    if (store->ballast_held && sp_ballast_is_low(&store->ballast, free_bytes)) {
+        sp_store_look_at_space(store);
+    }
+}
+
+void sp_store_open_ballast(struct sp_store *store)
+{
+    uint64_t free_bytes = 0;
+
+    if (sp_path_free_bytes(store->directory, &free_bytes) != 0) {
+        free_bytes = UINT64_MAX; /* the opening fails for that, a little later */
+    }
+    sp_ballast_open(&store->ballast, store->directory, store->free_bytes_min, free_bytes);
+    store->ballast_held = store->ballast.size > 0;
+}
+
 static void look_work(struct sp_job *job)
 {
     struct sp_store *store = SP_CONTAINER_OF(job, struct sp_store, space_job);
+    uint64_t free_bytes = 0;
 
     sp_spares_remove(&store->space_dropped);
-    store->space_status = sp_path_free_bytes(store->directory, &store->space_free_bytes);
+    int rv = sp_path_free_bytes(store->directory, &free_bytes);
+    if (rv == 0 && sp_ballast_tend(&store->ballast, free_bytes, store->space_now_ms)) {
+        rv = sp_path_free_bytes(store->directory, &free_bytes);
+    }
+    store->space_free_bytes = free_bytes;
+    store->space_status = rv;
 }
 
 static void look_done(struct sp_job *job)
@@ -55,8 +80,9 @@ static void look_done(struct sp_job *job)
 
     store->space_looking = false;
     store->jobs -= 1;
+    store->ballast_held = store->ballast.size > 0;
     if (store->space_status == 0) {
-        sp_store_note_free_bytes(store, store->space_free_bytes);
+        note(store, store->space_free_bytes);
     }
     sp_store_advance(store);
 }
@@ -67,12 +93,18 @@ void sp_store_look_at_space(struct sp_store *store)
         return;
     }
     store->space_looking = true;
+    store->space_now_ms = sp_loop_now_ms(store->loop);
     store->space_dropped.count = 0;
     if (store->space != SP_SPACE_ENOUGH) {
         sp_spares_drop(&store->spares, &store->space_dropped);
     }
     store->jobs += 1;
     sp_job_start(store->loop, &store->space_job, look_work, look_done);
+}
+
+uint64_t sp_store_free_bytes(const struct sp_store *store)
+{
+    return store->free_bytes;
 }
 
 enum sp_space sp_store_space(const struct sp_store *store)

@@ -5,6 +5,7 @@
 #include "base/metrics.h"
 #include "io/file.h"
 #include "io/loop.h"
+#include "storage/ballast.h"
 #include "storage/meta.h"
 #include "storage/spares.h"
 #include "storage/store.h"
@@ -65,10 +66,13 @@ struct sp_store {
     uint64_t free_bytes;
     struct sp_store_counters counters;
     struct sp_spares spares;
-    uint64_t free_bytes_min; /* the reserve */
+    struct sp_ballast ballast; /* belongs to space_job while it runs */
+    bool ballast_held;         /* it has something to give back */
+    uint64_t free_bytes_min;   /* the reserve */
     enum sp_space space;
     struct sp_job space_job;
     bool space_looking;
+    uint64_t space_now_ms;                  /* when this job was started */
     struct sp_spares_dropped space_dropped; /* by this job */
     int space_status;
     uint64_t space_free_bytes; /* as the job has found it */
@@ -121,8 +125,11 @@ void sp_store_read_mark(const char *directory, char *out_text, size_t text_size)
 /* A write or sync failed: reports once, ends all flushing. `step` says what, `place` where. */
 void sp_store_fail(struct sp_store *store, int status, const char *step, const char *place);
 
-/* So much is free now: store_space.c. */
+/* So much is free now: store_space.c. Looks at once when the ballast is needed. */
 void sp_store_note_free_bytes(struct sp_store *store, uint64_t free_bytes);
+
+/* Blocking: gives the ballast of an earlier run back on a full disk. */
+void sp_store_open_ballast(struct sp_store *store);
 
 /* Lets the log be flushed at the end of this turn. */
 void sp_store_mark_dirty(struct sp_store *store, struct sp_log *log);

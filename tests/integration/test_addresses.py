@@ -4,10 +4,12 @@ away or stood still: all of them find each other again."""
 
 import os
 import signal
+import time
 import unittest
 
 import cluster
 import rpc
+from test_damage import replicas, segments
 from test_membership import node_rows
 
 REPLACED_SOON = ["node.replace.after.ms=3000"]
@@ -26,6 +28,11 @@ def use(nodes, running):
 def part_of(nodes, number):
     """Its part in the controller: none, standby, voter or leader."""
     return node_rows(nodes).get(number, {}).get("controller")
+
+
+def controller_log_size(node):
+    (name,) = replicas(node, "0.")
+    return sum(os.path.getsize(path) for path in segments(node, name))
 
 
 def pause(node):
@@ -68,6 +75,10 @@ class AddressTest(unittest.TestCase):
                 node.start()
         use(nodes, [newcomer, *others])
 
+    def wait_voter_or_standby(self, nodes, number):
+        member = lambda: part_of(nodes, number) in ("standby", "voter", "leader")
+        cluster.wait_for(f"node {number} to be a member", member, 40)
+
     def wait_voter(self, nodes, number):
         voter = lambda: part_of(nodes, number) in ("voter", "leader")
         cluster.wait_for(f"node {number} to be a voter", voter, 40)
@@ -102,6 +113,55 @@ class AddressTest(unittest.TestCase):
             go_on(three)
             nodes.wait_healthy(20)
             cluster.wait_for("node 3 to know the topic", lambda: knows(three, "later"), 10)
+
+    def test_address_of_the_leader_changes_while_another_stands_still(self):
+        with cluster.Cluster(3) as nodes:
+            one, two, three = nodes.nodes
+            nodes.spate("topic", "create", "t", "-r", "3")
+            nodes.wait_healthy()
+            use(nodes, [one, two])
+            pause(three)
+            for node in one, two:
+                node.stop()
+            one.peer_port = cluster.free_port()
+            for node in one, two:  # node 3 has the old list
+                node.write_config(seeds_of(nodes))
+                node.start()
+            leader = lambda: next((n for n in (1, 2) if part_of(nodes, n) == "leader"), None)
+            while cluster.wait_for("a leader of the controller", leader, 20) != 1:
+                two.kill()
+                two.start()
+            nodes.spate("topic", "create", "later", "-r", "1")
+            go_on(three)
+            nodes.wait_healthy(20)
+            cluster.wait_for("node 3 to know the topic", lambda: knows(three, "later"), 10)
+
+    def test_node_that_was_removed_and_still_runs_costs_the_controller_nothing(self):
+        with cluster.Cluster(3) as nodes:
+            four = nodes.add(4)
+            self.wait_voter_or_standby(nodes, 4)
+            nodes.wait_healthy(20)
+            nodes.spate("cluster", "drain", "4")
+            empty = lambda: node_rows(nodes)[4]["replicas"] == 0
+            cluster.wait_for("nothing left on node 4", empty, 30)
+            nodes.spate("cluster", "remove", "4")
+            use(nodes, nodes.nodes[:3])
+            cluster.wait_for("node 4 to be forgotten", lambda: 4 not in node_rows(nodes), 20)
+            nodes.nodes.remove(four)
+            try:
+                nodes.wait_healthy(20)
+                members = nodes.nodes
+                sizes = lambda: [controller_log_size(node) for node in members]
+                before = sizes()
+                # it greets all of them, which ask each other who that is, every five seconds
+                mark = four.trace().count("is not known here")
+                deadline = time.monotonic() + 12
+                while time.monotonic() < deadline:
+                    self.assertEqual(sizes(), before)
+                    time.sleep(0.1)
+                self.assertGreater(four.trace().count("is not known here"), mark)
+            finally:
+                four.kill()
 
     def test_only_seed_was_away_while_another_came_and_leads(self):
         with cluster.Cluster(1, settings=REPLACED_SOON) as nodes:

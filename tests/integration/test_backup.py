@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 """What docs/operations.md says of backups: topics as files, and a node's directory moved."""
 
+import glob
+import json
 import os
 import shutil
+import subprocess
 import unittest
 
 import cluster
@@ -54,6 +57,71 @@ class BackupTest(unittest.TestCase):
             nodes.nodes[0].kill()  # now it counts
             nodes.spate("produce", "orders", input=b"later\n")
             self.assertEqual(len(self.everything(nodes, "orders")), 3003)
+
+    def old_records(self, nodes, directory):
+        """{(topic, partition): what an old directory holds of it, as `spate produce` takes it}"""
+        report = nodes.spate_json("log", "verify", directory)
+        found = {}
+        for log in report["logs"]:
+            files = sorted(glob.glob(os.path.join(log["directory"], "*.log")))
+            dumped = nodes.spate("log", "dump", "--records", "--json", *files).splitlines()
+            rows = [row for row in map(json.loads, dumped) if row["kind"] == "record"]
+            found[log.get("topic"), log.get("partition")] = "".join(
+                f"{row['timestamp']}\t{json.dumps(row['key'])}\t{json.dumps(row['value'])}\n"
+                for row in rows
+            ).encode()
+        return found
+
+    def test_backup_empty_start_by_mistake_is_read_back_from_the_old_directory(self):
+        fields = r"%T %k{json} %v{json}\n"
+        read = lambda: nodes.spate("consume", "one", "-o", "start", "-e", "-f", fields)
+        with cluster.Cluster(3) as nodes:
+            nodes.spate("topic", "create", "one", "-r", "1", "-c", "segment.bytes=65536")
+            nodes.spate("topic", "create", "three", "-r", "3")
+            nodes.spate("produce", "one", input=b"".join(b"%d\n" % n for n in range(20000)))
+            nodes.spate("produce", "one", "-k", "gone", "--tombstone")
+            nodes.spate("produce", "three", input=b"kept\n")
+            before = read()
+            partition = nodes.spate_json("topic", "describe", "one")["partitions"][0]
+            node = nodes.node(partition["replicas"][0])
+            node.stop()
+            old = node.data + ".old"
+            os.rename(node.data, old)
+            node.start()
+            nodes.wait_healthy(30)
+            self.assertRegex(node.trace(), "partition begins anew: the disk of its only replica")
+            self.assertEqual(read(), b"")
+            self.assertEqual(nodes.spate("consume", "three", "-o", "start", "-e"), b"kept\n")
+
+            # The old directory is not that node any more; trying costs nothing.
+            node.stop()
+            os.rename(node.data, node.data + ".new")
+            os.rename(old, node.data)
+            node.start()
+            words = ("cluster", "health", "--node", str(node.number))
+            alone = lambda: b"controller: it has no leader" in nodes.run(*words).stdout
+            cluster.wait_for("what it says of itself", alone, 10)
+            node.stop()
+            os.rename(node.data, old)
+            os.rename(node.data + ".new", node.data)
+            node.start()
+            nodes.wait_healthy(30)
+
+            text = self.old_records(nodes, old)["one", 0]
+            half = text[: text.index(b"\n", len(text) // 2) + 1]
+            for part in (half, text):
+                words = ("-p", "0", "-f", r"%T\t%k{json}\t%v{json}\n", "--name", "rescue")
+                nodes.spate("produce", "one", *words, input=part)
+            self.assertEqual(read(), before)
+
+            # A path whose parent is missing, as without the disk on which it is, starts nothing.
+            node.stop()
+            os.makedirs(node.data + ".mount")
+            node.data = os.path.join(node.data + ".mount", "spate", "data")
+            done = subprocess.run([cluster.SPATED, "--config", node.config, "--set",
+                                   f"data.dir={node.data}"], capture_output=True, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(b"cannot be made", done.stderr)
 
     def test_backup_older_copy_of_a_directory_is_refused(self):
         with cluster.Cluster(3) as nodes:

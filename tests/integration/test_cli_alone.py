@@ -369,6 +369,23 @@ class AloneTest(unittest.TestCase):
         self.assertEqual(reader.communicate(timeout=10)[0], b"1\n" * 3)
         self.assertLess(fetched[0], 20, "read on behind its bound")
 
+    def test_truncation_of_more_records_than_there_can_be_is_not_counted_below_zero(self):
+        most = 2**63 - 1
+        end = 2**53 - 1  # of each partition, the largest number that the protocol has
+        offset = lambda fields: {"offset": 0 if fields.get("at") == "earliest" else end}
+        server = FakeServer({"offsets": offset})
+        self.addCleanup(server.close)
+        leader = {"leader": 1, "leader_address": server.address, "epoch": 1, "replicas": [1]}
+        rows = [{"partition": number, **leader} for number in range(1026)]
+        topic = {"name": "t", "id": 7, "partitions": rows}
+        nodes = [{"id": 1, "address": server.address}]
+        server.answers["metadata"] = {"controller": 1, "nodes": nodes, "topics": [topic]}
+        words = ["topic", "truncate", "t", "--before", "end", "-n", "-s", server.address]
+        out, errors = self.run_spate(0, *words, "--json")
+        self.assertEqual(json.loads(out)["records"], most)
+        out, errors = self.run_spate(0, *words)
+        self.assertIn(f"would delete {most} of {most} records of t, all there are", errors)
+
     def test_ten_thousand_topics_are_listed_quickly(self):
         topics = [
             {"name": f"topic-{i:05}", "id": i, "partitions": 1, "replicas": 3}

@@ -2,6 +2,7 @@
 """A full disk: the node stops itself and says why, the others go on, nothing is lost."""
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -68,6 +69,25 @@ class DiskFullTest(unittest.TestCase):
             nodes.nodes[0].kill()
             self.check(nodes, acknowledged)
 
+    def ballast(self, node):
+        """Bytes that it really has on the disk."""
+        try:
+            return os.stat(os.path.join(node.data, "ballast")).st_blocks * 512
+        except FileNotFoundError:
+            return 0
+
+    def wait_ballast(self, nodes, reserve):
+        made = lambda: all(self.ballast(node) == reserve // 8 for node in nodes)
+        cluster.wait_for("the ballast", made, 10)
+
+    def fill(self, node, left=0):
+        """Another program takes all that is free but for so many bytes. Returns its file."""
+        junk = os.path.join(node.data, "junk")
+        place = os.statvfs(node.data)
+        with open(junk, "wb") as handle:
+            os.posix_fallocate(handle.fileno(), 0, place.f_bavail * place.f_frsize - left)
+        return junk
+
     def refusal(self, client, number):
         value = number.to_bytes(4, "big") * (BATCH // 4)
         with self.assertRaises(rpc.Refused) as refused:
@@ -95,20 +115,15 @@ class DiskFullTest(unittest.TestCase):
             nodes.spate("topic", "create", "t", "-p", "6", "-r", "3")
             led = lambda: leaders().count(3) == 2
             cluster.wait_for("each node to lead two partitions", led, 20)
-            junk = os.path.join(victim.data, "junk")
-            place = os.statvfs(victim.data)
-            with open(junk, "wb") as handle:  # half of the reserve is left: LOW, not the last of it
-                os.posix_fallocate(
-                    handle.fileno(), 0, place.f_bavail * place.f_frsize - reserve // 2
-                )
-            write()  # and so it learns of it
+            self.wait_ballast([victim], reserve)
+            junk = self.fill(victim, left=reserve // 2)  # LOW, not the last of it
             cluster.wait_for("others to lead", lambda: not {3, -1} & set(leaders()), 20)
             write()
             self.assertNotIn(3, leaders(), "nothing goes back")
             os.unlink(junk)
             cluster.wait_for("its own leaders back", led, 20)
             text = nodes.spate("consume", "t", "-o", "start", "-e", "-f", "%v\\n").decode()
-            self.assertEqual(sorted(map(int, text.split())), sorted(list(range(600)) * 2))
+            self.assertEqual(sorted(map(int, text.split())), list(range(600)))
 
     def test_a_partition_that_takes_no_records_is_unhealthy_and_named(self):
         if os.geteuid() != 0:
@@ -127,8 +142,6 @@ class DiskFullTest(unittest.TestCase):
             junk = os.path.join(node.data, "junk")
             with open(junk, "wb") as handle:
                 os.posix_fallocate(handle.fileno(), 0, 32 * 1024 * 1024)
-            nodes.spate("topic", "create", "other", "-r", "1")  # whose flush tells of the space
-            nodes.spate("topic", "delete", "other", "--yes")
             low = lambda: "no space: the disk of node 1 is below its reserve" in (health(0) or "")
             cluster.wait_for("a note, as nobody has anything to write to", low, 20)
             nodes.spate("topic", "create", "t", "-r", "1")
@@ -143,6 +156,74 @@ class DiskFullTest(unittest.TestCase):
             os.unlink(junk)
             nodes.wait_healthy(20)
             nodes.spate("produce", "t", input=b"1\n")
+
+    def free_bytes(self, node):
+        """As the node says."""
+        url = f"http://127.0.0.1:{node.http_port}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as page:
+            for line in page.read().decode().splitlines():
+                if line.startswith("spate_storage_disk_free_bytes "):
+                    return int(float(line.split()[1]))
+        return None
+
+    def test_an_idle_node_sees_that_others_fill_its_disk(self):
+        if os.geteuid() != 0:
+            cluster.missing("root, to mount a small disk")
+        reserve = 8 * 1024 * 1024
+        nodes = cluster.Cluster(1, settings=[f"storage.min.free.bytes={reserve}"])
+        node = nodes.nodes[0]
+        self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
+        self.mount(node.data, 64)
+        full = lambda: nodes.run("cluster", "health").stdout.decode()
+        with nodes:
+            nodes.spate("topic", "create", "t", "-p", "1", "-r", "1")
+            client = rpc.Client(node.address)
+            self.addCleanup(client.close)
+            client.call("produce", topic="t", partition=0, records=[{"v": b"before"}])
+            self.wait_ballast([node], reserve)
+            junk = self.fill(node)  # to the last block; nothing is written meanwhile
+            cluster.wait_for("its ballast", lambda: self.ballast(node) == 0, 10)
+            less = lambda: (self.free_bytes(node) or reserve) <= reserve // 8
+            cluster.wait_for("its metric", less, 10)
+            told = lambda: "no space: the disk of node 1 is all but full" in full()
+            cluster.wait_for("its health", told, 10)
+            for number in range(3):
+                self.assertEqual(self.refusal(client, number).code, "NO_SPACE")
+            # a producer is told, of all that it had: also of what waited behind the first batches
+            lines = b"".join(b"%d\n" % number * 100 for number in range(2000))
+            done = nodes.run("produce", "t", "--timeout", "5s", input=lines)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertIn(b"NO_SPACE", done.stderr)
+            self.assertNotIn(b"UNREACHABLE", done.stderr)
+            self.assertTrue(node.alive)
+            os.unlink(junk)
+            nodes.wait_healthy(20)
+            cluster.wait_for("its health", lambda: "no space" not in full(), 10)
+            nodes.spate("produce", "t", input=b"after\n")
+            text = nodes.spate("consume", "t", "-o", "start", "-e", "-f", "%v\\n")
+            self.assertEqual(text, b"before\nafter\n")
+
+    def test_a_topic_made_on_a_full_disk_leaves_nothing_behind(self):
+        if os.geteuid() != 0:
+            cluster.missing("root, to mount a small disk")
+        # so small a reserve has no ballast, which would be room enough for it
+        nodes = cluster.Cluster(3, settings=["storage.min.free.bytes=65536"])
+        victim = nodes.nodes[2]
+        self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
+        self.mount(victim.data, 64)
+        with nodes:
+            junk = self.fill(victim)
+            nodes.spate("topic", "create", "t", "-p", "1", "-r", "3")
+            told = r"replica cannot be opened yet .* error=NO_SPACE"
+            cluster.wait_for("the cause", lambda: re.search(told, victim.trace()), 10)
+            time.sleep(3)  # it is tried again meanwhile
+            self.assertEqual(os.listdir(os.path.join(victim.data, "quarantine")), [])
+            self.assertTrue(victim.alive)
+            self.assertLess(len(re.findall(told, victim.trace())), 3)
+            nodes.spate("produce", "t", input=b"1\n")  # the others are a majority
+            os.unlink(junk)
+            nodes.wait_healthy(20)
+            self.assertEqual(os.listdir(os.path.join(victim.data, "quarantine")), [])
 
     def sent_bytes(self, nodes):
         """Frames that all nodes together have sent to other replicas."""
@@ -169,13 +250,18 @@ class DiskFullTest(unittest.TestCase):
             leaders = rpc.Leaders([node.address for node in nodes.nodes])
             self.addCleanup(leaders.close)
             self.produce(leaders, 0)
-            junk = os.path.join(victim.data, "junk")
-            place = os.statvfs(victim.data)
-            with open(junk, "wb") as handle:  # an eighth of the reserve is left
-                os.posix_fallocate(
-                    handle.fileno(), 0, place.f_bavail * place.f_frsize - reserve // 8
-                )
-            self.produce(leaders, 1)
+            self.wait_ballast([victim], reserve)
+            junk = self.fill(victim, left=reserve // 8)
+
+            def stored():  # at once, unless the full node leads and has seen it already
+                try:
+                    self.produce(leaders, 1)
+                    return True
+                except rpc.Refused as refused:
+                    self.assertEqual(refused.code, "NO_SPACE")
+                    return False
+
+            cluster.wait_for("a leader with space", stored, 10)
             told = lambda: nodes.leader("t").number != 3
             cluster.wait_for("another leader", told, 20)
             time.sleep(1.5)  # until the others know: a greeting a second
@@ -241,6 +327,68 @@ class DiskFullTest(unittest.TestCase):
             nodes.wait_healthy()
             self.assertTrue(all(node.alive for node in nodes.nodes))
             for node in nodes.nodes:
+                self.assertNotRegex(node.trace(), r"error node: this node stops itself")
+
+    def use_groups(self, nodes, names):
+        """A join and a commit of each."""
+        for name in names:
+            text = nodes.spate("consume", "t", "-g", name, "-n", "3", "-f", "x\\n", "-o", "start")
+            self.assertEqual(text, b"x\n" * 3)
+
+    def test_nodes_without_a_free_byte_live_start_and_make_room(self):
+        if os.geteuid() != 0:
+            cluster.missing("root, to mount a small disk")
+        reserve = 16 * 1024 * 1024
+        settings = ["storage.segment.bytes=1048576", f"storage.min.free.bytes={reserve}"]
+        nodes = cluster.Cluster(3, settings=settings)
+        self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
+        for node in nodes.nodes:
+            self.mount(node.data, 72)
+        with nodes:
+            for topic in ("t", "u"):
+                nodes.spate("topic", "create", topic, "-p", "1", "-r", "3")
+            leaders = rpc.Leaders([node.address for node in nodes.nodes])
+            self.addCleanup(leaders.close)
+            for number in range(150):
+                self.produce(leaders, number)
+            self.use_groups(nodes, ["g"])
+            self.wait_ballast(nodes.nodes, reserve)
+
+            # Two disks beside nodes that run: until these look again they may write some blocks.
+            files = [self.fill(node, left=16384) for node in nodes.nodes[:2]]
+            running = lambda: [self.ballast(node) for node in nodes.nodes[:2]] == [0, 0]
+            cluster.wait_for("the room of those that run", running, 10)
+            self.use_groups(nodes, [f"two{number}" for number in range(10)])
+
+            # the third one while its node is down
+            down = nodes.nodes[2]
+            down.stop()
+            self.assertEqual(self.ballast(down), reserve // 8)
+            files.append(self.fill(down))
+            down.start()
+            cluster.wait_for("the room of the third", lambda: self.ballast(down) == 0, 10)
+
+            # elections, and starts on disks whose ballast is gone already
+            up = lambda: (nodes.health() or {}).get("nodes_down") == []
+            for node in nodes.nodes:
+                cluster.wait_for("the node of the last round", up, 20)
+                node.kill()
+                self.use_groups(nodes, [f"without{node.number}", f"again{node.number}"])
+                node.start()
+            cluster.wait_for("all of them", up, 20)
+            self.assertEqual(self.refusal(leaders, 0).code, "NO_SPACE")
+
+            # what the documentation advises is possible, and enough
+            nodes.spate("topic", "delete", "u", "--yes")
+            nodes.spate("topic", "truncate", "t", "--before", "end", "--yes")
+            write = lambda: nodes.run("produce", "t", "--timeout", "1s", input=b"1\n").returncode
+            cluster.wait_for("records are taken again", lambda: write() == 0, 20)
+            for file in files:
+                os.unlink(file)
+            self.wait_ballast(nodes.nodes, reserve)
+            nodes.wait_healthy()
+            for node in nodes.nodes:
+                self.assertTrue(node.alive)
                 self.assertNotRegex(node.trace(), r"error node: this node stops itself")
 
     def check(self, nodes, acknowledged):

@@ -5,6 +5,7 @@ import glob
 import json
 import os
 import shutil
+import struct
 import unittest
 
 import cluster
@@ -70,8 +71,7 @@ class LogToolsTest(unittest.TestCase):
                                                 "0 torn ends, 0 notes")
         finally:
             self.flipped(newest, 24)
-        self.assertEqual(last("/nowhere")[0], "1 log: 0 sound, 0 damaged, 1 not readable; "
-                                              "0 torn ends, 0 notes")
+        self.assertEqual(self.nodes.run("log", "verify", "/nowhere").stdout, b"")
 
     def test_verify_warns_that_a_node_runs(self):
         with cluster.Cluster(1) as nodes:
@@ -103,22 +103,26 @@ class LogToolsTest(unittest.TestCase):
         self.assertNotIn("meta", self.verify()[1], "of one log there is none")
         self.assertEqual(before, {path: os.stat(path).st_mtime_ns for path in copies})
 
-        def said():
+        def said(code=0):
+            words = "; metadata DAMAGED" if code else "; metadata heals at the next start"
             done = self.nodes.run("log", "verify", "-q", self.node.data)
-            self.assertEqual(done.returncode, 1)
+            self.assertEqual(done.returncode, code)
             lines = done.stdout.decode().splitlines()
             self.assertEqual(len(lines), 2, lines)
-            self.assertTrue(lines[1].endswith("; metadata DAMAGED"), lines)
-            code, report = self.verify(directory=self.node.data)
-            self.assertEqual((code, report["damaged"]), (1, True))
+            self.assertTrue(lines[1].endswith(words), lines)
+            found, report = self.verify(directory=self.node.data)
+            self.assertEqual(found, code)
+            self.assertEqual((report["damaged"], report["heals"]), (code == 1, code == 0))
             return lines[0]
 
         from_a = ": the next start writes copy B anew from copy A"
         self.flipped(copies[1], 20)
         self.assertEqual(said(), "meta: copy A whole, copy B DAMAGED at byte 16" + from_a)
         self.flipped(copies[0], 3)
-        self.assertIn("copy A DAMAGED at byte 0, copy B DAMAGED at byte 16: the node refuses",
-                      said())
+        lost = said(1)
+        self.assertIn("copy A DAMAGED at byte 0, copy B DAMAGED at byte 16: the node refuses", lost)
+        self.assertIn("never put older copies there", lost)
+        self.assertNotIn("backup", lost)
         self.flipped(copies[1], 20)
         self.assertEqual(said(), "meta: copy A DAMAGED at byte 0, copy B whole: the next start "
                                  "writes copy A anew from copy B")
@@ -148,6 +152,39 @@ class LogToolsTest(unittest.TestCase):
         self.assertEqual(named(), {(None, None)})
         os.rename(away, controller)
         self.assertIn(("t", 0), named())
+
+    def test_of_several_replicas_of_the_controller_the_largest_id_counts(self):
+        """While one is replaced, both are on record, in any order."""
+        copies = [os.path.join(self.node.data, name) for name in ("meta.a", "meta.b")]
+        with open(copies[0], "rb") as handle:
+            before = handle.read()
+        position, chain, last = 16, before[12:16], 0
+        while position < len(before):
+            length, = struct.unpack_from("<I", before, position)
+            chain = before[position + 4 : position + 8]
+            last, = struct.unpack_from("<Q", before, position + 16)
+            position += 32 + length
+        controller, = glob.glob(os.path.join(self.node.data, "replicas", "0.*"))
+        largest = os.path.join(self.node.data, "replicas", "0.900")
+        created = lambda replica: struct.pack("<IIQQQQ", 3, 0, 0, replica, 0, 0)
+        record = created(900) + created(899)
+        head = struct.pack("<QQ", last + 1, last + 1) + chain + bytes(4)
+        size = struct.pack("<I", len(record))
+        batch = size + struct.pack("<I", rpc.crc32c(size + head + record)) + head + record
+        for path in copies:
+            with open(path, "ab") as handle:
+                handle.write(batch)
+        os.rename(controller, largest)
+        try:
+            code, report = self.verify(directory=self.node.data)
+        finally:
+            os.rename(largest, controller)
+            for path in copies:
+                os.truncate(path, len(before))
+        self.assertEqual(code, 0)
+        self.assertEqual(report["meta"]["copies"][1]["condition"], "whole")
+        self.assertIn(("t", 0), {(log.get("topic"), log.get("partition"))
+                                 for log in report["logs"]})
 
     def test_quiet_verify_is_short(self):
         done = self.nodes.run("log", "verify", "-q", self.node.data)
@@ -199,8 +236,11 @@ class LogToolsTest(unittest.TestCase):
         done = self.nodes.run("log", "verify", "/nowhere")
         self.assertIn(b"/nowhere: there is no such directory\n", done.stderr)
         done = self.nodes.run("log", "verify", self.nodes.directory)
-        self.assertIn(b": there is no log in it\n", done.stderr)
-        self.assertEqual(done.returncode, 3)
+        words = "neither data.dir of a node (no replicas/ is in it) nor a log (no segment is)"
+        self.assertEqual(
+            (done.returncode, done.stdout, done.stderr.decode()),
+            (3, b"", f"spate: {self.nodes.directory}: {words}\n"),
+        )
 
     def test_dump_shows_frames_and_records(self):
         newest = self.files("log")[-1]
@@ -232,7 +272,6 @@ class LogToolsTest(unittest.TestCase):
         newest = self.files("log")[-1]
         first_batch = self.first_batch(older)
         places = [(older, first_batch + 8), (older, first_batch + 3000), (newest, 24)]
-        places += [(self.files("checkpoint")[0], 40)]
         for path, position in places:
             self.flipped(path, position)
             try:
@@ -246,6 +285,61 @@ class LogToolsTest(unittest.TestCase):
             if path == older:
                 self.assertEqual(finding["position"], first_batch)
         self.assertEqual(self.verify()[0], 0)
+
+    def test_a_checkpoint_that_a_node_does_without_is_no_damage(self):
+        checkpoints = self.files("checkpoint")
+        self.assertGreater(len(checkpoints), 1)
+        for number, words in ((0, "a newer one is taken"), (-1, "the next start does without it")):
+            path = checkpoints[number]
+            self.flipped(path, 40)
+            try:
+                code, report = self.verify()
+                done = self.nodes.run("log", "verify", "-q", self.log)
+            finally:
+                self.flipped(path, 40)
+            self.assertEqual((code, report["damaged"], report["heals"]), (0, False, True), path)
+            (finding,) = report["logs"][0]["findings"]
+            self.assertEqual(
+                (finding["kind"], finding["file"]), ("heals", os.path.basename(path))
+            )
+            self.assertIn(words, finding["text"])
+            lines = done.stdout.decode().splitlines()
+            self.assertEqual((done.returncode, len(lines)), (0, 3))
+            self.assertTrue(lines[0].startswith(f"heals {path}:0: the checkpoint is not whole"))
+            self.assertTrue(lines[1].startswith(f"{self.log}: heals: t/0, "))
+            self.assertTrue(lines[2].endswith("; files that heal by themselves: 1"), lines)
+        # the log begins with its first frame: it needs none at all
+        for path in checkpoints:
+            self.flipped(path, 40)
+        try:
+            self.assertEqual(self.verify()[0], 0)
+        finally:
+            for path in checkpoints:
+                self.flipped(path, 40)
+
+    def test_what_heals_is_healed_by_the_next_start(self):
+        with cluster.Cluster(1) as nodes:
+            nodes.spate("topic", "create", "t", "-r", "1", "-c", f"segment.bytes={SEGMENT}")
+            lines = b"".join(b"%d\n" % number * 50 for number in range(3000))
+            nodes.spate("produce", "t", input=lines)
+            node = nodes.node(1)
+            node.kill()
+            logs = glob.glob(os.path.join(node.data, "replicas", "*"))
+            log = max(logs, key=lambda path: len(os.listdir(path)))
+            checkpoint = sorted(glob.glob(os.path.join(log, "*.checkpoint")))[-1]
+            self.flipped(checkpoint, 40)
+            self.flipped(os.path.join(node.data, "meta.b"), 20)
+            done = nodes.run("log", "verify", "-q", node.data)
+            self.assertEqual((done.returncode, len(done.stdout.splitlines())), (0, 4), done.stdout)
+            node.start()
+            nodes.wait_healthy(20)
+            node.stop()
+            done = nodes.run("log", "verify", "-q", node.data)
+            self.assertEqual((done.returncode, len(done.stdout.splitlines())), (0, 1), done.stdout)
+            node.start()
+            nodes.wait_healthy(20)
+            text = nodes.spate("consume", "t", "-o", "start", "-e", "-f", "%v\\n")
+            self.assertEqual(text, lines)
 
     def first_batch(self, path):
         text = self.nodes.spate("log", "dump", path, "--json").decode()

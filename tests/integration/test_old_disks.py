@@ -11,10 +11,12 @@ import unittest
 
 import cluster
 import rpc
+from test_addresses import go_on, pause
 from test_damage import flip, quarantined, replicas, segments
 from test_membership import moves, node_rows, partition_of, wait_moved
 
 REPLACED = r"node 3 has another data directory now"
+REFUSED = "node 3 has another data directory now, and this is an earlier one: bring that one back"
 OLD_COPY = r"node 3 runs on an older copy of its data directory"
 
 
@@ -33,6 +35,13 @@ def damage_controller(node):
 
 def incarnation(nodes, number=3):
     return node_rows(nodes).get(number, {}).get("incarnation")
+
+
+def refused_row(node):
+    """What its health says of node 3, which runs and is refused, or None."""
+    with rpc.Client(node.address, timeout=5) as client:
+        rows = [row for row in client.call("cluster.health")["down"] if row["node"] == 3]
+    return rows[0] if rows and rows[0]["refused"] else None
 
 
 def controller_leader(nodes):
@@ -99,6 +108,56 @@ class OldDiskTest(unittest.TestCase):
                 leader = partitions[0]["leader"] if partitions else -1
                 self.assertFalse(leader > 0 and nodes.node(leader).alive, (node.number, leader))
 
+    def assert_refused(self, nodes, three, words):
+        """The others say so, and it says that they do."""
+        for node in nodes.nodes:
+            if node is not three:
+                row = cluster.wait_for(f"node {node.number} to say", lambda: refused_row(node), 5)
+                self.assertTrue(row["refused"].startswith(words), row)
+                self.assertEqual(row["refused_by"], node.number)
+        with rpc.Client(three.address, timeout=5) as client:
+            rows = client.call("cluster.health")["refusals"]
+        self.assertEqual([row["node"] for row in rows], [1, 2])
+        self.assertTrue(all(row["reason"].startswith(words) for row in rows), rows)
+        text = nodes.run("cluster", "health", "--node", "1").stdout.decode()
+        told = rf"(?m)^node down: 3, .*\n  it runs and is refused by node 1: {words}"
+        self.assertRegex(text, told)
+        self.assertNotIn("start it: it catches up", text)
+
+    def test_process_that_hung_while_another_took_its_place(self):
+        with cluster.Cluster(3) as nodes:
+            one, two, hung = nodes.nodes
+            nodes.spate("topic", "create", "t", "-r", "3")
+            self.write(nodes, ["before"])
+            before = incarnation(nodes)
+            pause(hung)
+            right = cluster.Node(3, os.path.join(nodes.directory, "right"))
+            right.write_config([], [f"{node.host}:{node.peer_port}" for node in (one, two)])
+            nodes.nodes = [one, two, right]
+            nodes.servers = ",".join(node.address for node in nodes.nodes)
+            try:
+                right.start()
+                changed = lambda: incarnation(nodes) not in (None, before)
+                cluster.wait_for("another incarnation", changed, 20)
+                nodes.wait_healthy(40)
+                known = incarnation(nodes)
+                right.kill()
+                mark = len(hung.trace())
+                go_on(hung)
+                # refused, or it stops itself, if what it had been sent tells of the other one
+                words = "another data directory now, and this is an earlier one"
+                self.wait_said(hung, mark, words)
+                right.start()
+                nodes.wait_healthy(30)
+                self.assertEqual(incarnation(nodes), known)
+                self.write(nodes, ["after"])
+                one.kill()  # now it counts
+                nodes.leader("t")
+                self.assert_records(nodes, ["before", "after"])
+            finally:
+                go_on(hung)
+                hung.kill()
+
     def test_old_disk_that_is_damaged_does_not_run_the_replicas_of_the_new_one(self):
         with cluster.Cluster(5) as nodes:
             three = nodes.node(3)
@@ -160,18 +219,22 @@ class OldDiskTest(unittest.TestCase):
                 now = (row["incarnation"], row["controller"] != "none")
                 return now == known and moves(nodes) == [] and replicas(three, "") == before
 
+            mark = len(three.trace())
             three.start()
+            self.wait_said(three, mark, f"refused by node.*{REPLACED}", 2)
+            self.assert_refused(nodes, three, REFUSED)
             self.assert_stays("with its seeds it is not let in", unchanged, 3)
-            if three.alive:
-                three.kill()
+            self.assertTrue(three.alive, "nobody has told it more than a refusal")
+            self.assertLess(len(re.findall(REPLACED, three.trace()[mark:])), 5)
+            three.kill()
             seeds = [f"{node.number}@{node.host}:{node.peer_port}" for node in nodes.nodes]
             three.write_config([], [f"127.0.0.1:{nodes.node(n).peer_port}" for n in (1, 2)])
             mark = len(three.trace())
             three.start()
-            self.wait_said(three, mark, REPLACED)
+            self.wait_said(three, mark, f"not let in.*{REPLACED}|not told.*{REPLACED}")
             self.assertTrue(unchanged(), "it asked, and was not let in")
-            if three.alive:
-                three.kill()
+            self.assertTrue(three.alive)
+            three.kill()
             three.write_config(seeds)
             change_disk(three, first, second)
             for _ in range(2):
@@ -240,6 +303,8 @@ class OldDiskTest(unittest.TestCase):
             cluster.wait_for("its leader", lambda: controller_leader(nodes) in (1, 2), 20)
             down = lambda: (nodes.health() or {}).get("nodes_down") == [3]
             cluster.wait_for("the copy to be left out", down, 20)
+            row = cluster.wait_for("node 1 to say", lambda: refused_row(one), 5)
+            self.assertRegex(row["refused"], OLD_COPY)
             self.assertNotIn("state confirmed", three.trace()[marks[3]:])
             three.kill()
             change_disk(three, copy, right)

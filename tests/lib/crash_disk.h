@@ -47,6 +47,9 @@ uint64_t crash_disk_operations(const struct crash_disk *disk);
  * the sectors are to be written. */
 void crash_disk_fail(struct crash_disk *disk, uint64_t from, bool forever, int status);
 
+/* From now on so much is free, and writes that find no space fail; files count by their size. */
+void crash_disk_set_free(struct crash_disk *disk, uint64_t free_bytes);
+
 /* Changes one byte of some file for good. */
 void crash_disk_damage(struct crash_disk *disk, uint64_t seed);
 

@@ -136,6 +136,31 @@ static uint32_t create(struct crash_disk *disk, uint32_t parent, const char *nam
     return node;
 }
 
+/* Of the files below a directory; those without a name take nothing. */
+static uint64_t used_below(const struct crash_disk *disk, uint32_t node)
+{
+    const struct crash_names *names = &disk->nodes[node].names;
+    uint64_t bytes = disk->nodes[node].size;
+
+    for (size_t i = 0; i < names->count; i++) {
+        bytes += used_below(disk, names->entries[i].node);
+    }
+    return bytes;
+}
+
+static uint64_t free_bytes_of(const struct crash_disk *disk)
+{
+    uint64_t used = disk->capacity_bytes == 0 ? 0 : used_below(disk, 0);
+    uint64_t capacity = disk->capacity_bytes == 0 ? FREE_BYTES : disk->capacity_bytes;
+
+    return used < capacity ? capacity - used : 0;
+}
+
+void crash_disk_set_free(struct crash_disk *disk, uint64_t free_bytes)
+{
+    disk->capacity_bytes = used_below(disk, 0) + free_bytes;
+}
+
 /* ---- files ----------------------------------------------------------------------------------- */
 
 int sp_file_open(const char *path, int mode, struct sp_file **out_file)
@@ -211,7 +236,14 @@ int sp_file_write(struct sp_file *file,
 {
     int rv = begin(file->disk);
     struct crash_node *node = &file->disk->nodes[file->node];
+    uint64_t end = position;
 
+    for (unsigned i = 0; i < count; i++) {
+        end += pieces[i].size;
+    }
+    if (rv == 0 && end > node->size && end - node->size > free_bytes_of(file->disk)) {
+        rv = SPATE_ERR_NO_SPACE;
+    }
     for (unsigned i = 0; i < count; i++) {
         size_t size = rv == 0 ? pieces[i].size : pieces[i].size / 2;
 
@@ -263,6 +295,22 @@ int sp_file_truncate(struct sp_file *file, uint64_t size)
     }
     node->size = (size_t)size;
     return 0;
+}
+
+int sp_file_allocate(struct sp_file *file, uint64_t size)
+{
+    static const uint8_t zero = 0;
+    struct crash_node *node = &file->disk->nodes[file->node];
+    int rv = begin(file->disk);
+    uint64_t end = rv == 0 ? size : size / 2;
+
+    if (end > node->size && end - node->size > free_bytes_of(file->disk)) {
+        return SPATE_ERR_NO_SPACE;
+    }
+    if (end > node->size) {
+        put_bytes(node, end - 1, &zero, 1);
+    }
+    return rv;
 }
 
 int sp_file_lock(struct sp_file *file)
@@ -446,6 +494,6 @@ bool sp_path_exists(const char *path)
 int sp_path_free_bytes(const char *path, uint64_t *out_bytes)
 {
     (void)path;
-    *out_bytes = FREE_BYTES;
+    *out_bytes = free_bytes_of(in_use);
     return 0;
 }

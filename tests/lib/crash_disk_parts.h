@@ -66,7 +66,8 @@ struct crash_disk {
     bool fail_forever;
     bool has_failed;
     int fail_status;
-    bool syncs_each; /* it cannot be synced as a whole */
+    bool syncs_each;         /* it cannot be synced as a whole */
+    uint64_t capacity_bytes; /* 0: more than enough */
 };
 
 /* realloc that never fails. */

@@ -103,6 +103,25 @@ void test_store_end(struct test_store *test)
     sp_loop_free(test->loop);
 }
 
+int test_store_setup(void **state, uint64_t segment_bytes)
+{
+    struct test_store *test = malloc(sizeof *test);
+
+    assert_non_null(test);
+    test_store_begin(test);
+    test->segment_bytes = segment_bytes;
+    test_store_open(test);
+    *state = test;
+    return 0;
+}
+
+int test_store_teardown(void **state)
+{
+    test_store_end(*state);
+    free(*state);
+    return 0;
+}
+
 struct turn {
     struct sp_deferred deferred;
     bool done;
@@ -208,6 +227,34 @@ void test_log_close(struct test_log *log)
     sp_log_close(log->log, set_flag, &closed);
     log->log = NULL;
     test_store_run(log->test, &closed);
+}
+
+void test_log_open_whole(struct test_log *log, struct test_store *test, uint64_t group_id)
+{
+    int rv = test_log_open(log, test, group_id);
+
+    if (rv != 0) {
+        print_error("%s\n", log->text);
+    }
+    assert_int_equal(rv, 0);
+}
+
+void test_log_reopen(struct test_log *log)
+{
+    uint64_t group_id = sp_log_group_id(log->log);
+
+    test_log_close(log);
+    test_log_open_whole(log, log->test, group_id);
+}
+
+void test_log_restart(struct test_log *log)
+{
+    uint64_t group_id = sp_log_group_id(log->log);
+
+    test_log_close(log);
+    test_store_close(log->test);
+    test_store_open(log->test);
+    test_log_open_whole(log, log->test, group_id);
 }
 
 int64_t test_log_batch(
@@ -321,4 +368,26 @@ void test_file_write(const char *path, const uint8_t *bytes, size_t size)
     assert_int_equal(sp_file_open(path, SP_FILE_CREATE, &file), 0);
     assert_int_equal(sp_file_write(file, 0, &piece, 1), 0);
     sp_file_close(file);
+}
+
+void test_file_flip(const char *path, int64_t position, uint8_t bits)
+{
+    size_t size = 0;
+    uint8_t *bytes = test_file_read(path, &size);
+    size_t at = position < 0 ? size - (size_t)-position : (size_t)position;
+
+    assert_true(at < size);
+    bytes[at] ^= bits;
+    test_file_write(path, bytes, size);
+    free(bytes);
+}
+
+void test_file_cut(const char *path, size_t count)
+{
+    size_t size = 0;
+    uint8_t *bytes = test_file_read(path, &size);
+
+    assert_true(count < size);
+    test_file_write(path, bytes, size - count);
+    free(bytes);
 }

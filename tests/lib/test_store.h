@@ -45,6 +45,10 @@ void test_store_close(struct test_store *test);
 /* Closes what is open and removes the directory. */
 void test_store_end(struct test_store *test);
 
+/* For cmocka: `*state` is a store that is open, with segments of this size (0: the default). */
+int test_store_setup(void **state, uint64_t segment_bytes);
+int test_store_teardown(void **state);
+
 /* Runs the loop until `*flag`, at most ten seconds. */
 void test_store_run(struct test_store *test, const bool *flag);
 
@@ -60,6 +64,15 @@ int test_log_create_with(struct test_log *log,
 int test_log_open(struct test_log *log, struct test_store *test, uint64_t group_id);
 
 void test_log_close(struct test_log *log);
+
+/* Opens a log, which must work. */
+void test_log_open_whole(struct test_log *log, struct test_store *test, uint64_t group_id);
+
+/* Closes the log and opens it again, which must work. */
+void test_log_reopen(struct test_log *log);
+
+/* The same with the whole store. */
+void test_log_restart(struct test_log *log);
 
 /* Appends a batch and returns its base offset. */
 int64_t test_log_batch(
@@ -90,5 +103,11 @@ void test_log_path(const struct test_log *log, uint64_t base, const char *suffix
 /* Reads a file whole; free() the bytes. Writes one whole. */
 uint8_t *test_file_read(const char *path, size_t *out_size);
 void test_file_write(const char *path, const uint8_t *bytes, size_t size);
+
+/* Flips bits of the byte at a position; one below zero counts from the end. */
+void test_file_flip(const char *path, int64_t position, uint8_t bits);
+
+/* Takes bytes off the end. */
+void test_file_cut(const char *path, size_t count);
 
 #endif /* SP_TESTS_LIB_TEST_STORE_H */

@@ -120,3 +120,12 @@ struct world *make_sole_and_standby(unsigned disabled, uint64_t seed)
     (void)world_run(world, 500);
     return world;
 }
+
+struct node *settled_leader(struct world *world)
+{
+    struct node *leader = world_await_leader(world, 5000, NULL);
+
+    assert_non_null(leader);
+    assert_true(world_run(world, 500));
+    return leader;
+}

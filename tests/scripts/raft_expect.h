@@ -27,6 +27,9 @@ struct world *make_three(unsigned disabled, uint64_t seed);
 /* One voter that leads, and a second node that is its standby. */
 struct world *make_sole_and_standby(unsigned disabled, uint64_t seed);
 
+/* The leader, once one is elected and all have heard of it. */
+struct node *settled_leader(struct world *world);
+
 /* Ends a scenario: frees the world. `right` and no complaint; a complaint is printed. */
 bool finish(struct world *world, bool right);
 

@@ -1,4 +1,4 @@
-/* Scenarios that no single guard owns: the core's own promises, and the guard's services. */
+/* Scenarios that no single guard owns: safety and progress of the core, its start, membership. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +8,7 @@
 #include "raft_expect.h"
 #include "spate/error.h"
 
+/* Three voters on a fast network, with so many frames on the way to each. */
 static struct world *three(uint64_t seed, unsigned window)
 {
     struct world_options options = { .seed = seed, .nodes = 3, .voters = 3, .window = window };
@@ -15,15 +16,6 @@ static struct world *three(uint64_t seed, unsigned window)
 
     world->net_ms = 1;
     return world;
-}
-
-static struct node *settled_leader(struct world *world)
-{
-    struct node *leader = world_await_leader(world, 5000, NULL);
-
-    assert_non_null(leader);
-    assert_true(world_run(world, 500));
-    return leader;
 }
 
 /* --- T: safety of the core --- */
@@ -67,7 +59,7 @@ static void test_t1_old_entry_is_not_committed_by_counting(void **state)
 /* T5: a leader without a majority steps down, and refuses. */
 static void test_t5_lonely_leader_steps_down(void **state)
 {
-    struct world *world = three(3, 0);
+    struct world *world = make_three(0, 3);
     struct node *leader = settled_leader(world);
 
     (void)state;
@@ -111,7 +103,7 @@ static void test_t6_rollback_to_compacted_configuration(void **state)
  */
 static void test_t7_unverified_tail_is_not_acknowledged(void **state)
 {
-    struct world *world = three(2, 0);
+    struct world *world = make_three(0, 2);
     struct node *old = settled_leader(world);
 
     (void)state;
@@ -203,214 +195,6 @@ static void test_p3_full_window_sends_no_empty_appends(void **state)
     assert_true(finish(world, true));
 }
 
-/* --- Q: quiet groups --- */
-
-static void set_asleep(struct world *world, bool asleep)
-{
-    for (unsigned i = 0; i < world->node_count; i++) {
-        world->nodes[i].asleep = asleep;
-        if (!asleep) {
-            sp_raft_guard_rearm(&world->nodes[i].guard, world->now_ms);
-        }
-    }
-}
-
-/* Q1: nothing at all for an hour, then an entry, then an ordinary life under the same leader. */
-static void test_q1_sleeping_group_wakes_with_a_submit(void **state)
-{
-    struct world *world = three(21, 0);
-    struct node *leader = settled_leader(world);
-
-    (void)state;
-    assert_int_equal(node_submit(leader, 3), 0);
-    assert_false(sp_raft_guard_may_sleep(&leader->guard));
-    assert_true(world_run(world, 1050));
-    assert_true(sp_raft_guard_may_sleep(&leader->guard));
-    uint64_t term = raft_current_term(&leader->guard.raft);
-    uint64_t steps = world->steps;
-    set_asleep(world, true);
-    assert_true(world_run(world, 3600000));
-    assert_int_equal(world->steps, steps);
-    assert_int_equal(node_submit(leader, 1), 0);
-    assert_true(world_await_commit(world, leader, leader->memory.last, 20));
-    set_asleep(world, false);
-    assert_true(world_run(world, 5000));
-    assert_ptr_equal(world_leader(world), leader);
-    assert_int_equal(raft_current_term(&leader->guard.raft), term);
-    assert_true(finish(world, true));
-}
-
-/* Q2: woken by its timer alone, a leader that was allowed to sleep stays leader; one that slept
- * without a fresh answer of a majority does not, so that it must not sleep. */
-static void test_q2_leader_without_fresh_majority_may_not_sleep(void **state)
-{
-    struct world *world = three(22, 0);
-    struct node *leader = settled_leader(world);
-
-    (void)state;
-    while (!sp_raft_guard_may_sleep(&leader->guard)) {
-        assert_true(world_run(world, 1));
-    }
-    set_asleep(world, true);
-    assert_true(world_run(world, 60000));
-    set_asleep(world, false);
-    assert_true(world_run(world, 2000));
-    assert_ptr_equal(world_leader(world), leader);
-    world_isolate(world, leader);
-    while (sp_raft_guard_may_sleep(&leader->guard)) {
-        assert_true(world_run(world, 1));
-    }
-    assert_int_equal(raft_state(&leader->guard.raft), RAFT_LEADER);
-    set_asleep(world, true);
-    assert_true(world_run(world, 60000));
-    set_asleep(world, false);
-    assert_true(world_run(world, world->election_ms + 1));
-    assert_int_equal(raft_state(&leader->guard.raft), RAFT_FOLLOWER);
-    assert_true(finish(world, true));
-}
-
-/* A node with so much to do that it neither asks nor listens for more than an election timeout. */
-static void test_g12_busy_leader_asks_before_it_steps_down(void **state)
-{
-    struct world *world = three(24, 0);
-    struct node *leader = settled_leader(world);
-    uint64_t term = raft_current_term(&leader->guard.raft);
-
-    (void)state;
-    assert_true(world_run(world, 1000));
-    world_isolate(world, leader);
-    assert_true(world_run(world, world->heartbeat_ms)); /* what it asks now is not answered */
-    set_asleep(world, true);
-    assert_true(world_run(world, world->election_ms + 50));
-    set_asleep(world, false);
-    world_join(world, leader);
-    assert_true(world_run(world, 5000));
-    assert_ptr_equal(world_leader(world), leader);
-    assert_int_equal(raft_current_term(&leader->guard.raft), term);
-    assert_true(finish(world, true));
-}
-
-/* Q3: a follower that answers but has not stored all keeps its leader awake. */
-static void test_q3_leader_of_a_follower_that_lacks_frames_may_not_sleep(void **state)
-{
-    struct world *world = three(23, 0);
-    struct node *leader = settled_leader(world);
-    struct node *slow = &world->nodes[leader == &world->nodes[0] ? 1 : 0];
-
-    (void)state;
-    slow->disk_held = true;
-    assert_int_equal(node_submit(leader, 1), 0);
-    assert_true(world_run(world, 1000));
-    assert_int_equal(sp_raft_guard_committed(&leader->guard), leader->memory.last);
-    for (unsigned i = 0; i < 500; i++) {
-        assert_true(world_run(world, 1));
-        assert_false(sp_raft_guard_may_sleep(&leader->guard));
-    }
-    slow->disk_held = false;
-    disk_kick(slow);
-    for (unsigned i = 0; i < 500 && !sp_raft_guard_may_sleep(&leader->guard); i++) {
-        assert_true(world_run(world, 1));
-    }
-    assert_true(sp_raft_guard_may_sleep(&leader->guard));
-    assert_true(finish(world, true));
-}
-
-/* --- D9: a dead leader, a handed-over leadership --- */
-
-static uint64_t failover_ms(bool told)
-{
-    struct world *world = three(81, 0);
-    struct node *dead = settled_leader(world);
-    uint64_t start_ms = world->now_ms;
-
-    node_crash(dead, false);
-    for (unsigned i = 0; i < 3 && told; i++) {
-        struct node *node = &world->nodes[i];
-        if (node->up) {
-            assert_true(
-                sp_raft_guard_forget_leader(&node->guard, world->now_ms, dead->number + 1, 20 * i));
-        }
-    }
-    assert_non_null(world_await_leader(world, 10000, dead));
-    uint64_t took_ms = world->now_ms - start_ms;
-    assert_true(finish(world, true));
-    return took_ms;
-}
-
-static void test_forget_leader_elects_at_once(void **state)
-{
-    (void)state;
-    assert_in_range(failover_ms(true), 1, 100);
-    assert_in_range(failover_ms(false), 900, 10000);
-}
-
-/* Its writes pend, so it can only stand for election when they are on disk, and then does. */
-static void test_forget_leader_waits_for_pending_writes(void **state)
-{
-    struct world *world = three(82, 0);
-    struct node *dead = settled_leader(world);
-    struct node *survivor = next_node(world, dead);
-
-    (void)state;
-    node_crash(third(world, dead, survivor), false);
-    survivor->stall_ms = 300;
-    assert_int_equal(node_submit(dead, 1), 0);
-    assert_true(world_run(world, 20));
-    node_crash(dead, false);
-    node_start(third(world, dead, survivor));
-    assert_true(sp_raft_guard_forget_leader(&survivor->guard, world->now_ms, dead->number + 1, 0));
-    assert_true(world_run(world, 250));
-    assert_int_equal(raft_state(&survivor->guard.raft), RAFT_FOLLOWER);
-    assert_true(world_run(world, 80));
-    assert_ptr_equal(world_leader(world), survivor);
-    assert_true(finish(world, true));
-}
-
-/* A new leader that speaks up meanwhile is believed. */
-static void test_forget_leader_is_undone_by_a_new_one(void **state)
-{
-    struct world *world = three(84, 0);
-    struct node *old = settled_leader(world);
-    struct node *follower = next_node(world, old);
-    uint64_t term = raft_current_term(&old->guard.raft) + 1;
-
-    (void)state;
-    follower->stall_ms = 300;
-    assert_int_equal(node_submit(old, 1), 0);
-    assert_true(world_run(world, 20));
-    node_crash(old, false);
-    assert_true(sp_raft_guard_forget_leader(&follower->guard, world->now_ms, old->number + 1, 0));
-    struct letter append = make_append(term, follower->applied, term - 1, NULL, 0, 0);
-    assert_int_equal(node_receive(follower, third(world, old, follower)->number, &append), 0);
-    assert_true(world_run(world, 400));
-    assert_int_equal(follower->guard.raft.last_stored, follower->memory.last);
-    assert_int_equal(raft_state(&follower->guard.raft), RAFT_FOLLOWER);
-    assert_true(sp_raft_guard_timeout_ms(&follower->guard) > world->now_ms);
-    assert_true(finish(world, true));
-}
-
-static void test_transfer_waits_until_target_has_everything(void **state)
-{
-    struct world *world = three(83, 0);
-    struct node *leader = settled_leader(world);
-    struct node *target = next_node(world, leader);
-
-    (void)state;
-    assert_int_equal(node_transfer(leader, leader), SPATE_ERR_INVALID);
-    assert_int_equal(node_transfer(target, leader), SPATE_ERR_NOT_LEADER);
-    assert_int_equal(node_submit(leader, 1), 0);
-    assert_int_equal(node_transfer(leader, target), SPATE_ERR_AGAIN);
-    assert_int_equal(node_transfer(leader, NULL), SPATE_ERR_AGAIN);
-    assert_true(world_run(world, 300));
-    assert_int_equal(node_transfer(leader, target), 0);
-    assert_int_equal(node_submit(leader, 1), SPATE_ERR_NOT_LEADER);
-    assert_int_equal(node_transfer(leader, target), SPATE_ERR_NOT_LEADER);
-    assert_true(world_run(world, 100));
-    assert_ptr_equal(world_leader(world), target);
-    assert_int_equal(raft_state(&leader->guard.raft), RAFT_FOLLOWER);
-    assert_true(finish(world, true));
-}
-
 /* --- start --- */
 
 /* A replica that knows more to be committed than its floor says treats the last change as
@@ -460,7 +244,7 @@ static void test_start_takes_term_from_the_last_entry(void **state)
 /* A lease may rest on the vote that a restarted replica does not remember to have withheld. */
 static void test_start_ignores_vote_requests_for_one_timeout(void **state)
 {
-    struct world *world = three(93, 0);
+    struct world *world = make_three(0, 93);
     struct node *leader = settled_leader(world);
     struct node *voter = next_node(world, leader);
     struct letter letter = { .needs_meta = 0 };
@@ -526,14 +310,6 @@ int main(void)
         cmocka_unit_test(test_t7_unverified_tail_is_not_acknowledged),
         cmocka_unit_test(test_p1_pipeline_commits_without_gaps),
         cmocka_unit_test(test_p3_full_window_sends_no_empty_appends),
-        cmocka_unit_test(test_q1_sleeping_group_wakes_with_a_submit),
-        cmocka_unit_test(test_q2_leader_without_fresh_majority_may_not_sleep),
-        cmocka_unit_test(test_g12_busy_leader_asks_before_it_steps_down),
-        cmocka_unit_test(test_q3_leader_of_a_follower_that_lacks_frames_may_not_sleep),
-        cmocka_unit_test(test_forget_leader_elects_at_once),
-        cmocka_unit_test(test_forget_leader_waits_for_pending_writes),
-        cmocka_unit_test(test_forget_leader_is_undone_by_a_new_one),
-        cmocka_unit_test(test_transfer_waits_until_target_has_everything),
         cmocka_unit_test(test_start_above_floor_confirms_the_change),
         cmocka_unit_test(test_start_takes_term_from_the_last_entry),
         cmocka_unit_test(test_start_ignores_vote_requests_for_one_timeout),

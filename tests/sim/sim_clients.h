@@ -96,6 +96,9 @@ void sim_clients_read_again(void);
 
 bool sim_clients_topics_created(void);
 
+/* In a client's fiber: waits until all topics of the seed have been made. */
+void sim_clients_await_topics(void);
+
 /* A client of the cluster with settings drawn for the program that runs, and `keys`: pairs that end
  * with NULL, or NULL. */
 struct spate_client *sim_clients_connect(const char *const *keys);

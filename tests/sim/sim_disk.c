@@ -72,6 +72,32 @@ static void mark_clean(struct sim_inode *inode)
     inode->cut_size = SIM_NEVER;
 }
 
+/* Makes room for the file to end at `end`; there are no holes, so that is all of it. */
+static int extend(struct sim_disk *disk, struct sim_inode *inode, uint64_t end)
+{
+    if (end <= inode->seen.size) {
+        return 0;
+    }
+    uint64_t more = end - inode->seen.size;
+    if (disk->used_bytes + more > disk->capacity_bytes) {
+        return SPATE_ERR_NO_SPACE;
+    }
+    disk->used_bytes += more;
+    resize(&inode->seen, end);
+    return 0;
+}
+
+int sim_inode_allocate(struct sim_disk *disk, struct sim_inode *inode, uint64_t size)
+{
+    uint64_t before = inode->seen.size;
+    int rv = extend(disk, inode, size);
+
+    if (rv == 0 && size > before) {
+        mark_dirty(inode, before / SIM_SECTOR_SIZE, (size + SIM_SECTOR_SIZE - 1) / SIM_SECTOR_SIZE);
+    }
+    return rv;
+}
+
 int sim_inode_write(struct sim_disk *disk,
                     struct sim_inode *inode,
                     uint64_t position,
@@ -83,13 +109,9 @@ int sim_inode_write(struct sim_disk *disk,
     if (size == 0) {
         return 0;
     }
-    if (end > inode->seen.size) {
-        uint64_t more = end - inode->seen.size;
-        if (disk->used_bytes + more > disk->capacity_bytes) {
-            return SPATE_ERR_NO_SPACE;
-        }
-        disk->used_bytes += more;
-        resize(&inode->seen, end);
+    int rv = extend(disk, inode, end);
+    if (rv != 0) {
+        return rv;
     }
     memcpy(inode->seen.bytes + position, bytes, size);
     mark_dirty(inode, position / SIM_SECTOR_SIZE, (end + SIM_SECTOR_SIZE - 1) / SIM_SECTOR_SIZE);

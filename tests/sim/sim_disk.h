@@ -123,6 +123,7 @@ int sim_inode_write(struct sim_disk *disk,
                     uint64_t position,
                     const uint8_t *bytes,
                     size_t size);
+int sim_inode_allocate(struct sim_disk *disk, struct sim_inode *inode, uint64_t size);
 void sim_inode_truncate(struct sim_disk *disk, struct sim_inode *inode, uint64_t size);
 void sim_inode_sync(struct sim_inode *inode);
 

@@ -221,6 +221,14 @@ int sp_file_truncate(struct sp_file *file, uint64_t size)
     return rv;
 }
 
+int sp_file_allocate(struct sp_file *file, uint64_t size)
+{
+    int rv = sim_disk_begin_call(file->disk, SIM_DISK_WRITE, 0);
+
+    SP_ASSERT(file->writable);
+    return rv == 0 ? sim_inode_allocate(file->disk, file->inode, size) : rv;
+}
+
 int sp_file_lock(struct sp_file *file)
 {
     if (file->inode->locked) {

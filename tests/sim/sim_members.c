@@ -239,9 +239,7 @@ void sim_member_main(void *arg)
     struct member *member = sim_alloc(sizeof *member);
 
     member->own = arg;
-    while (!sim_clients_topics_created()) {
-        sim_fiber_sleep(100 * SIM_MS);
-    }
+    sim_clients_await_topics();
     start(member);
     for (;;) {
         uint64_t records = sim_between(&member->own->rand, 1, 3000);

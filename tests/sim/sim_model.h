@@ -213,10 +213,10 @@ void sim_model_leads(uint32_t node, uint64_t group_id, uint64_t term);
  * disks of replicas it is. */
 void sim_model_completed(uint64_t group_id, uint64_t index, uint64_t term, unsigned fsynced);
 
-/* The producer was told that its record is stored at `offset`. */
 /* A linearizable answer told `end`; `before` was acknowledged_end when the question left. */
 void sim_model_end_told(uint32_t place, int64_t before, int64_t end);
 
+/* The producer was told that its record is stored at `offset`. */
 void sim_model_acknowledged(uint32_t writer, uint32_t place, uint32_t number, int64_t offset);
 
 /* A life of a stream was told that `records` of it are stored here, the last one at `offset`. */

@@ -139,9 +139,7 @@ void sim_named_main(void *arg)
     (void)snprintf(name, sizeof name, "stream%u", own->stream);
     const char *const keys[] = { "producer.name", name, NULL };
     struct spate_client *client = sim_clients_connect(keys);
-    while (!sim_clients_topics_created()) {
-        sim_fiber_sleep(100 * SIM_MS);
-    }
+    sim_clients_await_topics();
     while (!own->done) {
         struct life life = { .own = own, .writer = writer_of(own->stream) };
         struct spate_producer *producer = NULL;

@@ -113,9 +113,7 @@ void sim_trim_main(void *arg)
     struct sim_client *own = arg;
     struct spate_client *client = sim_clients_connect(NULL);
 
-    while (!sim_clients_topics_created()) {
-        sim_fiber_sleep(100 * SIM_MS);
-    }
+    sim_clients_await_topics();
     while (!sim_clients.finishing) {
         sim_fiber_sleep(sim_with_tail(&own->rand, 400 * SIM_MS));
         truncate_some(client,

@@ -3,6 +3,7 @@ spate_unit_test(broker test_sequences USES spate_wire spate_base)
 spate_unit_test(broker test_partition_command USES spate_wire spate_base)
 spate_unit_test(broker test_assign USES spate_base)
 spate_unit_test(broker test_consumer_group USES spate_wire spate_base)
+spate_unit_test(broker test_consumer_group_bytes USES spate_wire spate_base)
 spate_unit_test(broker test_consumer_upgrade USES spate_wire spate_base)
 spate_unit_test(broker test_consumer_time USES spate_wire spate_base)
 spate_unit_test(broker test_broker

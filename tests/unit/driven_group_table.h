@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "silent_transport.h"
 #include "spate/error.h"
 
 enum {
@@ -23,89 +24,6 @@ enum {
     GROUP = 4,
     ELECTION_TIMEOUT_MS = 300, /* of a table that is told nothing else */
 };
-
-/* ---- the transport's stand-in ---------------------------------------------------------------- */
-
-static enum sp_link_state other_link;
-
-bool sp_transport_takes_records(const struct sp_transport *transport, uint32_t node_id)
-{
-    (void)transport;
-    (void)node_id;
-    return true;
-}
-
-bool sp_transport_look(const struct sp_transport *transport,
-                       uint32_t node_id,
-                       struct sp_transport_look *out_look)
-{
-    (void)transport;
-    (void)node_id;
-    (void)out_look;
-    return false;
-}
-
-enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id)
-{
-    (void)transport;
-    assert_int_equal(node_id, OTHER);
-    return other_link;
-}
-
-int sp_transport_send(struct sp_transport *transport,
-                      uint32_t node_id,
-                      const struct sp_peer_message *message,
-                      const struct sp_slice *pieces,
-                      unsigned count)
-{
-    (void)transport;
-    (void)node_id;
-    (void)message;
-    (void)pieces;
-    (void)count;
-    return SPATE_ERR_CLOSED;
-}
-
-int sp_transport_send_heartbeat(struct sp_transport *transport,
-                                uint32_t node_id,
-                                const struct sp_peer_raft *raft)
-{
-    (void)transport;
-    (void)node_id;
-    (void)raft;
-    return SPATE_ERR_CLOSED;
-}
-
-bool sp_transport_has_room(const struct sp_transport *transport, uint32_t node_id)
-{
-    (void)transport;
-    (void)node_id;
-    return true;
-}
-
-int sp_transport_wait(struct sp_transport *transport,
-                      uint32_t node_id,
-                      struct sp_link_waiter *waiter)
-{
-    (void)transport;
-    (void)node_id;
-    (void)waiter;
-    return SPATE_ERR_CLOSED;
-}
-
-void sp_transport_reserve(struct sp_transport *transport, uint32_t node_id, size_t size_bytes)
-{
-    (void)transport;
-    (void)node_id;
-    (void)size_bytes;
-}
-
-void sp_transport_release(struct sp_transport *transport, uint32_t node_id, size_t size_bytes)
-{
-    (void)transport;
-    (void)node_id;
-    (void)size_bytes;
-}
 
 /* ---- fixture --------------------------------------------------------------------------------- */
 
@@ -217,6 +135,7 @@ static inline int setup(void **state)
 
     assert_non_null(fixture);
     other_link = SP_LINK_DOWN;
+    send_status = SPATE_ERR_CLOSED;
     (void)snprintf(fixture->path, sizeof fixture->path, "group-table-test-XXXXXX");
     assert_non_null(mkdtemp(fixture->path));
     store.path = fixture->path;

@@ -81,8 +81,8 @@ static inline void produce_range(uintptr_t first, uintptr_t count)
 /* The number that the record at `offset` holds, or -1. */
 static inline int64_t number_at(int64_t offset)
 {
-    for (unsigned i = 0; i < cluster.batch_count; i++) {
-        const struct fake_batch *batch = &cluster.batches[i];
+    for (unsigned i = 0; i < cluster.log.batch_count; i++) {
+        const struct fake_batch *batch = &cluster.log.batches[i];
         struct sp_batch_reader reader;
         struct sp_record_view record;
         int64_t number = -1;
@@ -107,7 +107,7 @@ static inline int64_t number_at(int64_t offset)
 /* Every record is in the log once, in order, and was reported once with its place. */
 static inline void check_all_stored(uintptr_t count)
 {
-    assert_int_equal(cluster.next_offset, count);
+    assert_int_equal(cluster.log.next_offset, count);
     for (uintptr_t i = 0; i < count; i++) {
         assert_int_equal(reports.count[i], 1);
         assert_int_equal(reports.status[i], 0);

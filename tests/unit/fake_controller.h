@@ -41,6 +41,7 @@ static struct {
     } sent[SENT_MAX];
     unsigned sent_count;
     enum sp_link_state link;
+    uint32_t unfit; /* a node that is slow or short of space */
     int send_result;
     unsigned set_node_count;
     unsigned set_life_count; /* directories that are known, before anything is confirmed */
@@ -172,8 +173,7 @@ enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint3
 bool sp_transport_may_lead(const struct sp_transport *transport, uint32_t node_id)
 {
     (void)transport;
-    (void)node_id;
-    return true;
+    return node_id == SELF || (fake.link == SP_LINK_UP && node_id != fake.unfit);
 }
 
 int sp_transport_set_node(struct sp_transport *transport, uint32_t node_id, const char *address)

@@ -311,6 +311,21 @@ static inline void subscribe(void)
     assert_int_equal(spate_consumer_subscribe(world.consumer, topics, 1), 0);
 }
 
+/* A member of a group whose partitions have ten records. */
+static inline void begin_member(const char *const *config, unsigned assigned)
+{
+    begin(config, assigned);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
+    subscribe();
+}
+
+static inline void poll_times(unsigned count, int timeout_ms)
+{
+    for (unsigned i = 0; i < count; i++) {
+        (void)spate_poll(world.cluster.client, timeout_ms);
+    }
+}
+
 static inline void end(void)
 {
     spate_consumer_free(world.consumer);

@@ -24,20 +24,7 @@
 
 static inline int setup(void **state)
 {
-    struct test_store *test = malloc(sizeof *test);
-
-    test_store_begin(test);
-    test->segment_bytes = 8 * 1024;
-    test_store_open(test);
-    *state = test;
-    return 0;
-}
-
-static inline int teardown(void **state)
-{
-    test_store_end(*state);
-    free(*state);
-    return 0;
+    return test_store_setup(state, 8 * 1024);
 }
 
 static inline void append(struct test_log *log, int count)
@@ -77,16 +64,6 @@ static inline void check_state(struct test_log *log)
     sp_log_checkpoint_state(log->log, &bytes, &size);
     assert_int_equal(size, strlen(expected));
     assert_memory_equal(bytes, expected, size);
-}
-
-static inline void reopen(struct test_store *test, struct test_log *log)
-{
-    test_log_close(log);
-    int rv = test_log_open(log, test, GROUP_ID);
-    if (rv != 0) {
-        print_error("%s\n", log->text);
-    }
-    assert_int_equal(rv, 0);
 }
 
 #endif /* SP_UNIT_KEPT_LOG_H */

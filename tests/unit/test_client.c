@@ -218,8 +218,8 @@ static void test_client_offsets_follow_the_leader(void **state)
 
     (void)state;
     fake_start(&cluster, NULL);
-    fake_fill(&cluster, 12, SP_COMPRESSION_NONE);
-    cluster.log_start = 3;
+    fake_log_fill(&cluster.log, 12, SP_COMPRESSION_NONE);
+    cluster.log.start = 3;
     cluster.leader = 1; /* metadata names the other one */
     assert_int_equal(spate_offsets(cluster.client, "t", 0, SPATE_AT_END, &offset), 0);
     assert_int_equal(offset, 12);

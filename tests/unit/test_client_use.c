@@ -221,7 +221,7 @@ static void test_produce_wait_returns_the_offset(void **state)
     assert_int_equal(reported.count, 1);
     assert_ptr_equal(reported.opaque, &offset); /* only the first one's callback ran */
     assert_int_equal(spate_produce_wait(producer, &record, NULL), 0);
-    assert_int_equal(cluster.next_offset, 3);
+    assert_int_equal(cluster.log.next_offset, 3);
     assert_int_equal(reported.count, 1);
     assert_int_equal(spate_producer_pending(producer), 0);
     end();

@@ -44,7 +44,7 @@ static void test_consumer_reads_from_start_to_end(void **state)
     (void)state;
     begin(quick);
     for (int i = 0; i < 20; i++) {
-        fake_fill(&cluster, 7, i % 2 == 0 ? SP_COMPRESSION_NONE : SP_COMPRESSION_LZ4);
+        fake_log_fill(&cluster.log, 7, i % 2 == 0 ? SP_COMPRESSION_NONE : SP_COMPRESSION_LZ4);
     }
     assert_int_equal(spate_consumer_assign(consumer, "t", 0, SPATE_OFFSET_START), 0);
     assert_int_equal(spate_consumer_assign(consumer, "t", 0, 3), SPATE_ERR_EXISTS);
@@ -61,8 +61,8 @@ static void test_consumer_begins_inside_a_batch(void **state)
 {
     (void)state;
     begin(quick);
-    fake_fill(&cluster, 10, SP_COMPRESSION_NONE);
-    fake_fill(&cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&cluster.log, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&cluster.log, 10, SP_COMPRESSION_NONE);
     assert_int_equal(spate_consumer_assign(consumer, "t", 0, 4), 0);
     expect_range(4, 19);
     end();
@@ -74,10 +74,10 @@ static void test_consumer_end_waits_for_new_records(void **state)
 
     (void)state;
     begin(quick);
-    fake_fill(&cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&cluster.log, 10, SP_COMPRESSION_NONE);
     assert_int_equal(spate_consumer_assign(consumer, "t", 0, SPATE_OFFSET_END), 0);
     assert_int_equal(spate_consumer_next(consumer, 60, &message), SPATE_ERR_AGAIN);
-    fake_fill(&cluster, 3, SP_COMPRESSION_NONE);
+    fake_log_fill(&cluster.log, 3, SP_COMPRESSION_NONE);
     expect_range(10, 12);
     end();
 }
@@ -119,7 +119,7 @@ static void test_consumer_mishaps_leave_no_gap(void **state)
     (void)state;
     begin(quick);
     for (int i = 0; i < 12; i++) {
-        fake_fill(&cluster, 9, SP_COMPRESSION_NONE);
+        fake_log_fill(&cluster.log, 9, SP_COMPRESSION_NONE);
     }
     cluster.script = mishaps;
     assert_int_equal(spate_consumer_assign(consumer, "t", 0, SPATE_OFFSET_START), 0);
@@ -133,9 +133,9 @@ static void test_consumer_gap_is_corrupt_and_pauses(void **state)
 
     (void)state;
     begin(NULL);
-    fake_fill(&cluster, 5, SP_COMPRESSION_NONE);
-    fake_fill(&cluster, 5, SP_COMPRESSION_NONE);
-    fake_fill(&cluster, 5, SP_COMPRESSION_NONE);
+    fake_log_fill(&cluster.log, 5, SP_COMPRESSION_NONE);
+    fake_log_fill(&cluster.log, 5, SP_COMPRESSION_NONE);
+    fake_log_fill(&cluster.log, 5, SP_COMPRESSION_NONE);
     cluster.skip_offset = 5;
     assert_int_equal(spate_consumer_assign(consumer, "t", 0, 0), 0);
     assert_int_equal(spate_consumer_next(consumer, 2000, &message), SPATE_ERR_CORRUPT);
@@ -150,8 +150,8 @@ static void test_consumer_step_back_is_corrupt(void **state)
 
     (void)state;
     begin(NULL);
-    fake_fill(&cluster, 5, SP_COMPRESSION_NONE);
-    fake_fill(&cluster, 5, SP_COMPRESSION_NONE);
+    fake_log_fill(&cluster.log, 5, SP_COMPRESSION_NONE);
+    fake_log_fill(&cluster.log, 5, SP_COMPRESSION_NONE);
     cluster.repeat_offset = 5;
     assert_int_equal(spate_consumer_assign(consumer, "t", 0, 0), 0);
     assert_int_equal(spate_consumer_next(consumer, 2000, &message), SPATE_ERR_CORRUPT);
@@ -171,7 +171,7 @@ static void test_consumer_canceled_fetch_is_asked_again(void **state)
 
     (void)state;
     begin(NULL);
-    fake_fill(&cluster, 5, SP_COMPRESSION_NONE);
+    fake_log_fill(&cluster.log, 5, SP_COMPRESSION_NONE);
     cluster.script = canceled_once;
     assert_int_equal(spate_consumer_assign(consumer, "t", 0, 0), 0);
     assert_int_equal(spate_consumer_next(consumer, 2000, &message), 0);
@@ -195,8 +195,8 @@ static void test_consumer_offsets_of_batches_do_not_overflow(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         begin(NULL);
-        fake_fill(&cluster, 5, SP_COMPRESSION_NONE);
-        uint8_t *bytes = cluster.batches[0].bytes;
+        fake_log_fill(&cluster.log, 5, SP_COMPRESSION_NONE);
+        uint8_t *bytes = cluster.log.batches[0].bytes;
         sp_batch_set_offset(bytes, wrong[i].base_offset, 1);
         for (unsigned j = 0; j < 4; j++) { /* lastOffsetDelta, big-endian */
             bytes[23 + j] = (uint8_t)((uint32_t)wrong[i].last_offset_delta >> (24 - 8 * j));
@@ -214,9 +214,9 @@ static void test_consumer_damaged_batch_is_corrupt(void **state)
 
     (void)state;
     begin(NULL);
-    fake_fill(&cluster, 5, SP_COMPRESSION_NONE);
-    fake_fill(&cluster, 5, SP_COMPRESSION_NONE);
-    cluster.batches[1].bytes[cluster.batches[1].size - 3] ^= 1;
+    fake_log_fill(&cluster.log, 5, SP_COMPRESSION_NONE);
+    fake_log_fill(&cluster.log, 5, SP_COMPRESSION_NONE);
+    cluster.log.batches[1].bytes[cluster.log.batches[1].size - 3] ^= 1;
     assert_int_equal(spate_consumer_assign(consumer, "t", 0, 0), 0);
     expect_range(0, 4);
     assert_int_equal(spate_consumer_next(consumer, 2000, &message), SPATE_ERR_CORRUPT);
@@ -229,7 +229,7 @@ static void test_consumer_offset_outside_the_log_is_told_once(void **state)
 
     (void)state;
     begin(NULL);
-    fake_fill(&cluster, 5, SP_COMPRESSION_NONE);
+    fake_log_fill(&cluster.log, 5, SP_COMPRESSION_NONE);
     assert_int_equal(spate_consumer_assign(consumer, "t", 0, 99), 0);
     assert_int_equal(spate_consumer_next(consumer, 2000, &message), SPATE_ERR_OFFSET_OUT_OF_RANGE);
     assert_int_equal(spate_consumer_next(consumer, 30, &message), SPATE_ERR_AGAIN);
@@ -251,8 +251,8 @@ static void test_consumer_hanging_leader_is_left(void **state)
 {
     (void)state;
     begin(quick);
-    fake_fill(&cluster, 9, SP_COMPRESSION_NONE);
-    fake_fill(&cluster, 9, SP_COMPRESSION_NONE);
+    fake_log_fill(&cluster.log, 9, SP_COMPRESSION_NONE);
+    fake_log_fill(&cluster.log, 9, SP_COMPRESSION_NONE);
     cluster.script = hangs_once;
     assert_int_equal(spate_consumer_assign(consumer, "t", 0, 0), 0);
     expect_range(0, 17);
@@ -282,7 +282,7 @@ static unsigned read_and_check(const char *fetch_bytes)
 
     begin(keys);
     for (int i = 0; i < 40; i++) {
-        fake_fill(&cluster, 500, SP_COMPRESSION_NONE);
+        fake_log_fill(&cluster.log, 500, SP_COMPRESSION_NONE);
     }
     assert_int_equal(spate_consumer_assign(consumer, "t", 0, SPATE_OFFSET_START), 0);
     for (int64_t offset = 0; offset < 20000; offset += 500) {
@@ -310,7 +310,7 @@ static void test_consumer_kept_memory_goes_in_time(void **state)
 {
     (void)state;
     begin(quick);
-    fake_fill(&cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&cluster.log, 10, SP_COMPRESSION_NONE);
     assert_int_equal(spate_consumer_assign(consumer, "t", 0, SPATE_OFFSET_START), 0);
     sp_mem_free(sp_mem_alloc(1024 * 1024));
     assert_true(SP_ADDRESS_SANITIZED || sp_mem_kept_bytes() > 0);

@@ -7,7 +7,7 @@ static void test_member_assigned_partitions_may_use_stored_offsets(void **state)
 
     (void)state;
     begin(keys, 0);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     world.committed[2] = 4;
     assert_int_equal(spate_consumer_assign(world.consumer, "t", 2, SPATE_OFFSET_STORED), 0);
     assert_int_equal(spate_consumer_next(world.consumer, 5000, &message), 0);
@@ -25,7 +25,7 @@ static void test_member_asks_for_stored_offsets_in_parts(void **state)
 
     (void)state;
     begin(keys, 0);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     world.committed[0] = 4;
     world.committed[2] = 7;
     world.singly = true;
@@ -61,7 +61,7 @@ static void test_member_commits_nothing_to_a_namesake(void **state)
 
     (void)state;
     begin(keys, 0);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, SPATE_OFFSET_STORED), 0);
     read_records(10);
     world.cluster.topic_id = 8;
@@ -78,7 +78,7 @@ static void test_member_commits_say_which_topic_was_read(void **state)
 {
     (void)state;
     begin(by_hand, 0);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, SPATE_OFFSET_STORED), 0);
     read_records(4);
     assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0);
@@ -98,7 +98,7 @@ static void test_member_commits_tell_what_was_seen(void **state)
 {
     (void)state;
     begin(by_hand, 0);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, SPATE_OFFSET_STORED), 0);
     read_records(4);
     world.changed = 20;
@@ -127,13 +127,13 @@ static void test_member_hears_of_a_namesake_with_records_waiting(void **state)
 
     (void)state;
     begin(keys, 0);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, 0), 0);
     read_records(1);
     partition = world.consumer->partitions[0];
     while (partition->fetched_count < SP_CONSUMER_FETCHED_MAX) {
         unsigned count = partition->fetched_count;
-        fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+        fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
         while (partition->fetched_count == count) {
             assert_int_equal(sp_client_run(world.cluster.client, UINT64_MAX), 0);
         }
@@ -158,8 +158,8 @@ static void test_member_pause_seek_and_unassign(void **state)
 
     (void)state;
     begin(keys, 0);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_LZ4);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_LZ4);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, 0), 0);
     assert_int_equal(spate_consumer_assign(world.consumer, "t", 1, 0), 0);
     assert_int_equal(spate_consumer_pause(world.consumer, "t", 1), 0);
@@ -200,7 +200,7 @@ static void test_member_stall_is_told_once(void **state)
 
     (void)state;
     begin(by_hand, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     world.cluster.script = no_fetch;
     subscribe();
     await_event("S1");
@@ -240,7 +240,7 @@ static void test_member_fetches_share_the_prefetch_budget(void **state)
 
     (void)state;
     begin(small, 0);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     for (int32_t i = 0; i < 4; i++) {
         assert_int_equal(spate_consumer_assign(world.consumer, "t", i, 0), 0);
     }
@@ -264,7 +264,7 @@ static void test_member_asks_its_group_beside_the_fetches(void **state)
 {
     (void)state;
     begin(by_hand, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     world.cluster.script = note_conns;
     subscribe();
     read_records(10);
@@ -337,7 +337,7 @@ static void test_member_may_be_freed_inside_an_event_of_next(void **state)
 
     (void)state;
     begin_freed_at(SPATE_CONSUMER_ASSIGNED);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     for (unsigned i = 0; i < 100 && rv == SPATE_ERR_AGAIN; i++) {
         rv = spate_consumer_next(world.consumer, 100, &message);
     }
@@ -378,7 +378,7 @@ static void test_member_survives_failed_allocations(void **state)
         unsigned read = 0;
 
         begin(keys, 0x3);
-        fake_fill(&world.cluster, 5, SP_COMPRESSION_LZ4);
+        fake_log_fill(&world.cluster.log, 5, SP_COMPRESSION_LZ4);
         subscribe();
         sp_mem_fail_at(n);
         for (unsigned i = 0; i < 2000 && read < 10; i++) {

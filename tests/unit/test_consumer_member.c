@@ -6,9 +6,7 @@
 static void test_member_reads_commits_and_leaves(void **state)
 {
     (void)state;
-    begin(keys, 0x3);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
-    subscribe();
+    begin_member(keys, 0x3);
     read_records(20);
     assert_string_equal(world.events, "A3");
     assert_int_equal(spate_consumer_close(world.consumer, 3000), 0);
@@ -29,7 +27,7 @@ static void test_member_goes_on_at_the_stored_offset(void **state)
 
     (void)state;
     begin(keys, 0x2);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     world.committed[1] = 7;
     subscribe();
     assert_int_equal(spate_consumer_next(world.consumer, 5000, &message), 0);
@@ -51,18 +49,14 @@ static void test_member_begins_where_offset_reset_says(void **state)
     struct spate_message message;
 
     (void)state;
-    begin(from_end, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
-    subscribe();
+    begin_member(from_end, 0x1);
     await_event("A1");
     assert_int_equal(spate_consumer_next(world.consumer, 50, &message), SPATE_ERR_AGAIN);
-    fake_fill(&world.cluster, 1, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 1, SP_COMPRESSION_NONE);
     assert_int_equal(spate_consumer_next(world.consumer, 5000, &message), 0);
     assert_int_equal(message.offset, 10);
     end();
-    begin(nowhere, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
-    subscribe();
+    begin_member(nowhere, 0x1);
     assert_int_equal(spate_consumer_next(world.consumer, 5000, &message), SPATE_ERR_NOT_FOUND);
     assert_int_equal(spate_consumer_next(world.consumer, 20, &message), SPATE_ERR_AGAIN);
     assert_int_equal(spate_consumer_seek(world.consumer, "t", 0, 3), 0);
@@ -79,12 +73,10 @@ static void test_member_record_in_hand_is_not_committed(void **state)
 
     (void)state;
     begin(often, 0x1);
-    fake_fill(&world.cluster, 3, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 3, SP_COMPRESSION_NONE);
     subscribe();
     read_records(2);
-    for (unsigned i = 0; i < 20; i++) {
-        (void)spate_poll(world.cluster.client, 5);
-    }
+    poll_times(20, 5);
     assert_int_equal(world.committed[0], 1);
     read_records(1);
     assert_int_equal(spate_consumer_next(world.consumer, 100, &message), SPATE_ERR_AGAIN);
@@ -100,14 +92,10 @@ static void test_member_rest_of_a_batch_is_not_committed(void **state)
     struct spate_message messages[10];
 
     (void)state;
-    begin(often, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
-    subscribe();
+    begin_member(often, 0x1);
     assert_int_equal(spate_consumer_batch(world.consumer, 5000, messages, 10), 10);
     assert_int_equal(spate_consumer_commit(world.consumer, &messages[3], 1000), 0);
-    for (unsigned i = 0; i < 20; i++) {
-        (void)spate_poll(world.cluster.client, 5);
-    }
+    poll_times(20, 5);
     assert_int_equal(world.committed[0], 4);
     assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0);
     assert_int_equal(world.committed[0], 10);
@@ -118,9 +106,7 @@ static void test_member_rest_of_a_batch_is_not_committed(void **state)
 static void test_member_gives_up_after_its_last_commit(void **state)
 {
     (void)state;
-    begin(keys, 0x3);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
-    subscribe();
+    begin_member(keys, 0x3);
     read_records(20);
     await_owned(0x3);
     world.assigned = 0x1;
@@ -130,7 +116,7 @@ static void test_member_gives_up_after_its_last_commit(void **state)
     assert_int_equal(world.committed[1], 10);
     assert_int_equal(world.committed[0], -1); /* that one is not interrupted */
     assert_non_null(strstr(world.trace, "R2CH1"));
-    fake_fill(&world.cluster, 1, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 1, SP_COMPRESSION_NONE);
     read_records(1);
     assert_string_equal(world.events, "A3R2");
     end();
@@ -140,23 +126,17 @@ static void test_member_gives_up_after_its_last_commit(void **state)
 static void test_member_may_get_back_what_was_revoked(void **state)
 {
     (void)state;
-    begin(keys, 0x3);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
-    subscribe();
+    begin_member(keys, 0x3);
     read_records(20);
     world.assigned = 0x1;
     world.revoke = 0x2;
     world.generation = 2;
-    for (unsigned i = 0; i < 20; i++) {
-        (void)spate_poll(world.cluster.client, 10);
-    }
+    poll_times(20, 10);
     world.assigned = 0x3;
     world.revoke = 0;
     world.generation = 3;
-    for (unsigned i = 0; i < 20; i++) {
-        (void)spate_poll(world.cluster.client, 10);
-    }
-    fake_fill(&world.cluster, 1, SP_COMPRESSION_NONE);
+    poll_times(20, 10);
+    fake_log_fill(&world.cluster.log, 1, SP_COMPRESSION_NONE);
     read_records(2);
     assert_string_equal(world.events, "A3");
     end();
@@ -165,9 +145,7 @@ static void test_member_may_get_back_what_was_revoked(void **state)
 static void test_member_unknown_loses_all_and_joins_again(void **state)
 {
     (void)state;
-    begin(keys, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
-    subscribe();
+    begin_member(keys, 0x1);
     read_records(10);
     world.heartbeat_status = SPATE_ERR_UNKNOWN_MEMBER;
     world.join_status = SPATE_ERR_UNKNOWN_MEMBER;
@@ -201,9 +179,7 @@ static void test_member_fenced_is_told(void **state)
     assert_int_equal(rv, SPATE_ERR_GROUP_FENCED);
     assert_int_equal(spate_consumer_next(world.consumer, 20, &message), SPATE_ERR_GROUP_FENCED);
     unsigned joins = world.join_count;
-    for (unsigned i = 0; i < 30; i++) {
-        (void)spate_poll(world.cluster.client, 10);
-    }
+    poll_times(30, 10);
     assert_int_equal(world.join_count, joins);
     end();
 }
@@ -240,9 +216,7 @@ static void test_member_with_an_instance_takes_its_place_back_once(void **state)
     begin(by_hand, 0x1);
     world.silent = true;
     subscribe();
-    for (unsigned i = 0; i < 10; i++) {
-        (void)spate_poll(world.cluster.client, 10);
-    }
+    poll_times(10, 10);
     subscribe(); /* what became of the first join it will never know */
     world.silent = false;
     await_event("A1");
@@ -262,13 +236,11 @@ static void test_member_cut_off_stops_reading(void **state)
     struct spate_message message;
 
     (void)state;
-    begin(keys, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
-    subscribe();
+    begin_member(keys, 0x1);
     read_records(10);
     world.silent = true;
     await_event("L1");
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     assert_int_equal(spate_consumer_next(world.consumer, 100, &message), SPATE_ERR_AGAIN);
     world.silent = false;
     read_records(20 - await_event("A1"));
@@ -281,9 +253,7 @@ static void test_member_cut_off_stops_reading(void **state)
 static void test_member_cut_off_while_it_subscribes_stops_reading(void **state)
 {
     (void)state;
-    begin(keys, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
-    subscribe();
+    begin_member(keys, 0x1);
     read_records(10);
     world.silent = true;
     subscribe();
@@ -300,9 +270,7 @@ static void test_member_unknown_while_it_subscribes_begins_anew(void **state)
     struct spate_message message;
 
     (void)state;
-    begin(keys, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
-    subscribe();
+    begin_member(keys, 0x1);
     read_records(5);
     world.join_status = SPATE_ERR_UNKNOWN_MEMBER;
     world.committed[0] = 8;
@@ -319,9 +287,7 @@ static void test_member_commits_by_hand(void **state)
     struct spate_message message;
 
     (void)state;
-    begin(by_hand, 0x3);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
-    subscribe();
+    begin_member(by_hand, 0x3);
     assert_int_equal(spate_consumer_next(world.consumer, 5000, &message), 0);
     int32_t first = message.partition;
     assert_int_equal(spate_consumer_commit(world.consumer, &message, 1000), 0);
@@ -333,7 +299,7 @@ static void test_member_commits_by_hand(void **state)
     assert_int_equal(world.committed[1], 10);
     message.partition = 3;
     assert_int_equal(spate_consumer_commit(world.consumer, &message, 1000), SPATE_ERR_GROUP_FENCED);
-    fake_fill(&world.cluster, 1, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 1, SP_COMPRESSION_NONE);
     read_records(2);
     world.commit_status = SPATE_ERR_GROUP_FENCED;
     assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), SPATE_ERR_GROUP_FENCED);
@@ -345,7 +311,7 @@ static void test_member_commits_by_hand(void **state)
     assert_int_equal(world.committed[0], 11);
     assert_int_equal(world.committed[1], 11);
     world.commit_status = SPATE_ERR_NOT_READY;
-    fake_fill(&world.cluster, 1, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 1, SP_COMPRESSION_NONE);
     read_records(2);
     assert_int_equal(spate_consumer_commit(world.consumer, NULL, 100), SPATE_ERR_TIMEOUT);
     world.commit_status = 0;
@@ -365,7 +331,7 @@ static void test_member_commit_is_repeated_after_a_lost_answer(void **state)
 {
     (void)state;
     begin(by_hand, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     world.cluster.script = loses_answers;
     subscribe();
     read_records(10);
@@ -375,13 +341,25 @@ static void test_member_commit_is_repeated_after_a_lost_answer(void **state)
     end();
 }
 
+/* A server that gives the last commit up is no consumer that was freed: the commit is not done. */
+static void test_member_commit_that_is_canceled_fails_the_closing(void **state)
+{
+    (void)state;
+    begin_member(by_hand, 0x1);
+    read_records(10);
+    world.commit_status = SPATE_ERR_CANCELED;
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 0), 0);
+    struct sp_client_part *part = &world.consumer->part;
+    assert_int_equal(part->flush(part, 5000), SPATE_ERR_CANCELED); /* as spate_client_close does */
+    assert_int_equal(world.committed[0], -1);
+    end();
+}
+
 /* Not that of an earlier one that nobody waited for; and not 0 when the session ends meanwhile. */
 static void test_member_commit_tells_its_own_outcome(void **state)
 {
     (void)state;
-    begin(by_hand, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
-    subscribe();
+    begin_member(by_hand, 0x1);
     read_records(10);
     world.commit_status = SPATE_ERR_GROUP_FENCED;
     assert_int_equal(spate_consumer_commit(world.consumer, NULL, 0), 0);
@@ -392,7 +370,7 @@ static void test_member_commit_tells_its_own_outcome(void **state)
     world.commit_status = 0;
     assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0);
     assert_int_equal(world.committed[0], 10);
-    fake_fill(&world.cluster, 1, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 1, SP_COMPRESSION_NONE);
     read_records(1);
     world.silent = true;
     assert_int_equal(spate_consumer_commit(world.consumer, NULL, 10000), SPATE_ERR_GROUP_FENCED);
@@ -413,7 +391,7 @@ static void test_member_commit_is_not_told_the_outcome_of_an_older_one(void **st
 {
     (void)state;
     begin(by_hand, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     world.cluster.script = answers_late;
     subscribe();
     read_records(10);
@@ -421,7 +399,7 @@ static void test_member_commit_is_not_told_the_outcome_of_an_older_one(void **st
     for (unsigned i = 0; i < 100 && world.cluster.commit_count == 0; i++) {
         (void)spate_poll(world.cluster.client, 10);
     }
-    fake_fill(&world.cluster, 1, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 1, SP_COMPRESSION_NONE);
     read_records(1);
     world.silent = true;
     assert_int_equal(spate_consumer_commit(world.consumer, NULL, 10000), SPATE_ERR_GROUP_FENCED);
@@ -435,7 +413,7 @@ static void test_member_takes_no_topic_that_it_did_not_ask_for(void **state)
     (void)state;
     begin(keys, 0x1);
     world.strays = true;
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     subscribe();
     read_records(10);
     await_owned(0x1);
@@ -465,6 +443,7 @@ int main(void)
         cmocka_unit_test(test_member_commits_by_hand),
         cmocka_unit_test(test_member_commit_is_repeated_after_a_lost_answer),
         cmocka_unit_test(test_member_commit_is_not_told_the_outcome_of_an_older_one),
+        cmocka_unit_test(test_member_commit_that_is_canceled_fails_the_closing),
         cmocka_unit_test(test_member_commit_tells_its_own_outcome),
         cmocka_unit_test(test_member_takes_no_topic_that_it_did_not_ask_for),
     };

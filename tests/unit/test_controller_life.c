@@ -1,3 +1,4 @@
+#include "cluster/controller_parts.h"
 #include "driven_controller.h"
 
 static void test_controller_knows_replicas_that_are_no_members(void **unused)
@@ -88,6 +89,34 @@ static void test_controller_tells_when_a_gone_node_is_replaced(void **unused)
     level_most = 0;
 }
 
+/* Topics go to nodes that are there or have only just gone, and neither slow nor short of space. */
+static void test_controller_places_topics_on_nodes_that_are_fit(void **unused)
+{
+    (void)unused;
+    level_most = SP_FEATURE_LEVEL_MAX;
+    begin();
+    raise_level();
+    change_role(SP_ROLE_LEADER, true, SELF);
+    fake.link = SP_LINK_UP;
+    fake_wait(1000);
+    assert_int_equal(sp_controller_placing_health(fake.controller, 3), SP_PLANNER_UP);
+    fake.unfit = 3;
+    assert_int_equal(sp_controller_placing_health(fake.controller, 3), SP_PLANNER_DOWN);
+    assert_int_equal(sp_controller_placing_health(fake.controller, 2), SP_PLANNER_UP);
+    fake.unfit = 0;
+    fake.link = SP_LINK_DEAD;
+    assert_int_equal(sp_controller_placing_health(fake.controller, 3), SP_PLANNER_UP);
+    fake_wait(900);
+    assert_int_equal(sp_controller_placing_health(fake.controller, 3), SP_PLANNER_UP);
+    fake_wait(1000);
+    assert_int_equal(sp_controller_placing_health(fake.controller, 3), SP_PLANNER_DOWN);
+    assert_int_equal(sp_controller_placing_health(fake.controller, SELF), SP_PLANNER_UP);
+    fake.link = SP_LINK_UP;
+    assert_int_equal(sp_controller_placing_health(fake.controller, 3), SP_PLANNER_UP);
+    end();
+    level_most = 0;
+}
+
 static void test_controller_registers_itself_once_confirmed_and_when_different(void **unused)
 {
     static const struct sp_controller_handler handler = {
@@ -163,6 +192,89 @@ static void test_controller_restore_confirms_again_and_node_changes_reach_transp
     end();
 }
 
+static void apply_incarnation(uint32_t node_id, uint64_t incarnation)
+{
+    struct sp_state_node node = make_node(node_id);
+    struct sp_buf buf;
+
+    node.incarnation = incarnation;
+    sp_buf_init(&buf, 4096);
+    assert_int_equal(sp_state_command_register_node(&node, &buf), 0);
+    apply_buf(&buf);
+}
+
+/* What the log says before its end is the past: this node may have had another disk then. */
+static void
+test_controller_other_incarnation_before_the_state_is_confirmed_is_the_past(void **unused)
+{
+    (void)unused;
+    begin();
+    apply_incarnation(SELF, 6);
+    fake_turn();
+    assert_int_equal(fake.failed, 0);
+    apply_incarnation(SELF, 7);
+    change_role(SP_ROLE_FOLLOWER, false, 2);
+    fake.status.confirmed = true;
+    fake_wait(60);
+    assert_int_equal(fake.confirmed_count, 1);
+    assert_int_equal(fake.failed, 0);
+    end();
+}
+
+static void test_controller_fails_when_the_state_knows_another_disk_of_this_node(void **unused)
+{
+    (void)unused;
+    begin();
+    apply_incarnation(SELF, 8);
+    fake.leader = 2;
+    fake.status.confirmed = true;
+    fake_wait(60);
+    assert_int_equal(fake.failed, SPATE_ERR_INVALID);
+    assert_int_equal(fake.confirmed_count, 0);
+    fake_wait(2000);
+    assert_int_equal(fake.sent_count, 0); /* it does not register itself over the other one */
+    end();
+}
+
+/* At any time, and nothing is done with the state any more. */
+static void test_controller_fails_when_another_disk_takes_its_place_later(void **unused)
+{
+    (void)unused;
+    begin();
+    fake.status.confirmed = true;
+    change_role(SP_ROLE_FOLLOWER, false, 2);
+    apply_incarnation(3, 8); /* of another node */
+    fake_turn();
+    assert_int_equal(fake.failed, 0);
+    unsigned changed = fake.changed_count;
+    unsigned set_nodes = fake.set_node_count;
+    apply_incarnation(SELF, 8);
+    apply_register(4);
+    apply_create("t", 2);
+    assert_int_equal(fake.changed_count, changed);
+    assert_int_equal(fake.set_node_count, set_nodes);
+    fake_turn();
+    assert_int_equal(fake.failed, SPATE_ERR_INVALID);
+    fake_wait(2000);
+    assert_int_equal(fake.sent_count, 0);
+    end();
+}
+
+static void test_controller_is_current_on_others_than_its_leader(void **unused)
+{
+    (void)unused;
+    begin();
+    fake.status.leader_node = 2;
+    assert_false(sp_controller_is_current_on(fake.controller, 3));
+    fake.status.confirmed = true;
+    fake_wait(60);
+    assert_true(sp_controller_is_current_on(fake.controller, 3));
+    assert_false(sp_controller_is_current_on(fake.controller, 2)); /* it has more to tell */
+    fake.status.leader_node = 0;
+    assert_false(sp_controller_is_current_on(fake.controller, 3));
+    end();
+}
+
 static void test_controller_stop_cancels_what_is_pending(void **unused)
 {
     struct asked waiting;
@@ -196,8 +308,14 @@ int main(void)
         cmocka_unit_test(test_controller_knows_replicas_that_are_no_members),
         cmocka_unit_test(test_controller_is_current_only_while_it_follows_a_leader),
         cmocka_unit_test(test_controller_tells_when_a_gone_node_is_replaced),
+        cmocka_unit_test(test_controller_places_topics_on_nodes_that_are_fit),
         cmocka_unit_test(test_controller_registers_itself_once_confirmed_and_when_different),
         cmocka_unit_test(test_controller_restore_confirms_again_and_node_changes_reach_transport),
+        cmocka_unit_test(
+            test_controller_other_incarnation_before_the_state_is_confirmed_is_the_past),
+        cmocka_unit_test(test_controller_fails_when_the_state_knows_another_disk_of_this_node),
+        cmocka_unit_test(test_controller_fails_when_another_disk_takes_its_place_later),
+        cmocka_unit_test(test_controller_is_current_on_others_than_its_leader),
         cmocka_unit_test(test_controller_stop_cancels_what_is_pending),
     };
 

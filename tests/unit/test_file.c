@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -114,6 +115,41 @@ static void test_file_truncate_cuts_and_extends(void **state)
     assert_int_equal(got, 4);
     assert_memory_equal(back, "ab\0\0", 4);
     assert_int_equal(sp_file_truncate(file, UINT64_MAX), SPATE_ERR_IO);
+    sp_file_close(file);
+}
+
+static uint64_t blocks_of(const char *path)
+{
+    struct stat status;
+
+    assert_int_equal(stat(path, &status), 0);
+    return (uint64_t)status.st_blocks * 512;
+}
+
+static void test_file_allocate_fills_holes_and_keeps_what_is_there(void **state)
+{
+    struct sp_iovec piece = { "abcdef", 6 };
+    struct sp_file *file = NULL;
+    char back[7] = "";
+    uint64_t size = 0;
+    size_t got = 0;
+
+    (void)state;
+    assert_int_equal(sp_file_open(in_root("f"), SP_FILE_CREATE, &file), 0);
+    assert_int_equal(sp_file_write(file, 0, &piece, 1), 0);
+    assert_int_equal(sp_file_truncate(file, 1 << 20), 0);
+    assert_true(blocks_of(in_root("f")) < 1 << 20);
+    assert_int_equal(sp_file_allocate(file, 2 << 20), 0);
+    assert_true(blocks_of(in_root("f")) >= 2 << 20);
+    assert_int_equal(sp_file_allocate(file, 1 << 20), 0);
+    assert_int_equal(sp_file_size(file, &size), 0);
+    assert_int_equal(size, 2 << 20);
+    assert_int_equal(sp_file_read(file, 0, back, 6, &got), 0);
+    assert_string_equal(back, "abcdef");
+    assert_int_equal(sp_file_truncate(file, 0), 0);
+    assert_int_equal(sp_file_sync(file), 0);
+    assert_true(blocks_of(in_root("f")) < 1 << 20);
+    assert_int_equal(sp_file_allocate(file, UINT64_MAX), SPATE_ERR_IO);
     sp_file_close(file);
 }
 
@@ -341,6 +377,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FILE_TEST(test_file_pieces_come_back_as_written),
         FILE_TEST(test_file_truncate_cuts_and_extends),
+        FILE_TEST(test_file_allocate_fills_holes_and_keeps_what_is_there),
         FILE_TEST(test_file_open_tells_causes_apart),
         FILE_TEST(test_file_full_device_has_no_space),
         FILE_TEST(test_file_short_write_goes_on_behind_what_was_written),

@@ -119,6 +119,70 @@ static void test_greeting_older_copy_of_a_directory_is_refused(void **state)
     }
 }
 
+/* What node 2 hears that comes with `incarnation`, while 7 is on record. */
+static int greet_with(uint64_t incarnation, uint32_t state, uint64_t connected, bool current)
+{
+    const struct sp_greeting_levels none = { { 0, 0 }, 0 };
+    const struct sp_life known = { .incarnation = 7 };
+    const struct sp_greeting_facts facts = { .node_id = 1,
+                                             .known = true,
+                                             .cluster_id = cluster_id,
+                                             .levels = &none,
+                                             .connected_incarnation = connected,
+                                             .registered = &known,
+                                             .current = current };
+    struct sp_peer_hello hello = { .node_id = 2,
+                                   .incarnation = incarnation,
+                                   .identity_state = state };
+
+    memcpy(hello.cluster_id, cluster_id, sizeof cluster_id);
+    return sp_greeting_check(&facts, &hello, text);
+}
+
+static void test_greeting_directory_that_was_replaced_is_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(greet_with(7, SP_IDENTITY_FORMED, 0, true), 0);
+    assert_int_equal(greet_with(8, SP_IDENTITY_FORMED, 0, true), SPATE_ERR_INVALID);
+    assert_string_equal(text,
+                        "node 2 has another data directory now, and this is an earlier one: bring "
+                        "that one back, or start it with an empty one");
+    assert_int_equal(greet_with(8, SP_IDENTITY_FORMED, 8, true), SPATE_ERR_INVALID);
+    /* what is on record may be of an earlier time itself; a newcomer asks to be let in */
+    assert_int_equal(greet_with(8, SP_IDENTITY_FORMED, 0, false), 0);
+    assert_int_equal(greet_with(8, SP_IDENTITY_EMPTY, 0, true), 0);
+}
+
+static void test_greeting_registered_directory_goes_before_the_connected_one(void **state)
+{
+    (void)state;
+    assert_int_equal(greet_with(7, SP_IDENTITY_FORMED, 8, true), 0);
+    assert_int_equal(greet_with(7, SP_IDENTITY_FORMED, 8, false), 0);
+    assert_int_equal(greet_with(8, SP_IDENTITY_EMPTY, 7, true), SPATE_ERR_INVALID);
+    assert_string_equal(text, "another process with node id 2 is connected");
+    assert_int_equal(greet_with(8, SP_IDENTITY_EMPTY, 9, true), SPATE_ERR_INVALID);
+    assert_int_equal(greet_with(8, SP_IDENTITY_FORMED, 7, false), SPATE_ERR_INVALID);
+}
+
+static bool is_due(struct sp_refusals *refusals, const char *reason, uint64_t now_ms)
+{
+    return sp_refusal_is_due(refusals, reason, strlen(reason), now_ms);
+}
+
+static void test_greeting_refusal_is_told_at_once_and_then_now_and_then(void **state)
+{
+    struct sp_refusals refusals = { 0 };
+
+    (void)state;
+    assert_true(is_due(&refusals, "a", 0));
+    assert_false(is_due(&refusals, "a", 1));
+    assert_true(is_due(&refusals, "b", 1));
+    assert_false(is_due(&refusals, "a", SP_REFUSAL_PAUSE_MS - 1));
+    assert_true(is_due(&refusals, "a", SP_REFUSAL_PAUSE_MS));
+    assert_false(is_due(&refusals, "b", SP_REFUSAL_PAUSE_MS));
+    assert_false(is_due(&refusals, "a", 2 * SP_REFUSAL_PAUSE_MS - 1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -128,6 +192,9 @@ int main(void)
         cmocka_unit_test(test_greeting_node_of_two_releases_on_is_refused),
         cmocka_unit_test(test_greeting_levels_count_within_a_cluster_only),
         cmocka_unit_test(test_greeting_older_copy_of_a_directory_is_refused),
+        cmocka_unit_test(test_greeting_directory_that_was_replaced_is_refused),
+        cmocka_unit_test(test_greeting_registered_directory_goes_before_the_connected_one),
+        cmocka_unit_test(test_greeting_refusal_is_told_at_once_and_then_now_and_then),
     };
     return cmocka_run_group_tests_name("cluster/greeting", tests, NULL, NULL);
 }

@@ -115,8 +115,11 @@ bool sp_transport_look(const struct sp_transport *transport,
                        struct sp_transport_look *out_look)
 {
     (void)transport;
+    if (node_id == SELF || node_id > NODES) {
+        return false;
+    }
     *out_look = fixture.looks[node_id];
-    return node_id != SELF;
+    return true;
 }
 
 bool sp_transport_may_lead(const struct sp_transport *transport, uint32_t node_id)
@@ -417,7 +420,8 @@ static void test_health_of_a_whole_cluster_has_nothing_to_say(void **unused)
     wait_ms(60000);
     assert_string_equal(
         answer(),
-        "{now_ms=@61000 node=1 nodes_down=[] down=[] leaderless=[] under_replicated=[] lost=[] "
+        "{now_ms=@61000 node=1 nodes_down=[] down=[] refusals=[] leaderless=[] under_replicated=[] "
+        "lost=[] "
         "refusing=[] refilling=[] damaged=[] stalled=[] draining=[] conditions=[] stuck=[] "
         "misplaced=[] moves=0 "
         "voters={nodes=[1,2,3] down=[] wanted=3 since_ms=-1} "
@@ -437,7 +441,7 @@ static void test_health_node_down_tells_what_becomes_of_its_replicas(void **unus
     wait_ms(9000);
     for (unsigned i = 0; i < 2; i++) { /* asking changes nothing */
         expect("down=[{node=3 since_ms=@%llu replicas=1 without_place=0 rebuild=waiting "
-               "rebuild_in_ms=12345}]",
+               "rebuild_in_ms=12345 refused= refused_by=-1}]",
                (unsigned long long)down_ms);
     }
     expect("nodes_down=[3]");
@@ -446,13 +450,21 @@ static void test_health_node_down_tells_what_becomes_of_its_replicas(void **unus
     expect("healthy=no");
     fixture.rest_ms = 0;
     fixture.rebuild = SP_REBUILD_DUE;
-    expect("rebuild=due rebuild_in_ms=0}");
+    expect("rebuild=due rebuild_in_ms=0 ");
     fixture.rebuild = SP_REBUILD_OFF;
-    expect("rebuild=off rebuild_in_ms=-1}");
+    expect("rebuild=off rebuild_in_ms=-1 ");
     fixture.rebuild = SP_REBUILD_NO_CONTROLLER;
-    expect("rebuild=no_controller rebuild_in_ms=-1}");
+    expect("rebuild=no_controller rebuild_in_ms=-1 ");
     fixture.rebuild = SP_REBUILD_UNSUPPORTED;
-    expect("rebuild=unsupported rebuild_in_ms=-1}");
+    expect("rebuild=unsupported rebuild_in_ms=-1 ");
+    fixture.looks[3].refusal = "node 3 has another data directory now";
+    expect("refused=node 3 has another data directory now refused_by=1}");
+    fixture.looks[3].refuses = true;
+    expect("refused=node 3 has another data directory now refused_by=3}");
+    expect("refusals=[{node=3 reason=node 3 has another data directory now}]");
+    fixture.looks[3].refusal = NULL;
+    fixture.looks[3].refuses = false;
+    expect("refused= refused_by=-1}] refusals=[]");
     drain(4, true); /* the only node that could take it */
     expect("{node=3 since_ms=@%llu replicas=1 without_place=1", (unsigned long long)down_ms);
 }

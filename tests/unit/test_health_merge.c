@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -142,6 +143,38 @@ static void test_health_merge_tells_who_sees_it_otherwise(void **state)
     end(false);
 }
 
+/* As many as a message holds, all of them different: each beside each would take minutes. */
+static void test_health_merge_of_many_rows_is_quick(void **state)
+{
+    enum {
+        ROWS = 30000,
+    };
+    json_t *theirs = json_object();
+    json_t *damaged = json_array();
+    json_t *stuck = json_array();
+    clock_t begun = clock();
+
+    (void)state;
+    for (int i = 0; i < ROWS; i++) {
+        const char *format = "{sssisi}";
+        (void)json_array_append_new(
+            damaged, json_pack(format, "topic", "t", "partition", i, "replica", 2 * i));
+        (void)json_array_append_new(
+            stuck, json_pack("{sssiss}", "topic", "t", "partition", i, "step", "filling"));
+    }
+    (void)json_object_set_new(theirs, "damaged", damaged);
+    (void)json_object_set_new(theirs, "stuck", stuck);
+    begin("{'healthy': true, 'node': 1}");
+    for (int64_t node = 2; node <= 4; node++) {
+        health_merge_add(&merge, node, theirs);
+    }
+    assert_int_equal(json_array_size(json_object_get(result, "damaged")), ROWS);
+    assert_int_equal(json_array_size(json_object_get(result, "stuck")), ROWS);
+    assert_true((clock() - begun) / CLOCKS_PER_SEC < 20); /* of this process alone */
+    json_decref(theirs);
+    end(false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -150,6 +183,7 @@ int main(void)
         cmocka_unit_test(test_health_merge_tells_nothing_twice),
         cmocka_unit_test(test_health_merge_adds_up_what_is_opening),
         cmocka_unit_test(test_health_merge_asks_each_for_its_groups_and_moves),
+        cmocka_unit_test(test_health_merge_of_many_rows_is_quick),
         cmocka_unit_test(test_health_merge_tells_who_sees_it_otherwise),
     };
 

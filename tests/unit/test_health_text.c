@@ -66,6 +66,30 @@ static void test_health_text_of_a_node_down(void **state)
            DOWN_TEXT "gone for good: spate cluster remove 3\n");
 }
 
+static void test_health_text_of_a_node_that_is_refused(void **state)
+{
+    (void)state;
+    expect(DOWN("'replicas': 0, 'refused': 'node 3 has another data directory now', 'refused_by': "
+                "1"),
+           "unhealthy\nnode down: 3, since 2023-11-14T22:13:20Z (2 min 5 s)\n"
+           "  it runs and is refused by node 1: node 3 has another data directory now\n"
+           "  gone for good: spate cluster remove 3\n");
+    expect(DOWN("'replicas': 0, 'refused': 'node 1 is not known here', 'refused_by': 3"),
+           "unhealthy\nnode down: 3, since 2023-11-14T22:13:20Z (2 min 5 s)\n"
+           "  it runs and refuses the node that was asked: node 1 is not known here\n"
+           "  gone for good: spate cluster remove 3\n");
+    expect("{'healthy': false, 'controller': false, 'groups': true, 'refusals': [{'node': 1, "
+           "'reason': 'node 3 has another data directory now'}]}",
+           "unhealthy\n"
+           "refused: node 1 does not talk to the node that was asked: node 3 has another data "
+           "directory now\n"
+           "controller: it has no leader, or the asked node has not caught up with it\n"
+           "  elects by itself when a majority of its voters runs: start their nodes; who they "
+           "are: spate cluster nodes\n");
+    expect(DOWN("'replicas': 0, 'refused': '', 'refused_by': -1"),
+           DOWN_TEXT "gone for good: spate cluster remove 3\n");
+}
+
 /* A node of an older build sends neither times nor what becomes of the replicas. */
 static void test_health_text_of_an_older_node(void **state)
 {
@@ -150,6 +174,29 @@ static void test_health_text_of_a_partition_without_a_leader(void **state)
            "unhealthy\nleaderless: t/0, replicas on node 3,1,2, lost with the disk: node 1,2\n"
            "  too few are left to elect, a person has to decide: forced membership "
            "(docs/operations.md, Forced membership), or delete the topic and make it anew\n");
+}
+
+/* Nobody is left to go on: forced membership would not help. */
+static void test_health_text_of_an_only_replica_that_is_damaged(void **state)
+{
+    (void)state;
+    expect("{'healthy': false, 'leaderless': [{'topic': 't', 'partition': 0, 'replicas': [1], "
+           "'down': [], 'lost': []}], 'damaged': [{'topic': 't', 'partition': 0, 'node': 1, "
+           "'replica': 7, 'reason': 'x'}]}",
+           "unhealthy\nleaderless: t/0, replicas on node 1, damaged: node 1\n"
+           "  elects by itself when 1 of its replicas is whole and runs: mend by hand what is "
+           "damaged on node 1 (docs/operations.md, Mending by hand); if nothing helps: read what "
+           "can be read (spate log dump), delete the topic, make it anew, and produce the records "
+           "again; it is the only replica, forced membership does not help\n"
+           "damaged on node 1: t/0, replica 7: x\n");
+    expect("{'healthy': false, 'leaderless': [{'topic': '__groups', 'partition': 0, 'replicas': "
+           "[1], 'down': [], 'lost': []}], 'damaged': [{'topic': '__groups', 'partition': 0, "
+           "'node': 1, 'replica': 7, 'reason': 'x'}]}",
+           "unhealthy\nleaderless: __groups/0, replicas on node 1, damaged: node 1\n"
+           "  elects by itself when 1 of its replicas is whole and runs: mend by hand what is "
+           "damaged on node 1 (docs/operations.md, Mending by hand); it is the only replica: "
+           "forced membership does not help\n"
+           "damaged on node 1: __groups/0, replica 7: x\n");
 }
 
 static void test_health_text_tells_nobody_to_delete_the_clusters_own_topic(void **state)
@@ -370,9 +417,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_health_text_of_a_node_down),
+        cmocka_unit_test(test_health_text_of_a_node_that_is_refused),
         cmocka_unit_test(test_health_text_of_an_older_node),
         cmocka_unit_test(test_health_text_of_partitions_and_the_controller),
         cmocka_unit_test(test_health_text_of_a_partition_without_a_leader),
+        cmocka_unit_test(test_health_text_of_an_only_replica_that_is_damaged),
         cmocka_unit_test(test_health_text_tells_nobody_to_delete_the_clusters_own_topic),
         cmocka_unit_test(test_health_text_of_partitions_that_one_thing_helps),
         cmocka_unit_test(test_health_text_promises_nothing_without_a_leader),

@@ -18,28 +18,7 @@
 
 static int setup(void **state)
 {
-    struct test_store *test = malloc(sizeof *test);
-
-    test_store_begin(test);
-    test->segment_bytes = 16 * 1024;
-    test_store_open(test);
-    *state = test;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_store_end(*state);
-    free(*state);
-    return 0;
-}
-
-static void reopen(struct test_store *test, struct test_log *log)
-{
-    test_log_close(log);
-    test_store_close(test);
-    test_store_open(test);
-    assert_int_equal(test_log_open(log, test, 1), 0);
+    return test_store_setup(state, 16 * 1024);
 }
 
 /* Reads all frames by index and checks that they are whole and dense; how many batches. */
@@ -106,7 +85,7 @@ static void test_log_append_flush_reopen_over_segments(void **state)
     unsigned segments = sp_log_segment_count(log.log);
     assert_int_equal(check_all(&log), 100);
 
-    reopen(test, &log);
+    test_log_restart(&log);
     const uint8_t *bytes = NULL;
     size_t size = 0;
     uint64_t index = 0;
@@ -217,7 +196,7 @@ static void test_log_close_writes_what_waits(void **state)
     for (int i = 0; i < 50; i++) {
         test_log_batch(&log, 1, 1, 1000, 100 + i); /* several segments, nothing flushed yet */
     }
-    reopen(test, &log);
+    test_log_restart(&log);
     assert_int_equal(sp_log_last_index(log.log), 50);
     assert_int_equal(check_all(&log), 50);
     test_log_close(&log);
@@ -279,7 +258,7 @@ static void test_log_append_survives_failing_allocations(void **state)
     }
     assert_true(refused >= 40);
     test_log_flush(&log);
-    reopen(test, &log);
+    test_log_restart(&log);
     assert_int_equal(sp_log_last_index(log.log), 80);
     assert_int_equal(check_all(&log), 40);
     test_log_close(&log);
@@ -334,7 +313,7 @@ static void test_log_idle_keeps_little_memory(void **state)
         test_log_batch(&log, 1, 1, 800, 100 + i);
     }
     test_log_flush(&log);
-    reopen(test, &log);
+    test_log_restart(&log);
     assert_true(sp_mem_live_bytes() - before < 32 * 1024);
     test_log_close(&log);
 }
@@ -404,24 +383,30 @@ static void test_flush_writes_no_more_than_its_size(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_log_new_is_empty, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_log_new_is_empty, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_append_flush_reopen_over_segments, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_log_terms_answer_questions, setup, teardown),
+            test_log_append_flush_reopen_over_segments, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_build_refuses_what_cannot_be_stored, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_log_append_checks_every_field, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_log_close_writes_what_waits, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_log_created_with_first_frame_has_it, setup, teardown),
+            test_log_terms_answer_questions, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_append_survives_failing_allocations, setup, teardown),
+            test_log_build_refuses_what_cannot_be_stored, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_follower_append_is_undone_when_memory_ends, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_log_idle_keeps_little_memory, setup, teardown),
+            test_log_append_checks_every_field, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_close_writes_what_waits, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_created_with_first_frame_has_it, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_append_survives_failing_allocations, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_follower_append_is_undone_when_memory_ends, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_idle_keeps_little_memory, setup, test_store_teardown),
         cmocka_unit_test(test_flush_size_follows_the_disk),
-        cmocka_unit_test_setup_teardown(test_flush_writes_no_more_than_its_size, setup, teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_memory_of_durable_frames_is_bounded, setup, teardown),
+            test_flush_writes_no_more_than_its_size, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_memory_of_durable_frames_is_bounded, setup, test_store_teardown),
     };
     return cmocka_run_group_tests_name("storage/log", tests, NULL, NULL);
 }

@@ -87,7 +87,7 @@ static void test_log_checkpoint_each_segment_gets_one(void **state)
     assert_int_equal(sp_log_checkpoint_wanted(log.log), 0);
     uint64_t last = sp_log_last_index(log.log);
     uint32_t chain = sp_log_chain(log.log);
-    reopen(test, &log); /* closing finishes them */
+    test_log_reopen(&log); /* closing finishes them */
     assert_true(sp_log_checkpoint_index(log.log) > 30);
     check_state(&log);
     assert_int_equal(sp_log_last_index(log.log), last);
@@ -117,7 +117,7 @@ static void test_log_checkpoint_is_not_written_before_the_log(void **state)
     test_log_flush(&log);
     char path[1024];
     test_log_path(&log, 5, "checkpoint", path);
-    reopen(test, &log);
+    test_log_reopen(&log);
     assert_false(sp_path_exists(path));
     assert_int_equal(sp_log_checkpoint_index(log.log), 0);
     assert_int_equal(sp_log_last_index(log.log), 3);
@@ -144,7 +144,7 @@ static void test_log_checkpoint_damaged_falls_back_to_older(void **state)
     append(&log, 40);
     unsigned count = write_checkpoints(&log);
     uint64_t last = sp_log_last_index(log.log);
-    reopen(test, &log);
+    test_log_reopen(&log);
     uint64_t newest = UINT64_MAX;
     for (unsigned left = count; left > 0; left--) {
         assert_true(sp_log_checkpoint_index(log.log) < newest);
@@ -160,7 +160,7 @@ static void test_log_checkpoint_damaged_falls_back_to_older(void **state)
     assert_int_equal(sp_log_checkpoint_index(log.log), 0);
     assert_int_equal(sp_log_last_index(log.log), last);
     assert_int_equal(write_checkpoints(&log), count); /* the damaged ones are written again */
-    reopen(test, &log);
+    test_log_reopen(&log);
     check_state(&log);
     test_log_close(&log);
 }
@@ -205,12 +205,14 @@ int main(void)
         cmocka_unit_test(test_checkpoint_golden_bytes),
         cmocka_unit_test(test_checkpoint_round_trip),
         cmocka_unit_test(test_checkpoint_each_flipped_bit_and_cut_is_refused),
-        cmocka_unit_test_setup_teardown(test_log_checkpoint_each_segment_gets_one, setup, teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_checkpoint_is_not_written_before_the_log, setup, teardown),
+            test_log_checkpoint_each_segment_gets_one, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_checkpoint_damaged_falls_back_to_older, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_log_checkpoint_proves_the_log_below, setup, teardown),
+            test_log_checkpoint_is_not_written_before_the_log, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_checkpoint_damaged_falls_back_to_older, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_checkpoint_proves_the_log_below, setup, test_store_teardown),
     };
     return cmocka_run_group_tests_name("storage/checkpoint", tests, NULL, NULL);
 }

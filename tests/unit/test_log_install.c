@@ -56,7 +56,7 @@ static void test_log_install_replaces_the_log(void **state)
     test_log_frame(&leader, SP_FRAME_CONFIGURATION, 1, "voters");
     append(&leader, 40);
     write_checkpoints(&leader);
-    reopen(test, &leader);
+    test_log_reopen(&leader);
     struct sp_blob *image = image_of_other_log(&index, &leader);
     test_store_begin(&other);
     other.segment_bytes = 8 * 1024;
@@ -106,7 +106,7 @@ static void test_log_install_is_finished_after_a_crash(void **state)
     assert_int_equal(test_log_create(&log, test, GROUP_ID), 0);
     append(&log, 40);
     write_checkpoints(&log);
-    reopen(test, &log);
+    test_log_reopen(&log);
     struct sp_blob *image = image_of_other_log(&index, &log);
     test_log_path(&log, 1, "log", install);
     strcpy(strrchr(install, '/'), "/install.checkpoint");
@@ -119,7 +119,7 @@ static void test_log_install_is_finished_after_a_crash(void **state)
     assert_false(sp_path_exists(install));
     check_state(&log);
     append(&log, 1);
-    reopen(test, &log);
+    test_log_reopen(&log);
     assert_int_equal(sp_log_last_index(log.log), index + 1);
     test_log_close(&log);
     sp_blob_unref(image);
@@ -155,7 +155,7 @@ static void test_log_trim_keeps_as_many_checkpoints(void **state)
     test_log_frame(&log, SP_FRAME_CONFIGURATION, 1, "voters");
     append(&log, 60);
     write_checkpoints(&log);
-    reopen(test, &log); /* closing finishes them */
+    test_log_reopen(&log); /* closing finishes them */
     unsigned segments = sp_log_segment_count(log.log);
     uint64_t last = sp_log_last_index(log.log);
     assert_true(segments > 4);
@@ -182,7 +182,7 @@ static void test_log_trim_keeps_as_many_checkpoints(void **state)
     assert_int_equal(image.image.index, index);
     assert_int_equal(image.image.term, 1);
     sp_blob_unref(image.image.blob);
-    reopen(test, &log);
+    test_log_reopen(&log);
     assert_int_equal(sp_log_first_index(log.log), index + 1);
     assert_int_equal(sp_log_last_index(log.log), last);
     assert_int_equal(sp_log_configuration_count(log.log), 1);
@@ -202,7 +202,7 @@ static void test_log_trim_is_finished_after_a_crash(void **state)
     assert_int_equal(test_log_create(&log, test, GROUP_ID), 0);
     append(&log, 60);
     write_checkpoints(&log);
-    reopen(test, &log); /* closing finishes them */
+    test_log_reopen(&log); /* closing finishes them */
     uint64_t index = sp_log_trim_index(log.log, sp_log_segment_count(log.log) - 1);
     uint64_t next = sp_log_trim_index(log.log, sp_log_segment_count(log.log) - 2);
     assert_true(index > 0 && next > index);
@@ -286,13 +286,16 @@ static void test_log_trim_comes_before_newer_checkpoints(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_log_install_replaces_the_log, setup, teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_install_is_finished_after_a_crash, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_log_trim_keeps_as_many_checkpoints, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_log_trim_is_finished_after_a_crash, setup, teardown),
+            test_log_install_replaces_the_log, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_trim_comes_before_newer_checkpoints, setup, teardown),
+            test_log_install_is_finished_after_a_crash, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_trim_keeps_as_many_checkpoints, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_trim_is_finished_after_a_crash, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_trim_comes_before_newer_checkpoints, setup, test_store_teardown),
     };
     return cmocka_run_group_tests_name("storage/checkpoint", tests, NULL, NULL);
 }

@@ -28,20 +28,7 @@ struct model {
 
 static int setup(void **state)
 {
-    struct test_store *test = malloc(sizeof *test);
-
-    test_store_begin(test);
-    test->segment_bytes = 300 * 1024; /* several entries of the sparse index in each */
-    test_store_open(test);
-    *state = test;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_store_end(*state);
-    free(*state);
-    return 0;
+    return test_store_setup(state, 300 * 1024); /* several entries of the sparse index in each */
 }
 
 static void fill(struct test_log *log, struct model *model, struct sp_rand *rand)
@@ -330,12 +317,16 @@ static void test_offset_index_golden_bytes_and_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_log_read_agrees_with_model, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_log_read_outside_is_not_found, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_log_read_finds_what_is_not_durable, setup, teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_read_survives_failing_allocations, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_log_read_of_clients_gives_way, setup, teardown),
+            test_log_read_agrees_with_model, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_read_outside_is_not_found, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_read_finds_what_is_not_durable, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_read_survives_failing_allocations, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_read_of_clients_gives_way, setup, test_store_teardown),
         cmocka_unit_test(test_offset_index_golden_bytes_and_refusals),
     };
     return cmocka_run_group_tests_name("storage/log_read", tests, NULL, NULL);

@@ -19,20 +19,7 @@
 
 static int setup(void **state)
 {
-    struct test_store *test = malloc(sizeof *test);
-
-    test_store_begin(test);
-    test->segment_bytes = 16 * 1024;
-    test_store_open(test);
-    *state = test;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_store_end(*state);
-    free(*state);
-    return 0;
+    return test_store_setup(state, 16 * 1024);
 }
 
 /* What a crash leaves of the last write: bytes from `position` on are cut, zero, or noise. */
@@ -81,11 +68,7 @@ static void test_log_recovery_torn_tail_at_every_byte(void **state)
     for (size_t position = synced_size; position < size; position++) {
         for (enum harm harm = HARM_CUT; harm < HARM_COUNT; harm++) {
             write_harmed(path, bytes, size, position, harm);
-            int rv = test_log_open(&log, test, GROUP_ID);
-            if (rv != 0) {
-                print_error("%s\n", log.text);
-            }
-            assert_int_equal(rv, 0);
+            test_log_open_whole(&log, test, GROUP_ID);
             size_t frame = (size - synced_size - 48) / 2;
             size_t whole = position < synced_size + 48 ? 0 : (position - synced_size - 48) / frame;
             /* Zeros that were zeros before change nothing. */
@@ -162,7 +145,6 @@ static void test_log_recovery_marker_in_a_record_proves_nothing(void **state)
     struct test_store *test = *state;
     struct test_log log;
     char path[1024];
-    size_t size = 0;
     uint8_t forged[64];
     const struct sp_segment_header header = { .group_id = GROUP_ID, .marker_key = 42 };
 
@@ -175,10 +157,7 @@ static void test_log_recovery_marker_in_a_record_proves_nothing(void **state)
     test_log_flush(&log);
     test_log_path(&log, 1, "log", path);
     test_log_close(&log);
-    uint8_t *bytes = test_file_read(path, &size);
-    bytes[size - 48 - 48 + 20] ^= 1; /* a bit of the header of the command's frame */
-    test_file_write(path, bytes, size);
-    free(bytes);
+    test_file_flip(path, -48 - 48 + 20, 1); /* a bit of the header of the command's frame */
     assert_int_equal(test_log_open(&log, test, GROUP_ID), 0);
     assert_int_equal(sp_log_last_index(log.log), 1);
     test_log_close(&log);
@@ -231,15 +210,12 @@ static void test_log_recovery_cut_older_segment_is_refused(void **state)
     struct test_store *test = *state;
     struct test_log log;
     char path[1024];
-    size_t size = 0;
 
     assert_int_equal(test_log_create(&log, test, GROUP_ID), 0);
     fill(&log, 30);
     test_log_path(&log, base_of(&log, 1), "log", path);
     test_log_close(&log);
-    uint8_t *bytes = test_file_read(path, &size);
-    test_file_write(path, bytes, size - 100);
-    free(bytes);
+    test_file_cut(path, 100);
     assert_int_equal(test_log_open(&log, test, GROUP_ID), SPATE_ERR_CORRUPT);
 }
 
@@ -266,9 +242,7 @@ static void test_log_recovery_next_header_proves_the_segment_before(void **state
     assert_int_equal(test_log_open(&log, test, GROUP_ID), 0); /* nothing is missing before it */
     assert_int_equal(sp_log_last_index(log.log), base - 1);
     test_log_close(&log);
-    bytes = test_file_read(before, &size);
-    test_file_write(before, bytes, size - 8);
-    free(bytes);
+    test_file_cut(before, 8);
     assert_int_equal(test_log_open(&log, test, GROUP_ID), SPATE_ERR_CORRUPT);
 }
 
@@ -301,7 +275,6 @@ static void test_log_recovery_damaged_newest_header_is_refused(void **state)
     struct test_store *test = *state;
     struct test_log log;
     char path[1024];
-    size_t size = 0;
 
     assert_int_equal(test_log_create(&log, test, GROUP_ID), 0);
     while (sp_log_segment_count(log.log) < 3) {
@@ -309,10 +282,7 @@ static void test_log_recovery_damaged_newest_header_is_refused(void **state)
     }
     test_log_path(&log, sp_log_last_index(log.log), "log", path);
     test_log_close(&log);
-    uint8_t *bytes = test_file_read(path, &size);
-    bytes[20] ^= 1;
-    test_file_write(path, bytes, size);
-    free(bytes);
+    test_file_flip(path, 20, 1);
     assert_int_equal(test_log_open(&log, test, GROUP_ID), SPATE_ERR_CORRUPT);
 }
 
@@ -350,7 +320,6 @@ static void test_log_recovery_bit_rot_is_never_returned(void **state)
     struct test_store *test = *state;
     struct test_log log;
     char path[1024];
-    size_t size = 0;
     struct sp_log_read read;
 
     assert_int_equal(test_log_create(&log, test, GROUP_ID), 0);
@@ -358,10 +327,7 @@ static void test_log_recovery_bit_rot_is_never_returned(void **state)
     test_log_close(&log);
     assert_int_equal(test_log_open(&log, test, GROUP_ID), 0);
     test_log_path(&log, 1, "log", path);
-    uint8_t *bytes = test_file_read(path, &size);
-    bytes[SP_SEGMENT_HEADER_SIZE + 500] ^= 4;
-    test_file_write(path, bytes, size);
-    free(bytes);
+    test_file_flip(path, SP_SEGMENT_HEADER_SIZE + 500, 4);
     test_log_read(&log, SP_LOG_READ_INDEX, 1, &read);
     assert_int_equal(read.status, SPATE_ERR_CORRUPT);
     assert_int_equal(read.count, 0);
@@ -394,27 +360,28 @@ static void test_log_recovery_survives_failing_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_log_recovery_torn_tail_at_every_byte, setup, teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_recovery_damage_below_marker_is_refused, setup, teardown),
+            test_log_recovery_torn_tail_at_every_byte, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_recovery_marker_in_a_record_proves_nothing, setup, teardown),
+            test_log_recovery_damage_below_marker_is_refused, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_recovery_missing_segment_is_refused, setup, teardown),
+            test_log_recovery_marker_in_a_record_proves_nothing, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_recovery_cut_older_segment_is_refused, setup, teardown),
+            test_log_recovery_missing_segment_is_refused, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_recovery_next_header_proves_the_segment_before, setup, teardown),
+            test_log_recovery_cut_older_segment_is_refused, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_recovery_half_created_segment_is_removed, setup, teardown),
+            test_log_recovery_next_header_proves_the_segment_before, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_recovery_damaged_newest_header_is_refused, setup, teardown),
+            test_log_recovery_half_created_segment_is_removed, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_recovery_without_index_files_reads_the_same, setup, teardown),
+            test_log_recovery_damaged_newest_header_is_refused, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_recovery_bit_rot_is_never_returned, setup, teardown),
+            test_log_recovery_without_index_files_reads_the_same, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_recovery_survives_failing_allocations, setup, teardown),
+            test_log_recovery_bit_rot_is_never_returned, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_recovery_survives_failing_allocations, setup, test_store_teardown),
     };
     return cmocka_run_group_tests_name("storage/log_recovery", tests, NULL, NULL);
 }

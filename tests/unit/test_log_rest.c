@@ -31,14 +31,9 @@ static void path_of(const struct fixture *fixture, const char *name, char *out_p
 static void flip(const struct fixture *fixture, const char *name, size_t from_end)
 {
     char path[600];
-    size_t size = 0;
 
     path_of(fixture, name, path);
-    uint8_t *bytes = test_file_read(path, &size);
-    assert_true(size > from_end);
-    bytes[size - 1 - from_end] ^= 4;
-    test_file_write(path, bytes, size);
-    free(bytes);
+    test_file_flip(path, -1 - (int64_t)from_end, 4);
 }
 
 static bool has_rest(const struct fixture *fixture)

@@ -201,36 +201,28 @@ static void test_log_recovery_tells_of_a_long_scan(void **state)
 
 static int setup(void **state)
 {
-    struct test_store *test = malloc(sizeof *test);
-
-    test_store_begin(test);
-    test->segment_bytes = SEGMENT;
-    test_store_open(test);
-    *state = test;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_store_end(*state);
-    free(*state);
-    return 0;
+    return test_store_setup(state, SEGMENT);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(
-            test_log_retention_without_limits_keeps_all, setup, teardown),
+            test_log_retention_without_limits_keeps_all, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_retention_by_bytes_keeps_at_least_so_much, setup, teardown),
+            test_log_retention_by_bytes_keeps_at_least_so_much, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_retention_by_time_counts_the_last_frame_of_a_segment, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_log_retention_of_a_new_segment, setup, teardown),
+            test_log_retention_by_time_counts_the_last_frame_of_a_segment,
+            setup,
+            test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_trim_below_an_offset_needs_its_checkpoint, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_log_segment_bytes_of_its_own, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_log_recovery_tells_of_a_long_scan, setup, teardown),
+            test_log_retention_of_a_new_segment, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_trim_below_an_offset_needs_its_checkpoint, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_segment_bytes_of_its_own, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_recovery_tells_of_a_long_scan, setup, test_store_teardown),
     };
     return cmocka_run_group_tests_name("storage/log_retention", tests, NULL, NULL);
 }

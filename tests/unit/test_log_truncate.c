@@ -17,34 +17,7 @@
 
 static int setup(void **state)
 {
-    struct test_store *test = malloc(sizeof *test);
-
-    test_store_begin(test);
-    test->segment_bytes = 16 * 1024;
-    test_store_open(test);
-    *state = test;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_store_end(*state);
-    free(*state);
-    return 0;
-}
-
-static void reopen(struct test_store *test, struct test_log *log)
-{
-    uint64_t group_id = sp_log_group_id(log->log);
-
-    test_log_close(log);
-    test_store_close(test);
-    test_store_open(test);
-    int rv = test_log_open(log, test, group_id);
-    if (rv != 0) {
-        print_error("%s\n", log->text);
-    }
-    assert_int_equal(rv, 0);
+    return test_store_setup(state, 16 * 1024);
 }
 
 static void check_terms(struct test_log *log, uint64_t cut, uint64_t below, uint64_t from)
@@ -78,7 +51,7 @@ static void truncate_and_rewrite(struct test_store *test, uint64_t cut, bool flu
         }
     }
     if (forget) {
-        reopen(test, &log);
+        test_log_restart(&log);
     }
     assert_int_equal(sp_log_truncate(log.log, cut), 0);
     assert_int_equal(sp_log_last_index(log.log), cut - 1);
@@ -90,7 +63,7 @@ static void truncate_and_rewrite(struct test_store *test, uint64_t cut, bool flu
     }
     test_log_flush(&log);
     check_terms(&log, cut, 1, 2);
-    reopen(test, &log);
+    test_log_restart(&log);
     assert_int_equal(sp_log_last_index(log.log), cut + 7);
     check_terms(&log, cut, 1, 2);
     test_log_close(&log);
@@ -188,7 +161,7 @@ static void test_log_truncate_lowers_what_a_flight_proves(void **state)
         }
         assert_true(before <= 10);
         check_terms(&log, 3, 1, 2);
-        reopen(test, &log);
+        test_log_restart(&log);
         assert_int_equal(sp_log_last_index(log.log), 3);
         check_terms(&log, 3, 1, 2);
         test_log_close(&log);
@@ -220,7 +193,7 @@ static void test_log_truncate_repeats_reads_under_way(void **state)
         test_log_batch(&log, 1, 2, 1000, 100 + i);
     }
     test_log_flush(&log);
-    reopen(test, &log);
+    test_log_restart(&log);
     struct reading reading = {
         .read = {
             .by = SP_LOG_READ_INDEX,
@@ -255,12 +228,14 @@ static void test_log_truncate_repeats_reads_under_way(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_log_truncate_and_rewrite_everywhere, setup, teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_truncate_stale_tail_is_not_followed, setup, teardown),
+            test_log_truncate_and_rewrite_everywhere, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_log_truncate_lowers_what_a_flight_proves, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_log_truncate_repeats_reads_under_way, setup, teardown),
+            test_log_truncate_stale_tail_is_not_followed, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_truncate_lowers_what_a_flight_proves, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_truncate_repeats_reads_under_way, setup, test_store_teardown),
     };
     return cmocka_run_group_tests_name("storage/log_truncate", tests, NULL, NULL);
 }

@@ -279,6 +279,8 @@ static void test_meta_both_damaged_is_refused(void **state)
         bytes[other] ^= 0x01;
         assert_int_equal(open_meta(fixture), SPATE_ERR_CORRUPT);
         assert_non_null(strstr(fixture->text, "damaged"));
+        assert_non_null(strstr(fixture->text, "never put older copies there"));
+        assert_non_null(strstr(fixture->text, "A node without its disk"));
     }
     /* Refusing changed nothing: with one good copy all is well. */
     test_file_write(fixture->path[1], bytes, size);
@@ -298,6 +300,66 @@ static void test_meta_missing_beside_replicas_is_refused(void **state)
     fixture->has_replicas = false;
     test_file_write(fixture->path[0], (const uint8_t *)"nonsense", 8);
     assert_int_equal(open_meta(fixture), SPATE_ERR_CORRUPT);
+}
+
+/* Bytes that look like the header of a long batch wherever one begins to read: the search for what
+ * they prove costs no more than a bound, and then the copy counts as one that lacks something. */
+static void test_meta_hostile_bytes_cost_no_more_than_a_bound(void **state)
+{
+    struct sp_meta_scan scan;
+    size_t size = 1 << 20;
+    uint8_t *bytes = calloc(1, size);
+
+    (void)state;
+    assert_non_null(bytes);
+    (void)sp_meta_header_encode(bytes);
+    for (size_t i = SP_META_HEADER_SIZE; i < size; i += 8) {
+        bool zero = i % 32 == 0;     /* where a header there has its last four bytes ... */
+        bytes[i + 1] = 40;           /* length, first and last sequence at once: 10240 and more */
+        bytes[i + 4] = zero ? 0 : 1; /* ... and else a checksum */
+    }
+    sp_meta_scan(bytes, size, &scan);
+    assert_int_equal(scan.size, SP_META_HEADER_SIZE);
+    assert_int_equal(scan.proven_sequence, UINT64_MAX);
+    assert_true(scan.searched_bytes <= (uint64_t)SP_META_SEARCH_FACTOR * size);
+    free(bytes);
+}
+
+/* A damaged batch of many records and whole ones behind it: what they prove is found, with ids that
+ * pass for lengths in each record. */
+static void test_meta_search_reaches_what_is_behind_a_large_damaged_batch(void **state)
+{
+    enum {
+        RECORDS = 20000,
+    };
+    size_t large = SP_META_BATCH_HEADER_SIZE + (size_t)RECORDS * SP_META_RECORD_SIZE;
+    size_t size = SP_META_HEADER_SIZE + large + SP_META_BATCH_HEADER_SIZE + SP_META_RECORD_SIZE;
+    uint8_t *bytes = calloc(1, size);
+    uint8_t *batch = bytes + SP_META_HEADER_SIZE;
+    struct sp_meta_record record = { .type = SP_META_VOTE, .replica_id = 1 };
+    struct sp_meta_scan scan;
+
+    (void)state;
+    assert_non_null(bytes);
+    uint32_t chain = sp_meta_header_encode(bytes);
+    for (unsigned i = 0; i < RECORDS; i++) {
+        record.group_id = 700000 + i;
+        record.term = 7;
+        sp_meta_record_encode(&record,
+                              batch + SP_META_BATCH_HEADER_SIZE + (size_t)i * SP_META_RECORD_SIZE);
+    }
+    chain = sp_meta_batch_seal(batch, RECORDS * SP_META_RECORD_SIZE, 1, RECORDS, chain);
+    sp_meta_record_encode(&record, batch + large + SP_META_BATCH_HEADER_SIZE);
+    (void)sp_meta_batch_seal(batch + large, SP_META_RECORD_SIZE, RECORDS + 1, RECORDS + 1, chain);
+    sp_meta_scan(bytes, size, &scan);
+    assert_int_equal(scan.last_sequence, RECORDS + 1);
+    assert_int_equal(scan.searched_bytes, 0);
+    bytes[SP_META_HEADER_SIZE + 24] ^= 1;
+    sp_meta_scan(bytes, size, &scan);
+    assert_int_equal(scan.last_sequence, 0);
+    assert_int_equal(scan.proven_sequence, RECORDS);
+    assert_in_range(scan.searched_bytes, SP_META_RECORD_SIZE, size);
+    free(bytes);
 }
 
 static void test_meta_compaction_keeps_files_small(void **state)
@@ -399,6 +461,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_meta_both_damaged_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_meta_missing_beside_replicas_is_refused, setup, teardown),
+        cmocka_unit_test(test_meta_hostile_bytes_cost_no_more_than_a_bound),
+        cmocka_unit_test(test_meta_search_reaches_what_is_behind_a_large_damaged_batch),
         cmocka_unit_test_setup_teardown(test_meta_compaction_keeps_files_small, setup, teardown),
         cmocka_unit_test_setup_teardown(test_meta_half_compacted_is_finished, setup, teardown),
         cmocka_unit_test_setup_teardown(test_meta_survives_failing_allocations, setup, teardown),

@@ -35,6 +35,9 @@ static struct {
     bool may_refill;
     unsigned asked;
     uint64_t asked_replica;
+    bool leads;     /* this node does: the partition */
+    bool cut_off;   /* from the controller */
+    unsigned steps; /* of moves */
     uint64_t live_count;
 } fake;
 
@@ -56,6 +59,12 @@ uint32_t sp_controller_self(const struct sp_controller *controller)
 {
     (void)controller;
     return SELF;
+}
+
+bool sp_controller_is_current(const struct sp_controller *controller)
+{
+    (void)controller;
+    return !fake.cut_off;
 }
 
 bool sp_controller_may_lead(const struct sp_controller *controller, uint32_t node_id)
@@ -100,7 +109,7 @@ struct sp_raft_group *sp_group_table_get(const struct sp_group_table *table, uin
 {
     (void)table;
     (void)group_id;
-    return NULL;
+    return fake.leads ? (struct sp_raft_group *)(void *)&fake : NULL;
 }
 
 bool sp_leader_table_led_elsewhere(const struct sp_leader_table *table,
@@ -124,8 +133,9 @@ int sp_raft_group_move(struct sp_raft_group *group,
                        struct sp_raft_move_progress *out)
 {
     (void)group;
-    (void)target;
     (void)out;
+    assert_int_equal(target->count, 2);
+    fake.steps += 1;
     return SPATE_ERR_NOT_LEADER;
 }
 
@@ -133,10 +143,7 @@ int sp_raft_group_move_progress(struct sp_raft_group *group,
                                 const struct sp_raft_move_target *target,
                                 struct sp_raft_move_progress *out)
 {
-    (void)group;
-    (void)target;
-    (void)out;
-    return SPATE_ERR_NOT_LEADER;
+    return sp_raft_group_move(group, target, out);
 }
 
 bool sp_reconcile_next_damage(const struct sp_reconcile *reconcile,
@@ -262,6 +269,30 @@ static void wait_ms(unsigned duration_ms)
     }
 }
 
+/* The same as damage_one_of, while another node leads and the level can give replicas up. */
+static void damage_while_led(uint32_t replicas)
+{
+    raise_level(SP_FEATURE_MEMBERSHIP);
+    fake.led = true;
+    damage_one_of(replicas);
+}
+
+/* The replica keeps its place, for this reason. */
+static void assert_kept(const char *words)
+{
+    wait_ms(10000);
+    assert_int_equal(fake.asked, 0);
+    assert_non_null(strstr(fake.refusal, words));
+}
+
+static void assert_given_up(void)
+{
+    wait_ms(2000);
+    assert_int_equal(fake.asked, 1);
+}
+
+/* ---- tests ----------------------------------------------------------------------------------- */
+
 static void test_mover_gives_a_damaged_replica_up_once_another_leads(void **unused)
 {
     (void)unused;
@@ -272,17 +303,14 @@ static void test_mover_gives_a_damaged_replica_up_once_another_leads(void **unus
     assert_string_equal(fake.refusal, SP_RECONCILE_WAITS_FOR_LEADER);
     assert_int_equal(fake.refusal_count, 1);
     fake.led = true;
-    wait_ms(2000);
-    assert_int_equal(fake.asked, 1);
+    assert_given_up();
     assert_int_equal(fake.asked_replica, fake.damage.replica_id);
 }
 
 static void test_mover_is_quick_while_the_others_lead(void **unused)
 {
     (void)unused;
-    raise_level(SP_FEATURE_MEMBERSHIP);
-    fake.led = true;
-    damage_one_of(3);
+    damage_while_led(3);
     wait_ms(3000);
     assert_int_equal(fake.asked, 1);
     assert_int_equal(fake.refusal_count, 0);
@@ -292,9 +320,7 @@ static void test_mover_is_quick_while_the_others_lead(void **unused)
 static void test_mover_believes_no_leader_that_was_heard_of_too_early(void **unused)
 {
     (void)unused;
-    raise_level(SP_FEATURE_MEMBERSHIP);
-    fake.led = true;
-    damage_one_of(3);
+    damage_while_led(3);
     wait_ms(2 * TIMEOUT_MS);
     assert_int_equal(fake.asked, 0);
     fake.led = false;
@@ -309,39 +335,51 @@ static void test_mover_believes_no_leader_that_was_heard_of_too_early(void **unu
 static void test_mover_keeps_what_too_few_others_could_refill(void **unused)
 {
     (void)unused;
-    raise_level(SP_FEATURE_MEMBERSHIP);
-    fake.led = true;
-    damage_one_of(2);
-    wait_ms(10000);
-    assert_int_equal(fake.asked, 0);
-    assert_non_null(strstr(fake.refusal, "fewer than a majority of the 2 replicas"));
+    damage_while_led(2);
+    assert_kept("fewer than a majority of the 2 replicas");
     assert_int_equal(fake.refusal_count, 1);
+}
+
+/* What it knows of a move may be of an earlier time: the target, and who is kept until its end. */
+static void test_mover_goes_on_with_moves_only_while_it_follows_a_controller(void **unused)
+{
+    static const struct sp_state_wish wishes[] = { { .node_id = 2 }, { .node_id = 3 } };
+    struct sp_buf buf;
+
+    (void)unused;
+    raise_level(SP_FEATURE_MEMBERSHIP);
+    damage_one_of(1);
+    fake.damaged = false;
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_move_begin(fake.damage.topic_id, 0, wishes, 2, &buf), 0);
+    apply(&buf);
+    fake.leads = true;
+    wait_ms(1000);
+    assert_true(fake.steps > 0);
+    fake.cut_off = true;
+    fake.steps = 0;
+    wait_ms(10000);
+    assert_int_equal(fake.steps, 0);
+    fake.cut_off = false; /* nothing but the time tells it */
+    fake_wait(1000);
+    assert_true(fake.steps > 0);
 }
 
 static void test_mover_keeps_an_only_replica(void **unused)
 {
     (void)unused;
-    raise_level(SP_FEATURE_MEMBERSHIP);
-    fake.led = true;
-    damage_one_of(1);
-    wait_ms(10000);
-    assert_int_equal(fake.asked, 0);
-    assert_non_null(strstr(fake.refusal, "the only replica"));
+    damage_while_led(1);
+    assert_kept("the only replica");
 }
 
 static void test_mover_waits_for_room_in_quarantine(void **unused)
 {
     (void)unused;
-    raise_level(SP_FEATURE_MEMBERSHIP);
-    fake.led = true;
     fake.may_refill = false;
-    damage_one_of(3);
-    wait_ms(10000);
-    assert_int_equal(fake.asked, 0);
-    assert_non_null(strstr(fake.refusal, "quarantine"));
+    damage_while_led(3);
+    assert_kept("quarantine");
     fake.may_refill = true;
-    wait_ms(2000);
-    assert_int_equal(fake.asked, 1);
+    assert_given_up();
 }
 
 static void test_mover_asks_for_nothing_that_the_level_does_not_have(void **unused)
@@ -349,12 +387,9 @@ static void test_mover_asks_for_nothing_that_the_level_does_not_have(void **unus
     (void)unused;
     fake.led = true;
     damage_one_of(3);
-    wait_ms(10000);
-    assert_int_equal(fake.asked, 0);
-    assert_non_null(strstr(fake.refusal, "feature level"));
+    assert_kept("feature level");
     raise_level(SP_FEATURE_MEMBERSHIP);
-    wait_ms(2000);
-    assert_int_equal(fake.asked, 1);
+    assert_given_up();
 }
 
 #define MOVER_TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -366,6 +401,7 @@ int main(void)
         MOVER_TEST(test_mover_is_quick_while_the_others_lead),
         MOVER_TEST(test_mover_believes_no_leader_that_was_heard_of_too_early),
         MOVER_TEST(test_mover_keeps_what_too_few_others_could_refill),
+        MOVER_TEST(test_mover_goes_on_with_moves_only_while_it_follows_a_controller),
         MOVER_TEST(test_mover_keeps_an_only_replica),
         MOVER_TEST(test_mover_waits_for_room_in_quarantine),
         MOVER_TEST(test_mover_asks_for_nothing_that_the_level_does_not_have),

@@ -11,8 +11,8 @@ static void test_producer_records_arrive_in_order(void **state)
     assert_int_equal(spate_producer_pending(producer), 0);
     assert_int_equal(spate_producer_in_flight(producer), 0);
     check_all_stored(1000);
-    assert_int_equal(cluster.duplicate_count, 0);
-    assert_int_equal(cluster.producer_count, 1);
+    assert_int_equal(cluster.log.duplicate_count, 0);
+    assert_int_equal(cluster.log.producer_count, 1);
     end();
 }
 
@@ -25,7 +25,7 @@ static void test_producer_linger_sends_without_flush(void **state)
         assert_true(spate_poll(cluster.client, 50) >= 0);
     }
     check_all_stored(3);
-    assert_int_equal(cluster.batch_count, 1);
+    assert_int_equal(cluster.log.batch_count, 1);
     end();
 }
 
@@ -48,8 +48,8 @@ static void test_producer_lz4_large_values_arrive(void **state)
     huge.key_size = 1024 * 1024;
     assert_int_equal(spate_produce(producer, &huge, NULL), SPATE_ERR_TOO_LARGE);
     assert_int_equal(spate_producer_flush(producer, 5000), 0);
-    assert_int_equal(cluster.next_offset, 4);
-    assert_true(cluster.batches[0].size < 100 * 1024);
+    assert_int_equal(cluster.log.next_offset, 4);
+    assert_true(cluster.log.batches[0].size < 100 * 1024);
     free(value);
     end();
 }
@@ -91,9 +91,9 @@ static void test_producer_lost_answers_store_once(void **state)
     produce_range(0, 150);
     assert_int_equal(spate_producer_flush(producer, 10000), 0);
     check_all_stored(150);
-    assert_true(cluster.duplicate_count > 0);
+    assert_true(cluster.log.duplicate_count > 0);
     assert_true(spate_producer_retries(producer) > 0);
-    assert_int_equal(cluster.producer_count, 1);
+    assert_int_equal(cluster.log.producer_count, 1);
     end();
 }
 
@@ -134,7 +134,7 @@ static void test_producer_random_mishaps_lose_nothing(void **state)
         produce_range(0, 100);
         assert_int_equal(spate_producer_flush(producer, 20000), 0);
         check_all_stored(100);
-        assert_int_equal(cluster.producer_count, 1);
+        assert_int_equal(cluster.log.producer_count, 1);
         end();
     }
 }
@@ -172,9 +172,9 @@ static void test_producer_refused_batch_fails_alone(void **state)
     }
     assert_true(failed > 0 && failed < 20);
     assert_string_equal(reports.text, "the batch is above max.message.bytes");
-    assert_int_equal(cluster.next_offset, 100 - failed);
-    assert_int_equal(cluster.producer_count, 1);
-    assert_int_equal(cluster.producers[0].epoch, 1);
+    assert_int_equal(cluster.log.next_offset, 100 - failed);
+    assert_int_equal(cluster.log.producer_count, 1);
+    assert_int_equal(cluster.log.producers[0].epoch, 1);
     end();
 }
 

@@ -151,7 +151,7 @@ static void test_producer_no_answer_is_timeout_and_next_goes_on(void **state)
     assert_int_equal(reports.status[1], 0);
     assert_int_equal(number_at(0), 1);
     assert_int_equal(cluster.next_producer_id, 101);
-    assert_int_equal(cluster.producers[0].epoch, 1); /* a new numbering, so no gap */
+    assert_int_equal(cluster.log.producers[0].epoch, 1); /* a new numbering, so no gap */
     end();
 }
 
@@ -179,7 +179,7 @@ static void test_producer_lost_batch_that_arrives_late_is_fenced(void **state)
     sp_buf_init(&late, SP_BATCH_BYTES_MAX);
     assert_int_equal(sp_batch_builder_add(&builder, &record), 0);
     assert_int_equal(sp_batch_builder_finish(&builder, 100, 0, 0, &late), 0); /* as it was sent */
-    assert_int_equal(fake_store(&cluster, late.bytes, late.size, &offset),
+    assert_int_equal(fake_log_store(&cluster.log, late.bytes, late.size, &offset),
                      SPATE_ERR_PRODUCER_FENCED);
     sp_buf_deinit(&late);
     sp_batch_builder_deinit(&builder);
@@ -249,7 +249,7 @@ static void test_producer_refused_all_the_time_is_a_plain_failure(void **state)
     produce_range(0, 1);
     assert_int_equal(spate_producer_flush(producer, 5000), 0);
     assert_int_equal(reports.status[0], SPATE_ERR_NOT_READY);
-    assert_int_equal(cluster.next_offset, 0);
+    assert_int_equal(cluster.log.next_offset, 0);
     end();
 }
 
@@ -271,7 +271,30 @@ static void test_producer_no_space_is_a_plain_failure(void **state)
     produce_range(0, 1);
     assert_int_equal(spate_producer_flush(producer, 5000), 0);
     assert_int_equal(reports.status[0], SPATE_ERR_NO_SPACE);
-    assert_int_equal(cluster.next_offset, 0);
+    assert_int_equal(cluster.log.next_offset, 0);
+    end();
+}
+
+/* More than may be in flight: those that waited are told what those before them met. */
+static void test_producer_no_space_is_told_of_what_waited(void **state)
+{
+    static const char *const keys[] = { "timeout.ms",  "150",  "linger.ms", "0",
+                                        "batch.bytes", "1024", NULL };
+
+    (void)state;
+    begin(keys);
+    cluster.script = no_space;
+    produce_range(0, 100);
+    assert_int_equal(spate_producer_flush(producer, 5000), 0);
+    for (unsigned i = 0; i < 100; i++) {
+        assert_int_equal(reports.count[i], 1);
+        assert_int_equal(reports.status[i], SPATE_ERR_NO_SPACE);
+    }
+    cluster.script = NULL;
+    produce_range(100, 1);
+    assert_int_equal(spate_producer_flush(producer, 5000), 0);
+    assert_int_equal(reports.status[100], 0);
+    assert_int_equal(number_at(0), 100);
     end();
 }
 
@@ -290,6 +313,7 @@ int main(void)
         cmocka_unit_test(test_producer_lost_answer_outweighs_later_refusals),
         cmocka_unit_test(test_producer_refused_all_the_time_is_a_plain_failure),
         cmocka_unit_test(test_producer_no_space_is_a_plain_failure),
+        cmocka_unit_test(test_producer_no_space_is_told_of_what_waited),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -85,13 +85,13 @@ static void check_log(int64_t count)
 {
     int64_t expected = 0;
 
-    assert_int_equal(cluster.next_offset, count);
-    for (unsigned i = 0; i < cluster.batch_count; i++) {
+    assert_int_equal(cluster.log.next_offset, count);
+    for (unsigned i = 0; i < cluster.log.batch_count; i++) {
         struct sp_batch_reader reader;
         struct sp_record_view record;
         assert_int_equal(sp_batch_reader_init(&reader,
-                                              cluster.batches[i].bytes,
-                                              cluster.batches[i].size,
+                                              cluster.log.batches[i].bytes,
+                                              cluster.log.batches[i].size,
                                               SP_BATCH_DECOMPRESSED_BYTES_MAX),
                          0);
         while (sp_batch_reader_next(&reader, &record)) {
@@ -124,7 +124,7 @@ static void test_producer_named_next_life_goes_on_behind_what_is_stored(void **s
     begin();
     for (unsigned life = 0; life < 5; life++) {
         int64_t records = stored(producer);
-        assert_int_equal(records, cluster.next_offset);
+        assert_int_equal(records, cluster.log.next_offset);
         produce_range(producer, (uintptr_t)records, (uintptr_t)records + 70);
         for (unsigned i = 0; i < life; i++) {
             (void)spate_poll(cluster.client, 1); /* dies with some stored and some not */
@@ -200,7 +200,7 @@ static void test_producer_named_stores_nothing_behind_a_failure(void **state)
     }
     assert_true(rv == 0 || rv == SPATE_ERR_CORRUPT);
     assert_int_equal(spate_producer_flush(producer, 5000), 0);
-    int64_t records = cluster.next_offset;
+    int64_t records = cluster.log.next_offset;
     assert_in_range(records, 2, taken - 1);
     check_log(records);
     for (int64_t i = 0; i < taken; i++) {
@@ -256,7 +256,7 @@ static void test_producer_named_forgotten_count_is_an_error_not_a_zero(void **st
                      SPATE_ERR_UNKNOWN_PRODUCER);
     assert_int_equal(records, -7);
     assert_int_equal(produce_with(producer, 0), SPATE_ERR_UNKNOWN_PRODUCER);
-    assert_int_equal(cluster.next_offset, 0);
+    assert_int_equal(cluster.log.next_offset, 0);
     end();
 }
 

@@ -1,5 +1,6 @@
 /* One replica that follows: what it takes for committed of what its leader says. */
 #include "one_replica.h"
+#include "silent_transport.h"
 #include "storage/log_frame.h"
 
 enum {
@@ -9,77 +10,6 @@ enum {
     FRAMES = 4,
     FRAME_SIZE = SP_LOG_FRAME_HEADER_SIZE + SP_LOG_FRAME_ALIGNMENT,
 };
-
-/* ---- what it says is not looked at, and it sends no frames ----------------------------------- */
-
-int sp_transport_send(struct sp_transport *transport,
-                      uint32_t node_id,
-                      const struct sp_peer_message *message,
-                      const struct sp_slice *pieces,
-                      unsigned count)
-{
-    (void)transport;
-    (void)node_id;
-    (void)message;
-    (void)pieces;
-    (void)count;
-    return 0;
-}
-
-int sp_transport_send_heartbeat(struct sp_transport *transport,
-                                uint32_t node_id,
-                                const struct sp_peer_raft *message)
-{
-    (void)transport;
-    (void)node_id;
-    (void)message;
-    return 0;
-}
-
-enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id)
-{
-    (void)transport;
-    (void)node_id;
-    return SP_LINK_UP;
-}
-
-bool sp_transport_takes_records(const struct sp_transport *transport, uint32_t node_id)
-{
-    (void)transport;
-    (void)node_id;
-    return true;
-}
-
-bool sp_transport_has_room(const struct sp_transport *transport, uint32_t node_id)
-{
-    (void)transport;
-    (void)node_id;
-    return true;
-}
-
-int sp_transport_wait(struct sp_transport *transport,
-                      uint32_t node_id,
-                      struct sp_link_waiter *waiter)
-{
-    (void)transport;
-    (void)node_id;
-    (void)waiter;
-    return SPATE_ERR_CLOSED;
-}
-
-void sp_transport_reserve(struct sp_transport *transport, uint32_t node_id, size_t size_bytes)
-{
-    (void)transport;
-    (void)node_id;
-    (void)size_bytes;
-}
-
-void sp_transport_release(struct sp_transport *transport, uint32_t node_id, size_t size_bytes)
-{
-    (void)transport;
-    (void)node_id;
-    (void)size_bytes;
-}
 
 /* ---- what its leader sends ------------------------------------------------------------------- */
 

@@ -369,27 +369,20 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
-{
-    test_store_end(*state);
-    free(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(
-            test_spares_become_segments_and_are_cut_at_the_end, setup, teardown),
+            test_spares_become_segments_and_are_cut_at_the_end, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_spares_old_content_after_a_crash_is_not_damage, setup, teardown),
+            test_spares_old_content_after_a_crash_is_not_damage, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_spares_of_the_same_place_prove_nothing, setup, teardown),
+            test_spares_of_the_same_place_prove_nothing, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_spares_a_finished_segment_ends_where_the_next_begins, setup, teardown),
+            test_spares_a_finished_segment_ends_where_the_next_begins, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_spares_are_bounded_and_live_for_one_run, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_spares_are_given_by_size, setup, teardown),
+            test_spares_are_bounded_and_live_for_one_run, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(test_spares_are_given_by_size, setup, test_store_teardown),
     };
     return cmocka_run_group_tests_name("storage/spares", tests, NULL, NULL);
 }

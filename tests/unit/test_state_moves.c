@@ -322,6 +322,36 @@ static void restore_copy(const struct sp_state *state)
     sp_state_free(copy);
 }
 
+static int register_node(struct sp_state *state, const struct sp_state_node *node)
+{
+    struct sp_buf buf;
+
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_register_node(node, &buf), 0);
+    return apply(state, &buf);
+}
+
+/* The leader has let it pass before the later run was applied. */
+static void test_node_on_an_older_copy_of_its_directory_does_not_get_into_the_state(void **unused)
+{
+    struct sp_state *state = make_state();
+    struct sp_state_node node = make_node(3, "a");
+
+    (void)unused;
+    node.run = UINT64_C(9) << 32 | 1;
+    assert_int_equal(join(state, &node), 0);
+    for (uint64_t run = 8; run <= 9; run++) { /* an earlier one, and another one of that number */
+        node.run = run << 32 | 2;
+        assert_int_equal(join(state, &node), SPATE_ERR_INVALID);
+        assert_int_equal(register_node(state, &node), SPATE_ERR_INVALID);
+        assert_int_equal(sp_state_node(state, 3)->run, UINT64_C(9) << 32 | 1);
+    }
+    node.run = UINT64_C(10) << 32 | 3;
+    assert_int_equal(register_node(state, &node), 0);
+    assert_int_equal(sp_state_node(state, 3)->run, node.run);
+    sp_state_free(state);
+}
+
 static void test_move_goes_on_among_the_nodes_that_a_forced_membership_keeps(void **unused)
 {
     static const uint32_t target[] = { 1, 4, 5 };
@@ -432,6 +462,7 @@ int main(void)
         cmocka_unit_test(test_move_away_keeps_the_newer_of_two),
         cmocka_unit_test(test_move_and_members_survive_a_checkpoint),
         cmocka_unit_test(test_node_is_removed_only_without_replicas_and_in_two_steps),
+        cmocka_unit_test(test_node_on_an_older_copy_of_its_directory_does_not_get_into_the_state),
         cmocka_unit_test(test_move_goes_on_among_the_nodes_that_a_forced_membership_keeps),
         cmocka_unit_test(test_membership_waits_for_its_feature_level),
     };

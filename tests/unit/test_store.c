@@ -10,25 +10,14 @@
 
 #include <cmocka.h>
 
+#include "base/mem.h"
 #include "io/file.h"
 #include "spate/error.h"
 #include "tests/lib/test_store.h"
 
 static int setup(void **state)
 {
-    struct test_store *test = malloc(sizeof *test);
-
-    test_store_begin(test);
-    test_store_open(test);
-    *state = test;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    test_store_end(*state);
-    free(*state);
-    return 0;
+    return test_store_setup(state, 0);
 }
 
 static void replica_path(const struct test_store *test, const char *below, char *out_path)
@@ -311,6 +300,31 @@ static void test_store_keeps_what_is_only_called_like_a_removal(void **state)
     }
 }
 
+/* Whatever fails while a replica is made, what was begun of it is gone before the next try. */
+static void test_store_failed_creation_leaves_nothing(void **state)
+{
+    struct test_store *test = *state;
+    struct test_log log;
+    char path[1024];
+    unsigned failures = 0;
+
+    replica_path(test, "replicas/1.7", path);
+    for (uint64_t n = 1; n < 100; n++) {
+        sp_mem_fail_at(n);
+        int rv = test_log_create(&log, test, 1);
+        sp_mem_fail_at(0);
+        if (rv == 0) {
+            break;
+        }
+        assert_int_equal(rv, SPATE_ERR_NOMEM);
+        failures += 1;
+    }
+    assert_int_equal(count_quarantined(test, "1.7.", NULL, 0), 0);
+    assert_true(failures > 2);
+    assert_true(sp_path_exists(path));
+    test_log_close(&log);
+}
+
 /* A flush that cannot write ends everything: one report, no completion, no further append. */
 static void test_store_failed_write_stops_the_node(void **state)
 {
@@ -346,24 +360,33 @@ static void test_store_failed_write_stops_the_node(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_store_keeps_identity, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_store_second_opening_is_locked_out, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_store_of_another_node_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_store_keeps_identity, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_store_votes_of_one_turn_share_a_flush, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_store_registers_replicas_in_order, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_store_missing_replica_is_corrupt, setup, teardown),
+            test_store_second_opening_is_locked_out, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_store_unknown_directory_is_quarantined, setup, teardown),
+            test_store_of_another_node_is_refused, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_store_delete_removes_files_after_the_registry, setup, teardown),
+            test_store_votes_of_one_turn_share_a_flush, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_store_damaged_replica_is_kept_in_quarantine, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_store_opening_marks_what_is_damaged, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_store_goes_on_with_a_removal, setup, teardown),
+            test_store_registers_replicas_in_order, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
-            test_store_keeps_what_is_only_called_like_a_removal, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_store_failed_write_stops_the_node, setup, teardown),
+            test_store_missing_replica_is_corrupt, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_store_unknown_directory_is_quarantined, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_store_delete_removes_files_after_the_registry, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_store_damaged_replica_is_kept_in_quarantine, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_store_opening_marks_what_is_damaged, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_store_goes_on_with_a_removal, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_store_keeps_what_is_only_called_like_a_removal, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_store_failed_creation_leaves_nothing, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_store_failed_write_stops_the_node, setup, test_store_teardown),
     };
     return cmocka_run_group_tests_name("storage/store", tests, NULL, NULL);
 }

@@ -68,7 +68,7 @@ static struct sp_topic_view *view(void)
 static void make_anew(void)
 {
     cluster.topic_id += 1;
-    cluster.producer_count = 0;
+    cluster.log.producer_count = 0;
 }
 
 /* ---- tests ----------------------------------------------------------------------------------- */
@@ -98,7 +98,7 @@ static void test_topic_anew_takes_records_of_an_idle_producer(void **state)
     hear_of_topics();
     produce_well();
     produce_well();
-    assert_int_equal(cluster.next_offset, 3);
+    assert_int_equal(cluster.log.next_offset, 3);
     end();
 }
 

@@ -242,18 +242,10 @@ static const struct sp_server_handler slow_server_handler = {
     .opened = on_slow_opened,
 };
 
-static void test_transport_slow_peer_makes_the_queue_grow_to_its_bound_only(void **state)
+static struct sp_server *open_slow_server(void)
 {
-    struct sp_peer_message call = { .kind = SP_PEER_REPLY };
-    struct sp_blob *blob = sp_blob_new(BODY_BYTES);
     struct sp_server *server = NULL;
-    unsigned sent = 0;
-    int rv = 0;
 
-    (void)state;
-    assert_non_null(blob);
-    memset(blob->bytes, 1, blob->size);
-    const struct sp_slice piece = { blob, blob->bytes, blob->size };
     assert_int_equal(sp_server_new(fixture.loop,
                                    fixture.addresses[2],
                                    &sp_conn_node_messages,
@@ -262,6 +254,21 @@ static void test_transport_slow_peer_makes_the_queue_grow_to_its_bound_only(void
                                    NULL,
                                    &server),
                      0);
+    return server;
+}
+
+static void test_transport_slow_peer_makes_the_queue_grow_to_its_bound_only(void **state)
+{
+    struct sp_peer_message call = { .kind = SP_PEER_REPLY };
+    struct sp_blob *blob = sp_blob_new(BODY_BYTES);
+    unsigned sent = 0;
+    int rv = 0;
+
+    (void)state;
+    assert_non_null(blob);
+    memset(blob->bytes, 1, blob->size);
+    const struct sp_slice piece = { blob, blob->bytes, blob->size };
+    struct sp_server *server = open_slow_server();
     start(1);
     struct sp_transport *transport = fixture.nodes[1].transport;
     RUN_UNTIL(sp_transport_link(transport, 2) == SP_LINK_UP);
@@ -278,6 +285,33 @@ static void test_transport_slow_peer_makes_the_queue_grow_to_its_bound_only(void
     sp_server_close(server, NULL, NULL);
     stop(1);
     sp_blob_unref(blob);
+}
+
+/* A process that hung while another one took its place, which this node finds before it is greeted
+ * by it. */
+static void test_transport_process_that_is_found_ends_the_connection_of_another(void **state)
+{
+    const struct sp_peer_message hello = hello_of(2, 555, SP_IDENTITY_FORMED);
+    const struct sp_life registered = { .incarnation = 102 };
+    struct raw hung;
+
+    (void)state;
+    fixture.nodes[1].store.identity.state = SP_IDENTITY_FORMED;
+    fixture.nodes[1].store.identity.cluster_id[0] = 9;
+    start(1);
+    raw_connect(&hung, 1);
+    raw_send(&hung, &hello);
+    RUN_UNTIL(hung.hellos == 1);
+    sp_transport_set_registered(fixture.nodes[1].transport, 2, &registered);
+    struct sp_server *server = open_slow_server();
+    RUN_UNTIL(fixture.nodes[1].links[2] == SP_LINK_UP);
+    for (unsigned i = 0; i < 500 && !hung.closed; i++) {
+        run_ms(1);
+    }
+    bool ended = hung.closed;
+    sp_server_close(server, NULL, NULL);
+    stop(1);
+    assert_true(ended);
 }
 
 /* ---- starting -------------------------------------------------------------------------------- */
@@ -364,6 +398,47 @@ static void test_transport_tells_of_a_stranger_of_its_cluster(void **state)
     RUN_UNTIL(fixture.nodes[1].strangers > 0);
 }
 
+/* Its address has changed while this node was away: it reaches us, and we do not find it. */
+static void test_transport_member_that_is_not_found_counts_as_a_stranger(void **state)
+{
+    struct sp_transport_options options = make_options(1);
+    struct node *node = &fixture.nodes[1];
+
+    (void)state;
+    (void)snprintf(options.seeds[0].address, 32, "%s", fixture.addresses[0]); /* nobody there */
+    for (uint32_t i = 1; i <= NODES; i++) {
+        fixture.nodes[i].store.identity.state = SP_IDENTITY_FORMED;
+        fixture.nodes[i].store.identity.cluster_id[0] = 9;
+    }
+    start_with(1, &options);
+    start(2);
+    start(3);
+    RUN_UNTIL(fixture.nodes[2].links[1] == SP_LINK_UP && node->links[3] == SP_LINK_UP);
+    assert_int_equal(node->strangers, 0);
+    uint64_t began_ms = sp_loop_now_ms(fixture.loop);
+    RUN_UNTIL(node->strangers > 0);
+    assert_true(sp_loop_now_ms(fixture.loop) - began_ms >= 500); /* not while it may still come */
+    assert_int_equal(sp_transport_set_node(node->transport, 2, fixture.addresses[2]), 0);
+    RUN_UNTIL(node->links[2] == SP_LINK_UP);
+    node->strangers = 0;
+    run_ms(2500);
+    assert_int_equal(node->strangers, 0);
+}
+
+/* Before the cluster is formed nobody is to be asked. */
+static void test_transport_seed_that_is_not_found_yet_is_no_stranger(void **state)
+{
+    struct sp_transport_options options = make_options(1);
+
+    (void)state;
+    (void)snprintf(options.seeds[0].address, 32, "%s", fixture.addresses[0]);
+    start_with(1, &options);
+    start(2);
+    RUN_UNTIL(fixture.nodes[2].links[1] == SP_LINK_UP);
+    run_ms(2500);
+    assert_int_equal(fixture.nodes[1].strangers, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -376,10 +451,13 @@ int main(void)
         TRANSPORT_TEST(test_transport_node_that_never_was_up_is_not_dead),
         TRANSPORT_TEST(test_transport_failure_to_connect_of_its_own_is_no_death),
         TRANSPORT_TEST(test_transport_slow_peer_makes_the_queue_grow_to_its_bound_only),
+        TRANSPORT_TEST(test_transport_process_that_is_found_ends_the_connection_of_another),
         TRANSPORT_TEST(test_transport_wrong_options_are_refused),
         TRANSPORT_TEST(test_transport_set_node_moves_a_link),
         TRANSPORT_TEST(test_transport_looks_at_each_address_that_it_was_told),
         TRANSPORT_TEST(test_transport_tells_of_a_stranger_of_its_cluster),
+        TRANSPORT_TEST(test_transport_member_that_is_not_found_counts_as_a_stranger),
+        TRANSPORT_TEST(test_transport_seed_that_is_not_found_yet_is_no_stranger),
     };
     return cmocka_run_group_tests_name("cluster/transport", tests, NULL, NULL);
 }

@@ -204,6 +204,133 @@ static void test_transport_garbage_and_silence_are_closed(void **state)
     assert_int_equal(silent.hellos, 0);
 }
 
+static void greet_as(struct raw *raw, uint64_t incarnation)
+{
+    const struct sp_peer_message hello = hello_of(2, incarnation, SP_IDENTITY_FORMED);
+
+    raw_connect(raw, 1);
+    raw_send(raw, &hello);
+}
+
+static void start_formed(uint32_t node_id)
+{
+    fixture.nodes[node_id].store.identity.state = SP_IDENTITY_FORMED;
+    fixture.nodes[node_id].store.identity.cluster_id[0] = 9;
+    start(node_id);
+}
+
+static void register_life(uint64_t incarnation, uint64_t run)
+{
+    const struct sp_life life = { .incarnation = incarnation, .run = run << 32 | 1 };
+
+    sp_transport_set_registered(fixture.nodes[1].transport, 2, &life);
+}
+
+/* A process that hung while another one took its place has the links when that one restarts. */
+static void test_transport_registered_directory_takes_the_place_of_another(void **state)
+{
+    struct raw hung;
+    struct raw right;
+    struct raw again;
+
+    (void)state;
+    start_formed(1);
+    greet_as(&hung, 102);
+    RUN_UNTIL(hung.hellos == 1);
+    register_life(555, 1);
+    greet_as(&right, 555);
+    RUN_UNTIL(right.hellos == 1);
+    RUN_UNTIL(hung.closed);
+    assert_int_equal(sp_transport_incarnation(fixture.nodes[1].transport, 2), 555);
+    greet_as(&again, 102);
+    expect_refusal(&again, "another process with node id 2");
+    assert_false(right.closed);
+    raw_close(&right);
+}
+
+/* Only while the controller is known to say so now, and also what is connected already. */
+static void test_transport_directory_that_was_replaced_is_refused(void **state)
+{
+    const struct sp_peer_message stopped = { .kind = SP_PEER_STOPPED };
+    struct raw old;
+    struct raw again;
+
+    (void)state;
+    start_formed(1);
+    register_life(555, 1);
+    greet_as(&old, 102);
+    RUN_UNTIL(old.hellos == 1);
+    fixture.nodes[1].current = true;
+    raw_send(&old, &stopped);
+    expect_refusal(&old, "node 2 has another data directory now, and this is an earlier one");
+    greet_as(&again, 102);
+    expect_refusal(&again, "node 2 has another data directory now, and this is an earlier one");
+}
+
+/* What an earlier part of the log says of a directory does not undo what is known of it. */
+static void test_transport_older_run_does_not_replace_the_one_on_record(void **state)
+{
+    struct sp_peer_message hello = hello_of(2, 102, SP_IDENTITY_FORMED);
+    struct raw raw;
+
+    (void)state;
+    start_formed(1);
+    register_life(102, 9);
+    register_life(102, 8);
+    hello.u.hello.run = UINT64_C(8) << 32 | 1;
+    raw_connect(&raw, 1);
+    raw_send(&raw, &hello);
+    expect_refusal(&raw, "node 2 runs on an older copy of its data directory");
+}
+
+static struct sp_transport_look look_at(uint32_t node_id)
+{
+    struct sp_transport_look look = { .up = true };
+
+    assert_true(sp_transport_look(fixture.nodes[1].transport, node_id, &look));
+    return look;
+}
+
+/* For cluster.health: it runs, it is not talked to, and why. */
+static void test_transport_tells_whom_it_refuses(void **state)
+{
+    struct raw old;
+
+    (void)state;
+    start_formed(1);
+    register_life(555, 1);
+    fixture.nodes[1].current = true;
+    assert_null(look_at(2).refusal);
+    greet_as(&old, 102);
+    expect_refusal(&old, "has another data directory now");
+    assert_non_null(strstr(look_at(2).refusal, "node 2 has another data directory now"));
+    assert_false(look_at(2).refuses);
+    assert_null(look_at(3).refusal);
+    run_ms(WAIT_MS + 100); /* it has not come again: it is down */
+    assert_null(look_at(2).refusal);
+    greet_as(&old, 102);
+    expect_refusal(&old, "has another data directory now");
+    assert_non_null(look_at(2).refusal);
+    fixture.nodes[1].current = false;
+    start_formed(2); /* the right one: nothing is left of it */
+    RUN_UNTIL(look_at(2).up);
+    assert_null(look_at(2).refusal);
+    stop(2);
+    RUN_UNTIL(!look_at(2).up);
+    assert_null(look_at(2).refusal);
+}
+
+static void test_transport_tells_who_refuses_it(void **state)
+{
+    (void)state;
+    start_formed_cluster();
+    sp_transport_remove_node(fixture.nodes[3].transport, 1);
+    RUN_UNTIL(look_at(3).refusal != NULL);
+    assert_string_equal(look_at(3).refusal, "node 1 is not known here");
+    assert_true(look_at(3).refuses);
+    assert_null(look_at(2).refusal);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +343,11 @@ int main(void)
         TRANSPORT_TEST(test_transport_connection_that_changes_its_node_is_refused),
         TRANSPORT_TEST(test_transport_other_version_is_told_why),
         TRANSPORT_TEST(test_transport_garbage_and_silence_are_closed),
+        TRANSPORT_TEST(test_transport_registered_directory_takes_the_place_of_another),
+        TRANSPORT_TEST(test_transport_directory_that_was_replaced_is_refused),
+        TRANSPORT_TEST(test_transport_older_run_does_not_replace_the_one_on_record),
+        TRANSPORT_TEST(test_transport_tells_whom_it_refuses),
+        TRANSPORT_TEST(test_transport_tells_who_refuses_it),
     };
     return cmocka_run_group_tests_name("cluster/transport_refusals", tests, NULL, NULL);
 }

@@ -58,6 +58,7 @@ struct node {
     unsigned received_count;
     bool gone;
     unsigned strangers;
+    bool current; /* its controller's state is */
 };
 
 struct fixture {
@@ -153,6 +154,12 @@ static inline void on_stranger(void *arg)
     ((struct node *)arg)->strangers += 1;
 }
 
+static inline bool is_current(void *arg, uint32_t node_id)
+{
+    (void)node_id;
+    return ((const struct node *)arg)->current;
+}
+
 static const struct sp_transport_handler handler = {
     .message = on_message,
     .link = on_link,
@@ -160,6 +167,7 @@ static const struct sp_transport_handler handler = {
     .lost = on_lost,
     .join = on_join,
     .stranger = on_stranger,
+    .current = is_current,
 };
 
 static inline struct sp_transport_options make_options(uint32_t node_id)
@@ -395,6 +403,12 @@ static inline void raw_send(struct raw *raw, const struct sp_peer_message *messa
     size_t size = sp_peer_head_encode(message, 0, head);
 
     assert_int_equal(sp_conn_send_copy(raw->conn, head, size), 0);
+}
+
+static inline void raw_close(struct raw *raw)
+{
+    sp_conn_close(raw->conn, false);
+    RUN_UNTIL(raw->closed);
 }
 
 static inline struct sp_peer_message

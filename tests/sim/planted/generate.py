@@ -116,5 +116,11 @@ def tests_of(root, file):
     with open(path, encoding="utf-8") as handle:
         tests = re.findall(r"spate_unit_test\(\s*\w+\s+(test_\w+)", handle.read())
     if os.path.basename(file).startswith("raft_guard"):
-        tests += ["test_raft_guards", "test_raft_availability", "test_raft_scenarios"]
+        tests += [
+            "test_raft_guards",
+            "test_raft_availability",
+            "test_raft_scenarios",
+            "test_raft_quiet",
+            "test_raft_handover",
+        ]
     return tests

@@ -1,0 +1,228 @@
+/* What it costs the cluster when nodes ask to be let in, or only where the others are. */
+#include "driven_controller.h"
+
+#include "cluster/admit.h"
+
+static struct sp_identity identity = { .state = SP_IDENTITY_FORMED, .cluster_id = { 9 } };
+static struct sp_join_answer answer; /* the last one */
+static unsigned answer_count;
+static struct sp_admit *admit;
+
+const struct sp_identity *sp_store_identity(const struct sp_store *store)
+{
+    (void)store;
+    return &identity;
+}
+
+uint64_t sp_transport_incarnation(const struct sp_transport *transport, uint32_t node_id)
+{
+    (void)transport;
+    (void)node_id;
+    return 0;
+}
+
+void sp_transport_answer_guest(struct sp_transport *transport,
+                               uint64_t guest,
+                               const struct sp_slice *body)
+{
+    (void)transport;
+    assert_int_equal(guest, 77);
+    assert_int_equal(sp_join_answer_decode(body->bytes, body->size, &answer), 0);
+    answer_count += 1;
+}
+
+/* Node 1 leads, nodes 1 to 3 are members; node 9 is no member of group 0. */
+static void begin_leading(void)
+{
+    level_most = SP_FEATURE_LEVEL_MAX;
+    begin();
+    fake_members.stranger = 9;
+    fake.status.leader_node = SELF;
+    change_role(SP_ROLE_LEADER, true, SELF);
+    commit_submits(); /* the level rises */
+    assert_int_equal(sp_state_feature_level(sp_controller_state(fake.controller)),
+                     SP_FEATURE_LEVEL_MAX);
+    assert_int_equal(sp_admit_new(fake.controller, NULL, NULL, &admit), 0);
+    answer_count = 0;
+}
+
+static void end_leading(void)
+{
+    sp_admit_free(admit);
+    end();
+    level_most = 0;
+    fake_members.stranger = 0;
+}
+
+/* How many commands that has cost. */
+static unsigned ask_in(const struct sp_state_node *node, uint64_t voter_id)
+{
+    struct sp_join_request request = { .node = *node, .voter_id = voter_id };
+    unsigned before = fake.submit_count;
+    unsigned answers = answer_count;
+    struct sp_buf body;
+
+    request.formed = voter_id != 0;
+    memcpy(request.cluster_id, identity.cluster_id, sizeof request.cluster_id);
+    sp_buf_init(&body, 4096);
+    assert_int_equal(sp_join_request_encode(&request, &body), 0);
+    const struct sp_slice slice = { .bytes = body.bytes, .size = body.size };
+    sp_admit_request(admit, 77, &slice);
+    fake_turn();
+    commit_submits();
+    sp_buf_deinit(&body);
+    assert_int_equal(answer_count, answers + 1);
+    return fake.submit_count - before;
+}
+
+/* Whoever was removed and still runs makes every member ask, every five seconds, for ever. */
+static void test_admit_member_that_asks_again_costs_no_command(void **unused)
+{
+    struct sp_state_node node;
+
+    (void)unused;
+    begin_leading();
+    node = make_node(2);
+    for (unsigned i = 0; i < 100; i++) {
+        assert_int_equal(ask_in(&node, 2), 0);
+        assert_int_equal(answer.status, 0);
+        assert_int_equal(answer.voter_id, 2);
+        assert_int_equal(answer.node_count, 2);
+    }
+    (void)snprintf(node.peer_address, sizeof node.peer_address, "moved");
+    assert_int_equal(ask_in(&node, 2), 1);
+    assert_int_equal(answer.status, 0);
+    assert_int_equal(ask_in(&node, 2), 0);
+    node.run = UINT64_C(5) << 32;
+    assert_int_equal(ask_in(&node, 2), 1);
+    assert_int_equal(ask_in(&node, 2), 0);
+    end_leading();
+}
+
+/* Nor a call to the leader: any member that follows it knows the answer. */
+static void test_admit_member_is_answered_by_any_other(void **unused)
+{
+    struct sp_state_node node;
+
+    (void)unused;
+    begin_leading();
+    fake.status.leader_node = 2;
+    change_role(SP_ROLE_FOLLOWER, false, 2);
+    unsigned sent = fake.sent_count;
+    node = make_node(3);
+    assert_int_equal(ask_in(&node, 3), 0);
+    assert_int_equal(answer.status, 0);
+    assert_int_equal(fake.sent_count, sent);
+    fake.status.leader_node = 0; /* what it knows may be of an earlier time */
+    assert_int_equal(ask_in(&node, 3), 0);
+    assert_int_equal(answer.status, SPATE_ERR_NOT_READY);
+    end_leading();
+}
+
+static void test_admit_node_that_was_removed_costs_no_command(void **unused)
+{
+    struct sp_state_node node;
+
+    (void)unused;
+    begin_leading();
+    node = make_node(9);
+    assert_int_equal(ask_in(&node, 9), 0);
+    assert_int_equal(answer.status, SPATE_ERR_INVALID);
+    assert_non_null(strstr(answer.text, "was removed from the cluster"));
+    end_leading();
+}
+
+static void test_admit_older_copy_of_a_directory_is_not_let_in(void **unused)
+{
+    struct sp_state_node node;
+
+    (void)unused;
+    begin_leading();
+    node = make_node(2);
+    node.run = UINT64_C(5) << 32;
+    assert_int_equal(ask_in(&node, 2), 1);
+    node.run = UINT64_C(4) << 32;
+    assert_int_equal(ask_in(&node, 2), 0);
+    assert_int_equal(answer.status, SPATE_ERR_INVALID);
+    assert_non_null(strstr(answer.text, "older copy of its data directory: bring back the newer"));
+    end_leading();
+}
+
+/* It has not heard the answer: the same again, and nothing more in the log. */
+static void test_admit_newcomer_that_asks_twice_is_let_in_once(void **unused)
+{
+    struct sp_state_node node;
+
+    (void)unused;
+    begin_leading();
+    fake_members.stranger = 0; /* it has no replica yet */
+    node = make_node(9);
+    assert_int_equal(ask_in(&node, 0), 1);
+    assert_int_equal(answer.status, 0);
+    uint64_t voter_id = answer.voter_id;
+    assert_true(voter_id > SP_NODE_ID_MAX);
+    assert_int_equal(ask_in(&node, 0), 0);
+    assert_int_equal(answer.status, 0);
+    assert_int_equal(answer.voter_id, voter_id);
+    end_leading();
+}
+
+/* Another node asks for it, which has looked at an older state: the leader looks again. */
+static int let_join(const struct sp_state_node *node, uint64_t voter_id, char *text)
+{
+    struct sp_proposal request = { .kind = SP_PROPOSAL_MEMBERSHIP };
+    struct sp_node_reply reply = { .status = 0 };
+    unsigned sent = fake.sent_count;
+
+    request.membership = (struct sp_membership_change){
+        .kind = SP_MEMBERSHIP_JOIN_NODE, .node = *node, .count = 1, .ids = { voter_id }
+    };
+    call(&request, 5);
+    commit_submits();
+    assert_int_equal(fake.sent_count, sent + 1);
+    assert_int_equal(sp_node_reply_decode(fake.sent[sent].body, fake.sent[sent].size, &reply), 0);
+    (void)snprintf(text, sizeof reply.text, "%s", reply.text);
+    return fake.sent[sent].message.u.call.status;
+}
+
+static void test_admit_leader_looks_again_at_who_joins(void **unused)
+{
+    char text[sizeof((struct sp_node_reply *)NULL)->text];
+    struct sp_state_node node;
+
+    (void)unused;
+    begin_leading();
+    unsigned before = fake.submit_count;
+    node = make_node(3);
+    assert_int_equal(let_join(&node, 3, text), SPATE_ERR_EXISTS);
+    node.incarnation = 8; /* the disk that was taken out, put back */
+    assert_int_equal(let_join(&node, 3, text), SPATE_ERR_INVALID);
+    assert_non_null(strstr(text, "node 3 has another data directory now"));
+    node.incarnation = 7;
+    node.run = UINT64_C(5) << 32;
+    assert_int_equal(let_join(&node, 3, text), 0);
+    before += 1;
+    node.run = UINT64_C(4) << 32;
+    assert_int_equal(let_join(&node, 3, text), SPATE_ERR_CORRUPT);
+    assert_non_null(strstr(text, "older copy of its data directory"));
+    assert_int_equal(fake.submit_count, before);
+    node.incarnation = 8;
+    assert_int_equal(sp_state_node(sp_controller_state(fake.controller), 3)->incarnation, 7);
+    assert_int_equal(let_join(&node, 0, text), 0); /* a new one in its place */
+    assert_int_equal(fake.submit_count, before + 1);
+    assert_int_equal(sp_state_node(sp_controller_state(fake.controller), 3)->incarnation, 8);
+    end_leading();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_admit_member_that_asks_again_costs_no_command),
+        cmocka_unit_test(test_admit_member_is_answered_by_any_other),
+        cmocka_unit_test(test_admit_node_that_was_removed_costs_no_command),
+        cmocka_unit_test(test_admit_older_copy_of_a_directory_is_not_let_in),
+        cmocka_unit_test(test_admit_newcomer_that_asks_twice_is_let_in_once),
+        cmocka_unit_test(test_admit_leader_looks_again_at_who_joins),
+    };
+    return cmocka_run_group_tests_name("cluster/admit", tests, NULL, NULL);
+}
