@@ -181,6 +181,8 @@ enum sp_proposal_state {
 struct sp_proposal {
     enum sp_proposal_kind kind;
     char topic[SP_TOPIC_NAME_SIZE_MAX + 1];
+    bool by_id;                    /* DELETE_TOPIC: only the topic that has `topic_id`, too, */
+    uint64_t topic_id;             /* when the command is applied */
     uint32_t partitions;           /* CREATE_TOPIC; 0: 1 */
     uint32_t replicas;             /* CREATE_TOPIC; 0: 3, or as many as there are nodes if fewer */
     struct sp_topic_config config; /* CREATE_TOPIC: overrides; ALTER_TOPIC: those to be set */
@@ -203,6 +205,7 @@ struct sp_proposal {
     bool existed;         /* CREATE_TOPIC: the topic was there before the first try */
     bool uncertain;       /* a try was sent whose outcome never came: it may have been done */
     uint32_t called_node; /* CALLED: whom */
+    uint32_t older_node;  /* which has refused a `by_id`, of which its build knows nothing; or 0 */
     uint64_t call_id;     /* CALLED: which call */
     uint64_t due_ms;      /* WAITING, CALLED: when the next try is due */
     uint64_t index;       /* ANSWERED: waiting to be applied here */

@@ -105,6 +105,31 @@ static bool ends_move(const struct sp_proposal *request)
            request->membership.kind == SP_MEMBERSHIP_MOVE_DONE;
 }
 
+/* A command is on its way after which the name may mean another topic. A deletion by id waits for
+ * it: the command names the topic alone, so what it was checked against must still hold when it is
+ * applied. Commands of earlier leaders are applied by the time a leader is ready. */
+static bool name_may_change(const struct sp_controller *controller, const char *topic)
+{
+    SP_LIST_EACH (node, &controller->jobs) {
+        const struct sp_proposal *request =
+            &SP_LIST_ENTRY(node, struct sp_controller_job, node)->request;
+        if ((request->kind == SP_PROPOSAL_CREATE_TOPIC ||
+             request->kind == SP_PROPOSAL_DELETE_TOPIC) &&
+            strcmp(request->topic, topic) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool must_wait(const struct sp_controller *controller, const struct sp_proposal *request)
+{
+    if (request->kind == SP_PROPOSAL_DELETE_TOPIC && request->by_id) {
+        return name_may_change(controller, request->topic);
+    }
+    return ends_move(request) && moves_may_change(controller);
+}
+
 /* Builds the command into `command`, as the leader of a state that is up to date. */
 static int build_command(struct sp_controller *controller,
                          const struct sp_proposal *request,
@@ -120,7 +145,7 @@ static int build_command(struct sp_controller *controller,
     if (status.role != SP_ROLE_LEADER) {
         return SPATE_ERR_NOT_LEADER;
     }
-    if (!status.ready || (ends_move(request) && moves_may_change(controller))) {
+    if (!status.ready || must_wait(controller, request)) {
         return SPATE_ERR_NOT_READY;
     }
     if (controller->ready_since_ms == 0) {
@@ -160,6 +185,8 @@ static struct sp_controller_job *job_new(struct sp_controller *controller,
     job->controller = controller;
     job->request.kind = request->kind;
     memcpy(job->request.topic, request->topic, sizeof job->request.topic);
+    job->request.by_id = request->by_id;
+    job->request.topic_id = request->topic_id;
     memcpy(job->request.producer_name, request->producer_name, sizeof job->request.producer_name);
     job->request.membership.kind = request->membership.kind;
     sp_list_append(&controller->jobs, &job->node);

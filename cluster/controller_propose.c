@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "base/trace.h"
+#include "cluster/proposal_command.h"
 #include "spate/error.h"
 
 #define TIMEOUT_MS_DEFAULT 5000
@@ -85,7 +86,10 @@ static int send_call(struct sp_proposal *proposal, uint32_t leader_node)
     struct sp_buf body;
 
     sp_buf_init(&body, 4096);
+    bool by_id = proposal->by_id;
+    proposal->by_id = by_id && leader_node != proposal->older_node;
     int rv = sp_node_call_encode(proposal, &body);
+    proposal->by_id = by_id;
     struct sp_blob *blob = rv == 0 ? sp_blob_copy(body.bytes, body.size) : NULL;
     sp_buf_deinit(&body);
     if (blob == NULL) {
@@ -123,10 +127,28 @@ static void try_here(struct sp_proposal *proposal)
     }
 }
 
+/* Whether the topic that is to be deleted by its id is there, for all that this node knows. It is
+ * all that can be asked while a node of an older build leads. */
+static bool stands_here(const struct sp_proposal *proposal)
+{
+    const struct sp_state_topic *topic =
+        sp_state_topic(proposal->controller->state, proposal->topic);
+
+    return topic != NULL && topic->topic_id == proposal->topic_id;
+}
+
 static void try_there(struct sp_proposal *proposal, uint32_t leader_node)
 {
     struct sp_controller *controller = proposal->controller;
 
+    if (leader_node != 0 && leader_node == proposal->older_node && !stands_here(proposal)) {
+        proposal->state = SP_PROPOSAL_ANSWERED;
+        proposal->index = 0;
+        sp_proposal_explain(
+            proposal, SPATE_ERR_UNKNOWN_TOPIC, proposal->text, sizeof proposal->text);
+        proposal->answer = SPATE_ERR_UNKNOWN_TOPIC;
+        return; /* complete() is next */
+    }
     if (leader_node == 0 || leader_node == controller->options.self.node_id ||
         send_call(proposal, leader_node) != 0) {
         wait_for_pause(proposal);
@@ -191,32 +213,46 @@ static void complete(struct sp_proposal *proposal)
     }
 }
 
+/* Every other number, also of a later version, is the outcome. */
+static void take_outcome(struct sp_proposal *proposal, const struct sp_node_reply *reply)
+{
+    set_text(proposal, reply->status, reply->text);
+    /* Nothing here depends on ids being applied: they can be used at once. */
+    proposal->index =
+        proposal->kind == SP_PROPOSAL_PRODUCER_BLOCK || proposal->kind == SP_PROPOSAL_PRODUCER_NAME
+            ? 0
+            : reply->index;
+    proposal->producer_id_first = reply->producer_id_first;
+    proposal->producer_epoch = reply->producer_epoch;
+    proposal->state = SP_PROPOSAL_ANSWERED;
+    sp_controller_wake(proposal->controller);
+}
+
 void sp_controller_answered(struct sp_proposal *proposal, const struct sp_node_reply *reply)
 {
     switch (reply->status) {
     case SPATE_ERR_NOT_LEADER:
     case SPATE_ERR_NOT_READY:
-    case SPATE_ERR_STOPPED:
         set_text(proposal, reply->status, reply->text);
         wait_for_pause(proposal);
         return;
     case SPATE_ERR_LEADER_CHANGED:
+    case SPATE_ERR_STOPPED:  /* with what it had submitted */
+    case SPATE_ERR_CANCELED: /* the same */
         proposal->uncertain = true;
         wait_for_pause(proposal);
         return;
-    default: /* every other number, also of a later version, is the outcome */
-        set_text(proposal, reply->status, reply->text);
-        /* Nothing here depends on ids being applied: they can be used at once. */
-        proposal->index = proposal->kind == SP_PROPOSAL_PRODUCER_BLOCK ||
-                                  proposal->kind == SP_PROPOSAL_PRODUCER_NAME
-                              ? 0
-                              : reply->index;
-        proposal->producer_id_first = reply->producer_id_first;
-        proposal->producer_epoch = reply->producer_epoch;
-        proposal->state = SP_PROPOSAL_ANSWERED;
-        sp_controller_wake(proposal->controller);
-        return;
+    case SPATE_ERR_MALFORMED:
+        if (proposal->by_id && proposal->older_node != proposal->called_node) {
+            proposal->older_node = proposal->called_node;
+            wait_for_pause(proposal);
+            return;
+        }
+        break;
+    default:
+        break;
     }
+    take_outcome(proposal, reply);
 }
 
 void sp_controller_reply(struct sp_controller *controller,
@@ -316,6 +352,7 @@ void sp_controller_propose(struct sp_controller *controller, struct sp_proposal 
     proposal->controller = controller;
     proposal->job = NULL;
     proposal->uncertain = false;
+    proposal->older_node = 0;
     proposal->existed = proposal->kind == SP_PROPOSAL_CREATE_TOPIC &&
                         sp_state_topic(controller->state, proposal->topic) != NULL;
     proposal->index = 0;

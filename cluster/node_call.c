@@ -20,9 +20,12 @@ int sp_node_call_encode(const struct sp_proposal *proposal, struct sp_buf *out)
         sp_topic_config_pack(&pack, &proposal->config);
         break;
     case SP_PROPOSAL_DELETE_TOPIC:
-        sp_pack_array(&pack, 2);
+        sp_pack_array(&pack, proposal->by_id ? 3 : 2);
         sp_pack_uint(&pack, proposal->kind);
         sp_pack_text(&pack, proposal->topic);
+        if (proposal->by_id) { /* else as older builds have it */
+            sp_pack_uint(&pack, proposal->topic_id);
+        }
         break;
     case SP_PROPOSAL_PRODUCER_BLOCK:
     case SP_PROPOSAL_FEATURE_LEVEL:
@@ -79,8 +82,10 @@ int sp_node_call_decode(const uint8_t *bytes, size_t size, struct sp_proposal *o
         sp_topic_config_read(&cursor, &out_proposal->config);
         break;
     case SP_PROPOSAL_DELETE_TOPIC:
-        expected = 2;
+        expected = count == 3 ? 3 : 2;
         sp_state_text_read(&cursor, out_proposal->topic, sizeof out_proposal->topic);
+        out_proposal->by_id = count == 3;
+        out_proposal->topic_id = count == 3 ? sp_cursor_uint(&cursor, UINT64_MAX) : 0;
         break;
     case SP_PROPOSAL_PRODUCER_BLOCK:
     case SP_PROPOSAL_FEATURE_LEVEL:

@@ -249,7 +249,9 @@ static int delete_topic(const struct sp_proposal_view *view,
                         char *text,
                         size_t text_size)
 {
-    if (sp_state_topic(view->state, proposal->topic) == NULL) {
+    const struct sp_state_topic *topic = sp_state_topic(view->state, proposal->topic);
+
+    if (topic == NULL || (proposal->by_id && topic->topic_id != proposal->topic_id)) {
         sp_proposal_explain(proposal, SPATE_ERR_UNKNOWN_TOPIC, text, text_size);
         return SPATE_ERR_UNKNOWN_TOPIC;
     }
@@ -473,6 +475,12 @@ void sp_proposal_explain(const struct sp_proposal *proposal,
         sp_membership_explain(&proposal->membership, answer, text, text_size);
     } else if (answer == SPATE_ERR_EXISTS) {
         (void)snprintf(text, text_size, "topic `%.200s` exists already", proposal->topic);
+    } else if (answer == SPATE_ERR_UNKNOWN_TOPIC && proposal->by_id) {
+        (void)snprintf(text,
+                       text_size,
+                       "no topic `%.150s` with the id %llu: it was deleted, and perhaps made anew",
+                       proposal->topic,
+                       (unsigned long long)proposal->topic_id);
     } else if (answer == SPATE_ERR_UNKNOWN_TOPIC) {
         (void)snprintf(text,
                        text_size,

@@ -196,10 +196,10 @@ void sp_method_topic_delete(struct sp_broker *broker,
                             struct sp_request request,
                             const struct sp_message *message)
 {
-    struct sp_topic_request named;
+    struct sp_topic_delete_request named;
     struct sp_api_error error;
     struct change *change;
-    int rv = sp_topic_request_decode(&message->params, &named, &error);
+    int rv = sp_topic_delete_request_decode(&message->params, &named, &error);
 
     if (rv != 0) {
         sp_request_fail(&request, rv, error.text);
@@ -207,6 +207,8 @@ void sp_method_topic_delete(struct sp_broker *broker,
     }
     change = new_change(broker, &request, SP_PROPOSAL_DELETE_TOPIC, named.name);
     if (change != NULL) {
+        change->proposal.by_id = named.topic_id >= 0;
+        change->proposal.topic_id = named.topic_id < 0 ? 0 : (uint64_t)named.topic_id;
         sp_controller_propose(broker->options.controller, &change->proposal);
     }
 }

@@ -256,6 +256,7 @@ int sp_consumer_groups_restore(struct sp_consumer_groups *groups, const uint8_t 
     int rv = 0;
 
     sp_consumer_groups_clear(groups);
+    groups->floor_unknown = true;
     if (size == 0) {
         return 0;
     }

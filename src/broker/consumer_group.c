@@ -66,6 +66,11 @@ void sp_consumer_groups_free(struct sp_consumer_groups *groups)
     sp_mem_free(groups);
 }
 
+void sp_consumer_groups_at(struct sp_consumer_groups *groups, uint64_t index)
+{
+    groups->index = index;
+}
+
 bool sp_consumer_groups_full(const struct sp_consumer_groups *groups, size_t size)
 {
     return !groups->restoring && groups->bytes + size > SP_COORDINATOR_BYTES_MAX;
@@ -105,6 +110,7 @@ sp_consumer_groups_get(struct sp_consumer_groups *groups, struct sp_bytes name, 
 void sp_consumer_groups_remove(struct sp_consumer_groups *groups, struct sp_consumer_group *group)
 {
     SP_ASSERT(group->member_count == 0);
+    groups->floor_index = groups->index > groups->floor_index ? groups->index : groups->floor_index;
     for (unsigned i = 0; i < group->offset_count; i++) {
         const char *metadata = group->offsets[i].metadata;
         groups->bytes -= SP_CONSUMER_OFFSET_BYTES + (metadata == NULL ? 0 : strlen(metadata));
@@ -221,6 +227,25 @@ struct sp_consumer_offset *sp_consumer_group_offset(const struct sp_consumer_gro
         return NULL;
     }
     return &group->offsets[slot];
+}
+
+uint64_t sp_consumer_offset_changed(struct sp_consumer_groups *groups,
+                                    const struct sp_consumer_group *group,
+                                    uint64_t topic_id,
+                                    uint32_t partition,
+                                    uint64_t applied)
+{
+    const struct sp_consumer_offset *offset =
+        group == NULL ? NULL : sp_consumer_group_offset(group, topic_id, partition);
+
+    if (offset != NULL && offset->index != 0) {
+        return offset->index;
+    }
+    if (groups->floor_unknown) {
+        groups->floor_index = applied;
+        groups->floor_unknown = false;
+    }
+    return groups->floor_index;
 }
 
 const char *sp_consumer_group_state(const struct sp_consumer_group *group)
@@ -464,6 +489,7 @@ int sp_consumer_offset_set(struct sp_consumer_groups *groups,
                                            .partition = place->partition,
                                            .offset = commit->offset,
                                            .commit_ms = commit_ms,
-                                           .metadata = metadata };
+                                           .metadata = metadata,
+                                           .index = groups->restoring ? 0 : groups->index };
     return 0;
 }

@@ -70,6 +70,7 @@ struct sp_consumer_offset {
     int64_t offset;
     int64_t commit_ms;
     char *metadata; /* owned; NULL: none */
+    uint64_t index; /* this replica's own: of the command that set it; 0: of a checkpoint */
 };
 
 struct sp_consumer_group {
@@ -117,6 +118,15 @@ struct sp_consumer_share *sp_consumer_group_share(const struct sp_consumer_group
 struct sp_consumer_offset *sp_consumer_group_offset(const struct sp_consumer_group *group,
                                                     uint64_t topic_id,
                                                     uint32_t partition);
+
+/* The index in the log of the last command that may have set the offset of a partition, or taken it
+ * away. What a checkpoint has was set at an index that is not known, but not above `applied`, that
+ * of the last command applied. The group may be NULL: it is not there. */
+uint64_t sp_consumer_offset_changed(struct sp_consumer_groups *groups,
+                                    const struct sp_consumer_group *group,
+                                    uint64_t topic_id,
+                                    uint32_t partition,
+                                    uint64_t applied);
 
 /* "empty", "assigning" (members have changed), "rebalancing" (partitions move) or "stable". */
 const char *sp_consumer_group_state(const struct sp_consumer_group *group);
@@ -230,6 +240,9 @@ int sp_consumer_groups_admit(const struct sp_consumer_groups *groups,
                              size_t *out_growth);
 
 /* ---- machine --------------------------------------------------------------------------------- */
+
+/* The index in the log of the command that is applied next. */
+void sp_consumer_groups_at(struct sp_consumer_groups *groups, uint64_t index);
 
 /* Applies one command. 0; a negative code that is its answer on every replica; SPATE_ERR_CORRUPT,
  * SPATE_ERR_NOMEM or SPATE_ERR_UNSUPPORTED (a newer build's command): the replica must stop.

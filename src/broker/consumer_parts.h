@@ -40,6 +40,10 @@ struct sp_consumer_groups {
     struct sp_map *by_name; /* owned groups */
     size_t bytes;           /* what all of them weigh: see SP_COORDINATOR_BYTES_MAX */
     bool restoring;         /* what was accepted once is not refused: nothing is too much */
+    uint64_t index;         /* of the command that is applied */
+    uint64_t floor_index;   /* offsets without an index, and those that are gone, have changed last
+                               at this one or before */
+    bool floor_unknown;     /* a checkpoint was restored: it is that one's, if not above */
 };
 
 /* The group, made if it is not there; *out_code is 0, or BUSY or NOMEM with NULL. */

@@ -34,6 +34,7 @@ apply(struct sp_machine *machine, const struct sp_log_frame *frame, const uint8_
     if (frame->kind != SP_FRAME_COMMAND) {
         return 0;
     }
+    sp_consumer_groups_at(coordinator->groups, frame->index);
     answer = sp_consumer_groups_apply(
         coordinator->groups, payload, frame->length, frame->append_time_ms, &group);
     if (answer == SPATE_ERR_CORRUPT || answer == SPATE_ERR_NOMEM ||

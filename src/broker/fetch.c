@@ -160,8 +160,12 @@ static void on_read(struct sp_log_read *read, int status)
         status = 0; /* nothing between the offset and the high watermark yet */
         read->count = 0;
     }
+    if (status == SPATE_ERR_CANCELED) {
+        fail(fetch, SPATE_ERR_LEADER_CHANGED, "the replica is closing: look who leads");
+        return;
+    }
     if (status != 0) {
-        fail(fetch, status, status == SPATE_ERR_CANCELED ? "the replica is closing" : NULL);
+        fail(fetch, status, NULL);
         return;
     }
     if (!enough(fetch, partition)) {

@@ -12,6 +12,7 @@ struct commit {
     struct sp_request request;
     char group[SP_CONSUMER_GROUP_NAME_SIZE_MAX + 1];
     bool tells; /* seek: the answer names the offsets */
+    bool sees;  /* commit: the answer names an index of the log */
     struct sp_consumer_commit
         *commits; /* owned; metadata points into the message, until submitted */
     unsigned count;
@@ -67,6 +68,20 @@ static void answer_sought(struct commit *commit)
     sp_request_finish(&commit->request, &buf, &pack, NULL, 0);
 }
 
+static void answer_seen(struct commit *commit, bool stored, uint64_t seen)
+{
+    struct sp_buf buf;
+    struct sp_pack pack;
+
+    sp_request_begin(&commit->request, &buf, &pack);
+    sp_pack_map(&pack, 2);
+    sp_pack_text(&pack, "stored"); /* also when it is: for people */
+    sp_pack_bool(&pack, stored);
+    sp_pack_text(&pack, "seen");
+    sp_pack_uint(&pack, seen);
+    sp_request_finish(&commit->request, &buf, &pack, NULL, 0);
+}
+
 static void finish(struct commit *commit, int code)
 {
     if (code == SPATE_ERR_NOT_LEADER || code == SPATE_ERR_NOT_READY) {
@@ -75,6 +90,8 @@ static void finish(struct commit *commit, int code)
         sp_group_fail(&commit->request, code, commit->group);
     } else if (commit->tells) {
         answer_sought(commit);
+    } else if (commit->sees) {
+        answer_seen(commit, true, commit->job.submit.index);
     } else {
         sp_request_ok(&commit->request);
     }
@@ -105,12 +122,80 @@ static void submit(struct sp_coordinator *coordinator,
     }
 }
 
+/* ---- late commits ---------------------------------------------------------------------------- */
+
+/* A commit can arrive long after its sender has given it up and stored a newer offset: the network
+ * goes on with what was written to a connection. So a sender tells how much of this log it has
+ * `seen`, an index that an answer named, and a partition whose offset was set behind that, or is
+ * about to be, refuses it. The newer commit stands behind all that the sender had seen when it sent
+ * the late one, whoever led then, so no late one can pass; and nothing of this is in commands or
+ * checkpoints: an index is the same on all replicas. One that is refused without need, since the
+ * offset comes from a checkpoint, or for an attempt of its own that had no answer, is sent again
+ * with what the refusal names. */
+
+static bool overlap(const struct commit *left, const struct commit *right)
+{
+    if ((uint64_t)left->count * right->count > SP_CONSUMER_PARTITIONS_MAX) {
+        return true; /* more than there is time for: it tries again */
+    }
+    for (unsigned i = 0; i < left->count; i++) {
+        for (unsigned j = 0; j < right->count; j++) {
+            const struct sp_consumer_place *place = &right->commits[j].place;
+            if (left->commits[i].place.topic_id == place->topic_id &&
+                left->commits[i].place.partition == place->partition) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Is a command on its way that sets one of the offsets, or takes the group away? */
+static bool is_overtaken(const struct sp_coordinator *coordinator, const struct commit *commit)
+{
+    SP_LIST_EACH (node, &coordinator->jobs) {
+        struct sp_coordinator_job *job = SP_LIST_ENTRY(node, struct sp_coordinator_job, node);
+        if (job->assigns || job->changes_members || strcmp(job->group, commit->group) != 0) {
+            continue;
+        }
+        if (job->done != on_done || overlap(commit, SP_CONTAINER_OF(job, struct commit, job))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Refuses a commit behind which one of its offsets was set. True: it has been answered. */
+static bool refuse_late(struct sp_coordinator *coordinator, struct commit *commit, uint64_t seen)
+{
+    const struct sp_consumer_group *group =
+        sp_consumer_groups_find(coordinator->groups, sp_bytes_text(commit->group));
+    struct sp_raft_group_status status;
+    bool late = is_overtaken(coordinator, commit);
+
+    sp_raft_group_status(coordinator->group, &status);
+    for (unsigned i = 0; i < commit->count && !late; i++) {
+        const struct sp_consumer_place *place = &commit->commits[i].place;
+        late = sp_consumer_offset_changed(coordinator->groups,
+                                          group,
+                                          place->topic_id,
+                                          place->partition,
+                                          status.applied_index) > seen;
+    }
+    if (late) {
+        answer_seen(commit, false, status.applied_index);
+        commit_free(commit);
+    }
+    return late;
+}
+
 /* ---- commit ---------------------------------------------------------------------------------- */
 
-/* The topic of a name, if it has that partition (-1: any) and clients may use it; otherwise a code
- * and a text. */
+/* The topic of a name, if it is the one that is meant (-1: any), has that partition (-1: any) and
+ * clients may use it; otherwise a code and a text. */
 static const struct sp_state_topic *find_topic(const struct sp_broker *broker,
                                                struct sp_bytes name,
+                                               int64_t topic_id,
                                                int32_t partition,
                                                int *out_code,
                                                struct sp_api_error *error)
@@ -125,6 +210,16 @@ static const struct sp_state_topic *find_topic(const struct sp_broker *broker,
         bool current = sp_controller_is_current(broker->options.controller);
         *out_code = current ? SPATE_ERR_UNKNOWN_TOPIC : SPATE_ERR_NOT_READY;
         (void)snprintf(error->text, sizeof error->text, "no topic `%.150s`", text);
+        return NULL;
+    }
+    if (topic_id >= 0 && topic->topic_id != (uint64_t)topic_id) {
+        /* Ids rise: a later one than here is of a topic that this node has not heard of yet. */
+        *out_code =
+            topic->topic_id < (uint64_t)topic_id ? SPATE_ERR_NOT_READY : SPATE_ERR_UNKNOWN_TOPIC;
+        (void)snprintf(error->text,
+                       sizeof error->text,
+                       "topic `%.150s` is another one than the one that was read",
+                       text);
         return NULL;
     }
     if (partition >= 0 && (uint32_t)partition >= topic->partition_count) {
@@ -158,7 +253,7 @@ static int read_offsets(const struct sp_broker *broker,
             (void)snprintf(error->text, sizeof error->text, "offsets: metadata holds a zero byte");
             return SPATE_ERR_INVALID;
         }
-        topic = find_topic(broker, offset.topic, offset.partition, &rv, error);
+        topic = find_topic(broker, offset.topic, offset.topic_id, offset.partition, &rv, error);
         if (topic == NULL) {
             return rv;
         }
@@ -231,6 +326,10 @@ void sp_method_group_commit(struct sp_broker *broker,
         finish(commit, SPATE_ERR_GROUP_FENCED);
         return;
     }
+    commit->sees = asked.seen >= 0;
+    if (commit->sees && refuse_late(coordinator, commit, (uint64_t)asked.seen)) {
+        return;
+    }
     submit(coordinator, commit, asked.member, asked.generation);
 }
 
@@ -296,7 +395,7 @@ void sp_method_group_seek(struct sp_broker *broker,
     if (coordinator == NULL) {
         return;
     }
-    topic = find_topic(broker, asked.topic, asked.partition, &rv, &error);
+    topic = find_topic(broker, asked.topic, -1, asked.partition, &rv, &error);
     if (topic == NULL) {
         sp_request_fail(&request, rv, error.text);
         return;

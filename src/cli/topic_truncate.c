@@ -25,6 +25,7 @@ struct cut {
 struct truncation {
     struct cli *cli;
     const char *topic;
+    int64_t topic_id;   /* the one that was looked at: a namesake made meanwhile is not meant */
     const char *before; /* as typed */
     int64_t partition;  /* -1: all */
     int64_t offset;     /* >= 0, or SPATE_AT_END, or by at_ms */
@@ -132,6 +133,21 @@ static int plan_one(const struct truncation *truncation, struct cut *cut)
     return 0;
 }
 
+/* A SPATE_ERR_* code. */
+static int find_id(struct truncation *truncation)
+{
+    json_t *result = NULL;
+    json_t *params = json_pack("{s[s]}", "topics", truncation->topic);
+    int rv = call_json(truncation->cli, "metadata", params, &result);
+
+    if (rv == 0) {
+        const json_t *topic = json_array_get(json_object_get(result, "topics"), 0);
+        truncation->topic_id = topic == NULL ? -1 : value_number(topic, "id");
+        json_decref(result);
+    }
+    return rv;
+}
+
 /* All partitions are looked at before the first one loses a record: each has a leader that answers,
  * and the offset. */
 static int plan(struct truncation *truncation)
@@ -142,6 +158,7 @@ static int plan(struct truncation *truncation)
     int rv = spate_topic_partitions(cli->client, truncation->topic, &count);
     int code = 0;
 
+    rv = rv == 0 ? find_id(truncation) : rv;
     if (rv != 0) {
         return tell_failure(cli, rv, truncation->topic);
     }
@@ -197,9 +214,11 @@ static int confirm(const struct truncation *truncation)
 static int truncate_one(const struct truncation *truncation, struct cut *cut)
 {
     json_t *result = NULL;
-    json_t *params = json_pack("{sssIsI}",
+    json_t *params = json_pack("{sssIsIsI}",
                                "topic",
                                truncation->topic,
+                               "topic_id",
+                               (json_int_t)truncation->topic_id,
                                "partition",
                                (json_int_t)cut->partition,
                                "before",

@@ -15,7 +15,6 @@ _Static_assert(SPATE_AT_END == SP_OFFSETS_AT_LATEST, "one meaning in both header
 enum {
     PARAMS_BYTES_MAX = 2048,
     ATTEMPT_MS = 2000, /* a server that takes longer for a question is passed over */
-    PING_MS = 1000,    /* the same for one that is asked whether it is alive */
 };
 
 /* ---- raw calls ------------------------------------------------------------------------------- */
@@ -48,24 +47,6 @@ check_call(struct spate_client *client, const char *method, const void *params, 
     return rv;
 }
 
-/* What must not be sent twice goes to a server that has just answered: one that hangs would keep it
- * until the deadline, and nobody could ask another one then. */
-static int find_alive(struct spate_client *client, uint64_t deadline_ms)
-{
-    static const uint8_t no_fields[] = { 0x80 };
-    struct sp_request request = {
-        .client = client,
-        .method = "ping",
-        .params = sp_bytes_of(no_fields, sizeof no_fields),
-        .deadline_ms = deadline_ms,
-        .attempt_ms = PING_MS,
-        .unreachable_ms = SP_CLIENT_UNREACHABLE_MS,
-        .repeatable = true,
-    };
-
-    return client->server_count < 2 ? 0 : sp_request_wait(&request, NULL, NULL);
-}
-
 int spate_call(struct spate_client *client,
                const char *method,
                const void *params,
@@ -90,7 +71,7 @@ int spate_call(struct spate_client *client,
         .unreachable_ms = SP_CLIENT_UNREACHABLE_MS,
         .repeatable = sp_request_method_repeatable(method),
     };
-    int rv = request.repeatable ? 0 : find_alive(client, request.deadline_ms);
+    int rv = request.repeatable ? 0 : sp_request_find_alive(client, request.deadline_ms);
 
     return rv != 0 ? rv : sp_request_wait(&request, out_result, out_result_size);
 }
@@ -157,7 +138,7 @@ static int try_leaders(const struct sp_request *model,
         }
         rv = try_leader(model, view, partition, out_result, out_result_size);
         bool unclear = sp_client_status_uncertain(rv);
-        if (!sp_client_status_moves(rv) || (unclear && !model->repeatable)) {
+        if (!sp_client_status_moves(rv) || (unclear && !model->repeatable) || client->closing) {
             return rv;
         }
         uncertain = uncertain || unclear;
@@ -202,208 +183,6 @@ int spate_call_leader(struct spate_client *client,
         return sp_client_fail(client, rv, "%.100s: no topic can have this name", topic);
     }
     return try_leaders(&model, view, partition, out_result, out_result_size);
-}
-
-/* ---- topics ---------------------------------------------------------------------------------- */
-
-/* Creates or deletes, until `deadline_ms`. After a lost answer it asks once more, and `done_before`
- * then means success: it was this very call that did it, as far as anybody can tell. */
-static int change_topic(struct spate_client *client,
-                        const char *method,
-                        const struct sp_buf *params,
-                        int done_before,
-                        uint64_t deadline_ms)
-{
-    bool lost = false;
-
-    for (;;) {
-        struct sp_request request = {
-            .client = client,
-            .method = method,
-            .params = sp_bytes_of(params->bytes, params->size),
-            .deadline_ms = deadline_ms,
-            .unreachable_ms = SP_CLIENT_UNREACHABLE_MS,
-        };
-        int rv = find_alive(client, deadline_ms);
-        if (rv == 0) {
-            rv = sp_request_wait(&request, NULL, NULL);
-        }
-        if (lost && rv == done_before) {
-            return 0;
-        }
-        if (!sp_client_status_uncertain(rv) || sp_loop_now_ms(client->loop) >= deadline_ms) {
-            return rv;
-        }
-        lost = true;
-    }
-}
-
-static int wait_for_leaders(struct spate_client *client,
-                            const char *name,
-                            uint32_t partitions,
-                            uint64_t deadline_ms)
-{
-    struct sp_topic_view *view = NULL;
-    int rv = sp_metadata_topic(client->metadata, name, &view);
-
-    /* The node that is asked may not have heard of the topic yet. */
-    while (rv == 0 || rv == SPATE_ERR_UNKNOWN_TOPIC) {
-        rv = sp_metadata_wait_topic(client->metadata, view, deadline_ms);
-        if (rv == 0 || sp_loop_now_ms(client->loop) >= deadline_ms) {
-            break;
-        }
-    }
-    for (uint32_t i = 0; rv == 0 && (i < partitions || i < view->partition_count); i++) {
-        rv = sp_metadata_wait_leader(client->metadata, view, i, deadline_ms);
-    }
-    if (rv == SPATE_ERR_LEADER_UNKNOWN || rv == SPATE_ERR_UNKNOWN_TOPIC) {
-        return sp_client_fail(client,
-                              SPATE_ERR_TIMEOUT,
-                              "topic %s was created, but not every partition has a leader yet",
-                              name);
-    }
-    return rv;
-}
-
-static int
-pack_settings(const struct spate_topic_setting *settings, size_t count, struct sp_buf *out)
-{
-    struct sp_pack pack;
-
-    sp_pack_init(&pack, out);
-    sp_pack_map(&pack, count);
-    for (size_t i = 0; i < count; i++) {
-        if (settings[i].name == NULL || settings[i].value == NULL) {
-            return SPATE_ERR_INVALID;
-        }
-        sp_pack_text(&pack, settings[i].name);
-        sp_pack_text(&pack, settings[i].value);
-    }
-    return sp_pack_status(&pack);
-}
-
-/* The request's parameters into `out`. */
-static int pack_create(struct sp_topic_create_request *request,
-                       const struct spate_topic_setting *settings,
-                       size_t count,
-                       struct sp_buf *out)
-{
-    struct sp_pack pack;
-    struct sp_buf config;
-
-    sp_buf_init(&config, PARAMS_BYTES_MAX);
-    int rv = count > 0 ? pack_settings(settings, count, &config) : 0;
-    if (rv == 0) {
-        if (count > 0) {
-            request->config = sp_bytes_of(config.bytes, config.size);
-        }
-        sp_pack_init(&pack, out);
-        sp_topic_create_request_encode(&pack, request);
-        rv = sp_pack_status(&pack);
-    }
-    sp_buf_deinit(&config);
-    return rv;
-}
-
-int spate_topic_create(struct spate_client *client,
-                       const char *topic,
-                       uint32_t partitions,
-                       uint32_t replicas)
-{
-    return spate_topic_create_with(client, topic, partitions, replicas, NULL, 0);
-}
-
-int spate_topic_create_with(struct spate_client *client,
-                            const char *topic,
-                            uint32_t partitions,
-                            uint32_t replicas,
-                            const struct spate_topic_setting *settings,
-                            size_t count)
-{
-    if (client == NULL) {
-        return SPATE_ERR_INVALID;
-    }
-    SP_CLIENT_HOLD(client);
-    struct sp_topic_create_request request;
-    struct sp_buf params;
-
-    if (sp_client_need(client, topic, "topic") != 0 ||
-        (count > 0 && sp_client_need(client, settings, "settings") != 0)) {
-        return SPATE_ERR_INVALID;
-    }
-    uint64_t deadline_ms = sp_client_deadline(client, client->config.timeout_ms);
-    if (partitions > SP_PARTITIONS_PER_TOPIC_MAX || replicas > SP_REPLICAS_MAX) {
-        return sp_client_fail(client,
-                              SPATE_ERR_INVALID,
-                              "at most %d partitions and %d replicas",
-                              SP_PARTITIONS_PER_TOPIC_MAX,
-                              SP_REPLICAS_MAX);
-    }
-    sp_topic_create_request_init(&request);
-    request.name = sp_bytes_text(topic);
-    request.partitions = partitions == 0 ? -1 : (int32_t)partitions;
-    request.replicas = replicas == 0 ? -1 : (int32_t)replicas;
-    sp_buf_init(&params, PARAMS_BYTES_MAX);
-    int rv = pack_create(&request, settings, count, &params);
-    if (rv == 0) {
-        rv = change_topic(client, "topic.create", &params, SPATE_ERR_EXISTS, deadline_ms);
-    } else {
-        (void)sp_client_fail(client, rv, "%s", spate_strerror(rv));
-    }
-    sp_buf_deinit(&params);
-    return rv == 0 ? wait_for_leaders(client, topic, partitions, deadline_ms) : rv;
-}
-
-int spate_topic_delete(struct spate_client *client, const char *topic)
-{
-    if (client == NULL) {
-        return SPATE_ERR_INVALID;
-    }
-    SP_CLIENT_HOLD(client);
-    struct sp_topic_request request;
-    struct sp_pack pack;
-    struct sp_buf params;
-
-    if (sp_client_need(client, topic, "topic") != 0) {
-        return SPATE_ERR_INVALID;
-    }
-    request = (struct sp_topic_request){ .name = sp_bytes_text(topic) };
-    sp_buf_init(&params, PARAMS_BYTES_MAX);
-    sp_pack_init(&pack, &params);
-    sp_topic_request_encode(&pack, &request);
-    int rv = sp_pack_status(&pack);
-    if (rv == 0) {
-        uint64_t deadline_ms = sp_client_deadline(client, client->config.timeout_ms);
-        rv = change_topic(client, "topic.delete", &params, SPATE_ERR_UNKNOWN_TOPIC, deadline_ms);
-    } else {
-        (void)sp_client_fail(client, rv, "%s", spate_strerror(rv));
-    }
-    sp_buf_deinit(&params);
-    return rv;
-}
-
-int spate_topic_partitions(struct spate_client *client, const char *topic, uint32_t *out_partitions)
-{
-    if (client == NULL) {
-        return SPATE_ERR_INVALID;
-    }
-    SP_CLIENT_HOLD(client);
-    struct sp_topic_view *view = NULL;
-
-    if (sp_client_need(client, topic, "topic") != 0 ||
-        sp_client_need(client, out_partitions, "out_partitions") != 0) {
-        return SPATE_ERR_INVALID;
-    }
-    int rv = sp_metadata_topic(client->metadata, topic, &view);
-    if (rv != 0) {
-        return sp_client_fail(client, rv, "%.100s: no topic can have this name", topic);
-    }
-    rv = sp_metadata_wait_topic(
-        client->metadata, view, sp_client_deadline(client, client->config.timeout_ms));
-    if (rv == 0) {
-        *out_partitions = view->partition_count;
-    }
-    return rv;
 }
 
 /* ---- offsets --------------------------------------------------------------------------------- */

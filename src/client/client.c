@@ -82,13 +82,15 @@ int sp_client_need(struct spate_client *client, const void *argument, const char
 
 bool sp_client_status_moves(int status)
 {
-    return status != SPATE_ERR_AGAIN && spate_error_retriable(status) != 0;
+    return status == SPATE_ERR_CANCELED ||
+           (status != SPATE_ERR_AGAIN && spate_error_retriable(status) != 0);
 }
 
 bool sp_client_status_uncertain(int status)
 {
     return status == SPATE_ERR_CLOSED || status == SPATE_ERR_TIMEOUT ||
-           status == SPATE_ERR_LEADER_CHANGED;
+           status == SPATE_ERR_LEADER_CHANGED || status == SPATE_ERR_STOPPED ||
+           status == SPATE_ERR_CANCELED;
 }
 
 bool sp_client_leader_hint(const char *text, char out_address[SP_ADDRESS_SIZE_MAX])

@@ -175,7 +175,9 @@ void sp_client_learn_server(struct spate_client *client, struct sp_bytes address
  * address with NUL. */
 bool sp_client_leader_hint(const char *text, char out_address[SP_ADDRESS_SIZE_MAX]);
 
-/* True for answers that mean: ask another node, or the same one a little later. */
+/* True for answers that mean: ask another node, or the same one a little later. CANCELED is one, as
+ * an answer: what served the request has closed there. A loop around calls that ask again must end
+ * by itself once the client is being closed, which has the same code (sp_client_check_open). */
 bool sp_client_status_moves(int status);
 
 /* True when an attempt that ended so may have had its effect all the same. */

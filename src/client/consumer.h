@@ -155,12 +155,14 @@ struct sp_commits {
     struct sp_buf params;
     bool running;
     uint64_t number;                 /* of the newest request */
+    int64_t seen;                    /* what the coordinator has named last, 0 before */
     uint64_t failure_count;          /* of commits that came to nothing for good */
     int status;                      /* of the newest of these */
     char text[SP_CLIENT_ERROR_SIZE]; /* of that status, told by the thread that waits */
     bool lost;                       /* a partition of the request that runs is lost */
     bool bare;                       /* the request that runs has no offsets */
     uint64_t retry_ms;               /* after a failure */
+    uint32_t retry_pause_ms;         /* before that */
     uint64_t due_ms;                 /* of the next one by itself */
     uint64_t renew_ms;               /* of the next one that may be without offsets */
     struct sp_timer timer;

@@ -147,9 +147,13 @@ static int pack_commit(struct spate_consumer *consumer)
     for (uint32_t i = 0; i < consumer->partition_count && count > 0; i++) {
         struct sp_consumer_partition *partition = consumer->partitions[i];
         if (wants(partition)) {
-            sp_pack_map(&pack, 3);
+            sp_pack_map(&pack, partition->topic_id < 0 ? 3 : 4);
             sp_pack_text(&pack, "topic");
             sp_pack_text(&pack, partition->topic->name);
+            if (partition->topic_id >= 0) {
+                sp_pack_text(&pack, "topic_id"); /* a namesake was not read */
+                sp_pack_int(&pack, partition->topic_id);
+            }
             sp_pack_text(&pack, "partition");
             sp_pack_uint(&pack, partition->index);
             sp_pack_text(&pack, "offset");
@@ -165,6 +169,7 @@ static int pack_commit(struct spate_consumer *consumer)
         request.member = sp_bytes_text(member->id);
         request.generation = member->generation;
     }
+    request.seen = commits->seen;
     request.offsets = sp_bytes_of(offsets.bytes, offsets.size);
     int rv = sp_pack_status(&pack);
     sp_buf_clear(&commits->params);
@@ -186,24 +191,44 @@ static void settle(struct sp_consumer_partition *partition, int status, bool aga
     }
 }
 
+/* 0; AGAIN: it was compared with what this consumer had seen, and not stored; MALFORMED. */
+static int take_commit(struct sp_commits *commits, struct sp_bytes result)
+{
+    struct sp_group_commit_response response;
+    struct sp_cursor cursor = sp_cursor_of(result);
+
+    if (sp_group_commit_response_decode(&cursor, &response, NULL) != 0) {
+        return SPATE_ERR_MALFORMED;
+    }
+    bool news = response.seen > commits->seen;
+    commits->seen = news ? response.seen : commits->seen;
+    commits->retry_pause_ms = news ? 0 : SP_CLIENT_PAUSE_MIN_MS;
+    return response.stored ? 0 : SPATE_ERR_AGAIN;
+}
+
 static void
 on_commit(struct sp_request *request, int status, struct sp_bytes result, const char *text)
 {
     struct sp_commits *commits = SP_CONTAINER_OF(request, struct sp_commits, request);
     struct spate_consumer *consumer = SP_CONTAINER_OF(commits, struct spate_consumer, commits);
-    bool again = status != 0 && sp_client_status_moves(status);
 
-    (void)result;
     commits->running = false;
+    commits->retry_pause_ms = SP_CLIENT_PAUSE_MAX_MS;
     if (status == 0) {
         sp_member_learn(consumer, request);
+        status = take_commit(commits, result);
+        text = spate_strerror(status);
+    }
+    bool again = status == SPATE_ERR_AGAIN || (status != 0 && sp_client_status_moves(status));
+    if (status == 0) {
         commits->renew_ms = sp_consumer_now_ms(consumer) + RENEW_MS;
-    } else if (again) {
-        commits->retry_ms = sp_consumer_now_ms(consumer) + SP_CLIENT_PAUSE_MAX_MS;
+    }
+    if (again) {
+        commits->retry_ms = sp_consumer_now_ms(consumer) + commits->retry_pause_ms;
         if (commits->lost) {
             fail_under_way(commits);
         }
-    } else if (!commits->bare) {
+    } else if (status != 0 && !commits->bare) {
         fail(commits, status, text);
     }
     for (uint32_t i = 0; i < consumer->partition_count; i++) {
@@ -215,6 +240,8 @@ on_commit(struct sp_request *request, int status, struct sp_bytes result, const 
         sp_member_lost(consumer);
     } else if (status == SPATE_ERR_GROUP_FENCED) {
         sp_member_tell(consumer);
+    } else if (status == SPATE_ERR_UNKNOWN_TOPIC) {
+        (void)sp_metadata_want(consumer->client->metadata); /* which one is it? */
     }
     sp_commits_release(consumer);
     sp_commits_advance(consumer);

@@ -481,6 +481,9 @@ void sp_fetcher_on_metadata(struct sp_consumer_partition *partition)
         topic->partitions[partition->index].near != partition->server) {
         sp_fetcher_stop(partition); /* reading twice does no harm: the same offset again */
     }
+    if (topic->status == 0 && is_read(partition)) {
+        (void)check_topic(partition); /* also when nothing is to be fetched now */
+    }
     sp_fetcher_advance(partition);
 }
 

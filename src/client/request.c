@@ -10,6 +10,7 @@
 enum {
     PATIENCE_MS = 100, /* how long the first round waits for a connection; doubles per round */
     PATIENCE_DOUBLINGS = 4,
+    PING_MS = 1000,  /* a server that is asked whether it is alive is passed over then */
     SILENT_MS = 150, /* a connection without an answer for so long may lead to one that hangs */
 };
 
@@ -398,6 +399,22 @@ int sp_request_wait(struct sp_request *request, void **out_result, size_t *out_s
         return sp_client_fail(request->client, copy.waiting.status, "%s", copy.waiting.text);
     }
     return 0;
+}
+
+int sp_request_find_alive(struct spate_client *client, uint64_t deadline_ms)
+{
+    static const uint8_t no_fields[] = { 0x80 };
+    struct sp_request request = {
+        .client = client,
+        .method = "ping",
+        .params = sp_bytes_of(no_fields, sizeof no_fields),
+        .deadline_ms = deadline_ms,
+        .attempt_ms = PING_MS,
+        .unreachable_ms = SP_CLIENT_UNREACHABLE_MS,
+        .repeatable = true,
+    };
+
+    return client->server_count < 2 ? 0 : sp_request_wait(&request, NULL, NULL);
 }
 
 bool sp_request_method_repeatable(const char *method)

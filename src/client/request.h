@@ -63,6 +63,11 @@ void sp_request_cancel(struct sp_request *request);
  * be freed by sp_mem_free. Sets the client's error text. */
 int sp_request_wait(struct sp_request *request, void **out_result, size_t *out_size);
 
+/* What must not be sent twice goes to a server that has just answered: one that hangs would keep it
+ * until the deadline, and nobody could ask another one then. This finds one, if there is a choice;
+ * 0 or the code of a failure, with the client's error text. */
+int sp_request_find_alive(struct spate_client *client, uint64_t deadline_ms);
+
 /* True for methods that only read, and can be repeated without a second thought. */
 bool sp_request_method_repeatable(const char *method);
 

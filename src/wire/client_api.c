@@ -15,6 +15,7 @@
 #define I32_ID RANGE(-1, INT32_MAX)
 #define WHOLE RANGE(0, SP_API_WHOLE_MAX)
 #define TOPIC_NAME .max = SP_TOPIC_NAME_SIZE_MAX
+#define CLIENT_NAME .optional = true, .max = SP_CLIENT_NAME_SIZE_MAX
 
 /* The shape of struct sp_<type> from the fields in <type>_fields. */
 #define SHAPE(type, label)                                                                         \
@@ -25,16 +26,8 @@
 static const struct sp_shape empty_request_shape = { NULL, NULL, 0 };
 
 static const struct sp_field hello_request_fields[] = {
-    { "client",
-      SP_FIELD_TEXT,
-      .optional = true,
-      AT(hello_request, client),
-      .max = SP_CLIENT_NAME_SIZE_MAX },
-    { "version",
-      SP_FIELD_TEXT,
-      .optional = true,
-      AT(hello_request, version),
-      .max = SP_CLIENT_NAME_SIZE_MAX },
+    { "client", SP_FIELD_TEXT, AT(hello_request, client), CLIENT_NAME },
+    { "version", SP_FIELD_TEXT, AT(hello_request, version), CLIENT_NAME },
 };
 SHAPE(hello_request, "hello");
 
@@ -100,6 +93,12 @@ static const struct sp_field topic_truncate_response_fields[] = {
     { "log_start", SP_FIELD_I64, AT(topic_truncate_response, log_start), WHOLE },
 };
 SHAPE(topic_truncate_response, "topic.truncate");
+
+static const struct sp_field topic_delete_request_fields[] = {
+    { "name", SP_FIELD_TEXT, AT(topic_delete_request, name), TOPIC_NAME },
+    { "topic_id", SP_FIELD_I64, AT(topic_delete_request, topic_id), ID_OPTIONAL },
+};
+SHAPE(topic_delete_request, "topic.delete");
 
 static const struct sp_field topic_request_fields[] = {
     { "name", SP_FIELD_TEXT, AT(topic_request, name), TOPIC_NAME },
@@ -346,12 +345,24 @@ static const struct sp_field group_commit_request_fields[] = {
     GROUP_FIELD(group_commit_request),
     MEMBER_FIELD(group_commit_request, true),
     { "generation", SP_FIELD_I64, AT(group_commit_request, generation), ID_OPTIONAL },
+    { "seen", SP_FIELD_I64, AT(group_commit_request, seen), ID_OPTIONAL },
     { "offsets", SP_FIELD_VALUE, AT(group_commit_request, offsets) },
 };
 SHAPE(group_commit_request, "group.commit");
 
+static const struct sp_field group_commit_response_fields[] = {
+    { "stored",
+      SP_FIELD_BOOL,
+      .optional = true,
+      AT(group_commit_response, stored),
+      .absent = true },
+    { "seen", SP_FIELD_I64, AT(group_commit_response, seen), ID_OPTIONAL },
+};
+SHAPE(group_commit_response, "group.commit");
+
 static const struct sp_field group_offset_fields[] = {
     { "topic", SP_FIELD_TEXT, AT(group_offset, topic), TOPIC_NAME },
+    { "topic_id", SP_FIELD_I64, AT(group_offset, topic_id), ID_OPTIONAL },
     { "partition", SP_FIELD_I32, AT(group_offset, partition), I32_COUNT },
     { "offset", SP_FIELD_I64, AT(group_offset, offset), WHOLE },
     { "metadata",
@@ -445,6 +456,7 @@ DEFINE(topic_create_response, sp_shape_decode)
 DEFINE(topic_alter_request, sp_shape_decode_params)
 DEFINE(topic_truncate_request, sp_shape_decode_params)
 DEFINE(topic_truncate_response, sp_shape_decode)
+DEFINE(topic_delete_request, sp_shape_decode_params)
 DEFINE(topic_request, sp_shape_decode_params)
 DEFINE(produce_request, sp_shape_decode_params)
 DEFINE(produce_response, sp_shape_decode)
@@ -470,6 +482,7 @@ DEFINE(group_heartbeat_request, sp_shape_decode_params)
 DEFINE(group_member_response, sp_shape_decode)
 DEFINE(group_leave_request, sp_shape_decode_params)
 DEFINE(group_commit_request, sp_shape_decode_params)
+DEFINE(group_commit_response, sp_shape_decode)
 DEFINE(group_committed_request, sp_shape_decode_params)
 DEFINE(group_committed_response, sp_shape_decode)
 DEFINE(group_seek_request, sp_shape_decode_params)

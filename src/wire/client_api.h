@@ -156,7 +156,13 @@ struct sp_topic_truncate_response {
     int64_t log_start; /* offset of the first record that is kept */
 };
 
-/* topic.delete { name } -> {}, topic.describe { name } */
+/* topic.delete { name, topic_id } -> {} */
+struct sp_topic_delete_request {
+    struct sp_bytes name; /* text */
+    int64_t topic_id;     /* optional, -1: whichever has that name */
+};
+
+/* topic.describe { name } */
 struct sp_topic_request {
     struct sp_bytes name; /* text */
 };
@@ -352,18 +358,26 @@ struct sp_group_leave_request {
     struct sp_bytes member; /* text */
 };
 
-/* group.commit { group, member, generation, offsets: [ { topic, partition, offset, metadata } ]
- * } */
+/* group.commit { group, member, generation, seen,
+ *                offsets: [ { topic, topic_id, partition, offset, metadata } ] } */
 struct sp_group_commit_request {
     struct sp_bytes group;   /* text */
     struct sp_bytes member;  /* text, optional */
     int64_t generation;      /* optional, -1 */
+    int64_t seen;            /* of the last answer; optional, -1: nothing is compared */
     struct sp_bytes offsets; /* encoded array */
+};
+
+/* -> { stored, seen }, empty when `seen` was not sent */
+struct sp_group_commit_response {
+    bool stored;  /* optional, true; false: another commit came between, try again */
+    int64_t seen; /* to be sent with the next one; optional, -1 */
 };
 
 /* One of them, read by itself with sp_group_offset_read. */
 struct sp_group_offset {
     struct sp_bytes topic; /* text */
+    int64_t topic_id;      /* optional, -1: whichever has that name */
     int32_t partition;
     int64_t offset;
     struct sp_bytes metadata; /* text, optional */
@@ -415,6 +429,7 @@ int sp_group_offset_read(struct sp_cursor *cursor,
     X(topic_alter_request)                                                                         \
     X(topic_truncate_request)                                                                      \
     X(topic_truncate_response)                                                                     \
+    X(topic_delete_request)                                                                        \
     X(topic_request)                                                                               \
     X(produce_request)                                                                             \
     X(produce_response)                                                                            \
@@ -440,6 +455,7 @@ int sp_group_offset_read(struct sp_cursor *cursor,
     X(group_member_response)                                                                       \
     X(group_leave_request)                                                                         \
     X(group_commit_request)                                                                        \
+    X(group_commit_response)                                                                       \
     X(group_committed_request)                                                                     \
     X(group_committed_response)                                                                    \
     X(group_seek_request)

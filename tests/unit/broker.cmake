@@ -17,6 +17,9 @@ spate_unit_test(broker test_partition
 spate_unit_test(broker test_held USES spate_net spate_wire spate_base)
 # Its clock and timers stand before those of src/io, which other parts of the broker bring along.
 target_link_options(test_held PRIVATE -Wl,--allow-multiple-definition)
+# The same.
+spate_unit_test(broker test_fetch_closing USES spate_net spate_wire spate_base)
+target_link_options(test_fetch_closing PRIVATE -Wl,--allow-multiple-definition)
 spate_unit_test(broker test_health
     USES spate_cluster spate_storage spate_net spate_wire spate_io spate_base)
 # The same, and parts of the cluster.

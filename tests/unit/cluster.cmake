@@ -1,4 +1,5 @@
 spate_unit_test(cluster test_controller USES spate_base)
+spate_unit_test(cluster test_controller_delete USES spate_base)
 spate_unit_test(cluster test_controller_life USES spate_base)
 spate_unit_test(cluster test_admit USES spate_base)
 spate_unit_test(cluster test_join USES spate_wire spate_base)

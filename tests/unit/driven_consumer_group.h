@@ -39,9 +39,12 @@ static inline int teardown(void **state)
 
 /* ---- commands -------------------------------------------------------------------------------- */
 
+static uint64_t log_index; /* of the last command */
+
 static inline int apply(int rv, struct sp_buf *command)
 {
     assert_int_equal(rv, 0);
+    sp_consumer_groups_at(groups, ++log_index);
     rv = sp_consumer_groups_apply(groups, command->bytes, command->size, now_ms++, &group);
     sp_buf_deinit(command);
     return rv;

@@ -13,11 +13,11 @@ static inline enum fake_action fake_ask_script(struct fake_cluster *cluster,
                                                const struct sp_message *message)
 {
     static const char *const methods[] = {
-        "produce", "fetch", "group.commit", "producer.resume", "group.join",
+        "produce", "fetch", "group.commit", "producer.resume", "group.join", "topic.delete",
     };
     unsigned *const counts[] = {
         &cluster->produce_count, &cluster->fetch_count, &cluster->commit_count,
-        &cluster->resume_count,  &cluster->join_count,
+        &cluster->resume_count,  &cluster->join_count,  &cluster->delete_count,
     };
 
     for (unsigned i = 0; i < sizeof methods / sizeof methods[0]; i++) {

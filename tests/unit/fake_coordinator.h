@@ -17,6 +17,10 @@ static struct {
     unsigned owned;    /* what its last heartbeat said */
     int64_t generation;
     int64_t committed[FAKE_PARTITIONS_MAX]; /* -1: nothing */
+    int64_t committed_topic_id;             /* of which topic, as the last commit says */
+    int64_t changed;         /* the index of the last commit; 0: as a node that compares nothing */
+    int64_t asked_seen;      /* by the last commit */
+    unsigned compared_count; /* commits that were not stored for that */
     int join_status;
     int heartbeat_status;
     int commit_status;
@@ -165,11 +169,28 @@ static inline int on_commit(const struct sp_cursor *params, struct sp_pack *pack
     if (world.commit_status != 0) {
         return world.commit_status;
     }
+    world.asked_seen = commit.seen;
+    if (commit.seen < world.changed) {
+        const struct sp_group_commit_response late = { .stored = false, .seen = world.changed };
+        sp_group_commit_response_encode(pack, &late);
+        world.compared_count += 1;
+        return 0;
+    }
     struct sp_cursor cursor = sp_cursor_of(commit.offsets);
     for (uint32_t count = sp_cursor_array(&cursor); count > 0; count--) {
         struct sp_group_offset offset;
         assert_int_equal(sp_group_offset_read(&cursor, &offset, NULL), 0);
+        world.committed_topic_id = offset.topic_id;
+        if (offset.topic_id >= 0 && offset.topic_id != world.cluster.topic_id) {
+            return SPATE_ERR_UNKNOWN_TOPIC;
+        }
         world.committed[offset.partition] = offset.offset;
+    }
+    if (world.changed > 0) {
+        world.changed += 1;
+        const struct sp_group_commit_response stored = { .stored = true, .seen = world.changed };
+        sp_group_commit_response_encode(pack, &stored);
+        return 0;
     }
     sp_pack_map(pack, 0);
     return 0;

@@ -45,15 +45,18 @@ struct fake_cluster {
     int64_t topic_id;
     struct fake_log log;
     int64_t next_producer_id;
-    /* Asked for every produce, fetch, group.commit, producer.resume and group.join; NULL: all is
-     * served. `count` is the number of the call. */
+    /* Asked for every produce, fetch, group.commit, producer.resume, group.join and topic.delete;
+     * NULL: all is served. `count` is the number of the call. */
     enum fake_action (*script)(struct fake_cluster *cluster, const char *method, unsigned count);
     unsigned produce_count;
     unsigned fetch_count;
     unsigned metadata_count;
     unsigned commit_count;
     unsigned join_count;
-    int16_t name_epoch; /* of the one name that there is, with the id FAKE_NAMED_ID */
+    unsigned delete_count;
+    unsigned deleted_count; /* topics */
+    int64_t asked_id;       /* by the last topic.delete */
+    int16_t name_epoch;     /* of the one name that there is, with the id FAKE_NAMED_ID */
     unsigned resume_count;
     bool forgotten; /* producer.resume knows nothing */
     int refusal;
@@ -215,6 +218,23 @@ fake_offsets(struct fake_cluster *cluster, const struct sp_cursor *params, struc
     sp_offsets_response_encode(pack, &response);
 }
 
+static inline int
+fake_delete(struct fake_cluster *cluster, const struct sp_cursor *params, struct sp_pack *pack)
+{
+    struct sp_topic_delete_request request;
+
+    assert_int_equal(sp_topic_delete_request_decode(params, &request, NULL), 0);
+    cluster->asked_id = request.topic_id;
+    if (!cluster->topic_exists ||
+        (request.topic_id >= 0 && request.topic_id != cluster->topic_id)) {
+        return SPATE_ERR_UNKNOWN_TOPIC;
+    }
+    cluster->topic_exists = false;
+    cluster->deleted_count += 1;
+    sp_pack_map(pack, 0);
+    return 0;
+}
+
 /* Does what the method says and packs its result; a code when it is refused. */
 static inline int
 fake_method(struct fake_server *server, const struct sp_message *message, struct sp_pack *pack)
@@ -237,6 +257,9 @@ fake_method(struct fake_server *server, const struct sp_message *message, struct
     }
     if (cluster->coordinator != NULL && method >= SP_METHOD_GROUP_FIND) {
         return cluster->coordinator(cluster, method, &message->params, pack);
+    }
+    if (method == SP_METHOD_TOPIC_DELETE) {
+        return fake_delete(cluster, &message->params, pack);
     }
     if (method != SP_METHOD_PRODUCE && method != SP_METHOD_FETCH && method != SP_METHOD_OFFSETS &&
         method != SP_METHOD_PRODUCER_RESUME) {

@@ -458,6 +458,42 @@ static void test_client_call_that_was_lost_once_stays_unknown(void **state)
     sp_buf_deinit(&params);
 }
 
+static enum fake_action refused_once(struct fake_cluster *c, const char *method, unsigned count)
+{
+    (void)c;
+    (void)method;
+    return count == 1 ? FAKE_REFUSE : FAKE_SERVE;
+}
+
+/* A replica that stops or closes fails what it has submitted, which may be stored all the same. */
+static void test_client_call_that_may_be_done_is_not_made_again(void **state)
+{
+    static const int codes[] = { SPATE_ERR_STOPPED, SPATE_ERR_CANCELED, SPATE_ERR_LEADER_CHANGED };
+    static const char *const methods[] = { "produce", "fetch" };
+    const uint8_t params[] = { 0x83, 0xa5, 't', 'o', 'p', 'i', 'c', 0xa1, 't', 0xa9,
+                               'p',  'a',  'r', 't', 'i', 't', 'i', 'o',  'n', 0,
+                               0xa6, 'o',  'f', 'f', 's', 'e', 't', 0 };
+    void *result = NULL;
+    size_t size = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+        for (unsigned again = 0; again < 2; again++) {
+            begin(NULL);
+            cluster.script = refused_once;
+            cluster.refusal = codes[i];
+            int rv = spate_call_leader(
+                cluster.client, "t", 0, methods[again], params, sizeof params, &result, &size);
+            assert_int_equal(rv, again == 0 ? codes[i] : 0);
+            assert_int_equal(cluster.produce_count, again == 0 ? 1 : 0);
+            assert_int_equal(cluster.fetch_count, again == 0 ? 0 : 2);
+            spate_free(result);
+            result = NULL;
+            end();
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -478,6 +514,7 @@ int main(void)
         cmocka_unit_test(test_client_close_ends_everything),
         cmocka_unit_test(test_client_that_closes_refuses_calls),
         cmocka_unit_test(test_client_call_that_was_lost_once_stays_unknown),
+        cmocka_unit_test(test_client_call_that_may_be_done_is_not_made_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,7 +19,7 @@ static void end(void)
     fake_stop(&cluster);
 }
 
-/* Reads records [first, last] and checks each against what fake_fill wrote. */
+/* Reads records [first, last] and checks each against what fake_log_fill wrote. */
 static void expect_range(int64_t first, int64_t last)
 {
     for (int64_t offset = first; offset <= last; offset++) {
@@ -155,6 +155,27 @@ static void test_consumer_step_back_is_corrupt(void **state)
     cluster.repeat_offset = 5;
     assert_int_equal(spate_consumer_assign(consumer, "t", 0, 0), 0);
     assert_int_equal(spate_consumer_next(consumer, 2000, &message), SPATE_ERR_CORRUPT);
+    end();
+}
+
+static enum fake_action canceled_once(struct fake_cluster *c, const char *method, unsigned count)
+{
+    c->refusal = SPATE_ERR_CANCELED;
+    return strcmp(method, "fetch") == 0 && count == 1 ? FAKE_REFUSE : FAKE_SERVE;
+}
+
+/* A read that a closing replica cuts off is made elsewhere. */
+static void test_consumer_canceled_fetch_is_asked_again(void **state)
+{
+    struct spate_message message;
+
+    (void)state;
+    begin(NULL);
+    fake_log_fill(&cluster.log, 5, SP_COMPRESSION_NONE);
+    cluster.script = canceled_once;
+    assert_int_equal(spate_consumer_assign(consumer, "t", 0, 0), 0);
+    assert_int_equal(spate_consumer_next(consumer, 2000, &message), 0);
+    assert_true(cluster.fetch_count >= 2);
     end();
 }
 
@@ -326,6 +347,7 @@ int main(void)
         cmocka_unit_test(test_consumer_mishaps_leave_no_gap),
         cmocka_unit_test(test_consumer_gap_is_corrupt_and_pauses),
         cmocka_unit_test(test_consumer_step_back_is_corrupt),
+        cmocka_unit_test(test_consumer_canceled_fetch_is_asked_again),
         cmocka_unit_test(test_consumer_offsets_of_batches_do_not_overflow),
         cmocka_unit_test(test_consumer_damaged_batch_is_corrupt),
         cmocka_unit_test(test_consumer_offset_outside_the_log_is_told_once),

@@ -73,6 +73,83 @@ static void test_member_commits_nothing_to_a_namesake(void **state)
     end();
 }
 
+/* The client has not heard that it is another topic: the coordinator has. */
+static void test_member_commits_say_which_topic_was_read(void **state)
+{
+    (void)state;
+    begin(by_hand, 0);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, SPATE_OFFSET_STORED), 0);
+    read_records(4);
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0);
+    assert_int_equal(world.committed_topic_id, 7);
+    assert_int_equal(world.committed[0], 4);
+    world.committed[0] = -1;
+    read_records(2);
+    world.cluster.topic_id = 8;
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), SPATE_ERR_UNKNOWN_TOPIC);
+    assert_int_equal(world.committed_topic_id, 7);
+    assert_int_equal(world.committed[0], -1);
+    end();
+}
+
+/* A commit that was refused because others came between is made again with what that names. */
+static void test_member_commits_tell_what_was_seen(void **state)
+{
+    (void)state;
+    begin(by_hand, 0);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, SPATE_OFFSET_STORED), 0);
+    read_records(4);
+    world.changed = 20;
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0);
+    assert_int_equal(world.compared_count, 1); /* it had seen nothing */
+    assert_int_equal(world.asked_seen, 20);
+    assert_int_equal(world.committed[0], 4);
+    read_records(2);
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0);
+    assert_int_equal(world.compared_count, 1);
+    assert_int_equal(world.asked_seen, 21);
+    assert_int_equal(world.committed[0], 6);
+    world.changed = 30; /* somebody else's, or one of its own that had no answer */
+    read_records(2);
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0);
+    assert_int_equal(world.compared_count, 2);
+    assert_int_equal(world.committed[0], 8);
+    end();
+}
+
+/* As many records as may wait have been fetched, so that nothing is asked of the partition. */
+static void test_member_hears_of_a_namesake_with_records_waiting(void **state)
+{
+    struct spate_message message;
+    const struct sp_consumer_partition *partition;
+
+    (void)state;
+    begin(keys, 0);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, 0), 0);
+    read_records(1);
+    partition = world.consumer->partitions[0];
+    while (partition->fetched_count < SP_CONSUMER_FETCHED_MAX) {
+        unsigned count = partition->fetched_count;
+        fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
+        while (partition->fetched_count == count) {
+            assert_int_equal(sp_client_run(world.cluster.client, UINT64_MAX), 0);
+        }
+    }
+    world.cluster.topic_id = 8;
+    uint64_t number = sp_metadata_want(world.cluster.client->metadata);
+    while (sp_metadata_completed(world.cluster.client->metadata) < number) {
+        assert_int_equal(sp_client_run(world.cluster.client, UINT64_MAX), 0);
+    }
+    assert_int_equal(partition->error, SPATE_ERR_UNKNOWN_TOPIC);
+    assert_int_equal(spate_consumer_next(world.consumer, 1000, &message), SPATE_ERR_UNKNOWN_TOPIC);
+    assert_int_equal(spate_consumer_close(world.consumer, 1000), 0);
+    assert_int_equal(world.committed[0], -1);
+    end();
+}
+
 static void test_member_pause_seek_and_unassign(void **state)
 {
     struct spate_partition places[4];
@@ -322,6 +399,9 @@ int main(void)
         cmocka_unit_test(test_member_assigned_partitions_may_use_stored_offsets),
         cmocka_unit_test(test_member_asks_for_stored_offsets_in_parts),
         cmocka_unit_test(test_member_commits_nothing_to_a_namesake),
+        cmocka_unit_test(test_member_commits_say_which_topic_was_read),
+        cmocka_unit_test(test_member_commits_tell_what_was_seen),
+        cmocka_unit_test(test_member_hears_of_a_namesake_with_records_waiting),
         cmocka_unit_test(test_member_pause_seek_and_unassign),
         cmocka_unit_test(test_member_stall_is_told_once),
         cmocka_unit_test(test_member_event_text_outlives_a_seek),

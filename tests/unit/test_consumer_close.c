@@ -11,7 +11,7 @@ static void test_consumer_close_without_time_is_timeout(void **state)
 {
     (void)state;
     begin(quick, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     subscribe();
     read_records(1);
     assert_int_equal(spate_consumer_close(world.consumer, 0), SPATE_ERR_TIMEOUT);
@@ -67,7 +67,7 @@ static void test_consumer_of_a_client_that_closes_does_not_wait_for_ever(void **
 
     (void)state;
     begin(quick, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     subscribe();
     read_records(10);
     assert_int_equal(spate_consumer_commit(world.consumer, NULL, 0), 0);
@@ -87,8 +87,8 @@ static void close_servers(void)
 
 static void check_end(void)
 {
-    for (unsigned i = 0; i < world.cluster.batch_count; i++) {
-        free(world.cluster.batches[i].bytes);
+    for (unsigned i = 0; i < world.cluster.log.batch_count; i++) {
+        free(world.cluster.log.batches[i].bytes);
     }
     assert_int_equal(world.cluster.closed_servers, FAKE_SERVERS);
     assert_int_equal(sp_mem_live_count(), world.cluster.live_before);
@@ -113,7 +113,7 @@ static void test_client_close_waits_for_records_first(void **state)
 
     (void)state;
     begin(slow, 0);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, 0), 0);
     read_records(1);
     assert_int_equal(spate_producer_new(world.cluster.client, on_delivery, NULL, &producer), 0);
@@ -146,7 +146,7 @@ static void test_client_close_closes_every_consumer(void **state)
 
     (void)state;
     begin(keys, 0);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     consumers[0] = world.consumer;
     assert_int_equal(spate_consumer_new(world.cluster.client, &consumers[1]), 0);
     for (int32_t i = 0; i < 2; i++) {

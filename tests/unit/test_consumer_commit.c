@@ -34,7 +34,7 @@ static int commit_of_a_partition_that_goes(enum fake_action (*script)(struct fak
                                                                       unsigned))
 {
     begin(quick, 0);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, 0), 0);
     read_records(10);
     world.cluster.script = script;
@@ -61,7 +61,7 @@ static void test_member_commit_of_an_assigned_partition_always_goes_out(void **s
 
     (void)state;
     begin(quick, 0);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, 0), 0);
     assert_int_equal(spate_consumer_next(world.consumer, 5000, &message), 0);
     assert_int_equal(spate_consumer_commit(world.consumer, &message, 1000), 0);
@@ -80,7 +80,7 @@ static void test_member_commits_nothing_twice(void **state)
 {
     (void)state;
     begin(quick, 0x1);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     subscribe();
     read_records(10);
     for (unsigned i = 0; i < 3; i++) {
@@ -108,7 +108,7 @@ static void test_member_without_membership_keeps_its_group(void **state)
 
     (void)state;
     begin(by_the_clock, 0);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, SPATE_OFFSET_STORED), 0);
     world.committed[0] = 9;
     read_records(1);

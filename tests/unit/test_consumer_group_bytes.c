@@ -14,6 +14,46 @@ static void busy_state(void)
     assert_int_equal(commit(NULL, -1, 9, 6), 0);
 }
 
+static uint64_t changed(uint32_t partition)
+{
+    return sp_consumer_offset_changed(
+        groups, sp_consumer_groups_find(groups, text("g")), TOPIC, partition, log_index);
+}
+
+/* No late commit passes: whatever has happened to the offset since, the index says so. */
+static void test_consumer_group_offset_has_the_index_of_its_last_change(void **state)
+{
+    struct sp_buf buf;
+
+    (void)state;
+    log_index = 100;
+    assert_int_equal(changed(0), 0); /* never */
+    assert_int_equal(commit(NULL, -1, 0, 5), 0);
+    assert_int_equal(changed(0), 101);
+    assert_int_equal(commit(NULL, -1, 1, 5), 0);
+    assert_int_equal(commit(NULL, -1, 0, 3), 0);
+    assert_int_equal(changed(0), 103);
+    assert_int_equal(changed(1), 102);
+    assert_int_equal(changed(2), 0);
+    assert_int_equal(delete_at(-1), 0); /* a late commit would bring the offset back */
+    assert_int_equal(changed(0), 104);
+    assert_int_equal(commit(NULL, -1, 0, 4), 0);
+    assert_int_equal(changed(0), 105);
+    assert_int_equal(changed(1), 104);
+    sp_buf_init(&buf, 4096);
+    assert_int_equal(sp_consumer_groups_checkpoint(groups, &buf), 0);
+    assert_int_equal(sp_consumer_groups_restore(groups, buf.bytes, buf.size), 0);
+    sp_buf_deinit(&buf);
+    log_index = 110; /* the checkpoint was of some command up to here */
+    assert_int_equal(changed(0), 110);
+    assert_int_equal(changed(1), 110);
+    log_index = 111;
+    assert_int_equal(changed(0), 110); /* and stays, so that who has seen that passes */
+    assert_int_equal(commit(NULL, -1, 0, 6), 0);
+    assert_int_equal(changed(0), 112);
+    assert_int_equal(changed(1), 110);
+}
+
 static void test_consumer_group_checkpoint_restores_to_the_same_bytes(void **state)
 {
     struct sp_buf first;
@@ -135,6 +175,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_consumer_group_##name, setup, teardown)
     const struct CMUnitTest tests[] = {
+        TEST(offset_has_the_index_of_its_last_change),
         TEST(checkpoint_restores_to_the_same_bytes),
         TEST(checkpoint_cut_or_changed_is_refused_or_sound),
         TEST(unreadable_commands_are_corrupt),

@@ -23,7 +23,7 @@ static void test_member_stays_while_one_batch_is_worked_off(void **state)
 
     (void)state;
     begin(busy, 0x1);
-    fake_fill(&world.cluster, 100, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 100, SP_COMPRESSION_NONE);
     subscribe();
     for (int64_t i = 0; i < 80; i++) { /* 1.6 s; session.ms is 1000 */
         assert_int_equal(spate_consumer_next(world.consumer, 5000, &message), 0);
@@ -74,7 +74,7 @@ static void begin_connected(void)
 
     begin(small, 0);
     for (unsigned i = 0; i < 4; i++) {
-        fake_fill(&world.cluster, BATCH_RECORDS, SP_COMPRESSION_NONE);
+        fake_log_fill(&world.cluster.log, BATCH_RECORDS, SP_COMPRESSION_NONE);
     }
     assert_int_equal(spate_client_connect(world.cluster.client, 5000), 0);
 }
@@ -163,7 +163,7 @@ static void test_consumer_with_a_failed_partition_is_not_ready(void **state)
 
     (void)state;
     begin(keys, 0);
-    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
     assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, 0), 0);
     read_records(1);
     part = &world.consumer->part;

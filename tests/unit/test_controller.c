@@ -274,6 +274,14 @@ static void test_controller_resent_create_is_done_when_it_stands_as_asked(void *
     reply(SPATE_ERR_EXISTS, 5);
     assert_int_equal(asked.status, SPATE_ERR_EXISTS);
 
+    ask_create(&asked, "y", 1);
+    fake_turn();
+    reply(SPATE_ERR_STOPPED, 5); /* a replica that stops may have submitted it */
+    apply_create("y", 2);
+    fake_wait(60);
+    reply(SPATE_ERR_EXISTS, 6);
+    assert_int_equal(asked.status, 0);
+
     ask_create(&asked, "w", 1); /* sent once: certain */
     fake_turn();
     apply_create("w", 2);

@@ -72,6 +72,27 @@ not_ready_three_times(struct fake_cluster *c, const char *method, unsigned count
     return count <= 3 ? FAKE_REFUSE : FAKE_SERVE;
 }
 
+static enum fake_action canceled_once(struct fake_cluster *c, const char *method, unsigned count)
+{
+    (void)method;
+    c->refusal = SPATE_ERR_CANCELED;
+    c->refusal_text = "";
+    return count == 1 ? FAKE_REFUSE : FAKE_SERVE;
+}
+
+/* The replica closes where it led; another leads soon, and has the batch or not. */
+static void test_producer_canceled_batch_is_sent_again(void **state)
+{
+    (void)state;
+    begin(small_batches);
+    cluster.script = canceled_once;
+    produce_range(0, 1);
+    assert_int_equal(spate_producer_flush(producer, 5000), 0);
+    check_all_stored(1);
+    assert_int_equal(cluster.produce_count, 2);
+    end();
+}
+
 /* A leader that is about to serve is asked again, and nobody else who leads. */
 static void test_producer_not_ready_leader_is_asked_again(void **state)
 {
@@ -356,6 +377,7 @@ int main(void)
         cmocka_unit_test(test_producer_hints_are_followed_at_once),
         cmocka_unit_test(test_producer_hints_that_lead_nowhere_are_followed_with_pauses),
         cmocka_unit_test(test_producer_not_ready_leader_is_asked_again),
+        cmocka_unit_test(test_producer_canceled_batch_is_sent_again),
         cmocka_unit_test(test_producer_hanging_leader_is_left_for_the_new_one),
         cmocka_unit_test(test_producer_no_answer_is_timeout_and_next_goes_on),
         cmocka_unit_test(test_producer_lost_batch_that_arrives_late_is_fenced),

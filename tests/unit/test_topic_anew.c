@@ -169,6 +169,63 @@ static void test_topic_anew_is_read_after_a_seek(void **state)
     end();
 }
 
+/* The topic is deleted, the answer lost, and another one made under the name: it stays. */
+static enum fake_action done_and_made_anew(struct fake_cluster *c, const char *method, unsigned n)
+{
+    if (strcmp(method, "topic.delete") != 0 || n > 1) {
+        return FAKE_SERVE;
+    }
+    c->topic_id += 1;
+    return FAKE_DROP_BEFORE;
+}
+
+static void test_topic_delete_hits_no_namesake(void **state)
+{
+    (void)state;
+    begin();
+    cluster.script = done_and_made_anew;
+    assert_int_equal(spate_topic_delete(cluster.client, "t"), 0);
+    assert_int_equal(cluster.delete_count, 2);
+    assert_int_equal(cluster.asked_id, 8);
+    assert_int_equal(cluster.deleted_count, 0);
+    end();
+}
+
+/* What the client has learnt before may be old: it asks again. */
+static void test_topic_delete_asks_which_topic_there_is(void **state)
+{
+    (void)state;
+    begin();
+    produce_well();
+    cluster.topic_id = 9;
+    assert_int_equal(spate_topic_delete(cluster.client, "t"), 0);
+    assert_int_equal(cluster.asked_id, 9);
+    assert_int_equal(cluster.deleted_count, 1);
+    assert_int_equal(spate_topic_delete(cluster.client, "t"), SPATE_ERR_UNKNOWN_TOPIC);
+    assert_non_null(strstr(spate_client_error(cluster.client), "no topic `t`"));
+    assert_int_equal(cluster.delete_count, 1);
+    end();
+}
+
+static enum fake_action anew_at_first(struct fake_cluster *c, const char *method, unsigned n)
+{
+    if (strcmp(method, "topic.delete") == 0 && n == 1) {
+        c->topic_id += 1; /* the server that described the topic was behind */
+    }
+    return FAKE_SERVE;
+}
+
+static void test_topic_delete_looks_again_when_the_id_is_gone(void **state)
+{
+    (void)state;
+    begin();
+    cluster.script = anew_at_first;
+    assert_int_equal(spate_topic_delete(cluster.client, "t"), 0);
+    assert_int_equal(cluster.asked_id, 9);
+    assert_int_equal(cluster.deleted_count, 1);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -178,6 +235,9 @@ int main(void)
         cmocka_unit_test(test_topic_anew_stays_when_a_node_that_lags_describes_the_old_one),
         cmocka_unit_test(test_topic_anew_goes_when_all_nodes_describe_an_older_one),
         cmocka_unit_test(test_topic_anew_is_read_after_a_seek),
+        cmocka_unit_test(test_topic_delete_hits_no_namesake),
+        cmocka_unit_test(test_topic_delete_asks_which_topic_there_is),
+        cmocka_unit_test(test_topic_delete_looks_again_when_the_id_is_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

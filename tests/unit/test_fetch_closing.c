@@ -1,0 +1,245 @@
+/* A fetch whose read is cut off. The partition's log and the connection are the test's own. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "broker/fetch_parts.h"
+#include "fake_loop.h"
+#include "spate/error.h"
+
+enum {
+    GROUP_ID = 4,
+};
+
+struct sp_conn {
+    void *session;
+    const struct sp_conn_handler *handler;
+    char answer[256];
+};
+
+static struct fixture {
+    struct sp_broker broker;
+    struct sp_partition partition;
+    struct sp_conn conn;
+    struct sp_log_read *read; /* on its way */
+    uint64_t live_before;
+} fixture;
+
+/* ---- in the place of storage, cluster, net/conn and broker.c --------------------------------- */
+
+bool sp_partition_serves(const struct sp_partition *partition)
+{
+    return partition->group != NULL;
+}
+
+struct sp_log *sp_raft_group_log(const struct sp_raft_group *group)
+{
+    (void)group;
+    return NULL;
+}
+
+void sp_raft_group_status(const struct sp_raft_group *group,
+                          struct sp_raft_group_status *out_status)
+{
+    (void)group;
+    *out_status = (struct sp_raft_group_status){ .applied_index = 9 };
+}
+
+int64_t sp_log_end_offset(const struct sp_log *log)
+{
+    (void)log;
+    return 10;
+}
+
+bool sp_log_read_cached(struct sp_log *log, struct sp_log_read *read)
+{
+    (void)log;
+    (void)read;
+    return false;
+}
+
+int sp_log_read_start(struct sp_log *log, struct sp_log_read *read)
+{
+    (void)log;
+    assert_null(fixture.read);
+    fixture.read = read;
+    return 0;
+}
+
+int sp_conn_send(struct sp_conn *conn, const struct sp_slice *pieces, unsigned piece_count)
+{
+    (void)conn;
+    (void)pieces;
+    (void)piece_count;
+    fail_msg("answers are small here");
+    return 0;
+}
+
+int sp_conn_send_copy(struct sp_conn *conn, const void *bytes, size_t size)
+{
+    assert_in_range(size, 1, sizeof conn->answer - 1);
+    memset(conn->answer, 0, sizeof conn->answer);
+    for (size_t i = 0, used = 0; i < size; i++) { /* its texts alone */
+        char byte = ((const char *)bytes)[i];
+        if (byte >= ' ' && byte <= '~') {
+            conn->answer[used++] = byte;
+        }
+    }
+    return 0;
+}
+
+size_t sp_conn_queued_bytes(const struct sp_conn *conn)
+{
+    (void)conn;
+    return 0;
+}
+
+void sp_conn_set_share(struct sp_conn *conn, struct sp_share *share)
+{
+    (void)conn;
+    (void)share;
+}
+
+void sp_conn_pause(struct sp_conn *conn)
+{
+    (void)conn;
+}
+
+void sp_conn_resume(struct sp_conn *conn)
+{
+    (void)conn;
+}
+
+const char *sp_conn_peer(const struct sp_conn *conn)
+{
+    (void)conn;
+    return "client:1";
+}
+
+void sp_conn_close(struct sp_conn *conn, bool flush)
+{
+    (void)conn;
+    (void)flush;
+    fail_msg("no connection is illegal here");
+}
+
+struct sp_partition *sp_broker_find(struct sp_broker *broker,
+                                    struct sp_request *request,
+                                    struct sp_bytes topic,
+                                    int64_t topic_id,
+                                    int32_t partition)
+{
+    (void)broker;
+    (void)request;
+    (void)topic;
+    (void)topic_id;
+    assert_int_equal(partition, 0);
+    return &fixture.partition;
+}
+
+void sp_broker_dispatch(struct sp_broker *broker,
+                        struct sp_request request,
+                        const struct sp_message *message)
+{
+    sp_method_fetch(broker, request, message);
+}
+
+/* ---- the reader ------------------------------------------------------------------------------ */
+
+static int set_up(void **state)
+{
+    const struct sp_budget_handler nobody = { NULL, NULL };
+    static uint64_t group; /* whose address stands for the Raft group */
+    struct sp_conn *conn = &fixture.conn;
+
+    (void)state;
+    memset(&fixture, 0, sizeof fixture);
+    fake_loop_init();
+    fixture.live_before = sp_mem_live_count();
+    sp_budget_init(&fixture.broker.budget, NULL, SP_CLIENT_BYTES_MIN, &nobody);
+    fixture.broker.partitions = sp_map_new();
+    fixture.partition.broker = &fixture.broker;
+    fixture.partition.group_id = GROUP_ID;
+    fixture.partition.group = (struct sp_raft_group *)(void *)&group;
+    fixture.partition.next_offset = 10;
+    fixture.partition.message_bytes_max = SP_BATCH_BYTES_MAX_DEFAULT;
+    sp_list_init(&fixture.partition.fetches);
+    sp_list_init(&fixture.partition.crowded);
+    assert_int_equal(sp_map_put_u64(fixture.broker.partitions, GROUP_ID, &fixture.partition), 0);
+    assert_int_equal(sp_session_server_handler.accept(
+                         &fixture.broker, "client:1", &conn->handler, &conn->session),
+                     0);
+    sp_session_server_handler.opened(&fixture.broker, conn->session, conn);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct sp_conn *conn = &fixture.conn;
+
+    (void)state;
+    conn->handler->closed(conn->session, conn, SPATE_ERR_CLOSED);
+    fake_wait(1);
+    sp_map_free(fixture.broker.partitions);
+    sp_budget_deinit(&fixture.broker.budget);
+    assert_int_equal(sp_mem_live_count(), fixture.live_before);
+    return 0;
+}
+
+static void fetch(void)
+{
+    static const char ask[] = "\x94\x00\x01\xa5"
+                              "fetch\x91\x83\xa5topic\xa1t\xa9partition\x00\xa6offset\x00";
+    struct sp_conn *conn = &fixture.conn;
+    struct sp_blob *blob = sp_blob_copy(ask, sizeof ask - 1);
+
+    assert_non_null(blob);
+    conn->handler->message(conn->session, conn, blob, 0, sizeof ask - 1);
+    sp_blob_unref(blob);
+}
+
+/* The read that is on its way ends. */
+static void end_read(int status)
+{
+    struct sp_log_read *read = fixture.read;
+
+    assert_non_null(read);
+    assert_string_equal(fixture.conn.answer, "");
+    fixture.read = NULL;
+    read->cb(read, status);
+}
+
+/* ---- tests ----------------------------------------------------------------------------------- */
+
+/* CANCELED would mean that the reader's own side gave up. */
+static void test_fetch_of_a_closing_replica_is_asked_of_another(void **state)
+{
+    (void)state;
+    fetch();
+    end_read(SPATE_ERR_CANCELED);
+    assert_non_null(strstr(fixture.conn.answer, "LEADER_CHANGED: the replica is closing"));
+}
+
+static void test_fetch_that_fails_says_why(void **state)
+{
+    (void)state;
+    fetch();
+    end_read(SPATE_ERR_NOMEM);
+    assert_non_null(strstr(fixture.conn.answer, "NOMEM: "));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(
+            test_fetch_of_a_closing_replica_is_asked_of_another, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_fetch_that_fails_says_why, set_up, tear_down),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
