@@ -88,7 +88,8 @@ SPATE_API int spate_consumer_assign(struct spate_consumer *consumer,
                                     int32_t partition,
                                     int64_t offset);
 
-/* Takes an assigned partition away, with all that was fetched of it. SPATE_ERR_NOT_FOUND. */
+/* Takes an assigned partition away, with all that was fetched of it; a commit of it that is not
+ * done yet is given up. SPATE_ERR_NOT_FOUND. */
 SPATE_API int
 spate_consumer_unassign(struct spate_consumer *consumer, const char *topic, int32_t partition);
 
@@ -161,7 +162,7 @@ SPATE_API int64_t spate_consumer_lag(const struct spate_consumer *consumer);
  * processed by this. Waits for the outcome up to `timeout_ms`; 0: does not wait, the commit goes on
  * inside later calls and is repeated with whatever is newer until it succeeds. SPATE_ERR_INVALID:
  * no group.id; SPATE_ERR_GROUP_FENCED, SPATE_ERR_UNKNOWN_MEMBER: the partition is another's by now,
- * events tell; SPATE_ERR_TIMEOUT: unknown. */
+ * events tell, or another thread has given it up; SPATE_ERR_TIMEOUT: unknown. */
 SPATE_API int spate_consumer_commit(struct spate_consumer *consumer,
                                     const struct spate_message *message,
                                     int timeout_ms);

@@ -38,6 +38,7 @@ struct cli {
     bool quiet;
     bool verbose;
     bool color;
+    bool threaded; /* the client works also while this program does not call it */
     struct spate_config *config;
     struct spate_client *client;
     const struct command *command; /* the one that runs */

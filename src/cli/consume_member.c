@@ -23,6 +23,8 @@ int member_configure(struct consume_member *member, const char *from)
     }
     configure(member->cli, "group.id", member->group);
     configure(member->cli, "commit.interval.ms", "0"); /* only what has left this program */
+    member->cli->threaded =
+        true; /* the group hears of a member whose output waits for its reader */
     if (from != NULL) {
         configure(member->cli, "offset.reset", start ? "start" : "end");
     }

@@ -128,7 +128,7 @@ int connect_client(struct cli *cli)
     if (cli->servers != NULL && spate_config_set(cli->config, "servers", cli->servers) != 0) {
         return usage_error(cli, "-s %s: servers are host:port,host:port", cli->servers);
     }
-    configure(cli, "io.thread", "off"); /* one thread, which polls anyway */
+    configure(cli, "io.thread", cli->threaded ? "on" : "off"); /* as a rule one polls anyway */
     if (cli->timeout_ms > 0) {
         (void)snprintf(timeout, sizeof timeout, "%lld", (long long)cli->timeout_ms);
         if (spate_config_set(cli->config, "timeout.ms", timeout) != 0) {

@@ -26,6 +26,7 @@
 
 #define SP_CLIENT_CONNECTIONS_MAX 256 /* hints of a confused server must not fill memory */
 #define SP_CLIENT_UNREACHABLE_MS 3000 /* a first call gives up so soon when nobody listens */
+#define SP_CLIENT_TURN_MS 10          /* who is called all the time still works so often */
 #define SP_CLIENT_PAUSE_MIN_MS 10     /* between tries: short, as elections are */
 #define SP_CLIENT_PAUSE_MAX_MS 100
 
@@ -56,6 +57,8 @@ struct sp_client_part {
     /* Something is on its way that closing the client shall wait for, by `flush`. NULL: never. */
     bool (*busy)(struct sp_client_part *part);
     int (*flush)(struct sp_client_part *part, int timeout_ms);
+    bool flushed_last; /* has what is left of the time by the others */
+    bool flush_failed; /* closing the client does not wait for it once more */
     /* The client closes: whatever waits has ended. NULL: nothing waits. */
     void (*cancel)(struct sp_client_part *part);
     void (*free)(struct sp_client_part *part);
@@ -84,6 +87,7 @@ struct spate_client {
     struct sp_timer memory_timer; /* frees what was kept and is not used */
     struct sp_timer tick;
     bool ticked;
+    uint64_t turned_ms; /* without a driver: when the loop has turned last */
     bool woken; /* ends the current run of the loop; set by whatever a blocked call waits for */
     char error[SP_CLIENT_ERROR_SIZE]; /* without a driver */
 };
@@ -104,6 +108,10 @@ int sp_client_run(struct spate_client *client, uint64_t deadline_ms);
 
 /* Turns the loop once without sleeping, or sees to it that the client's thread does. */
 void sp_client_turn(struct spate_client *client);
+
+/* Without a driver: turns the loop if it has not for SP_CLIENT_TURN_MS. For calls that may find
+ * what they are asked for without a turn, as long as the program likes. */
+void sp_client_keep_up(struct spate_client *client);
 
 /* Ends the current run after this turn, of all threads. */
 void sp_client_wake(struct spate_client *client);

@@ -18,6 +18,15 @@ void sp_client_turn(struct spate_client *client)
     if (sp_timer_start(&client->tick, sp_loop_now_ms(client->loop)) == 0) {
         (void)sp_loop_run_until(client->loop, &client->ticked, UINT64_MAX);
     }
+    client->turned_ms = sp_loop_now_ms(client->loop);
+}
+
+void sp_client_keep_up(struct spate_client *client)
+{
+    if (client->driver == NULL &&
+        sp_loop_now_ms(client->loop) - client->turned_ms >= SP_CLIENT_TURN_MS) {
+        sp_client_turn(client);
+    }
 }
 
 int sp_client_run(struct spate_client *client, uint64_t deadline_ms)
@@ -36,6 +45,7 @@ int sp_client_run(struct spate_client *client, uint64_t deadline_ms)
         sp_client_turn(client);
     } else {
         (void)sp_loop_run_until(client->loop, &client->woken, deadline_ms);
+        client->turned_ms = sp_loop_now_ms(client->loop);
     }
     return 0;
 }
@@ -186,30 +196,54 @@ int spate_client_wait_ms(struct spate_client *client)
 
 /* ---- closing --------------------------------------------------------------------------------- */
 
+/* One that is to be waited for; NULL: none. */
 static struct sp_client_part *busy_part(const struct spate_client *client)
+{
+    struct sp_client_part *last = NULL;
+
+    SP_LIST_EACH (node, &client->parts) {
+        struct sp_client_part *part = SP_LIST_ENTRY(node, struct sp_client_part, node);
+        if (part->busy == NULL || part->flush_failed || !part->busy(part)) {
+            continue;
+        }
+        if (!part->flushed_last) {
+            return part;
+        }
+        last = last == NULL ? part : last;
+    }
+    return last;
+}
+
+/* Its flush has ended well, in which it may have been freed: it can have become busy again. */
+static void allow_again(struct spate_client *client, const struct sp_client_part *flushed)
 {
     SP_LIST_EACH (node, &client->parts) {
         struct sp_client_part *part = SP_LIST_ENTRY(node, struct sp_client_part, node);
-        if (part->busy != NULL && part->busy(part)) {
-            return part;
+        if (part == flushed) {
+            part->flush_failed = false;
         }
     }
-    return NULL;
 }
 
-/* Others may call meanwhile, so that the list is looked at anew each time. */
+/* Others may call meanwhile, so that the list is looked at anew each time. What fails for one part
+ * says nothing of the others; the first failure is returned. */
 static int flush_parts(struct spate_client *client, int timeout_ms)
 {
     uint64_t deadline_ms = sp_client_deadline(client, timeout_ms);
     struct sp_client_part *part;
-    int rv = 0;
+    int first = 0;
 
-    while (rv == 0 && (part = busy_part(client)) != NULL) {
+    while ((part = busy_part(client)) != NULL) {
         uint64_t now_ms = sp_loop_now_ms(client->loop);
         uint64_t left_ms = deadline_ms > now_ms ? deadline_ms - now_ms : 0;
-        rv = part->flush(part, timeout_ms < 0 ? -1 : (int)left_ms);
+        part->flush_failed = true;
+        int rv = part->flush(part, timeout_ms < 0 ? -1 : (int)left_ms);
+        if (rv == 0) {
+            allow_again(client, part);
+        }
+        first = first != 0 ? first : rv;
     }
-    return rv;
+    return first;
 }
 
 static void cancel_parts(struct spate_client *client)

@@ -93,6 +93,7 @@ void sp_consumer_remove(struct sp_consumer_partition *partition)
     struct spate_consumer *consumer = partition->consumer;
     uint32_t i = 0;
 
+    sp_commits_lose(partition);
     (void)sp_map_remove_u64(consumer->places, place_of(partition->topic, partition->index));
     while (consumer->partitions[i] != partition) {
         i++;
@@ -149,7 +150,7 @@ static bool is_ready(const struct sp_consumer_partition *partition)
 {
     switch (partition->ownership) {
     case SP_OWNERSHIP_OWNED:
-        return (partition->fetched_count > 0 && !partition->paused) ||
+        return (partition->fetched_count > 0 && sp_consumer_deliverable(partition)) ||
                partition->skipped_from >= 0 || (partition->error != 0 && !partition->error_told);
     case SP_OWNERSHIP_ASSIGNED:
         return !partition->stored_wanted;
@@ -183,11 +184,14 @@ static bool part_busy(struct sp_client_part *part)
            (consumer->client->config.group_id[0] != '\0' && consumer->partition_count > 0);
 }
 
+/* Without a limit a producer's records have deadlines of their own; giving up partitions has one
+ * here. */
 static int part_flush(struct sp_client_part *part, int timeout_ms)
 {
     struct spate_consumer *consumer = of_part(part);
     SP_CONSUMER_HOLD(consumer);
-    int rv = spate_consumer_close(consumer, timeout_ms);
+    int limit_ms = timeout_ms < 0 ? (int)consumer->client->config.timeout_ms : timeout_ms;
+    int rv = spate_consumer_close(consumer, limit_ms);
 
     return consumer->freed ? 0 : rv; /* by its callback: there is none left that could fail */
 }
@@ -211,6 +215,7 @@ static const struct sp_client_part part_model = {
     .ready = part_ready,
     .busy = part_busy,
     .flush = part_flush,
+    .flushed_last = true,
     .free = part_free,
 };
 

@@ -138,6 +138,7 @@ struct sp_member {
     bool running;
     bool joining;      /* the request that runs is a join */
     bool renewing;     /* if it can join with its id it takes another one */
+    bool leaving;      /* the join that runs is waited for, to leave with the id that it gives */
     bool doubled;      /* a join of its own may have been done without its knowing */
     uint64_t begun_ms; /* of that request */
     uint64_t heard_ms; /* the last one that was answered began then */
@@ -158,8 +159,10 @@ struct sp_commits {
     int status;                      /* of the newest of these */
     char text[SP_CLIENT_ERROR_SIZE]; /* of that status, told by the thread that waits */
     bool lost;                       /* a partition of the request that runs is lost */
+    bool bare;                       /* the request that runs has no offsets */
     uint64_t retry_ms;               /* after a failure */
     uint64_t due_ms;                 /* of the next one by itself */
+    uint64_t renew_ms;               /* of the next one that may be without offsets */
     struct sp_timer timer;
     struct sp_request stored_request;
     struct sp_buf stored_params;
@@ -231,13 +234,16 @@ int sp_consumer_add(struct spate_consumer *consumer,
                     int64_t offset,
                     struct sp_consumer_partition **out_partition);
 
-/* Takes it out and frees it (I4). */
+/* Takes it out and frees it (I4), with a commit of it that is wanted still. */
 void sp_consumer_remove(struct sp_consumer_partition *partition);
 
 /* Begins anew at an offset or SPATE_OFFSET_*. What was fetched is dropped (I4). */
 void sp_consumer_begin_at(struct sp_consumer_partition *partition, int64_t offset);
 
 /* ---- consumer_record.c ---- */
+
+/* Records of it may be handed out now. */
+bool sp_consumer_deliverable(const struct sp_consumer_partition *partition);
 
 /* Drops what was fetched and not delivered, and stops fetching. */
 void sp_consumer_drop_fetched(struct sp_consumer_partition *partition);
@@ -256,17 +262,24 @@ void sp_member_tell(struct spate_consumer *consumer);
 /* The group does not know this member any more: everything is lost, it joins again. */
 void sp_member_lost(struct spate_consumer *consumer);
 
-/* Stops asking; what is owned stays as it is. */
-void sp_member_stop(struct spate_consumer *consumer);
-
-/* Ends the membership unless group.instance is set, and the subscription. Waits for the answer. */
-int sp_member_leave(struct spate_consumer *consumer, uint64_t deadline_ms);
+/* Withdraws the request that runs. */
+void sp_member_cancel(struct sp_member *member);
 
 /* A request to the coordinator of the group, to be started by the caller. */
 struct sp_request sp_member_request(struct spate_consumer *consumer, const char *method);
 
 /* After an answer: the server that gave it is asked first from now on. */
 void sp_member_learn(struct spate_consumer *consumer, struct sp_request *request);
+
+/* ---- consumer_leave.c ---- */
+
+/* Stops asking, but for a join that may have been done already: sp_member_leave waits for it. What
+ * is owned stays as it is. */
+void sp_member_stop(struct spate_consumer *consumer);
+
+/* After sp_member_stop: ends the membership unless group.instance is set, and the subscription.
+ * Waits for the answer. */
+int sp_member_leave(struct spate_consumer *consumer, uint64_t deadline_ms);
 
 /* ---- consumer_assigned.c ---- */
 
@@ -296,7 +309,8 @@ void sp_commits_advance(struct spate_consumer *consumer);
 /* What the user is done with is to be committed, unless that is left to him. */
 void sp_commits_want_processed(struct sp_consumer_partition *partition);
 
-/* The partition is another's, or gone: what is wanted of it will not be committed. */
+/* The partition is another's, or gone: what is wanted of it will not be committed, and whoever
+ * waits for that is told. */
 void sp_commits_lose(struct sp_consumer_partition *partition);
 
 /* Gives up what is released and has nothing left to commit. */

@@ -3,7 +3,12 @@
  *   wanted (by the user, by the clock, by a release) -> one request with all that is wanted
  *     -> stored: committed                 -> what was released is given up
  *     -> refused: not wanted any more      -> the same; the next heartbeat tells who owns what
- *     -> unknown: after a pause again, with whatever is newer by then */
+ *     -> unknown: after a pause again, with whatever is newer by then
+ *
+ * What a member has committed stays as it is: nobody else may set it, and it is kept as long as
+ * there are members. Of partitions that the program has assigned neither is true. So a commit of
+ * the program always goes out, and the clock now and then sends one without offsets, which sets
+ * nothing and keeps the group. */
 #include <stdio.h>
 #include <string.h>
 
@@ -13,6 +18,7 @@
 
 enum {
     OFFSETS_PER_COMMIT_MAX = 10000,
+    RENEW_MS = 20000, /* short even for a groups.offsets.retention.ms of a minute */
 };
 
 /* ---- what is wanted -------------------------------------------------------------------------- */
@@ -32,9 +38,10 @@ static bool any_wanted(const struct spate_consumer *consumer)
     return false;
 }
 
-static void want(struct sp_consumer_partition *partition, int64_t offset)
+/* `again`: also what this consumer has committed before. */
+static void want(struct sp_consumer_partition *partition, int64_t offset, bool again)
 {
-    if (offset >= 0 && (offset != partition->committed || partition->commit_wanted >= 0)) {
+    if (offset >= 0 && (again || offset != partition->committed || partition->commit_wanted >= 0)) {
         partition->commit_wanted = offset;
     }
 }
@@ -44,7 +51,7 @@ void sp_commits_want_processed(struct sp_consumer_partition *partition)
     const struct spate_config *config = &partition->consumer->client->config;
 
     if (config->commit_interval_ms > 0 && config->group_id[0] != '\0') {
-        want(partition, partition->processed);
+        want(partition, partition->processed, false);
     }
 }
 
@@ -70,6 +77,18 @@ static void fail_lost(struct sp_commits *commits)
          "a partition is no longer read by this consumer, and not committed");
 }
 
+/* The commit that was under way for a lost partition has ended without an answer of use. */
+static void fail_under_way(struct sp_commits *commits)
+{
+    if (commits->request.uncertain) {
+        fail(commits,
+             SPATE_ERR_TIMEOUT,
+             "a partition is no longer read by this consumer; whether it was committed is unknown");
+    } else {
+        fail_lost(commits);
+    }
+}
+
 void sp_commits_lose(struct sp_consumer_partition *partition)
 {
     struct sp_commits *commits = &partition->consumer->commits;
@@ -81,7 +100,9 @@ void sp_commits_lose(struct sp_consumer_partition *partition)
         commits->lost = true; /* it may be stored all the same */
     } else { /* also while an older offset is under way, whose outcome says nothing about this */
         fail_lost(commits);
+        sp_client_wake(partition->consumer->client);
     }
+    partition->commit_wanted = -1;
 }
 
 void sp_commits_release(struct spate_consumer *consumer)
@@ -119,6 +140,7 @@ static int pack_commit(struct spate_consumer *consumer)
         count += wants(consumer->partitions[i]) ? 1 : 0;
     }
     count = count < OFFSETS_PER_COMMIT_MAX ? count : OFFSETS_PER_COMMIT_MAX;
+    commits->bare = count == 0;
     sp_buf_init(&offsets, SP_GROUP_PARAMS_BYTES_MAX);
     sp_pack_init(&pack, &offsets);
     sp_pack_array(&pack, count);
@@ -175,12 +197,13 @@ on_commit(struct sp_request *request, int status, struct sp_bytes result, const 
     commits->running = false;
     if (status == 0) {
         sp_member_learn(consumer, request);
+        commits->renew_ms = sp_consumer_now_ms(consumer) + RENEW_MS;
     } else if (again) {
         commits->retry_ms = sp_consumer_now_ms(consumer) + SP_CLIENT_PAUSE_MAX_MS;
         if (commits->lost) {
-            fail_lost(commits);
+            fail_under_way(commits);
         }
-    } else {
+    } else if (!commits->bare) {
         fail(commits, status, text);
     }
     for (uint32_t i = 0; i < consumer->partition_count; i++) {
@@ -221,6 +244,21 @@ static void start_commit(struct spate_consumer *consumer)
 
 /* ---- advancing ------------------------------------------------------------------------------- */
 
+/* True if the group lives by this consumer's commits, has some, and has heard of none for long. */
+static bool renewal_due(const struct spate_consumer *consumer)
+{
+    if (sp_consumer_subscribed(consumer) ||
+        sp_consumer_now_ms(consumer) < consumer->commits.renew_ms) {
+        return false;
+    }
+    for (uint32_t i = 0; i < consumer->partition_count; i++) {
+        if (consumer->partitions[i]->committed >= 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Commits by the clock. */
 static void look_at_clock(struct spate_consumer *consumer)
 {
@@ -235,6 +273,9 @@ static void look_at_clock(struct spate_consumer *consumer)
         if (consumer->partitions[i]->ownership == SP_OWNERSHIP_OWNED) {
             sp_commits_want_processed(consumer->partitions[i]);
         }
+    }
+    if (renewal_due(consumer) && !commits->running && now_ms >= commits->retry_ms) {
+        start_commit(consumer);
     }
 }
 
@@ -329,6 +370,7 @@ int spate_consumer_commit(struct spate_consumer *consumer,
     SP_CLIENT_HOLD(client);
     SP_CONSUMER_HOLD(consumer);
     bool found = message == NULL;
+    bool again = !sp_consumer_subscribed(consumer);
     if (client->config.group_id[0] == '\0') {
         return sp_client_fail(client, SPATE_ERR_INVALID, "a commit needs group.id");
     }
@@ -339,9 +381,9 @@ int spate_consumer_commit(struct spate_consumer *consumer,
             continue;
         }
         if (message == NULL) {
-            want(partition, partition->processed);
+            want(partition, partition->processed, again);
         } else if (is_of(message, partition)) {
-            want(partition, message->offset + 1);
+            want(partition, message->offset + 1, again);
             found = true;
         }
     }
@@ -367,6 +409,7 @@ void sp_commits_init(struct spate_consumer *consumer)
     sp_buf_init(&commits->params, SP_GROUP_PARAMS_BYTES_MAX);
     sp_buf_init(&commits->stored_params, SP_GROUP_PARAMS_BYTES_MAX);
     commits->due_ms = sp_consumer_now_ms(consumer) + consumer->client->config.commit_interval_ms;
+    commits->renew_ms = sp_consumer_now_ms(consumer) + RENEW_MS;
 }
 
 void sp_commits_deinit(struct spate_consumer *consumer)

@@ -109,6 +109,23 @@ static int pack_heartbeat(struct spate_consumer *consumer, struct sp_pack *pack)
     return rv;
 }
 
+static void take_id(struct sp_member *member, struct sp_bytes id)
+{
+    memcpy(member->id, id.bytes, id.size);
+    member->id[id.size] = '\0';
+}
+
+/* The answer to a join of a member that leaves: who it is. */
+static void take_last_answer(struct sp_member *member, struct sp_bytes result)
+{
+    struct sp_group_member_response response;
+    struct sp_cursor cursor = sp_cursor_of(result);
+
+    if (sp_group_member_response_decode(&cursor, &response, NULL) == 0) {
+        take_id(member, response.member);
+    }
+}
+
 static int take_answer(struct spate_consumer *consumer, struct sp_bytes result, bool *out_news)
 {
     struct sp_member *member = &consumer->member;
@@ -125,8 +142,7 @@ static int take_answer(struct spate_consumer *consumer, struct sp_bytes result, 
         return 0;
     }
     *out_news = member->joining || member->generation != response.generation;
-    memcpy(member->id, response.member.bytes, response.member.size);
-    member->id[response.member.size] = '\0';
+    take_id(member, response.member);
     member->generation = response.generation;
     member->heartbeat_ms = (uint32_t)response.heartbeat_ms;
     member->heard_ms = member->begun_ms;
@@ -182,6 +198,13 @@ on_answer(struct sp_request *request, int status, struct sp_bytes result, const 
     bool news = false;
 
     member->running = false;
+    if (member->leaving) {
+        if (status == 0) {
+            take_last_answer(member, result);
+        }
+        sp_client_wake(consumer->client);
+        return;
+    }
     /* A join with an id takes no place. */
     member->doubled |= member->joining && member->id[0] == '\0' && request->uncertain;
     if (status != 0) {
@@ -231,7 +254,7 @@ static int start(struct spate_consumer *consumer)
 
 /* ---- advancing ------------------------------------------------------------------------------- */
 
-static void stop_request(struct sp_member *member)
+void sp_member_cancel(struct sp_member *member)
 {
     if (member->running) {
         sp_request_cancel(&member->request);
@@ -257,7 +280,7 @@ void sp_member_advance(struct spate_consumer *consumer)
     uint64_t due_ms;
 
     if (now_ms >= session_end(consumer)) {
-        stop_request(member);
+        sp_member_cancel(member);
         member->state = SP_MEMBER_IN; /* also one that joins again for other topics */
         sp_member_lost(consumer);
         member->renewing = true;
@@ -291,7 +314,7 @@ void sp_member_tell(struct spate_consumer *consumer)
     struct sp_member *member = &consumer->member;
 
     if (member->state == SP_MEMBER_IN) {
-        stop_request(member); /* what it says is out of date; its answer is of no use */
+        sp_member_cancel(member); /* what it says is out of date; its answer is of no use */
         member->retry_ms = 0;
         sp_member_advance(consumer);
     }
@@ -302,7 +325,7 @@ void sp_member_lost(struct spate_consumer *consumer)
     struct sp_member *member = &consumer->member;
 
     if (member->state == SP_MEMBER_IN) {
-        stop_request(member);
+        sp_member_cancel(member);
         member->state = SP_MEMBER_JOINING;
         member->retry_ms = 0;
         sp_consumer_lose_all(consumer);
@@ -383,48 +406,16 @@ int spate_consumer_subscribe(struct spate_consumer *consumer,
         sp_buf_deinit(&packed);
         return rv;
     }
-    stop_request(member);
+    sp_member_cancel(member);
     sp_buf_deinit(&member->topics);
     member->topics = packed;
     member->error = 0;
     member->retry_ms = 0;
+    member->leaving = false;
     member->state = SP_MEMBER_JOINING;
     name_instance(consumer);
     sp_member_advance(consumer);
     return 0;
-}
-
-void sp_member_stop(struct spate_consumer *consumer)
-{
-    stop_request(&consumer->member);
-    sp_timer_stop(&consumer->member.timer);
-    consumer->member.state = SP_MEMBER_OUT;
-}
-
-int sp_member_leave(struct spate_consumer *consumer, uint64_t deadline_ms)
-{
-    struct sp_member *member = &consumer->member;
-    const struct sp_group_leave_request leave = {
-        .group = sp_bytes_text(consumer->client->config.group_id),
-        .member = sp_bytes_text(member->id),
-    };
-    struct sp_pack pack;
-    int rv = 0;
-
-    sp_buf_clear(&member->topics);
-    if (member->id[0] != '\0' && consumer->client->config.group_instance[0] == '\0') {
-        sp_buf_clear(&member->params);
-        sp_pack_init(&pack, &member->params);
-        sp_group_leave_request_encode(&pack, &leave);
-        struct sp_request request = sp_member_request(consumer, "group.leave");
-        request.params = sp_bytes_of(member->params.bytes, member->params.size);
-        request.deadline_ms = deadline_ms;
-        request.attempt_ms = MARGIN_MS;
-        rv = sp_pack_status(&pack);
-        rv = rv != 0 ? rv : sp_request_wait(&request, NULL, NULL);
-    }
-    member->id[0] = '\0';
-    return rv == SPATE_ERR_UNKNOWN_MEMBER ? 0 : rv; /* it is out already */
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -442,7 +433,7 @@ void sp_member_deinit(struct spate_consumer *consumer)
 {
     struct sp_member *member = &consumer->member;
 
-    stop_request(member);
+    sp_member_cancel(member);
     sp_timer_stop(&member->timer);
     sp_buf_deinit(&member->topics);
     sp_buf_deinit(&member->params);

@@ -84,7 +84,11 @@ int spate_consumer_assign(struct spate_consumer *consumer,
     if (rv != 0) {
         return sp_client_fail(client, rv, "%s", spate_strerror(rv));
     }
+    /* In a turn, so that those that are added together share what is prefetched. Out of memory: the
+     * next call that waits begins. */
+    (void)sp_timer_start(&added->timer, sp_consumer_now_ms(consumer));
     sp_commits_advance(consumer);
+    sp_client_wake(client); /* whoever waits for records waits for these, too */
     return 0;
 }
 
@@ -167,6 +171,7 @@ int spate_consumer_seek(struct spate_consumer *consumer,
     found->end_offset = -1;
     sp_fetcher_advance(found);
     sp_commits_advance(consumer);
+    sp_client_wake(consumer->client);
     return 0;
 }
 
@@ -183,6 +188,7 @@ set_paused(struct spate_consumer *consumer, const char *topic, int32_t index, bo
     if (rv == 0) {
         found->paused = paused;
         found->progress_ms = sp_consumer_now_ms(consumer);
+        sp_client_wake(consumer->client); /* there may be records that wait only for this */
     }
     return rv;
 }

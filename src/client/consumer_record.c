@@ -226,7 +226,7 @@ static int take_records(struct sp_consumer_partition *partition,
     return count > 0 ? 0 : rv;
 }
 
-static bool deliverable(const struct sp_consumer_partition *partition)
+bool sp_consumer_deliverable(const struct sp_consumer_partition *partition)
 {
     return partition->ownership == SP_OWNERSHIP_OWNED && !partition->paused &&
            !partition->stored_wanted && partition->error == 0;
@@ -259,7 +259,9 @@ static int take_any(struct spate_consumer *consumer, struct spate_message *out_m
     for (uint32_t i = 0; i < count; i++) {
         struct sp_consumer_partition *partition = consumer->partitions[(turn + i) % count];
         int taken = 0;
-        int rv = deliverable(partition) ? take_records(partition, out_messages, max, &taken) : 0;
+        int rv = sp_consumer_deliverable(partition)
+                     ? take_records(partition, out_messages, max, &taken)
+                     : 0;
         if (rv != 0) {
             return sp_client_fail(consumer->client, rv, "%s", spate_strerror(rv));
         }
@@ -285,7 +287,7 @@ static bool anything_fetched(const struct spate_consumer *consumer)
 {
     for (uint32_t i = 0; i < consumer->partition_count; i++) {
         const struct sp_consumer_partition *partition = consumer->partitions[i];
-        if (partition->fetched_count > 0 && deliverable(partition)) {
+        if (partition->fetched_count > 0 && sp_consumer_deliverable(partition)) {
             return true;
         }
     }
@@ -321,6 +323,7 @@ int spate_consumer_batch(struct spate_consumer *consumer,
     }
     uint64_t deadline_ms = sp_client_deadline(client, timeout_ms);
 
+    sp_client_keep_up(client); /* a batch may last the program longer than a session */
     for (bool last = false;; last = sp_loop_now_ms(client->loop) >= deadline_ms) {
         sp_consumer_serve(consumer);
         int rv = sp_consumer_check_alive(consumer);

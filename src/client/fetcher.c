@@ -30,7 +30,6 @@ static void forget_progress(struct sp_consumer_partition *partition)
     }
     sp_commits_lose(partition);
     partition->processed = -1;
-    partition->commit_wanted = -1;
 }
 
 void sp_fetcher_fail(struct sp_consumer_partition *partition, int status, const char *text)

@@ -246,10 +246,11 @@ void sp_producer_fail_all(struct sp_producer_partition *partition, int status, c
 
 /* ---- producer_record.c ---- */
 
-/* Where `record` goes; made if it is new. Waits for the topic's description. Errors as
- * spate_produce, with the client's error text. */
+/* Where `record` goes; made if it is new. Waits for the topic's description until `deadline_ms`.
+ * Errors as spate_produce, with the client's error text. */
 int sp_producer_find_partition(struct spate_producer *producer,
                                const struct spate_record *record,
+                               uint64_t deadline_ms,
                                struct sp_producer_topic **out_topic,
                                struct sp_producer_partition **out_partition);
 

@@ -12,8 +12,10 @@ enum {
 
 /* ---- where to -------------------------------------------------------------------------------- */
 
-static int
-new_topic(struct spate_producer *producer, const char *name, struct sp_producer_topic **out_topic)
+static int new_topic(struct spate_producer *producer,
+                     const char *name,
+                     uint64_t deadline_ms,
+                     struct sp_producer_topic **out_topic)
 {
     struct spate_client *client = producer->client;
     struct sp_topic_view *view = NULL;
@@ -29,8 +31,7 @@ new_topic(struct spate_producer *producer, const char *name, struct sp_producer_
                                     "0-9 . _ -",
                               name);
     }
-    rv = sp_metadata_wait_topic(
-        client->metadata, view, sp_client_deadline(client, client->config.timeout_ms));
+    rv = sp_metadata_wait_topic(client->metadata, view, deadline_ms);
     if (rv != 0) {
         return rv;
     }
@@ -49,19 +50,18 @@ new_topic(struct spate_producer *producer, const char *name, struct sp_producer_
     return 0;
 }
 
-static int
-find_topic(struct spate_producer *producer, const char *name, struct sp_producer_topic **out_topic)
+static int find_topic(struct spate_producer *producer,
+                      const char *name,
+                      uint64_t deadline_ms,
+                      struct sp_producer_topic **out_topic)
 {
     struct sp_producer_topic *topic = sp_map_get(producer->topics, name, strlen(name));
-    int rv = topic == NULL ? new_topic(producer, name, &topic) : 0;
+    int rv = topic == NULL ? new_topic(producer, name, deadline_ms, &topic) : 0;
 
     /* Without partitions: it was made anew, and nobody has said yet how many it has. */
     if (rv == 0 &&
         (topic->view->status == SPATE_ERR_UNKNOWN_TOPIC || topic->view->partition_count == 0)) {
-        rv = sp_metadata_wait_topic(
-            producer->client->metadata,
-            topic->view,
-            sp_client_deadline(producer->client, producer->client->config.timeout_ms));
+        rv = sp_metadata_wait_topic(producer->client->metadata, topic->view, deadline_ms);
     }
     if (rv != 0) {
         return rv;
@@ -113,11 +113,12 @@ static uint32_t choose_partition(struct spate_producer *producer,
 
 int sp_producer_find_partition(struct spate_producer *producer,
                                const struct spate_record *record,
+                               uint64_t deadline_ms,
                                struct sp_producer_topic **out_topic,
                                struct sp_producer_partition **out_partition)
 {
     struct sp_producer_topic *topic = NULL;
-    int rv = find_topic(producer, record->topic, &topic);
+    int rv = find_topic(producer, record->topic, deadline_ms, &topic);
 
     if (rv != 0) {
         return rv;
@@ -141,6 +142,13 @@ int sp_producer_find_partition(struct spate_producer *producer,
 }
 
 /* ---- taking records -------------------------------------------------------------------------- */
+
+/* A record on its way into a batch. */
+struct taking {
+    const struct spate_record *record;
+    void *opaque;
+    uint64_t deadline_ms; /* of the call, and so of the outcome: the wait for the topic is in it */
+};
 
 static size_t charge_of(const struct spate_record *record)
 {
@@ -175,11 +183,11 @@ static int reserve_opaque(struct sp_producer_partition *partition)
 }
 
 static int add_encoded(struct sp_producer_partition *partition,
-                       const struct spate_record *record,
-                       const struct sp_record_header *headers,
-                       void *opaque)
+                       const struct taking *taking,
+                       const struct sp_record_header *headers)
 {
     struct spate_client *client = partition->producer->client;
+    const struct spate_record *record = taking->record;
     int32_t count = sp_batch_builder_count(&partition->builder);
     struct sp_record encoded = {
         .timestamp_ms =
@@ -197,19 +205,20 @@ static int add_encoded(struct sp_producer_partition *partition,
     if (rv != 0) {
         return rv;
     }
-    partition->opaques[count] = opaque;
+    partition->opaques[count] = taking->opaque;
     partition->open_bytes += charge_of(record);
     if (count == 0) {
-        uint64_t now_ms = sp_loop_now_ms(client->loop);
-        partition->open_due_ms = now_ms + client->config.linger_ms;
-        partition->open_deadline_ms = now_ms + client->config.timeout_ms;
+        partition->open_due_ms = sp_loop_now_ms(client->loop) + client->config.linger_ms;
+        if (partition->open_deadline_ms < taking->deadline_ms) { /* never before the last batch's */
+            partition->open_deadline_ms = taking->deadline_ms;
+        }
     }
     return 0;
 }
 
-static int
-add_record(struct sp_producer_partition *partition, const struct spate_record *record, void *opaque)
+static int add_record(struct sp_producer_partition *partition, const struct taking *taking)
 {
+    const struct spate_record *record = taking->record;
     struct sp_record_header some[HEADERS_ON_STACK];
     struct sp_record_header *headers = some;
 
@@ -224,7 +233,7 @@ add_record(struct sp_producer_partition *partition, const struct spate_record *r
         headers[i].name = view_of(header->name, header->name_size);
         headers[i].value = view_of(header->value, header->value_size);
     }
-    int rv = add_encoded(partition, record, headers, opaque);
+    int rv = add_encoded(partition, taking, headers);
     if (headers != some) {
         sp_mem_free(headers);
     }
@@ -309,8 +318,7 @@ static int explain(struct spate_producer *producer, const struct spate_record *r
 /* Adds to the open batch; closes it first when the record does not fit. *out_sealed says so. */
 static int take(struct sp_producer_partition *partition,
                 struct sp_producer_topic *topic,
-                const struct spate_record *record,
-                void *opaque,
+                const struct taking *taking,
                 bool *out_sealed)
 {
     uint32_t batch_bytes = partition->producer->client->config.batch_bytes;
@@ -318,18 +326,18 @@ static int take(struct sp_producer_partition *partition,
     bool open = sp_batch_builder_count(&partition->builder) > 0;
     int rv = 0;
 
-    if (open && size + charge_of(record) > batch_bytes) {
+    if (open && size + charge_of(taking->record) > batch_bytes) {
         rv = close_batch(partition, topic);
         *out_sealed = rv == 0;
         open = false;
     }
     if (rv == 0) {
-        rv = add_record(partition, record, opaque);
+        rv = add_record(partition, taking);
     }
     if (rv == SPATE_ERR_TOO_LARGE && open) { /* the most records a batch may have */
         rv = close_batch(partition, topic);
         *out_sealed = rv == 0;
-        rv = rv == 0 ? add_record(partition, record, opaque) : rv;
+        rv = rv == 0 ? add_record(partition, taking) : rv;
     }
     if (rv == 0 && sp_batch_builder_size(&partition->builder) >= batch_bytes &&
         close_batch(partition, topic) == 0) {
@@ -345,11 +353,13 @@ int sp_producer_take(struct spate_producer *producer,
 {
     struct sp_producer_topic *topic = NULL;
     struct sp_producer_partition *partition = NULL;
+    struct taking taking = { .record = record, .opaque = opaque };
     bool sealed = false;
 
     if (producer == NULL) {
         return SPATE_ERR_INVALID;
     }
+    taking.deadline_ms = sp_client_deadline(producer->client, producer->client->config.timeout_ms);
     if (sp_client_need(producer->client, record, "record") != 0) {
         return SPATE_ERR_INVALID;
     }
@@ -362,7 +372,7 @@ int sp_producer_take(struct spate_producer *producer,
         rv = check_budget(producer, charge_of(record));
     }
     if (rv == 0) {
-        rv = sp_producer_find_partition(producer, record, &topic, &partition);
+        rv = sp_producer_find_partition(producer, record, taking.deadline_ms, &topic, &partition);
     }
     if (rv != 0) {
         return rv;
@@ -375,7 +385,7 @@ int sp_producer_take(struct spate_producer *producer,
                                                             : partition->ended_text);
     }
     bool was_open = sp_batch_builder_count(&partition->builder) > 0;
-    rv = take(partition, topic, record, opaque, &sealed);
+    rv = take(partition, topic, &taking, &sealed);
     if (rv == 0) {
         producer->taken_count += 1;
         producer->buffered_bytes += charge_of(record);

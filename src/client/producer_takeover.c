@@ -220,9 +220,10 @@ int spate_producer_stored(struct spate_producer *producer,
                               "what is stored is known of a producer with a name, in one partition "
                               "of a topic: set producer.name");
     }
-    int rv = sp_producer_find_partition(producer, &record, &found, &partition);
+    uint64_t deadline_ms = sp_client_deadline(client, client->config.timeout_ms);
+    int rv = sp_producer_find_partition(producer, &record, deadline_ms, &found, &partition);
     if (rv == 0) {
-        rv = wait_for_takeover(partition, sp_client_deadline(client, client->config.timeout_ms));
+        rv = wait_for_takeover(partition, deadline_ms);
     }
     if (rv == 0) {
         *out_records = partition->takeover->records;

@@ -48,6 +48,10 @@ static void give_up(struct sp_request *request)
                "no servers: SPATE_SERVERS is not a list of host:port");
         return;
     }
+    if (request->asked[0] == '\0') {
+        finish(request, SPATE_ERR_TIMEOUT, sp_bytes_null(), "no time was left to ask a server");
+        return;
+    }
     if (!request->reached) {
         (void)snprintf(text,
                        sizeof text,

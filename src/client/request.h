@@ -46,7 +46,7 @@ struct sp_request {
     uint64_t started_ms;
     int status;                      /* of the last attempt */
     char hint[SP_ADDRESS_SIZE_MAX];  /* the next server by its predecessor's word; "" */
-    char asked[SP_ADDRESS_SIZE_MAX]; /* the server of the last attempt */
+    char asked[SP_ADDRESS_SIZE_MAX]; /* the server of the last attempt; "": there was none */
     char text[SP_CLIENT_ERROR_SIZE];
 };
 

@@ -346,6 +346,38 @@ class CliGroupsTest(unittest.TestCase):
         self.assertEqual(len(seen), len(set(seen)), "printed twice")
         self.assertEqual(len(seen), 3 * 4 * 50)
 
+    def test_consume_stays_a_member_while_its_reader_is_slow(self):
+        """A pager, say: the group hears of it for longer than session.ms, and of what was read."""
+        count = 600  # several times what waits in the pipe and in the program
+        lines = [b"%06d" % i + b"." * 993 + b"\n" for i in range(count)]
+        self.nodes.spate("topic", "create", "paged", "-p", "1", "-r", "3")
+        self.nodes.spate("produce", "paged", input=b"".join(lines))
+        reader = self.nodes.popen(
+            "consume", "paged", "-g", "paged", "-n", str(count),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        seen = [reader.stdout.readline()]
+
+        def members():
+            told = self.calls.call("group.describe", group="paged")["members"]
+            return [member["member"] for member in told]
+
+        first = members()
+        self.assertEqual(len(first), 1)
+        end = time.monotonic() + 12  # session.ms is 10 s
+        while time.monotonic() < end:
+            self.assertEqual(members(), first)
+            time.sleep(0.2)
+        while not self.committed("paged"):
+            seen.append(reader.stdout.readline())
+            self.assertLess(len(seen), count, "committed before all was read")
+        seen += reader.stdout
+        self.assertEqual((reader.wait(20), reader.stderr.read()), (0, b""))
+        self.assertEqual(seen, lines)
+        reader.stdout.close()
+        reader.stderr.close()
+        self.assertEqual(self.committed("paged"), {("paged", 0): count})
+
     def test_consume_group_begins_where_it_is_told(self):
         self.nodes.spate("topic", "create", "begins", "-p", "1", "-r", "3")
         self.nodes.spate("produce", "begins", input=b"before\n")

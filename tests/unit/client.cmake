@@ -7,5 +7,8 @@ spate_unit_test(client test_producer_named USES spate_net spate_wire spate_io sp
 spate_unit_test(client test_consumer USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_consumer_calls USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_consumer_member USES spate_net spate_wire spate_io spate_base)
+spate_unit_test(client test_consumer_commit USES spate_net spate_wire spate_io spate_base)
+spate_unit_test(client test_consumer_work USES spate_net spate_wire spate_io spate_base)
+spate_unit_test(client test_consumer_close USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_misuse USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_client_close USES spate_net spate_wire spate_io spate_base)

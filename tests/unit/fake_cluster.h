@@ -84,13 +84,14 @@ struct fake_cluster {
     struct fake_producer producers[FAKE_PRODUCERS_MAX];
     unsigned producer_count;
     int64_t next_producer_id;
-    /* Asked for every produce, fetch, group.commit and producer.resume; NULL: all is served.
-     * `count` is the number of the call. */
+    /* Asked for every produce, fetch, group.commit, producer.resume and group.join; NULL: all is
+     * served. `count` is the number of the call. */
     enum fake_action (*script)(struct fake_cluster *cluster, const char *method, unsigned count);
     unsigned produce_count;
     unsigned fetch_count;
     unsigned metadata_count;
     unsigned commit_count;
+    unsigned join_count;
     int16_t name_epoch; /* of the one name that there is, with the id FAKE_NAMED_ID */
     unsigned resume_count;
     bool forgotten;           /* producer.resume knows nothing */
@@ -402,12 +403,12 @@ fake_method(struct fake_server *server, const struct sp_message *message, struct
 static inline enum fake_action fake_ask_script(struct fake_cluster *cluster,
                                                const struct sp_message *message)
 {
-    static const char *const methods[] = { "produce", "fetch", "group.commit", "producer.resume" };
+    static const char *const methods[] = {
+        "produce", "fetch", "group.commit", "producer.resume", "group.join",
+    };
     unsigned *const counts[] = {
-        &cluster->produce_count,
-        &cluster->fetch_count,
-        &cluster->commit_count,
-        &cluster->resume_count,
+        &cluster->produce_count, &cluster->fetch_count, &cluster->commit_count,
+        &cluster->resume_count,  &cluster->join_count,
     };
 
     for (unsigned i = 0; i < sizeof methods / sizeof methods[0]; i++) {

@@ -253,6 +253,73 @@ static void test_produce_wait_tells_why_not(void **state)
     end();
 }
 
+/* ---- one deadline ---------------------------------------------------------------------------- */
+
+static void make_reachable(struct sp_timer *timer)
+{
+    (void)timer;
+    memcpy(
+        cluster.client->servers[0], cluster.servers[0].address, sizeof cluster.servers[0].address);
+}
+
+static enum fake_action never_answers(struct fake_cluster *fake, const char *method, unsigned count)
+{
+    (void)fake;
+    (void)method;
+    (void)count;
+    return FAKE_SILENT;
+}
+
+static int wait_for_record(void)
+{
+    struct spate_record record = record_of("x");
+
+    return spate_produce_wait(producer, &record, NULL);
+}
+
+static int wait_for_stored(void)
+{
+    int64_t records = 0;
+    int64_t offset = 0;
+
+    return spate_producer_stored(producer, "t", 0, &records, &offset);
+}
+
+/* The topic is described late, which takes most of timeout.ms, and then no leader answers. */
+static void check_deadline(const char *const *keys, int (*call)(void))
+{
+    struct sp_timer timer;
+
+    begin(keys);
+    cluster.script = never_answers;
+    memcpy(cluster.client->servers[0], "127.0.0.1:1", sizeof "127.0.0.1:1"); /* nobody listens */
+    uint64_t begun_ms = sp_loop_now_ms(cluster.client->loop);
+    sp_timer_init(&timer, cluster.client->loop, make_reachable);
+    assert_int_equal(sp_timer_start(&timer, begun_ms + 800), 0);
+    assert_int_equal(call(), SPATE_ERR_TIMEOUT);
+    uint64_t took_ms = sp_loop_now_ms(cluster.client->loop) - begun_ms;
+    assert_true(took_ms >= 1000 && took_ms < 1500);
+    end();
+}
+
+static void test_produce_wait_waits_for_topic_and_outcome_in_one_time(void **state)
+{
+    static const char *const keys[] = { "timeout.ms", "1000", NULL };
+
+    (void)state;
+    check_deadline(keys, wait_for_record);
+}
+
+static void test_producer_stored_waits_for_topic_and_answer_in_one_time(void **state)
+{
+    static const char *const keys[] = {
+        "timeout.ms", "1000", "producer.name", "loader", "producer.layout", "one", NULL
+    };
+
+    (void)state;
+    check_deadline(keys, wait_for_stored);
+}
+
 /* ---- inside another loop --------------------------------------------------------------------- */
 
 /* As a program with a loop of its own; how often it called. */
@@ -404,6 +471,8 @@ int main(void)
         cmocka_unit_test(test_client_log_is_limited),
         cmocka_unit_test(test_produce_wait_returns_the_offset),
         cmocka_unit_test(test_produce_wait_tells_why_not),
+        cmocka_unit_test(test_produce_wait_waits_for_topic_and_outcome_in_one_time),
+        cmocka_unit_test(test_producer_stored_waits_for_topic_and_answer_in_one_time),
         cmocka_unit_test(test_client_fd_drives_a_client_without_thread),
         cmocka_unit_test(test_client_wait_is_short_while_something_is_ready),
         cmocka_unit_test(test_client_close_ends_everything),

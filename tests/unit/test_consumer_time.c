@@ -77,16 +77,18 @@ static void leave(void)
         apply(sp_consumer_command_leave(sp_bytes_text("g"), sp_bytes_text("m"), &buf), &buf), 0);
 }
 
+/* -1: without offsets. */
 static void commit(int64_t offset)
 {
     struct sp_consumer_commit commit = { { 7, 0 }, offset, sp_bytes_null() };
+    unsigned count = offset < 0 ? 0 : 1;
     struct sp_buf buf;
 
     sp_buf_init(&buf, 4096);
-    assert_int_equal(
-        apply(sp_consumer_command_commit(sp_bytes_text("g"), sp_bytes_null(), -1, &commit, 1, &buf),
-              &buf),
-        0);
+    assert_int_equal(apply(sp_consumer_command_commit(
+                               sp_bytes_text("g"), sp_bytes_null(), -1, &commit, count, &buf),
+                           &buf),
+                     0);
 }
 
 static int expire(int64_t changed_ms)
@@ -134,6 +136,10 @@ static void test_consumer_time_offsets_are_kept_from_the_last_commit_on(void **s
     now_ms = 3000;
     commit(2);
     assert_kept_until(3000 + RETENTION_MS);
+    now_ms = 3500;
+    commit(-1); /* by which readers outside the group say that they are there */
+    assert_kept_until(3500 + RETENTION_MS);
+    assert_int_equal(sp_consumer_group_offset(group_at(0), 7, 0)->offset, 2);
     now_ms = 4000;
     join(); /* as long as there are members, for ever */
     assert_int_equal(sp_consumer_group_kept_until_ms(group_at(0), RETENTION_MS), INT64_MAX);

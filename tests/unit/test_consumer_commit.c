@@ -1,0 +1,134 @@
+/* Commits whose partition goes, or that somebody else has overtaken. */
+#include "fake_coordinator.h"
+
+static const char *const quick[] = {
+    "fetch.wait.ms",      "10", "group.id",   "g",    "timeout.ms", "300",
+    "commit.interval.ms", "0",  "session.ms", "1000", NULL
+};
+
+/* ---- a partition that goes ------------------------------------------------------------------- */
+
+static enum fake_action
+refuses_while_it_goes(struct fake_cluster *c, const char *method, unsigned count)
+{
+    if (strcmp(method, "group.commit") != 0) {
+        return FAKE_SERVE;
+    }
+    if (count == 1) { /* as another thread would, while this one waits */
+        assert_int_equal(spate_consumer_unassign(world.consumer, "t", 0), 0);
+    }
+    c->refusal = SPATE_ERR_NOT_READY;
+    return FAKE_REFUSE;
+}
+
+static enum fake_action
+loses_while_it_goes(struct fake_cluster *c, const char *method, unsigned count)
+{
+    enum fake_action action = refuses_while_it_goes(c, method, count);
+
+    return action == FAKE_REFUSE && count == 1 ? FAKE_DROP_AFTER : action;
+}
+
+static int commit_of_a_partition_that_goes(enum fake_action (*script)(struct fake_cluster *,
+                                                                      const char *,
+                                                                      unsigned))
+{
+    begin(quick, 0);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, 0), 0);
+    read_records(10);
+    world.cluster.script = script;
+    int rv = spate_consumer_commit(world.consumer, NULL, 5000);
+    assert_non_null(strstr(spate_client_error(world.cluster.client), "no longer"));
+    end();
+    return rv;
+}
+
+static void test_member_commit_of_a_partition_that_goes_is_not_told_as_done(void **state)
+{
+    (void)state;
+    assert_int_equal(commit_of_a_partition_that_goes(refuses_while_it_goes),
+                     SPATE_ERR_GROUP_FENCED);
+    assert_int_equal(commit_of_a_partition_that_goes(loses_while_it_goes), SPATE_ERR_TIMEOUT);
+}
+
+/* ---- an offset that somebody else has set ---------------------------------------------------- */
+
+/* Nobody owns the partition, so that anybody may have set what the group has of it. */
+static void test_member_commit_of_an_assigned_partition_always_goes_out(void **state)
+{
+    struct spate_message message;
+
+    (void)state;
+    begin(quick, 0);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, 0), 0);
+    assert_int_equal(spate_consumer_next(world.consumer, 5000, &message), 0);
+    assert_int_equal(spate_consumer_commit(world.consumer, &message, 1000), 0);
+    assert_int_equal(world.committed[0], 1);
+    world.committed[0] = 7;
+    assert_int_equal(spate_consumer_commit(world.consumer, &message, 1000), 0);
+    assert_int_equal(world.committed[0], 1);
+    world.committed[0] = 7;
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0);
+    assert_int_equal(world.committed[0], 1);
+    end();
+}
+
+/* What a member owns nobody else sets. */
+static void test_member_commits_nothing_twice(void **state)
+{
+    (void)state;
+    begin(quick, 0x1);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    subscribe();
+    read_records(10);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0);
+    }
+    assert_int_equal(world.cluster.commit_count, 1);
+    end();
+}
+
+static void await_commits(unsigned count)
+{
+    struct spate_message message;
+
+    for (unsigned i = 0; i < 100 && world.cluster.commit_count < count; i++) {
+        assert_int_equal(spate_consumer_next(world.consumer, 20, &message), SPATE_ERR_AGAIN);
+    }
+    assert_int_equal(spate_consumer_next(world.consumer, 100, &message), SPATE_ERR_AGAIN);
+    assert_int_equal(world.cluster.commit_count, count);
+}
+
+/* Without members a group is forgotten some time after its last commit. */
+static void test_member_without_membership_keeps_its_group(void **state)
+{
+    static const char *const by_the_clock[] = { COMMON, "commit.interval.ms", "20", NULL };
+
+    (void)state;
+    begin(by_the_clock, 0);
+    fake_fill(&world.cluster, 10, SP_COMPRESSION_NONE);
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, SPATE_OFFSET_STORED), 0);
+    world.committed[0] = 9;
+    read_records(1);
+    await_commits(1);
+    assert_int_equal(world.committed[0], 10);
+    world.committed[0] = 7; /* somebody else's */
+    world.consumer->commits.renew_ms = 0;
+    await_commits(2);
+    assert_int_equal(world.committed[0], 7);
+    end();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_member_commit_of_a_partition_that_goes_is_not_told_as_done),
+        cmocka_unit_test(test_member_commit_of_an_assigned_partition_always_goes_out),
+        cmocka_unit_test(test_member_commits_nothing_twice),
+        cmocka_unit_test(test_member_without_membership_keeps_its_group),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
