@@ -28,7 +28,8 @@
 #define SP_BATCH_BYTES_MAX (8 * 1024 * 1024)
 #define SP_RECORDS_PER_BATCH_MAX 1000000 /* a 61-byte header may not announce more than this */
 #define SP_MESSAGE_BYTES_MAX (16 * 1024 * 1024 + 64 * 1024) /* client port, framing included */
-#define SP_MESSAGE_ELEMENTS_MAX 262144 /* plain-record produce: about 40,000 records */
+#define SP_MESSAGE_ELEMENTS_MAX 262144           /* plain-record produce: about 40,000 records */
+#define SP_ANSWER_ELEMENTS_MAX (8 * 1024 * 1024) /* some 3 bytes each as partitions are described */
 #define SP_PEER_MESSAGE_BYTES_MAX (16 * 1024 * 1024 + 64 * 1024) /* node port */
 
 /* Connections. */
@@ -121,17 +122,19 @@
 /* Consumer groups (D11). What one coordinator holds is written whole into its checkpoints, so its
  * bytes are bounded as a whole; the counts keep the loop's turn short. */
 #define SP_COORDINATOR_COUNT 8 /* partitions of the internal topic: spreads leaders over nodes */
-#define SP_COORDINATOR_BYTES_MAX (32 * 1024 * 1024) /* a checkpoint of some 140 ms */
-#define SP_COORDINATOR_WAITERS_MAX 10000            /* as many as there may be connections */
-#define SP_CONSUMER_GROUPS_MAX 4096                 /* per coordinator: 32,768 in a cluster */
-#define SP_CONSUMER_GROUP_NAME_SIZE_MAX 249         /* as a topic's */
-#define SP_CONSUMER_MEMBERS_MAX 1000                /* at all bounds 80 to 190 ms to assign */
-#define SP_CONSUMER_MEMBER_ID_SIZE_MAX 64           /* the server's own take 16 */
-#define SP_CONSUMER_RACK_SIZE_MAX 64                /* a node's has 63 at the most */
-#define SP_CONSUMER_TOPICS_MAX 256                  /* per member */
-#define SP_CONSUMER_GROUP_TOPICS_MAX 1024           /* per group: 5 MiB while assigning */
-#define SP_CONSUMER_PARTITIONS_MAX 20000            /* per group, twice a topic's most */
-#define SP_CONSUMER_METADATA_SIZE_MAX 1024          /* of a committed offset */
+#define SP_COORDINATOR_BYTES_MAX (32 * 1024 * 1024)     /* a checkpoint of some 140 ms */
+#define SP_COORDINATOR_COMMIT_RESERVE (5 * 1024 * 1024) /* of it, for offsets that are replaced */
+#define SP_COORDINATOR_MEMBER_RESERVE (3 * 1024 * 1024) /* likewise, for members of known groups */
+#define SP_COORDINATOR_WAITERS_MAX 10000                /* as many as there may be connections */
+#define SP_CONSUMER_GROUPS_MAX 4096                     /* per coordinator: 32,768 in a cluster */
+#define SP_CONSUMER_GROUP_NAME_SIZE_MAX 249             /* as a topic's */
+#define SP_CONSUMER_MEMBERS_MAX 1000                    /* at all bounds 80 to 190 ms to assign */
+#define SP_CONSUMER_MEMBER_ID_SIZE_MAX 64               /* the server's own take 16 */
+#define SP_CONSUMER_RACK_SIZE_MAX 64                    /* a node's has 63 at the most */
+#define SP_CONSUMER_TOPICS_MAX 256                      /* per member */
+#define SP_CONSUMER_GROUP_TOPICS_MAX 1024               /* per group: 5 MiB while assigning */
+#define SP_CONSUMER_PARTITIONS_MAX 20000                /* per group, twice a topic's most */
+#define SP_CONSUMER_METADATA_SIZE_MAX 1024              /* of a committed offset */
 #define SP_CONSUMER_COMMAND_BYTES_MAX (4 * 1024 * 1024)
 #define SP_CONSUMER_SESSION_MS_MIN 1000 /* above what a change of leader takes */
 #define SP_CONSUMER_SESSION_MS_MAX (30 * 60 * 1000)

@@ -246,7 +246,7 @@ static int apply_release(struct reading *reading, struct sp_consumer_group *grou
 
 /* ---- offsets --------------------------------------------------------------------------------- */
 
-static void read_commit(struct sp_cursor *cursor, struct sp_consumer_commit *commit)
+void sp_consumer_commit_read(struct sp_cursor *cursor, struct sp_consumer_commit *commit)
 {
     *commit = (struct sp_consumer_commit){ .metadata = sp_bytes_null() };
     commit->place.topic_id = sp_cursor_uint(cursor, UINT64_MAX);
@@ -291,7 +291,7 @@ static int check_commits(struct sp_cursor *cursor,
 
     for (uint32_t i = 0; i < count && cursor->status == 0; i++) {
         struct sp_consumer_commit commit;
-        read_commit(cursor, &commit);
+        sp_consumer_commit_read(cursor, &commit);
         allowed = allowed && may_commit(group, member, generation, &commit.place);
         *out_size += SP_CONSUMER_OFFSET_BYTES + commit.metadata.size;
     }
@@ -326,7 +326,7 @@ static int apply_commit(struct reading *reading, struct sp_consumer_group **grou
     *group = sp_consumer_groups_get(reading->groups, reading->name, &rv);
     for (uint32_t i = 0; i < values / 4 && rv == 0; i++) {
         struct sp_consumer_commit commit;
-        read_commit(&commits, &commit);
+        sp_consumer_commit_read(&commits, &commit);
         rv = sp_consumer_offset_set(reading->groups, *group, &commit, reading->now_ms);
     }
     if (rv == 0) {

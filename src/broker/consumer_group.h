@@ -221,6 +221,14 @@ int sp_consumer_command_commit(struct sp_bytes group,
  * NOT_FOUND, BUSY (has members), AGAIN. */
 int sp_consumer_command_delete(struct sp_bytes group, int64_t changed_ms, struct sp_buf *out);
 
+/* Whether a leader may submit this command, when what is on its way may add `coming` bytes to the
+ * state: 0 and how many this one may add, or SPATE_ERR_BUSY. What needs no room is never refused
+ * as long as leaders kept to it. consumer_room.c. */
+int sp_consumer_groups_admit(const struct sp_consumer_groups *groups,
+                             struct sp_bytes command,
+                             size_t coming,
+                             size_t *out_growth);
+
 /* ---- machine --------------------------------------------------------------------------------- */
 
 /* Applies one command. 0; a negative code that is its answer on every replica; SPATE_ERR_CORRUPT,

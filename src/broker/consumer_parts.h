@@ -3,6 +3,7 @@
  *   consumer_group.c        groups, members, shares and offsets, and how they may change
  *   consumer_command.c      commands to bytes
  *   consumer_apply.c        bytes to changes
+ *   consumer_room.c         which of them a leader lets make the state larger
  *   consumer_assign.c       the change that an assignment makes
  *   consumer_checkpoint.c   the whole state to bytes and back */
 #ifndef SP_BROKER_CONSUMER_PARTS_H
@@ -73,6 +74,10 @@ int sp_consumer_offset_set(struct sp_consumer_groups *groups,
                            struct sp_consumer_group *group,
                            const struct sp_consumer_commit *commit,
                            int64_t commit_ms);
+
+/* Reads one offset of a COMMIT; metadata that is too long, or with a NUL, fails the cursor with
+ * CORRUPT. */
+void sp_consumer_commit_read(struct sp_cursor *cursor, struct sp_consumer_commit *commit);
 
 /* Forgets a topic that was deleted: its shares and offsets. */
 void sp_consumer_topic_forget(struct sp_consumer_groups *groups,

@@ -178,6 +178,7 @@ static void on_submitted(struct sp_submit *submit, int status)
         sp_consumer_groups_find(coordinator->groups, sp_bytes_text(job->group));
 
     sp_list_remove(&job->node);
+    coordinator->coming_bytes -= job->growth_bytes;
     if (group != NULL && job->assigns) {
         group->assigning = false;
     } else if (group != NULL && job->changes_members && group->submitted > 0) {
@@ -204,7 +205,14 @@ int sp_coordinator_submit(struct sp_coordinator *coordinator,
     job->coordinator = coordinator;
     job->answer = SPATE_ERR_INTERNAL;
     (void)snprintf(job->group, sizeof job->group, "%s", group_name);
+    job->growth_bytes = 0;
     sp_list_append(&coordinator->jobs, &job->node);
+    if (rv == 0) {
+        rv = sp_consumer_groups_admit(coordinator->groups,
+                                      sp_bytes_of(command->bytes, command->size),
+                                      coordinator->coming_bytes,
+                                      &job->growth_bytes);
+    }
     if (rv == 0) {
         rv = sp_raft_group_submit(coordinator->group, SP_FRAME_COMMAND, &piece, 1, &job->submit);
     }
@@ -213,6 +221,7 @@ int sp_coordinator_submit(struct sp_coordinator *coordinator,
         sp_list_remove(&job->node);
         return rv;
     }
+    coordinator->coming_bytes += job->growth_bytes;
     if (group != NULL && job->assigns) {
         group->assigning = true;
     } else if (group != NULL && job->changes_members) {

@@ -31,6 +31,7 @@ struct sp_coordinator {
     struct sp_consumer_groups *groups; /* machine state */
     bool leading;                      /* serves requests */
     unsigned waiter_count;             /* requests in the waiters of all groups */
+    size_t coming_bytes;               /* that `jobs` may add to the state */
     struct sp_list jobs;               /* struct sp_coordinator_job in order of index */
     struct sp_list touched;            /* groups to look at */
     struct sp_deferred advance;
@@ -64,12 +65,14 @@ struct sp_coordinator_job {
     struct sp_coordinator *coordinator;
     bool changes_members; /* the group is looked at afterwards */
     bool assigns;
+    size_t growth_bytes; /* that it may add to the state */
     char group[SP_CONSUMER_GROUP_NAME_SIZE_MAX + 1];
     int answer;
     void (*done)(struct sp_coordinator_job *job, int status);
 };
 
-/* Errors as sp_raft_group_submit; `rv` of the encoder is passed on. `command` is freed. */
+/* Errors as sp_raft_group_submit, and SPATE_ERR_BUSY when the state is full; `rv` of the encoder is
+ * passed on. `command` is freed. */
 int sp_coordinator_submit(struct sp_coordinator *coordinator,
                           struct sp_coordinator_job *job,
                           const char *group_name,

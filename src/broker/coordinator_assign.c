@@ -363,10 +363,7 @@ static int assign_and_propose(struct plan *plan)
     }
     rv = sp_assign(topics, plan->entry_count, plan->racks, plan->group->member_count);
     if (rv == 0 && differs(plan)) {
-        rv = sp_consumer_group_has_room(
-                 plan->coordinator->groups, plan->group, plan->partition_count)
-                 ? propose(plan, topics)
-                 : SPATE_ERR_BUSY;
+        rv = propose(plan, topics);
     }
     sp_mem_free(topics);
     return rv;

@@ -120,6 +120,7 @@ static int connection_new(struct spate_client *client,
         return SPATE_ERR_NOMEM;
     }
     connection->client = client;
+    (void)snprintf(connection->key, sizeof connection->key, "%s", key); /* an address, so it fits */
     int rv = sp_rpc_new(client->loop, address, &connection->rpc);
     if (rv == 0) {
         rv = sp_map_put(client->connections, key, strlen(key), connection);
@@ -135,6 +136,33 @@ static int connection_new(struct spate_client *client,
     return 0;
 }
 
+/* Nobody waits for it and nobody has its pointer. */
+static bool is_idle(const struct sp_connection *connection)
+{
+    return connection->view_count == 0 && sp_rpc_idle(connection->rpc);
+}
+
+/* Lets go of the idle connection that was not asked for the longest; false: there is none. */
+static bool evict(struct spate_client *client)
+{
+    struct sp_map_cursor cursor = { 0 };
+    struct sp_connection *connection;
+    struct sp_connection *oldest = NULL;
+
+    while ((connection = sp_map_next(client->connections, &cursor)) != NULL) {
+        if (is_idle(connection) && (oldest == NULL || connection->used < oldest->used)) {
+            oldest = connection;
+        }
+    }
+    if (oldest == NULL) {
+        return false;
+    }
+    (void)sp_map_remove(client->connections, oldest->key, strlen(oldest->key)); /* it is there */
+    sp_rpc_close(oldest->rpc);
+    sp_mem_free(oldest);
+    return true;
+}
+
 /* The connection that the map knows under `key`. */
 static int connection_of(struct spate_client *client,
                          const char *key,
@@ -143,14 +171,18 @@ static int connection_of(struct spate_client *client,
 {
     struct sp_connection *connection = sp_map_get(client->connections, key, strlen(key));
 
-    if (connection != NULL) {
-        *out_connection = connection;
-        return 0;
+    if (connection == NULL) {
+        if (sp_map_count(client->connections) >= SP_CLIENT_CONNECTIONS_MAX && !evict(client)) {
+            return SPATE_ERR_BUSY;
+        }
+        int rv = connection_new(client, key, address, &connection);
+        if (rv != 0) {
+            return rv;
+        }
     }
-    if (sp_map_count(client->connections) >= SP_CLIENT_CONNECTIONS_MAX) {
-        return SPATE_ERR_BUSY;
-    }
-    return connection_new(client, key, address, out_connection);
+    connection->used = ++client->connection_uses;
+    *out_connection = connection;
+    return 0;
 }
 
 int sp_client_connection(struct spate_client *client,
@@ -168,6 +200,17 @@ int sp_client_connection_apart(struct spate_client *client,
 
     (void)snprintf(key, sizeof key, "%s+", address);
     return connection_of(client, key, address, out_connection);
+}
+
+void sp_connection_point(struct sp_connection **pointer, struct sp_connection *connection)
+{
+    if (connection != NULL) {
+        connection->view_count += 1;
+    }
+    if (*pointer != NULL) {
+        (*pointer)->view_count -= 1;
+    }
+    *pointer = connection;
 }
 
 static void
@@ -234,20 +277,48 @@ int sp_connection_call(struct sp_connection *connection,
     return sp_rpc_call(connection->rpc, call, params.bytes, params.size, body);
 }
 
-void sp_client_learn_server(struct spate_client *client, struct sp_bytes address)
+/* A place for one more, which description `number` names; SP_CLIENT_SERVERS_KNOWN_MAX: none. */
+static uint32_t place_for_server(struct spate_client *client, uint64_t number)
 {
-    if (address.bytes == NULL || address.size == 0 || address.size >= SP_ADDRESS_SIZE_MAX ||
-        client->server_count >= SP_CLIENT_SERVERS_KNOWN_MAX) {
-        return;
+    uint32_t oldest = SP_CLIENT_SERVERS_KNOWN_MAX;
+
+    if (client->server_count < SP_CLIENT_SERVERS_KNOWN_MAX) {
+        return client->server_count++;
     }
     for (uint32_t i = 0; i < client->server_count; i++) {
-        if (sp_bytes_equal_text(address, client->servers[i])) {
-            return;
+        if (client->server_named[i] < number) {
+            number = client->server_named[i];
+            oldest = i;
         }
     }
-    memcpy(client->servers[client->server_count], address.bytes, address.size);
-    client->servers[client->server_count][address.size] = '\0';
-    client->server_count += 1;
+    if (client->server_alive == oldest + 1) {
+        client->server_alive = 0;
+    }
+    return oldest;
+}
+
+void sp_client_learn_server(struct spate_client *client, struct sp_bytes address, uint64_t number)
+{
+    uint32_t place = 0;
+
+    if (address.bytes == NULL || address.size == 0 || address.size >= SP_ADDRESS_SIZE_MAX) {
+        return;
+    }
+    while (place < client->server_count && !sp_bytes_equal_text(address, client->servers[place])) {
+        place += 1;
+    }
+    if (place == client->server_count) {
+        place = place_for_server(client, number);
+        if (place == SP_CLIENT_SERVERS_KNOWN_MAX) {
+            return;
+        }
+        memcpy(client->servers[place], address.bytes, address.size);
+        client->servers[place][address.size] = '\0';
+        client->server_named[place] = 0;
+    }
+    if (client->server_named[place] < number) {
+        client->server_named[place] = number;
+    }
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -264,11 +335,12 @@ static int set_up(struct spate_client *client)
     sp_timer_init(&client->memory_timer, client->loop, on_memory_timer);
     client->connections = sp_map_new();
     client->servers = sp_mem_calloc(SP_CLIENT_SERVERS_KNOWN_MAX, sizeof client->servers[0]);
-    if (client->connections == NULL || client->servers == NULL) {
+    client->server_named = sp_mem_calloc(SP_CLIENT_SERVERS_KNOWN_MAX, sizeof(uint64_t));
+    if (client->connections == NULL || client->servers == NULL || client->server_named == NULL) {
         return SPATE_ERR_NOMEM;
     }
     while (sp_config_next_server(&list, client->servers[client->server_count])) {
-        client->server_count += 1;
+        client->server_named[client->server_count++] = UINT64_MAX;
     }
     rv = sp_metadata_cache_new(client, &client->metadata);
     if (rv == 0 && client->config.io_thread) {
@@ -340,6 +412,7 @@ void spate_client_free(struct spate_client *client)
     sp_map_free(client->connections);
     sp_loop_free(client->loop);
     sp_mem_free(client->servers);
+    sp_mem_free(client->server_named);
     sp_config_deinit(&client->config);
     sp_mem_free(client);
     sp_mem_free_kept(); /* other clients of the process have theirs back soon */

@@ -33,11 +33,15 @@
 struct sp_json;
 struct sp_metadata_cache;
 
-/* One address, connected at the first call. */
+/* One address, connected at the first call. When there are too many, the one goes that was not
+ * asked for the longest, has no calls, and is in no view. */
 struct sp_connection {
     struct spate_client *client;
     struct sp_rpc *rpc;
-    struct sp_rpc_call hello; /* tells the server this client's name once */
+    char key[SP_ADDRESS_SIZE_MAX + 1]; /* in the client's map */
+    uint64_t used;                     /* the client's count when it was asked for last */
+    unsigned view_count;               /* pointers of views, see sp_connection_point */
+    struct sp_rpc_call hello;          /* tells the server this client's name once */
     bool hello_running;
     bool hello_done;
 };
@@ -71,8 +75,11 @@ struct spate_client {
     struct sp_loop *loop;
     struct sp_driver *driver; /* NULL: whoever calls turns the loop */
     struct spate_config config;
-    struct sp_map *connections;           /* address -> struct sp_connection */
+    struct sp_map *connections; /* address -> struct sp_connection */
+    uint64_t connection_uses;
     char (*servers)[SP_ADDRESS_SIZE_MAX]; /* configured first, then learnt from metadata */
+    uint64_t
+        *server_named; /* by server: the last description that named it; UINT64_MAX: configured */
     uint32_t server_count;
     uint32_t server_turn;  /* where the next request begins */
     uint32_t server_alive; /* index + 1 of the one that answered last; 0: none yet */
@@ -138,7 +145,9 @@ uint64_t sp_client_thread(const struct spate_client *client);
 /* now + timeout_ms; UINT64_MAX for a negative timeout. */
 uint64_t sp_client_deadline(const struct spate_client *client, int64_t timeout_ms);
 
-/* The connection to `address`, made when it is new. SPATE_ERR_NOMEM, SPATE_ERR_BUSY: too many. */
+/* The connection to `address`, made when it is new, perhaps in place of an idle one. Valid until
+ * another one is asked for, unless it has calls or a view points to it. SPATE_ERR_NOMEM,
+ * SPATE_ERR_BUSY: too many, all in use. */
 int sp_client_connection(struct spate_client *client,
                          const char *address,
                          struct sp_connection **out_connection);
@@ -148,14 +157,19 @@ int sp_client_connection_apart(struct spate_client *client,
                                const char *address,
                                struct sp_connection **out_connection);
 
+/* Sets the pointer of a view; NULL: to nothing. */
+void sp_connection_point(struct sp_connection **pointer, struct sp_connection *connection);
+
 /* sp_rpc_call on that connection; the first one is preceded by a hello. */
 int sp_connection_call(struct sp_connection *connection,
                        struct sp_rpc_call *call,
                        struct sp_bytes params,
                        const struct sp_slice *body);
 
-/* Remembers a further server to ask; known ones and those beyond a bound are ignored. */
-void sp_client_learn_server(struct spate_client *client, struct sp_bytes address);
+/* Remembers a server to ask, named by description `number`. Beyond a bound it takes the place of
+ * the one that was named last the longest ago; if all are configured or named by this description,
+ * too, it is ignored. */
+void sp_client_learn_server(struct spate_client *client, struct sp_bytes address, uint64_t number);
 
 /* The leader that the text of a NOT_LEADER answer names ("NODE HOST:PORT ..."): true, and its
  * address with NUL. */

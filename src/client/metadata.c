@@ -124,8 +124,9 @@ static void take_partition(struct sp_metadata_cache *cache,
     if (found->epoch >= 0 && found->epoch < view->epoch) {
         return;
     }
+    /* Each is pointed to before the next is asked for. */
+    sp_connection_point(&view->near, sp_metadata_near(cache->client, metadata, found));
     struct sp_connection *leader = sp_metadata_leader(cache->client, metadata, found);
-    view->near = sp_metadata_near(cache->client, metadata, found);
     if (leader != NULL) {
         if (view->leader != leader && view->leader != NULL) {
             sp_client_log(cache->client,
@@ -139,7 +140,7 @@ static void take_partition(struct sp_metadata_cache *cache,
             cache->pause_ms =
                 SP_CLIENT_PAUSE_MIN_MS; /* asking was of use; the next is new trouble */
         }
-        view->leader = leader;
+        sp_connection_point(&view->leader, leader);
         view->epoch = found->epoch;
     }
 }
@@ -160,6 +161,15 @@ static bool is_outdated(struct sp_metadata_cache *cache,
     return topic->older_ms != 0 && now_ms - topic->older_ms < OLDER_MS;
 }
 
+static void forget_partitions(struct sp_topic_view *topic)
+{
+    for (uint32_t i = 0; i < topic->partition_count; i++) {
+        sp_connection_point(&topic->partitions[i].leader, NULL);
+        sp_connection_point(&topic->partitions[i].near, NULL);
+    }
+    topic->partition_count = 0;
+}
+
 static void take_topic(struct sp_metadata_cache *cache,
                        const struct sp_metadata *metadata,
                        const struct sp_metadata_topic *found)
@@ -178,7 +188,7 @@ static void take_topic(struct sp_metadata_cache *cache,
         return;
     }
     if (topic->id != found->id) {
-        topic->partition_count = 0; /* another topic of that name: nothing carries over */
+        forget_partitions(topic); /* another topic of that name: nothing carries over */
     }
     topic->id = found->id;
     topic->status = grow_partitions(topic, found);
@@ -200,7 +210,7 @@ static int take_answer(struct sp_metadata_cache *cache, struct sp_bytes result)
         return rv;
     }
     for (uint32_t i = 0; i < metadata.node_count; i++) {
-        sp_client_learn_server(cache->client, metadata.nodes[i].address);
+        sp_client_learn_server(cache->client, metadata.nodes[i].address, cache->ended);
     }
     for (uint32_t i = 0; i < metadata.topic_count; i++) {
         take_topic(cache, &metadata, &metadata.topics[i]);
@@ -322,7 +332,7 @@ void sp_metadata_note_leader(struct sp_metadata_cache *cache,
 
     if (partition < topic->partition_count &&
         sp_client_connection(cache->client, address, &connection) == 0) {
-        topic->partitions[partition].leader = connection;
+        sp_connection_point(&topic->partitions[partition].leader, connection);
     }
 }
 

@@ -37,6 +37,9 @@ struct sp_conn_protocol {
 /* MessagePack-RPC with SP_MESSAGE_BYTES_MAX. */
 extern const struct sp_conn_protocol sp_conn_messagepack;
 
+/* The same for who asked: answers may have more elements, as descriptions of many partitions do. */
+extern const struct sp_conn_protocol sp_conn_messagepack_answers;
+
 /* Messages between nodes (wire/peer_api.h) with SP_PEER_MESSAGE_BYTES_MAX: heads are checked before
  * their bodies are read. A message of another version passes if it is short. */
 extern const struct sp_conn_protocol sp_conn_node_messages;

@@ -14,6 +14,11 @@ static void messagepack_init(void *state)
     sp_frame_init(state, SP_MESSAGE_BYTES_MAX, SP_MESSAGE_ELEMENTS_MAX);
 }
 
+static void answers_init(void *state)
+{
+    sp_frame_init(state, SP_MESSAGE_BYTES_MAX, SP_ANSWER_ELEMENTS_MAX);
+}
+
 static int messagepack_feed(
     void *state, const uint8_t *bytes, size_t size, size_t *out_used, bool *out_complete)
 {
@@ -28,6 +33,13 @@ static uint64_t messagepack_missing(const void *state)
 const struct sp_conn_protocol sp_conn_messagepack = {
     .state_size = sizeof(struct sp_frame),
     .init = messagepack_init,
+    .feed = messagepack_feed,
+    .missing = messagepack_missing,
+};
+
+const struct sp_conn_protocol sp_conn_messagepack_answers = {
+    .state_size = sizeof(struct sp_frame),
+    .init = answers_init,
     .feed = messagepack_feed,
     .missing = messagepack_missing,
 };

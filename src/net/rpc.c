@@ -274,7 +274,8 @@ static void on_connect(void *arg, struct sp_stream *stream, int status)
         return;
     }
     rpc->stream = NULL;
-    if (sp_conn_new(rpc->loop, stream, &sp_conn_messagepack, &rpc_handler, rpc, &rpc->conn) != 0) {
+    if (sp_conn_new(
+            rpc->loop, stream, &sp_conn_messagepack_answers, &rpc_handler, rpc, &rpc->conn) != 0) {
         wait_or_rest(rpc);
         return;
     }
@@ -409,6 +410,11 @@ int sp_rpc_new(struct sp_loop *loop, const char *address, struct sp_rpc **out_rp
 bool sp_rpc_connected(const struct sp_rpc *rpc)
 {
     return rpc->state == RPC_READY;
+}
+
+bool sp_rpc_idle(const struct sp_rpc *rpc)
+{
+    return sp_list_empty(&rpc->waiting) && sp_list_empty(&rpc->sent) && sp_list_empty(&rpc->ending);
 }
 
 uint64_t sp_rpc_silent_ms(const struct sp_rpc *rpc)

@@ -65,6 +65,9 @@ void sp_rpc_cancel(struct sp_rpc_call *call);
 
 bool sp_rpc_connected(const struct sp_rpc *rpc);
 
+/* No call waits, has been sent, or is about to end. */
+bool sp_rpc_idle(const struct sp_rpc *rpc);
+
 /* For how long nothing has come although something was asked, be it given up by now; 0: all was
  * answered. A call after a second of that, with nobody left who waits, is made on a new
  * connection. */

@@ -5,6 +5,7 @@ spate_unit_test(broker test_assign USES spate_base)
 spate_unit_test(broker test_consumer_group USES spate_wire spate_base)
 spate_unit_test(broker test_consumer_upgrade USES spate_wire spate_base)
 spate_unit_test(broker test_consumer_time USES spate_wire spate_base)
+spate_unit_test(broker test_consumer_room USES spate_wire spate_base)
 spate_unit_test(broker test_broker
     USES spate_cluster spate_storage spate_net spate_wire spate_io spate_base)
 spate_unit_test(broker test_group_committed

@@ -99,6 +99,8 @@ struct fake_cluster {
     int refusal;
     const char *refusal_text;
     unsigned partition_count; /* of the topic, all with the same log */
+    /* Answers metadata; NULL: as the topic is. */
+    void (*describe)(struct fake_cluster *cluster, struct sp_pack *pack);
     /* Answers group.*; NULL: an empty map. Packs the result or returns a code. */
     int (*coordinator)(struct fake_cluster *cluster,
                        enum sp_method method,
@@ -239,7 +241,6 @@ static inline void fake_metadata(struct fake_cluster *cluster, struct sp_pack *p
             .epoch = 1,
         };
     }
-    cluster->metadata_count += 1;
     sp_metadata_encode(pack, &metadata);
 }
 
@@ -369,7 +370,12 @@ fake_method(struct fake_server *server, const struct sp_message *message, struct
     enum sp_method method = sp_method_find(message->method);
 
     if (method == SP_METHOD_METADATA) {
-        fake_metadata(cluster, pack);
+        cluster->metadata_count += 1;
+        if (cluster->describe != NULL) {
+            cluster->describe(cluster, pack);
+        } else {
+            fake_metadata(cluster, pack);
+        }
         return 0;
     }
     if (method == SP_METHOD_PRODUCER_INIT) {
