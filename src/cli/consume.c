@@ -165,7 +165,11 @@ static int take_options(struct consume *consume, int argc, char **argv)
     if (printer->meta_only && printer->format_set) {
         return usage_error(consume->cli, "-f says itself what is printed: no --meta-only");
     }
-    printer->json = consume->cli->json;
+    if (consume->cli->json && printer->format_set &&
+        consume->cli->settings[SETTING_JSON].origin == SETTING_FROM_FLAG) {
+        return usage_error(consume->cli, "-f says itself what is printed: no --json");
+    }
+    printer->json = consume->cli->json && !printer->format_set;
     int code = take_group(consume);
     if (code != 0) {
         return code;
@@ -450,8 +454,7 @@ static int prepare(struct consume *consume)
              SP_CONSUMER_TOPICS_MAX);
         return EXIT_FAILED;
     }
-    int rv =
-        spate_topics_expect(cli->client, (const char *const *)topics->names, topics->count);
+    int rv = spate_topics_expect(cli->client, (const char *const *)topics->names, topics->count);
     rv = rv != 0 ? rv : consumer_of_its_own(cli->client, &consume->consumer);
     return rv == 0 ? 0 : tell_failure(cli, rv, NULL);
 }

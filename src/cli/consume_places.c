@@ -39,8 +39,8 @@ int places_assign(const struct consume_places *places, struct spate_consumer *co
 
     for (size_t i = 0; rv == 0 && i < places->count; i++) {
         const struct consume_place *place = &places->list[i];
-        rv = spate_consumer_assign(
-            consumer, place->topic, (int32_t)place->partition, place->offset);
+        rv =
+            spate_consumer_assign(consumer, place->topic, (int32_t)place->partition, place->offset);
     }
     return rv;
 }

@@ -16,9 +16,11 @@
 enum {
     BLOCK_BYTES = 256 * 1024,
     BLOCK_BYTES_MIN = 4096,
-    SLOW_US = 100000,       /* a block that the reader takes longer for is too large for it */
-    LAST_WRITES_MS = 1000,  /* how long after ^C the reader may take what is in the block */
+    SLOW_US = 100000,      /* a block that the reader takes longer for is too large for it */
+    LAST_WRITES_MS = 1000, /* how long after ^C the reader may take what is in the block */
 };
+
+#define REAL_DIGITS JSON_REAL_PRECISION(15) /* as many as any decimal number keeps */
 
 static struct {
     size_t size;
@@ -158,7 +160,7 @@ static int write_json(const char *bytes, size_t size, void *arg)
 static void dump_json(json_t *value, size_t flags)
 {
     if (value == NULL ||
-        json_dump_callback(value, write_json, NULL, flags | JSON_ENCODE_ANY) != 0) {
+        json_dump_callback(value, write_json, NULL, flags | JSON_ENCODE_ANY | REAL_DIGITS) != 0) {
         tell("out of memory for JSON");
         exit(EXIT_FAILED);
     }

@@ -378,6 +378,29 @@ class CliGroupsTest(unittest.TestCase):
         reader.stderr.close()
         self.assertEqual(self.committed("paged"), {("paged", 0): count})
 
+    def test_consume_commits_what_a_slow_reader_has_taken(self):
+        """Not a whole block later: a reader of a few lines a second would need minutes for it."""
+        count = 1000
+        lines = [b"%06d" % i + b"." * 993 + b"\n" for i in range(count)]
+        self.nodes.spate("topic", "create", "sipped", "-p", "1", "-r", "3")
+        self.nodes.spate("produce", "sipped", input=b"".join(lines))
+        reader = self.nodes.popen(
+            "consume", "sipped", "-g", "sipped", stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        seen = [reader.stdout.readline() for _ in range(400)]
+        commits = set()
+        for _ in range(120):
+            seen += [reader.stdout.readline() for _ in range(3)]
+            commits |= set(self.committed("sipped").values())
+            time.sleep(0.05)
+        self.assertGreater(len(commits), 3, commits)
+        reader.send_signal(signal.SIGINT)
+        rest, errors = reader.communicate(timeout=10)
+        self.assertEqual((reader.returncode, errors), (130, b""))
+        got = b"".join(seen) + rest
+        self.assertEqual(got, b"".join(lines)[:len(got)], "records twice or out of order")
+        self.assertLessEqual(self.committed("sipped")[("sipped", 0)], len(got) // 1000)
+
     def test_consume_group_begins_where_it_is_told(self):
         self.nodes.spate("topic", "create", "begins", "-p", "1", "-r", "3")
         self.nodes.spate("produce", "begins", input=b"before\n")
