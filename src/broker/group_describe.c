@@ -346,9 +346,8 @@ void sp_method_group_delete(struct sp_broker *broker,
     } else if (group->member_count > 0) {
         (void)snprintf(error.text,
                        sizeof error.text,
-                       "the group has %u member%s: stop what runs first",
-                       group->member_count,
-                       group->member_count == 1 ? "" : "s");
+                       "the group still has members (%u): stop them first",
+                       group->member_count);
         sp_request_fail(&request, SPATE_ERR_INVALID, error.text);
     } else {
         delete_group(coordinator, request, name);

@@ -69,14 +69,15 @@ static void give_up(struct sp_request *request)
         return;
     }
     bool refused = sp_client_status_moves(request->status) && !request->uncertain;
-    (void)snprintf(text,
-                   sizeof text,
-                   "no server at %.150s answered %s within the deadline: is that the client port of a "
-                   "spated?%s%.200s",
-                   where,
-                   request->method,
-                   request->text[0] == '\0' ? "" : " The last word was: ",
-                   request->text);
+    (void)snprintf(
+        text,
+        sizeof text,
+        "no server at %.150s answered %s within the deadline: is that the client port of a "
+        "spated?%s%.200s",
+        where,
+        request->method,
+        request->text[0] == '\0' ? "" : " The last word was: ",
+        request->text);
     finish(request, refused ? request->status : SPATE_ERR_TIMEOUT, sp_bytes_null(), text);
 }
 
