@@ -36,6 +36,11 @@ SPATE_API int spate_topic_delete(struct spate_client *client, const char *topic)
 SPATE_API int
 spate_topic_partitions(struct spate_client *client, const char *topic, uint32_t *out_partitions);
 
+/* Says which topics the next calls are about, so that the client asks for all of them at once,
+ * not for one after the other. Waits for nothing. */
+SPATE_API int
+spate_topics_expect(struct spate_client *client, const char *const *topics, size_t count);
+
 #define SPATE_AT_START (-2)
 #define SPATE_AT_END (-1)
 

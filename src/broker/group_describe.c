@@ -347,8 +347,10 @@ void sp_method_group_delete(struct sp_broker *broker,
         return;
     }
     if (group->member_count > 0) {
-        (void)snprintf(
-            text, sizeof text, "the group has %u members: stop them first", group->member_count);
+        (void)snprintf(text,
+                       sizeof text,
+                       "the group still has members (%u): stop them first",
+                       group->member_count);
         sp_request_fail(&request, SPATE_ERR_INVALID, text);
     } else {
         delete_group(coordinator, request, group->name);

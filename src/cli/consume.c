@@ -7,9 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "cli/bounds.h"
 #include "cli/cli.h"
 #include "cli/consume_member.h"
+#include "cli/consume_places.h"
 #include "cli/consume_print.h"
 #include "cli/consume_until.h"
 #include "cli/output.h"
@@ -35,6 +37,7 @@ struct consume {
     bool until_end;
     int64_t until_offset; /* of --until N */
     struct bounds bounds;
+    struct consume_places places;
     struct consume_printer printer;
     struct consume_member member;
 };
@@ -162,7 +165,11 @@ static int take_options(struct consume *consume, int argc, char **argv)
     if (printer->meta_only && printer->format_set) {
         return usage_error(consume->cli, "-f says itself what is printed: no --meta-only");
     }
-    printer->json = consume->cli->json;
+    if (consume->cli->json && printer->format_set &&
+        consume->cli->settings[SETTING_JSON].origin == SETTING_FROM_FLAG) {
+        return usage_error(consume->cli, "-f says itself what is printed: no --json");
+    }
+    printer->json = consume->cli->json && !printer->format_set;
     int code = take_group(consume);
     if (code != 0) {
         return code;
@@ -255,23 +262,30 @@ static int add_bound(struct consume *consume, uint32_t partition, int64_t *offse
     return 0;
 }
 
-static int assign(struct consume *consume, uint32_t partition)
+static int find_place(struct consume *consume, uint32_t partition)
 {
-    int64_t offset = 0;
+    struct consume_place place = { .topic = consume->topic, .partition = partition };
     bool wanted = true;
-    int code = begin_offset(consume, partition, &offset);
+
+    if (consume->partitions != NULL && places_have(&consume->places, consume->topic, partition)) {
+        return 0; /* named twice */
+    }
+    int code = begin_offset(consume, partition, &place.offset);
 
     if (code == 0 && consume->bounds.set) {
-        code = add_bound(consume, partition, &offset, &wanted);
+        code = add_bound(consume, partition, &place.offset, &wanted);
     }
     if (code != 0 || !wanted) {
         return code;
     }
-    int rv = spate_consumer_assign(consume->consumer, consume->topic, (int32_t)partition, offset);
-    return rv == 0 ? 0 : tell_failure(consume->cli, rv, NULL);
+    if (!places_add(&consume->places, &place)) {
+        tell("out of memory");
+        return EXIT_FAILED;
+    }
+    return 0;
 }
 
-static int assign_listed(struct consume *consume, uint32_t count)
+static int find_listed(struct consume *consume, uint32_t count)
 {
     const char *at = consume->partitions;
 
@@ -291,7 +305,7 @@ static int assign_listed(struct consume *consume, uint32_t count)
                  number);
             return EXIT_NOT_FOUND;
         }
-        int code = assign(consume, (uint32_t)number);
+        int code = find_place(consume, (uint32_t)number);
         if (code != 0 || at[size] == '\0') {
             return code;
         }
@@ -299,7 +313,7 @@ static int assign_listed(struct consume *consume, uint32_t count)
     }
 }
 
-static int assign_topic(struct consume *consume)
+static int find_topic(struct consume *consume)
 {
     uint32_t count = 0;
     int rv = spate_topic_partitions(consume->cli->client, consume->topic, &count);
@@ -308,10 +322,10 @@ static int assign_topic(struct consume *consume)
         return tell_failure(consume->cli, rv, NULL);
     }
     if (consume->partitions != NULL) {
-        return assign_listed(consume, count);
+        return find_listed(consume, count);
     }
     for (uint32_t i = 0; i < count; i++) {
-        int code = assign(consume, i);
+        int code = find_place(consume, i);
         if (code != 0) {
             return code;
         }
@@ -325,7 +339,11 @@ static int assign_all(struct consume *consume)
 
     for (size_t i = 0; code == 0 && i < consume->topics.count; i++) {
         consume->topic = consume->topics.names[i];
-        code = assign_topic(consume);
+        code = find_topic(consume);
+    }
+    if (code == 0) {
+        int rv = places_assign(&consume->places, consume->consumer);
+        code = rv == 0 ? 0 : tell_failure(consume->cli, rv, NULL);
     }
     return code;
 }
@@ -423,6 +441,24 @@ static int stream(struct consume *consume)
     return code != 0 ? code : interrupted() ? EXIT_INTERRUPTED : EXIT_OK;
 }
 
+/* What is to be read is known: the consumer for it. */
+static int prepare(struct consume *consume)
+{
+    struct cli *cli = consume->cli;
+    const struct topic_list *topics = &consume->topics;
+
+    if (consume->member.group != NULL && topics->count > SP_CONSUMER_TOPICS_MAX) {
+        tell("these are %zu topics, and a consumer group reads %d at most: share them among "
+             "several groups, each with a narrower pattern, or read them without -g",
+             topics->count,
+             SP_CONSUMER_TOPICS_MAX);
+        return EXIT_FAILED;
+    }
+    int rv = spate_topics_expect(cli->client, (const char *const *)topics->names, topics->count);
+    rv = rv != 0 ? rv : consumer_of_its_own(cli->client, &consume->consumer);
+    return rv == 0 ? 0 : tell_failure(cli, rv, NULL);
+}
+
 int command_consume(struct cli *cli, int argc, char **argv)
 {
     struct consume consume = {
@@ -437,8 +473,7 @@ int command_consume(struct cli *cli, int argc, char **argv)
         code = topic_list_fill(cli, consume.regex, argc - optind, argv + optind, &consume.topics);
     }
     if (code == 0) {
-        int rv = consumer_of_its_own(cli->client, &consume.consumer);
-        code = rv == 0 ? 0 : tell_failure(cli, rv, NULL);
+        code = prepare(&consume);
     }
     if (code == 0) {
         code = consume.member.group != NULL
@@ -450,6 +485,7 @@ int command_consume(struct cli *cli, int argc, char **argv)
         code = stream(&consume);
     }
     spate_consumer_free(consume.consumer);
+    places_free(&consume.places);
     bounds_free(&consume.bounds);
     topic_list_free(&consume.topics);
     if (consume.printer.format_set) {

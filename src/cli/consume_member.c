@@ -97,18 +97,31 @@ static void on_reader_gone(void *arg)
     }
 }
 
+/* Fails when no server says anything: a member that has begun would wait for one without end. */
+static int look_for_topics(const struct consume_member *member, const struct topic_list *topics)
+{
+    for (size_t i = 0; i < topics->count; i++) {
+        uint32_t count = 0;
+        int rv = spate_topic_partitions(member->cli->client, topics->names[i], &count);
+        if (rv == SPATE_ERR_UNREACHABLE || rv == SPATE_ERR_TIMEOUT) {
+            return tell_failure(member->cli, rv, NULL);
+        }
+        if (rv == SPATE_ERR_UNKNOWN_TOPIC) {
+            note(member->cli, "there is no topic %s yet: waiting for it", topics->names[i]);
+        }
+    }
+    return 0;
+}
+
 int member_begin(struct consume_member *member,
                  struct spate_consumer *consumer,
                  const struct topic_list *topics)
 {
     member->consumer = consumer;
     member->due_us = clock_us() + COMMIT_US;
-    for (size_t i = 0; i < topics->count; i++) {
-        uint32_t count = 0;
-        if (spate_topic_partitions(member->cli->client, topics->names[i], &count) ==
-            SPATE_ERR_UNKNOWN_TOPIC) {
-            note(member->cli, "there is no topic %s yet: waiting for it", topics->names[i]);
-        }
+    int code = look_for_topics(member, topics);
+    if (code != 0) {
+        return code;
     }
     int rv = spate_consumer_on_event(consumer, on_event, member);
     if (rv == 0) {

@@ -12,6 +12,7 @@
 #include "cli/value.h"
 
 enum {
+    STALLED_MS = 10000, /* twice as long as libspate waits between commits */
     LOOK_EVERY_MS = 1000,
     LOOK_TIMEOUT_MS = 5000, /* of one call while watching */
     OWNED_SIZE = 200,
@@ -110,10 +111,16 @@ static struct table members_table(const json_t *result)
     return table;
 }
 
+/* A member commits now and then: what it did not commit yet is no stall. */
+static bool is_stalled(const json_t *row)
+{
+    return value_number(row, "stalled_ms") >= STALLED_MS;
+}
+
 static bool any_stalled(const json_t *rows)
 {
     for (size_t i = 0; i < json_array_size(rows); i++) {
-        if (value_number(json_array_get(rows, i), "stalled_ms") > 0) {
+        if (is_stalled(json_array_get(rows, i))) {
             return true;
         }
     }
@@ -141,7 +148,7 @@ static void add_row(struct table *table, const json_t *row, bool stalled)
     if (stalled) {
         char text[32];
         (void)snprintf(text, sizeof text, "%" PRId64 " ms", value_number(row, "stalled_ms"));
-        table_text(table, value_number(row, "stalled_ms") > 0 ? text : "-");
+        table_text(table, is_stalled(row) ? text : "-");
     }
 }
 

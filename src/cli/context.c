@@ -208,8 +208,10 @@ int command_context_remove(struct cli *cli, int argc, char **argv)
         struct context *context = contexts_find(&contexts, argv[i]);
         if (context != NULL) {
             contexts_remove(&contexts, context);
+        } else {
+            (void)contexts_unknown(&contexts, argv[i]);
         }
-        tally_add(cli, &tally, argv[i], context != NULL ? 0 : SPATE_ERR_NOT_FOUND);
+        tally_add_told(&tally, argv[i], context != NULL ? 0 : SPATE_ERR_NOT_FOUND);
     }
     if (code == 0 && tally.done > 0) {
         code = contexts_save(&contexts);

@@ -12,7 +12,7 @@
 const struct exit_meaning exit_meanings[] = {
     { EXIT_OK, "done" },
     { EXIT_FAILED, "refused, or failed; log verify: something is damaged" },
-    { EXIT_USAGE, "wrong usage or configuration" },
+    { EXIT_USAGE, "wrong usage or configuration, also one that names no context" },
     { EXIT_NOT_FOUND, "no such topic, partition, group, context or log" },
     { EXIT_UNREACHABLE, "no server reached" },
     { EXIT_UNHEALTHY, "cluster health: not healthy" },

@@ -1,4 +1,5 @@
 /* spate: the command line. Takes the global options, runs the command, returns its exit code. */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,8 +33,9 @@ int main(int argc, char **argv)
     spate_client_free(cli.client);
     spate_config_free(cli.config);
     settings_free(&cli);
-    if (fflush(stdout) != 0) {
-        return code == EXIT_OK ? EXIT_OK : code; /* the reader had enough */
+    if (fflush(stdout) != 0 && errno != EPIPE) { /* EPIPE: the reader had enough */
+        tell("cannot write to standard output: %s", strerror(errno));
+        return code == EXIT_OK ? EXIT_FAILED : code;
     }
     return code;
 }

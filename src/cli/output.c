@@ -2,6 +2,7 @@
 #include "cli/output.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,13 +11,21 @@
 
 #include "cli/cli.h"
 #include "cli/json_text.h"
+#include "cli/when.h"
 
 enum {
     BLOCK_BYTES = 256 * 1024,
+    BLOCK_BYTES_MIN = 4096,
+    SLOW_US = 100000,      /* a block that the reader takes longer for is too large for it */
+    LAST_WRITES_MS = 1000, /* how long after ^C the reader may take what is in the block */
 };
+
+#define REAL_DIGITS JSON_REAL_PRECISION(15) /* as many as any decimal number keeps */
 
 static struct {
     size_t size;
+    size_t limit; /* written when it holds so much; small for a slow reader, so that it is known
+                   * what that has taken; 0: not known yet */
     char bytes[BLOCK_BYTES];
 } block;
 
@@ -31,7 +40,7 @@ void out_on_reader_gone(void (*cb)(void *arg), void *arg)
     reader_gone.arg = arg;
 }
 
-static void end_without_reader(void)
+static void end_without_reader(int code)
 {
     void (*cb)(void *arg) = reader_gone.cb;
 
@@ -39,20 +48,39 @@ static void end_without_reader(void)
     if (cb != NULL) {
         cb(reader_gone.arg);
     }
-    _exit(EXIT_OK);
+    _exit(code);
+}
+
+/* After ^C: waits until `PIPE_BUF` bytes can be written without waiting. `end_us` is 0 at first. */
+static void await_room_to_end(uint64_t *end_us)
+{
+    struct pollfd reader = { .fd = STDOUT_FILENO, .events = POLLOUT };
+    uint64_t now_us = clock_us();
+
+    *end_us = *end_us == 0 ? now_us + LAST_WRITES_MS * UINT64_C(1000) : *end_us;
+    int wait_ms = now_us >= *end_us ? 0 : (int)((*end_us - now_us) / 1000) + 1;
+    if (wait_ms == 0 || poll(&reader, 1, wait_ms) == 0) {
+        end_without_reader(EXIT_INTERRUPTED);
+    }
 }
 
 static void write_all(const char *bytes, size_t size)
 {
+    uint64_t end_us = 0;
+
     while (size > 0) {
-        ssize_t written = write(STDOUT_FILENO, bytes, size);
+        if (interrupted()) {
+            await_room_to_end(&end_us);
+        }
+        size_t part = interrupted() && size > PIPE_BUF ? PIPE_BUF : size;
+        ssize_t written = write(STDOUT_FILENO, bytes, part);
         if (written < 0 && errno == EINTR) {
             continue;
         }
         if (written < 0) {
             int error = errno;
             if (error == EPIPE) {
-                end_without_reader();
+                end_without_reader(EXIT_OK);
             }
             tell("cannot write to standard output: %s", strerror(error));
             _exit(EXIT_FAILED);
@@ -62,15 +90,30 @@ static void write_all(const char *bytes, size_t size)
     }
 }
 
+static size_t limit_after(uint64_t took_us)
+{
+    if (took_us >= SLOW_US) {
+        return BLOCK_BYTES_MIN;
+    }
+    return block.limit < BLOCK_BYTES / 2 ? 2 * block.limit : BLOCK_BYTES;
+}
+
 void out_flush(void)
 {
+    if (block.size == 0) {
+        return;
+    }
+    uint64_t begun_us = clock_us();
     write_all(block.bytes, block.size);
     block.size = 0;
+    block.limit = limit_after(clock_us() - begun_us);
 }
 
 void out_write(const void *bytes, size_t size)
 {
-    if (size > BLOCK_BYTES - block.size) {
+    size_t limit = block.limit == 0 ? BLOCK_BYTES : block.limit;
+
+    if (size > limit || block.size > limit - size) {
         out_flush();
     }
     if (size > BLOCK_BYTES) {
@@ -101,7 +144,7 @@ void out_wait(int timeout_ms)
         if ((reader.revents & POLLNVAL) != 0) {
             _exit(EXIT_FAILED);
         }
-        end_without_reader();
+        end_without_reader(EXIT_OK);
     }
 }
 
@@ -117,7 +160,7 @@ static int write_json(const char *bytes, size_t size, void *arg)
 static void dump_json(json_t *value, size_t flags)
 {
     if (value == NULL ||
-        json_dump_callback(value, write_json, NULL, flags | JSON_ENCODE_ANY) != 0) {
+        json_dump_callback(value, write_json, NULL, flags | JSON_ENCODE_ANY | REAL_DIGITS) != 0) {
         tell("out of memory for JSON");
         exit(EXIT_FAILED);
     }

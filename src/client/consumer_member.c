@@ -395,7 +395,12 @@ int spate_consumer_subscribe(struct spate_consumer *consumer,
         return sp_client_fail(client, SPATE_ERR_INVALID, "a subscription needs group.id");
     }
     if (topics == NULL || count == 0 || count > SP_CONSUMER_TOPICS_MAX) {
-        return sp_client_fail(client, SPATE_ERR_INVALID, "1 to %d topics", SP_CONSUMER_TOPICS_MAX);
+        return sp_client_fail(client,
+                              SPATE_ERR_INVALID,
+                              "a subscription has 1 to %d topics, not %zu: share them among "
+                              "several groups, or assign their partitions",
+                              SP_CONSUMER_TOPICS_MAX,
+                              topics == NULL ? (size_t)0 : count);
     }
     if (!sp_consumer_subscribed(consumer) && consumer->partition_count > 0) {
         return sp_client_fail(client, SPATE_ERR_INVALID, "this consumer has assigned partitions");

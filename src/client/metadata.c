@@ -29,7 +29,9 @@ static void schedule(struct sp_metadata_cache *cache)
     if (cache->running || sp_timer_active(&cache->timer) || cache->wanted <= cache->started) {
         return;
     }
-    if (now_ms - cache->started_ms > CALM_MS) {
+    if (cache->started == 0) {
+        cache->pause_ms = 0; /* nothing was asked yet; retries of this have pauses of their own */
+    } else if (cache->pause_ms == 0 || now_ms - cache->started_ms > CALM_MS) {
         cache->pause_ms = SP_CLIENT_PAUSE_MIN_MS;
     } else if (cache->pause_ms < SP_CLIENT_PAUSE_MAX_MS) {
         cache->pause_ms *= 2;

@@ -25,12 +25,16 @@ fail_topic(struct sp_metadata_cache *cache, const struct sp_topic_view *topic, i
                               client->config.servers);
     }
     if (status == SPATE_ERR_AGAIN) {
-        return sp_client_fail(client,
-                              SPATE_ERR_TIMEOUT,
-                              "no server described topic %s within the deadline%s%.300s",
-                              topic->name,
-                              cache->status != 0 ? ": " : "",
-                              cache->status != 0 ? cache->text : "");
+        return sp_client_fail(
+            client,
+            SPATE_ERR_TIMEOUT,
+            "no server at %.200s described topic %s within the deadline: is that the "
+            "client port of a spated?%s%.200s%s",
+            client->config.servers,
+            topic->name,
+            cache->status != 0 ? " (" : "",
+            cache->status != 0 ? cache->text : "",
+            cache->status != 0 ? ")" : "");
     }
     return sp_client_fail(client, status, "topic %s: %s", topic->name, spate_strerror(status));
 }

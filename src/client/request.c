@@ -36,6 +36,13 @@ static bool time_is_up(const struct sp_request *request)
            now_ms - request->started_ms >= request->unreachable_ms;
 }
 
+/* No server could have been reached in what was given, as far as anybody knows. */
+static bool was_too_short(const struct sp_request *request)
+{
+    return !request->reached && request->status == 0 &&
+           request->deadline_ms < request->started_ms + PATIENCE_MS;
+}
+
 static void give_up(struct sp_request *request)
 {
     char text[SP_CLIENT_ERROR_SIZE];
@@ -49,7 +56,7 @@ static void give_up(struct sp_request *request)
                "no servers: SPATE_SERVERS is not a list of host:port");
         return;
     }
-    if (request->asked[0] == '\0') {
+    if (request->asked[0] == '\0' || was_too_short(request)) {
         finish(request, SPATE_ERR_TIMEOUT, sp_bytes_null(), "no time was left to ask a server");
         return;
     }
@@ -63,12 +70,15 @@ static void give_up(struct sp_request *request)
         return;
     }
     bool refused = sp_client_status_moves(request->status) && !request->uncertain;
-    (void)snprintf(text,
-                   sizeof text,
-                   "no server answered %s within the deadline%s%.300s",
-                   request->method,
-                   request->text[0] == '\0' ? "" : "; the last word was: ",
-                   request->text);
+    (void)snprintf(
+        text,
+        sizeof text,
+        "no server at %.150s answered %s within the deadline: is that the client port of a "
+        "spated?%s%.200s",
+        where,
+        request->method,
+        request->text[0] == '\0' ? "" : " The last word was: ",
+        request->text);
     finish(request, refused ? request->status : SPATE_ERR_TIMEOUT, sp_bytes_null(), text);
 }
 

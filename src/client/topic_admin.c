@@ -322,3 +322,27 @@ int spate_topic_partitions(struct spate_client *client, const char *topic, uint3
     }
     return rv;
 }
+
+int spate_topics_expect(struct spate_client *client, const char *const *topics, size_t count)
+{
+    if (client == NULL) {
+        return SPATE_ERR_INVALID;
+    }
+    SP_CLIENT_HOLD(client);
+    int rv = sp_client_need(client, topics, "topics");
+
+    for (size_t i = 0; i < count && rv == 0; i++) {
+        struct sp_topic_view *view = NULL;
+        rv = sp_client_need(client, topics[i], "topics");
+        rv = rv != 0 ? rv : sp_metadata_topic(client->metadata, topics[i], &view);
+        if (rv != 0 && topics[i] != NULL) {
+            rv = sp_client_fail(client,
+                                rv,
+                                "%.100s: %s",
+                                topics[i],
+                                rv == SPATE_ERR_INVALID ? "no topic can have this name"
+                                                        : spate_strerror(rv));
+        }
+    }
+    return rv;
+}

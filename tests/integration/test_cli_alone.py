@@ -156,6 +156,13 @@ class AloneTest(unittest.TestCase):
         self.run_spate(1, "context", "edit", SPATE_CONFIG=path, EDITOR="false")
         _, errors = self.run_spate(2, "topic", "list", "--context", "dav", SPATE_CONFIG=path)
         self.assertIn("did you mean 'dev'?", errors)
+        _, errors = self.run_spate(3, "context", "delete", "dav", SPATE_CONFIG=path)
+        self.assertIn("did you mean 'dev'?", errors)
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [cluster.SPATE, "help"], stdout=full, stderr=subprocess.PIPE, check=False
+            )
+        self.assertEqual(done.returncode, 1, "it was not written")
 
     # ---- words ----------------------------------------------------------------------------------
 

@@ -371,12 +371,37 @@ class CliGroupsTest(unittest.TestCase):
         while not self.committed("paged"):
             seen.append(reader.stdout.readline())
             self.assertLess(len(seen), count, "committed before all was read")
+            time.sleep(0.01)  # it stays slow: a commit takes its time, too
         seen += reader.stdout
         self.assertEqual((reader.wait(20), reader.stderr.read()), (0, b""))
         self.assertEqual(seen, lines)
         reader.stdout.close()
         reader.stderr.close()
         self.assertEqual(self.committed("paged"), {("paged", 0): count})
+
+    def test_consume_commits_what_a_slow_reader_has_taken(self):
+        """Not a whole block later: a reader of a few lines a second would need minutes for it."""
+        count = 1000
+        lines = [b"%06d" % i + b"." * 993 + b"\n" for i in range(count)]
+        self.nodes.spate("topic", "create", "sipped", "-p", "1", "-r", "3")
+        self.nodes.spate("produce", "sipped", input=b"".join(lines))
+        reader = self.nodes.popen(
+            "consume", "sipped", "-g", "sipped", stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        seen = [reader.stdout.readline() for _ in range(400)]
+        commits = set()
+        for _ in range(120):
+            seen += [reader.stdout.readline() for _ in range(3)]
+            commits |= set(self.committed("sipped").values())
+            time.sleep(0.05)
+        self.assertGreater(len(commits), 3, commits)
+        reader.send_signal(signal.SIGINT)
+        got = b"".join(seen) + reader.stdout.read()
+        self.assertEqual((reader.wait(10), reader.stderr.read()), (130, b""))
+        reader.stdout.close()
+        reader.stderr.close()
+        self.assertEqual(got, b"".join(lines)[:len(got)], "records twice or out of order")
+        self.assertLessEqual(self.committed("sipped")[("sipped", 0)], len(got) // 1000)
 
     def test_consume_group_begins_where_it_is_told(self):
         self.nodes.spate("topic", "create", "begins", "-p", "1", "-r", "3")

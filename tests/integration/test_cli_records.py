@@ -11,6 +11,7 @@ import time
 import unittest
 
 import cluster
+import rpc
 
 MIB = 1024 * 1024
 
@@ -124,6 +125,33 @@ class CliRecordsTest(unittest.TestCase):
         self.assertEqual(columns[:3] + columns[4:], [self.topic, "0", "0", "0", "1"])
         self.run_spate(2, "consume", self.topic, "--meta-only", "-f", "%v")
 
+    def test_consume_says_what_does_not_go_together(self):
+        self.produce(b"a\n", "-p", "0")
+        _, errors = self.run_spate(2, "consume", self.topic, "--json", "-f", "%v")
+        self.assertIn("no --json", errors)
+        self.assertEqual(self.consume("-e", "-p", "0,0"), b"a\n")  # one that is named twice
+
+    def test_first_interrupt_ends_a_consume_whose_reader_rests(self):
+        self.produce(b"x" * 999 + b"\n" + (b"y" * 999 + b"\n") * 1000, "-p", "0")
+        for member in ([], ["-g", self.topic]):
+            with self.subTest(member=member):
+                reader = self.nodes.popen(
+                    "consume", self.topic, "-o", "start", *member,
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                )
+                self.assertEqual(reader.stdout.readline(), b"x" * 999 + b"\n")
+
+                def blocks():  # in the write of more than the pipe takes
+                    with open(f"/proc/{reader.pid}/wchan") as file:
+                        return "pipe" in file.read()
+
+                cluster.wait_for("the output blocks", blocks, 10)
+                reader.send_signal(signal.SIGINT)
+                self.assertEqual(reader.wait(10), 130)
+                self.assertEqual(reader.stderr.read(), b"")
+                reader.stdout.close()
+                reader.stderr.close()
+
     # ---- bounds and topics ----------------------------------------------------------------------
 
     def test_until_an_offset_on_every_partition(self):
@@ -146,6 +174,21 @@ class CliRecordsTest(unittest.TestCase):
         self.produce(b"c\nd\n", "-p", "0")
         self.assertEqual(reader.communicate(timeout=10)[0], b"abc")
         self.assertEqual(reader.returncode, 0)
+
+    def test_many_topics_are_begun_together(self):
+        count = 400
+        calls = rpc.Leaders([node.address for node in self.nodes.nodes])
+        self.addCleanup(calls.close)
+        for i in range(count):
+            calls.call("topic.create", name=f"crowd{i:03}", partitions=1, replicas=1)
+        self.consume("-r", "-e", topic="crowd")  # all of them have leaders
+        for options in (["-e"], ["-o", "@-1h", "-e"]):
+            started = time.monotonic()
+            self.assertEqual(self.consume("-r", *options, topic="crowd"), b"")
+            # One after the other takes 20 ms for each, and more for those behind.
+            self.assertLess(time.monotonic() - started, count * 0.01)
+        _, errors = self.run_spate(1, "consume", "-r", "crowd", "-g", "crowd", seconds=10)
+        self.assertIn("256", errors)
 
     def test_until_ends_where_what_is_below_was_deleted(self):
         self.produce(b"x\n" * 10, "-p", "0")

@@ -15,7 +15,7 @@ import msgpack
 import cluster
 
 TIMEOUT_MS = 1500
-# What starting nine processes on a busy machine may add; a command that hangs takes for ever.
+# What starting eleven processes on a busy machine may add; a command that hangs takes for ever.
 MARGIN_SECONDS = 6.0
 UNREACHABLE, TIMED_OUT = 4, 6  # exit codes, of `spate --help`
 HTTP = b"HTTP/1.1 400 Bad Request\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n"
@@ -28,6 +28,8 @@ COMMANDS = [
     ("cluster", "health"),
     ("produce", "t"),
     ("consume", "t", "-o", "start", "-e"),
+    ("consume", "t", "-g", "readers"),
+    ("consume", "t", "-g", "readers", "-e"),
     ("call", "metadata", "{}"),
     ("call", "topic.create", '{"name": "t"}'),
 ]
@@ -132,6 +134,8 @@ class ClientDeadlinesTest(unittest.TestCase):
                 self.assertIn(code, codes, said)
                 if code != 0:
                     self.assertGreater(len(said.strip()), words_min, "it must say what to do")
+                if "-g" in command and code in (UNREACHABLE, TIMED_OUT):
+                    self.assertIn(servers, said, "it must say whom it asked")
                 if os.environ.get("SPATE_SHOW"):
                     print(f"{' '.join(command)}: {code} after {seconds:.1f} s: {said.strip()}")
 
@@ -175,6 +179,11 @@ class ClientDeadlinesTest(unittest.TestCase):
         server = Server(empty_answers)
         self.addCleanup(server.close)
         self.check(server.address, {0, 1, 3, 5, UNREACHABLE, TIMED_OUT, 7}, words_min=1)
+
+    def test_no_time_at_all(self):
+        with cluster.Cluster(1) as nodes:
+            code, said, _ = self.spate(nodes.servers, "topic", "list", timeout_ms=1)
+            self.assertIn(code, (0, TIMED_OUT), said)
 
     def test_one_server_hangs_and_another_is_well(self):
         hung = Server(silent)

@@ -118,6 +118,10 @@ static void test_misuse_of_admin(void **state)
     check_refused(spate_topic_partitions(client, NULL, &count));
     check_refused(spate_topic_partitions(client, "t", NULL));
     check_refused(spate_topic_partitions(client, huge, &count));
+    const char *const names[] = { NULL };
+    assert_int_equal(spate_topics_expect(NULL, names, 1), SPATE_ERR_INVALID);
+    check_refused(spate_topics_expect(client, NULL, 1));
+    check_refused(spate_topics_expect(client, names, 1));
     assert_int_equal(spate_offsets(NULL, "t", 0, 0, &offset), SPATE_ERR_INVALID);
     check_refused(spate_offsets(client, NULL, 0, 0, &offset));
     check_refused(spate_offsets(client, "t", 0, 0, NULL));
