@@ -10,7 +10,7 @@ import unittest
 import cluster
 import rpc
 from test_membership import node_rows
-from test_old_disks import change_disk, incarnation
+from test_old_disks import change_disk, incarnation, refused_row
 
 
 def doubles(node):
@@ -163,7 +163,8 @@ class DoubleTest(unittest.TestCase):
             change_disk(three, three.data + ".second", three.data + ".first")
             three.start()
             row = lambda: node_rows(nodes).get(3, {})
-            cluster.wait_for("it to count as down", lambda: row().get("alive") is False, 20)
+            cluster.wait_for("it to be refused", lambda: refused_row(nodes.node(1)), 20)
+            self.assertIs(row()["alive"], False)
             text = nodes.run("cluster", "health", "--node", "1").stdout.decode()
             self.assertIn("it runs and is refused by node 1: node 3 has another data dir", text)
             cluster.wait_for("its replicas to go", lambda: row().get("replicas") == 0, 60)
