@@ -15,6 +15,7 @@ struct entry {
     struct sp_admit *admit;
     uint64_t guest;
     uint32_t node_id;
+    uint64_t incarnation;
 };
 
 struct sp_admit {
@@ -70,6 +71,20 @@ static void welcome(struct sp_admit *admit, uint64_t guest, uint32_t node_id)
     send_answer(admit, guest, &answer);
 }
 
+/* Another directory has that node id: a person should know. */
+static void note_if_double(const struct sp_admit *admit,
+                           uint32_t node_id,
+                           uint64_t incarnation,
+                           const char *text)
+{
+    const struct sp_state_node *known =
+        sp_state_node(sp_controller_state(admit->controller), node_id);
+
+    if (known != NULL && known->incarnation != incarnation) {
+        sp_transport_note_double(admit->transport, node_id, incarnation, text);
+    }
+}
+
 static void on_proposed(struct sp_proposal *proposal, int status, const char *text)
 {
     struct entry *entry = SP_CONTAINER_OF(proposal, struct entry, proposal);
@@ -77,6 +92,9 @@ static void on_proposed(struct sp_proposal *proposal, int status, const char *te
     if (status == 0 || status == SPATE_ERR_EXISTS) {
         welcome(entry->admit, entry->guest, entry->node_id);
     } else {
+        if (status == SPATE_ERR_INVALID) {
+            note_if_double(entry->admit, entry->node_id, entry->incarnation, text);
+        }
         refuse(entry->admit, entry->guest, status, text);
     }
 }
@@ -146,6 +164,13 @@ static int check(const struct sp_admit *admit, const struct sp_join_request *req
     return 0;
 }
 
+/* This node itself has the id, whatever it knows of the controller at the moment. */
+static bool is_mine(const struct sp_admit *admit, const struct sp_join_request *request)
+{
+    return request->node.node_id == sp_controller_self(admit->controller) &&
+           request->node.incarnation != sp_store_identity(admit->store)->incarnation;
+}
+
 /* A member that only asks where the others are: nothing is to be changed for it. */
 static bool is_known_as_it_is(const struct sp_admit *admit, const struct sp_join_request *request)
 {
@@ -166,6 +191,14 @@ void sp_admit_request(struct sp_admit *admit, uint64_t guest, const struct sp_sl
         refuse(admit, guest, SPATE_ERR_MALFORMED, "the request to join is malformed");
         return;
     }
+    if (is_mine(admit, &request)) {
+        (void)snprintf(
+            text, sizeof text, "node id %u is mine: give each node its own", request.node.node_id);
+        sp_transport_note_double(
+            admit->transport, request.node.node_id, request.node.incarnation, text);
+        refuse(admit, guest, SPATE_ERR_INVALID, text);
+        return;
+    }
     if (!sp_controller_is_current(admit->controller)) {
         refuse(admit,
                guest,
@@ -175,6 +208,9 @@ void sp_admit_request(struct sp_admit *admit, uint64_t guest, const struct sp_sl
     }
     int rv = check(admit, &request, text);
     if (rv != 0) {
+        if (request.voter_id == 0) {
+            note_if_double(admit, request.node.node_id, request.node.incarnation, text);
+        }
         refuse(admit, guest, rv, text);
         return;
     }
@@ -192,6 +228,7 @@ void sp_admit_request(struct sp_admit *admit, uint64_t guest, const struct sp_sl
     entry->admit = admit;
     entry->guest = guest;
     entry->node_id = request.node.node_id;
+    entry->incarnation = request.node.incarnation;
     entry->proposal = (struct sp_proposal){ .kind = SP_PROPOSAL_MEMBERSHIP, .cb = on_proposed };
     if (request.lost) {
         entry->proposal.membership =

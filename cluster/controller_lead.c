@@ -160,7 +160,13 @@ static int build_command(struct sp_controller *controller,
         .voters = status.voters,
         .wait_for_voters = now_ms < controller->ready_since_ms + SP_CONTROLLER_GRACE_MS,
     };
-    return sp_proposal_command(&view, request, command, reply->text, sizeof reply->text);
+    int rv = sp_proposal_command(&view, request, command, reply->text, sizeof reply->text);
+    if (rv == 0 && request->kind == SP_PROPOSAL_MEMBERSHIP &&
+        request->membership.kind == SP_MEMBERSHIP_JOIN_NODE) {
+        rv = sp_controller_check_double(
+            controller, &request->membership.node, reply->text, sizeof reply->text);
+    }
+    return rv;
 }
 
 static int submit_command(struct sp_controller *controller,

@@ -8,12 +8,6 @@
 
 #define LOOK_MS 200
 
-static bool is_up(const struct sp_controller *controller, uint32_t node_id)
-{
-    return node_id == controller->options.self.node_id ||
-           sp_transport_link(controller->options.transport, node_id) == SP_LINK_UP;
-}
-
 /* A founder that has not registered yet is not known to the state, and stays. */
 static unsigned add_unregistered(const struct sp_controller *controller,
                                  struct sp_raft_member_wish *wishes,
@@ -57,7 +51,7 @@ static void gather(const struct sp_controller *controller,
         wishes[count].place =
             (struct sp_replica_place){ .replica_id = member.voter_id, .node_id = node->node_id };
         wishes[count].gone = sp_controller_is_gone(controller, node->node_id);
-        wishes[count].may_vote = !member.draining && is_up(controller, node->node_id);
+        wishes[count].may_vote = !member.draining && sp_controller_sees(controller, node->node_id);
         wishes[count].stays = !member.draining && !wishes[count].gone;
         eligible += wishes[count].stays ? 1 : 0;
         count += 1;
@@ -84,7 +78,7 @@ uint32_t sp_controller_lacks_voter(const struct sp_controller *controller)
     }
     while ((node = sp_state_node_next(controller->state, &cursor)) != NULL) {
         struct sp_state_member member = sp_state_member(controller->state, node->node_id);
-        if (member.draining || !is_up(controller, node->node_id)) {
+        if (member.draining || !sp_controller_sees(controller, node->node_id)) {
             continue;
         }
         eligible += 1;

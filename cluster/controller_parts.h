@@ -102,6 +102,14 @@ void sp_controller_wake(struct sp_controller *controller);
 /* This node cannot go on: the handler is told at the end of the turn, once. */
 void sp_controller_fail(struct sp_controller *controller, int status, const char *text);
 
+/* ---- controller_double.c --------------------------------------------------------------------- */
+
+/* As leader: 0, or why the node may not join in the place of another data directory. */
+int sp_controller_check_double(const struct sp_controller *controller,
+                               const struct sp_state_node *node,
+                               char *text,
+                               size_t text_size);
+
 /* ---- controller_hints.c ---------------------------------------------------------------------- */
 
 struct sp_controller_hints;

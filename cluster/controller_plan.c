@@ -18,8 +18,11 @@ uint32_t sp_controller_self(const struct sp_controller *controller)
 
 bool sp_controller_sees(const struct sp_controller *controller, uint32_t node_id)
 {
+    const struct sp_state_node *node = sp_state_node(controller->state, node_id);
+
     return node_id == controller->options.self.node_id ||
-           sp_transport_link(controller->options.transport, node_id) == SP_LINK_UP;
+           (node != NULL &&
+            sp_transport_is_up(controller->options.transport, node_id, node->incarnation));
 }
 
 bool sp_controller_may_lead(const struct sp_controller *controller, uint32_t node_id)

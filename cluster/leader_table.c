@@ -15,6 +15,7 @@ struct leader {
     uint64_t lagging_ms;   /* since when some member lags, or did lag last */
     uint64_t hidden_ms;    /* when a new leader took over that lag, and did not know it yet */
     uint64_t misplaced_ms; /* since when another node should lead; 0: none should */
+    uint32_t said_by;      /* the node that spoke last of itself, also that it does not lead */
     uint32_t said_node;    /* said itself that it leads ... */
     uint64_t said_term;    /* ... in this term, and has not taken it back; 0: nobody */
     struct sp_list dirty;  /* in table->dirty while other nodes must be told */
@@ -196,8 +197,26 @@ static void note_said(struct leader *leader, uint32_t from_node, const struct sp
     bool resigns = heard->node_id == 0;
 
     if (heard->term >= leader->said_term && (!resigns || leader->said_node == from_node)) {
+        leader->said_by = from_node;
         leader->said_node = heard->node_id;
         leader->said_term = heard->term;
+    }
+}
+
+/* The terms of a group begin anew when the disk of its only replica was replaced: what its node
+ * said before is of the lost one. What one node says arrives in order, and the terms of a group
+ * that goes on only rise. */
+static void note_anew(struct sp_leader_table *table,
+                      struct leader *leader,
+                      uint32_t from_node,
+                      const struct sp_peer_leader *heard)
+{
+    bool nobody_else = leader->node_id == 0 || leader->node_id == from_node;
+
+    if (heard->node_id == from_node && heard->term < leader->term && nobody_else &&
+        leader->said_by == from_node && leader->said_term == leader->term) {
+        leader->said_term = heard->term;
+        set_leader(table, leader, heard->term, 0);
     }
 }
 
@@ -222,6 +241,7 @@ void sp_leader_table_hear(struct sp_leader_table *table,
             continue;
         }
         bool is_new = heard.term != leader->said_term || heard.node_id != leader->said_node;
+        note_anew(table, leader, from_node, &heard);
         note_said(leader, from_node, &heard);
         if (heard.term < leader->term || (heard.node_id == 0 && leader->node_id != from_node)) {
             continue;

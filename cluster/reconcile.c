@@ -72,12 +72,14 @@ static void keep_out(struct sp_reconcile *reconcile,
         replica_id);
 }
 
-static void tell_if_lost(const struct sp_state *state,
+/* Once: at later starts its new replica is there. */
+static void tell_if_lost(const struct sp_reconcile *reconcile,
                          const struct sp_state_topic *topic,
                          const struct sp_state_partition *partition,
                          const struct sp_replica_place *place)
 {
-    if (sp_state_is_lost(state, place)) {
+    if (sp_state_is_lost(sp_controller_state(reconcile->controller), place) &&
+        !sp_store_has_replica(reconcile->store, partition->group_id, place->replica_id)) {
         SP_TRACE_WARN("reconcile",
                       "partition begins anew: the disk of its only replica was replaced",
                       "topic=%s partition=%" PRIu32 " group=%" PRIu64 " replica=%" PRIu64,
@@ -103,7 +105,7 @@ static void settle_partition(struct sp_reconcile *reconcile,
             sp_reconcile_enqueue(item);
         }
     } else if (place != NULL && sp_state_may_run(state, partition, place)) {
-        tell_if_lost(state, topic, partition, place);
+        tell_if_lost(reconcile, topic, partition, place);
         want(reconcile, topic, partition, place->replica_id);
     } else if (place != NULL) {
         keep_out(reconcile, topic, partition, place->replica_id);

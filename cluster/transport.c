@@ -46,6 +46,35 @@ static void make_greeting(void *arg, struct sp_peer_hello *out_hello)
     sp_greeting_tell_levels(&transport->levels, out_hello);
 }
 
+/* The process that is connected with the sender's node id, which is not found there when this node
+ * calls: whoever is found goes first, unless the controller knows the other one. */
+static uint64_t connected_to(const struct sp_transport *transport,
+                             const struct sp_transport_node *node,
+                             const struct sp_peer_hello *hello,
+                             uint32_t expected)
+{
+    uint64_t connected = sp_transport_incarnation(transport, hello->node_id);
+    bool gives_way = expected != 0 && node != NULL && node->registered.incarnation != 0 &&
+                     node->registered.incarnation != connected;
+
+    return gives_way ? 0 : connected;
+}
+
+/* Another directory has its node id, and its process runs. */
+static bool is_double(const struct sp_transport *transport,
+                      const struct sp_greeting_facts *facts,
+                      const struct sp_peer_hello *hello)
+{
+    if (hello->incarnation == 0 || facts->cluster_id == NULL) {
+        return false;
+    }
+    if (hello->node_id == transport->node_id) {
+        return hello->incarnation != transport->bootstrap.identity.incarnation;
+    }
+    return facts->known && facts->connected_incarnation != 0 &&
+           facts->connected_incarnation != hello->incarnation;
+}
+
 /* Whether to talk to the sender of this HELLO; `expected` is who should answer there, 0: anyone. */
 static int check_hello(struct sp_transport *transport,
                        const struct sp_peer_hello *hello,
@@ -59,7 +88,7 @@ static int check_hello(struct sp_transport *transport,
         .node_id = transport->node_id,
         .expected_node_id = expected,
         .known = node != NULL,
-        .connected_incarnation = sp_transport_incarnation(transport, hello->node_id),
+        .connected_incarnation = connected_to(transport, node, hello, expected),
         .cluster_id = formed(transport) ? transport->bootstrap.identity.cluster_id : NULL,
         .levels = &transport->levels,
         .registered = node == NULL ? NULL : &node->registered,
@@ -67,6 +96,9 @@ static int check_hello(struct sp_transport *transport,
     };
     int rv = sp_greeting_check(&facts, hello, text);
 
+    if (rv == SPATE_ERR_INVALID && is_double(transport, &facts, hello)) {
+        sp_transport_note_double(transport, hello->node_id, hello->incarnation, text);
+    }
     if (node == NULL && facts.cluster_id != NULL && hello->identity_state == SP_IDENTITY_FORMED &&
         memcmp(hello->cluster_id, facts.cluster_id, SP_CLUSTER_ID_SIZE) == 0) {
         transport->handler->stranger(transport->arg);
@@ -103,7 +135,9 @@ on_link_hello(void *arg, struct sp_link *link, const struct sp_peer_hello *hello
     if (rv != 0) {
         return rv;
     }
-    struct sp_inbound *inbound = sp_transport_find(transport, hello->node_id)->inbound;
+    struct sp_transport_node *node = sp_transport_find(transport, hello->node_id);
+    struct sp_inbound *inbound = node->inbound;
+    node->found_incarnation = hello->incarnation;
     if (inbound != NULL && sp_inbound_hello(inbound)->incarnation != hello->incarnation) {
         sp_inbound_drop(inbound); /* of another process, which had to give way */
     }
@@ -118,6 +152,7 @@ static void on_link_refused(void *arg, struct sp_link *link, const char *text, s
     struct sp_transport_node *node = sp_transport_find(transport, sp_link_node_id(link));
 
     if (node != NULL) {
+        node->turned_away_ms = sp_loop_now_ms(transport->loop);
         sp_transport_note_refusal(transport, node, true, text, size);
     }
 }

@@ -116,6 +116,20 @@ void sp_transport_answer_guest(struct sp_transport *transport,
 /* Of the process that is connected under this node id; 0: none is. */
 uint64_t sp_transport_incarnation(const struct sp_transport *transport, uint32_t node_id);
 
+/* True if a process of that incarnation is where this node looks for the other one. */
+bool sp_transport_is_found(struct sp_transport *transport, uint32_t node_id, uint64_t incarnation);
+
+/* A process was not let in, since the node has another directory: `text` says why. Told by the
+ * trace and, for some seconds, by sp_transport_double. */
+void sp_transport_note_double(struct sp_transport *transport,
+                              uint32_t node_id,
+                              uint64_t incarnation,
+                              const char *text);
+
+/* Why the n-th of those was not let in, borrowed; NULL: there are fewer. */
+const char *
+sp_transport_double(const struct sp_transport *transport, unsigned n, uint32_t *out_node_id);
+
 /* True if the node (this one, too) has space for records and, if it is another one, can be reached
  * and is neither slow nor hanging: one that may be handed leaderships. */
 bool sp_transport_may_lead(const struct sp_transport *transport, uint32_t node_id);
@@ -178,6 +192,12 @@ void sp_transport_release(struct sp_transport *transport, uint32_t node_id, size
 
 /* The address at which the n-th node that has a link is looked for, or NULL: there are fewer. */
 const char *sp_transport_address(const struct sp_transport *transport, unsigned n);
+
+/* True if the link to it is up, and to the process with that directory: one that has taken its
+ * place and is not let in does not count. */
+bool sp_transport_is_up(const struct sp_transport *transport,
+                        uint32_t node_id,
+                        uint64_t incarnation);
 
 enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id);
 

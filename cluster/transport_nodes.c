@@ -197,6 +197,7 @@ void sp_transport_set_registered(struct sp_transport *transport,
 
     if (node != NULL && !sp_life_is_stale(life, &node->registered)) {
         node->registered = *life;
+        sp_transport_forget_double(transport, node_id, life->incarnation);
     }
 }
 
@@ -268,6 +269,17 @@ enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint3
 
     return place < transport->node_count ? sp_link_state(transport->nodes[place].link)
                                          : SP_LINK_DOWN;
+}
+
+bool sp_transport_is_up(const struct sp_transport *transport,
+                        uint32_t node_id,
+                        uint64_t incarnation)
+{
+    unsigned place = find_place(transport, node_id);
+
+    return place < transport->node_count &&
+           sp_link_state(transport->nodes[place].link) == SP_LINK_UP &&
+           transport->nodes[place].found_incarnation == incarnation;
 }
 
 size_t sp_transport_queued_bytes(const struct sp_transport *transport, uint32_t node_id)

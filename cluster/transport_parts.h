@@ -37,7 +37,19 @@ struct sp_transport_node {
     char refusal[SP_REFUSAL_SIZE]; /* why one of both does not talk to the other; "": they do */
     bool refuses;                  /* it is the other one that said so */
     uint64_t refused_ms;           /* when, the last time */
+    uint64_t found_incarnation;    /* of whoever greeted where we look for it, the last time */
+    uint64_t turned_away_ms;       /* when whoever is there did not want to talk, the last time */
 };
+
+/* A process that was not let in, as another directory has its node id. */
+struct sp_transport_double {
+    uint32_t node_id; /* 0: none */
+    uint64_t incarnation;
+    uint64_t noted_ms;
+    char text[SP_REFUSAL_SIZE];
+};
+
+#define SP_TRANSPORT_DOUBLES_MAX 4 /* the newest are kept */
 
 struct sp_transport {
     struct sp_loop *loop;
@@ -48,6 +60,8 @@ struct sp_transport {
     struct sp_node_port *port;
     struct sp_transport_node nodes[SP_NODES_MAX];
     unsigned node_count;
+    struct sp_transport_double doubles[SP_TRANSPORT_DOUBLES_MAX];
+    struct sp_refusals refusals; /* of these, as traced */
     struct sp_seeds seeds;
     struct sp_greeting_levels levels;
     uint64_t run;
@@ -73,6 +87,11 @@ void sp_transport_note_refusal(const struct sp_transport *transport,
                                bool refuses,
                                const char *text,
                                size_t size);
+
+/* One that was noted is not one any more: the controller knows it. */
+void sp_transport_forget_double(struct sp_transport *transport,
+                                uint32_t node_id,
+                                uint64_t incarnation);
 
 /* transport.c */
 extern const struct sp_link_handler sp_transport_link_handler;

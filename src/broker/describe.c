@@ -205,8 +205,7 @@ static void pack_nodes(const struct sp_broker *broker,
 
     sp_pack_array(pack, sp_state_node_count(state));
     while ((node = sp_state_node_next(state, &cursor)) != NULL) {
-        bool alive = node->node_id == broker->options.node_id ||
-                     sp_transport_link(broker->options.transport, node->node_id) == SP_LINK_UP;
+        bool alive = sp_controller_sees(broker->options.controller, node->node_id);
         sp_pack_map(pack, with_alive ? 4 : 3);
         sp_pack_text(pack, "id");
         sp_pack_uint(pack, node->node_id);

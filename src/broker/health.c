@@ -25,8 +25,7 @@
 
 bool sp_health_node_alive(const struct sp_broker *broker, uint32_t node_id)
 {
-    return node_id == broker->options.node_id ||
-           sp_transport_link(broker->options.transport, node_id) == SP_LINK_UP;
+    return sp_controller_sees(broker->options.controller, node_id);
 }
 
 /* ---- since when ------------------------------------------------------------------------------ */
@@ -245,7 +244,7 @@ void sp_health_pack(const struct sp_broker *broker, struct sp_pack *pack)
 
     look_at_node(broker, &health);
     faults = (uint32_t)!health.controller + (uint32_t)!health.groups + health.opening;
-    sp_pack_map(pack, 25);
+    sp_pack_map(pack, 26);
     sp_pack_text(pack, "now_ms");
     sp_pack_int(pack, sp_loop_wall_ms(broker->options.loop));
     sp_pack_text(pack, "node");
@@ -253,6 +252,7 @@ void sp_health_pack(const struct sp_broker *broker, struct sp_pack *pack)
     faults += pack_section(broker, pack, "nodes_down", pack_nodes_down);
     (void)pack_section(broker, pack, "down", sp_health_pack_down); /* the same with more */
     faults += pack_section(broker, pack, "refusals", sp_health_pack_refusals);
+    faults += pack_section(broker, pack, "doubles", sp_health_pack_doubles);
     faults += pack_section(broker, pack, "leaderless", sp_health_pack_leaderless);
     faults += pack_section(broker, pack, "under_replicated", sp_health_pack_under_replicated);
     faults += pack_section(broker, pack, "lost", sp_health_pack_lost);

@@ -107,6 +107,7 @@ uint32_t sp_health_pack_refusing(const struct sp_broker *broker, struct sp_pack 
 /* health_nodes.c */
 uint32_t sp_health_pack_down(const struct sp_broker *broker, struct sp_pack *pack);
 uint32_t sp_health_pack_refusals(const struct sp_broker *broker, struct sp_pack *pack);
+uint32_t sp_health_pack_doubles(const struct sp_broker *broker, struct sp_pack *pack);
 uint32_t sp_health_pack_draining(const struct sp_broker *broker, struct sp_pack *pack);
 uint32_t sp_health_pack_conditions(const struct sp_broker *broker, struct sp_pack *pack);
 void sp_health_pack_voters(const struct sp_broker *broker, struct sp_pack *pack);

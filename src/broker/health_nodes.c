@@ -3,6 +3,7 @@
  *   down        a registered node without a link to this one, what becomes of its replicas, and
  *               why it is refused if it runs
  *   refusals    nodes that do not want to talk with this one, and why
+ *   doubles     processes with the id of a node whose directory is another one: not let in, and why
  *   draining    on purpose: how many replicas are left there, and how many no other node can take
  *   conditions  a node that is slow, or whose disk is full, as it says itself
  *   voters      of the controller: who votes, who of them is down, how many there should be
@@ -111,12 +112,17 @@ static void pack_node_id(struct sp_pack *pack, uint32_t node_id)
 static void pack_refusal(const struct sp_broker *broker, struct sp_pack *pack, uint32_t node_id)
 {
     struct sp_transport_look look = { .refusal = NULL };
-    bool refused =
-        sp_transport_look(broker->options.transport, node_id, &look) && look.refusal != NULL;
+    bool known = sp_transport_look(broker->options.transport, node_id, &look);
+    bool refused = known && (look.up || look.refusal != NULL);
     uint32_t by = look.refuses ? node_id : broker->options.node_id;
 
     sp_pack_text(pack, "refused");
-    sp_pack_text(pack, refused ? look.refusal : "");
+    sp_pack_text(pack,
+                 look.up
+                     ? "it has another data directory than the cluster knows, and is not let in "
+                       "yet: its trace says why"
+                 : refused ? look.refusal
+                           : "");
     sp_pack_text(pack, "refused_by");
     sp_pack_int(pack, refused ? (int64_t)by : -1);
 }
@@ -165,6 +171,22 @@ uint32_t sp_health_pack_refusals(const struct sp_broker *broker, struct sp_pack 
         pack_node_id(pack, node_id);
         sp_pack_text(pack, "reason");
         sp_pack_text(pack, look.refusal);
+        count += 1;
+    }
+    return count;
+}
+
+uint32_t sp_health_pack_doubles(const struct sp_broker *broker, struct sp_pack *pack)
+{
+    const char *reason = NULL;
+    uint32_t node_id = 0;
+    uint32_t count = 0;
+
+    while ((reason = sp_transport_double(broker->options.transport, count, &node_id)) != NULL) {
+        sp_pack_map(pack, 2);
+        pack_node_id(pack, node_id);
+        sp_pack_text(pack, "reason");
+        sp_pack_text(pack, reason);
         count += 1;
     }
     return count;

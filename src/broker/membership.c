@@ -195,8 +195,7 @@ static void pack_node(const struct sp_broker *broker,
 {
     const struct sp_state *state = sp_controller_state(broker->options.controller);
     struct sp_state_member member = sp_state_member(state, node->node_id);
-    bool alive = node->node_id == broker->options.node_id ||
-                 sp_transport_link(broker->options.transport, node->node_id) == SP_LINK_UP;
+    bool alive = sp_controller_sees(broker->options.controller, node->node_id);
     char address[SP_ADDRESS_SIZE_MAX];
     char incarnation[24];
 

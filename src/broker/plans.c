@@ -25,14 +25,12 @@ struct plan {
     char text[200];
 };
 
-/* A node is up if this one is linked to it. */
 static enum sp_planner_health health(void *arg, uint32_t node_id)
 {
     const struct sp_broker *broker = arg;
-    bool up = node_id == broker->options.node_id ||
-              sp_transport_link(broker->options.transport, node_id) == SP_LINK_UP;
 
-    return up ? SP_PLANNER_UP : SP_PLANNER_DOWN;
+    return sp_controller_sees(broker->options.controller, node_id) ? SP_PLANNER_UP
+                                                                   : SP_PLANNER_DOWN;
 }
 
 static struct sp_planner_view view_of(struct sp_broker *broker)

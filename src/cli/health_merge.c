@@ -141,6 +141,25 @@ static void add_stuck(struct health_merge *merge, const json_t *theirs)
     }
 }
 
+/* Only who was asked knows that it did not let somebody in. */
+static bool add_doubles(json_t *result, const json_t *theirs)
+{
+    json_t *rows = array_of(result, "doubles");
+    const json_t *their_rows = json_object_get(theirs, "doubles");
+
+    for (size_t i = 0; i < json_array_size(their_rows); i++) {
+        const json_t *row = json_array_get(their_rows, i);
+        bool known = false;
+        for (size_t k = 0; k < json_array_size(rows) && !known; k++) {
+            known = value_number(json_array_get(rows, k), "node") == value_number(row, "node");
+        }
+        if (!known) {
+            (void)json_array_append(rows, json_array_get(their_rows, i));
+        }
+    }
+    return json_array_size(their_rows) > 0;
+}
+
 /* ---- merging --------------------------------------------------------------------------------- */
 
 /* Those of the node that was asked first. */
@@ -189,10 +208,12 @@ void health_merge_add(struct health_merge *merge, int64_t node, const json_t *th
     bool damaged = add_damaged(merge, node, theirs);
     bool opening = add_opening(merge->result, node, theirs);
 
+    bool doubles = add_doubles(merge->result, theirs);
+
     add_stalled(merge->result, node, theirs);
     add_stuck(merge, theirs);
-    merge->more = merge->more || damaged || opening;
-    if (merge->healthy && !damaged && !opening &&
+    merge->more = merge->more || damaged || opening || doubles;
+    if (merge->healthy && !damaged && !opening && !doubles &&
         json_is_false(json_object_get(theirs, "healthy"))) {
         (void)json_array_append_new(array_of(merge->result, "unhealthy_on"), json_integer(node));
         merge->more = true;

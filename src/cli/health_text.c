@@ -220,9 +220,22 @@ static void add_refusals(struct health_words *words, const json_t *refusals)
     }
 }
 
+static void add_doubles(struct health_words *words, const json_t *doubles)
+{
+    for (size_t i = 0; i < json_array_size(doubles); i++) {
+        const json_t *row = json_array_get(doubles, i);
+        health_add(words,
+                   "two processes: a second one wants to be node %" PRId64
+                   " and is not let in: %s\n",
+                   value_number(row, "node"),
+                   value_text(row, "reason"));
+    }
+}
+
 static void describe_node(struct health_words *words, const json_t *result)
 {
     add_refusals(words, json_object_get(result, "refusals"));
+    add_doubles(words, json_object_get(result, "doubles"));
     if (json_is_false(json_object_get(result, "controller"))) {
         health_add(words,
                    "controller: it has no leader, or the asked node has not caught up with it");

@@ -125,7 +125,8 @@ class OldDiskTest(unittest.TestCase):
         self.assertNotIn("start it: it catches up", text)
 
     def test_process_that_hung_while_another_took_its_place(self):
-        with cluster.Cluster(3) as nodes:
+        settings = ["node.replace.after.ms=1000"]  # the other one stands elsewhere
+        with cluster.Cluster(3, settings=settings) as nodes:
             one, two, hung = nodes.nodes
             nodes.spate("topic", "create", "t", "-r", "3")
             self.write(nodes, ["before"])

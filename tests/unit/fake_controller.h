@@ -41,7 +41,10 @@ static struct {
     } sent[SENT_MAX];
     unsigned sent_count;
     enum sp_link_state link;
-    uint32_t unfit; /* a node that is slow or short of space */
+    uint64_t
+        connected_incarnation;  /* of the process that is connected as any other node; 0: none */
+    uint64_t found_incarnation; /* of the one that is found where the node is looked for */
+    uint32_t unfit;             /* a node that is slow or short of space */
     int send_result;
     unsigned set_node_count;
     unsigned set_life_count; /* directories that are known, before anything is confirmed */
@@ -168,6 +171,30 @@ enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint3
     (void)transport;
     (void)node_id;
     return fake.link;
+}
+
+bool sp_transport_is_up(const struct sp_transport *transport,
+                        uint32_t node_id,
+                        uint64_t incarnation)
+{
+    (void)transport;
+    (void)node_id;
+    (void)incarnation;
+    return fake.link == SP_LINK_UP;
+}
+
+uint64_t sp_transport_incarnation(const struct sp_transport *transport, uint32_t node_id)
+{
+    (void)transport;
+    (void)node_id;
+    return fake.connected_incarnation;
+}
+
+bool sp_transport_is_found(struct sp_transport *transport, uint32_t node_id, uint64_t incarnation)
+{
+    (void)transport;
+    (void)node_id;
+    return fake.found_incarnation == incarnation;
 }
 
 bool sp_transport_may_lead(const struct sp_transport *transport, uint32_t node_id)

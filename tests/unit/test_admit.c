@@ -14,11 +14,18 @@ const struct sp_identity *sp_store_identity(const struct sp_store *store)
     return &identity;
 }
 
-uint64_t sp_transport_incarnation(const struct sp_transport *transport, uint32_t node_id)
+static unsigned double_count; /* processes that were not let in, as another one has their node id */
+
+void sp_transport_note_double(struct sp_transport *transport,
+                              uint32_t node_id,
+                              uint64_t incarnation,
+                              const char *text)
 {
     (void)transport;
-    (void)node_id;
-    return 0;
+    assert_int_not_equal(node_id, 0);
+    assert_int_not_equal(incarnation, 0);
+    assert_int_not_equal(text[0], '\0');
+    double_count += 1;
 }
 
 void sp_transport_answer_guest(struct sp_transport *transport,
@@ -208,9 +215,112 @@ static void test_admit_leader_looks_again_at_who_joins(void **unused)
     assert_int_equal(fake.submit_count, before);
     node.incarnation = 8;
     assert_int_equal(sp_state_node(sp_controller_state(fake.controller), 3)->incarnation, 7);
+    fake.found_incarnation = 8;
     assert_int_equal(let_join(&node, 0, text), 0); /* a new one in its place */
     assert_int_equal(fake.submit_count, before + 1);
     assert_int_equal(sp_state_node(sp_controller_state(fake.controller), 3)->incarnation, 8);
+    end_leading();
+}
+
+static uint64_t incarnation_of(uint32_t node_id)
+{
+    return sp_state_node(sp_controller_state(fake.controller), node_id)->incarnation;
+}
+
+/* What the right one has would count as lost. */
+static void test_admit_double_does_not_take_the_place_of_a_node_that_runs(void **unused)
+{
+    char text[sizeof((struct sp_node_reply *)NULL)->text];
+    struct sp_state_node node;
+
+    (void)unused;
+    begin_leading();
+    node = make_node(3);
+    node.incarnation = 8;
+    fake.found_incarnation = 8;
+    fake.connected_incarnation = 7;
+    unsigned doubles = double_count;
+    assert_int_equal(let_join(&node, 0, text), SPATE_ERR_INVALID);
+    assert_string_equal(text, "another process with node id 3 is connected");
+    assert_int_equal(ask_in(&node, 0), 0);
+    assert_int_equal(answer.status, SPATE_ERR_INVALID);
+    assert_int_equal(double_count, doubles + 1);
+    node = make_node(SELF);
+    node.incarnation = 8;
+    fake.connected_incarnation = 0;
+    assert_int_equal(let_join(&node, 0, text), SPATE_ERR_INVALID);
+    assert_non_null(strstr(text, "node id 1 is taken, its node runs"));
+    fake.status.leader_node = 0; /* it needs no controller to know who it is */
+    assert_int_equal(ask_in(&node, 0), 0);
+    assert_int_equal(answer.status, SPATE_ERR_INVALID);
+    assert_string_equal(answer.text, "node id 1 is mine: give each node its own");
+    assert_int_equal(double_count, doubles + 2);
+    assert_int_equal(incarnation_of(3), 7);
+    assert_int_equal(incarnation_of(SELF), 7);
+    end_leading();
+}
+
+static void test_admit_double_elsewhere_waits_until_the_node_has_been_away(void **unused)
+{
+    char text[sizeof((struct sp_node_reply *)NULL)->text];
+    struct sp_state_node node;
+
+    (void)unused;
+    node_replace_ms = 60000;
+    begin_leading();
+    node = make_node(3);
+    node.incarnation = 8;
+    fake.link = SP_LINK_DEAD;
+    fake_wait(1000);
+    assert_int_equal(let_join(&node, 0, text), SPATE_ERR_INVALID); /* a file that was copied */
+    assert_non_null(strstr(text, "known at p3, and this process is not found there"));
+    fake.found_incarnation = 8;
+    (void)snprintf(node.peer_address, sizeof node.peer_address, "elsewhere");
+    assert_int_equal(let_join(&node, 0, text), SPATE_ERR_INVALID);
+    fake_wait(50000);
+    assert_int_equal(let_join(&node, 0, text), SPATE_ERR_INVALID);
+    fake.link = SP_LINK_UP; /* it has only restarted */
+    fake_wait(1000);
+    fake.link = SP_LINK_DEAD;
+    fake_wait(50000);
+    assert_int_equal(let_join(&node, 0, text), SPATE_ERR_INVALID);
+    assert_int_equal(incarnation_of(3), 7);
+    fake_wait(11000);
+    assert_int_equal(let_join(&node, 0, text), 0);
+    assert_int_equal(incarnation_of(3), 8);
+    end_leading();
+    node_replace_ms = 0;
+}
+
+/* node.replace.after.ms is 0: a person has to say that it is not wanted any more. */
+static void test_admit_double_elsewhere_takes_the_place_of_a_drained_node(void **unused)
+{
+    char text[sizeof((struct sp_node_reply *)NULL)->text];
+    struct sp_proposal drain = { .kind = SP_PROPOSAL_MEMBERSHIP };
+    struct sp_state_node node;
+
+    (void)unused;
+    begin_leading();
+    node = make_node(3);
+    node.incarnation = 8;
+    fake.link = SP_LINK_DEAD;
+    fake_wait(1000);
+    fake_wait(1000000);
+    assert_int_equal(let_join(&node, 0, text), SPATE_ERR_INVALID);
+    fake.link = SP_LINK_UP;
+    fake_wait(1000);
+    drain.membership = (struct sp_membership_change){ .kind = SP_MEMBERSHIP_DRAIN_NODE,
+                                                      .node_id = 3,
+                                                      .flag = true };
+    call(&drain, 6);
+    commit_submits();
+    assert_true(sp_state_member(sp_controller_state(fake.controller), 3).draining);
+    fake.link = SP_LINK_DEAD;
+    fake_wait(5000);
+    assert_int_equal(let_join(&node, 0, text), SPATE_ERR_INVALID); /* it may only restart */
+    fake_wait(6000);
+    assert_int_equal(let_join(&node, 0, text), 0);
+    assert_int_equal(incarnation_of(3), 8);
     end_leading();
 }
 
@@ -223,6 +333,9 @@ int main(void)
         cmocka_unit_test(test_admit_older_copy_of_a_directory_is_not_let_in),
         cmocka_unit_test(test_admit_newcomer_that_asks_twice_is_let_in_once),
         cmocka_unit_test(test_admit_leader_looks_again_at_who_joins),
+        cmocka_unit_test(test_admit_double_does_not_take_the_place_of_a_node_that_runs),
+        cmocka_unit_test(test_admit_double_elsewhere_waits_until_the_node_has_been_away),
+        cmocka_unit_test(test_admit_double_elsewhere_takes_the_place_of_a_drained_node),
     };
     return cmocka_run_group_tests_name("cluster/admit", tests, NULL, NULL);
 }

@@ -32,6 +32,8 @@ static struct fixture {
     struct sp_state *state;
     struct sp_leader_table *leaders;
     struct sp_transport_look looks[NODES + 1];
+    bool empty[NODES + 1]; /* it is linked with another directory than is registered */
+    uint32_t doubled;      /* another process wants to be that node; 0: none */
     const char *roles[NODES + 1];
     uint32_t lacks_voter;
     enum sp_rebuild rebuild;
@@ -104,10 +106,18 @@ const char *sp_controller_damage(const struct sp_controller *controller,
     return NULL;
 }
 
-enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id)
+bool sp_controller_sees(const struct sp_controller *controller, uint32_t node_id)
+{
+    (void)controller;
+    return node_id == SELF || (fixture.looks[node_id].up && !fixture.empty[node_id]);
+}
+
+const char *
+sp_transport_double(const struct sp_transport *transport, unsigned n, uint32_t *out_node_id)
 {
     (void)transport;
-    return fixture.looks[node_id].up ? SP_LINK_UP : SP_LINK_DEAD;
+    *out_node_id = fixture.doubled;
+    return n == 0 && fixture.doubled != 0 ? "node id 2 is mine" : NULL;
 }
 
 bool sp_transport_look(const struct sp_transport *transport,
@@ -420,7 +430,8 @@ static void test_health_of_a_whole_cluster_has_nothing_to_say(void **unused)
     wait_ms(60000);
     assert_string_equal(
         answer(),
-        "{now_ms=@61000 node=1 nodes_down=[] down=[] refusals=[] leaderless=[] under_replicated=[] "
+        "{now_ms=@61000 node=1 nodes_down=[] down=[] refusals=[] doubles=[] leaderless=[] "
+        "under_replicated=[] "
         "lost=[] "
         "refusing=[] refilling=[] damaged=[] stalled=[] draining=[] conditions=[] stuck=[] "
         "misplaced=[] moves=0 "
@@ -467,6 +478,25 @@ static void test_health_node_down_tells_what_becomes_of_its_replicas(void **unus
     expect("refused= refused_by=-1}] refusals=[]");
     drain(4, true); /* the only node that could take it */
     expect("{node=3 since_ms=@%llu replicas=1 without_place=1", (unsigned long long)down_ms);
+}
+
+static void test_health_node_with_another_directory_is_down(void **unused)
+{
+    (void)unused;
+    wait_ms(1000);
+    expect("nodes_down=[]");
+    expect("doubles=[]");
+    fixture.empty[3] = true;
+    expect("nodes_down=[3]");
+    expect("refused=it has another data directory than the cluster knows, and is not let in yet: "
+           "its trace says why refused_by=1}");
+    expect("healthy=no");
+    fixture.empty[3] = false;
+    fixture.doubled = 2;
+    expect("nodes_down=[]");
+    expect("doubles=[{node=2 reason=node id 2 is mine}]");
+    expect("healthy=no");
+    fixture.doubled = 0;
 }
 
 static void test_health_lag_and_loss_of_a_leader_have_their_times(void **unused)
@@ -783,6 +813,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         HEALTH_TEST(test_health_of_a_whole_cluster_has_nothing_to_say),
         HEALTH_TEST(test_health_node_down_tells_what_becomes_of_its_replicas),
+        HEALTH_TEST(test_health_node_with_another_directory_is_down),
         HEALTH_TEST(test_health_lag_and_loss_of_a_leader_have_their_times),
         HEALTH_TEST(test_health_draining_node_tells_what_is_left),
         HEALTH_TEST(test_health_conditions_of_nodes_are_notes),

@@ -90,6 +90,18 @@ static void test_health_merge_has_the_damage_of_every_node(void **state)
 }
 
 /* An older node does not say which it is, and is asked again as one of the others. */
+/* Only who was asked to let it in knows of a second process. */
+static void test_health_merge_has_the_doubles_of_every_node(void **state)
+{
+    (void)state;
+    begin("{'node': 1, 'healthy': true, 'doubles': []}");
+    hear(2, "{'node': 2, 'healthy': false, 'doubles': [{'node': 3, 'reason': 'a'}]}");
+    hear(3, "{'node': 3, 'healthy': false, 'doubles': [{'node': 3, 'reason': 'b'}]}");
+    expect("doubles", "[{'node': 3, 'reason': 'a'}]");
+    expect("unhealthy_on", "[]");
+    end(false);
+}
+
 static void test_health_merge_tells_nothing_twice(void **state)
 {
     (void)state;
@@ -180,6 +192,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_health_merge_of_healthy_nodes_is_healthy),
         cmocka_unit_test(test_health_merge_has_the_damage_of_every_node),
+        cmocka_unit_test(test_health_merge_has_the_doubles_of_every_node),
         cmocka_unit_test(test_health_merge_tells_nothing_twice),
         cmocka_unit_test(test_health_merge_adds_up_what_is_opening),
         cmocka_unit_test(test_health_merge_asks_each_for_its_groups_and_moves),

@@ -86,6 +86,10 @@ static void test_health_text_of_a_node_that_is_refused(void **state)
            "controller: it has no leader, or the asked node has not caught up with it\n"
            "  elects by itself when a majority of its voters runs: start their nodes; who they "
            "are: spate cluster nodes\n");
+    expect("{'healthy': false, 'groups': true, 'doubles': [{'node': 3, 'reason': 'node id 3 is "
+           "mine'}]}",
+           "unhealthy\n"
+           "two processes: a second one wants to be node 3 and is not let in: node id 3 is mine\n");
     expect(DOWN("'replicas': 0, 'refused': '', 'refused_by': -1"),
            DOWN_TEXT "gone for good: spate cluster remove 3\n");
 }

@@ -198,6 +198,27 @@ static void test_leader_table_nodes_speak_for_themselves(void **state)
 
 /* The simulator's seed 526: a replica that was moved away, and did not know it, stood for election
  * all alone. Its group went on in lower terms, of which its node wanted to hear nothing. */
+/* The disk of its only replica was replaced: what its node says of it begins anew. */
+static void test_leader_table_terms_of_an_only_replica_begin_anew(void **state)
+{
+    (void)state;
+    hear(OTHER, 5, 0);
+    sp_leader_table_node_dead(table, OTHER);
+    hear(OTHER, 2, 0);
+    expect(OTHER, 2);
+    hear(OTHER, 4, 0);
+    say(OTHER, 4, 0); /* it stops in peace */
+    expect(0, 4);
+    hear(OTHER, 1, 0);
+    expect(OTHER, 1);
+    hear(1, 3, 0);
+    hear(OTHER, 2, 0); /* another one has led since: that is late */
+    expect(1, 3);
+    sp_leader_table_set(table, GROUP, 7, 0, 0); /* a replica here knows of a later term */
+    hear(1, 2, 0);
+    expect(0, 7);
+}
+
 static void test_leader_table_left_group_leads_on_in_an_older_term(void **state)
 {
     (void)state;
@@ -284,6 +305,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         LEADER_TEST(test_leader_table_nodes_speak_for_themselves),
+        LEADER_TEST(test_leader_table_terms_of_an_only_replica_begin_anew),
         LEADER_TEST(test_leader_table_left_group_leads_on_in_an_older_term),
         LEADER_TEST(test_leader_table_left_group_without_a_word_is_open_to_any),
         LEADER_TEST(test_leader_table_word_that_was_taken_back_does_not_count),

@@ -283,12 +283,17 @@ static void test_transport_older_run_does_not_replace_the_one_on_record(void **s
     expect_refusal(&raw, "node 2 runs on an older copy of its data directory");
 }
 
-static struct sp_transport_look look_at(uint32_t node_id)
+static struct sp_transport_look look_at_of(uint32_t from_node, uint32_t node_id)
 {
     struct sp_transport_look look = { .up = true };
 
-    assert_true(sp_transport_look(fixture.nodes[1].transport, node_id, &look));
+    assert_true(sp_transport_look(fixture.nodes[from_node].transport, node_id, &look));
     return look;
+}
+
+static struct sp_transport_look look_at(uint32_t node_id)
+{
+    return look_at_of(1, node_id);
 }
 
 /* For cluster.health: it runs, it is not talked to, and why. */
@@ -320,6 +325,55 @@ static void test_transport_tells_whom_it_refuses(void **state)
     assert_null(look_at(2).refusal);
 }
 
+/* What is found where the node is looked for is known from what calls and says it was that. */
+static void test_transport_double_is_told_and_does_not_count_as_up(void **state)
+{
+    struct sp_transport *transport = NULL;
+    struct raw stranger;
+    uint32_t node_id = 0;
+
+    (void)state;
+    start_formed(1);
+    transport = fixture.nodes[1].transport;
+    register_life(102, 1);
+    assert_false(sp_transport_is_found(transport, 2, 555));
+    greet_as(&stranger, 555); /* the right one is away */
+    RUN_UNTIL(stranger.hellos == 1);
+    assert_false(sp_transport_is_found(transport, 2, 555));
+    assert_false(sp_transport_is_up(transport, 2, 555));
+    assert_null(sp_transport_double(transport, 0, &node_id));
+    start_formed(2);
+    RUN_UNTIL(sp_transport_link(transport, 2) == SP_LINK_UP);
+    uint64_t right = fixture.nodes[2].store.identity.incarnation;
+    assert_true(sp_transport_is_found(transport, 2, right));
+    assert_true(sp_transport_is_up(transport, 2, right));
+    assert_false(sp_transport_is_up(transport, 2, 555)); /* another one takes its place elsewhere */
+    RUN_UNTIL(stranger.closed);
+    greet_as(&stranger, 555);
+    expect_refusal(&stranger, "another process with node id 2");
+    assert_string_equal(sp_transport_double(transport, 0, &node_id),
+                        "another process with node id 2 is connected");
+    assert_int_equal(node_id, 2);
+    assert_null(sp_transport_double(transport, 1, &node_id));
+    sp_transport_set_registered(transport, 2, &(struct sp_life){ .incarnation = 555, .run = 1 });
+    assert_null(sp_transport_double(transport, 0, &node_id)); /* it was let in */
+}
+
+/* Who joins through others does not know who calls it where the node was. */
+static void test_transport_newcomer_that_turns_away_is_found(void **state)
+{
+    (void)state;
+    start_formed_cluster();
+    struct sp_transport *transport = fixture.nodes[3].transport;
+    assert_false(sp_transport_is_found(transport, 1, 555));
+    sp_transport_remove_node(fixture.nodes[1].transport, 3);
+    RUN_UNTIL(look_at_of(3, 1).refusal != NULL);
+    RUN_UNTIL(sp_transport_is_found(transport, 1, 555));
+    stop(1);
+    run_ms(WAIT_MS + 100);
+    assert_false(sp_transport_is_found(transport, 1, 555));
+}
+
 static void test_transport_tells_who_refuses_it(void **state)
 {
     (void)state;
@@ -348,6 +402,8 @@ int main(void)
         TRANSPORT_TEST(test_transport_older_run_does_not_replace_the_one_on_record),
         TRANSPORT_TEST(test_transport_tells_whom_it_refuses),
         TRANSPORT_TEST(test_transport_tells_who_refuses_it),
+        TRANSPORT_TEST(test_transport_double_is_told_and_does_not_count_as_up),
+        TRANSPORT_TEST(test_transport_newcomer_that_turns_away_is_found),
     };
     return cmocka_run_group_tests_name("cluster/transport_refusals", tests, NULL, NULL);
 }
