@@ -4,6 +4,10 @@
  * a change of leader is recognised and never stored twice. Batches of a partition are sent in
  * order.
  *
+ * A batch has at most batch.bytes, and no more than the topic takes (max.message.bytes); one record
+ * may be as large as that alone. When the topic takes less than before, what is refused is sent
+ * again in smaller batches; when it takes more, the next record that needs it finds out.
+ *
  * A record that gets no answer within timeout.ms is reported as SPATE_ERR_TIMEOUT: it may be stored
  * or not. Records of the same partition behind it that were sent too share its fate and are
  * reported with it; those not sent yet go on under a new producer id. Any other code means: not

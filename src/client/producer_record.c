@@ -8,6 +8,7 @@
 enum {
     RECORD_OVERHEAD_BYTES = 32, /* of a record in memory: its place in a batch, its opaque */
     HEADERS_ON_STACK = 16,
+    LEARN_MS = 1000, /* for a record that does not fit; one description takes some milliseconds */
 };
 
 /* ---- where to -------------------------------------------------------------------------------- */
@@ -191,6 +192,9 @@ static int add_encoded(struct sp_producer_partition *partition,
     };
     int rv = reserve_opaque(partition);
 
+    if (count == 0) { /* the limit may have changed since the last batch */
+        sp_batch_builder_limit(&partition->builder, sp_producer_batch_bytes_max(partition));
+    }
     if (rv == 0) {
         rv = sp_batch_builder_add(&partition->builder, &encoded);
     }
@@ -289,14 +293,31 @@ static int check_budget(struct spate_producer *producer, size_t charge_bytes)
                           producer->client->config.buffer_bytes);
 }
 
-static int explain(struct spate_producer *producer, const struct spate_record *record, int status)
+static int explain_size(const struct sp_producer_partition *partition, size_t size)
 {
+    size_t limit = sp_producer_batch_bytes_max(partition);
+    const char *advice = partition->topic->batch_bytes_max > 0
+                             ? "raise max.message.bytes of the topic"
+                             : "raise max.message.bytes of the topic, and batch.bytes";
+
+    return sp_client_fail(partition->producer->client,
+                          SPATE_ERR_TOO_LARGE,
+                          "a record of %zu bytes does not fit into a batch of %zu bytes, the most "
+                          "for topic %s: %s",
+                          size,
+                          limit,
+                          partition->topic->name,
+                          limit >= SP_BATCH_BYTES_MAX ? "no topic takes more" : advice);
+}
+
+static int explain(const struct sp_producer_partition *partition,
+                   const struct spate_record *record,
+                   int status)
+{
+    const struct spate_producer *producer = partition->producer;
+
     if (status == SPATE_ERR_TOO_LARGE) {
-        return sp_client_fail(producer->client,
-                              status,
-                              "a record of %zu bytes does not fit into a batch of %d bytes",
-                              charge_of(record),
-                              SP_BATCH_BYTES_MAX_DEFAULT);
+        return explain_size(partition, charge_of(record));
     }
     if (status == SPATE_ERR_INVALID) {
         return sp_client_fail(producer->client,
@@ -306,6 +327,22 @@ static int explain(struct spate_producer *producer, const struct spate_record *r
     return sp_client_fail(producer->client, status, "%s", spate_strerror(status));
 }
 
+/* The topic may take more than when it was described last. Waits for a new description; true if it
+ * does. */
+static bool learn_limit(struct sp_producer_partition *partition)
+{
+    struct spate_client *client = partition->producer->client;
+    size_t before = sp_producer_batch_bytes_max(partition);
+    uint64_t deadline_ms = sp_client_deadline(client, LEARN_MS);
+    uint64_t number = sp_metadata_want(client->metadata);
+
+    while (sp_metadata_completed(client->metadata) < number &&
+           sp_loop_now_ms(client->loop) < deadline_ms && sp_client_run(client, deadline_ms) == 0) {
+        /* Again. */
+    }
+    return sp_producer_batch_bytes_max(partition) > before && partition->ended == 0;
+}
+
 /* Adds to the open batch; closes it first when the record does not fit. *out_sealed says so. */
 static int take(struct sp_producer_partition *partition,
                 struct sp_producer_topic *topic,
@@ -313,7 +350,7 @@ static int take(struct sp_producer_partition *partition,
                 void *opaque,
                 bool *out_sealed)
 {
-    uint32_t batch_bytes = partition->producer->client->config.batch_bytes;
+    size_t batch_bytes = sp_producer_fill_bytes(partition);
     size_t size = sp_batch_builder_size(&partition->builder);
     bool open = sp_batch_builder_count(&partition->builder) > 0;
     int rv = 0;
@@ -326,7 +363,7 @@ static int take(struct sp_producer_partition *partition,
     if (rv == 0) {
         rv = add_record(partition, record, opaque);
     }
-    if (rv == SPATE_ERR_TOO_LARGE && open) { /* the most records a batch may have */
+    if (rv == SPATE_ERR_TOO_LARGE && open) { /* or it has the most records that one may have */
         rv = close_batch(partition, topic);
         *out_sealed = rv == 0;
         rv = rv == 0 ? add_record(partition, record, opaque) : rv;
@@ -376,6 +413,9 @@ int sp_producer_take(struct spate_producer *producer,
     }
     bool was_open = sp_batch_builder_count(&partition->builder) > 0;
     rv = take(partition, topic, record, opaque, &sealed);
+    if (rv == SPATE_ERR_TOO_LARGE && learn_limit(partition)) {
+        rv = take(partition, topic, record, opaque, &sealed);
+    }
     if (rv == 0) {
         producer->taken_count += 1;
         producer->buffered_bytes += charge_of(record);
@@ -389,7 +429,7 @@ int sp_producer_take(struct spate_producer *producer,
     if (sealed) {
         sp_client_turn(producer->client); /* lets the bytes leave while more records come */
     }
-    return rv == 0 ? 0 : explain(producer, record, rv);
+    return rv == 0 ? 0 : explain(partition, record, rv);
 }
 
 int spate_produce(struct spate_producer *producer, const struct spate_record *record, void *opaque)

@@ -95,6 +95,9 @@ struct fake_cluster {
     unsigned resume_count;
     bool forgotten;           /* producer.resume knows nothing */
     unsigned duplicate_count; /* batches that came again */
+    size_t batch_bytes_max;   /* of new batches; 0: any */
+    size_t told_bytes_max;    /* by metadata; 0: nothing is */
+    unsigned too_large_count; /* batches that were refused for it */
     int refusal;
     const char *refusal_text;
     unsigned partition_count; /* of the topic, all with the same log */
@@ -177,6 +180,10 @@ fake_store(struct fake_cluster *cluster, const uint8_t *bytes, size_t size, int6
     if (header.base_sequence != producer->next_sequence) {
         return SPATE_ERR_OUT_OF_ORDER_SEQUENCE;
     }
+    if (cluster->batch_bytes_max > 0 && size > cluster->batch_bytes_max) {
+        cluster->too_large_count += 1;
+        return SPATE_ERR_TOO_LARGE;
+    }
     if (producer->kept == SP_PRODUCER_BATCHES_KEPT) {
         producer->kept -= 1;
         memmove(producer->base_sequence, producer->base_sequence + 1, producer->kept * 4);
@@ -224,6 +231,7 @@ static inline void fake_metadata(struct fake_cluster *cluster, struct sp_pack *p
     struct sp_metadata_topic topic = {
         .name = sp_bytes_text("t"),
         .id = cluster->topic_exists ? cluster->topic_id : -1,
+        .max_batch_bytes = (int64_t)cluster->told_bytes_max,
         .error = cluster->topic_exists ? 0 : SPATE_ERR_UNKNOWN_TOPIC,
         .partitions = partitions,
         .partition_count = cluster->topic_exists ? cluster->partition_count : 0,
