@@ -112,8 +112,10 @@ SPATE_API int spate_producer_flush(struct spate_producer *producer, int timeout_
 SPATE_API size_t spate_producer_pending(const struct spate_producer *producer);
 SPATE_API size_t spate_producer_in_flight(const struct spate_producer *producer);
 
-/* Reports what is pending as SPATE_ERR_CANCELED (batches already sent may yet be stored). NULL is
- * fine. */
+/* Reports what is pending as SPATE_ERR_CANCELED (batches already sent may yet be stored). Allowed
+ * inside its delivery callback: the rest is reported, and its memory goes, before the call that ran
+ * the callback returns; one of spate_produce returns SPATE_ERR_CANCELED. The producer must not be
+ * used any more. NULL is fine. */
 SPATE_API void spate_producer_free(struct spate_producer *producer);
 
 #ifdef __cplusplus

@@ -156,9 +156,28 @@ struct spate_producer {
     uint32_t flushing;    /* calls of spate_producer_flush */
     bool dispatching;
     uint64_t dispatching_thread; /* sp_client_thread of it */
+    unsigned calls;              /* that report or wait, now */
+    bool freed;                  /* by the user while there were some: the last of them ends it */
 };
 
+/* Keeps the producer until the end of the block, within SP_CLIENT_HOLD: for calls that run the
+ * user's callback or wait, in which it may be freed. */
+#define SP_PRODUCER_HOLD(producer)                                                                 \
+    SP_CLEANUP(sp_producer_release)                                                                \
+    struct spate_producer *const held_producer SP_UNUSED = sp_producer_hold(producer)
+
+static inline struct spate_producer *sp_producer_hold(struct spate_producer *producer)
+{
+    producer->calls += 1;
+    return producer;
+}
+
 /* ---- producer.c ---- */
+
+void sp_producer_release(struct spate_producer *const *producer);
+
+/* SPATE_ERR_CANCELED if the user has freed it. */
+int sp_producer_check_alive(const struct spate_producer *producer);
 
 /* Runs the user's callback for what is finished, unless it is running. */
 void sp_producer_report(struct spate_producer *producer);

@@ -340,7 +340,8 @@ static bool learn_limit(struct sp_producer_partition *partition)
            sp_loop_now_ms(client->loop) < deadline_ms && sp_client_run(client, deadline_ms) == 0) {
         /* Again. */
     }
-    return sp_producer_batch_bytes_max(partition) > before && partition->ended == 0;
+    return sp_producer_batch_bytes_max(partition) > before && partition->ended == 0 &&
+           !partition->producer->freed;
 }
 
 /* Adds to the open batch; closes it first when the record does not fit. *out_sealed says so. */
@@ -390,8 +391,10 @@ int sp_producer_take(struct spate_producer *producer,
     if (sp_client_need(producer->client, record, "record") != 0) {
         return SPATE_ERR_INVALID;
     }
+    SP_PRODUCER_HOLD(producer);
     sp_producer_report(producer);
     int rv = sp_client_check_open(producer->client);
+    rv = rv != 0 ? rv : sp_producer_check_alive(producer);
     if (rv == 0) {
         rv = check_record(producer, record);
     }
@@ -401,6 +404,7 @@ int sp_producer_take(struct spate_producer *producer,
     if (rv == 0) {
         rv = sp_producer_find_partition(producer, record, &topic, &partition);
     }
+    rv = rv != 0 ? rv : sp_producer_check_alive(producer); /* it may have waited */
     if (rv != 0) {
         return rv;
     }

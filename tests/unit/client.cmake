@@ -2,6 +2,7 @@ spate_unit_test(client test_client USES spate_net spate_wire spate_io spate_base
 spate_unit_test(client test_client_use USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_producer USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_producer_mishaps USES spate_net spate_wire spate_io spate_base)
+spate_unit_test(client test_producer_free USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_producer_split USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_topic_anew USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_producer_named USES spate_net spate_wire spate_io spate_base)
