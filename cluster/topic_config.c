@@ -216,6 +216,11 @@ static void print_choices(const struct key *key, char *text, size_t size)
                    key->choices[2] != NULL ? key->choices[2] : "");
 }
 
+const char *sp_topic_key_choice(enum sp_topic_key key, unsigned place)
+{
+    return place < CHOICES_MAX ? keys[key].choices[place] : NULL;
+}
+
 static int refuse_value(const struct key *key, struct sp_bytes value, char *text, size_t size)
 {
     char choices[96];

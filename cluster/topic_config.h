@@ -80,6 +80,9 @@ struct sp_topic_key_text {
     char initial[64]; /* the default: "-1: no limit" */
 };
 
+/* One of the words that a key takes, from 0 on; NULL: there are no more, or it takes a number. */
+const char *sp_topic_key_choice(enum sp_topic_key key, unsigned place);
+
 void sp_topic_key_explain(enum sp_topic_key key, struct sp_topic_key_text *out_text);
 
 /* SPATE_ERR_INVALID, and a text that says that there is no such key, which may have been meant, and

@@ -124,10 +124,10 @@ SPATE_API void spate_client_free(struct spate_client *client);
  * what is left of that time (-1: timeout.ms each); ends calls that other threads wait in, with
  * SPATE_ERR_CANCELED; reports records that are left with the same code; then frees the producers,
  * the consumers and the client. Callbacks run inside. Calls that begin on other threads meanwhile
- * are refused with SPATE_ERR_CANCELED; none may begin once this has returned, and it must not be
- * called from a callback. All of this is done whatever fails on the way; returns 0, or the first
- * failure: SPATE_ERR_TIMEOUT when records were left, or what closing a consumer returned (see
- * spate_consumer_close). NULL is fine. */
+ * are refused with SPATE_ERR_CANCELED; none may begin once this has returned. All of this is done
+ * whatever fails on the way; returns 0, or the first failure: SPATE_ERR_TIMEOUT when records were
+ * left, or what closing a consumer returned (see spate_consumer_close). Inside a callback of this
+ * client it does nothing and returns SPATE_ERR_INVALID. NULL is fine. */
 SPATE_API int spate_client_close(struct spate_client *client, int timeout_ms);
 
 /* Lets the client work for up to `timeout_ms` (0: what is ready now) and returns as soon as a

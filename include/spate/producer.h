@@ -5,6 +5,10 @@
  * for 15 minutes at least, also when 10,000 others crowd it: leave timeout.ms below that. Batches
  * of a partition are sent in order.
  *
+ * A batch has at most batch.bytes, and no more than the topic takes (max.message.bytes); one record
+ * may be as large as that alone. When the topic takes less than before, what is refused is sent
+ * again in smaller batches; when it takes more, the next record that needs it finds out.
+ *
  * A record that gets no answer within timeout.ms is reported as SPATE_ERR_TIMEOUT: it may be stored
  * or not. Records of the same partition behind it that were sent too share its fate and are
  * reported with it; those not sent yet go on under a new producer id. Any other code means: not
@@ -109,8 +113,10 @@ SPATE_API int spate_producer_flush(struct spate_producer *producer, int timeout_
 SPATE_API size_t spate_producer_pending(const struct spate_producer *producer);
 SPATE_API size_t spate_producer_in_flight(const struct spate_producer *producer);
 
-/* Reports what is pending as SPATE_ERR_CANCELED (batches already sent may yet be stored). NULL is
- * fine. */
+/* Reports what is pending as SPATE_ERR_CANCELED (batches already sent may yet be stored). Allowed
+ * inside its delivery callback: the rest is reported, and its memory goes, before the call that ran
+ * the callback returns; one of spate_produce returns SPATE_ERR_CANCELED. The producer must not be
+ * used any more. NULL is fine. */
 SPATE_API void spate_producer_free(struct spate_producer *producer);
 
 #ifdef __cplusplus

@@ -98,11 +98,13 @@ static void pack_metadata_topic(const struct sp_broker *broker,
                                 struct sp_pack *pack,
                                 const struct sp_state_topic *topic)
 {
-    sp_pack_map(pack, 3);
+    sp_pack_map(pack, 4);
     sp_pack_text(pack, "name");
     sp_pack_text(pack, topic->name);
     sp_pack_text(pack, "id");
     sp_pack_uint(pack, topic->topic_id);
+    sp_pack_text(pack, "max_batch_bytes");
+    sp_pack_int(pack, sp_topic_config_value(&topic->config, SP_TOPIC_MESSAGE_BYTES_MAX));
     sp_pack_text(pack, "partitions");
     sp_pack_array(pack, topic->partition_count);
     for (uint32_t i = 0; i < topic->partition_count; i++) {

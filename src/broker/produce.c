@@ -204,7 +204,7 @@ static void refuse_batch(struct sp_request *request,
         (void)snprintf(text,
                        sizeof text,
                        "the batch has %zu bytes, max.message.bytes of topic `%.80s` is %u: send "
-                       "smaller batches",
+                       "less at once, or raise it",
                        size,
                        partition->topic,
                        partition->message_bytes_max);

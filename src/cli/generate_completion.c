@@ -11,6 +11,7 @@
 #include "cli/output.h"
 #include "cli/value.h"
 #include "cluster/topic_config.h"
+#include "wire/client_api.h"
 
 #define NAMES_TIMEOUT "500ms" /* somebody waits with a finger on the key */
 
@@ -20,12 +21,25 @@ static const char bash_script[] =
     "# bash completion for spate: source <(spate generate completion bash)\n"
     "_spate()\n"
     "{\n"
-    "    local IFS=$'\\n' line\n"
+    "    local IFS=$'\\n' line word lead before rest=${COMP_LINE:0:COMP_POINT} i\n"
+    "    local -a words=()\n"
     "    COMPREPLY=()\n"
+    "    # bash parts words at = and :, they are put together again\n"
+    "    for ((i = 0; i <= COMP_CWORD; i++)); do\n"
+    "        word=${COMP_WORDS[i]} lead=${rest%%[![:space:]]*} "
+    "rest=${rest#\"${rest%%[![:space:]]*}\"}\n"
+    "        if ((i > 0)) && [[ -z $lead ]]; then\n"
+    "            words[${#words[@]}-1]+=$word\n"
+    "        else\n"
+    "            words+=(\"$word\")\n"
+    "        fi\n"
+    "        rest=${rest#\"$word\"}\n"
+    "    done\n"
+    "    word=${words[${#words[@]}-1]} before=${word%\"${word##*[=:]}\"}\n"
     "    while read -r line; do\n"
-    "        COMPREPLY+=(\"${line%%$'\\t'*}\")\n"
-    "    done < <(\"${COMP_WORDS[0]}\" generate candidates -- \"${COMP_WORDS[@]:1:COMP_CWORD}\" "
-    "2>/dev/null)\n"
+    "        line=${line%%$'\\t'*}\n"
+    "        COMPREPLY+=(\"${line#\"$before\"}\")\n"
+    "    done < <(\"${words[0]}\" generate candidates -- \"${words[@]:1}\" 2>/dev/null)\n"
     "    [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace\n"
     "    return 0\n"
     "}\n"
@@ -100,6 +114,7 @@ struct completion {
     const struct command *command;       /* NULL: not known yet */
     const struct command_option *option; /* whose value comes next; NULL: none */
     unsigned arguments;                  /* complete ones */
+    const char *argument;                /* the last of these; NULL: none */
     bool options_over;                   /* behind -- */
     const char *current;                 /* the word that is typed */
     json_t *list;                        /* for --json, else NULL */
@@ -157,6 +172,7 @@ static void take_word(struct completion *completion, const char *word)
         }
     } else if (completion->command != NULL) {
         completion->arguments += 1;
+        completion->argument = word;
     } else if (completion->noun == NULL && is_noun(word)) {
         completion->noun = word;
     } else {
@@ -232,7 +248,13 @@ offer_names(struct completion *completion, const char *method, const char *list,
     }
     const json_t *entries = json_object_get(result, list);
     for (size_t i = 0; i < json_array_size(entries); i++) {
-        offer(completion, value_text(json_array_get(entries, i), key), key);
+        const json_t *name = json_object_get(json_array_get(entries, i), key);
+        char number[24];
+        (void)snprintf(number, sizeof number, "%" JSON_INTEGER_FORMAT, json_integer_value(name));
+        if (!json_is_integer(name) && !json_is_string(name)) {
+            continue;
+        }
+        offer(completion, json_is_integer(name) ? number : json_string_value(name), key);
     }
     json_decref(result);
 }
@@ -249,10 +271,43 @@ static void offer_contexts(struct completion *completion)
     contexts_free(&contexts);
 }
 
+/* The words of "one|another", each behind "KEY=". */
+static void offer_values(struct completion *completion, const char *key, const char *values)
+{
+    char word[96];
+
+    while (*values != '\0') {
+        int size = (int)strcspn(values, "|");
+        (void)snprintf(word, sizeof word, "%s=%.*s", key, size, values);
+        offer(completion, word, "");
+        values += values[size] == '|' ? size + 1 : size;
+    }
+}
+
+static bool value_begun(const struct completion *completion)
+{
+    return strchr(completion->current, '=') != NULL;
+}
+
+static void offer_setting_values(struct completion *completion)
+{
+    offer_values(completion, "json", "yes|no");
+    offer_values(completion, "quiet", "yes|no");
+    offer_values(completion, "verbose", "yes|no");
+    offer_values(completion, "color", "auto|always|never");
+    offer_values(completion, "linearizable", "on|off");
+    offer_values(completion, "compression", "none|lz4");
+    offer_values(completion, "offset.reset", "start|end|none");
+}
+
 static void offer_settings(struct completion *completion)
 {
     char word[64];
 
+    if (value_begun(completion)) {
+        offer_setting_values(completion);
+        return;
+    }
     for (size_t i = SETTING_SERVERS; i < SETTING_COUNT; i++) {
         (void)snprintf(word, sizeof word, "%s=", settings[i].key);
         offer(completion, word, settings[i].help);
@@ -265,7 +320,13 @@ static void offer_topic_settings(struct completion *completion, const char *behi
     struct sp_topic_key_text text;
     char word[64];
 
-    for (unsigned i = 0; i < SP_TOPIC_KEY_COUNT; i++) {
+    for (unsigned i = 0; value_begun(completion) && i < SP_TOPIC_KEY_COUNT; i++) {
+        const char *value;
+        for (unsigned k = 0; (value = sp_topic_key_choice((enum sp_topic_key)i, k)) != NULL; k++) {
+            offer_values(completion, sp_topic_key_name((enum sp_topic_key)i), value);
+        }
+    }
+    for (unsigned i = 0; !value_begun(completion) && i < SP_TOPIC_KEY_COUNT; i++) {
         sp_topic_key_explain((enum sp_topic_key)i, &text);
         (void)snprintf(word, sizeof word, "%s%s", sp_topic_key_name((enum sp_topic_key)i), behind);
         offer(completion, word, text.allowed);
@@ -287,6 +348,22 @@ static void offer_words(struct completion *completion, const char *place)
             return;
         }
         place += size + 1;
+    }
+}
+
+static void offer_methods(struct completion *completion)
+{
+    for (unsigned i = 0; i < SP_METHOD_COUNT; i++) {
+        offer(completion, sp_method_name((enum sp_method)i), "");
+    }
+}
+
+/* What help can be asked for: `completion->argument` may be the first of two words. */
+static void offer_helped(struct completion *completion)
+{
+    completion->noun = completion->arguments == 1 ? completion->argument : NULL;
+    if (completion->arguments == 0 || is_noun(completion->argument)) {
+        offer_commands(completion);
     }
 }
 
@@ -321,8 +398,12 @@ static void offer_place(struct completion *completion, const char *place)
         offer_names(completion, "group.list", "groups", "group");
     } else if (begins(place, "CONTEXT")) {
         offer_contexts(completion);
+    } else if (begins(place, "NODE")) {
+        offer_names(completion, "cluster.info", "nodes", "id");
+    } else if (begins(place, "METHOD")) {
+        offer_methods(completion);
     } else if (begins(place, "COMMAND")) {
-        offer_commands(completion);
+        offer_helped(completion);
     } else if (begins(place, "KEY=VALUE") && is_of_topics(completion)) {
         offer_topic_settings(completion, "=");
     } else if (begins(place, "KEY=VALUE")) {
@@ -341,7 +422,8 @@ static bool takes_argument(const struct completion *completion)
 {
     const char *place = completion->command->arguments;
 
-    return completion->arguments == 0 || begins(place + strcspn(place, ". "), "...");
+    return completion->arguments == 0 || begins(place + strcspn(place, ". "), "...") ||
+           (begins(place, "[COMMAND") && completion->arguments == 1);
 }
 
 static void offer_all(struct completion *completion)

@@ -13,6 +13,7 @@
 enum {
     READ_BYTES_MIN = 64 * 1024, /* less room than this and the rest moves to the front */
     FIRST_BYTES = 512 * 1024,
+    ENCODED_BYTES_MAX = 4 * INPUT_BYTES_MAX, /* two of hex for each byte of a key and a value */
 };
 
 struct input_reader {
@@ -88,8 +89,9 @@ static bool make_room(struct input_reader *reader)
     if (reader->capacity - reader->end >= READ_BYTES_MIN) {
         return true;
     }
-    if (reader->capacity >= INPUT_BYTES_MAX) {
-        tell("%s: record %llu is larger than %d bytes, more than any topic takes",
+    if (reader->capacity >= ENCODED_BYTES_MAX) {
+        tell("%s: record %llu is larger than any topic can be set to take: %d bytes "
+             "(max.message.bytes)",
              reader->name,
              (unsigned long long)reader->records + 1,
              INPUT_BYTES_MAX);

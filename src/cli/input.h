@@ -3,9 +3,10 @@
 #ifndef SPATE_CLI_INPUT_H
 #define SPATE_CLI_INPUT_H
 
+#include "base/limits.h"
 #include "cli/format.h"
 
-#define INPUT_BYTES_MAX (4 * 1024 * 1024) /* no record that a topic takes is larger */
+#define INPUT_BYTES_MAX SP_BATCH_BYTES_MAX /* no topic takes a larger record */
 
 struct input_reader;
 

@@ -31,6 +31,19 @@ static uint32_t attempt_ms(const struct spate_client *client, const char *method
     return ATTEMPT_MS;
 }
 
+/* Anything else the servers would wait for the rest of, or take for the end of a connection. */
+static bool is_one_map(const void *bytes, size_t size)
+{
+    struct sp_cursor cursor;
+
+    sp_cursor_init(&cursor, bytes, size);
+    if (sp_cursor_peek(&cursor) != SP_CURSOR_MAP) {
+        return false;
+    }
+    sp_cursor_skip(&cursor);
+    return sp_cursor_finish(&cursor) == 0;
+}
+
 static int
 check_call(struct spate_client *client, const char *method, const void *params, size_t params_size)
 {
@@ -40,9 +53,13 @@ check_call(struct spate_client *client, const char *method, const void *params, 
         rv = sp_client_need(client, params, "params");
     }
     if (rv == 0 && (method[0] == '\0' || params_size == 0)) {
-        rv = sp_client_fail(client,
-                            SPATE_ERR_INVALID,
-                            "method and params must not be empty (an empty map is 0x80)");
+        return sp_client_fail(client,
+                              SPATE_ERR_INVALID,
+                              "method and params must not be empty (an empty map is 0x80)");
+    }
+    if (rv == 0 && !is_one_map(params, params_size)) {
+        return sp_client_fail(
+            client, SPATE_ERR_INVALID, "params must be one MessagePack map, and nothing behind it");
     }
     return rv;
 }

@@ -366,6 +366,7 @@ int spate_client_new(const struct spate_config *config, struct spate_client **ou
     if (client != NULL && (config != NULL || defaults != NULL)) {
         sp_list_init(&client->dispatchers);
         sp_list_init(&client->parts);
+        sp_list_init(&client->callbacks);
         rv = sp_config_copy(config != NULL ? config : defaults, &client->config);
         if (rv == 0) {
             rv = set_up(client);

@@ -71,6 +71,13 @@ struct sp_client_part {
     void (*tell)(struct sp_client_part *part, struct sp_json *json);
 };
 
+/* A callback of the user that runs, on the stack of the thread that runs it. */
+struct sp_client_callback {
+    struct sp_list node;
+    uint64_t thread; /* sp_client_thread of it */
+    unsigned depth;  /* of its hold on the monitor */
+};
+
 struct spate_client {
     struct sp_loop *loop;
     struct sp_driver *driver; /* NULL: whoever calls turns the loop */
@@ -86,8 +93,9 @@ struct spate_client {
     struct sp_metadata_cache *metadata;
     struct sp_list dispatchers;
     struct sp_list parts;
-    bool closing;           /* in spate_client_close */
-    struct sp_wakeup ready; /* raised while something waits for the user; open once asked for */
+    struct sp_list callbacks; /* struct sp_client_callback */
+    bool closing;             /* in spate_client_close */
+    struct sp_wakeup ready;   /* raised while something waits for the user; open once asked for */
     bool ready_raised;
     uint64_t ready_wakes; /* the driver's count when it was looked at last */
     struct sp_trace_limit log_limit;
@@ -126,9 +134,10 @@ void sp_client_wake(struct spate_client *client);
 /* SPATE_ERR_CANCELED with a text when the client is being closed, else 0. */
 int sp_client_check_open(struct spate_client *client);
 
-/* Around a callback of the user: others may call meanwhile. Returns what sp_client_resume needs. */
-unsigned sp_client_suspend(struct spate_client *client);
-void sp_client_resume(struct spate_client *client, unsigned depth);
+/* Around a callback of the user: others may call meanwhile. `callback` is filled, and stays where
+ * it is until sp_client_resume. */
+void sp_client_suspend(struct spate_client *client, struct sp_client_callback *callback);
+void sp_client_resume(struct spate_client *client, struct sp_client_callback *callback);
 
 /* The client's `tick`. */
 void sp_client_on_tick(struct sp_timer *timer);

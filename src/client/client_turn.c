@@ -65,16 +65,19 @@ int sp_client_check_open(struct spate_client *client)
                : 0;
 }
 
-unsigned sp_client_suspend(struct spate_client *client)
+void sp_client_suspend(struct spate_client *client, struct sp_client_callback *callback)
 {
-    return client->driver == NULL ? 0 : sp_driver_suspend(client->driver);
+    callback->thread = sp_client_thread(client);
+    sp_list_append(&client->callbacks, &callback->node);
+    callback->depth = client->driver == NULL ? 0 : sp_driver_suspend(client->driver);
 }
 
-void sp_client_resume(struct spate_client *client, unsigned depth)
+void sp_client_resume(struct spate_client *client, struct sp_client_callback *callback)
 {
     if (client->driver != NULL) {
-        sp_driver_resume(client->driver, depth);
+        sp_driver_resume(client->driver, callback->depth);
     }
+    sp_list_remove(&callback->node);
 }
 
 uint64_t sp_client_thread(const struct spate_client *client)
@@ -87,12 +90,20 @@ uint64_t sp_client_deadline(const struct spate_client *client, int64_t timeout_m
     return timeout_ms < 0 ? UINT64_MAX : sp_loop_now_ms(client->loop) + (uint64_t)timeout_ms;
 }
 
+/* A callback may free any of them: each goes to the end before its turn. */
 static unsigned dispatch(struct spate_client *client)
 {
     unsigned count = 0;
+    unsigned turns = 0;
 
     SP_LIST_EACH (node, &client->dispatchers) {
+        turns += 1;
+    }
+    for (; turns > 0 && !sp_list_empty(&client->dispatchers); turns--) {
+        struct sp_list *node = client->dispatchers.next;
         struct sp_dispatcher *dispatcher = SP_LIST_ENTRY(node, struct sp_dispatcher, node);
+        sp_list_remove(node);
+        sp_list_append(&client->dispatchers, node);
         if (dispatcher->ready(dispatcher)) {
             count += dispatcher->dispatch(dispatcher);
         }
@@ -261,6 +272,22 @@ static void cancel_parts(struct spate_client *client)
     }
 }
 
+/* Closing waits until no callback runs: in one it would wait for itself. */
+static int check_outside(struct spate_client *client)
+{
+    SP_CLIENT_HOLD(client);
+    SP_LIST_EACH (node, &client->callbacks) {
+        if (SP_LIST_ENTRY(node, struct sp_client_callback, node)->thread ==
+            sp_client_thread(client)) {
+            return sp_client_fail(client,
+                                  SPATE_ERR_INVALID,
+                                  "a client cannot be closed inside of a callback: note that it "
+                                  "shall end, and close it when the call has returned");
+        }
+    }
+    return 0;
+}
+
 static int close_parts(struct spate_client *client, int timeout_ms)
 {
     SP_CLIENT_HOLD(client);
@@ -280,7 +307,11 @@ int spate_client_close(struct spate_client *client, int timeout_ms)
     if (client == NULL) {
         return 0;
     }
-    int rv = close_parts(client, timeout_ms);
+    int rv = check_outside(client);
+    if (rv != 0) {
+        return rv;
+    }
+    rv = close_parts(client, timeout_ms);
     spate_client_free(client);
     return rv;
 }

@@ -143,9 +143,10 @@ static void tell(struct spate_consumer *consumer, int kind)
         consumer->telling = true;
         consumer->telling_thread = sp_client_thread(consumer->client);
         if (consumer->event_cb != NULL) {
-            unsigned depth = sp_client_suspend(consumer->client);
+            struct sp_client_callback callback;
+            sp_client_suspend(consumer->client, &callback);
             consumer->event_cb(consumer->event_arg, &event);
-            sp_client_resume(consumer->client, depth);
+            sp_client_resume(consumer->client, &callback);
         }
         consumer->telling = false;
         sp_client_wake(consumer->client); /* perhaps another thread closes the consumer */

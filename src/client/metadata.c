@@ -16,6 +16,7 @@ enum {
     CALM_MS = 1000,     /* after so long without a refresh the pause starts small again */
     OLDER_MS = 500, /* so long a node may lag that describes a topic which was made anew since */
     PARAMS_BYTES_MAX = 8 * 1024 * 1024,
+    LIMIT_BYTES_MIN = 1024, /* no topic can be set to take less */
 };
 
 static void start(struct sp_metadata_cache *cache);
@@ -172,6 +173,15 @@ static void forget_partitions(struct sp_topic_view *topic)
     topic->partition_count = 0;
 }
 
+/* What no topic can have is taken as the nearest that one can have. */
+static size_t sound_limit(int64_t bytes)
+{
+    if (bytes > SP_BATCH_BYTES_MAX) {
+        return SP_BATCH_BYTES_MAX;
+    }
+    return bytes < LIMIT_BYTES_MIN ? LIMIT_BYTES_MIN : (size_t)bytes;
+}
+
 static void take_topic(struct sp_metadata_cache *cache,
                        const struct sp_metadata *metadata,
                        const struct sp_metadata_topic *found)
@@ -191,8 +201,12 @@ static void take_topic(struct sp_metadata_cache *cache,
     }
     if (topic->id != found->id) {
         forget_partitions(topic); /* another topic of that name: nothing carries over */
+        topic->batch_bytes_max = 0;
     }
     topic->id = found->id;
+    if (found->max_batch_bytes > 0) { /* an older node does not tell, and changes nothing */
+        topic->batch_bytes_max = sound_limit(found->max_batch_bytes);
+    }
     topic->status = grow_partitions(topic, found);
     for (uint32_t i = 0; i < found->partition_count && topic->status == 0; i++) {
         take_partition(cache, topic, metadata, &found->partitions[i]);

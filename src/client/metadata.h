@@ -23,6 +23,7 @@ struct sp_topic_view {
     int64_t id;
     uint64_t older_ms; /* since when only an older topic of that name is described; 0: it is not */
     int status; /* 0; SPATE_ERR_AGAIN: never described; SPATE_ERR_UNKNOWN_TOPIC or another error */
+    size_t batch_bytes_max; /* of its RecordBatches, by max.message.bytes; 0: nobody has told */
     uint32_t partition_count;
     struct sp_partition_view *partitions;
 };

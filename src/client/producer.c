@@ -63,15 +63,17 @@ static unsigned run_reports(struct sp_dispatcher *dispatcher)
         SP_CONTAINER_OF(dispatcher, struct spate_producer, dispatcher);
     unsigned count = 0;
 
+    SP_PRODUCER_HOLD(producer);
     producer->dispatching = true; /* a callback may produce and poll, but not report */
     producer->dispatching_thread = sp_client_thread(producer->client);
     while (!sp_list_empty(&producer->finished)) {
         struct sp_producer_batch *batch =
             SP_LIST_ENTRY(producer->finished.next, struct sp_producer_batch, node);
         sp_list_remove(&batch->node);
-        unsigned depth = sp_client_suspend(producer->client);
+        struct sp_client_callback callback;
+        sp_client_suspend(producer->client, &callback);
         report(producer, batch);
-        sp_client_resume(producer->client, depth);
+        sp_client_resume(producer->client, &callback);
         count += (unsigned)batch->count;
         sp_producer_batch_free(batch);
     }
@@ -125,6 +127,7 @@ int spate_producer_flush(struct spate_producer *producer, int timeout_ms)
     }
     struct spate_client *client = producer->client;
     SP_CLIENT_HOLD(client);
+    SP_PRODUCER_HOLD(producer);
     uint64_t deadline_ms = sp_client_deadline(client, timeout_ms);
     int rv = 0;
 
@@ -287,25 +290,12 @@ static void cancel_partition(struct sp_producer_partition *partition)
     }
 }
 
-void spate_producer_free(struct spate_producer *producer)
+static void destroy(struct spate_producer *producer)
 {
     struct sp_map_cursor cursor = { 0 };
     struct sp_producer_topic *topic;
 
-    if (producer == NULL) {
-        return;
-    }
-    SP_CLIENT_HOLD(producer->client);
-    SP_ASSERT(!dispatching_here(producer));
-    while (producer->dispatching) { /* by another thread, that is */
-        sp_driver_wait(producer->client->driver, UINT64_MAX);
-    }
-    sp_list_remove(&producer->part.node);
     sp_list_remove(&producer->dispatcher.node);
-    sp_list_remove(&producer->observer.node);
-    sp_request_cancel(&producer->identity_request);
-    sp_producer_each(producer, cancel_partition);
-    sp_producer_report(producer);
     sp_producer_each(producer, sp_producer_partition_free);
     while ((topic = sp_map_next(producer->topics, &cursor)) != NULL) {
         sp_mem_free(topic->partitions);
@@ -315,4 +305,40 @@ void spate_producer_free(struct spate_producer *producer)
     sp_buf_deinit(&producer->params);
     sp_buf_deinit(&producer->identity_params);
     sp_mem_free(producer);
+}
+
+void sp_producer_release(struct spate_producer *const *producer)
+{
+    (*producer)->calls -= 1;
+    if ((*producer)->calls == 0 && (*producer)->freed) {
+        destroy(*producer);
+    }
+}
+
+int sp_producer_check_alive(const struct spate_producer *producer)
+{
+    return producer->freed
+               ? sp_client_fail(producer->client, SPATE_ERR_CANCELED, "the producer was freed")
+               : 0;
+}
+
+void spate_producer_free(struct spate_producer *producer)
+{
+    if (producer == NULL) {
+        return;
+    }
+    SP_CLIENT_HOLD(producer->client);
+    while (producer->dispatching && !dispatching_here(producer)) { /* by another thread, that is */
+        sp_driver_wait(producer->client->driver, UINT64_MAX);
+    }
+    if (producer->freed) {
+        return; /* inside of its last reports */
+    }
+    SP_PRODUCER_HOLD(producer);
+    producer->freed = true;
+    sp_list_remove(&producer->part.node);
+    sp_list_remove(&producer->observer.node);
+    sp_request_cancel(&producer->identity_request);
+    sp_producer_each(producer, cancel_partition);
+    sp_producer_report(producer); /* inside a callback those that run now go on with these */
 }

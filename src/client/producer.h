@@ -8,7 +8,8 @@
  * Invariants:
  *  I1  Batches with a call out are a prefix of the list, sent in order on one connection.
  *  I2  While the partition has an identity, every batch of the list is numbered with it, without a
- *      gap, in the order of the list; a batch keeps its bytes through all retries.
+ *      gap, in the order of the list; a batch keeps its bytes through all retries, until the leader
+ *      refuses it as too large: then its records keep their numbers, in smaller batches.
  *  I3  Whatever goes wrong with one batch, all calls of the partition are withdrawn and everything
  *      unanswered is sent again from the oldest on: the leader recognises what it has.
  *  I4  A batch is renumbered under a new identity only when it is certain that it was not stored
@@ -98,6 +99,9 @@ struct sp_producer_partition {
     int ended;        /* why a producer with a name ended here; 0: it has not */
     char *ended_text; /* NULL: the code alone must do */
 
+    size_t
+        refused_bytes; /* a batch of that size was refused; 0: none, or the limit is told since */
+    bool probing;      /* one batch at a time, until the leader takes one again */
     int refused; /* the newest refusal, if it is one of the whole partition; 0: none since then */
     uint64_t metadata_needed; /* sends again when this description has arrived */
     uint64_t retry_ms;        /* and not before this time */
@@ -152,9 +156,28 @@ struct spate_producer {
     uint32_t flushing;    /* calls of spate_producer_flush */
     bool dispatching;
     uint64_t dispatching_thread; /* sp_client_thread of it */
+    unsigned calls;              /* that report or wait, now */
+    bool freed;                  /* by the user while there were some: the last of them ends it */
 };
 
+/* Keeps the producer until the end of the block, within SP_CLIENT_HOLD: for calls that run the
+ * user's callback or wait, in which it may be freed. */
+#define SP_PRODUCER_HOLD(producer)                                                                 \
+    SP_CLEANUP(sp_producer_release)                                                                \
+    struct spate_producer *const held_producer SP_UNUSED = sp_producer_hold(producer)
+
+static inline struct spate_producer *sp_producer_hold(struct spate_producer *producer)
+{
+    producer->calls += 1;
+    return producer;
+}
+
 /* ---- producer.c ---- */
+
+void sp_producer_release(struct spate_producer *const *producer);
+
+/* SPATE_ERR_CANCELED if the user has freed it. */
+int sp_producer_check_alive(const struct spate_producer *producer);
 
 /* Runs the user's callback for what is finished, unless it is running. */
 void sp_producer_report(struct spate_producer *producer);
@@ -178,6 +201,13 @@ void sp_producer_tell_waits(struct sp_producer_batch *batch);
  * partition has an identity. SPATE_ERR_NOMEM: it stays open. */
 int sp_producer_seal(struct sp_producer_partition *partition);
 
+/* Encodes what the builder holds into a slice of its own, which begins where its blob does.
+ * SPATE_ERR_NOMEM. */
+int sp_producer_encode(struct sp_batch_builder *builder,
+                       const struct sp_producer_identity *identity,
+                       int32_t sequence,
+                       struct sp_slice *out_body);
+
 /* Numbers all batches of the list with the partition's new identity, from 0. SPATE_ERR_NOMEM. */
 int sp_producer_number(struct sp_producer_partition *partition);
 
@@ -188,6 +218,23 @@ void sp_producer_batch_free(struct sp_producer_batch *batch);
 
 /* Withdraws the call that is out, and notes that its outcome is in doubt if it was sent. */
 void sp_producer_withdraw(struct sp_producer_batch *batch);
+
+/* ---- producer_split.c ---- */
+
+/* The open batch is closed at this size: batch.bytes, or what the topic takes if that is less. */
+size_t sp_producer_fill_bytes(const struct sp_producer_partition *partition);
+
+/* The most that a batch of one record may have, before compression. */
+size_t sp_producer_batch_bytes_max(const struct sp_producer_partition *partition);
+
+/* True if the batch would be refused, as far as is known, and may be split unasked: it has records
+ * to part, and is surely not stored. */
+bool sp_producer_too_large(const struct sp_producer_batch *batch);
+
+/* Puts smaller batches in the place of this one, which has at least two records and no call out;
+ * they have its records, numbers, deadline and doubts. It stays as the first of them.
+ * SPATE_ERR_NOMEM: it is as before. */
+int sp_producer_split(struct sp_producer_batch *batch);
 
 /* ---- producer_identity.c ---- */
 

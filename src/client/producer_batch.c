@@ -64,22 +64,21 @@ int sp_producer_number(struct sp_producer_partition *partition)
 
 /* ---- sealing --------------------------------------------------------------------------------- */
 
-/* Encodes the open batch straight into a shared blob: the buffer lent to the builder has exactly
+/* Encodes straight into a shared blob: the buffer lent to the builder has exactly
  * the blob's room, and the encoder never needs more than the uncompressed size. */
-static int encode(struct sp_producer_partition *partition,
-                  const struct sp_producer_identity *identity,
-                  int32_t sequence,
-                  struct sp_slice *out_body)
+int sp_producer_encode(struct sp_batch_builder *builder,
+                       const struct sp_producer_identity *identity,
+                       int32_t sequence,
+                       struct sp_slice *out_body)
 {
-    size_t room = sp_batch_builder_size(&partition->builder);
+    size_t room = sp_batch_builder_size(builder);
     struct sp_blob *blob = sp_blob_new(room);
 
     if (blob == NULL) {
         return SPATE_ERR_NOMEM;
     }
     struct sp_buf lent = { .bytes = blob->bytes, .capacity = room, .size_max = room };
-    int rv = sp_batch_builder_finish(
-        &partition->builder, identity->id, identity->epoch, sequence, &lent);
+    int rv = sp_batch_builder_finish(builder, identity->id, identity->epoch, sequence, &lent);
     if (rv == 0) {
         *out_body = sp_slice_of(blob, 0, lent.size);
     }
@@ -92,13 +91,27 @@ static int encode_numbered(struct sp_producer_partition *partition, struct sp_sl
     static const struct sp_producer_identity none = { .id = -1, .epoch = -1 };
 
     if (partition->identity.number == 0) {
-        return encode(partition, &none, -1, out_body);
+        return sp_producer_encode(&partition->builder, &none, -1, out_body);
     }
-    int rv = encode(partition, &partition->identity, partition->next_sequence, out_body);
+    int rv = sp_producer_encode(
+        &partition->builder, &partition->identity, partition->next_sequence, out_body);
     if (rv == 0) {
         (void)take_sequence(partition, sp_batch_builder_count(&partition->builder));
     }
     return rv;
+}
+
+/* Keeps the memory for the next batch, unless one large record has made it grow: there may be many
+ * partitions. */
+static void reset_builder(struct sp_producer_partition *partition)
+{
+    size_t usual_bytes = partition->producer->client->config.batch_bytes;
+
+    if (partition->builder.records.capacity > 2 * usual_bytes) {
+        sp_batch_builder_deinit(&partition->builder);
+    } else {
+        sp_batch_builder_reset(&partition->builder);
+    }
 }
 
 int sp_producer_seal(struct sp_producer_partition *partition)
@@ -121,7 +134,7 @@ int sp_producer_seal(struct sp_producer_partition *partition)
     partition->opaques = NULL;
     partition->opaque_capacity = 0;
     partition->open_bytes = 0;
-    sp_batch_builder_reset(&partition->builder);
+    reset_builder(partition);
     sp_list_append(&partition->batches, &batch->node);
     partition->batch_count += 1;
     return 0;

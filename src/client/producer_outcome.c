@@ -1,6 +1,7 @@
 /* What an answer means for a partition, and what becomes of batches that are not stored.
  *
  *   answer   0                          finished, the window moves
+ *            too large, and can be less withdraw all calls, split it, send again
  *            the oldest, and final      finished with that code; a new identity for those behind
  *            forgotten, not uncertain   the same, in a new numbering
  *            anything else              withdraw all calls, pause, find the leader, send again */
@@ -256,11 +257,40 @@ static bool is_forgotten(const struct sp_producer_batch *batch, int status)
            !sp_producer_has_name(batch->partition->producer);
 }
 
+/* The topic takes less than it did, or than anybody has told. How much is asked for meanwhile. */
+static void split(struct sp_producer_batch *batch, const char *text)
+{
+    struct sp_producer_partition *partition = batch->partition;
+    size_t size = batch->body.size;
+
+    sp_producer_withdraw_all(partition);
+    if (partition->refused_bytes == 0 || size < partition->refused_bytes) {
+        partition->refused_bytes = size;
+    }
+    partition->probing =
+        true; /* what is sent behind a refused batch is in doubt, and stays whole */
+    if (sp_producer_split(batch) != 0) { /* out of memory: the same once more, a little later */
+        partition->retry_ms = sp_producer_now_ms(partition) + SP_CLIENT_PAUSE_MAX_MS;
+    }
+    sp_client_log(partition->producer->client,
+                  SPATE_LOG_WARN,
+                  "a batch of %zu bytes for %s/%u is sent in smaller ones: %.300s",
+                  size,
+                  partition->topic->name,
+                  partition->index,
+                  text);
+    sp_producer_look_for_leader(partition);
+}
+
 static void on_refusal(struct sp_producer_batch *batch, int status, const char *text)
 {
     struct sp_producer_partition *partition = batch->partition;
     bool unknown = status == SPATE_ERR_UNKNOWN_TOPIC || status == SPATE_ERR_UNKNOWN_PARTITION;
 
+    if (status == SPATE_ERR_TOO_LARGE && batch->count > 1) {
+        split(batch, text);
+        return;
+    }
     if (batch != sp_producer_oldest(partition) || worth_retrying(status) ||
         (unknown && !sp_producer_unknown_for_long(partition))) {
         retry(partition, status, text);
@@ -288,6 +318,7 @@ static void on_success(struct sp_producer_batch *batch, const struct sp_produce_
     partition->hints_followed = 0;
     partition->unknown_ms = 0;
     partition->refused = 0;
+    partition->probing = false;
     sp_producer_finish(batch, 0, NULL);
 }
 

@@ -9,7 +9,6 @@ enum {
     CALL_MS = 5000,       /* one try; a leader that hangs longer is asked again, or another one */
     CALL_MARGIN_MS = 300, /* so that the server's own word about its timeout comes first */
     WATCH_MS = 200,       /* an answer that takes longer is reason to look for another leader */
-    BUILDER_BYTES = SP_BATCH_BYTES_MAX_DEFAULT,
 };
 
 /* ---- sending --------------------------------------------------------------------------------- */
@@ -100,10 +99,13 @@ static struct sp_producer_batch *next_to_send(struct sp_producer_partition *part
 
 static void send_window(struct sp_producer_partition *partition)
 {
-    uint32_t window = partition->producer->client->config.in_flight_max;
+    uint32_t window = partition->probing ? 1 : partition->producer->client->config.in_flight_max;
 
     while (partition->running_count < window) {
         struct sp_producer_batch *batch = next_to_send(partition);
+        while (batch != NULL && sp_producer_too_large(batch) && sp_producer_split(batch) == 0) {
+            /* Again. Out of memory: the leader refuses it, then. */
+        }
         if (batch == NULL || !send(partition, batch)) {
             return;
         }
@@ -232,6 +234,9 @@ void sp_producer_on_metadata(struct sp_producer_partition *partition)
     if (moved) {
         sp_producer_withdraw_all(partition); /* the old leader's answer may never come */
     }
+    if (topic->batch_bytes_max > 0) {
+        partition->refused_bytes = 0; /* there is no need to guess */
+    }
     meet_topic(partition);
     sp_producer_advance(partition);
 }
@@ -250,7 +255,6 @@ int sp_producer_partition_new(struct spate_producer *producer,
 {
     const struct spate_config *config = &producer->client->config;
     struct sp_producer_partition *partition = sp_mem_calloc(1, sizeof *partition);
-    size_t size_max = config->batch_bytes > BUILDER_BYTES ? config->batch_bytes : BUILDER_BYTES;
 
     if (partition == NULL) {
         return SPATE_ERR_NOMEM;
@@ -262,7 +266,8 @@ int sp_producer_partition_new(struct spate_producer *producer,
     partition->identity_min = 1;
     partition->pause_ms = SP_CLIENT_PAUSE_MIN_MS;
     sp_list_init(&partition->batches);
-    sp_batch_builder_init(&partition->builder, size_max, config->compression);
+    sp_batch_builder_init(
+        &partition->builder, sp_producer_batch_bytes_max(partition), config->compression);
     sp_timer_init(&partition->timer, producer->client->loop, on_timer);
     *out_partition = partition;
     return 0;

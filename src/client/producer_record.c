@@ -8,6 +8,7 @@
 enum {
     RECORD_OVERHEAD_BYTES = 32, /* of a record in memory: its place in a batch, its opaque */
     HEADERS_ON_STACK = 16,
+    LEARN_MS = 1000, /* for a record that does not fit; one description takes some milliseconds */
 };
 
 /* ---- where to -------------------------------------------------------------------------------- */
@@ -199,6 +200,9 @@ static int add_encoded(struct sp_producer_partition *partition,
     };
     int rv = reserve_opaque(partition);
 
+    if (count == 0) { /* the limit may have changed since the last batch */
+        sp_batch_builder_limit(&partition->builder, sp_producer_batch_bytes_max(partition));
+    }
     if (rv == 0) {
         rv = sp_batch_builder_add(&partition->builder, &encoded);
     }
@@ -298,14 +302,31 @@ static int check_budget(struct spate_producer *producer, size_t charge_bytes)
                           producer->client->config.buffer_bytes);
 }
 
-static int explain(struct spate_producer *producer, const struct spate_record *record, int status)
+static int explain_size(const struct sp_producer_partition *partition, size_t size)
 {
+    size_t limit = sp_producer_batch_bytes_max(partition);
+    const char *advice = partition->topic->batch_bytes_max > 0
+                             ? "raise max.message.bytes of the topic"
+                             : "raise max.message.bytes of the topic, and batch.bytes";
+
+    return sp_client_fail(partition->producer->client,
+                          SPATE_ERR_TOO_LARGE,
+                          "a record of %zu bytes does not fit into a batch of %zu bytes, the most "
+                          "for topic %s: %s",
+                          size,
+                          limit,
+                          partition->topic->name,
+                          limit >= SP_BATCH_BYTES_MAX ? "no topic takes more" : advice);
+}
+
+static int explain(const struct sp_producer_partition *partition,
+                   const struct spate_record *record,
+                   int status)
+{
+    const struct spate_producer *producer = partition->producer;
+
     if (status == SPATE_ERR_TOO_LARGE) {
-        return sp_client_fail(producer->client,
-                              status,
-                              "a record of %zu bytes does not fit into a batch of %d bytes",
-                              charge_of(record),
-                              SP_BATCH_BYTES_MAX_DEFAULT);
+        return explain_size(partition, charge_of(record));
     }
     if (status == SPATE_ERR_INVALID) {
         return sp_client_fail(producer->client,
@@ -315,13 +336,30 @@ static int explain(struct spate_producer *producer, const struct spate_record *r
     return sp_client_fail(producer->client, status, "%s", spate_strerror(status));
 }
 
+/* The topic may take more than when it was described last. Waits for a new description; true if it
+ * does. */
+static bool learn_limit(struct sp_producer_partition *partition)
+{
+    struct spate_client *client = partition->producer->client;
+    size_t before = sp_producer_batch_bytes_max(partition);
+    uint64_t deadline_ms = sp_client_deadline(client, LEARN_MS);
+    uint64_t number = sp_metadata_want(client->metadata);
+
+    while (sp_metadata_completed(client->metadata) < number &&
+           sp_loop_now_ms(client->loop) < deadline_ms && sp_client_run(client, deadline_ms) == 0) {
+        /* Again. */
+    }
+    return sp_producer_batch_bytes_max(partition) > before && partition->ended == 0 &&
+           !partition->producer->freed;
+}
+
 /* Adds to the open batch; closes it first when the record does not fit. *out_sealed says so. */
 static int take(struct sp_producer_partition *partition,
                 struct sp_producer_topic *topic,
                 const struct taking *taking,
                 bool *out_sealed)
 {
-    uint32_t batch_bytes = partition->producer->client->config.batch_bytes;
+    size_t batch_bytes = sp_producer_fill_bytes(partition);
     size_t size = sp_batch_builder_size(&partition->builder);
     bool open = sp_batch_builder_count(&partition->builder) > 0;
     int rv = 0;
@@ -334,7 +372,7 @@ static int take(struct sp_producer_partition *partition,
     if (rv == 0) {
         rv = add_record(partition, taking);
     }
-    if (rv == SPATE_ERR_TOO_LARGE && open) { /* the most records a batch may have */
+    if (rv == SPATE_ERR_TOO_LARGE && open) { /* or it has the most records that one may have */
         rv = close_batch(partition, topic);
         *out_sealed = rv == 0;
         rv = rv == 0 ? add_record(partition, taking) : rv;
@@ -363,8 +401,10 @@ int sp_producer_take(struct spate_producer *producer,
     if (sp_client_need(producer->client, record, "record") != 0) {
         return SPATE_ERR_INVALID;
     }
+    SP_PRODUCER_HOLD(producer);
     sp_producer_report(producer);
     int rv = sp_client_check_open(producer->client);
+    rv = rv != 0 ? rv : sp_producer_check_alive(producer);
     if (rv == 0) {
         rv = check_record(producer, record);
     }
@@ -374,6 +414,7 @@ int sp_producer_take(struct spate_producer *producer,
     if (rv == 0) {
         rv = sp_producer_find_partition(producer, record, taking.deadline_ms, &topic, &partition);
     }
+    rv = rv != 0 ? rv : sp_producer_check_alive(producer); /* it may have waited */
     if (rv != 0) {
         return rv;
     }
@@ -386,6 +427,9 @@ int sp_producer_take(struct spate_producer *producer,
     }
     bool was_open = sp_batch_builder_count(&partition->builder) > 0;
     rv = take(partition, topic, &taking, &sealed);
+    if (rv == SPATE_ERR_TOO_LARGE && learn_limit(partition)) {
+        rv = take(partition, topic, &taking, &sealed);
+    }
     if (rv == 0) {
         producer->taken_count += 1;
         producer->buffered_bytes += charge_of(record);
@@ -399,7 +443,7 @@ int sp_producer_take(struct spate_producer *producer,
     if (sealed) {
         sp_client_turn(producer->client); /* lets the bytes leave while more records come */
     }
-    return rv == 0 ? 0 : explain(producer, record, rv);
+    return rv == 0 ? 0 : explain(partition, record, rv);
 }
 
 int spate_produce(struct spate_producer *producer, const struct spate_record *record, void *opaque)

@@ -210,6 +210,7 @@ int spate_producer_stored(struct spate_producer *producer,
     }
     struct spate_client *client = producer->client;
     SP_CLIENT_HOLD(client);
+    SP_PRODUCER_HOLD(producer);
     if (sp_client_need(client, out_records, "out_records") != 0 ||
         sp_client_need(client, out_offset, "out_offset") != 0) {
         return SPATE_ERR_INVALID;

@@ -43,6 +43,7 @@ int spate_produce_wait(struct spate_producer *producer,
     }
     struct spate_client *client = producer->client;
     SP_CLIENT_HOLD(client);
+    SP_PRODUCER_HOLD(producer);
 
     sp_list_append(&producer->waits, &wait.node);
     int rv = sp_producer_take(producer, record, &wait, true);

@@ -148,6 +148,9 @@ void sp_batch_builder_init(struct sp_batch_builder *builder,
 
 void sp_batch_builder_deinit(struct sp_batch_builder *builder);
 
+/* Changes the bound of an empty builder. */
+void sp_batch_builder_limit(struct sp_batch_builder *builder, size_t size_max_bytes);
+
 /* Adds a copy of the record. On failure the builder is as before:
  *   SPATE_ERR_TOO_LARGE  it would pass the bound or SP_RECORDS_PER_BATCH_MAX: finish, then add
  * again SPATE_ERR_INVALID    too many headers, or a header name that is null or not UTF-8

@@ -22,6 +22,17 @@ void sp_batch_builder_deinit(struct sp_batch_builder *builder)
     sp_batch_builder_reset(builder);
 }
 
+void sp_batch_builder_limit(struct sp_batch_builder *builder, size_t size_max_bytes)
+{
+    SP_ASSERT(builder->count == 0);
+    SP_ASSERT(size_max_bytes > SP_BATCH_HEADER_SIZE);
+    SP_ASSERT(size_max_bytes <= SP_BATCH_BYTES_MAX);
+    if (builder->records.capacity > size_max_bytes - SP_BATCH_HEADER_SIZE) {
+        sp_buf_deinit(&builder->records); /* a buffer is never larger than its bound */
+    }
+    builder->records.size_max = size_max_bytes - SP_BATCH_HEADER_SIZE;
+}
+
 void sp_batch_builder_reset(struct sp_batch_builder *builder)
 {
     sp_buf_clear(&builder->records);

@@ -82,6 +82,11 @@ static const struct sp_field topic_fields[] = {
       .min = -1,
       .max = SP_API_WHOLE_MAX,
       .absent = -1 },
+    { "max_batch_bytes",
+      SP_FIELD_I64,
+      .optional = true,
+      .position = offsetof(struct raw_topic, topic.max_batch_bytes),
+      .max = SP_API_WHOLE_MAX },
     { "error", SP_FIELD_TEXT, .optional = true, .position = offsetof(struct raw_topic, error) },
     { "partitions",
       SP_FIELD_VALUE,
@@ -306,11 +311,17 @@ static void encode_partition(struct sp_pack *pack, const struct sp_metadata_part
 
 static void encode_topic(struct sp_pack *pack, const struct sp_metadata_topic *topic)
 {
-    sp_pack_map(pack, 3U + (topic->error != 0 ? 1 : 0));
+    bool limited = topic->max_batch_bytes > 0;
+
+    sp_pack_map(pack, 3U + (topic->error != 0 ? 1 : 0) + (limited ? 1 : 0));
     sp_pack_text(pack, "name");
     sp_pack_str(pack, topic->name);
     sp_pack_text(pack, "id");
     sp_pack_int(pack, topic->id);
+    if (limited) {
+        sp_pack_text(pack, "max_batch_bytes");
+        sp_pack_int(pack, topic->max_batch_bytes);
+    }
     encode_error(pack, topic->error);
     sp_pack_text(pack, "partitions");
     sp_pack_array(pack, topic->partition_count);

@@ -1,12 +1,15 @@
 /* The answer to `metadata`: who is in the cluster, which node leads which partition.
  *
  *   { cluster_id, controller, nodes: [ { id, address, rack } ],
- *     topics: [ { name, id, error, partitions: [ { partition, leader, leader_address, epoch,
- *                                                  replicas: [node, ...], error } ] } ] }
+ *     topics: [ { name, id, max_batch_bytes, error,
+ *                 partitions: [ { partition, leader, leader_address, epoch,
+ *                                 replicas: [node, ...], error } ] } ] }
  *
  * `leader` is -1 while there is none, `controller` likewise; `error` is the name of a code or
- * absent. A topic that was asked for but does not exist comes back with error "UNKNOWN_TOPIC", id
- * -1 and no partitions. */
+ * absent; `max_batch_bytes` is the topic's max.message.bytes, which older nodes do not tell. A
+ * topic that was asked for but does not exist comes back with error "UNKNOWN_TOPIC", id -1 and no
+ * partitions.
+ */
 #ifndef SP_WIRE_METADATA_H
 #define SP_WIRE_METADATA_H
 
@@ -32,6 +35,7 @@ struct sp_metadata_partition {
 struct sp_metadata_topic {
     struct sp_bytes name;                     /* text */
     int64_t id;                               /* -1 when absent */
+    int64_t max_batch_bytes;                  /* 0 when absent */
     int error;                                /* SPATE_ERR_*, or 0 */
     struct sp_metadata_partition *partitions; /* owned by the struct sp_metadata */
     uint32_t partition_count;

@@ -5,6 +5,7 @@ page, and servers that are not what they should be."""
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import struct
@@ -207,6 +208,13 @@ class AloneTest(unittest.TestCase):
             (["-X", "fetch.w"], ["fetch.wait.ms="]),
             (["generate", "completion", ""], ["bash", "zsh", "fish"]),
             (["help", "to"], ["topic"]),
+            (["help", "topic", "cr"], ["create"]),
+            (["help", "consume", ""], []),
+            (["call", "topic.de"], ["topic.delete", "topic.describe"]),
+            (["topic", "create", "x", "-c", "cleanup.policy="],
+             ["cleanup.policy=delete", "cleanup.policy=compact", "cleanup.policy=compact,delete"]),
+            (["topic", "create", "x", "-c", "retention.ms="], []),
+            (["produce", "t", "-X", "compression=l"], ["compression=lz4"]),
             (["topic", "list", "x", ""], []),
         ):
             self.assertEqual(self.candidates(*words), expected, words)
@@ -221,18 +229,38 @@ class AloneTest(unittest.TestCase):
         self.assertLess(time.monotonic() - started, 2)
 
     def test_bash_completes_with_names_from_the_cluster(self):
-        server = FakeServer({"topic.list": {"topics": [{"name": "orders"}, {"name": "lines"}]}})
+        server = FakeServer({
+            "topic.list": {"topics": [{"name": "orders"}, {"name": "lines"}]},
+            "cluster.info": {"nodes": [{"id": 1}, {"id": 12}]},
+        })
         self.addCleanup(server.close)
-        words = f"{cluster.SPATE} -s {server.address} consume o"
+        for line, expected in (
+            (f"-s {server.address} consume o", "orders"),
+            (f"--servers={server.address} consume o", "orders"),
+            (f"-s {server.address} cluster drain ", "1 12"),
+            ("topic create x -c cleanup.policy=com", "compact compact,delete"),
+            ("topic create x -c cleanup.pol", "cleanup.policy="),
+            ("produce -X compression=", "none lz4"),
+        ):
+            self.assertEqual(self.completed(f"{cluster.SPATE} {line}"), expected, line)
+
+    def completed(self, line):
+        """What bash is offered at the end of this line, whose words it parts at = and : as well."""
+        words = [word for word in re.split(r"([=:]+)|\s+", line) if word]
+        words += [""] if line.endswith(" ") else []
         script = (
+            "compopt() { :; }\n"
             f"source <({cluster.SPATE} generate completion bash)\n"
-            f"COMP_WORDS=({words}); COMP_CWORD=4; _spate; echo \"${{COMPREPLY[*]}}\"\n"
+            f"COMP_WORDS=({' '.join(map(shlex.quote, words))}) COMP_CWORD={len(words) - 1}\n"
+            f"COMP_LINE={shlex.quote(line)} COMP_POINT={len(line)}\n"
+            "_spate; IFS=' '; echo \"${COMPREPLY[*]}\"\n"
         )
         done = subprocess.run(
             ["bash", "-c", script], capture_output=True, check=True, text=True,
             env={"PATH": os.environ["PATH"], "HOME": self.home},
         )
-        self.assertEqual((done.stdout, done.stderr), ("orders\n", ""))
+        self.assertEqual(done.stderr, "")
+        return done.stdout.rstrip("\n")
 
     def test_scripts_are_valid_where_the_shell_is_there(self):
         for shell in ("bash", "zsh", "fish"):

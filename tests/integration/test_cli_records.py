@@ -41,6 +41,53 @@ class CliRecordsTest(unittest.TestCase):
     def consume(self, *arguments, topic=None):
         return self.nodes.spate("consume", topic or self.topic, *arguments)
 
+    # ---- what the topic takes -------------------------------------------------------------------
+
+    def test_large_records_where_the_topic_takes_them(self):
+        topic = self.topic + "-8M"
+        self.nodes.spate("topic", "create", topic, "-c", "max.message.bytes=8M")
+        values = [random.randbytes(size) for size in (2_000_000, 4 * MIB + 5, 8_000_000)]
+        for value in values:
+            self.produce(value, "-f", "%v", topic=topic)
+        framed = b"".join(len(v).to_bytes(4, "big") + v for v in values)
+        self.assertEqual(self.consume("-e", "-f", "%V{big32}%v", topic=topic), framed)
+        hexed = values[2].hex().encode() + b"\n"
+        self.produce(hexed, "-f", r"%v{hex}\n", topic=topic)
+        self.assertEqual(self.consume("-e", "-o", "-1", "-f", r"%v{hex}\n", topic=topic), hexed)
+
+    def test_record_that_is_too_large_names_the_setting(self):
+        value = random.randbytes(2_000_000)
+        _, errors = self.run_spate(1, "produce", self.topic, "-f", "%v", input=value)
+        self.assertIn("batch of 1114112 bytes, the most for topic", errors)
+        self.assertIn("raise max.message.bytes of the topic", errors)
+        value = random.randbytes(9_000_000)
+        _, errors = self.run_spate(1, "produce", self.topic, "-f", "%v", input=value)
+        self.assertIn("no key or value may be larger than 8388608 bytes", errors)
+
+    def test_topic_that_takes_little_gets_small_batches(self):
+        topic = self.topic + "-16K"
+        self.nodes.spate("topic", "create", topic, "-c", "max.message.bytes=16K")
+        lines = b"".join(b"%d\n" % i for i in range(1, 2001))
+        for compression in ("none", "lz4"):
+            self.produce(lines, "-p", "0", "-X", f"compression={compression}", topic=topic)
+            self.assertEqual(self.consume("-e", "-o", "-2000", topic=topic), lines)
+
+    def test_limit_lowered_under_a_running_producer(self):
+        topic = self.topic + "-1K"
+        self.nodes.spate("topic", "create", topic)
+        pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with self.nodes.popen("produce", topic, "-p", "0", **pipes) as producer:
+            for first in range(0, 60_000, 10_000):
+                producer.stdin.write(b"".join(b"%05d\n" % i for i in range(first, first + 10_000)))
+                producer.stdin.flush()
+                if first == 20_000:
+                    self.nodes.spate("topic", "alter", topic, "-c", "max.message.bytes=1K")
+            producer.stdin.close()
+            errors = producer.stderr.read().decode()
+            self.assertEqual(producer.wait(60), 0, errors)
+        expected = b"".join(b"%05d\n" % i for i in range(60_000))
+        self.assertEqual(self.consume("-e", topic=topic), expected)
+
     # ---- formats --------------------------------------------------------------------------------
 
     def test_escapes_of_one_record(self):

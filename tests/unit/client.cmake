@@ -3,6 +3,8 @@ spate_unit_test(client test_client_use USES spate_net spate_wire spate_io spate_
 spate_unit_test(client test_client_servers USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_producer USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_producer_mishaps USES spate_net spate_wire spate_io spate_base)
+spate_unit_test(client test_producer_free USES spate_net spate_wire spate_io spate_base)
+spate_unit_test(client test_producer_split USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_topic_anew USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_producer_named USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_consumer USES spate_net spate_wire spate_io spate_base)

@@ -48,6 +48,8 @@ struct fake_log {
     struct fake_producer producers[FAKE_PRODUCERS_MAX];
     unsigned producer_count;
     unsigned duplicate_count; /* batches that came again */
+    size_t batch_bytes_max;   /* of new batches; 0: any */
+    unsigned too_large_count; /* batches that were refused for it */
 };
 
 /* NULL: it has no records here. */
@@ -123,6 +125,10 @@ fake_log_store(struct fake_log *log, const uint8_t *bytes, size_t size, int64_t 
     }
     if (header.base_sequence != producer->next_sequence) {
         return SPATE_ERR_OUT_OF_ORDER_SEQUENCE;
+    }
+    if (log->batch_bytes_max > 0 && size > log->batch_bytes_max) {
+        log->too_large_count += 1;
+        return SPATE_ERR_TOO_LARGE;
     }
     if (producer->kept == SP_PRODUCER_BATCHES_KEPT) {
         producer->kept -= 1;

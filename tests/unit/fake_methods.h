@@ -58,7 +58,8 @@ struct fake_cluster {
     int64_t asked_id;       /* by the last topic.delete */
     int16_t name_epoch;     /* of the one name that there is, with the id FAKE_NAMED_ID */
     unsigned resume_count;
-    bool forgotten; /* producer.resume knows nothing */
+    bool forgotten;        /* producer.resume knows nothing */
+    size_t told_bytes_max; /* of a batch, by metadata; 0: nothing is */
     int refusal;
     const char *refusal_text;
     unsigned partition_count; /* of the topic, all with the same log */
@@ -86,6 +87,7 @@ static inline void fake_metadata(struct fake_cluster *cluster, struct sp_pack *p
     struct sp_metadata_topic topic = {
         .name = sp_bytes_text("t"),
         .id = cluster->topic_exists ? cluster->topic_id : -1,
+        .max_batch_bytes = (int64_t)cluster->told_bytes_max,
         .error = cluster->topic_exists ? 0 : SPATE_ERR_UNKNOWN_TOPIC,
         .partitions = partitions,
         .partition_count = cluster->topic_exists ? cluster->partition_count : 0,

@@ -31,6 +31,7 @@ static void on_event(void *arg, const struct spate_consumer_event *event)
     sp_wakeup_raise(&world.begun);
     sp_wakeup_wait(&never, never.fd, 300);
     sp_wakeup_close(&never);
+    assert_int_equal(spate_client_close(world.client, 1000), SPATE_ERR_INVALID);
     if (world.frees) {
         spate_consumer_free(world.consumer);
     }

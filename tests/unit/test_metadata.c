@@ -11,8 +11,8 @@ static struct sp_metadata_partition partitions[] = {
     { 1, -1, { NULL, 0 }, -1, { 0 }, 0, SPATE_ERR_LEADER_UNKNOWN },
 };
 static struct sp_metadata_topic topics[] = {
-    { { (const uint8_t *)"orders", 6 }, 7, 0, partitions, 2 },
-    { { (const uint8_t *)"gone", 4 }, -1, SPATE_ERR_UNKNOWN_TOPIC, NULL, 0 },
+    { { (const uint8_t *)"orders", 6 }, 7, 4096, 0, partitions, 2 },
+    { { (const uint8_t *)"gone", 4 }, -1, 0, SPATE_ERR_UNKNOWN_TOPIC, NULL, 0 },
 };
 static const struct sp_metadata sample = { { (const uint8_t *)"c-1", 3 }, 1, nodes, 2, topics, 2 };
 
@@ -60,6 +60,7 @@ static void test_metadata_round_trip(void **state)
     assert_null(sp_metadata_node_find(&out, 3));
     assert_int_equal(out.topic_count, 2);
     assert_int_equal(out.topics[0].id, 7);
+    assert_int_equal(out.topics[0].max_batch_bytes, 4096);
     assert_int_equal(out.topics[0].error, 0);
     assert_int_equal(out.topics[0].partition_count, 2);
     const struct sp_metadata_partition *led = &out.topics[0].partitions[0];
@@ -72,6 +73,7 @@ static void test_metadata_round_trip(void **state)
     assert_int_equal(orphan->partition, 1);
     assert_int_equal(orphan->leader, -1);
     assert_int_equal(orphan->error, SPATE_ERR_LEADER_UNKNOWN);
+    assert_int_equal(out.topics[1].max_batch_bytes, 0); /* as of an older node */
     assert_int_equal(out.topics[1].error, SPATE_ERR_UNKNOWN_TOPIC);
     assert_int_equal(out.topics[1].partition_count, 0);
     sp_metadata_deinit(&out);

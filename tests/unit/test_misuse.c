@@ -69,6 +69,10 @@ static void test_misuse_of_config(void **state)
 static void test_misuse_of_client(void **state)
 {
     static const uint8_t map[] = { 0x80 };
+    /* a number, text, a list, a map cut short, two maps, a map without its value, no type at all */
+    static const char *const no_maps[] = {
+        "\x05", "\xa1x", "\x91\x80", "\x81", "\x80\x80", "\x81\xa1x", "\xdf\xff\xff\xff\xff", "\xc1"
+    };
     void *result = NULL;
     size_t size = 0;
 
@@ -83,6 +87,12 @@ static void test_misuse_of_client(void **state)
     check_refused(spate_call(client, "ping", NULL, 1, &result, &size));
     check_refused(spate_call(client, "ping", map, 0, &result, &size));
     check_refused(spate_call(client, "", map, 1, &result, &size));
+    for (size_t i = 0; i < sizeof no_maps / sizeof no_maps[0]; i++) {
+        size_t no_map_size = strlen(no_maps[i]);
+        check_refused(spate_call(client, "ping", no_maps[i], no_map_size, &result, &size));
+        check_refused(
+            spate_call_leader(client, "t", 0, "fetch", no_maps[i], no_map_size, &result, &size));
+    }
     assert_int_equal(spate_call_leader(NULL, "t", 0, "fetch", map, 1, &result, &size),
                      SPATE_ERR_INVALID);
     check_refused(spate_call_leader(client, NULL, 0, "fetch", map, 1, &result, &size));

@@ -142,8 +142,8 @@ static void test_producer_random_mishaps_lose_nothing(void **state)
 static enum fake_action refuse_second(struct fake_cluster *c, const char *method, unsigned count)
 {
     (void)method;
-    c->refusal = SPATE_ERR_TOO_LARGE;
-    c->refusal_text = "the batch is above max.message.bytes";
+    c->refusal = SPATE_ERR_INVALID;
+    c->refusal_text = "record 0 has no key";
     return count == 2 ? FAKE_REFUSE : FAKE_SERVE;
 }
 
@@ -162,7 +162,7 @@ static void test_producer_refused_batch_fails_alone(void **state)
     for (unsigned i = 0; i < 100; i++) {
         assert_int_equal(reports.count[i], 1);
         if (reports.status[i] != 0) {
-            assert_int_equal(reports.status[i], SPATE_ERR_TOO_LARGE);
+            assert_int_equal(reports.status[i], SPATE_ERR_INVALID);
             failed += 1;
             continue;
         }
@@ -171,7 +171,7 @@ static void test_producer_refused_batch_fails_alone(void **state)
         assert_int_equal(number_at(last), i);
     }
     assert_true(failed > 0 && failed < 20);
-    assert_string_equal(reports.text, "the batch is above max.message.bytes");
+    assert_string_equal(reports.text, "record 0 has no key");
     assert_int_equal(cluster.log.next_offset, 100 - failed);
     assert_int_equal(cluster.log.producer_count, 1);
     assert_int_equal(cluster.log.producers[0].epoch, 1);
