@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "base/trace.h"
 #include "cluster/transport_parts.h"
 #include "spate/error.h"
 
@@ -165,6 +166,24 @@ static bool is_elsewhere(const struct sp_transport *transport,
            sp_loop_now_ms(transport->loop) - node->link_ms >= SP_TRANSPORT_LOST_MS;
 }
 
+/* Until the operator corrects the address, unless the controller's state tells of another one. */
+static void note_elsewhere(struct sp_transport *transport, struct sp_transport_node *node)
+{
+    const char *address = sp_link_address(node->link);
+    uint64_t now_ms = sp_loop_now_ms(transport->loop);
+
+    node->elsewhere_ms = now_ms;
+    if (now_ms - node->link_ms >= SP_TRANSPORT_REFUSED_MS &&
+        sp_refusal_is_due(&node->refusals, address, strlen(address), now_ms)) {
+        SP_TRACE_WARN("transport",
+                      "a node runs and reaches this one, but is not found at its address",
+                      "node=%u address=%s",
+                      sp_link_node_id(node->link),
+                      address);
+    }
+    transport->handler->stranger(transport->arg);
+}
+
 static int on_inbound_hello(void *arg,
                             struct sp_inbound *inbound,
                             const struct sp_peer_hello *hello,
@@ -184,7 +203,7 @@ static int on_inbound_hello(void *arg,
     }
     sp_link_connect(node->link);
     if (before == inbound && is_elsewhere(transport, node, hello)) {
-        transport->handler->stranger(transport->arg);
+        note_elsewhere(transport, node);
     }
     sp_bootstrap_hello(&transport->bootstrap, hello);
     keep_ticking(transport);

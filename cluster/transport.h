@@ -133,6 +133,7 @@ struct sp_transport_look {
     uint64_t condition_ms; /* since when it has said `condition` */
     const char *refusal;   /* it is not up, but runs: why it is not talked to, borrowed; or NULL */
     bool refuses;          /* it is the other one that does not want to talk */
+    const char *not_found_at; /* it is not up, but greets: where it is looked for; or NULL */
 };
 
 /* False: it is this node, or not known. */
@@ -178,6 +179,9 @@ void sp_transport_release(struct sp_transport *transport, uint32_t node_id, size
 
 /* The address at which the n-th node that has a link is looked for, or NULL: there are fewer. */
 const char *sp_transport_address(const struct sp_transport *transport, unsigned n);
+
+/* That of the node; NULL: it has no link. */
+const char *sp_transport_address_of(const struct sp_transport *transport, uint32_t node_id);
 
 enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id);
 

@@ -43,6 +43,11 @@ const char *sp_transport_address(const struct sp_transport *transport, unsigned 
     return n < transport->node_count ? sp_link_address(transport->nodes[n].link) : NULL;
 }
 
+const char *sp_transport_address_of(const struct sp_transport *transport, uint32_t node_id)
+{
+    return sp_transport_address(transport, find_place(transport, node_id));
+}
+
 int sp_transport_set_node(struct sp_transport *transport, uint32_t node_id, const char *address)
 {
     struct sp_transport_node *node = sp_transport_find(transport, node_id);
@@ -162,6 +167,8 @@ bool sp_transport_look(const struct sp_transport *transport,
     const struct sp_transport_node *node = &transport->nodes[place];
     bool refused = !node->up && node->refusal[0] != '\0' &&
                    sp_loop_now_ms(transport->loop) - node->refused_ms < SP_TRANSPORT_REFUSED_MS;
+    bool elsewhere = !node->up && node->elsewhere_ms != 0 &&
+                     sp_loop_now_ms(transport->loop) - node->elsewhere_ms < SP_TRANSPORT_REFUSED_MS;
     *out_look = (struct sp_transport_look){
         .up = node->up,
         .slow =
@@ -172,6 +179,7 @@ bool sp_transport_look(const struct sp_transport *transport,
         .condition_ms = node->condition_ms,
         .refusal = refused ? node->refusal : NULL,
         .refuses = refused && node->refuses,
+        .not_found_at = elsewhere ? sp_link_address(node->link) : NULL,
     };
     return true;
 }

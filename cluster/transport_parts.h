@@ -37,6 +37,8 @@ struct sp_transport_node {
     char refusal[SP_REFUSAL_SIZE]; /* why one of both does not talk to the other; "": they do */
     bool refuses;                  /* it is the other one that said so */
     uint64_t refused_ms;           /* when, the last time */
+    uint64_t elsewhere_ms;         /* when it greeted and was not found, the last time; 0: never */
+    struct sp_refusals refusals;   /* what of that was told */
 };
 
 struct sp_transport {

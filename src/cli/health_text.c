@@ -168,6 +168,11 @@ static void advise_down(struct health_words *words, const json_t *row)
 
     if (value_has_text(row, "refused")) {
         add_refusal(words, row);
+    } else if (value_has_text(row, "not_found_at")) {
+        health_add(words,
+                   "  it runs and reaches the node that was asked, but is not found at %s: correct "
+                   "its cluster.advertise, or cluster.seeds on the other nodes, and restart; ",
+                   value_text(row, "not_found_at"));
     } else {
         health_add(words, "  start it: it catches up by itself; ");
     }
@@ -223,7 +228,14 @@ static void add_refusals(struct health_words *words, const json_t *refusals)
 static void describe_node(struct health_words *words, const json_t *result)
 {
     add_refusals(words, json_object_get(result, "refusals"));
-    if (json_is_false(json_object_get(result, "controller"))) {
+    if (value_has_text(result, "joining")) {
+        health_add(words,
+                   "joining: node %" PRId64
+                   " is no member yet: %s\n  tried again by itself: correct "
+                   "cluster.join there if the address is wrong\n",
+                   value_number(result, "node"),
+                   value_text(result, "joining"));
+    } else if (json_is_false(json_object_get(result, "controller"))) {
         health_add(words,
                    "controller: it has no leader, or the asked node has not caught up with it");
         health_add_since(words, result, "controller_since_ms");
@@ -231,6 +243,12 @@ static void describe_node(struct health_words *words, const json_t *result)
             words,
             "\n  elects by itself when a majority of its voters runs: start their nodes; who they "
             "are: spate cluster nodes\n");
+    } else if (json_is_false(json_object_get(result, "current"))) {
+        health_add(words,
+                   "outdated: node %" PRId64 " does not follow the controller, what it says of "
+                   "others may be old\n  it was removed, is cut off or catches up: ask the other "
+                   "nodes too, spate -s HOST:PORT,...\n",
+                   value_number(result, "node"));
     }
     health_add_opening(words, result);
     if (json_is_false(json_object_get(result, "groups"))) {
@@ -428,6 +446,15 @@ static void add_asked(struct health_words *words, const json_t *result)
 {
     const json_t *silent = json_object_get(result, "silent");
     const json_t *elsewhere = json_object_get(result, "unhealthy_on");
+    const json_t *doubted = json_object_get(result, "not_believed");
+
+    for (size_t i = 0; i < json_array_size(doubted); i++) {
+        health_add(words,
+                   "not believed: node %" PRId64 " does not follow the controller, what it says of "
+                   "others is left out\n  catches up by itself, if it was not removed: then stop "
+                   "it, and take it out of the servers\n",
+                   (int64_t)json_integer_value(json_array_get(doubted, i)));
+    }
 
     for (size_t i = 0; i < json_array_size(elsewhere); i++) {
         int64_t node = json_integer_value(json_array_get(elsewhere, i));

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/believed.h"
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/several.h"
@@ -14,6 +15,8 @@
 enum {
     LOOK_EVERY_MS = 250,
     REPLICAS_MAX = 7,
+    ADDRESS_SIZE = 300,
+    NODE_TIMEOUT_MS = 2000, /* of each node, when the first one is not believed */
 };
 
 /* ---- cluster moves --------------------------------------------------------------------------- */
@@ -128,6 +131,9 @@ static void print_moves(const json_t *result)
     struct table table = { .columns = 5,
                            .headings = { "TOPIC", "PARTITION", "FROM", "TO", "STEP" } };
 
+    if (json_array_size(moves) == 0) {
+        return; /* the caller says so, or looks again */
+    }
     for (size_t i = 0; i < json_array_size(moves); i++) {
         const json_t *move = json_array_get(moves, i);
         char from[64];
@@ -182,9 +188,55 @@ static int begin_with_switch(struct cli *cli, int argc, char **argv, int letter,
     return connect_client(cli);
 }
 
+/* What nodes that drain still have, though nothing moves at the moment. */
+struct undrained {
+    int64_t replicas;
+    int64_t without_place; /* of them: no other node can take them */
+};
+
+static struct undrained find_undrained(struct cli *cli)
+{
+    struct undrained undrained = { 0 };
+    json_t *result = NULL;
+
+    if (call_json(cli, "cluster.health", NULL, &result) != 0) {
+        return undrained;
+    }
+    const json_t *rows = json_object_get(result, "draining");
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *row = json_array_get(rows, i);
+        undrained.replicas += value_number(row, "replicas");
+        undrained.without_place += value_number(row, "without_place");
+    }
+    json_decref(result);
+    return undrained;
+}
+
+/* Nothing moves. True if something is about to: what drains has no move yet. */
+static bool tell_unmoved(struct cli *cli, bool told)
+{
+    struct undrained undrained = find_undrained(cli);
+    bool more = undrained.replicas > undrained.without_place;
+
+    if (more && !told) {
+        note(cli,
+             "no partition is moving yet: nodes that drain still have %" PRId64 " replicas",
+             undrained.replicas);
+    } else if (!more && undrained.without_place > 0) {
+        note(cli,
+             "no partition is moving: %" PRId64
+             " replicas of nodes that drain no other node can take, see `spate cluster health`",
+             undrained.without_place);
+    } else if (!more) {
+        note(cli, "no partition is moving");
+    }
+    return more;
+}
+
 int command_cluster_moves(struct cli *cli, int argc, char **argv)
 {
     bool watch = false;
+    bool more = false;
     size_t count = 0;
     int code = begin_with_switch(cli, argc, argv, 'w', &watch);
 
@@ -197,16 +249,28 @@ int command_cluster_moves(struct cli *cli, int argc, char **argv)
         if (rv != 0) {
             return tell_failure(cli, rv, NULL);
         }
-        if (count == 0) {
-            note(cli, "no partition is moving");
-        } else if (watch) {
+        more = count > 0 || tell_unmoved(cli, more);
+        if (watch && more) {
             (void)poll(NULL, 0, LOOK_EVERY_MS); /* a sleep that ^C ends */
         }
-    } while (watch && count > 0 && !interrupted());
+    } while (watch && more && !interrupted());
     return interrupted() ? EXIT_INTERRUPTED : EXIT_OK;
 }
 
 /* ---- cluster nodes --------------------------------------------------------------------------- */
+
+/* For clients; of a node of which that is not known, the address for nodes. */
+static const char *address_text(const json_t *node, char text[ADDRESS_SIZE])
+{
+    if (value_has_text(node, "address")) {
+        return value_text(node, "address");
+    }
+    if (!value_has_text(node, "peer_address")) {
+        return "-";
+    }
+    (void)snprintf(text, ADDRESS_SIZE, "peer %s", value_text(node, "peer_address"));
+    return text;
+}
 
 static void print_nodes(const json_t *result)
 {
@@ -220,9 +284,10 @@ static void print_nodes(const json_t *result)
         const json_t *node = json_array_get(nodes, i);
         const char *rack = value_text(node, "rack");
         bool alive = json_is_true(json_object_get(node, "alive"));
+        char address[ADDRESS_SIZE];
         bool draining = json_is_true(json_object_get(node, "draining"));
         table_number(&table, value_number(node, "id"));
-        table_text(&table, value_text(node, "address"));
+        table_text(&table, address_text(node, address));
         table_text(&table, *rack != '\0' ? rack : "-");
         table_text(&table, !alive ? "down" : draining ? "draining" : "up");
         table_number(&table, value_number(node, "replicas"));
@@ -232,31 +297,51 @@ static void print_nodes(const json_t *result)
     table_print(&table);
 }
 
+static void tell_outdated(const struct cli *cli, const json_t *result)
+{
+    if (json_is_false(json_object_get(result, "current"))) {
+        note(cli,
+             json_array_size(json_object_get(result, "nodes")) > 0
+                 ? "no node that answered follows the controller: this is what one of them knew "
+                   "last; start the voters"
+                 : "no node that answered follows the controller, or knows who its voters are");
+    }
+}
+
 int command_cluster_nodes(struct cli *cli, int argc, char **argv)
 {
-    json_t *result = NULL;
-    int code = ask_method(cli, argc, argv, "cluster.nodes", &result);
+    struct believed believed;
+    bool given = false;
+    int code = begin_with_switch(cli, argc, argv, '\0', &given);
 
     if (code != 0) {
         return code;
     }
+    int rv = believed_ask(cli, "cluster.nodes", NODE_TIMEOUT_MS, &believed);
+    if (rv != 0) {
+        return tell_failure(cli, rv, NULL);
+    }
+    sort_by_id(json_object_get(believed.result, "nodes"));
+    tell_outdated(cli, believed.result);
+    json_decref(believed.doubted);
     if (cli->json) {
-        out_json(result);
+        out_json(believed.result);
         return EXIT_OK;
     }
-    print_nodes(result);
-    json_decref(result);
+    print_nodes(believed.result);
+    json_decref(believed.result);
     return EXIT_OK;
 }
 
 /* ---- cluster drain, undrain, remove ---------------------------------------------------------- */
 
-/* Tells of a node that has replicas and is not losing them. The node's own refusal, BUSY, would be
- * tried again until the timeout, which is right only while a drain goes on. */
+/* Tells of a node that has replicas. The node's own refusal, BUSY, would be tried again until the
+ * timeout. */
 static bool tell_replicas(struct cli *cli, int64_t id)
 {
     json_t *result = NULL;
     int64_t replicas = 0;
+    bool draining = false;
 
     if (call_json(cli, "cluster.nodes", NULL, &result) != 0) {
         return false; /* what is wrong is told by the call itself */
@@ -264,12 +349,19 @@ static bool tell_replicas(struct cli *cli, int64_t id)
     const json_t *nodes = json_object_get(result, "nodes");
     for (size_t i = 0; i < json_array_size(nodes); i++) {
         const json_t *node = json_array_get(nodes, i);
-        if (value_number(node, "id") == id && !json_is_true(json_object_get(node, "draining"))) {
+        if (value_number(node, "id") == id) {
             replicas = value_number(node, "replicas");
+            draining = json_is_true(json_object_get(node, "draining"));
         }
     }
     json_decref(result);
-    if (replicas > 0) {
+    if (replicas > 0 && draining) {
+        tell("%" PRId64 ": BUSY: node %" PRId64 " drains and has %" PRId64
+             " replicas left: remove it when they are moved, `spate cluster moves -w`",
+             id,
+             id,
+             replicas);
+    } else if (replicas > 0) {
         tell("%" PRId64 ": BUSY: node %" PRId64 " has %" PRId64
              " replicas: drain it first with `spate cluster drain %" PRId64 "`",
              id,

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 import unittest
 
@@ -23,6 +24,80 @@ def wall_ms():
 def ask(node):
     with rpc.Client(node.address, timeout=5) as client:
         return client.call("cluster.health")
+
+
+def ask_when_up(node):
+    """The same of one that starts; an empty map while it does not answer."""
+    try:
+        return ask(node)
+    except OSError:
+        return {}
+
+
+class AloneTest(unittest.TestCase):
+    """Nodes that have nobody to follow."""
+
+    def test_one_of_three_after_a_restart_knows_the_voters(self):
+        with cluster.Cluster(3) as nodes:
+            nodes.wait_healthy()
+            for node in nodes.nodes:
+                node.stop()
+            first = nodes.nodes[0]
+            first.start()
+            known = lambda: ask_when_up(first).get("voters", {}).get("nodes") == [1, 2, 3]
+            cluster.wait_for("the voters", known)
+            health = ask(first)
+            self.assertEqual(health["voters"]["down"], [2, 3])
+            self.assertFalse(health["current"])
+            words = nodes.run("cluster", "health").stdout.decode()
+            self.assertIn("controller: 1 of 3 voters run, down: node 2,3", words)
+            done = nodes.run("cluster", "nodes", "--json")
+            self.assertIn("no node that answered follows the controller", done.stderr.decode())
+            rows = json.loads(done.stdout)
+            self.assertFalse(rows["current"])
+            self.assertEqual(
+                [(row["id"], row["alive"], row["controller"]) for row in rows["nodes"]],
+                [(1, True, "voter"), (2, False, "voter"), (3, False, "voter")],
+            )
+            self.assertIn(":", rows["nodes"][1]["peer_address"])
+            for node in nodes.nodes[1:]:
+                node.start()
+            nodes.wait_healthy()
+            self.assertTrue(json.loads(nodes.spate("cluster", "nodes", "--json"))["current"])
+
+
+    def test_reader_says_why_nothing_comes(self):
+        with cluster.Cluster(3) as nodes:
+            nodes.spate("topic", "create", "t", "-r", "3")
+            nodes.wait_healthy()
+            for node in nodes.nodes[1:]:
+                node.kill()
+            nodes.servers = nodes.nodes[0].address
+            reader = nodes.popen(
+                "consume", "t", "-n", "1", "--linearizable", "--timeout", "4s",
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            )
+            try:
+                self.assertIn(
+                    b"waiting: partitions without a leader: t/0", reader.stderr.readline()
+                )
+            finally:
+                reader.kill()
+                reader.wait()
+                reader.stderr.close()
+
+    def test_join_address_that_is_dead_is_told(self):
+        with cluster.Cluster(1) as nodes:
+            dead = f"127.0.0.1:{cluster.free_port()}"
+            node = nodes.add(2, start=False)
+            node.write_config([], [dead])
+            node.start()
+            look = lambda: "no member answers" in ask_when_up(node).get("joining", "")
+            cluster.wait_for("the reason", look, 20)
+            nodes.servers = node.address
+            words = nodes.run("cluster", "health").stdout.decode()
+            self.assertIn(f"joining: node 2 is no member yet: no member answers at {dead}", words)
+            node.kill()
 
 
 class HealthTest(unittest.TestCase):
