@@ -97,7 +97,31 @@ class AloneTest(unittest.TestCase):
             nodes.servers = node.address
             words = nodes.run("cluster", "health").stdout.decode()
             self.assertIn(f"joining: node 2 is no member yet: no member answers at {dead}", words)
+            with open(node.log, encoding="utf-8") as log:
+                traces = log.read()
+            self.assertIn(f"join: no member answers, tried again address={dead}", traces)
             node.kill()
+
+    def test_node_at_another_address_is_told(self):
+        with cluster.Cluster(3) as nodes:
+            one, _, three = nodes.nodes
+            three.stop()
+            three.peer_port = cluster.free_port()
+            row = lambda: next((row for row in ask(one)["down"] if row["node"] == 3), {})
+            cluster.wait_for("node 3 to be down", row)
+            self.assertEqual(row()["not_found_at"], "")
+            three.write_config([f"{n.number}@127.0.0.1:{n.peer_port}" for n in nodes.nodes])
+            three.start()
+            address = cluster.wait_for("the line", lambda: row().get("not_found_at"), 20)
+            self.assertNotIn(str(three.peer_port), address)
+            words = nodes.run("cluster", "health").stdout.decode()
+            self.assertIn(f"is not found at {address}", words)
+
+            def traced():
+                with open(one.log, encoding="utf-8") as log:
+                    return f"but is not found at its address node=3 address={address}" in log.read()
+
+            cluster.wait_for("the trace", traced, 20)
 
 
 class HealthTest(unittest.TestCase):

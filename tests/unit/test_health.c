@@ -516,6 +516,17 @@ static void test_health_lag_and_loss_of_a_leader_have_their_times(void **unused)
     expect("{topic=t partition=0 missing=[2,3] since_ms=@%llu}", (unsigned long long)lag_ms);
 }
 
+/* Who lags is counted among the group's members, which the move is just changing. */
+static void test_health_during_a_move_names_only_who_is_down(void **unused)
+{
+    (void)unused;
+    move_to(2, 1, 4);
+    lead(group_of("t"), 1, 2, 2); /* the second by replica id: that on node 1, or another one */
+    expect("{topic=t partition=0 missing=[1] ");
+    set_down(3);
+    expect("{topic=t partition=0 missing=[3] ");
+}
+
 static void test_health_without_a_leader_knows_the_voters_of_the_membership(void **unused)
 {
     (void)unused;
@@ -823,6 +834,7 @@ int main(void)
         HEALTH_TEST(test_health_of_a_whole_cluster_has_nothing_to_say),
         HEALTH_TEST(test_health_node_down_tells_what_becomes_of_its_replicas),
         HEALTH_TEST(test_health_lag_and_loss_of_a_leader_have_their_times),
+        HEALTH_TEST(test_health_during_a_move_names_only_who_is_down),
         HEALTH_TEST(test_health_without_a_leader_knows_the_voters_of_the_membership),
         HEALTH_TEST(test_health_draining_node_tells_what_is_left),
         HEALTH_TEST(test_health_conditions_of_nodes_are_notes),

@@ -91,6 +91,14 @@ static void test_health_text_of_a_node_that_is_refused(void **state)
 }
 
 /* A node of an older build sends neither times nor what becomes of the replicas. */
+static void test_health_text_of_a_new_voter_is_no_move(void **state)
+{
+    (void)state;
+    expect("{'healthy': false, 'refilling': [{'topic': '', 'partition': 0, 'node': 2}]}",
+           "unhealthy\nrefilling: the controller gets a voter on node 2\n"
+           "  ends by itself: spate cluster nodes\n");
+}
+
 static void test_health_text_of_a_node_that_is_elsewhere(void **state)
 {
     (void)state;
@@ -425,6 +433,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_health_text_of_a_node_down),
         cmocka_unit_test(test_health_text_of_a_node_that_is_refused),
+        cmocka_unit_test(test_health_text_of_a_new_voter_is_no_move),
         cmocka_unit_test(test_health_text_of_a_node_that_is_elsewhere),
         cmocka_unit_test(test_health_text_of_nodes_that_follow_nobody),
         cmocka_unit_test(test_health_text_of_an_older_node),
