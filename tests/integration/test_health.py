@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 import unittest
 
@@ -77,11 +78,14 @@ class AloneTest(unittest.TestCase):
                 "consume", "t", "-n", "1", "--linearizable", "--timeout", "4s",
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             )
+            limit = threading.Timer(20, reader.kill)  # silence fails the test
+            limit.start()
             try:
                 self.assertIn(
                     b"waiting: partitions without a leader: t/0", reader.stderr.readline()
                 )
             finally:
+                limit.cancel()
                 reader.kill()
                 reader.wait()
                 reader.stderr.close()
