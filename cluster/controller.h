@@ -109,6 +109,16 @@ bool sp_controller_is_current(const struct sp_controller *controller);
  * it. A leader may have to tell first who it is. */
 bool sp_controller_is_current_on(const struct sp_controller *controller, uint32_t node_id);
 
+/* True if, besides, this node is a member and is the one that leads or linked to it: what it says
+ * of others can be believed. One that was removed, or is cut off, does not follow. */
+bool sp_controller_follows(const struct sp_controller *controller);
+
+/* The nodes with a voting replica of group 0, as its membership on this node's disk says, also
+ * before there is a state; returns how many, at most `count_max`. */
+unsigned sp_controller_voters(const struct sp_controller *controller,
+                              uint32_t *out_node_ids,
+                              unsigned count_max);
+
 uint32_t sp_controller_self(const struct sp_controller *controller);
 
 /* True if the node is this one, or linked to it. */

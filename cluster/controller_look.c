@@ -2,6 +2,8 @@
 #include "cluster/controller.h"
 #include "cluster/controller_parts.h"
 
+#include "cluster/raft_members.h"
+
 const struct sp_state *sp_controller_state(const struct sp_controller *controller)
 {
     return controller->state;
@@ -119,4 +121,32 @@ bool sp_controller_is_current_on(const struct sp_controller *controller, uint32_
     }
     sp_raft_group_status(controller->group, &status);
     return status.leader_node != node_id;
+}
+
+bool sp_controller_follows(const struct sp_controller *controller)
+{
+    uint32_t leader = sp_controller_leader(controller);
+
+    return leader != 0 && sp_controller_is_current(controller) &&
+           sp_controller_has_member(controller, sp_raft_group_replica_id(controller->group)) &&
+           sp_controller_sees(controller, leader);
+}
+
+unsigned sp_controller_voters(const struct sp_controller *controller,
+                              uint32_t *out_node_ids,
+                              unsigned count_max)
+{
+    struct sp_replica_place places[SP_NODES_MAX];
+    unsigned count = controller->group == NULL
+                         ? 0
+                         : sp_raft_group_members(controller->group, places, SP_NODES_MAX);
+    unsigned voters = 0;
+
+    for (unsigned i = 0; i < count && voters < count_max; i++) {
+        if (places[i].node_id != 0 && places[i].node_id <= SP_NODE_ID_MAX &&
+            sp_raft_group_member(controller->group, places[i].replica_id) == SP_MEMBER_VOTER) {
+            out_node_ids[voters++] = places[i].node_id;
+        }
+    }
+    return voters;
 }

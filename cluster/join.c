@@ -41,6 +41,8 @@ struct sp_join {
     struct sp_trace_limit refused_limit;
     struct sp_refusals refusals;
     uint64_t answered_ms; /* the last time; 0: never */
+    uint64_t begun_ms;    /* since when nobody has answered; 0: it does not ask */
+    char waits[SP_ADDRESS_SIZE_MAX + SP_REFUSAL_SIZE + 32]; /* sp_join_waits */
     bool closing;
     void (*closed)(void *arg);
     void *closed_arg;
@@ -108,11 +110,53 @@ static bool is_member(const struct sp_join *join)
     return sp_store_identity(join->options.store)->state == SP_IDENTITY_FORMED;
 }
 
-static void tell_refused(struct sp_join *join, const char *address, const char *text)
+/* It is in the cluster and asks only where the others are. */
+static bool is_inside(const struct sp_join *join)
 {
-    bool member = is_member(join) && join->lost_voter == 0;
+    return is_member(join) && join->lost_voter == 0;
+}
+
+const char *sp_join_waits(const struct sp_join *join)
+{
+    return join->step == JOIN_DONE || is_inside(join) ? "" : join->waits;
+}
+
+/* The address in turn is dead, or says nothing. */
+static void tell_silent(struct sp_join *join, int status)
+{
+    const char *address = address_at(join, join->address);
     uint64_t now_ms = sp_loop_now_ms(join->options.loop);
 
+    if (is_inside(join) || address == NULL || now_ms - join->begun_ms < SP_JOIN_SILENT_MS) {
+        return; /* those that start together do not answer at once */
+    }
+    (void)snprintf(join->waits,
+                   sizeof join->waits,
+                   "no member answers at %s: %s",
+                   address,
+                   spate_error_name(status));
+    if (sp_refusal_is_due(&join->refusals, join->waits, strlen(join->waits), now_ms) &&
+        sp_trace_allowed(&join->refused_limit, now_ms, 1, NULL)) {
+        SP_TRACE_WARN("join",
+                      "no member answers, tried again",
+                      "address=%s error=%s",
+                      address,
+                      spate_error_name(status));
+    }
+}
+
+static void tell_refused(struct sp_join *join, const char *address, const char *text)
+{
+    bool member = is_inside(join);
+    uint64_t now_ms = sp_loop_now_ms(join->options.loop);
+
+    join->begun_ms = now_ms; /* somebody has answered */
+    (void)snprintf(join->waits,
+                   sizeof join->waits,
+                   "not let in%s%s: %s",
+                   address == NULL ? "" : " by the node at ",
+                   address == NULL ? "" : address,
+                   text);
     if (sp_refusal_is_due(&join->refusals, text, strlen(text), now_ms) &&
         sp_trace_allowed(&join->refused_limit, now_ms, 1, NULL)) {
         SP_TRACE_WARN("join",
@@ -132,6 +176,8 @@ static void finish_join(struct sp_join *join)
     bool member = is_member(join);
 
     join->step = JOIN_DONE;
+    join->begun_ms = 0;
+    join->waits[0] = '\0';
     join->answered_ms = sp_loop_now_ms(join->options.loop);
     join->lost_voter = 0;
     for (unsigned i = 0; i < join->answer.node_count; i++) {
@@ -253,11 +299,11 @@ static void on_closed(void *arg, struct sp_conn *conn, int status)
     struct sp_join *join = arg;
 
     (void)conn;
-    (void)status; /* whatever it was, there is no answer any more */
     join->conn = NULL;
     if (join->closing) {
         sp_loop_defer(join->options.loop, &join->finish);
     } else if (join->step == JOIN_ASKING) {
+        tell_silent(join, status == 0 ? SPATE_ERR_CLOSED : status);
         pause_then_next(join);
     }
 }
@@ -296,6 +342,7 @@ static void on_connect(void *arg, struct sp_stream *stream, int status)
     join->stream = NULL;
     if (status != 0) {
         sp_stream_close(stream, NULL, NULL);
+        tell_silent(join, status);
         pause_then_next(join);
         return;
     }
@@ -325,9 +372,13 @@ static void ask(struct sp_join *join)
         return;
     }
     join->step = JOIN_CONNECTING;
+    if (join->begun_ms == 0) {
+        join->begun_ms = sp_loop_now_ms(join->options.loop);
+    }
     (void)sp_timer_start(&join->timer, sp_loop_now_ms(join->options.loop) + ANSWER_MS_MAX);
     if (sp_stream_connect(join->options.loop, address, on_connect, join, &join->stream) != 0) {
         join->stream = NULL;
+        tell_silent(join, SPATE_ERR_UNREACHABLE);
         pause_then_next(join);
     }
 }
@@ -343,6 +394,7 @@ static void on_timer(struct sp_timer *timer)
     case JOIN_CONNECTING:
         sp_stream_close(join->stream, NULL, NULL);
         join->stream = NULL;
+        tell_silent(join, SPATE_ERR_TIMEOUT);
         pause_then_next(join);
         break;
     case JOIN_ASKING:

@@ -24,6 +24,7 @@
 #include "cluster/transport.h"
 
 #define SP_JOIN_STRANGER_MS 500 /* the controller's state may tell of it meanwhile */
+#define SP_JOIN_SILENT_MS 1000  /* nobody answers for so long: it is told */
 #define SP_JOIN_AGAIN_MS 5000   /* nodes that were removed go on greeting */
 
 /* Body of JOIN: [node, cluster_id or empty, voter_id or 0], and `true` behind it if it is lost. */
@@ -80,6 +81,10 @@ void sp_join_met_stranger(struct sp_join *join);
 /* This node's replica `voter_id` of group 0 is damaged: asks for another one until it has it, then
  * `renewed`. `text` says what is wrong with it. */
 void sp_join_renew(struct sp_join *join, uint64_t voter_id, const char *text);
+
+/* Why this node is not let in yet, as the address that was asked last has it; "": it is in, or has
+ * not been asking for long. */
+const char *sp_join_waits(const struct sp_join *join);
 
 /* Stops asking and calls `closed`, in a later turn. */
 void sp_join_close(struct sp_join *join, void (*closed)(void *arg), void *arg);

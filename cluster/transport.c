@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "base/trace.h"
 #include "cluster/transport_parts.h"
 #include "spate/error.h"
 
@@ -219,7 +220,7 @@ static int on_inbound_hello(void *arg,
     }
     sp_link_connect(node->link);
     if (before == inbound && is_elsewhere(transport, node, hello)) {
-        transport->handler->stranger(transport->arg);
+        sp_transport_note_elsewhere(transport, node);
     }
     sp_bootstrap_hello(&transport->bootstrap, hello);
     keep_ticking(transport);

@@ -147,6 +147,7 @@ struct sp_transport_look {
     uint64_t condition_ms; /* since when it has said `condition` */
     const char *refusal;   /* it is not up, but runs: why it is not talked to, borrowed; or NULL */
     bool refuses;          /* it is the other one that does not want to talk */
+    const char *not_found_at; /* it is not up, but greets: where it is looked for; or NULL */
 };
 
 /* False: it is this node, or not known. */
@@ -198,6 +199,9 @@ const char *sp_transport_address(const struct sp_transport *transport, unsigned 
 bool sp_transport_is_up(const struct sp_transport *transport,
                         uint32_t node_id,
                         uint64_t incarnation);
+
+/* That of the node; NULL: it has no link. */
+const char *sp_transport_address_of(const struct sp_transport *transport, uint32_t node_id);
 
 enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id);
 

@@ -1,6 +1,8 @@
 /* The nodes that a node talks to: who there is, and sending to them. */
 #include "cluster/transport_parts.h"
 
+#include <string.h>
+
 #include "base/mem.h"
 #include "spate/error.h"
 
@@ -41,6 +43,11 @@ int sp_transport_add_node(struct sp_transport *transport, uint32_t node_id, cons
 const char *sp_transport_address(const struct sp_transport *transport, unsigned n)
 {
     return n < transport->node_count ? sp_link_address(transport->nodes[n].link) : NULL;
+}
+
+const char *sp_transport_address_of(const struct sp_transport *transport, uint32_t node_id)
+{
+    return sp_transport_address(transport, find_place(transport, node_id));
 }
 
 int sp_transport_set_node(struct sp_transport *transport, uint32_t node_id, const char *address)
@@ -150,6 +157,24 @@ void sp_transport_note_refusal(const struct sp_transport *transport,
     node->refused_ms = now_ms;
 }
 
+/* Until the operator corrects the address, unless the controller's state tells of another one. */
+void sp_transport_note_elsewhere(struct sp_transport *transport, struct sp_transport_node *node)
+{
+    const char *address = sp_link_address(node->link);
+    uint64_t now_ms = sp_loop_now_ms(transport->loop);
+
+    node->elsewhere_ms = now_ms;
+    if (now_ms - node->link_ms >= SP_TRANSPORT_REFUSED_MS &&
+        sp_refusal_is_due(&node->refusals, address, strlen(address), now_ms)) {
+        SP_TRACE_WARN("transport",
+                      "a node runs and reaches this one, but is not found at its address",
+                      "node=%u address=%s",
+                      sp_link_node_id(node->link),
+                      address);
+    }
+    transport->handler->stranger(transport->arg);
+}
+
 bool sp_transport_look(const struct sp_transport *transport,
                        uint32_t node_id,
                        struct sp_transport_look *out_look)
@@ -162,6 +187,8 @@ bool sp_transport_look(const struct sp_transport *transport,
     const struct sp_transport_node *node = &transport->nodes[place];
     bool refused = !node->up && node->refusal[0] != '\0' &&
                    sp_loop_now_ms(transport->loop) - node->refused_ms < SP_TRANSPORT_REFUSED_MS;
+    bool elsewhere = !node->up && node->elsewhere_ms != 0 &&
+                     sp_loop_now_ms(transport->loop) - node->elsewhere_ms < SP_TRANSPORT_REFUSED_MS;
     *out_look = (struct sp_transport_look){
         .up = node->up,
         .slow =
@@ -172,6 +199,7 @@ bool sp_transport_look(const struct sp_transport *transport,
         .condition_ms = node->condition_ms,
         .refusal = refused ? node->refusal : NULL,
         .refuses = refused && node->refuses,
+        .not_found_at = elsewhere ? sp_link_address(node->link) : NULL,
     };
     return true;
 }

@@ -39,6 +39,8 @@ struct sp_transport_node {
     uint64_t refused_ms;           /* when, the last time */
     uint64_t found_incarnation;    /* of whoever greeted where we look for it, the last time */
     uint64_t turned_away_ms;       /* when whoever is there did not want to talk, the last time */
+    uint64_t elsewhere_ms;         /* when it greeted and was not found, the last time; 0: never */
+    struct sp_refusals refusals;   /* what of that was told */
 };
 
 /* A process that was not let in, as another directory has its node id. */
@@ -92,6 +94,9 @@ void sp_transport_note_refusal(const struct sp_transport *transport,
 void sp_transport_forget_double(struct sp_transport *transport,
                                 uint32_t node_id,
                                 uint64_t incarnation);
+
+/* A member goes on greeting, and is not found where this node looks for it: traced now and then. */
+void sp_transport_note_elsewhere(struct sp_transport *transport, struct sp_transport_node *node);
 
 /* transport.c */
 extern const struct sp_link_handler sp_transport_link_handler;

@@ -419,6 +419,11 @@ void sp_broker_set_mover(struct sp_broker *broker, const struct sp_mover *mover)
     broker->mover = mover;
 }
 
+void sp_broker_set_join(struct sp_broker *broker, const struct sp_join *join)
+{
+    broker->join = join;
+}
+
 void sp_broker_topics_changed(struct sp_broker *broker)
 {
     struct sp_map_cursor cursor = { 0 };

@@ -12,6 +12,7 @@
 
 #include "cluster/controller.h"
 #include "cluster/group_table.h"
+#include "cluster/join.h"
 #include "cluster/mover.h"
 #include "cluster/reconcile.h"
 
@@ -54,6 +55,9 @@ void sp_broker_set_reconcile(struct sp_broker *broker, const struct sp_reconcile
 
 /* Tells how far moves are; NULL: it is gone. */
 void sp_broker_set_mover(struct sp_broker *broker, const struct sp_mover *mover);
+
+/* Tells why this node is not let in yet; NULL: it is gone. */
+void sp_broker_set_join(struct sp_broker *broker, const struct sp_join *join);
 
 /* The controller's state has other topics than before: consumer groups look at their
  * assignments. */

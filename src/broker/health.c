@@ -244,7 +244,7 @@ void sp_health_pack(const struct sp_broker *broker, struct sp_pack *pack)
 
     look_at_node(broker, &health);
     faults = (uint32_t)!health.controller + (uint32_t)!health.groups + health.opening;
-    sp_pack_map(pack, 26);
+    sp_pack_map(pack, 28);
     sp_pack_text(pack, "now_ms");
     sp_pack_int(pack, sp_loop_wall_ms(broker->options.loop));
     sp_pack_text(pack, "node");
@@ -263,6 +263,10 @@ void sp_health_pack(const struct sp_broker *broker, struct sp_pack *pack)
     sp_pack_text(pack, "controller");
     sp_pack_bool(pack, health.controller);
     sp_health_pack_since(broker, pack, "controller_since_ms", controller_since_ms(broker, &health));
+    sp_pack_text(pack, "current");
+    sp_pack_bool(pack, sp_controller_follows(broker->options.controller));
+    sp_pack_text(pack, "joining");
+    sp_pack_text(pack, broker->join == NULL ? "" : sp_join_waits(broker->join));
     sp_pack_text(pack, "groups");
     sp_pack_bool(pack, health.groups);
     sp_pack_text(pack, "replicas_opening");

@@ -125,6 +125,8 @@ static void pack_refusal(const struct sp_broker *broker, struct sp_pack *pack, u
                            : "");
     sp_pack_text(pack, "refused_by");
     sp_pack_int(pack, refused ? (int64_t)by : -1);
+    sp_pack_text(pack, "not_found_at");
+    sp_pack_text(pack, look.not_found_at == NULL ? "" : look.not_found_at);
 }
 
 uint32_t sp_health_pack_down(const struct sp_broker *broker, struct sp_pack *pack)
@@ -143,7 +145,7 @@ uint32_t sp_health_pack_down(const struct sp_broker *broker, struct sp_pack *pac
         enum sp_rebuild rebuild =
             sp_controller_rebuild(broker->options.controller, node->node_id, since_ms, &rest_ms);
         bool counted = rebuild == SP_REBUILD_WAITING || rebuild == SP_REBUILD_DUE;
-        sp_pack_map(pack, 8);
+        sp_pack_map(pack, 9);
         pack_node_id(pack, node->node_id);
         sp_health_pack_since(broker, pack, "since_ms", since_ms);
         pack_replicas(broker, pack, node->node_id);
@@ -284,17 +286,31 @@ struct voters {
     uint64_t since_ms; /* the longest that one is down; 0: none is */
 };
 
-/* Keeps them in rising order. */
-static void insert(struct voters *voters, uint32_t node_id)
+/* Once, and in rising order. */
+static void insert(const struct sp_broker *broker, struct voters *voters, uint32_t node_id)
 {
     unsigned place = voters->count;
 
+    for (unsigned i = 0; i < voters->count; i++) {
+        if (voters->node_ids[i] == node_id) {
+            return;
+        }
+    }
+    if (voters->count == SP_NODES_MAX) {
+        return;
+    }
     while (place > 0 && voters->node_ids[place - 1] > node_id) {
         voters->node_ids[place] = voters->node_ids[place - 1];
         place -= 1;
     }
     voters->node_ids[place] = node_id;
     voters->count += 1;
+    if (!sp_health_node_alive(broker, node_id)) {
+        uint64_t down_ms = sp_health_down_ms(broker, node_id);
+        voters->down_count += 1;
+        voters->since_ms =
+            voters->since_ms == 0 || down_ms < voters->since_ms ? down_ms : voters->since_ms;
+    }
 }
 
 static bool is_voter(const struct sp_broker *broker, uint32_t node_id)
@@ -304,25 +320,25 @@ static bool is_voter(const struct sp_broker *broker, uint32_t node_id)
     return role[0] == 'v' || role[0] == 'l'; /* "voter", "leader" */
 }
 
+/* Those that the state knows, and those that the membership of group 0 alone does: a node that has
+ * not heard from a leader since its start has no state yet, and these are who must be started. */
 static struct voters find_voters(const struct sp_broker *broker)
 {
     const struct sp_state *state = sp_controller_state(broker->options.controller);
     const struct sp_state_node *node;
     struct sp_map_cursor cursor = { 0 };
     struct voters voters = { .count = 0 };
+    uint32_t node_ids[SP_NODES_MAX];
 
-    while ((node = sp_state_node_next(state, &cursor)) != NULL && voters.count < SP_NODES_MAX) {
+    while ((node = sp_state_node_next(state, &cursor)) != NULL) {
         voters.eligible += !sp_state_member(state, node->node_id).draining;
-        if (!is_voter(broker, node->node_id)) {
-            continue;
+        if (is_voter(broker, node->node_id)) {
+            insert(broker, &voters, node->node_id);
         }
-        insert(&voters, node->node_id);
-        if (!sp_health_node_alive(broker, node->node_id)) {
-            uint64_t down_ms = sp_health_down_ms(broker, node->node_id);
-            voters.down_count += 1;
-            voters.since_ms =
-                voters.since_ms == 0 || down_ms < voters.since_ms ? down_ms : voters.since_ms;
-        }
+    }
+    unsigned count = sp_controller_voters(broker->options.controller, node_ids, SP_NODES_MAX);
+    for (unsigned i = 0; i < count; i++) {
+        insert(broker, &voters, node_ids[i]);
     }
     return voters;
 }

@@ -115,6 +115,10 @@ uint32_t sp_health_missing_of(const struct sp_broker *broker,
 {
     uint32_t missing = down_of(broker, place) | lost_of(broker, place);
 
+    if (missing != 0 &&
+        sp_state_move(sp_controller_state(broker->options.controller), place->group_id) != NULL) {
+        return missing; /* which of them lag is a guess now, and may name one that lacks nothing */
+    }
     for (unsigned i = 0; i < place->replica_count; i++) {
         missing |= sp_health_replica_lags(place, i, lagging) ? 1U << i : 0;
     }

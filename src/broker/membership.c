@@ -1,4 +1,5 @@
 /* Nodes and moves: who is a member of the cluster, which partitions change their replicas. */
+#include "broker/health.h"
 #include "broker/methods.h"
 
 #include <inttypes.h>
@@ -223,6 +224,51 @@ static void pack_node(const struct sp_broker *broker,
     sp_pack_text(pack, sp_controller_role_of(broker->options.controller, node->node_id));
 }
 
+/* A voter of the controller that the state does not know: a node that has not heard from a leader
+ * since its start knows no more than the membership of group 0. */
+static void pack_voter(const struct sp_broker *broker, uint32_t node_id, struct sp_pack *pack)
+{
+    const char *peer_address = sp_transport_address_of(broker->options.transport, node_id);
+
+    sp_pack_map(pack, 10);
+    sp_pack_text(pack, "id");
+    sp_pack_uint(pack, node_id);
+    sp_pack_text(pack, "address");
+    sp_pack_text(pack, "");
+    sp_pack_text(pack, "peer_address");
+    sp_pack_text(pack, peer_address == NULL ? "" : peer_address);
+    sp_pack_text(pack, "rack");
+    sp_pack_text(pack, "");
+    sp_pack_text(pack, "incarnation");
+    sp_pack_text(pack, "");
+    sp_pack_text(pack, "alive");
+    sp_pack_bool(pack, sp_health_node_alive(broker, node_id));
+    sp_pack_text(pack, "draining");
+    sp_pack_bool(pack, false);
+    sp_pack_text(pack, "replicas");
+    sp_pack_uint(pack, 0);
+    sp_pack_text(pack, "leaders");
+    sp_pack_uint(pack, 0);
+    sp_pack_text(pack, "controller");
+    sp_pack_text(pack, "voter");
+}
+
+/* Those of them that the state does not know; returns how many. */
+static unsigned find_unknown_voters(const struct sp_broker *broker, uint32_t *out_node_ids)
+{
+    const struct sp_state *state = sp_controller_state(broker->options.controller);
+    uint32_t node_ids[SP_NODES_MAX];
+    unsigned count = sp_controller_voters(broker->options.controller, node_ids, SP_NODES_MAX);
+    unsigned unknown = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        if (sp_state_node(state, node_ids[i]) == NULL) {
+            out_node_ids[unknown++] = node_ids[i];
+        }
+    }
+    return unknown;
+}
+
 void sp_method_cluster_nodes(struct sp_broker *broker,
                              struct sp_request request,
                              const struct sp_message *message)
@@ -230,16 +276,23 @@ void sp_method_cluster_nodes(struct sp_broker *broker,
     const struct sp_state *state = sp_controller_state(broker->options.controller);
     const struct sp_state_node *node = NULL;
     struct sp_map_cursor cursor = { 0 };
+    uint32_t node_ids[SP_NODES_MAX];
+    unsigned unknown = find_unknown_voters(broker, node_ids);
     struct sp_buf buf;
     struct sp_pack pack;
 
     (void)message; /* no fields */
     sp_request_begin(&request, &buf, &pack);
-    sp_pack_map(&pack, 1);
+    sp_pack_map(&pack, 2);
+    sp_pack_text(&pack, "current");
+    sp_pack_bool(&pack, sp_controller_follows(broker->options.controller));
     sp_pack_text(&pack, "nodes");
-    sp_pack_array(&pack, sp_state_node_count(state));
+    sp_pack_array(&pack, sp_state_node_count(state) + unknown);
     while ((node = sp_state_node_next(state, &cursor)) != NULL) {
         pack_node(broker, &request, node, &pack);
+    }
+    for (unsigned i = 0; i < unknown; i++) {
+        pack_voter(broker, node_ids[i], &pack);
     }
     sp_request_finish(&request, &buf, &pack, NULL, 0);
 }

@@ -47,6 +47,7 @@ struct sp_broker {
     struct sp_map *totals;       /* topic name -> struct sp_topic_totals */
     const struct sp_reconcile *reconcile;
     const struct sp_mover *mover;
+    const struct sp_join *join;
     struct sp_health_watch watch;
     int64_t producer_id_next; /* ids of the block in hand: [next, end) */
     int64_t producer_id_end;

@@ -140,6 +140,10 @@ struct option_parser {
  * Global options are taken on the way, and settings worked out at the end. '?' after a message. */
 int next_option(struct cli *cli, struct option_parser *parser, int argc, char **argv);
 
+/* Reads the line of a command that has one switch and no arguments, and connects; 0 or the code to
+ * exit with. */
+int begin_with_switch(struct cli *cli, int argc, char **argv, int letter, bool *out_given);
+
 #define OPTION_LONG(place) (256 + (place))
 
 /* True when what next_option returned is the running command's option of this long name. */

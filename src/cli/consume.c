@@ -390,6 +390,9 @@ static int idle(struct consume *consume, struct patience *patience)
     out_flush();
     out_wait(0); /* perhaps the reader has gone */
     int code = until_settle(consume->cli, &consume->bounds);
+    if (code == 0 && !expects_end(consume)) {
+        patience_tell(patience, consume->cli, &consume->topics);
+    }
     if (code != 0 || !expects_end(consume)) {
         return code;
     }

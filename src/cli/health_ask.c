@@ -3,10 +3,11 @@
 #include <poll.h>
 
 #include "base/limits.h"
+#include "cli/believed.h"
 #include "cli/health_merge.h"
+#include "cli/question.h"
 #include "cli/value.h"
 #include "cli/when.h"
-#include "io/thread.h"
 
 enum {
     AGREE_LOOKS_MAX = 4, /* besides the first one: they take a second together */
@@ -15,57 +16,20 @@ enum {
     ASK_MS_MAX = 2000, /* a node that hangs does not keep the others' answers back for longer */
 };
 
-/* One question, in a thread of its own. */
-struct question {
-    struct cli cli; /* with a client of its own, so that no other node can answer */
-    int64_t node;
-    const char *address;
-    struct sp_thread *thread;
-    int status;
-    json_t *answer;
-};
-
 struct questions {
     struct question list[SP_NODES_MAX];
     unsigned count;
 };
 
-static void ask(void *arg)
-{
-    struct question *question = arg;
-
-    question->status = call_json(&question->cli, "cluster.health", NULL, &question->answer);
-}
-
-static void prepare(struct cli *cli, struct question *question, int64_t timeout_ms)
-{
-    question->cli = *cli;
-    question->cli.client = NULL;
-    question->cli.config = NULL;
-    question->cli.servers = question->address;
-    question->cli.timeout_ms = timeout_ms;
-    question->status = SPATE_ERR_INVALID; /* an address that is none */
-    (void)connect_client(&question->cli); /* it has told why not */
-}
-
-static void begin(struct question *question)
-{
-    if (question->cli.client != NULL) {
-        question->status = sp_thread_start(ask, question, &question->thread);
-    }
-}
-
 static void end(struct question *question, struct health_merge *merge)
 {
-    sp_thread_join(question->thread);
+    question_end(question);
     if (question->status == 0) {
         health_merge_add(merge, question->node, question->answer);
         json_decref(question->answer);
     } else {
         health_merge_silent(merge, question->node, question->address);
     }
-    spate_client_free(question->cli.client);
-    spate_config_free(question->cli.config);
 }
 
 static bool is_down(const json_t *result, int64_t node)
@@ -85,7 +49,7 @@ static bool is_down(const json_t *result, int64_t node)
 static void find_others(const json_t *info, const json_t *result, struct questions *questions)
 {
     const json_t *nodes = json_object_get(info, "nodes");
-    bool believed = json_is_true(json_object_get(result, "controller"));
+    bool believed = believed_follows(result);
 
     for (size_t i = 0; i < json_array_size(nodes) && questions->count < SP_NODES_MAX; i++) {
         const json_t *row = json_array_get(nodes, i);
@@ -94,8 +58,11 @@ static void find_others(const json_t *info, const json_t *result, struct questio
             (believed && is_down(result, node))) {
             continue;
         }
-        questions->list[questions->count++] =
-            (struct question){ .node = node, .address = value_text(row, "address") };
+        questions->list[questions->count++] = (struct question){
+            .node = node,
+            .address = value_text(row, "address"),
+            .method = "cluster.health",
+        };
     }
 }
 
@@ -108,38 +75,48 @@ static int64_t rest_ms(const struct cli *cli, uint64_t begun_us)
     return left_ms < ASK_MS_MIN ? ASK_MS_MIN : left_ms > ASK_MS_MAX ? ASK_MS_MAX : left_ms;
 }
 
-/* Every node once. */
-static int look(struct cli *cli, uint64_t begun_us, json_t **out_result)
+/* Everybody else that the result's node knows. */
+static void merge_others(struct cli *cli, const json_t *info, uint64_t begun_us, json_t *result)
 {
     struct questions questions = { .count = 0 };
     struct health_merge merge;
-    json_t *result = NULL;
-    json_t *info = NULL;
-    int rv = call_json(cli, "cluster.health", NULL, &result);
 
-    if (rv == 0) {
-        rv = call_json(cli, "cluster.info", NULL, &info);
-    }
-    if (rv != 0) {
-        json_decref(result);
-        return rv;
-    }
     find_others(info, result, &questions);
     int64_t timeout_ms = rest_ms(cli, begun_us);
     for (unsigned i = 0; i < questions.count; i++) {
-        prepare(cli, &questions.list[i], timeout_ms);
+        question_prepare(cli, &questions.list[i], timeout_ms);
     }
     for (unsigned i = 0; i < questions.count; i++) {
-        begin(&questions.list[i]);
+        question_begin(&questions.list[i]);
     }
     health_merge_begin(&merge, result);
     for (unsigned i = 0; i < questions.count; i++) {
         end(&questions.list[i], &merge);
     }
     health_merge_end(&merge);
+}
+
+/* Every node once. */
+static int look(struct cli *cli, uint64_t begun_us, json_t **out_result)
+{
+    struct believed believed;
+    json_t *info = NULL;
+    int rv = believed_ask(cli, "cluster.health", rest_ms(cli, begun_us), &believed);
+
+    if (rv == 0) {
+        rv = believed_ask_again(cli, &believed, "cluster.info", &info);
+    }
+    if (rv == 0) {
+        bool doubts = believed_follows(believed.result);
+        (void)json_object_set_new(
+            believed.result, "not_believed", doubts ? json_incref(believed.doubted) : json_array());
+        merge_others(cli, info, begun_us, believed.result);
+        *out_result = json_incref(believed.result);
+    }
     json_decref(info);
-    *out_result = result;
-    return 0;
+    json_decref(believed.result);
+    json_decref(believed.doubted);
+    return rv;
 }
 
 /* News of a leader that has changed spread within a second, and until then nodes disagree about

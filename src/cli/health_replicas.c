@@ -305,6 +305,7 @@ static void add_refilling(struct health_words *words, const json_t *result)
 {
     const json_t *rows = json_object_get(result, "refilling");
     bool ends = json_array_size(rows) > HEALTH_NAMED_MAX;
+    bool voter = false; /* which is no move */
 
     for (size_t i = 0; i < json_array_size(rows) && i < HEALTH_NAMED_MAX; i++) {
         const json_t *row = json_array_get(rows, i);
@@ -312,6 +313,7 @@ static void add_refilling(struct health_words *words, const json_t *result)
         bool waits = has_no_leader(result, row);
         if (!value_has_text(row, "topic")) {
             health_add(words, "refilling: the controller gets a voter on node %" PRId64, node);
+            voter = true;
         } else {
             health_add(words, "refilling: ");
             health_add_place(words, row);
@@ -319,10 +321,11 @@ static void add_refilling(struct health_words *words, const json_t *result)
         }
         health_add(words, "%s", waits ? ", waits for a leader of the partition" : "");
         health_end_line(words, row);
-        ends = ends || !waits;
+        ends = ends || (!waits && value_has_text(row, "topic"));
     }
     health_add_rest(words, "refilling", rows);
     health_advise(words, ends, "ends by itself: spate cluster moves -w");
+    health_advise(words, voter && !ends, "ends by itself: spate cluster nodes");
 }
 
 static void add_damaged(struct health_words *words, const json_t *rows)

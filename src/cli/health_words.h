@@ -1,5 +1,5 @@
-/* What the files of the health text share: health_text.c (nodes, the controller, notes, the order
- * of all) and health_replicas.c (partitions and their replicas). */
+/* What the files of the health text share: health_text.c (the controller, notes, the order of all),
+ * health_nodes.c (nodes that are down) and health_replicas.c (partitions and their replicas). */
 #ifndef SPATE_CLI_HEALTH_WORDS_H
 #define SPATE_CLI_HEALTH_WORDS_H
 
@@ -33,6 +33,10 @@ void health_advise(struct health_words *words, bool wanted, const char *advice);
 
 /* How many rows were not named. */
 void health_add_rest(struct health_words *words, const char *title, const json_t *rows);
+
+/* health_nodes.c: nodes that are down, and what the node that answered says of itself. */
+void health_add_down(struct health_words *words, const json_t *result);
+void health_add_node(struct health_words *words, const json_t *result);
 
 /* health_replicas.c: leaderless, under-replicated, refusing, refilling, damaged, lost; opening. */
 void health_add_replicas(struct health_words *words, const json_t *result);

@@ -1,4 +1,4 @@
-/* spate topic alter --replicas; spate cluster moves, nodes, drain, undrain, remove, rebalance. */
+/* spate cluster moves, rebalance; spate topic alter --replicas. */
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
@@ -128,6 +128,9 @@ static void print_moves(const json_t *result)
     struct table table = { .columns = 5,
                            .headings = { "TOPIC", "PARTITION", "FROM", "TO", "STEP" } };
 
+    if (json_array_size(moves) == 0) {
+        return; /* the caller says so, or looks again */
+    }
     for (size_t i = 0; i < json_array_size(moves); i++) {
         const json_t *move = json_array_get(moves, i);
         char from[64];
@@ -163,28 +166,55 @@ static int show_moves(struct cli *cli, size_t *out_count)
     return 0;
 }
 
-/* Reads the line of a command that has one switch and no arguments, and connects; 0 or the code to
- * exit with. */
-static int begin_with_switch(struct cli *cli, int argc, char **argv, int letter, bool *out_given)
-{
-    struct option_parser parser = { 0 };
-    int option;
+/* What nodes that drain still have, though nothing moves at the moment. */
+struct undrained {
+    int64_t replicas;
+    int64_t without_place; /* of them: no other node can take them */
+};
 
-    while ((option = next_option(cli, &parser, argc, argv)) != -1) {
-        if (option != letter) {
-            return EXIT_USAGE;
-        }
-        *out_given = true;
+static struct undrained find_undrained(struct cli *cli)
+{
+    struct undrained undrained = { 0 };
+    json_t *result = NULL;
+
+    if (call_json(cli, "cluster.health", NULL, &result) != 0) {
+        return undrained;
     }
-    if (optind != argc) {
-        return usage_error(cli, "no arguments are needed");
+    const json_t *rows = json_object_get(result, "draining");
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *row = json_array_get(rows, i);
+        undrained.replicas += value_number(row, "replicas");
+        undrained.without_place += value_number(row, "without_place");
     }
-    return connect_client(cli);
+    json_decref(result);
+    return undrained;
+}
+
+/* Nothing moves. True if something is about to: what drains has no move yet. */
+static bool tell_unmoved(struct cli *cli, bool told)
+{
+    struct undrained undrained = find_undrained(cli);
+    bool more = undrained.replicas > undrained.without_place;
+
+    if (more && !told) {
+        note(cli,
+             "no partition is moving yet: nodes that drain still have %" PRId64 " replicas",
+             undrained.replicas);
+    } else if (!more && undrained.without_place > 0) {
+        note(cli,
+             "no partition is moving: %" PRId64
+             " replicas of nodes that drain no other node can take, see `spate cluster health`",
+             undrained.without_place);
+    } else if (!more) {
+        note(cli, "no partition is moving");
+    }
+    return more;
 }
 
 int command_cluster_moves(struct cli *cli, int argc, char **argv)
 {
     bool watch = false;
+    bool more = false;
     size_t count = 0;
     int code = begin_with_switch(cli, argc, argv, 'w', &watch);
 
@@ -197,143 +227,12 @@ int command_cluster_moves(struct cli *cli, int argc, char **argv)
         if (rv != 0) {
             return tell_failure(cli, rv, NULL);
         }
-        if (count == 0) {
-            note(cli, "no partition is moving");
-        } else if (watch) {
+        more = count > 0 || tell_unmoved(cli, more);
+        if (watch && more) {
             (void)poll(NULL, 0, LOOK_EVERY_MS); /* a sleep that ^C ends */
         }
-    } while (watch && count > 0 && !interrupted());
+    } while (watch && more && !interrupted());
     return interrupted() ? EXIT_INTERRUPTED : EXIT_OK;
-}
-
-/* ---- cluster nodes --------------------------------------------------------------------------- */
-
-static void print_nodes(const json_t *result)
-{
-    const json_t *nodes = json_object_get(result, "nodes");
-    struct table table = {
-        .columns = 7,
-        .headings = { "NODE", "ADDRESS", "RACK", "STATE", "REPLICAS", "LEADERS", "CONTROLLER" },
-    };
-
-    for (size_t i = 0; i < json_array_size(nodes); i++) {
-        const json_t *node = json_array_get(nodes, i);
-        const char *rack = value_text(node, "rack");
-        bool alive = json_is_true(json_object_get(node, "alive"));
-        bool draining = json_is_true(json_object_get(node, "draining"));
-        table_number(&table, value_number(node, "id"));
-        table_text(&table, value_text(node, "address"));
-        table_text(&table, *rack != '\0' ? rack : "-");
-        table_text(&table, !alive ? "down" : draining ? "draining" : "up");
-        table_number(&table, value_number(node, "replicas"));
-        table_number(&table, value_number(node, "leaders"));
-        table_text(&table, value_text(node, "controller"));
-    }
-    table_print(&table);
-}
-
-int command_cluster_nodes(struct cli *cli, int argc, char **argv)
-{
-    json_t *result = NULL;
-    int code = ask_method(cli, argc, argv, "cluster.nodes", &result);
-
-    if (code != 0) {
-        return code;
-    }
-    if (cli->json) {
-        out_json(result);
-        return EXIT_OK;
-    }
-    print_nodes(result);
-    json_decref(result);
-    return EXIT_OK;
-}
-
-/* ---- cluster drain, undrain, remove ---------------------------------------------------------- */
-
-/* Tells of a node that has replicas and is not losing them. The node's own refusal, BUSY, would be
- * tried again until the timeout, which is right only while a drain goes on. */
-static bool tell_replicas(struct cli *cli, int64_t id)
-{
-    json_t *result = NULL;
-    int64_t replicas = 0;
-
-    if (call_json(cli, "cluster.nodes", NULL, &result) != 0) {
-        return false; /* what is wrong is told by the call itself */
-    }
-    const json_t *nodes = json_object_get(result, "nodes");
-    for (size_t i = 0; i < json_array_size(nodes); i++) {
-        const json_t *node = json_array_get(nodes, i);
-        if (value_number(node, "id") == id && !json_is_true(json_object_get(node, "draining"))) {
-            replicas = value_number(node, "replicas");
-        }
-    }
-    json_decref(result);
-    if (replicas > 0) {
-        tell("%" PRId64 ": BUSY: node %" PRId64 " has %" PRId64
-             " replicas: drain it first with `spate cluster drain %" PRId64 "`",
-             id,
-             id,
-             replicas,
-             id);
-    }
-    return replicas > 0;
-}
-
-/* Calls `method` for each node that is named. */
-static int for_nodes(
-    struct cli *cli, int argc, char **argv, const char *method, const char *done, int draining)
-{
-    struct option_parser parser = { 0 };
-    struct tally tally = { 0 };
-
-    if (next_option(cli, &parser, argc, argv) != -1) {
-        return EXIT_USAGE;
-    }
-    if (optind == argc) {
-        return usage_error(cli, "the id of a node is needed");
-    }
-    int code = connect_client(cli);
-    if (code != 0) {
-        return code;
-    }
-    for (int i = optind; i < argc; i++) {
-        json_t *result = NULL;
-        int64_t id = 0;
-        if (!parse_number(argv[i], 1, 1023, &id)) {
-            return usage_error(cli, "%s is no node id", argv[i]);
-        }
-        if (draining < 0 && tell_replicas(cli, id)) {
-            tally_add_told(&tally, argv[i], SPATE_ERR_BUSY);
-            continue;
-        }
-        json_t *params = json_pack("{sI}", "node", (json_int_t)id);
-        if (draining >= 0) {
-            (void)json_object_set_new(params, "draining", json_boolean(draining));
-        }
-        int rv = call_json(cli, method, params, &result);
-        if (rv == 0) {
-            json_decref(result);
-            note(cli, "node %s %s", argv[i], done);
-        }
-        tally_add(cli, &tally, argv[i], rv);
-    }
-    return tally_end(cli, &tally, "nodes");
-}
-
-int command_cluster_drain(struct cli *cli, int argc, char **argv)
-{
-    return for_nodes(cli, argc, argv, "node.drain", "is draining", 1);
-}
-
-int command_cluster_undrain(struct cli *cli, int argc, char **argv)
-{
-    return for_nodes(cli, argc, argv, "node.drain", "may have replicas again", 0);
-}
-
-int command_cluster_remove(struct cli *cli, int argc, char **argv)
-{
-    return for_nodes(cli, argc, argv, "node.remove", "is removed", -1);
 }
 
 /* ---- cluster rebalance, topic alter ---------------------------------------------------------- */

@@ -278,3 +278,20 @@ int next_option(struct cli *cli, struct option_parser *parser, int argc, char **
         }
     }
 }
+
+int begin_with_switch(struct cli *cli, int argc, char **argv, int letter, bool *out_given)
+{
+    struct option_parser parser = { 0 };
+    int option;
+
+    while ((option = next_option(cli, &parser, argc, argv)) != -1) {
+        if (option != letter) {
+            return EXIT_USAGE;
+        }
+        *out_given = true;
+    }
+    if (optind != argc) {
+        return usage_error(cli, "no arguments are needed");
+    }
+    return connect_client(cli);
+}

@@ -26,6 +26,7 @@ void patience_begin(struct patience *patience, const struct cli *cli)
 void patience_renew(struct patience *patience)
 {
     patience->since_us = clock_us();
+    patience->told = false;
 }
 
 /* Adds "topic/partition" for each partition of the answer without a leader, as far as there is
@@ -104,4 +105,27 @@ int patience_check(const struct patience *patience,
              patience->wait_ms);
     }
     return EXIT_TIMEOUT;
+}
+
+void patience_tell(struct patience *patience, struct cli *cli, const struct topic_list *topics)
+{
+    json_t *metadata = NULL;
+    char names[NAMES_SIZE] = "";
+
+    if (patience->told || clock_us() - patience->since_us < (uint64_t)patience->wait_ms * 1000) {
+        return;
+    }
+    patience->told = true;
+    if (ask(cli, patience->ask_ms, topics, &metadata) != 0) {
+        note(cli, "waiting: no server answers");
+        return;
+    }
+    name_leaderless(metadata, names);
+    json_decref(metadata);
+    if (names[0] != '\0') {
+        note(cli,
+             "waiting: partitions without a leader: %s: are most of their replicas running? "
+             "(spate cluster health)",
+             names);
+    }
 }

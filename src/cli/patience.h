@@ -9,6 +9,7 @@ struct patience {
     uint64_t since_us; /* the last record */
     int64_t wait_ms;   /* silence that is borne; what is left of --timeout is for the question */
     int64_t ask_ms;
+    bool told; /* why there is silence: once until the next record */
 };
 
 void patience_begin(struct patience *patience, const struct cli *cli);
@@ -20,5 +21,9 @@ void patience_renew(struct patience *patience);
 int patience_check(const struct patience *patience,
                    struct cli *cli,
                    const struct topic_list *topics);
+
+/* The same where no end is expected, and silence may be right: says once which partitions have no
+ * leader, and goes on. */
+void patience_tell(struct patience *patience, struct cli *cli, const struct topic_list *topics);
 
 #endif /* SPATE_CLI_PATIENCE_H */

@@ -237,6 +237,39 @@ static int check_http(const struct sp_config *config, struct sp_config_error *er
     return SPATE_ERR_CONFIG;
 }
 
+/* Two ports of one node cannot be the same one; port 0 is another one each time. */
+static int check_listening(const struct sp_config *config, struct sp_config_error *error)
+{
+    char http[SP_ADDRESS_SIZE_MAX] = "";
+    const struct {
+        const char *key;
+        const char *address;
+    } ports[] = {
+        { "listen.client", config->listen_client },
+        { "listen.peer", config->listen_peer },
+        { "listen.outside", config->listen_outside },
+        { "listen.http", sp_config_http_address(config, http) ? http : "" },
+    };
+    const size_t count = sizeof ports / sizeof ports[0];
+
+    for (size_t i = 0; i < count; i++) {
+        size_t size = strlen(ports[i].address);
+        bool any = size == 0 || (size >= 2 && strcmp(ports[i].address + size - 2, ":0") == 0);
+        for (size_t j = i + 1; !any && j < count; j++) {
+            if (strcmp(ports[i].address, ports[j].address) == 0) {
+                (void)snprintf(error->text,
+                               sizeof error->text,
+                               "%s and %s are both %.64s: each needs a port of its own",
+                               ports[i].key,
+                               ports[j].key,
+                               ports[i].address);
+                return SPATE_ERR_CONFIG;
+            }
+        }
+    }
+    return 0;
+}
+
 static int check_advertised(const struct sp_config *config, struct sp_config_error *error)
 {
     const char *inside = told_of(config->advertise_client, config->listen_client);
@@ -298,6 +331,9 @@ int sp_config_finish(const struct sp_config *config,
     rv = check_advertised(config, error);
     if (rv == 0) {
         rv = check_http(config, error);
+    }
+    if (rv == 0) {
+        rv = check_listening(config, error);
     }
     if (rv != 0) {
         return rv;

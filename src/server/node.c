@@ -352,6 +352,7 @@ static int open_broker(struct sp_node *node, char *text, size_t text_size)
     }
     if (rv == 0) {
         sp_broker_set_mover(node->broker, node->mover);
+        sp_broker_set_join(node->broker, node->join);
     }
     return rv;
 }
@@ -451,6 +452,7 @@ static void on_port_closed(void *arg)
 {
     struct sp_node *node = arg;
 
+    sp_broker_set_join(node->broker, NULL);
     sp_join_close(node->join, on_join_closed, node);
 }
 

@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import threading
 import time
 import unittest
 
@@ -23,6 +25,107 @@ def wall_ms():
 def ask(node):
     with rpc.Client(node.address, timeout=5) as client:
         return client.call("cluster.health")
+
+
+def ask_when_up(node):
+    """The same of one that starts; an empty map while it does not answer."""
+    try:
+        return ask(node)
+    except OSError:
+        return {}
+
+
+class AloneTest(unittest.TestCase):
+    """Nodes that have nobody to follow."""
+
+    def test_one_of_three_after_a_restart_knows_the_voters(self):
+        with cluster.Cluster(3) as nodes:
+            nodes.wait_healthy()
+            for node in nodes.nodes:
+                node.stop()
+            first = nodes.nodes[0]
+            first.start()
+            known = lambda: ask_when_up(first).get("voters", {}).get("nodes") == [1, 2, 3]
+            cluster.wait_for("the voters", known)
+            health = ask(first)
+            self.assertEqual(health["voters"]["down"], [2, 3])
+            self.assertFalse(health["current"])
+            words = nodes.run("cluster", "health").stdout.decode()
+            self.assertIn("controller: 1 of 3 voters run, down: node 2,3", words)
+            done = nodes.run("cluster", "nodes", "--json")
+            self.assertIn("no node that answered follows the controller", done.stderr.decode())
+            rows = json.loads(done.stdout)
+            self.assertFalse(rows["current"])
+            self.assertEqual(
+                [(row["id"], row["alive"], row["controller"]) for row in rows["nodes"]],
+                [(1, True, "voter"), (2, False, "voter"), (3, False, "voter")],
+            )
+            self.assertIn(":", rows["nodes"][1]["peer_address"])
+            for node in nodes.nodes[1:]:
+                node.start()
+            nodes.wait_healthy()
+            self.assertTrue(json.loads(nodes.spate("cluster", "nodes", "--json"))["current"])
+
+
+    def test_reader_says_why_nothing_comes(self):
+        with cluster.Cluster(3) as nodes:
+            nodes.spate("topic", "create", "t", "-r", "3")
+            nodes.wait_healthy()
+            for node in nodes.nodes[1:]:
+                node.kill()
+            nodes.servers = nodes.nodes[0].address
+            reader = nodes.popen(
+                "consume", "t", "-n", "1", "--linearizable", "--timeout", "4s",
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            )
+            limit = threading.Timer(20, reader.kill)  # silence fails the test
+            limit.start()
+            try:
+                self.assertIn(
+                    b"waiting: partitions without a leader: t/0", reader.stderr.readline()
+                )
+            finally:
+                limit.cancel()
+                reader.kill()
+                reader.wait()
+                reader.stderr.close()
+
+    def test_join_address_that_is_dead_is_told(self):
+        with cluster.Cluster(1) as nodes:
+            dead = f"127.0.0.1:{cluster.free_port()}"
+            node = nodes.add(2, start=False)
+            node.write_config([], [dead])
+            node.start()
+            look = lambda: "no member answers" in ask_when_up(node).get("joining", "")
+            cluster.wait_for("the reason", look, 20)
+            nodes.servers = node.address
+            words = nodes.run("cluster", "health").stdout.decode()
+            self.assertIn(f"joining: node 2 is no member yet: no member answers at {dead}", words)
+            with open(node.log, encoding="utf-8") as log:
+                traces = log.read()
+            self.assertIn(f"join: no member answers, tried again address={dead}", traces)
+            node.kill()
+
+    def test_node_at_another_address_is_told(self):
+        with cluster.Cluster(3) as nodes:
+            one, _, three = nodes.nodes
+            three.stop()
+            three.peer_port = cluster.free_port()
+            row = lambda: next((row for row in ask(one)["down"] if row["node"] == 3), {})
+            cluster.wait_for("node 3 to be down", row)
+            self.assertEqual(row()["not_found_at"], "")
+            three.write_config([f"{n.number}@127.0.0.1:{n.peer_port}" for n in nodes.nodes])
+            three.start()
+            address = cluster.wait_for("the line", lambda: row().get("not_found_at"), 20)
+            self.assertNotIn(str(three.peer_port), address)
+            words = nodes.run("cluster", "health").stdout.decode()
+            self.assertIn(f"is not found at {address}", words)
+
+            def traced():
+                with open(one.log, encoding="utf-8") as log:
+                    return f"but is not found at its address node=3 address={address}" in log.read()
+
+            cluster.wait_for("the trace", traced, 20)
 
 
 class HealthTest(unittest.TestCase):

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Replicas move, nodes come and go, while records are written: nothing is lost or stored twice."""
 
+import json
 import os
 import shutil
 import time
@@ -263,6 +264,9 @@ class LifeTest(unittest.TestCase):
                 with self.assertRaisesRegex(rpc.Refused, "BUSY: node 2 has .*: drain it first"):
                     client.call("node.remove", node=2)
             nodes.spate("cluster", "drain", "2")
+            watched = nodes.run("cluster", "moves", "-w")  # also before the first move begins
+            self.assertEqual(watched.returncode, 0, watched.stderr.decode())
+            self.assertEqual(node_rows(nodes)[2]["replicas"], 0)
             self.settled(
                 nodes, "t", lambda rows: all(2 not in row["replicas"] for row in rows)
             )
@@ -283,6 +287,66 @@ class LifeTest(unittest.TestCase):
             nodes.nodes = [node for node in nodes.nodes if node.number != 2]
             nodes.wait_healthy(20)
             self.assert_records(nodes, "t", 1000)
+
+    def test_remove_of_a_node_that_drains_says_at_once_what_is_left(self):
+        with cluster.Cluster(3) as nodes:
+            nodes.spate("topic", "create", "t", "-r", "3")
+            nodes.spate("cluster", "drain", "2")  # which nobody can take
+            refused = nodes.run("cluster", "remove", "2", "--timeout", "5m", seconds=20)
+            self.assertNotEqual(refused.returncode, 0)
+            self.assertRegex(
+                refused.stderr.decode(), r"2: BUSY: node 2 drains and has \d+ replicas left"
+            )
+            watched = nodes.run("cluster", "moves", "-w", seconds=20)
+            self.assertRegex(watched.stderr.decode(), r"no other node can take")
+
+    def test_a_removed_node_is_not_believed_though_it_is_asked_first(self):
+        with cluster.Cluster(3) as nodes:
+            nodes.add(4)
+            cluster.wait_for("four nodes", lambda: len(node_rows(nodes)) == 4, 15)
+            nodes.spate("topic", "create", "t", "-p", "4", "-r", "3")
+            leading = lambda: [
+                node for node in nodes.nodes
+                if node_rows(nodes)[node.number]["controller"] == "leader"
+            ]
+            gone = cluster.wait_for("a leader of the controller", leading, 20)[0]
+            number = str(gone.number)
+            nodes.spate("cluster", "drain", number)
+
+            empty = lambda: node_rows(nodes)[gone.number]["replicas"] == 0
+            cluster.wait_for("nothing left on it", empty, 60, 0.1)
+            nodes.spate("cluster", "remove", number)
+            others = [node for node in nodes.nodes if node is not gone]
+            nodes.servers = ",".join(node.address for node in others)
+            nodes.wait_healthy(20)
+            nodes.servers = ",".join(node.address for node in [gone] + others)
+
+            def forgotten():
+                with rpc.Client(others[0].address) as client:
+                    return all(row["id"] != gone.number
+                               for row in client.call("cluster.nodes")["nodes"])
+
+            def alone():
+                with rpc.Client(gone.address) as client:
+                    return not client.call("cluster.health")["current"]
+
+            cluster.wait_for("the others to forget it", forgotten, 20)
+            cluster.wait_for("the removed node to notice", alone, 20)
+            health = nodes.run("cluster", "health")
+            words = health.stdout.decode()
+            self.assertEqual(health.returncode, 0, words)
+            self.assertIn(f"not believed: node {number} does not follow", words)
+            self.assertNotIn("node down", words)
+            rows = json.loads(nodes.spate("cluster", "nodes", "--json"))
+            self.assertTrue(rows["current"])
+            self.assertEqual(
+                [(row["id"], row["alive"]) for row in rows["nodes"]],
+                [(node.number, True) for node in others],
+            )
+            nodes.servers = gone.address  # it knows where the others are
+            words = nodes.run("cluster", "health").stdout.decode()
+            self.assertIn(f"not believed: node {number} does not follow", words)
+            self.assertNotIn("node down", words)
 
     def test_undrain_lets_a_node_have_replicas_again(self):
         with cluster.Cluster(2) as nodes:

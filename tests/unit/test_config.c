@@ -388,6 +388,28 @@ static void test_config_http_must_be_an_address(void **state)
     assert_int_equal(sp_config_finish(&config, &transport, &error), 0);
 }
 
+static void test_config_ports_of_a_node_are_its_own(void **state)
+{
+    struct sp_transport_options transport;
+    struct sp_config_error error;
+    struct sp_config config;
+
+    (void)state;
+    sp_config_init(&config);
+    assert_int_equal(sp_config_set(&config, "listen.client=127.0.0.1:7900", &error), 0);
+    assert_int_equal(sp_config_set(&config, "listen.peer=127.0.0.1:7900", &error), 0);
+    assert_int_equal(sp_config_finish(&config, &transport, &error), SPATE_ERR_CONFIG);
+    assert_string_equal(
+        error.text,
+        "listen.client and listen.peer are both 127.0.0.1:7900: each needs a port of its own");
+    assert_int_equal(sp_config_set(&config, "listen.peer=127.0.0.1:7901", &error), 0);
+    assert_int_equal(sp_config_finish(&config, &transport, &error), 0);
+    assert_int_equal(sp_config_set(&config, "listen.client=127.0.0.1:0", &error), 0);
+    assert_int_equal(sp_config_set(&config, "listen.peer=127.0.0.1:0", &error), 0);
+    assert_int_equal(sp_config_set(&config, "listen.http=none", &error), 0);
+    assert_int_equal(sp_config_finish(&config, &transport, &error), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -406,6 +428,7 @@ int main(void)
         cmocka_unit_test(test_config_http_stands_beside_the_client_port),
         cmocka_unit_test(test_config_http_must_be_an_address),
         cmocka_unit_test(test_config_heartbeat_must_fit_the_election_timeout),
+        cmocka_unit_test(test_config_ports_of_a_node_are_its_own),
     };
     return cmocka_run_group_tests_name("server/config", tests, NULL, NULL);
 }

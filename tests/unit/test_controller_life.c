@@ -34,6 +34,32 @@ static void test_controller_is_current_only_while_it_follows_a_leader(void **unu
     end();
 }
 
+/* A node that was removed keeps the last leader in mind, who does not talk to it any more. */
+static void test_controller_is_followed_only_by_a_member_with_a_link_to_the_leader(void **unused)
+{
+    (void)unused;
+    begin();
+    fake.status.leader_node = 2;
+    fake.leader = 2;
+    fake.link = SP_LINK_UP;
+    assert_false(sp_controller_follows(fake.controller)); /* not confirmed yet */
+    fake.status.confirmed = true;
+    fake_wait(60);
+    assert_true(sp_controller_follows(fake.controller));
+    fake.link = SP_LINK_DEAD;
+    assert_false(sp_controller_follows(fake.controller));
+    fake.link = SP_LINK_UP;
+    fake_members.stranger = FAKE_MEMBERS_SELF;
+    assert_false(sp_controller_follows(fake.controller));
+    fake_members.stranger = 0;
+    fake.leader = 0;
+    assert_false(sp_controller_follows(fake.controller));
+    fake.leader = SELF;
+    fake.link = SP_LINK_DEAD;
+    assert_true(sp_controller_follows(fake.controller));
+    end();
+}
+
 static enum sp_rebuild rebuild(uint32_t node_id, uint64_t down_ms, uint64_t *out_rest_ms)
 {
     return sp_controller_rebuild(fake.controller, node_id, down_ms, out_rest_ms);
@@ -307,6 +333,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_controller_knows_replicas_that_are_no_members),
         cmocka_unit_test(test_controller_is_current_only_while_it_follows_a_leader),
+        cmocka_unit_test(test_controller_is_followed_only_by_a_member_with_a_link_to_the_leader),
         cmocka_unit_test(test_controller_tells_when_a_gone_node_is_replaced),
         cmocka_unit_test(test_controller_places_topics_on_nodes_that_are_fit),
         cmocka_unit_test(test_controller_registers_itself_once_confirmed_and_when_different),

@@ -35,6 +35,9 @@ static struct fixture {
     bool empty[NODES + 1]; /* it is linked with another directory than is registered */
     uint32_t doubled;      /* another process wants to be that node; 0: none */
     const char *roles[NODES + 1];
+    bool follows;
+    uint32_t members[NODES + 1]; /* voters by the membership of group 0 */
+    unsigned member_count;
     uint32_t lacks_voter;
     enum sp_rebuild rebuild;
     uint64_t rest_ms;
@@ -77,6 +80,23 @@ const char *sp_controller_role_of(const struct sp_controller *controller, uint32
 {
     (void)controller;
     return fixture.roles[node_id];
+}
+
+bool sp_controller_follows(const struct sp_controller *controller)
+{
+    (void)controller;
+    return fixture.follows;
+}
+
+unsigned sp_controller_voters(const struct sp_controller *controller,
+                              uint32_t *out_node_ids,
+                              unsigned count_max)
+{
+    (void)controller;
+    for (unsigned i = 0; i < fixture.member_count && i < count_max; i++) {
+        out_node_ids[i] = fixture.members[i];
+    }
+    return fixture.member_count;
 }
 
 uint32_t sp_controller_lacks_voter(const struct sp_controller *controller)
@@ -307,6 +327,7 @@ static int setup(void **unused)
     fixture.broker.reconcile = (const struct sp_reconcile *)(const void *)&fixture;
     fixture.broker.mover = (const struct sp_mover *)(const void *)&fixture;
     fixture.progress_rv = SPATE_ERR_NOT_LEADER;
+    fixture.follows = true;
     for (uint32_t i = 1; i <= NODES; i++) {
         register_node(i, SP_FEATURE_LEVEL_FIRST);
         fixture.looks[i] = (struct sp_transport_look){ .up = true, .link_ms = fake_loop.now_ms };
@@ -437,7 +458,8 @@ static void test_health_of_a_whole_cluster_has_nothing_to_say(void **unused)
         "misplaced=[] moves=0 "
         "voters={nodes=[1,2,3] down=[] wanted=3 since_ms=-1} "
         "features={level=1 newest=1 held=no behind=[] since_ms=-1} "
-        "controller=yes controller_since_ms=-1 groups=yes replicas_opening=0 opening_since_ms=-1 "
+        "controller=yes controller_since_ms=-1 current=yes joining= groups=yes replicas_opening=0 "
+        "opening_since_ms=-1 "
         "healthy=yes}");
 }
 
@@ -452,7 +474,7 @@ static void test_health_node_down_tells_what_becomes_of_its_replicas(void **unus
     wait_ms(9000);
     for (unsigned i = 0; i < 2; i++) { /* asking changes nothing */
         expect("down=[{node=3 since_ms=@%llu replicas=1 without_place=0 rebuild=waiting "
-               "rebuild_in_ms=12345 refused= refused_by=-1}]",
+               "rebuild_in_ms=12345 refused= refused_by=-1 not_found_at=}]",
                (unsigned long long)down_ms);
     }
     expect("nodes_down=[3]");
@@ -469,13 +491,15 @@ static void test_health_node_down_tells_what_becomes_of_its_replicas(void **unus
     fixture.rebuild = SP_REBUILD_UNSUPPORTED;
     expect("rebuild=unsupported rebuild_in_ms=-1 ");
     fixture.looks[3].refusal = "node 3 has another data directory now";
-    expect("refused=node 3 has another data directory now refused_by=1}");
+    expect("refused=node 3 has another data directory now refused_by=1 ");
     fixture.looks[3].refuses = true;
-    expect("refused=node 3 has another data directory now refused_by=3}");
+    expect("refused=node 3 has another data directory now refused_by=3 ");
     expect("refusals=[{node=3 reason=node 3 has another data directory now}]");
     fixture.looks[3].refusal = NULL;
     fixture.looks[3].refuses = false;
-    expect("refused= refused_by=-1}] refusals=[]");
+    expect("refused= refused_by=-1 not_found_at=}] refusals=[]");
+    fixture.looks[3].not_found_at = "p3:1";
+    expect("refused= refused_by=-1 not_found_at=p3:1}]");
     drain(4, true); /* the only node that could take it */
     expect("{node=3 since_ms=@%llu replicas=1 without_place=1", (unsigned long long)down_ms);
 }
@@ -489,7 +513,7 @@ static void test_health_node_with_another_directory_is_down(void **unused)
     fixture.empty[3] = true;
     expect("nodes_down=[3]");
     expect("refused=it has another data directory than the cluster knows, and is not let in yet: "
-           "its trace says why refused_by=1}");
+           "its trace says why refused_by=1 not_found_at=}");
     expect("healthy=no");
     fixture.empty[3] = false;
     fixture.doubled = 2;
@@ -520,6 +544,32 @@ static void test_health_lag_and_loss_of_a_leader_have_their_times(void **unused)
     expect("leaderless=[{topic=__groups partition=0 replicas=[2] down=[2] lost=[] since_ms=@%llu}]",
            (unsigned long long)lost_ms);
     expect("{topic=t partition=0 missing=[2,3] since_ms=@%llu}", (unsigned long long)lag_ms);
+}
+
+/* Who lags is counted among the group's members, which the move is just changing. */
+static void test_health_during_a_move_names_only_who_is_down(void **unused)
+{
+    (void)unused;
+    move_to(2, 1, 4);
+    lead(group_of("t"), 1, 2, 2); /* the second by replica id: that on node 1, or another one */
+    expect("{topic=t partition=0 missing=[1] ");
+    set_down(3);
+    expect("{topic=t partition=0 missing=[3] ");
+}
+
+static void test_health_without_a_leader_knows_the_voters_of_the_membership(void **unused)
+{
+    (void)unused;
+    sp_state_free(fixture.state); /* as after a restart: nothing is known to be committed */
+    assert_int_equal(sp_state_new(&fixture.state), 0);
+    fixture.follows = false;
+    fixture.members[0] = 3;
+    fixture.members[1] = 1;
+    fixture.members[2] = 2;
+    fixture.member_count = 3;
+    set_down(3);
+    expect("voters={nodes=[1,2,3] down=[3] wanted=");
+    expect("current=no");
 }
 
 static void test_health_draining_node_tells_what_is_left(void **unused)
@@ -815,6 +865,8 @@ int main(void)
         HEALTH_TEST(test_health_node_down_tells_what_becomes_of_its_replicas),
         HEALTH_TEST(test_health_node_with_another_directory_is_down),
         HEALTH_TEST(test_health_lag_and_loss_of_a_leader_have_their_times),
+        HEALTH_TEST(test_health_during_a_move_names_only_who_is_down),
+        HEALTH_TEST(test_health_without_a_leader_knows_the_voters_of_the_membership),
         HEALTH_TEST(test_health_draining_node_tells_what_is_left),
         HEALTH_TEST(test_health_conditions_of_nodes_are_notes),
         HEALTH_TEST(test_health_partition_without_space_refuses_records),

@@ -95,6 +95,44 @@ static void test_health_text_of_a_node_that_is_refused(void **state)
 }
 
 /* A node of an older build sends neither times nor what becomes of the replicas. */
+static void test_health_text_of_a_new_voter_is_no_move(void **state)
+{
+    (void)state;
+    expect("{'healthy': false, 'refilling': [{'topic': '', 'partition': 0, 'node': 2}]}",
+           "unhealthy\nrefilling: the controller gets a voter on node 2\n"
+           "  ends by itself: spate cluster nodes\n");
+}
+
+static void test_health_text_of_a_node_that_is_elsewhere(void **state)
+{
+    (void)state;
+    expect(
+        DOWN("'replicas': 0, 'not_found_at': 'c3:7701'"),
+        "unhealthy\nnode down: 3, since 2023-11-14T22:13:20Z (2 min 5 s)\n"
+        "  it runs and reaches the node that was asked, but is not found at c3:7701: correct its "
+        "cluster.advertise, or cluster.seeds on the other nodes, and restart; gone for good: "
+        "spate cluster remove 3\n");
+}
+
+static void test_health_text_of_nodes_that_follow_nobody(void **state)
+{
+    (void)state;
+    expect(
+        "{'healthy': true, 'controller': true, 'current': true, 'not_believed': [1]}",
+        "healthy\nnot believed: node 1 does not follow the controller, what it says of others is "
+        "left out\n  catches up by itself, if it was not removed: then stop it, and take it out "
+        "of the servers\n");
+    expect("{'healthy': false, 'node': 1, 'controller': true, 'current': false}",
+           "unhealthy\noutdated: node 1 does not follow the controller, what it says of others may "
+           "be old\n  it was removed, is cut off or catches up: ask the other nodes too, spate -s "
+           "HOST:PORT,...\n");
+    expect(
+        "{'healthy': false, 'node': 4, 'controller': false, 'joining': 'no member answers at "
+        "c1:7701: UNREACHABLE'}",
+        "unhealthy\njoining: node 4 is no member yet: no member answers at c1:7701: UNREACHABLE\n"
+        "  tried again by itself: correct cluster.join there if the address is wrong\n");
+}
+
 static void test_health_text_of_an_older_node(void **state)
 {
     (void)state;
@@ -422,6 +460,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_health_text_of_a_node_down),
         cmocka_unit_test(test_health_text_of_a_node_that_is_refused),
+        cmocka_unit_test(test_health_text_of_a_new_voter_is_no_move),
+        cmocka_unit_test(test_health_text_of_a_node_that_is_elsewhere),
+        cmocka_unit_test(test_health_text_of_nodes_that_follow_nobody),
         cmocka_unit_test(test_health_text_of_an_older_node),
         cmocka_unit_test(test_health_text_of_partitions_and_the_controller),
         cmocka_unit_test(test_health_text_of_a_partition_without_a_leader),

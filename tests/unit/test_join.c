@@ -134,6 +134,23 @@ static void test_join_without_any_address_waits_for_the_next_stranger(void **sta
     assert_string_equal(fake_last_stream()->address, "b");
 }
 
+static void test_join_says_that_nobody_answers(void **state)
+{
+    (void)state;
+    fake.identity.state = SP_IDENTITY_EMPTY;
+    fake.addresses[0] = "dead:1";
+    sp_join_start(fake.join);
+    fake_answer(fake_last_stream(), SPATE_ERR_UNREACHABLE);
+    assert_string_equal(sp_join_waits(fake.join), ""); /* it may be about to start */
+    for (unsigned i = 0; i < 4; i++) {
+        fake_wait(300);
+        fake_answer(fake_last_stream(), SPATE_ERR_UNREACHABLE);
+    }
+    assert_string_equal(sp_join_waits(fake.join), "no member answers at dead:1: UNREACHABLE");
+    fake.identity.state = SP_IDENTITY_FORMED; /* a member asks only where the others are */
+    assert_string_equal(sp_join_waits(fake.join), "");
+}
+
 #define JOIN_TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -141,6 +158,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         JOIN_TEST(test_join_begins_anew_when_the_address_in_turn_is_gone),
         JOIN_TEST(test_join_without_any_address_waits_for_the_next_stranger),
+        JOIN_TEST(test_join_says_that_nobody_answers),
     };
     return cmocka_run_group_tests_name("cluster/join", tests, NULL, NULL);
 }

@@ -416,10 +416,17 @@ static void test_transport_member_that_is_not_found_counts_as_a_stranger(void **
     RUN_UNTIL(fixture.nodes[2].links[1] == SP_LINK_UP && node->links[3] == SP_LINK_UP);
     assert_int_equal(node->strangers, 0);
     uint64_t began_ms = sp_loop_now_ms(fixture.loop);
+    struct sp_transport_look look;
     RUN_UNTIL(node->strangers > 0);
     assert_true(sp_loop_now_ms(fixture.loop) - began_ms >= 500); /* not while it may still come */
+    assert_true(sp_transport_look(node->transport, 2, &look));
+    assert_string_equal(look.not_found_at, fixture.addresses[0]);
+    assert_true(sp_transport_look(node->transport, 3, &look));
+    assert_null(look.not_found_at);
     assert_int_equal(sp_transport_set_node(node->transport, 2, fixture.addresses[2]), 0);
     RUN_UNTIL(node->links[2] == SP_LINK_UP);
+    assert_true(sp_transport_look(node->transport, 2, &look));
+    assert_null(look.not_found_at);
     node->strangers = 0;
     run_ms(2500);
     assert_int_equal(node->strangers, 0);
