@@ -413,7 +413,7 @@ class LifeTest(unittest.TestCase):
             leader = next(n for n, part in self.voters(nodes).items() if part == "leader")
             out, *others = [number for number in range(1, 6) if number != leader]
             nodes.spate("cluster", "drain", str(out))
-            cluster.wait_for("all moves done", lambda: moves(nodes) == [], 60, 0.1)
+            nodes.spate("cluster", "moves", "-w", "-q")  # until the node has nothing left
             nodes.spate("cluster", "remove", str(out))
             nodes.node(out).kill()
             settled = lambda: count() == 3 and out not in self.voters(nodes)

@@ -229,7 +229,10 @@ class OutsideGroupTest(unittest.TestCase):
 
     def settled(self, group, count):
         """Whether that many members share all partitions, and nothing moves."""
-        about = self.calls.call("group.describe", group=group)
+        try:
+            about = self.calls.call("group.describe", group=group)
+        except rpc.Refused:  # nobody has joined yet
+            return False
         shares = [
             sum(len(part["partitions"]) for part in member["owned"]) for member in about["members"]
         ]
