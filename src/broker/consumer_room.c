@@ -121,7 +121,8 @@ int sp_consumer_groups_admit(const struct sp_consumer_groups *groups,
     if (sp_cursor_status(&cursor) != 0) {
         return SPATE_ERR_CORRUPT;
     }
-    if (growth > 0 && growth < SIZE_MAX && group == NULL) {
+    bool made = group == NULL && (growth > 0 || type == SP_CONSUMER_COMMIT); /* even an empty one */
+    if (made && growth < SIZE_MAX) {
         growth += SP_CONSUMER_GROUP_BYTES;
     }
     if (!is_known(group) || type == SP_CONSUMER_COMMIT) {

@@ -1,6 +1,7 @@
 /* Admin calls, and the raw calls that everything else goes through. */
 #include "spate/admin.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -101,8 +102,11 @@ static int try_leader(const struct sp_request *model,
                       size_t *out_result_size)
 {
     struct sp_request request = *model;
+    char address[SP_ADDRESS_SIZE_MAX + 1]; /* the connection may have to make room meanwhile */
 
-    request.address = sp_rpc_address(topic->partitions[partition].leader->rpc);
+    (void)snprintf(
+        address, sizeof address, "%s", sp_rpc_address(topic->partitions[partition].leader->rpc));
+    request.address = address;
     request.unreachable_ms = SP_CLIENT_PAUSE_MAX_MS; /* then perhaps another one leads */
     return sp_request_wait(&request, out_result, out_result_size);
 }

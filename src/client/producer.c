@@ -296,6 +296,7 @@ static void destroy(struct spate_producer *producer)
     struct sp_producer_topic *topic;
 
     sp_list_remove(&producer->dispatcher.node);
+    sp_request_cancel(&producer->identity_request); /* a call of another thread may have begun it */
     sp_producer_each(producer, sp_producer_partition_free);
     while ((topic = sp_map_next(producer->topics, &cursor)) != NULL) {
         sp_mem_free(topic->partitions);

@@ -33,11 +33,11 @@ uint64_t sp_producer_now_ms(const struct sp_producer_partition *partition)
 
 /* ---- what codes mean ------------------------------------------------------------------------- */
 
-/* Refusals that the same bytes meet every time, so no attempt of theirs can have been stored. */
+/* Refusals that the same bytes meet every time, so no attempt of theirs can have been stored. Not
+ * TOO_LARGE and INVALID: they depend on the topic's settings, which may have changed since. */
 static bool refused_always(int status)
 {
-    return status == SPATE_ERR_TOO_LARGE || status == SPATE_ERR_CORRUPT ||
-           status == SPATE_ERR_INVALID || status == SPATE_ERR_UNSUPPORTED ||
+    return status == SPATE_ERR_CORRUPT || status == SPATE_ERR_UNSUPPORTED ||
            status == SPATE_ERR_MALFORMED || status == SPATE_ERR_UNKNOWN_METHOD;
 }
 
@@ -49,7 +49,9 @@ static bool refused_surely(int status)
     case SPATE_ERR_LEADER_UNKNOWN:
     case SPATE_ERR_NOT_READY:
     case SPATE_ERR_BUSY:
-    case SPATE_ERR_NO_SPACE: /* refused before it is appended */
+    case SPATE_ERR_NO_SPACE: /* refused before it is appended, as the next two */
+    case SPATE_ERR_TOO_LARGE:
+    case SPATE_ERR_INVALID:
     case SPATE_ERR_OUT_OF_ORDER_SEQUENCE:
     case SPATE_ERR_UNKNOWN_PRODUCER:
     case SPATE_ERR_PRODUCER_FENCED:
@@ -290,6 +292,9 @@ static void on_refusal(struct sp_producer_batch *batch, int status, const char *
     if (status == SPATE_ERR_TOO_LARGE && batch->count > 1) {
         split(batch, text);
         return;
+    }
+    if (status == SPATE_ERR_TOO_LARGE && batch != sp_producer_oldest(partition)) {
+        partition->probing = true; /* else those before it would be withdrawn again and again */
     }
     if (batch != sp_producer_oldest(partition) || worth_retrying(status) ||
         (unknown && !sp_producer_unknown_for_long(partition))) {

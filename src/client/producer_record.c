@@ -336,13 +336,14 @@ static int explain(const struct sp_producer_partition *partition,
     return sp_client_fail(producer->client, status, "%s", spate_strerror(status));
 }
 
-/* The topic may take more than when it was described last. Waits for a new description; true if it
- * does. */
-static bool learn_limit(struct sp_producer_partition *partition)
+/* The topic may take more than when it was described last. Waits for a new description, until the
+ * call's deadline at most; true if it does. */
+static bool learn_limit(struct sp_producer_partition *partition, uint64_t call_deadline_ms)
 {
     struct spate_client *client = partition->producer->client;
     size_t before = sp_producer_batch_bytes_max(partition);
-    uint64_t deadline_ms = sp_client_deadline(client, LEARN_MS);
+    uint64_t learn_ms = sp_client_deadline(client, LEARN_MS);
+    uint64_t deadline_ms = learn_ms < call_deadline_ms ? learn_ms : call_deadline_ms;
     uint64_t number = sp_metadata_want(client->metadata);
 
     while (sp_metadata_completed(client->metadata) < number &&
@@ -427,7 +428,7 @@ int sp_producer_take(struct spate_producer *producer,
     }
     bool was_open = sp_batch_builder_count(&partition->builder) > 0;
     rv = take(partition, topic, &taking, &sealed);
-    if (rv == SPATE_ERR_TOO_LARGE && learn_limit(partition)) {
+    if (rv == SPATE_ERR_TOO_LARGE && learn_limit(partition, taking.deadline_ms)) {
         rv = take(partition, topic, &taking, &sealed);
     }
     if (rv == 0) {

@@ -172,6 +172,7 @@ static int wait_for_takeover(struct sp_producer_partition *partition, uint64_t d
             break;
         }
         int rv = sp_client_run(client, deadline_ms);
+        rv = rv != 0 ? rv : sp_producer_check_alive(partition->producer);
         if (rv != 0) {
             partition->takeover_wanted = false;
             return rv;
@@ -224,7 +225,8 @@ int spate_producer_stored(struct spate_producer *producer,
     uint64_t deadline_ms = sp_client_deadline(client, client->config.timeout_ms);
     int rv = sp_producer_find_partition(producer, &record, deadline_ms, &found, &partition);
     if (rv == 0) {
-        rv = wait_for_takeover(partition, deadline_ms);
+        rv = sp_producer_check_alive(producer); /* another thread may have freed it meanwhile */
+        rv = rv != 0 ? rv : wait_for_takeover(partition, deadline_ms);
     }
     if (rv == 0) {
         *out_records = partition->takeover->records;

@@ -224,8 +224,8 @@ class HealthTest(unittest.TestCase):
             rf"controller: {count - 1} of {count} voters run, down: node {victim.number}, since",
         )
         victim.start()
-        cluster.wait_for("all voters", lambda: ask(node)["voters"]["down"] == [])
-        self.assertEqual(ask(node)["voters"]["since_ms"], -1)
+        whole = lambda: ask(node)["voters"]
+        cluster.wait_for("all voters", lambda: whole()["down"] == [] and whole()["since_ms"] == -1)
 
     def await_no_leaders(self, drained):
         """While they are handed over, their partitions have none for a moment."""

@@ -156,6 +156,8 @@ static void test_consumer_room_offset_that_is_there_is_replaced(void **state)
     assert_int_equal(commit("good", 0, 2, 0), SPATE_ERR_BUSY);   /* one of them is new */
     assert_int_equal(commit("good", 0, 1, 0), 0);
     assert_int_equal(commit("junk-0", 0, 1000, sizeof metadata), 0);
+    assert_int_equal(commit("good", 0, 0, 0), 0);             /* it only renews */
+    assert_int_equal(commit("new", 0, 0, 0), SPATE_ERR_BUSY); /* it would make a group */
 }
 
 static void test_consumer_room_members_of_known_groups_come_back(void **state)

@@ -303,6 +303,28 @@ static void test_producer_forgotten_after_a_lost_answer_is_unknown(void **state)
     end();
 }
 
+static enum fake_action
+unanswered_then_invalid(struct fake_cluster *c, const char *method, unsigned count)
+{
+    (void)method;
+    c->refusal = SPATE_ERR_INVALID;
+    return count == 1 ? FAKE_DROP_AFTER : count == 2 ? FAKE_REFUSE : FAKE_SERVE;
+}
+
+/* A topic's settings change: what they refuse now may be stored all the same, by an attempt before.
+ * So may what waits behind it: it is not sent in another numbering. */
+static void test_producer_invalid_after_a_lost_answer_is_unknown(void **state)
+{
+    (void)state;
+    begin(small_batches);
+    cluster.script = unanswered_then_invalid;
+    produce_range(0, 1);
+    assert_int_equal(spate_producer_flush(producer, 5000), 0);
+    assert_int_equal(reports.status[0], SPATE_ERR_TIMEOUT);
+    assert_int_equal(cluster.log.next_offset, 1);
+    end();
+}
+
 static enum fake_action always_forgotten(struct fake_cluster *c, const char *method, unsigned count)
 {
     (void)method;
@@ -388,6 +410,7 @@ int main(void)
         cmocka_unit_test(test_producer_no_space_is_told_of_what_waited),
         cmocka_unit_test(test_producer_forgotten_by_the_partition_begins_anew),
         cmocka_unit_test(test_producer_forgotten_after_a_lost_answer_is_unknown),
+        cmocka_unit_test(test_producer_invalid_after_a_lost_answer_is_unknown),
         cmocka_unit_test(test_producer_forgotten_all_the_time_fails_in_time),
     };
 
