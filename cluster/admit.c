@@ -88,8 +88,14 @@ static void note_if_double(const struct sp_admit *admit,
 static void on_proposed(struct sp_proposal *proposal, int status, const char *text)
 {
     struct entry *entry = SP_CONTAINER_OF(proposal, struct entry, proposal);
+    const struct sp_state_node *known =
+        sp_state_node(sp_controller_state(entry->admit->controller), entry->node_id);
+    bool applied = status == 0 || status == SPATE_ERR_EXISTS;
 
-    if (status == 0 || status == SPATE_ERR_EXISTS) {
+    if (applied && (known == NULL || known->incarnation != entry->incarnation)) {
+        /* The replica of group 0 that the state names is that one's. */
+        refuse(entry->admit, entry->guest, SPATE_ERR_NOT_READY, "another directory came in since");
+    } else if (applied) {
         welcome(entry->admit, entry->guest, entry->node_id);
     } else {
         if (status == SPATE_ERR_INVALID) {

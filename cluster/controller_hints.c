@@ -77,13 +77,14 @@ static void on_read(struct sp_log_read *read, int status)
     struct sp_controller_hints *hints = SP_CONTAINER_OF(read, struct sp_controller_hints, read);
     struct sp_controller *controller = hints->controller;
     uint64_t next = (uint64_t)read->start + read->count;
-    bool more = status == 0 && read->count > 0 && controller != NULL;
+    /* Once the state is confirmed it says more than frames that it has applied. */
+    bool more = status == 0 && read->count > 0 && controller != NULL && !controller->confirmed;
 
     for (unsigned i = 0; more && i < read->count; i++) {
         read_frame(controller, &read->frames[i]);
     }
     sp_log_read_release(read);
-    if (more && controller->hints == hints && !controller->confirmed) {
+    if (more && controller->hints == hints) {
         read_on(hints, next);
         return;
     }

@@ -1,15 +1,19 @@
 /* Questions about a replica that change nothing but what the next question compares with. */
 #include "cluster/raft_group_internal.h"
 
+/* The leader has spoken within the last election timeout. Of a quiet group it is known that its
+ * leader's node lives. */
+static bool hears_leader(const struct sp_raft_group *group)
+{
+    return group->quiet ||
+           sp_raft_now_ms(group) < group->guard.contact_ms + group->guard.raft.election_timeout;
+}
+
 bool sp_raft_group_follows(const struct sp_raft_group *group)
 {
-    /* Of a quiet one it is known that its leader's node lives. */
-    bool heard = group->quiet || sp_raft_now_ms(group) <
-                                     group->guard.contact_ms + group->guard.raft.election_timeout;
-
     return sp_raft_runs(group) && sp_raft_state(group) == RAFT_FOLLOWER &&
            sp_raft_leader_replica(group) != 0 && sp_raft_group_is_confirmed(group) &&
-           !sp_raft_guard_installing(&group->guard) && heard &&
+           !sp_raft_guard_installing(&group->guard) && hears_leader(group) &&
            sp_raft_group_member(group, group->replica_id) == SP_MEMBER_VOTER;
 }
 
@@ -20,9 +24,11 @@ bool sp_raft_group_is_current(const struct sp_raft_group *group)
     if (!sp_raft_runs(group) || sp_raft_leader_replica(group) == 0) {
         return false;
     }
+    /* A standby never forgets its leader by itself: it stands for no election. */
     return sp_raft_is_ready(group) ||
-           (sp_raft_state(group) == RAFT_FOLLOWER && said->own && !said->in_part &&
-            said->term == raft_current_term(&group->guard.raft) && group->applied >= said->commit);
+           (sp_raft_state(group) == RAFT_FOLLOWER && hears_leader(group) && said->own &&
+            !said->in_part && said->term == raft_current_term(&group->guard.raft) &&
+            group->applied >= said->commit);
 }
 
 void sp_raft_group_watch(struct sp_raft_group *group)

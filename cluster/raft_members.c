@@ -122,11 +122,12 @@ static bool promote_one(struct sp_raft_group *group, const struct sp_raft_member
     return true;
 }
 
-/* How early a voter goes if there are too many; 0: it stays. */
+/* How early a voter goes if there are too many; 0: it stays. This one goes if it is not to stay:
+ * another one would be missed at the next look, and come back, for ever. */
 static unsigned surplus_rank(const struct sp_raft_group *group,
                              const struct sp_raft_member_wish *wish)
 {
-    if (wish == NULL || wish->place.replica_id == group->replica_id) {
+    if (wish == NULL || (wish->place.replica_id == group->replica_id && wish->stays)) {
         return 0;
     }
     return wish->gone ? 4 : !wish->may_vote && wish->stays ? 3 : !wish->stays ? 2 : 1;
@@ -153,7 +154,9 @@ static bool demote_one(struct sp_raft_group *group, const struct sp_raft_members
             change.replica_id = id;
         }
     }
-    if (rank_max != 0) {
+    if (rank_max != 0 && change.replica_id == group->replica_id) {
+        (void)sp_raft_group_transfer(group); /* S5: whoever leads then removes it */
+    } else if (rank_max != 0) {
         (void)sp_raft_make_change(group, &change); /* or at a later look */
     }
     return rank_max != 0;
