@@ -4,6 +4,7 @@
 import json
 import os
 import shutil
+import signal
 import time
 import unittest
 
@@ -424,6 +425,44 @@ class LifeTest(unittest.TestCase):
             nodes.node(voter).kill()
             nodes.spate("topic", "create", "t", "-p", "1", "-r", "3")
             nodes.node(voter).start()
+            nodes.wait_healthy(30)
+
+    def four(self, nodes):
+        """{node: its part in the controller} of four nodes, once three of them vote."""
+        parts = lambda: self.voters(nodes)
+        wanted = ["leader", "standby", "voter", "voter"]
+        cluster.wait_for("three voters", lambda: sorted(parts().values()) == wanted, 30)
+        return parts()
+
+    def test_a_leader_of_the_controller_that_drains_is_no_voter_any_more(self):
+        with cluster.Cluster(4) as nodes:
+            leader = next(n for n, part in self.four(nodes).items() if part == "leader")
+            nodes.spate("cluster", "drain", str(leader))
+            settled = lambda: self.four(nodes)[leader] == "standby"
+            cluster.wait_for("the others to vote", settled, 30)
+            nodes.spate("cluster", "moves", "-w", "-q")
+            nodes.spate("cluster", "remove", str(leader))
+            nodes.node(leader).kill()  # it does not know that it is out
+            gone = lambda: leader not in self.voters(nodes)
+            cluster.wait_for("the node to be out", gone, 30)
+
+    def test_a_standby_that_is_cut_off_does_not_say_what_does_not_exist(self):
+        def code(node):
+            with rpc.Client(node.address, timeout=5) as client:
+                return client.call("metadata", topics=["nothing"])["topics"][0]["error"]
+
+        with cluster.Cluster(4) as nodes:
+            parts = self.four(nodes)
+            standby = nodes.node(next(n for n, part in parts.items() if part == "standby"))
+            cluster.wait_for("it to know", lambda: code(standby) == "UNKNOWN_TOPIC", 10)
+            others = [node for node in nodes.nodes if node is not standby]
+            try:
+                for node in others:
+                    node.process.send_signal(signal.SIGSTOP)
+                cluster.wait_for("it to doubt", lambda: code(standby) == "NOT_READY", 10)
+            finally:
+                for node in others:
+                    node.process.send_signal(signal.SIGCONT)
             nodes.wait_healthy(30)
 
     def leads(self, nodes):
