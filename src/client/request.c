@@ -39,7 +39,7 @@ static bool time_is_up(const struct sp_request *request)
 /* No server could have been reached in what was given, as far as anybody knows. */
 static bool was_too_short(const struct sp_request *request)
 {
-    return !request->reached && request->status == 0 &&
+    return !request->reached && (request->status == 0 || request->status == SPATE_ERR_TIMEOUT) &&
            request->deadline_ms < request->started_ms + PATIENCE_MS;
 }
 
