@@ -285,6 +285,10 @@ void sp_raft_begin_quiet(struct sp_raft_group *group, uint32_t leader_node);
 void sp_raft_wake(struct sp_raft_group *group, uint32_t told_by_node);
 void sp_raft_end_quiet(struct sp_raft_group *group);
 
+/* raft_receive.c: the leader of the term says that `commit` is its commit index: who has applied
+ * all up to there is up to date as of its message. */
+void sp_raft_note_commit(struct sp_raft_group *group, uint64_t term, uint64_t commit);
+
 /* raft_group.c: starts the timer for what consensus waits for next. */
 void sp_raft_rearm(struct sp_raft_group *group);
 

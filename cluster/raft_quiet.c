@@ -230,6 +230,8 @@ void sp_raft_quiet_receive(struct sp_raft_group *group, const struct sp_peer_raf
     if (group->context->vigil != NULL && message->term == term_of(group) && nothing_waits(group) &&
         sp_raft_guard_may_follow_asleep(
             &group->guard, message->from, message->index, message->index_term)) {
+        /* By Q1 the leader has committed all of its log. No later message may come to say so. */
+        sp_raft_note_commit(group, message->term, message->index);
         sp_raft_begin_quiet(group, group->last_from_node);
         return;
     }

@@ -105,23 +105,27 @@ static bool states_commit(const struct sp_peer_raft *message)
     return message->frame_count == 0 || message->commit < message->index + message->frame_count;
 }
 
-/* Keeps what a leader says is committed: who has applied that is up to date as of this message. */
-static void note_commit(struct sp_raft_group *group, const struct sp_peer_raft *message)
+void sp_raft_note_commit(struct sp_raft_group *group, uint64_t term, uint64_t commit)
 {
     struct sp_raft_said *said = &group->said;
 
-    if (said->term != message->term) {
-        *said = (struct sp_raft_said){ .term = message->term };
+    if (said->term != term) {
+        *said = (struct sp_raft_said){ .term = term };
     }
-    said->in_part = !states_commit(message);
-    if (said->in_part) {
-        return;
-    }
-    said->commit = message->commit > said->commit ? message->commit : said->commit;
-    if (sp_raft_guard_term_at(&group->guard, message->commit) == message->term) {
+    said->in_part = false;
+    said->commit = commit > said->commit ? commit : said->commit;
+    if (sp_raft_guard_term_at(&group->guard, commit) == term) {
         said->own = true;
-        group->confirm_index = group->confirm_index == 0 ? message->commit : group->confirm_index;
+        group->confirm_index = group->confirm_index == 0 ? commit : group->confirm_index;
     }
+}
+
+static void note_part(struct sp_raft_group *group, uint64_t term)
+{
+    if (group->said.term != term) {
+        group->said = (struct sp_raft_said){ .term = term };
+    }
+    group->said.in_part = true;
 }
 
 static int receive_append(struct sp_raft_group *group,
@@ -157,7 +161,11 @@ static int receive_append(struct sp_raft_group *group,
     if (rv == 0 && message->term == raft_current_term(&group->guard.raft)) {
         group->leader_replica = message->from;
         group->leader_node_of_replica = group->last_from_node;
-        note_commit(group, message);
+        if (states_commit(message)) {
+            sp_raft_note_commit(group, message->term, message->commit);
+        } else {
+            note_part(group, message->term);
+        }
     }
     return rv;
 }

@@ -1,4 +1,5 @@
 /* One replica that follows: what it takes for committed of what its leader says. */
+#include "cluster/vigil.h"
 #include "one_replica.h"
 #include "silent_transport.h"
 #include "storage/log_frame.h"
@@ -128,6 +129,51 @@ static void test_raft_follower_is_current_when_it_has_what_its_leader_spoke_of(v
     stop(fixture);
 }
 
+static void on_silent(void *arg, uint32_t node_id)
+{
+    const struct fixture *fixture = arg;
+
+    sp_raft_group_wake_for(fixture->group, node_id);
+}
+
+/* A leader that becomes quiet has committed all of its log, and says so in its QUIET alone when the
+ * last append was a part of a backlog. */
+static void test_raft_follower_is_confirmed_by_a_leader_that_becomes_quiet(void **state)
+{
+    struct fixture *fixture = *state;
+    uint8_t frames[FRAMES * FRAME_SIZE];
+    const struct sp_peer_raft quiet = { .group_id = 4,
+                                        .from = LEADER,
+                                        .to = SELF,
+                                        .term = TERM,
+                                        .index = 5,
+                                        .index_term = TERM,
+                                        .kind = SP_PEER_QUIET };
+    const struct sp_slice nothing = { NULL, NULL, 0 };
+
+    follow(fixture, frames);
+    const struct sp_vigil_options options = {
+        .loop = fixture->loop, .election_timeout_ms = 300, .silent = on_silent, .arg = fixture
+    };
+    assert_int_equal(sp_vigil_new(&options, &fixture->context.vigil), 0);
+    hear(fixture, frames, 1, FRAMES, 5);
+    assert_false(status_of(fixture).confirmed);
+    assert_false(sp_raft_group_is_current(fixture->group));
+    uint64_t until_ms = patience(fixture);
+    bool never = false;
+    while (!sp_raft_group_is_quiet(fixture->group)) { /* it may still be storing */
+        assert_true(sp_loop_now_ms(fixture->loop) < until_ms);
+        (void)sp_loop_run_until(fixture->loop, &never, sp_loop_now_ms(fixture->loop) + 1);
+        sp_raft_group_receive(fixture->group, 2, &quiet, &nothing);
+    }
+    assert_true(status_of(fixture).confirmed);
+    assert_true(sp_raft_group_is_current(fixture->group));
+    sp_raft_group_wake_for(fixture->group, 2);
+    sp_vigil_free(fixture->context.vigil);
+    fixture->context.vigil = NULL;
+    stop(fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +183,8 @@ int main(void)
             test_raft_follower_is_confirmed_by_an_append_that_goes_beyond, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_raft_follower_is_current_when_it_has_what_its_leader_spoke_of, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_raft_follower_is_confirmed_by_a_leader_that_becomes_quiet, setup, teardown),
     };
 
     return cmocka_run_group_tests_name("cluster/raft_follower", tests, NULL, NULL);
