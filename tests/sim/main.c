@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "sim_child.h"
+#include "sim_counts.h"
 #include "sim_run.h"
 #include "sim_world.h"
 
@@ -26,7 +27,6 @@ enum {
     OPTION_TWICE,
     OPTION_NAMED,
     SEEDS_NAMED_MAX = 1024,
-    JOBS_MAX = 16,
     VACUOUS_PERCENT_MAX = 10,
 };
 
@@ -136,7 +136,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
             parse_number(state, "fault-ms", text, 1, 3600 * 1000) * SIM_MS;
         return 0;
     case OPTION_JOBS:
-        arguments->jobs = (unsigned)parse_number(state, "jobs", text, 1, JOBS_MAX);
+        arguments->jobs = (unsigned)parse_number(state, "jobs", text, 1, SIM_CHILDREN_MAX);
         return 0;
     case OPTION_SHRINK:
         arguments->shrink = true;
@@ -173,85 +173,6 @@ static void print_failure(uint64_t seed, const struct sim_result *result)
     (void)fflush(stdout);
 }
 
-static void add_counts(struct sim_counts *sum, const struct sim_counts *counts)
-{
-    uint64_t *to = (uint64_t *)sum;
-    const uint64_t *from = (const uint64_t *)counts;
-
-    uint64_t peak = sum->memory_peak_bytes > counts->memory_peak_bytes ? sum->memory_peak_bytes
-                                                                       : counts->memory_peak_bytes;
-
-    for (size_t i = 0; i < sizeof *sum / sizeof *to; i++) {
-        to[i] += from[i];
-    }
-    sum->memory_peak_bytes = peak;
-}
-
-static void print_counts(const struct sim_counts *c)
-{
-    (void)printf("  elections=%llu truncations=%llu checkpoints=%llu refills=%llu torn_tails=%llu "
-                 "resent=%llu duplicates=%llu transfers=%llu\n",
-                 (unsigned long long)c->elections,
-                 (unsigned long long)c->truncations,
-                 (unsigned long long)c->checkpoints,
-                 (unsigned long long)c->refills,
-                 (unsigned long long)c->torn_tails,
-                 (unsigned long long)c->resent,
-                 (unsigned long long)c->duplicates,
-                 (unsigned long long)c->transfers);
-    (void)printf("  kills=%llu power_cuts=%llu power_cuts_of_all=%llu stops=%llu pauses=%llu "
-                 "partitions=%llu cuts=%llu disk_errors=%llu slow_disks=%llu clock_jumps=%llu "
-                 "client_deaths=%llu bit_flips=%llu emptied_disks=%llu absences=%llu "
-                 "deaths_in_call=%llu takeovers=%llu "
-                 "fenced=%llu trims=%llu recycled=%llu refills_of_partitions=%llu skips=%llu "
-                 "moves=%llu drains=%llu replaced_voters=%llu ends=%llu quieted=%llu woken=%llu "
-                 "compacted=%llu "
-                 "compacted_read=%llu compacted_passes=%llu compacted_gone=%llu\n",
-                 (unsigned long long)c->kills,
-                 (unsigned long long)c->power_cuts,
-                 (unsigned long long)c->power_cuts_all,
-                 (unsigned long long)c->stops,
-                 (unsigned long long)c->pauses,
-                 (unsigned long long)c->partitions,
-                 (unsigned long long)c->cuts,
-                 (unsigned long long)c->disk_errors,
-                 (unsigned long long)c->slow_disks,
-                 (unsigned long long)c->clock_jumps,
-                 (unsigned long long)c->client_deaths,
-                 (unsigned long long)c->bit_flips,
-                 (unsigned long long)c->emptied_disks,
-                 (unsigned long long)c->absences,
-                 (unsigned long long)c->deaths_in_call,
-                 (unsigned long long)c->takeovers,
-                 (unsigned long long)c->fenced,
-                 (unsigned long long)c->trims,
-                 (unsigned long long)c->recycled,
-                 (unsigned long long)c->trim_refills,
-                 (unsigned long long)c->skips,
-                 (unsigned long long)c->moves,
-                 (unsigned long long)c->drains,
-                 (unsigned long long)c->replaced_voters,
-                 (unsigned long long)c->ends,
-                 (unsigned long long)c->quieted,
-                 (unsigned long long)c->woken,
-                 (unsigned long long)c->compacted_committed,
-                 (unsigned long long)c->compacted_read,
-                 (unsigned long long)c->compacted_passes,
-                 (unsigned long long)c->compacted_gone);
-    (void)printf("  frames=%llu records=%llu acknowledged=%llu unknown=%llu refused=%llu read=%llu "
-                 "group_read=%llu group_read_again=%llu rebalances=%llu node_peak_kib=%llu\n",
-                 (unsigned long long)c->committed_frames,
-                 (unsigned long long)c->committed_records,
-                 (unsigned long long)c->acknowledged,
-                 (unsigned long long)c->unknown,
-                 (unsigned long long)c->refused,
-                 (unsigned long long)c->read,
-                 (unsigned long long)c->processed,
-                 (unsigned long long)c->processed_twice,
-                 (unsigned long long)c->rebalances,
-                 (unsigned long long)(c->memory_peak_bytes / 1024));
-}
-
 /* ---- commands -------------------------------------------------------------------------------- */
 
 static int command_one(const struct arguments *arguments)
@@ -267,7 +188,7 @@ static int command_one(const struct arguments *arguments)
                  (unsigned long long)result.events,
                  (unsigned long long)(result.time_us / SIM_MS));
     if (arguments->profile) {
-        print_counts(&result.counts);
+        sim_counts_print(&result.counts);
     }
     if (result.failed) {
         print_failure(run.seed, &result);
@@ -293,7 +214,7 @@ static void add_result(struct sum *sum, uint64_t seed, const struct sim_result *
     if (result->counts.committed_records == 0) {
         sum->vacuous += 1;
     } else {
-        add_counts(&sum->counts, &result->counts);
+        sim_counts_add(&sum->counts, &result->counts);
     }
     if (result->failed) {
         sum->failures += 1;
@@ -313,80 +234,41 @@ static void compare_hash(struct sum *sum, uint64_t seed, uint64_t first, uint64_
     }
 }
 
-static bool reached(const struct sim_counts *c)
-{
-    const struct {
-        const char *name;
-        uint64_t count;
-    } needed[] = {
-        { "election", c->elections },
-        { "truncation", c->truncations },
-        { "refill", c->refills },
-        { "torn tail", c->torn_tails },
-        { "power cut", c->power_cuts },
-        { "kill", c->kills },
-        { "partition", c->partitions },
-        { "duplicate", c->duplicates },
-        { "checkpoint", c->checkpoints },
-        { "disk error", c->disk_errors },
-        { "bit flip", c->bit_flips },
-        { "emptied disk", c->emptied_disks },
-        { "absence", c->absences },
-        { "replaced voter of the controller", c->replaced_voters },
-        { "pause", c->pauses },
-        { "transfer", c->transfers },
-        { "rebalance", c->rebalances },
-        { "transfer", c->transfers },
-        { "takeover", c->takeovers },
-        { "fenced life", c->fenced },
-        { "trim", c->trims },
-        { "recycled segment", c->recycled },
-        { "compact", c->compacted_gone },
-        { "skip", c->skips },
-        { "refill of a partition", c->trim_refills },
-        { "move", c->moves },
-        { "drain", c->drains },
-        { "linearizable end", c->ends },
-        { "quiet group", c->quieted },
-        { "woken group", c->woken },
-    };
-    bool all = true;
-
-    for (unsigned i = 0; i < sizeof needed / sizeof needed[0]; i++) {
-        if (needed[i].count == 0) {
-            (void)printf("never reached: %s\n", needed[i].name);
-            all = false;
-        }
-    }
-    return all;
-}
-
+/* Runs as many at a time as there are children, two runs of each seed if `twice`. */
 static void
 run_seeds(const struct arguments *arguments, const uint64_t *seeds, uint64_t count, struct sum *sum)
 {
-    struct sim_child children[JOBS_MAX] = { 0 };
-    uint64_t hashes[JOBS_MAX] = { 0 };
-    /* Two at a time are the two runs of one seed. */
-    unsigned jobs = arguments->twice ? 2 : arguments->jobs < JOBS_MAX ? arguments->jobs : JOBS_MAX;
+    struct sim_child children[SIM_CHILDREN_MAX] = { 0 };
+    uint64_t hashes[2] = { 0 };
+    unsigned jobs = arguments->twice ? 2 : arguments->jobs;
     uint64_t runs = arguments->twice ? 2 * count : count;
+    uint64_t begun = 0;
+    unsigned running = 0;
 
-    for (uint64_t i = 0; i < runs + jobs; i++) {
-        struct sim_child *child = &children[i % jobs];
-        struct sim_run_options run = arguments->run;
-        struct sim_result result;
-
-        if (child->pid != 0) {
-            uint64_t seed = child->seed;
-            sim_child_finish(child, &result);
-            add_result(sum, seed, &result);
-            if (arguments->twice && i % 2 == 1) {
-                compare_hash(sum, seed, hashes[0], result.hash);
+    for (;;) {
+        bool goes_on =
+            !(arguments->first_only && sum->failures > 0) && !(arguments->twice && running > 0);
+        for (unsigned i = 0; i < jobs && begun < runs && goes_on; i++) {
+            struct sim_run_options run = arguments->run;
+            if (children[i].pid != 0) {
+                continue;
             }
-            hashes[i % jobs] = result.hash;
+            run.seed = seeds[arguments->twice ? begun / 2 : begun];
+            sim_child_start(&children[i], &run);
+            begun += 1;
+            running += 1;
         }
-        if (i < runs && !(arguments->first_only && sum->failures > 0)) {
-            run.seed = seeds[arguments->twice ? i / 2 : i];
-            sim_child_start(child, &run);
+        if (running == 0) {
+            return;
+        }
+        struct sim_child *child = sim_child_wait(children, jobs);
+        struct sim_result result;
+        sim_child_finish(child, &result);
+        running -= 1;
+        add_result(sum, child->seed, &result);
+        hashes[(child - children) % 2] = result.hash;
+        if (arguments->twice && running == 0) {
+            compare_hash(sum, child->seed, hashes[0], hashes[1]);
         }
     }
 }
@@ -404,9 +286,9 @@ static int command_many(const struct arguments *arguments, const uint64_t *seeds
                  (unsigned long long)sum.vacuous,
                  (unsigned long long)(sum.time_us / SIM_SECOND),
                  (unsigned long long)sum.events);
-    print_counts(&sum.counts);
+    sim_counts_print(&sum.counts);
     if (arguments->reach) {
-        good = reached(&sum.counts);
+        good = sim_counts_reached(&sum.counts);
         if (sum.vacuous * 100 > sum.ended * VACUOUS_PERCENT_MAX) {
             (void)printf("too many runs without a record\n");
             good = false;

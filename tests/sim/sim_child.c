@@ -1,6 +1,7 @@
 #include "sim_child.h"
 
 #include <malloc.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/assert.h"
 #include "sim_world.h"
 
 enum {
@@ -84,6 +86,25 @@ void sim_child_start(struct sim_child *child, const struct sim_run_options *run)
         _exit(0);
     }
     (void)close(fds[1]);
+}
+
+struct sim_child *sim_child_wait(struct sim_child *children, unsigned count)
+{
+    for (;;) {
+        struct pollfd fds[SIM_CHILDREN_MAX];
+
+        SP_ASSERT(count <= SIM_CHILDREN_MAX);
+        for (unsigned i = 0; i < count; i++) {
+            fds[i] = (struct pollfd){ .fd = children[i].pid == 0 ? -1 : children[i].fd,
+                                      .events = POLLIN };
+        }
+        (void)poll(fds, count, -1); /* interrupted: again */
+        for (unsigned i = 0; i < count; i++) {
+            if (fds[i].fd >= 0 && fds[i].revents != 0) {
+                return &children[i];
+            }
+        }
+    }
 }
 
 void sim_child_finish(struct sim_child *child, struct sim_result *out_result)

@@ -8,6 +8,10 @@
 
 #include "sim_run.h"
 
+enum {
+    SIM_CHILDREN_MAX = 16, /* at a time */
+};
+
 struct sim_child {
     pid_t pid; /* 0: free */
     int fd;
@@ -15,6 +19,9 @@ struct sim_child {
 };
 
 void sim_child_start(struct sim_child *child, const struct sim_run_options *run);
+
+/* The first of those that are running to end. At least one of them is. */
+struct sim_child *sim_child_wait(struct sim_child *children, unsigned count);
 
 /* Waits for the child; a death without a result is a failure too. */
 void sim_child_finish(struct sim_child *child, struct sim_result *out_result);
