@@ -55,7 +55,13 @@ static const struct argp_option options[] = {
     { "shrink", OPTION_SHRINK, NULL, 0, "Leave out what the failure does not need", 0 },
     { "first", OPTION_FIRST, NULL, 0, "Stop at the first seed that fails", 0 },
     { "reach", OPTION_REACH, NULL, 0, "Fail when some kind of event was never reached", 0 },
-    { "twice", OPTION_TWICE, NULL, 0, "Run each seed twice; the hashes must be the same", 0 },
+    { "twice",
+      OPTION_TWICE,
+      NULL,
+      0,
+      "Run each seed twice, the second time with its memory "
+      "elsewhere; the hashes must be the same",
+      0 },
     { "named", OPTION_NAMED, "FILE", 0, "Run the seeds that stand first in the lines of FILE", 0 },
     { "profile", OPTION_PROFILE, NULL, 0, "Print what one run has reached", 0 },
     { 0 },
@@ -352,6 +358,13 @@ static bool reached(const struct sim_counts *c)
     };
     bool all = true;
 
+    for (unsigned i = 0; i < SIM_LOOKS; i++) {
+        if (c->looks[i] == 0) {
+            (void)printf("never reached: a call of %s that an oracle looks at\n",
+                         sim_look_name((enum sim_look)i));
+            all = false;
+        }
+    }
     for (unsigned i = 0; i < sizeof needed / sizeof needed[0]; i++) {
         if (needed[i].count == 0) {
             (void)printf("never reached: %s\n", needed[i].name);
@@ -386,6 +399,7 @@ run_seeds(const struct arguments *arguments, const uint64_t *seeds, uint64_t cou
         }
         if (i < runs && !(arguments->first_only && sum->failures > 0)) {
             run.seed = seeds[arguments->twice ? i / 2 : i];
+            run.moved = arguments->twice && i % 2 == 1;
             sim_child_start(child, &run);
         }
     }
