@@ -55,7 +55,13 @@ static const struct argp_option options[] = {
     { "shrink", OPTION_SHRINK, NULL, 0, "Leave out what the failure does not need", 0 },
     { "first", OPTION_FIRST, NULL, 0, "Stop at the first seed that fails", 0 },
     { "reach", OPTION_REACH, NULL, 0, "Fail when some kind of event was never reached", 0 },
-    { "twice", OPTION_TWICE, NULL, 0, "Run each seed twice; the hashes must be the same", 0 },
+    { "twice",
+      OPTION_TWICE,
+      NULL,
+      0,
+      "Run each seed twice, the second time with its memory "
+      "elsewhere; the hashes must be the same",
+      0 },
     { "named", OPTION_NAMED, "FILE", 0, "Run the seeds that stand first in the lines of FILE", 0 },
     { "profile", OPTION_PROFILE, NULL, 0, "Print what one run has reached", 0 },
     { 0 },
@@ -254,6 +260,7 @@ run_seeds(const struct arguments *arguments, const uint64_t *seeds, uint64_t cou
                 continue;
             }
             run.seed = seeds[arguments->twice ? begun / 2 : begun];
+            run.moved = arguments->twice && i == 1;
             sim_child_start(&children[i], &run);
             begun += 1;
             running += 1;

@@ -172,5 +172,10 @@ void sim_model_read(uint32_t place,
                  place,
                  (long long)offset,
                  (long long)high_watermark);
+    } else if (high_watermark > sim_model.places[place].group->next_offset) {
+        sim_fail("place %u: a consumer is told the high watermark %lld, and %lld is committed",
+                 place,
+                 (long long)high_watermark,
+                 (long long)sim_model.places[place].group->next_offset);
     }
 }

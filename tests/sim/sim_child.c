@@ -18,6 +18,8 @@
 enum {
     CPU_SECONDS_MAX = 600, /* of one seed; most take less than one, with fast links up to 60 */
     HUGE_PAGE_SIZE = 2 << 20,
+    MOVED_BY = 3 * 4096 + 16 * 7,
+    MOVED_FILL = 0x5a,
     HEAP_SIZE = 256 << 20, /* address space; what a seed does not touch costs nothing */
 };
 
@@ -59,6 +61,16 @@ static void prepare_heap(void)
     }
 }
 
+/* What a run does may not depend on addresses, nor on what fresh memory happens to hold; the
+ * children of one process would all have the same. */
+static void move_memory(void)
+{
+    (void)mallopt(M_PERTURB, MOVED_FILL);
+
+    void *volatile kept = malloc(MOVED_BY);
+    (void)kept;
+}
+
 void sim_child_start(struct sim_child *child, const struct sim_run_options *run)
 {
     int fds[2];
@@ -79,6 +91,9 @@ void sim_child_start(struct sim_child *child, const struct sim_run_options *run)
         (void)signal(SIGABRT, on_death);
         (void)signal(SIGSEGV, on_death);
         prepare_heap();
+        if (run->moved) {
+            move_memory();
+        }
         sim_run(run, &result);
         if (write(fds[1], &result, sizeof result) != (ssize_t)sizeof result) {
             _exit(2);

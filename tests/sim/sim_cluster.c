@@ -362,6 +362,27 @@ static bool leader_told(uint64_t group_id, char *out_why, unsigned size)
     return true;
 }
 
+/* Every member runs, also one of which nothing else is asked. */
+static bool members_run(uint64_t group_id, char *out_why, unsigned size)
+{
+    const struct sim_membership *members = sim_voters_in_force(group_id);
+
+    for (unsigned i = 0; i < members->count; i++) {
+        struct sim_node *node = &sim_cluster.nodes[members->voters[i].node_id - 1];
+        const struct sp_raft_group *group = sim_cluster_group(node, group_id);
+        if (group == NULL || sp_raft_group_replica_id(group) != members->voters[i].replica_id) {
+            (void)snprintf(out_why,
+                           size,
+                           "group %llu: replica %llu does not run on %s",
+                           (unsigned long long)group_id,
+                           (unsigned long long)members->voters[i].replica_id,
+                           node->process->name);
+            return false;
+        }
+    }
+    return true;
+}
+
 void sim_cluster_check_bounds(void)
 {
     uint64_t bytes_max =
@@ -399,7 +420,8 @@ bool sim_cluster_settled(char *out_why, unsigned size)
         if (sim_model.groups[i]->place == UINT32_MAX && sim_images_gone(group_id)) {
             continue;
         }
-        if (!group_settled(group_id, out_why, size) || !leader_told(group_id, out_why, size)) {
+        if (!members_run(group_id, out_why, size) || !group_settled(group_id, out_why, size) ||
+            !leader_told(group_id, out_why, size)) {
             return false;
         }
         if (!sim_images_equal(group_id, why, sizeof why)) {

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/crc32c.h"
+#include "sim_cluster.h"
 #include "sim_fiber.h"
 #include "sim_model.h"
 #include "spate/spate.h"
@@ -17,6 +19,7 @@
 struct written {
     uint32_t key;
     uint64_t number;
+    uint32_t crc; /* of the whole value */
     bool tombstone;
 };
 
@@ -99,6 +102,9 @@ bool sim_compact_committed(const struct sp_record_view *view)
         sim_fail(
             "%s: the value at offset %lld is not what was sent", TOPIC, (long long)view->offset);
         return true;
+    }
+    if (!written.tombstone) {
+        written.crc = sp_crc32c(0, view->value.bytes, view->value.size);
     }
     if (world.count == world.capacity) {
         world.capacity = world.capacity == 0 ? 256 : 2 * world.capacity;
@@ -218,7 +224,8 @@ static void take(struct pass *pass, const struct spate_message *message)
                 (message->value == NULL) == written->tombstone;
     if (same && !written->tombstone) {
         same = read_value(sp_bytes_of(message->value, message->value_size), &value) &&
-               value == written->number;
+               value == written->number &&
+               sp_crc32c(0, message->value, message->value_size) == written->crc;
     }
     if (!same) {
         sim_fail("%s: a reader found another record at offset %lld than was committed",
@@ -307,7 +314,8 @@ static bool read_once(struct sim_client *own, struct spate_client *client)
         }
     }
     bool whole = rv == 0 || rv == SPATE_ERR_AGAIN;
-    if (!whole && (rv != SPATE_ERR_IO && rv != SPATE_ERR_CORRUPT)) {
+    if (!whole &&
+        ((rv != SPATE_ERR_IO && rv != SPATE_ERR_CORRUPT) || !sim_cluster.errors_planned)) {
         sim_fail("a reader of %s is told %s: %s",
                  TOPIC,
                  spate_error_name(rv),

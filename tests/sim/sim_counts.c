@@ -121,6 +121,13 @@ bool sim_counts_reached(const struct sim_counts *c)
     };
     bool all = true;
 
+    for (unsigned i = 0; i < SIM_LOOKS; i++) {
+        if (c->looks[i] == 0) {
+            (void)printf("never reached: a call of %s that an oracle looks at\n",
+                         sim_look_name((enum sim_look)i));
+            all = false;
+        }
+    }
     for (unsigned i = 0; i < sizeof needed / sizeof needed[0]; i++) {
         if (needed[i].count == 0) {
             (void)printf("never reached: %s\n", needed[i].name);

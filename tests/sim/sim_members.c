@@ -116,11 +116,19 @@ static void on_event(void *arg, const struct spate_consumer_event *event)
 /* Everything that was delivered before is committed, and the answer says so. */
 static void commit(struct member *member)
 {
+    int64_t due[SIM_PARTITIONS_MAX]; /* what the commit is about */
+
+    memcpy(due, member->next, sizeof due);
     int rv = spate_consumer_commit(
         member->consumer, NULL, (int)sim_between(&member->own->rand, 1, 2000));
 
     if (rv != 0) {
         return; /* unknown, or another has the partition by now */
+    }
+    for (uint32_t i = 0; i < sim_model.kept_count; i++) {
+        if (due[i] > group_places[i].committed && member->next[i] == due[i]) {
+            group_places[i].committed = due[i];
+        }
     }
     for (uint32_t i = 0; i < sim_model.kept_count; i++) {
         int64_t before = group_places[i].committed; /* when the question leaves */

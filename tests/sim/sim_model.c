@@ -14,6 +14,17 @@
 
 struct sim_model sim_model;
 
+const char *sim_look_name(enum sim_look look)
+{
+    static const char *const names[] = {
+#define LOOK_NAME(function) #function,
+        SIM_LOOK_LIST(LOOK_NAME)
+#undef LOOK_NAME
+    };
+
+    return names[look];
+}
+
 /* ---- tables ---------------------------------------------------------------------------------- */
 
 void sim_model_init(void)
@@ -347,7 +358,6 @@ void sim_model_applied(uint32_t node,
                      (unsigned long long)frame->term,
                      (unsigned long long)slot->term);
         }
-        slot->applied_by |= 1ull << node;
         return;
     }
     if (frame->index != group->last_index + 1) {
@@ -363,7 +373,8 @@ void sim_model_applied(uint32_t node,
         .crc = crc,
         .chain = frame->chain,
         .kind = frame->kind,
-        .applied_by = 1ull << node,
+        .size = sp_log_frame_size(frame->length),
+        .append_time_ms = frame->append_time_ms,
         .committed_us = sim.now_us,
     };
     group->last_index = frame->index;

@@ -44,7 +44,8 @@ struct sim_committed {
     uint32_t crc;
     uint32_t chain;
     enum sp_frame_kind kind;
-    uint64_t applied_by;   /* bit per process */
+    size_t size; /* in a log */
+    int64_t append_time_ms;
     uint64_t committed_us; /* when it was first applied */
 };
 
@@ -101,9 +102,37 @@ struct sim_place {
     int32_t partition;
     struct sim_group *group;  /* once a record was seen */
     int64_t acknowledged_end; /* behind the last record of which a producer was told */
+    int64_t truncation_asked; /* the highest offset below which records were to go */
 };
 
+/* Where oracles stand between production code and itself (tests/sim/CMakeLists.txt); those that do
+ * nothing but look, which nobody would miss if the linker had not put them there. */
+#define SIM_LOOK_LIST(X)                                                                           \
+    X(sp_raft_group_submit)                                                                        \
+    X(sp_sequences_judge)                                                                          \
+    X(sp_transport_send)                                                                           \
+    X(sp_transport_send_heartbeat)                                                                 \
+    X(sp_log_truncate)                                                                             \
+    X(sp_log_trim)                                                                                 \
+    X(sp_log_install)                                                                              \
+    X(sp_log_build)                                                                                \
+    X(sp_store_delete_replica)                                                                     \
+    X(sp_store_retire_replica)                                                                     \
+    X(sp_meta_new)                                                                                 \
+    X(sp_leader_table_new)                                                                         \
+    X(sp_vigil_add)
+
+enum sim_look {
+#define SIM_LOOK(function) SIM_LOOK_##function,
+    SIM_LOOK_LIST(SIM_LOOK)
+#undef SIM_LOOK
+    SIM_LOOKS
+};
+
+const char *sim_look_name(enum sim_look look);
+
 struct sim_counts {
+    uint64_t looks[SIM_LOOKS];
     uint64_t elections;
     uint64_t committed_frames;
     uint64_t committed_records;
@@ -245,7 +274,10 @@ void sim_model_skipped(uint32_t place, int64_t expected, int64_t offset);
  * latest known, was told that it starts at `told`. */
 void sim_model_truncated(uint32_t place, int64_t before, int64_t start, int64_t told);
 
-/* The command is committed: records of the group below `offset` are given up. */
+/* A program is about to ask for a truncation before `before`. */
+void sim_model_truncation_asked(uint32_t place, int64_t before);
+
+/* The command of the group's last frame: records below `offset` are given up. */
 void sim_model_trim_committed(struct sim_group *group, int64_t offset);
 
 /* A replica drops all frames up to `index` from its files. */

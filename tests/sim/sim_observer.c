@@ -190,6 +190,7 @@ int __wrap_sp_leader_table_new(struct sp_loop *loop,
                                struct sp_leader_table **out_table)
 {
     struct sim_node *owner = sim.current->owner;
+    sim_model.counts.looks[SIM_LOOK_sp_leader_table_new] += 1;
     int rv = __real_sp_leader_table_new(loop, transport, node_id, out_table);
 
     if (rv == 0) {
@@ -241,6 +242,7 @@ int __wrap_sp_raft_group_submit(struct sp_raft_group *group,
 {
     struct sim_node *owner = sim.current->owner;
     struct sp_raft_group_status status;
+    sim_model.counts.looks[SIM_LOOK_sp_raft_group_submit] += 1;
     int rv = __real_sp_raft_group_submit(group, kind, pieces, count, submit);
 
     if (rv != 0) {
@@ -306,6 +308,7 @@ void __wrap_sp_sequences_judge(const struct sp_producers *producers,
 {
     const struct sim_observer *observer = observer_asked_last();
 
+    sim_model.counts.looks[SIM_LOOK_sp_sequences_judge] += 1;
     __real_sp_sequences_judge(producers, flights, header, append_time_ms, out_judgement);
     bool recognised = out_judgement->verdict == SP_VERDICT_STORED ||
                       out_judgement->verdict == SP_VERDICT_IN_FLIGHT;

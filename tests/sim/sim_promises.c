@@ -68,12 +68,14 @@ int __wrap_sp_log_truncate(struct sp_log *log, uint64_t index)
     if (promise->index >= index) {
         promise->index = index - 1;
     }
+    sim_model.counts.looks[SIM_LOOK_sp_log_truncate] += 1;
     return __real_sp_log_truncate(log, index);
 }
 
 void __wrap_sp_log_trim(struct sp_log *log, uint64_t index)
 {
     sim_model_trimmed(sim.current->id, sp_log_group_id(log), index);
+    sim_model.counts.looks[SIM_LOOK_sp_log_trim] += 1;
     __real_sp_log_trim(log, index);
 }
 
@@ -96,5 +98,6 @@ int __wrap_sp_log_install(struct sp_log *log, const uint8_t *checkpoint, size_t 
         promise->index > decoded.point.index) {
         promise->index = decoded.point.index;
     }
+    sim_model.counts.looks[SIM_LOOK_sp_log_install] += 1;
     return __real_sp_log_install(log, checkpoint, size);
 }

@@ -84,6 +84,7 @@ void __wrap_sp_vigil_add(struct sp_vigil *vigil,
     if (side == SP_VIGIL_LED) {
         check_follower(node, node_id, key);
     }
+    sim_model.counts.looks[SIM_LOOK_sp_vigil_add] += 1;
     __real_sp_vigil_add(vigil, node_id, side, key);
 }
 

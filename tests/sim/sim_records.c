@@ -17,6 +17,7 @@ struct sent {
     uint32_t place;
     uint32_t number;
     bool reported;
+    uint64_t *open; /* of its producer's life: records without a report */
 };
 
 /* The timeline shows the first of a row of refusals. */
@@ -43,6 +44,7 @@ static void on_delivery(void *arg, const struct spate_delivery *delivery)
         sim_fail("record %u of writer %u was reported twice", sent->number, sent->writer);
     }
     sent->reported = true;
+    *sent->open -= 1;
     switch (delivery->status) {
     case 0:
         sim_model_acknowledged(sent->writer, sent->place, sent->number, delivery->offset);
@@ -58,7 +60,8 @@ static void on_delivery(void *arg, const struct spate_delivery *delivery)
     }
 }
 
-static void send_one(struct spate_producer *producer, struct sim_client *own, uint32_t *numbers)
+static void
+send_one(struct spate_producer *producer, struct sim_client *own, uint32_t *numbers, uint64_t *open)
 {
     uint32_t place = (uint32_t)sim_clients_draw(0, sim_model.place_count - 1);
 
@@ -67,13 +70,14 @@ static void send_one(struct spate_producer *producer, struct sim_client *own, ui
     }
     struct sent *sent = sim_alloc(sizeof *sent);
 
-    *sent = (struct sent){ own->writer, place, numbers[place], false };
+    *sent = (struct sent){ own->writer, place, numbers[place], false, open };
     int rv = sim_clients_send(producer, sent->writer, place, sent->number, sent);
     if (rv != 0) {
         sim_free(sent); /* not taken: its number is used again */
         return;
     }
     numbers[place] += 1;
+    *open += 1;
 }
 
 void sim_producer_main(void *arg)
@@ -82,6 +86,7 @@ void sim_producer_main(void *arg)
     struct spate_client *client = sim_clients_connect(NULL);
     struct spate_producer *producer = NULL;
     uint32_t numbers[SIM_PARTITIONS_MAX] = { 0 };
+    uint64_t open = 0;
 
     sim_clients_await_topics();
     own->writer = sim_model_add_writer();
@@ -91,7 +96,7 @@ void sim_producer_main(void *arg)
         uint64_t burst = sim_clients_draw(0, 9) == 0 ? sim_clients_draw(1, sim_clients.burst_max)
                                                      : sim_clients_draw(1, 3);
         for (uint64_t i = 0; i < burst; i++) {
-            send_one(producer, own, numbers);
+            send_one(producer, own, numbers, &open);
         }
         uint64_t pause_us = sim_with_tail(&own->rand, sim_clients.pause_us);
         (void)spate_poll(client, (int)(pause_us / 1000));
@@ -101,6 +106,10 @@ void sim_producer_main(void *arg)
     }
     while (spate_producer_pending(producer) > 0) {
         (void)spate_producer_flush(producer, 1000);
+    }
+    if (open > 0) {
+        sim_fail(
+            "%llu records of writer %u were never reported", (unsigned long long)open, own->writer);
     }
     sim_model.counts.resent += spate_producer_retries(producer);
     own->done = true;

@@ -140,6 +140,27 @@ static bool all_done(char *out_why, unsigned size)
     return sim_clients_done(out_why, size) && sim_cluster_settled(out_why, size);
 }
 
+/* What every run does has been looked at: else this build's linker has left the oracles out, as
+ * link-time optimisation does, and nothing else would say so. */
+static void check_looks(void)
+{
+    static const enum sim_look always[] = {
+        SIM_LOOK_sp_raft_group_submit, SIM_LOOK_sp_log_build,      SIM_LOOK_sp_meta_new,
+        SIM_LOOK_sp_leader_table_new,  SIM_LOOK_sp_transport_send,
+    };
+    unsigned count = sizeof always / sizeof always[0];
+
+    if (sim_cluster.node_count == 1) {
+        count -= 1; /* there is nobody to send to */
+    }
+    for (unsigned i = 0; i < count; i++) {
+        if (sim_model.counts.looks[always[i]] == 0) {
+            sim_fail("the oracles are not in place: no call of %s was seen",
+                     sim_look_name(always[i]));
+        }
+    }
+}
+
 static void cut_all_power(void)
 {
     sim_note("power cut of all nodes");
@@ -175,6 +196,7 @@ static void run_phases(const struct shape *shape)
     wait_for(all_done, SETTLE_US_MAX, "reading everything");
     sim_cluster_check_bounds();
     sim_model_check_end();
+    check_looks();
 }
 
 void sim_run(const struct sim_run_options *options, struct sim_result *out_result)

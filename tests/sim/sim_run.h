@@ -11,6 +11,7 @@
 struct sim_run_options {
     uint64_t seed;
     bool timeline;
+    bool moved;            /* the memory lies elsewhere and holds other leftovers: same hash */
     bool calm;             /* no faults at all */
     uint32_t without;      /* bit per kind of fault that is left out */
     uint64_t fault_us_max; /* the fault phase ends at the latest after so long; 0: as drawn */

@@ -1,7 +1,39 @@
 /* What must hold of the starts of logs: records below an announced start may be gone, none above
- * it; a start never goes back; a reader that falls below it is told where it goes on. */
+ * it; a start moves as far as a program has asked for, or a limit of the topic; it never goes back;
+ * a reader that falls below it is told where it goes on. */
 #include "sim_model.h"
+#include "sim_trim.h"
 #include "sim_world.h"
+#include "storage/segment.h"
+
+/* Retention counts the heads of segments and markers, too. */
+#define LIMIT_SLACK_BYTES (8 * SP_SEGMENT_HEADER_SIZE)
+
+void sim_model_truncation_asked(uint32_t place, int64_t before)
+{
+    if (before > sim_model.places[place].truncation_asked) {
+        sim_model.places[place].truncation_asked = before;
+    }
+}
+
+/* Whether the topic's limits let the group's last frame, a command, give up what is below `offset`.
+ * Short segments, which a limit by time leaves behind, consist of heads above all: with both limits
+ * that by size says nothing. */
+static bool limits_allow(const struct sim_group *group, int64_t offset)
+{
+    struct sim_trim_limits limits = sim_trim_limits();
+    uint64_t newest = offset > 0 ? group->records[offset - 1].index : 0;
+    uint64_t kept_bytes = 0;
+
+    for (uint64_t i = newest + 1; i < group->last_index; i++) {
+        kept_bytes += group->frames[i].size;
+    }
+    bool too_old = limits.ms >= 0 && group->frames[newest].append_time_ms + limits.ms <
+                                         group->frames[group->last_index].append_time_ms;
+    bool too_many = limits.bytes >= 0 && (limits.ms >= 0 || 2 * kept_bytes + LIMIT_SLACK_BYTES >=
+                                                                (uint64_t)limits.bytes);
+    return too_old || too_many;
+}
 
 void sim_model_trim_committed(struct sim_group *group, int64_t offset)
 {
@@ -16,6 +48,14 @@ void sim_model_trim_committed(struct sim_group *group, int64_t offset)
         sim_fail("place %u: its start is moved to offset %lld, but nothing asked for that",
                  group->place,
                  (long long)offset);
+    }
+    if (group->place != UINT32_MAX && offset > group->log_start &&
+        offset > sim_model.places[group->place].truncation_asked && !limits_allow(group, offset)) {
+        sim_fail("place %u: its start is moved to offset %lld, nobody asked for more than %lld, "
+                 "and no limit wants it",
+                 group->place,
+                 (long long)offset,
+                 (long long)sim_model.places[group->place].truncation_asked);
     }
     group->log_start = offset > group->log_start ? offset : group->log_start;
 }

@@ -9,6 +9,7 @@
 #include "sim_model.h"
 #include "wire/client_api.h"
 
+static struct sim_trim_limits limits;
 static char bytes_text[24];
 static char age_text[24];
 
@@ -19,14 +20,15 @@ void sim_trim_draw(uint64_t seed, unsigned *out_topics, unsigned *out_programs)
     sp_rand_init(&rand, seed ^ 0x7472696du);
     *out_topics = sim_one_in(&rand, 2) ? 1 : 0;
     *out_programs = *out_topics > 0 ? (unsigned)sim_between(&rand, 0, 2) : 0;
-    (void)snprintf(bytes_text,
-                   sizeof bytes_text,
-                   "%lld",
-                   sim_one_in(&rand, 4) ? -1LL : (long long)sim_between(&rand, 1, 200000));
-    (void)snprintf(age_text,
-                   sizeof age_text,
-                   "%lld",
-                   sim_one_in(&rand, 2) ? -1LL : (long long)sim_between(&rand, 500, 8000));
+    limits.bytes = sim_one_in(&rand, 4) ? -1 : (int64_t)sim_between(&rand, 1, 200000);
+    limits.ms = sim_one_in(&rand, 2) ? -1 : (int64_t)sim_between(&rand, 500, 8000);
+    (void)snprintf(bytes_text, sizeof bytes_text, "%lld", (long long)limits.bytes);
+    (void)snprintf(age_text, sizeof age_text, "%lld", (long long)limits.ms);
+}
+
+struct sim_trim_limits sim_trim_limits(void)
+{
+    return limits;
 }
 
 uint32_t sim_trim_draw_reserve(uint64_t seed)
@@ -92,6 +94,7 @@ static void truncate_some(struct spate_client *client, uint32_t place)
     int64_t before = beyond ? end + 1000000 : (int64_t)sim_clients_draw(0, (uint64_t)end);
     int64_t told = 0;
 
+    sim_model_truncation_asked(place, beyond ? 0 : before);
     int rv = truncate_at(client, place, before, &told);
     if (rv == 0) {
         sim_model_truncated(place, before, start, told);

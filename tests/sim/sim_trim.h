@@ -14,6 +14,14 @@ void sim_trim_main(void *arg);
  * its own: it leaves what else a seed means as it is. */
 void sim_trim_draw(uint64_t seed, unsigned *out_topics, unsigned *out_programs);
 
+/* What these topics keep at least; -1: all. */
+struct sim_trim_limits {
+    int64_t bytes;
+    int64_t ms;
+};
+
+struct sim_trim_limits sim_trim_limits(void);
+
 /* Free space that nodes keep: none for half of all seeds. */
 uint32_t sim_trim_draw_reserve(uint64_t seed);
 

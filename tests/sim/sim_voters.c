@@ -298,6 +298,7 @@ int __wrap_sp_log_build(struct sp_log *log,
             group->in_flight = next;
         }
     }
+    sim_model.counts.looks[SIM_LOOK_sp_log_build] += 1;
     return __real_sp_log_build(log, kind, term, append_time_ms, pieces, count, out_offset);
 }
 
@@ -326,6 +327,7 @@ static void check_not_member(uint64_t group_id, uint64_t replica_id)
 int __wrap_sp_store_delete_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id)
 {
     check_not_member(group_id, replica_id);
+    sim_model.counts.looks[SIM_LOOK_sp_store_delete_replica] += 1;
     return __real_sp_store_delete_replica(store, group_id, replica_id);
 }
 
@@ -334,6 +336,7 @@ int __wrap_sp_store_retire_replica(struct sp_store *store, uint64_t group_id, ui
     if (group_id != 0) { /* there it goes as soon as another one has its place */
         check_not_member(group_id, replica_id);
     }
+    sim_model.counts.looks[SIM_LOOK_sp_store_retire_replica] += 1;
     return __real_sp_store_retire_replica(store, group_id, replica_id);
 }
 

@@ -2,8 +2,10 @@
 
 #include <string.h>
 
+#include "base/assert.h"
 #include "sim_cluster.h"
 #include "sim_disk.h"
+#include "sim_model.h"
 #include "sim_promises.h"
 #include "sim_world.h"
 #include "storage/meta_file.h"
@@ -11,6 +13,7 @@
 enum {
     VOTES_MAX = 256, /* replicas of one node */
     COPIES = 2,
+    GIVEN_MAX = 4 * SIM_GROUPS_MAX, /* replicas of one node in one run */
 };
 
 struct vote {
@@ -28,6 +31,12 @@ struct votes {
 };
 
 static struct votes known[SIM_NODES_MAX][COPIES];
+
+/* The last vote of each replica that left its node. */
+static struct given {
+    unsigned count;
+    struct vote votes[GIVEN_MAX];
+} givens[SIM_NODES_MAX];
 
 static int take_record(void *arg, const struct sp_meta_record *record)
 {
@@ -87,6 +96,33 @@ static struct vote durable_vote(const struct sim_node *node, uint64_t group_id, 
     return best;
 }
 
+/* A replica has one vote in a term, whatever was on its disk meanwhile. */
+static void check_single(const struct sim_node *node,
+                         uint64_t group_id,
+                         uint64_t replica_id,
+                         uint64_t term,
+                         uint64_t vote)
+{
+    struct given *given = &givens[node->node_id - 1];
+    unsigned i = 0;
+
+    while (i < given->count &&
+           (given->votes[i].group_id != group_id || given->votes[i].replica_id != replica_id)) {
+        i += 1;
+    }
+    SP_ASSERT(i < GIVEN_MAX);
+    if (i < given->count && given->votes[i].term == term && given->votes[i].vote != vote) {
+        sim_fail("%s group %llu votes for %llu in term %llu, in which it had voted for %llu",
+                 node->process->name,
+                 (unsigned long long)group_id,
+                 (unsigned long long)vote,
+                 (unsigned long long)term,
+                 (unsigned long long)given->votes[i].vote);
+    }
+    given->votes[i] = (struct vote){ group_id, replica_id, term, vote };
+    given->count = i < given->count ? given->count : i + 1;
+}
+
 static const char *kind_name(uint32_t kind)
 {
     switch ((enum sp_peer_raft_kind)kind) {
@@ -139,6 +175,9 @@ static void check_message(const struct sp_peer_raft *raft)
                  (unsigned long long)durable.term,
                  (unsigned long long)durable.vote);
     }
+    if (vote != 0) {
+        check_single(node, raft->group_id, raft->from, raft->term, vote);
+    }
 }
 
 int __wrap_sp_transport_send(struct sp_transport *transport,
@@ -150,6 +189,7 @@ int __wrap_sp_transport_send(struct sp_transport *transport,
     if (message->kind == SP_PEER_RAFT) {
         check_message(&message->u.raft);
     }
+    sim_model.counts.looks[SIM_LOOK_sp_transport_send] += 1;
     return __real_sp_transport_send(transport, node_id, message, pieces, count);
 }
 
@@ -158,6 +198,7 @@ int __wrap_sp_transport_send_heartbeat(struct sp_transport *transport,
                                        const struct sp_peer_raft *raft)
 {
     check_message(raft);
+    sim_model.counts.looks[SIM_LOOK_sp_transport_send_heartbeat] += 1;
     return __real_sp_transport_send_heartbeat(transport, node_id, raft);
 }
 
@@ -167,5 +208,6 @@ struct sp_meta *__wrap_sp_meta_new(const struct sp_meta_options *options)
     struct sp_meta_options often = *options;
 
     often.dead_bytes_max = (size_t)sim_between(&sim.current->rand, 200, 8000);
+    sim_model.counts.looks[SIM_LOOK_sp_meta_new] += 1;
     return __real_sp_meta_new(&often);
 }
