@@ -142,6 +142,38 @@ static void add_last_resort(struct health_words *words, const struct voters *vot
     }
 }
 
+/* When the nodes that are down do not come back. Forced membership is for a group of which somebody
+ * is left: of an only replica nobody has the records. */
+static void add_when_gone(struct health_words *words, const struct voters *voters, bool own)
+{
+    if (voters->count > 1) {
+        health_add(words, "; gone for good: forced membership (" GUIDE_FORCE ")\n");
+        return;
+    }
+    health_add(words, "; gone for good: no other node has its records; start node ");
+    health_add_nodes(words, voters->down);
+    health_add(words,
+               " with an empty data directory, and it begins anew, empty, unless it was moved "
+               "before%s\n",
+               own ? "" : "; or give all of the topic up: spate topic delete TOPIC");
+}
+
+/* When no replica is left that could be started or mended. */
+static void add_too_few(struct health_words *words, const struct voters *voters, bool own)
+{
+    if (voters->count == 1 && !own) {
+        health_add(
+            words,
+            "  its only replica is lost, and no other node has its records: read the topic's "
+            "other partitions, spate topic delete TOPIC, and make it anew\n");
+        return;
+    }
+    health_add(words,
+               "  too few are left to elect, a person has to decide: forced membership "
+               "(" GUIDE_FORCE ")%s\n",
+               own ? "" : ", or delete the topic and make it anew");
+}
+
 /* What brings a leader back: as little as makes a majority. */
 static void
 advise_leaderless(struct health_words *words, const json_t *row, const struct voters *voters)
@@ -161,7 +193,7 @@ advise_leaderless(struct health_words *words, const json_t *row, const struct vo
                    needed,
                    needed == 1 ? "runs" : "run");
         health_add_nodes(words, voters->down);
-        health_add(words, "; gone for good: forced membership (" GUIDE_FORCE ")\n");
+        add_when_gone(words, voters, own);
     } else if (voters->whole + down + damaged >= needed) {
         health_add(words,
                    "  elects by itself when %" PRId64 " of its replicas %s: mend by hand what is "
@@ -173,10 +205,7 @@ advise_leaderless(struct health_words *words, const json_t *row, const struct vo
         add_some(words, ", start node ", voters->down);
         add_last_resort(words, voters, own);
     } else {
-        health_add(words,
-                   "  too few are left to elect, a person has to decide: forced membership "
-                   "(" GUIDE_FORCE ")%s\n",
-                   own ? "" : ", or delete the topic and make it anew");
+        add_too_few(words, voters, own);
     }
 }
 

@@ -191,7 +191,9 @@ static int dump_segment(const struct dump *dump, const char *path)
         sp_file_close(file);
         tell("%s: %s",
              path,
-             rv == SPATE_ERR_CORRUPT ? "no segment, or its header is damaged" : spate_strerror(rv));
+             rv == SPATE_ERR_CORRUPT     ? "no segment, or its header is damaged"
+             : rv == SPATE_ERR_NOT_FOUND ? "there is no such file"
+                                         : spate_strerror(rv));
         return exit_code_of(rv);
     }
     print_header(dump, &header);

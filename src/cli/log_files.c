@@ -32,6 +32,7 @@ struct check {
     struct log_report report;
     bool rebuild;
     const struct place *place;
+    json_t *missing; /* the replicas on record that were not found yet; NULL: not known */
 };
 
 bool path_is_directory(const char *path)
@@ -72,7 +73,21 @@ static void find_place(struct place *place, const char *directory)
 
 /* ---- logs ------------------------------------------------------------------------------------ */
 
-static void check_log(struct check *check, const char *directory)
+static void note_all(struct check *check, const char *text)
+{
+    log_report_finding(
+        &check->report,
+        &(struct sp_verify_finding){ .kind = SP_VERIFY_NOTE, .file = "", .text = text });
+}
+
+/* Whether the metadata has a replica by that name on record, or none of them at all. */
+enum record {
+    RECORD_UNKNOWN,
+    RECORD_NO,
+    RECORD_YES
+};
+
+static void check_log(struct check *check, const char *directory, enum record record)
 {
     const struct sp_verify_options options = { .rebuild_indexes = check->rebuild,
                                                .found = log_report_finding,
@@ -81,8 +96,17 @@ static void check_log(struct check *check, const char *directory)
 
     check->report.directory = directory;
     check->report.findings = json_array();
+    if (record == RECORD_NO) {
+        note_all(check, "is not on record in the metadata: the next start moves it to quarantine/");
+    }
     int rv = sp_log_verify(directory, &options, &log);
-    log_report_log(&check->report, rv, &log);
+    if (rv == SPATE_ERR_NOT_FOUND && record == RECORD_YES) {
+        log_report_absent(&check->report,
+                          "is on record in the metadata, and no segment is in it: the next start "
+                          "takes it for damaged");
+    } else if (rv != SPATE_ERR_NOT_FOUND || record == RECORD_UNKNOWN) {
+        log_report_log(&check->report, rv, &log);
+    }
     json_decref(check->report.findings);
 }
 
@@ -90,10 +114,33 @@ static int on_replica(void *arg, const char *name)
 {
     struct check *check = arg;
     char path[SP_DISK_PATH_SIZE];
+    enum record record = RECORD_UNKNOWN;
 
+    if (check->missing != NULL) {
+        record = json_object_del(check->missing, name) == 0 ? RECORD_YES : RECORD_NO;
+    }
     sp_disk_path(path, check->place->logs, name);
-    check_log(check, path);
+    check_log(check, path, record);
     return 0;
+}
+
+static void check_missing(struct check *check)
+{
+    const char *name = NULL;
+    json_t *value = NULL;
+
+    json_object_foreach(check->missing, name, value)
+    {
+        char path[SP_DISK_PATH_SIZE];
+
+        sp_disk_path(path, check->place->logs, name);
+        check->report.directory = path;
+        check->report.findings = json_array();
+        log_report_absent(&check->report,
+                          "is on record in the metadata, and missing: the next start takes it for "
+                          "damaged");
+        json_decref(check->report.findings);
+    }
 }
 
 static void check_logs(struct check *check)
@@ -101,14 +148,34 @@ static void check_logs(struct check *check)
     const struct place *place = check->place;
 
     if (place->logs[0] == '\0') {
-        check_log(check, place->directory);
+        check_log(check, place->directory, RECORD_UNKNOWN);
         return;
     }
+    check->report.below = true;
+    check->missing = place->at_rest ? NULL : check->report.meta.replicas;
     int rv = sp_dir_list(place->logs, on_replica, check);
     if (rv != 0) {
         tell("%s: %s", place->logs, spate_strerror(rv));
         check->report.failed = rv;
+    } else if (check->missing != NULL) {
+        check_missing(check);
     }
+}
+
+static int note_any(void *arg, const char *name)
+{
+    (void)name;
+    *(bool *)arg = true;
+    return 0;
+}
+
+/* Nothing was ever stored in it, or the node was stopped before it had done so. */
+static bool is_fresh(const struct check *check)
+{
+    bool any = false;
+
+    return check->place->is_data && log_meta_is_missing(&check->report.meta) &&
+           sp_dir_list(check->place->logs, note_any, &any) == 0 && !any;
 }
 
 /* ---- a node beside it ------------------------------------------------------------------------ */
@@ -162,6 +229,7 @@ static int run(struct check *check)
 
     report->logs = json_array();
     report->is_data = place->is_data;
+    report->rebuilds = check->rebuild;
     report->running = watched && node_runs(place);
     if (report->running) {
         tell("warning: a node runs on %s: its files change while they are read, and what is found "
@@ -169,6 +237,14 @@ static int run(struct check *check)
              place->directory);
     }
     log_meta_read(&report->meta, place->data);
+    if (is_fresh(check)) {
+        tell("%s: there is no log: nothing was stored here yet, and a node starts afresh",
+             place->directory);
+        report->is_data = false;
+        report->failed = SPATE_ERR_NOT_FOUND;
+        report->failures = 1;
+        return log_report_end(report);
+    }
     log_report_meta(report);
     check_logs(check);
     report->running = report->running || (watched && node_runs(place));

@@ -10,6 +10,7 @@
 /* ---- reading --------------------------------------------------------------------------------- */
 
 struct controller {
+    json_t *names; /* of all replicas */
     bool found;
     uint64_t replica_id;
 };
@@ -18,7 +19,10 @@ struct controller {
 static void on_replica(void *arg, const struct sp_replica_record *record)
 {
     struct controller *controller = arg;
+    char name[64];
 
+    (void)snprintf(name, sizeof name, "%" PRIu64 ".%" PRIu64, record->group_id, record->replica_id);
+    (void)json_object_set_new(controller->names, name, json_true());
     if (record->group_id == 0 &&
         (!controller->found || record->replica_id > controller->replica_id)) {
         controller->found = true;
@@ -28,12 +32,16 @@ static void on_replica(void *arg, const struct sp_replica_record *record)
 
 void log_meta_read(struct log_meta *meta, const char *data_directory)
 {
-    struct controller controller = { .found = false };
+    struct controller controller = { .names = json_object() };
     char name[64];
     char path[SP_DISK_PATH_SIZE];
 
-    *meta = (struct log_meta){ .names = NULL };
+    *meta = (struct log_meta){ .replicas = controller.names };
     meta->status = sp_meta_verify(data_directory, on_replica, &controller, &meta->report);
+    if (log_meta_is_damaged(meta)) {
+        json_decref(meta->replicas);
+        meta->replicas = NULL;
+    }
     if (meta->status != 0 || !controller.found) {
         return;
     }
@@ -46,6 +54,8 @@ void log_meta_free(struct log_meta *meta)
 {
     sp_topic_names_free(meta->names);
     meta->names = NULL;
+    json_decref(meta->replicas);
+    meta->replicas = NULL;
 }
 
 bool log_meta_find_topic(const struct log_meta *meta,
@@ -63,6 +73,12 @@ static bool has(const struct log_meta *meta, enum sp_meta_condition condition)
 {
     return meta->report.copies[0].condition == condition ||
            meta->report.copies[1].condition == condition;
+}
+
+bool log_meta_is_missing(const struct log_meta *meta)
+{
+    return meta->status == 0 && meta->report.copies[0].condition == SP_META_COPY_MISSING &&
+           meta->report.copies[1].condition == SP_META_COPY_MISSING;
 }
 
 bool log_meta_is_damaged(const struct log_meta *meta)

@@ -11,12 +11,16 @@ struct log_meta {
     int status;                   /* a SPATE_ERR_* code: it could not be read at all */
     struct sp_meta_report report; /* if it could */
     struct sp_topic_names *names; /* owned; NULL: nothing is known */
+    json_t *replicas;             /* the names of those on record are its keys; NULL: not known */
 };
 
 /* Looks at the data directory. */
 void log_meta_read(struct log_meta *meta, const char *data_directory);
 
 void log_meta_free(struct log_meta *meta);
+
+/* True if neither copy is there: so it is before a node has run, and when both were lost. */
+bool log_meta_is_missing(const struct log_meta *meta);
 
 /* True if no copy can be taken: the node does not start. */
 bool log_meta_is_damaged(const struct log_meta *meta);

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/limits.h"
 #include "cli/log_files.h"
@@ -51,14 +52,30 @@ void log_report_finding(void *arg, const struct sp_verify_finding *finding)
     out_text(kind_name(finding->kind));
     out_text(" ");
     out_text(report->directory);
-    out_text("/");
+    out_text(finding->file[0] == '\0' ? ": " : "/");
     out_text(finding->file);
-    out_text(position);
+    out_text(finding->file[0] == '\0' ? "" : position);
     out_text(finding->text);
     out_text("\n");
 }
 
 /* ---- one log --------------------------------------------------------------------------------- */
+
+/* Of the log, or, when no header of it is readable, of the name that its directory has. */
+static bool find_group(const struct log_report *report,
+                       const struct sp_verify_report *log,
+                       uint64_t *out_group_id)
+{
+    const char *slash = strrchr(report->directory, '/');
+    uint64_t replica_id = 0;
+
+    *out_group_id = log->group_id;
+    return log->group_id != 0 || log->first_index != 0 ||
+           sscanf(slash == NULL ? report->directory : slash + 1,
+                  "%" SCNu64 ".%" SCNu64,
+                  out_group_id,
+                  &replica_id) == 2;
+}
 
 /* "orders/3, ", "controller, ", or nothing when it is not known. */
 static void print_purpose(const struct log_report *report, uint64_t group_id)
@@ -77,11 +94,23 @@ static void print_purpose(const struct log_report *report, uint64_t group_id)
 
 static void print_log(const struct log_report *report, const struct sp_verify_report *log)
 {
+    uint64_t group_id = 0;
     char text[360];
 
     out_text(report->directory);
     out_text(log->damaged > 0 ? ": DAMAGED: " : log->heals > 0 ? ": heals: " : ": sound: ");
-    print_purpose(report, log->group_id);
+    if (find_group(report, log, &group_id)) {
+        print_purpose(report, group_id);
+    }
+    if (log->first_index == 0) { /* what could be told of it is not known */
+        (void)snprintf(text,
+                       sizeof text,
+                       "%u segment%s, nothing is readable\n",
+                       log->segments,
+                       plural(log->segments));
+        out_text(text);
+        return;
+    }
     (void)snprintf(text,
                    sizeof text,
                    "group %" PRIu64 ", %u segment%s, %" PRIu64 " bytes, frames %" PRIu64
@@ -108,11 +137,13 @@ static json_t *log_json(struct log_report *report, const struct sp_verify_report
 {
     const char *topic = NULL;
     uint32_t partition = 0;
-    json_t *object = json_pack("{sssIsIsIsIsIsIsIsIsIsIsbsbsO}",
+    uint64_t group_id = 0;
+    json_t *group = find_group(report, log, &group_id) ? json_integer((json_int_t)group_id) : NULL;
+    json_t *object = json_pack("{ssso?sIsIsIsIsIsIsIsIsIsbsbsO}",
                                "directory",
                                report->directory,
                                "group",
-                               (json_int_t)log->group_id,
+                               group,
                                "first_index",
                                (json_int_t)log->first_index,
                                "last_index",
@@ -138,22 +169,38 @@ static json_t *log_json(struct log_report *report, const struct sp_verify_report
                                "findings",
                                report->findings);
 
-    if (log_meta_find_topic(&report->meta, log->group_id, &topic, &partition)) {
+    if (log_meta_find_topic(&report->meta, group_id, &topic, &partition)) {
         (void)json_object_set_new(object, "topic", json_string(topic));
         (void)json_object_set_new(object, "partition", json_integer(partition));
     }
     return object;
 }
 
+/* Why a log could not be checked. */
+static const char *reason_of(const struct log_report *report, int rv)
+{
+    bool is_directory = path_is_directory(report->directory);
+
+    if (rv != SPATE_ERR_NOT_FOUND) {
+        return spate_strerror(rv);
+    }
+    if (report->below) {
+        return is_directory ? "no log: no segment is in it" : "is a file, and no log";
+    }
+    return is_directory
+               ? "neither data.dir of a node (no replicas/ is in it) nor a log (no segment is)"
+               : "there is no such directory";
+}
+
 void log_report_log(struct log_report *report, int rv, const struct sp_verify_report *log)
 {
     if (rv != 0) {
-        tell("%s: %s",
+        tell("%s: %s%s",
              report->directory,
-             rv != SPATE_ERR_NOT_FOUND ? spate_strerror(rv)
-             : path_is_directory(report->directory)
-                 ? "neither data.dir of a node (no replicas/ is in it) nor a log (no segment is)"
-                 : "there is no such directory");
+             report->rebuilds && rv != SPATE_ERR_NOT_FOUND
+                 ? "a file cannot be read, or an index file cannot be written: "
+                 : "",
+             reason_of(report, rv));
         report->failed = rv;
         report->failures += 1;
         return;
@@ -165,6 +212,19 @@ void log_report_log(struct log_report *report, int rv, const struct sp_verify_re
     } else if (!report->cli->quiet || log->damaged > 0 || log->heals > 0) {
         print_log(report, log);
     }
+}
+
+void log_report_absent(struct log_report *report, const char *text)
+{
+    const struct sp_verify_report nothing = { .damaged = 1 };
+
+    log_report_finding(report,
+                       &(struct sp_verify_finding){
+                           .kind = SP_VERIFY_DAMAGE,
+                           .file = "",
+                           .text = text,
+                       });
+    log_report_log(report, 0, &nothing);
 }
 
 /* ---- all ------------------------------------------------------------------------------------- */

@@ -20,16 +20,21 @@ struct log_report {
     uint64_t heals; /* findings of all logs */
     uint64_t torn;
     uint64_t notes;
-    bool running; /* a node uses the data directory meanwhile */
-    bool is_data; /* it is one: its metadata belongs to what is checked */
+    bool running;  /* a node uses the data directory meanwhile */
+    bool rebuilds; /* index files are written */
+    bool below;    /* it is one of several in a directory */
+    bool is_data;  /* it is one: its metadata belongs to what is checked */
     struct log_meta meta;
 };
 
-/* One finding in the log that is checked now; `arg` is the report. */
+/* One finding in the log that is checked now; `arg` is the report. Without a file: of all of it. */
 void log_report_finding(void *arg, const struct sp_verify_finding *finding);
 
 /* The log in `directory` has been checked, or (`rv`) could not be. */
 void log_report_log(struct log_report *report, int rv, const struct sp_verify_report *log);
+
+/* There is no log in `directory`, which should be one: the metadata has it on record. */
+void log_report_absent(struct log_report *report, const char *text);
 
 /* The metadata, the last line, or the object. The exit code. Gives everything back. */
 void log_report_meta(const struct log_report *report);

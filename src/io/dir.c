@@ -37,7 +37,7 @@ int sp_dir_sync(const char *path)
         return sp_error_of_errno(errno);
     }
     if (fsync(fd) != 0) {
-        rv = sp_error_of_errno(errno);
+        rv = SPATE_ERR_IO; /* whatever it is, it cannot be tried again */
     }
     (void)close(fd); /* nothing was written through it */
     return rv;
@@ -80,7 +80,7 @@ int sp_path_sync_all(const char *path)
         return sp_error_of_errno(errno);
     }
     if (syncfs_tells_errors() && syncfs_is_enough(fd)) {
-        rv = syncfs(fd) == 0 ? 0 : sp_error_of_errno(errno);
+        rv = syncfs(fd) == 0 ? 0 : SPATE_ERR_IO;
     }
     (void)close(fd); /* nothing was written through it */
     return rv;

@@ -180,7 +180,7 @@ int sp_file_sync(struct sp_file *file)
     do {
         rv = fdatasync(file->fd);
     } while (rv != 0 && errno == EINTR);
-    return rv == 0 ? 0 : sp_error_of_errno(errno);
+    return rv == 0 ? 0 : SPATE_ERR_IO; /* also for want of space: what was written is in doubt */
 }
 
 int sp_file_truncate(struct sp_file *file, uint64_t size)

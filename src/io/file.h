@@ -4,7 +4,10 @@
  * writes of one struct sp_file may run on several threads at once; the rest may not. Every error is
  * SPATE_ERR_NOT_FOUND, SPATE_ERR_EXISTS, SPATE_ERR_NO_SPACE, SPATE_ERR_LOCKED, SPATE_ERR_NOMEM or
  * SPATE_ERR_IO (all else). After a failed sync nothing is known about earlier writes: the caller
- * must stop, never sync again (fsyncgate). The simulator links a second body of this header. */
+ * must stop, never sync again (fsyncgate). So a sync that fails is SPATE_ERR_IO whatever the system
+ * says, and SPATE_ERR_NO_SPACE is of a call that may be made again, once there is room: nothing is
+ * in doubt if all is written again that was written since the last sync of that file. The simulator
+ * links a second body of this header. */
 #ifndef SP_IO_FILE_H
 #define SP_IO_FILE_H
 
@@ -43,7 +46,7 @@ int sp_file_write(struct sp_file *file,
                   const struct sp_iovec *pieces,
                   unsigned count);
 
-/* Makes content and size durable (fdatasync). */
+/* Makes content and size durable (fdatasync). Fails with SPATE_ERR_IO alone. */
 int sp_file_sync(struct sp_file *file);
 
 int sp_file_truncate(struct sp_file *file, uint64_t size);

@@ -47,6 +47,44 @@ static int cut(const struct sp_ballast *ballast, uint64_t size)
     return rv;
 }
 
+static int size_of_file(const char *path, uint64_t *out_size)
+{
+    struct sp_file *file = NULL;
+    int rv = sp_file_open(path, SP_FILE_READ, &file);
+
+    *out_size = 0;
+    if (rv == 0) {
+        rv = sp_file_size(file, out_size);
+    }
+    sp_file_close(file);
+    return rv == SPATE_ERR_NOT_FOUND ? 0 : rv;
+}
+
+/* Cut and synced, which makes the room, before it is removed, which tells whoever tends it: one who
+ * finds it missing is later than that, and one who finds it empty waits for the sync. */
+void sp_ballast_spend(const char *directory)
+{
+    const struct sp_ballast ballast = { .directory = directory };
+    char path[SP_DISK_PATH_SIZE];
+    uint64_t size = 0;
+
+    sp_disk_path(path, directory, SP_BALLAST_NAME);
+    (void)size_of_file(path, &size); /* for the trace alone */
+    int rv = cut(&ballast, 0);
+    if (rv == SPATE_ERR_NOT_FOUND) {
+        return;
+    }
+    (void)sp_disk_remove(path);
+    if (size > 0) {
+        SP_TRACE_WARN("storage",
+                      "a write has found no space: the ballast is given back",
+                      "data=%s ballast_bytes=%llu error=%s",
+                      directory,
+                      (unsigned long long)size,
+                      spate_error_name(rv));
+    }
+}
+
 /* A file that is not there any more, or cannot be cut, is cut again at the next start. */
 static void give_back(struct sp_ballast *ballast, uint64_t free_bytes)
 {
@@ -66,19 +104,6 @@ static void give_back(struct sp_ballast *ballast, uint64_t free_bytes)
         ballast->size = 0;
         ballast->whole = false;
     }
-}
-
-static int size_of_file(const char *path, uint64_t *out_size)
-{
-    struct sp_file *file = NULL;
-    int rv = sp_file_open(path, SP_FILE_READ, &file);
-
-    *out_size = 0;
-    if (rv == 0) {
-        rv = sp_file_size(file, out_size);
-    }
-    sp_file_close(file);
-    return rv == SPATE_ERR_NOT_FOUND ? 0 : rv;
 }
 
 void sp_ballast_open(struct sp_ballast *ballast,

@@ -11,7 +11,8 @@
  *
  * It is given back late, since whoever fills the disk takes that room, too, unless it has been told
  * that the disk is full; at a start early, since the run before may have ended for lack of some
- * more. One job at a time tends it. */
+ * more. One job at a time tends it. A write that finds no space between two looks spends it on the
+ * spot, and is tried once more; for whoever tends the file it is one that somebody has removed. */
 #ifndef SP_STORAGE_BALLAST_H
 #define SP_STORAGE_BALLAST_H
 
@@ -46,6 +47,10 @@ void sp_ballast_open(struct sp_ballast *ballast,
 /* Makes it or gives it back, whatever is due; blocking, on any thread. True: the free space has
  * changed. */
 bool sp_ballast_tend(struct sp_ballast *ballast, uint64_t free_bytes, uint64_t now_ms);
+
+/* For a write that has found no space: gives back what the file in `directory` has; blocking, on
+ * any thread, also while it is tended or spent by another one. Afterwards the room is there. */
+void sp_ballast_spend(const char *directory);
 
 /* True if next to nothing is free for a node with this ballast. */
 static inline bool sp_ballast_is_low(const struct sp_ballast *ballast, uint64_t free_bytes)

@@ -91,6 +91,9 @@ int sp_disk_replace(const char *directory,
     if (rv == 0) {
         rv = sp_dir_sync(directory);
     }
+    if (rv == SPATE_ERR_NO_SPACE) {
+        (void)sp_disk_remove(temporary); /* others need its room; else the next opening does it */
+    }
     return rv;
 }
 

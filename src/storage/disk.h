@@ -23,7 +23,8 @@ void sp_disk_base_path(char *out_path, const char *directory, uint64_t base, con
 bool sp_disk_parse_base(const char *name, const char *suffix, uint64_t *out_base);
 
 /* Makes `path` hold exactly `pieces`, atomically and durably: writes and syncs PATH.tmp, renames
- * it, syncs the directory. Errors of io/file.h. */
+ * it, syncs the directory. Errors of io/file.h; after SPATE_ERR_NO_SPACE all is as before, and it
+ * may be called again. */
 int sp_disk_replace(const char *directory,
                     const char *path,
                     const struct sp_iovec *pieces,

@@ -195,7 +195,8 @@ void sp_log_checkpoint_state(const struct sp_log *log, const uint8_t **out_bytes
 uint64_t sp_log_checkpoint_wanted(const struct sp_log *log);
 
 /* Writes the checkpoint for sp_log_checkpoint_wanted with a copy of the machine's `state`, beside
- * the segment, by a job, once the log below it is durable. SPATE_ERR_NOMEM: asked again later. */
+ * the segment, by a job, once the log below it is durable, and there is space. SPATE_ERR_NOMEM:
+ * asked again later. */
 int sp_log_checkpoint_write(struct sp_log *log, const uint8_t *state, size_t size);
 
 /* Forces a roll: the next append opens a new segment (state machines roll by command count). */

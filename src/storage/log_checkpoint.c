@@ -1,10 +1,14 @@
 /* Checkpoints of a log: which one is wanted, writing them one after the other, handing one out.
  *
  *   segment:  NONE --sp_log_checkpoint_write--> ASKED --log below durable, job--> DONE
+ *                                                 ^                          |
+ *                                                 `---room, seen at a look---+ no space
  *
- * A truncation or an install waits for the job that runs; queued ones of dropped segments go. */
+ * A truncation or an install waits for the job that runs; queued ones of dropped segments go. One
+ * that has found no space goes too when a newer one can be written: that serves for both. */
 #include "base/assert.h"
 #include "base/mem.h"
+#include "base/trace.h"
 #include "spate/error.h"
 #include "storage/disk.h"
 #include "storage/log_state.h"
@@ -83,17 +87,46 @@ static struct sp_checkpoint_write *first_write(const struct sp_log *log)
 static void checkpoint_work(struct sp_job *job)
 {
     struct sp_checkpoint_write *write = SP_CONTAINER_OF(job, struct sp_checkpoint_write, job);
+    const struct sp_log *log = write->log;
 
-    write->status = sp_checkpoint_save(write->log->directory, write->base, write->image);
+    write->status = sp_checkpoint_save(log->directory, write->base, write->image);
+    if (sp_store_makes_room(log->store, write->status)) {
+        write->status = sp_checkpoint_save(log->directory, write->base, write->image);
+    }
+}
+
+/* The log does without it for now: it begins at an older one, and keeps what that one needs. */
+static void wait_for_room(struct sp_log *log, struct sp_checkpoint_write *write)
+{
+    if (!write->told) {
+        write->told = true;
+        SP_TRACE_WARN("storage",
+                      "no space for a checkpoint: it is written once there is",
+                      "log=%s base=%llu bytes=%llu",
+                      log->directory,
+                      (unsigned long long)write->base,
+                      (unsigned long long)write->image->size);
+    }
+    write->waits = true;
+}
+
+/* NULL: it was dropped while the checkpoint was written; its files go with the next flush. */
+static struct sp_log_segment *segment_of(const struct sp_checkpoint_write *write)
+{
+    struct sp_log_segment *segment = sp_log_segment_of(write->log, write->base);
+
+    return segment->before.index + 1 == write->base && segment->checkpoint == SP_CHECKPOINT_ASKED
+               ? segment
+               : NULL;
 }
 
 /* True if it is the log's newest checkpoint now. */
 static bool adopt_checkpoint(struct sp_log *log, const struct sp_checkpoint_write *write)
 {
-    struct sp_log_segment *segment = sp_log_segment_of(log, write->base);
+    struct sp_log_segment *segment = segment_of(write);
 
-    if (segment->before.index + 1 != write->base || segment->checkpoint != SP_CHECKPOINT_ASKED) {
-        return false; /* the segment was dropped meanwhile; its files go with the next flush */
+    if (segment == NULL) {
+        return false;
     }
     segment->checkpoint = SP_CHECKPOINT_DONE;
     sp_blob_unref(log->checkpoint_image);
@@ -110,9 +143,14 @@ static void checkpoint_done(struct sp_job *job)
     bool adopted = false;
 
     log->checkpoint_running = false;
-    if (write->status != 0) {
+    if (write->status == SPATE_ERR_NO_SPACE && segment_of(write) != NULL) {
+        wait_for_room(log, write);
+        sp_log_advance(log);
+        return;
+    }
+    if (write->status != 0 && write->status != SPATE_ERR_NO_SPACE) {
         sp_store_fail(log->store, write->status, "writing a checkpoint", log->directory);
-    } else if (!log->store->failed) {
+    } else if (write->status == 0 && !log->store->failed) {
         adopted = adopt_checkpoint(log, write);
     }
     free_write(write); /* before the handler: it may trim, and that looks what comes next */
@@ -122,6 +160,15 @@ static void checkpoint_done(struct sp_job *job)
     sp_log_advance(log);
 }
 
+/* True if the log below it is durable. */
+static bool is_due(const struct sp_log *log, const struct sp_checkpoint_write *write)
+{
+    const struct sp_log_segment *segment = sp_log_segment_of(log, write->base);
+
+    SP_ASSERT(segment->before.index + 1 == write->base);
+    return segment->on_disk && log->persisted_index >= segment->before.index;
+}
+
 void sp_log_checkpoint_start(struct sp_log *log)
 {
     if (log->checkpoint_running || log->trimming || sp_log_files_change(log) ||
@@ -129,13 +176,33 @@ void sp_log_checkpoint_start(struct sp_log *log)
         return;
     }
     struct sp_checkpoint_write *write = first_write(log);
-    const struct sp_log_segment *segment = sp_log_segment_of(log, write->base);
-    SP_ASSERT(segment->before.index + 1 == write->base);
-    if (!segment->on_disk || log->persisted_index < segment->before.index) {
+    while (write->waits && write->node.next != &log->checkpoints) {
+        struct sp_checkpoint_write *next =
+            SP_LIST_ENTRY(write->node.next, struct sp_checkpoint_write, node);
+
+        if (!is_due(log, next)) {
+            return;
+        }
+        free_write(write); /* its segment stays ASKED: nobody makes another one */
+        write = next;
+    }
+    if (write->waits || !is_due(log, write)) {
         return;
     }
     log->checkpoint_running = true;
     sp_job_start(log->store->loop, &write->job, checkpoint_work, checkpoint_done);
+}
+
+void sp_log_checkpoint_retry(struct sp_log *log, uint64_t free_bytes)
+{
+    if (log->checkpoint_running || sp_list_empty(&log->checkpoints)) {
+        return;
+    }
+    struct sp_checkpoint_write *write = first_write(log);
+    if (write->waits && free_bytes > write->image->size) {
+        write->waits = false;
+        sp_log_advance(log);
+    }
 }
 
 void sp_log_checkpoint_cancel(struct sp_log *log, uint64_t base_max)

@@ -49,32 +49,52 @@ static int create_segment(struct sp_log_flush *flush)
                : rv;
 }
 
-static int write_frames(struct sp_log_flush *flush)
+static int open_segment(struct sp_log_flush *flush)
 {
     uint64_t base = flush->header.before.index + 1;
-    int rv = 0;
+    struct sp_segment_header header;
+    uint64_t size = 0;
 
     if (flush->create) {
-        rv = create_segment(flush);
-    } else if (flush->file == NULL || flush->file_base != base) {
-        struct sp_segment_header header;
-        uint64_t size = 0;
-
-        flush->step = "opening a segment";
-        sp_file_close(flush->file);
-        flush->file = NULL;
-        rv = sp_segment_open(flush->directory,
-                             base,
-                             flush->header.group_id,
-                             SP_FILE_WRITE,
-                             &header,
-                             &flush->file,
-                             &size);
+        return create_segment(flush);
     }
-    flush->file_base = base;
+    if (flush->file != NULL && flush->file_base == base) {
+        return 0;
+    }
+    flush->step = "opening a segment";
+    sp_file_close(flush->file);
+    flush->file = NULL;
+    return sp_segment_open(flush->directory,
+                           base,
+                           flush->header.group_id,
+                           SP_FILE_WRITE,
+                           &header,
+                           &flush->file,
+                           &size);
+}
+
+static int put_frames(struct sp_log_flush *flush)
+{
+    flush->step = "writing frames";
+    return sp_file_write(flush->file, flush->position, flush->pieces, flush->piece_count);
+}
+
+/* Each of the steps may be begun anew after it has found no space: it makes the same files then,
+ * and what it leaves unsynced is written from its first byte on. */
+static int with_room(struct sp_log_flush *flush, int (*step)(struct sp_log_flush *flush))
+{
+    int rv = step(flush);
+
+    return sp_store_makes_room(flush->store, rv) ? step(flush) : rv;
+}
+
+static int write_frames(struct sp_log_flush *flush)
+{
+    int rv = with_room(flush, open_segment);
+
+    flush->file_base = flush->header.before.index + 1;
     if (rv == 0) {
-        flush->step = "writing frames";
-        rv = sp_file_write(flush->file, flush->position, flush->pieces, flush->piece_count);
+        rv = with_room(flush, put_frames);
     }
     if (rv == 0) {
         uint64_t begun_us = sp_loop_now_us(flush->job.loop);
@@ -104,17 +124,20 @@ static int change_files(struct sp_log_flush *flush)
     return 0;
 }
 
+static int save_index(struct sp_log_flush *flush)
+{
+    flush->step = "writing a segment's index";
+    return sp_offset_index_save(
+        flush->directory, flush->index_base, flush->index_image->bytes, flush->index_image->size);
+}
+
 static void flush_work(struct sp_job *job)
 {
     struct sp_log_flush *flush = SP_CONTAINER_OF(job, struct sp_log_flush, job);
-    int rv = change_files(flush);
+    int rv = with_room(flush, change_files);
 
     if (rv == 0 && flush->index_image != NULL) {
-        flush->step = "writing a segment's index";
-        rv = sp_offset_index_save(flush->directory,
-                                  flush->index_base,
-                                  flush->index_image->bytes,
-                                  flush->index_image->size);
+        rv = with_room(flush, save_index);
     }
     if (rv == 0 && flush->piece_count > 0) {
         rv = write_frames(flush);
@@ -401,6 +424,7 @@ void sp_log_flush_start(struct sp_log *log)
         return;
     }
     log->flush = (struct sp_log_flush){
+        .store = log->store,
         .directory = log->directory,
         .key_seed = log->key_seed,
         .file = log->file,

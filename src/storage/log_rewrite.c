@@ -256,6 +256,9 @@ static void swap_work(struct sp_job *job)
     struct sp_log_rewrite *rewrite = SP_CONTAINER_OF(job, struct sp_log_rewrite, job);
 
     rewrite->status = replace_file(rewrite);
+    if (sp_store_makes_room(rewrite->log->store, rewrite->status)) {
+        rewrite->status = replace_file(rewrite);
+    }
     if (rewrite->status == 0) {
         save_index(rewrite);
     }

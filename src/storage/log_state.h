@@ -58,6 +58,7 @@ struct sp_log_segment {
 struct sp_log_flush {
     struct sp_job job;
     uint64_t begun_us;
+    struct sp_store *store; /* for sp_store_makes_room alone */
     const char *directory;
     uint64_t key_seed;
     struct sp_blob *install; /* replace the log by this checkpoint; then nothing else */
@@ -100,12 +101,15 @@ struct sp_checkpoint_write {
     struct sp_log *log;
     struct sp_blob *image;
     uint64_t base;
+    bool waits; /* it has found no space */
+    bool told;
     int status;
 };
 
 /* The removal of the oldest segments' files. */
 struct sp_log_trim {
     struct sp_job job;
+    struct sp_store *store;
     const char *directory;
     uint64_t base; /* of the first segment that stays */
     struct sp_spare_room room;
@@ -276,6 +280,9 @@ int sp_log_install_finish(const char *directory, const struct sp_segment_header 
 
 /* Starts the next checkpoint job if its time has come. */
 void sp_log_checkpoint_start(struct sp_log *log);
+
+/* Goes on with one that has found no space, if there is some now. */
+void sp_log_checkpoint_retry(struct sp_log *log, uint64_t free_bytes);
 
 /* Drops queued checkpoints of segments above `base_max`, but for the one being written. */
 void sp_log_checkpoint_cancel(struct sp_log *log, uint64_t base_max);

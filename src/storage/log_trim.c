@@ -55,6 +55,9 @@ static void trim_work(struct sp_job *job)
     struct sp_log_trim *trim = SP_CONTAINER_OF(job, struct sp_log_trim, job);
 
     trim->status = sp_log_trim_files(trim->directory, trim->base, &trim->room);
+    if (sp_store_makes_room(trim->store, trim->status)) {
+        trim->status = sp_log_trim_files(trim->directory, trim->base, &trim->room);
+    }
 }
 
 static void trim_done(struct sp_job *job)
@@ -81,6 +84,7 @@ void sp_log_trim_start(struct sp_log *log)
     }
     log->trim_wanted = false;
     log->trimming = true;
+    log->trim.store = log->store;
     log->trim.directory = log->directory;
     log->trim.base = sp_log_first_index(log);
     sp_spares_give_room(&log->store->spares, log->store->space == SP_SPACE_ENOUGH, &log->trim.room);

@@ -72,11 +72,11 @@ uint64_t sp_meta_durable(const struct sp_meta *meta);
 /* True if requests wait to be written. */
 bool sp_meta_dirty(const struct sp_meta *meta);
 
-/* Takes what is pending into flight; then sp_meta_write once, on any thread, then sp_meta_end. */
+/* Takes what is pending into flight; then sp_meta_write, on any thread, then sp_meta_end. */
 void sp_meta_begin(struct sp_meta *meta);
 
 /* Writes and syncs both copies, blocking. Errors of io/file.h; afterwards nothing may be written
- * any more. */
+ * any more, but for SPATE_ERR_NO_SPACE, after which the same flight may be written anew. */
 int sp_meta_write(struct sp_meta *meta);
 
 /* Ends the flight; with `status` 0 what was in it is durable. */

@@ -94,6 +94,9 @@ int sp_spare_keep(struct sp_spare_room *room, const char *path)
     uint64_t number = room->first_number + room->count;
     sp_spares_path(to, room->directory, number);
     int rv = sp_path_rename(path, to);
+    if (rv == SPATE_ERR_NO_SPACE) {
+        return sp_disk_remove(path); /* for its new name */
+    }
     if (rv == 0) {
         rv = sp_dir_sync(room->directory); /* both names' directories: the caller syncs the other */
     }

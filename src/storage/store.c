@@ -24,6 +24,9 @@ static void meta_work(struct sp_job *job)
     uint64_t begun_us = sp_loop_now_us(job->loop);
 
     store->meta_status = sp_meta_write(store->meta);
+    if (sp_store_makes_room(store, store->meta_status)) {
+        store->meta_status = sp_meta_write(store->meta);
+    }
     store->meta_write_us = sp_loop_now_us(job->loop) - begun_us;
 }
 
@@ -52,6 +55,7 @@ static void before_sleep(struct sp_hook *hook)
     if (store->failed) {
         return;
     }
+    sp_store_look_if_full(store);
     if (sp_meta_dirty(store->meta) && !store->meta_flushing) {
         store->meta_flushing = true;
         sp_meta_begin(store->meta);

@@ -125,6 +125,9 @@ static void mark_work(struct sp_job *job)
     struct mark *mark = SP_CONTAINER_OF(job, struct mark, job);
 
     mark->status = sp_store_write_mark(mark->directory, mark->text);
+    if (sp_store_makes_room(mark->store, mark->status)) {
+        mark->status = sp_store_write_mark(mark->directory, mark->text);
+    }
 }
 
 static void mark_done(struct sp_job *job)

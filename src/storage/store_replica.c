@@ -111,6 +111,7 @@ static void open_work(struct sp_job *job)
         return;
     }
     open->status = recover(open, path, open->store->settling == SP_SETTLING_EACH);
+    (void)sp_store_makes_room(open->store, open->status); /* for the next try */
     if (open->status == SPATE_ERR_CORRUPT && !open->disk_failed) {
         open->disk_failed = sp_store_write_mark(path, open->text) == SPATE_ERR_IO;
     }
@@ -277,6 +278,7 @@ static void create_work(struct sp_job *job)
     }
     if (open->status != 0) {
         undo_files(open, path, made);
+        (void)sp_store_makes_room(open->store, open->status); /* for the next try */
     }
 }
 

@@ -3,9 +3,14 @@
  *   every flush, and sp_store_look_at_space --statvfs in a job--> free_bytes -> level
  *
  * A node that is short of space keeps no spares (spares.h), and one that has next to nothing no
- * ballast (ballast.h). A failed write of frames stops the node, since nothing is known about the
- * file then; the reserve is there so that it does not come to that. */
+ * ballast (ballast.h). Others may fill the disk between two looks:
+ *
+ *   step of a job --no space--> ballast given back --> the step once more --no space--> it fails
+ *
+ * Such a step writes all that it has not synced once more, to the same place, so nothing is in
+ * doubt. That cannot be said of a sync, which therefore never ends with SPATE_ERR_NO_SPACE. */
 #include "base/trace.h"
+#include "storage/log_state.h"
 #include "storage/store_state.h"
 
 #include "spate/error.h"
@@ -49,6 +54,24 @@ void sp_store_note_free_bytes(struct sp_store *store, uint64_t free_bytes)
     }
 }
 
+bool sp_store_makes_room(struct sp_store *store, int status)
+{
+    if (status != SPATE_ERR_NO_SPACE) {
+        return false;
+    }
+    sp_ballast_spend(store->directory);
+    atomic_store(&store->found_full, true);
+    return true; /* also without a ballast: another job may have given it back just now */
+}
+
+void sp_store_look_if_full(struct sp_store *store)
+{
+    if (!store->space_looking && atomic_load(&store->found_full)) {
+        atomic_store(&store->found_full, false);
+        sp_store_look_at_space(store);
+    }
+}
+
 void sp_store_open_ballast(struct sp_store *store)
 {
     uint64_t free_bytes = 0;
@@ -83,6 +106,10 @@ static void look_done(struct sp_job *job)
     store->ballast_held = store->ballast.size > 0;
     if (store->space_status == 0) {
         note(store, store->space_free_bytes);
+        SP_LIST_EACH_SAFE (node, &store->logs) {
+            sp_log_checkpoint_retry(SP_LIST_ENTRY(node, struct sp_log, store_node),
+                                    store->free_bytes);
+        }
     }
     sp_store_advance(store);
 }

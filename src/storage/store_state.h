@@ -2,6 +2,8 @@
 #ifndef SP_STORAGE_STORE_STATE_H
 #define SP_STORAGE_STORE_STATE_H
 
+#include <stdatomic.h>
+
 #include "base/metrics.h"
 #include "io/file.h"
 #include "io/loop.h"
@@ -68,6 +70,7 @@ struct sp_store {
     struct sp_spares spares;
     struct sp_ballast ballast; /* belongs to space_job while it runs */
     bool ballast_held;         /* it has something to give back */
+    atomic_bool found_full;    /* a job's write has found no space, and nobody has looked since */
     uint64_t free_bytes_min;   /* the reserve */
     enum sp_space space;
     struct sp_job space_job;
@@ -127,6 +130,13 @@ void sp_store_fail(struct sp_store *store, int status, const char *step, const c
 
 /* So much is free now: store_space.c. Looks at once when the ballast is needed. */
 void sp_store_note_free_bytes(struct sp_store *store, uint64_t free_bytes);
+
+/* In a job whose step has ended with `status`: true if it has found no space, after the ballast was
+ * given back. Then the step may be tried once more, unless it can be left for later. */
+bool sp_store_makes_room(struct sp_store *store, int status);
+
+/* At the end of a turn: looks if a write has found no space. */
+void sp_store_look_if_full(struct sp_store *store);
 
 /* Blocking: gives the ballast of an earlier run back on a full disk. */
 void sp_store_open_ballast(struct sp_store *store);

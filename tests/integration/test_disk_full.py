@@ -203,6 +203,48 @@ class DiskFullTest(unittest.TestCase):
             text = nodes.spate("consume", "t", "-o", "start", "-e", "-f", "%v\\n")
             self.assertEqual(text, b"before\nafter\n")
 
+    def test_a_disk_filled_between_two_looks_stops_nobody(self):
+        if os.geteuid() != 0:
+            cluster.missing("root, to mount a small disk")
+        reserve = 16 * 1024 * 1024
+        settings = ["storage.segment.bytes=1048576", f"storage.min.free.bytes={reserve}"]
+        nodes = cluster.Cluster(1, settings=settings)
+        node = nodes.nodes[0]
+        self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
+        self.mount(node.data, 96)
+        acknowledged = {}
+        taken = "a write has found no space: the ballast is given back"
+        with nodes:
+            nodes.spate("topic", "create", "t", "-p", "1", "-r", "1")
+            leaders = rpc.Leaders([node.address])
+            self.addCleanup(leaders.close)
+            self.produce(leaders, 0)
+            for number in range(1, 31):  # the node may look first now and then
+                self.wait_ballast([node], reserve)
+                junk = self.fill(node)
+                try:
+                    acknowledged[self.produce(leaders, number)] = number
+                    # what came before it was known is stored, what comes later is refused
+                    self.assertEqual(self.refusal(leaders, 0).code, "NO_SPACE")
+                except rpc.Refused as refused:
+                    self.assertEqual(refused.code, "NO_SPACE")
+                os.unlink(junk)
+                if len(re.findall(taken, node.trace())) == 3:
+                    break
+                free = lambda: (self.free_bytes(node) or 0) > reserve
+                cluster.wait_for("space", free, 10)
+            self.assertEqual(len(re.findall(taken, node.trace())), 3)
+            self.assertTrue(node.alive)
+            self.wait_ballast([node], reserve)
+            node.kill()
+            node.start()
+            nodes.wait_healthy(20)
+            text = nodes.spate("consume", "t", "-o", "start", "-e", "-f", "%o %v{hex}\\n").decode()
+            stored = dict(line.split(" ") for line in text.splitlines())
+            for offset, number in acknowledged.items():
+                self.assertEqual(stored[str(offset)][:8], f"{number:08x}")
+            self.assertNotRegex(node.trace(), r"error node: this node stops itself")
+
     def test_a_topic_made_on_a_full_disk_leaves_nothing_behind(self):
         if os.geteuid() != 0:
             cluster.missing("root, to mount a small disk")

@@ -181,7 +181,9 @@ class LogToolsTest(unittest.TestCase):
             os.rename(largest, controller)
             for path in copies:
                 os.truncate(path, len(before))
-        self.assertEqual(code, 0)
+        self.assertEqual(code, 1)  # two of them have no directory here
+        damaged = [os.path.basename(log["directory"]) for log in report["logs"] if log["damaged"]]
+        self.assertEqual(damaged, [os.path.basename(controller), "0.899"])
         self.assertEqual(report["meta"]["copies"][1]["condition"], "whole")
         self.assertIn(("t", 0), {(log.get("topic"), log.get("partition"))
                                  for log in report["logs"]})
@@ -233,6 +235,9 @@ class LogToolsTest(unittest.TestCase):
             done = self.nodes.run(*arguments)
             self.assertEqual((done.returncode, done.stdout), (2, b""))
             self.assertIn(words, done.stderr.decode())
+        done = self.nodes.run("log", "dump", "/nowhere")
+        self.assertEqual(done.returncode, 3)
+        self.assertIn(b"/nowhere: there is no such file\n", done.stderr)
         done = self.nodes.run("log", "verify", "/nowhere")
         self.assertIn(b"/nowhere: there is no such directory\n", done.stderr)
         done = self.nodes.run("log", "verify", self.nodes.directory)
@@ -241,6 +246,93 @@ class LogToolsTest(unittest.TestCase):
             (done.returncode, done.stdout, done.stderr.decode()),
             (3, b"", f"spate: {self.nodes.directory}: {words}\n"),
         )
+
+    def copy_of_data(self):
+        copy = os.path.join(self.nodes.directory, self._testMethodName)
+        shutil.copytree(self.node.data, copy)
+        self.addCleanup(shutil.rmtree, copy)
+        return copy, os.path.join(copy, "replicas", os.path.basename(self.log))
+
+    def test_a_replica_on_record_that_is_missing_is_damage(self):
+        for empty in (False, True):
+            with self.subTest(empty=empty):
+                copy, log = self.copy_of_data()
+                count = len(os.listdir(os.path.dirname(log)))
+                shutil.rmtree(log)
+                if empty:
+                    os.mkdir(log)
+                for directory in (copy, os.path.dirname(log)):
+                    done = self.nodes.run("log", "verify", "-q", directory)
+                    what = "no segment is in it" if empty else "missing"
+                    lines = done.stdout.decode().splitlines()
+                    self.assertEqual(
+                        (done.returncode, lines[0], lines[1]),
+                        (
+                            1,
+                            f"DAMAGED {log}: is on record in the metadata, and {what}: the next "
+                            "start takes it for damaged",
+                            f"{log}: DAMAGED: t/0, 0 segments, nothing is readable",
+                        ),
+                    )
+                    self.assertIn(f"{count} logs: {count - 1} sound, 1 damaged", lines[2])
+                code, report = self.verify(directory=copy)
+                self.assertEqual((code, report["damaged"]), (1, True))
+                one = [one for one in report["logs"] if one["damaged"]]
+                self.assertEqual([(row["directory"], row["topic"]) for row in one], [(log, "t")])
+                self.doCleanups()
+
+    def test_what_is_not_on_record_is_named_and_no_damage(self):
+        copy, log = self.copy_of_data()
+        replicas = os.path.dirname(log)
+        os.mkdir(os.path.join(replicas, "foreign"))
+        with open(os.path.join(replicas, "file"), "wb"):
+            pass
+        shutil.copytree(log, os.path.join(replicas, "77.7"))
+        done = self.nodes.run("log", "verify", copy)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        words = done.stdout.decode()
+        for name in ("foreign", "file", "77.7"):
+            told = "is not on record in the metadata: the next start moves it to quarantine/"
+            self.assertIn(f"note {replicas}/{name}: {told}\n", words)
+        self.assertIn("3 notes; metadata whole\n", words)
+        # and without metadata
+        for letter in "ab":
+            os.unlink(os.path.join(copy, f"meta.{letter}"))
+        done = self.nodes.run("log", "verify", copy)
+        self.assertEqual(done.returncode, 1)
+        words = done.stderr.decode()
+        self.assertIn(f"{replicas}/file: is a file, and no log\n", words)
+        self.assertIn(f"{replicas}/foreign: no log: no segment is in it\n", words)
+
+    def test_a_directory_in_which_nothing_was_stored_has_no_log(self):
+        copy = os.path.join(self.nodes.directory, "fresh")
+        os.makedirs(os.path.join(copy, "replicas"))
+        self.addCleanup(shutil.rmtree, copy)
+        done = self.nodes.run("log", "verify", copy)
+        words = "there is no log: nothing was stored here yet, and a node starts afresh"
+        self.assertEqual(
+            (done.returncode, done.stdout, done.stderr.decode()),
+            (3, b"", f"spate: {copy}: {words}\n"),
+        )
+
+    def test_a_log_of_which_nothing_is_readable_is_not_taken_for_the_controllers(self):
+        _, log = self.copy_of_data()
+        for path in glob.glob(log + "/*"):
+            with open(path, "wb") as handle:
+                handle.write(b"something else")
+        told = "segments, nothing is readable\n"
+        done = self.nodes.run("log", "verify", log)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stdout.decode(), rf"{log}: DAMAGED: t/0, \d+ {told}")
+        code, report = self.verify(directory=log)
+        self.assertEqual((code, report["logs"][0]["topic"]), (1, "t"))
+        elsewhere = os.path.join(self.nodes.directory, "elsewhere")
+        shutil.move(log, elsewhere)
+        self.addCleanup(shutil.rmtree, elsewhere)
+        done = self.nodes.run("log", "verify", elsewhere)
+        self.assertRegex(done.stdout.decode(), rf"{elsewhere}: DAMAGED: \d+ {told}")
+        code, report = self.verify(directory=elsewhere)
+        self.assertEqual((code, report["logs"][0]["group"]), (1, None))
 
     def test_dump_shows_frames_and_records(self):
         newest = self.files("log")[-1]
@@ -374,6 +466,16 @@ class LogToolsTest(unittest.TestCase):
         self.assertEqual(self.verify("index-rebuild", self.node.data)[0], 0)
         with open(index, "rb") as handle:
             self.assertEqual(handle.read(), before)
+
+    def test_index_rebuild_tells_what_it_could_not_write(self):
+        _, log = self.copy_of_data()
+        index = self.files("index")[0].replace(self.log, log)
+        os.unlink(index)
+        os.makedirs(os.path.join(index, "in the way"))
+        done = self.nodes.run("log", "index-rebuild", log)
+        self.assertEqual(done.returncode, 1)
+        told = f"{log}: a file cannot be read, or an index file cannot be written: "
+        self.assertIn(told, done.stderr.decode())
 
     def test_index_rebuild_leaves_a_node_that_runs_alone(self):
         with cluster.Cluster(1) as nodes:

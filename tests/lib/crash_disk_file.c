@@ -275,7 +275,7 @@ int sp_file_sync(struct sp_file *file)
     int rv = begin(file->disk);
 
     clean(&file->disk->nodes[file->node], rv == 0);
-    return rv;
+    return rv == 0 ? 0 : SPATE_ERR_IO;
 }
 
 int sp_file_truncate(struct sp_file *file, uint64_t size)
@@ -348,7 +348,7 @@ int sp_dir_sync(const char *path)
     int rv = find_directory(disk, path, &node);
 
     if (rv == 0) {
-        rv = begin(disk);
+        rv = begin(disk) == 0 ? 0 : SPATE_ERR_IO;
     }
     if (rv != 0) {
         return rv;
@@ -375,7 +375,7 @@ int sp_path_sync_all(const char *path)
     if (disk->syncs_each) {
         return SPATE_ERR_UNSUPPORTED;
     }
-    int rv = begin(disk);
+    int rv = begin(disk) == 0 ? 0 : SPATE_ERR_IO;
     for (uint32_t i = 0; i < disk->node_count; i++) {
         if (!disk->nodes[i].directory) {
             clean(&disk->nodes[i], rv == 0);

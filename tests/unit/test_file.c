@@ -1,5 +1,6 @@
 #include "io/file.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -180,6 +182,54 @@ static void test_file_full_device_has_no_space(void **state)
     }
     assert_int_equal(sp_file_open("/dev/full", SP_FILE_WRITE, &file), 0);
     assert_int_equal(sp_file_write(file, 0, &piece, 1), SPATE_ERR_NO_SPACE);
+    sp_file_close(file);
+}
+
+/* What the next syncs end with; 0: they are done. */
+static int sync_error;
+
+static int sync_with(long number, int fd)
+{
+    if (sync_error == 0) {
+        return (int)syscall(number, fd);
+    }
+    errno = sync_error;
+    return -1;
+}
+
+int fdatasync(int fd)
+{
+    return sync_with(SYS_fdatasync, fd);
+}
+
+int fsync(int fd)
+{
+    return sync_with(SYS_fsync, fd);
+}
+
+int syncfs(int fd)
+{
+    return sync_with(SYS_syncfs, fd);
+}
+
+/* Delayed allocation, quotas and other machines' disks make it so. What was written is in doubt
+ * then; nobody may take that for a write that can be made again. */
+static void test_file_sync_without_space_is_no_lack_of_space(void **state)
+{
+    static const int errors[] = { ENOSPC, EDQUOT, ENOMEM, EIO };
+    struct sp_file *file = NULL;
+
+    (void)state;
+    assert_int_equal(sp_file_open(in_root("f"), SP_FILE_CREATE, &file), 0);
+    for (unsigned i = 0; i < sizeof errors / sizeof errors[0]; i++) {
+        sync_error = errors[i];
+        assert_int_equal(sp_file_sync(file), SPATE_ERR_IO);
+        assert_int_equal(sp_dir_sync(root), SPATE_ERR_IO);
+        int rv = sp_path_sync_all(root);
+        assert_true(rv == SPATE_ERR_IO || rv == SPATE_ERR_UNSUPPORTED);
+        sync_error = 0;
+    }
+    assert_int_equal(sp_file_sync(file), 0);
     sp_file_close(file);
 }
 
@@ -380,6 +430,7 @@ int main(void)
         FILE_TEST(test_file_allocate_fills_holes_and_keeps_what_is_there),
         FILE_TEST(test_file_open_tells_causes_apart),
         FILE_TEST(test_file_full_device_has_no_space),
+        FILE_TEST(test_file_sync_without_space_is_no_lack_of_space),
         FILE_TEST(test_file_short_write_goes_on_behind_what_was_written),
         FILE_TEST(test_file_lock_refused_for_second_open),
         cmocka_unit_test(test_file_raise_limit_reaches_what_the_system_allows),

@@ -177,6 +177,14 @@ static void test_health_text_of_partitions_and_the_controller(void **state)
     "{'healthy': false, 'leaderless': [{'topic': 't', 'partition': 0, 'replicas': [3, 1, "         \
     "2], " lists "}"
 
+#define ANEW(node, more)                                                                           \
+    "  elects by itself when 1 of its replicas runs: start node " node                             \
+    "; gone for good: no other node has its records; start node " node                             \
+    " with an empty data directory, and it begins anew, empty, unless it was moved before" more    \
+    "\n"
+
+#define GIVE_UP "; or give all of the topic up: spate topic delete TOPIC"
+
 /* What keeps each replica from voting, and as little as makes a majority. */
 static void test_health_text_of_a_partition_without_a_leader(void **state)
 {
@@ -219,7 +227,7 @@ static void test_health_text_of_a_partition_without_a_leader(void **state)
 }
 
 /* Nobody is left to go on: forced membership would not help. */
-static void test_health_text_of_an_only_replica_that_is_damaged(void **state)
+static void test_health_text_of_an_only_replica_that_is_damaged_or_lost(void **state)
 {
     (void)state;
     expect("{'healthy': false, 'leaderless': [{'topic': 't', 'partition': 0, 'replicas': [1], "
@@ -239,11 +247,19 @@ static void test_health_text_of_an_only_replica_that_is_damaged(void **state)
            "damaged on node 1 (docs/operations.md, Mending by hand); it is the only replica: "
            "forced membership does not help\n"
            "damaged on node 1: __groups/0, replica 7: x\n");
+    expect("{'healthy': false, 'leaderless': [{'topic': 't', 'partition': 0, 'replicas': [1], "
+           "'down': [], 'lost': [1]}]}",
+           "unhealthy\nleaderless: t/0, replicas on node 1, lost with the disk: node 1\n"
+           "  its only replica is lost, and no other node has its records: read the topic's other "
+           "partitions, spate topic delete TOPIC, and make it anew\n");
 }
 
 static void test_health_text_tells_nobody_to_delete_the_clusters_own_topic(void **state)
 {
     (void)state;
+    expect("{'healthy': false, 'leaderless': [{'topic': '__groups', 'partition': 0, 'replicas': "
+           "[1], 'down': [1], 'lost': []}]}",
+           "unhealthy\nleaderless: __groups/0, replicas on node 1, down: node 1\n" ANEW("1", ""));
     expect("{'healthy': false, 'leaderless': [{'topic': '__groups', 'partition': 0, 'replicas': "
            "[1], 'down': [], 'lost': [1]}]}",
            "unhealthy\nleaderless: __groups/0, replicas on node 1, lost with the disk: node 1\n"
@@ -255,16 +271,13 @@ static void test_health_text_tells_nobody_to_delete_the_clusters_own_topic(void 
 static void test_health_text_of_partitions_that_one_thing_helps(void **state)
 {
     (void)state;
-    expect("{'healthy': false, 'leaderless': [{'topic': 't', 'partition': 0, 'replicas': [1], "
-           "'down': [1]}, {'topic': 't', 'partition': 1, 'replicas': [1], 'down': [1]}, {'topic': "
-           "'t', 'partition': 2, 'replicas': [2], 'down': [2]}]}",
-           "unhealthy\nleaderless: t/0, replicas on node 1, down: node 1\n"
-           "leaderless: t/1, replicas on node 1, down: node 1\n"
-           "  elects by itself when 1 of its replicas runs: start node 1; gone for good: forced "
-           "membership (docs/operations.md, Forced membership)\n"
-           "leaderless: t/2, replicas on node 2, down: node 2\n"
-           "  elects by itself when 1 of its replicas runs: start node 2; gone for good: forced "
-           "membership (docs/operations.md, Forced membership)\n");
+    expect(
+        "{'healthy': false, 'leaderless': [{'topic': 't', 'partition': 0, 'replicas': [1], "
+        "'down': [1]}, {'topic': 't', 'partition': 1, 'replicas': [1], 'down': [1]}, {'topic': "
+        "'t', 'partition': 2, 'replicas': [2], 'down': [2]}]}",
+        "unhealthy\nleaderless: t/0, replicas on node 1, down: node 1\n"
+        "leaderless: t/1, replicas on node 1, down: node 1\n" ANEW(
+            "1", GIVE_UP) "leaderless: t/2, replicas on node 2, down: node 2\n" ANEW("2", GIVE_UP));
 }
 
 static void test_health_text_promises_nothing_without_a_leader(void **state)
@@ -466,7 +479,7 @@ int main(void)
         cmocka_unit_test(test_health_text_of_an_older_node),
         cmocka_unit_test(test_health_text_of_partitions_and_the_controller),
         cmocka_unit_test(test_health_text_of_a_partition_without_a_leader),
-        cmocka_unit_test(test_health_text_of_an_only_replica_that_is_damaged),
+        cmocka_unit_test(test_health_text_of_an_only_replica_that_is_damaged_or_lost),
         cmocka_unit_test(test_health_text_tells_nobody_to_delete_the_clusters_own_topic),
         cmocka_unit_test(test_health_text_of_partitions_that_one_thing_helps),
         cmocka_unit_test(test_health_text_promises_nothing_without_a_leader),
