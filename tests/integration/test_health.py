@@ -56,6 +56,10 @@ class AloneTest(unittest.TestCase):
             self.assertIn("no node that answered follows the controller", done.stderr.decode())
             rows = json.loads(done.stdout)
             self.assertFalse(rows["current"])
+            for words in (("topic", "list"), ("cluster", "info")):
+                done = nodes.run(*words, "--json")
+                self.assertIn("no node that answered follows", done.stderr.decode())
+                self.assertFalse(json.loads(done.stdout)["current"])
             self.assertEqual(
                 [(row["id"], row["alive"], row["controller"]) for row in rows["nodes"]],
                 [(1, True, "voter"), (2, False, "voter"), (3, False, "voter")],
