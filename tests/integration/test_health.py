@@ -78,8 +78,15 @@ class AloneTest(unittest.TestCase):
             for node in nodes.nodes[1:]:
                 node.kill()
             nodes.servers = nodes.nodes[0].address
+            counted = nodes.run(
+                "consume", "t", "-n", "1", "--linearizable", "--timeout", "4s", seconds=20
+            )
+            words = counted.stderr.decode()
+            self.assertEqual(counted.returncode, 6, words)
+            self.assertIn("waiting: partitions without a leader: t/0", words)
+            self.assertRegex(words, r"TIMEOUT: .* no majority of the replicas has answered")
             reader = nodes.popen(
-                "consume", "t", "-n", "1", "--linearizable", "--timeout", "4s",
+                "consume", "t", "--linearizable", "--timeout", "4s",
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             )
             limit = threading.Timer(20, reader.kill)  # silence fails the test
