@@ -172,6 +172,10 @@ advise_leaderless(struct health_words *words, const json_t *row, const struct vo
         health_add(words, " (" GUIDE_DAMAGE ")");
         add_some(words, ", start node ", voters->down);
         add_last_resort(words, voters, own);
+    } else if (voters->count == 1 && !own) {
+        health_add(words,
+                   "  nothing is left to elect: delete the topic, make it anew, and produce the "
+                   "records again; what may be read before, and how: " GUIDE_DAMAGE "\n");
     } else {
         health_add(words,
                    "  too few are left to elect, a person has to decide: forced membership "

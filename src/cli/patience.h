@@ -9,10 +9,10 @@ struct patience {
     uint64_t since_us; /* the last record */
     int64_t wait_ms;   /* silence that is borne; what is left of --timeout is for the question */
     int64_t ask_ms;
-    bool told;           /* why there is silence: once until the next record */
-    bool ends;           /* patience_tell: silence without leaders ends the command */
-    uint64_t looked_us;  /* patience_tell has asked, the last time */
-    uint64_t led_us;     /* all partitions had leaders, the last time that is known */
+    bool told;          /* why there is silence: once until the next record */
+    bool ends;          /* patience_tell: silence without leaders ends the command */
+    uint64_t looked_us; /* patience_tell has asked, the last time */
+    uint64_t led_us;    /* all partitions had leaders, the last time that is known */
 };
 
 /* `counted`: a number of records is waited for. If they are read linearizably, which takes a

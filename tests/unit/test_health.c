@@ -694,6 +694,26 @@ static void test_health_replica_of_a_replaced_disk_is_told(void **unused)
     expect("refilling=[{topic=t partition=0 node=1");
 }
 
+/* What its new node has got is all that is left of it. */
+static void test_health_only_replica_that_is_lost_while_it_moves_is_told(void **unused)
+{
+    static const uint32_t only[] = { 4 };
+    const struct sp_state_wish wish = { .node_id = 3 };
+    struct sp_buf buf;
+
+    (void)unused;
+    create("one", 1, only);
+    const struct sp_state_topic *topic = sp_state_topic(fixture.state, "one");
+    sp_buf_init(&buf, 4096);
+    assert_int_equal(sp_state_command_move_begin(topic->topic_id, 0, &wish, 1, &buf), 0);
+    apply(&buf);
+    lose_disk(4);
+    expect("lost=[{topic=one partition=0 node=4 replica=");
+    expect("it was the only replica; it was moving to node 3, which has in replicas/%llu.%llu what",
+           (unsigned long long)group_of("one"),
+           (unsigned long long)sp_state_move(fixture.state, group_of("one"))->target[0].replica_id);
+}
+
 static void test_health_damaged_replica_is_told_with_its_place(void **unused)
 {
     (void)unused;
@@ -871,6 +891,7 @@ int main(void)
         HEALTH_TEST(test_health_conditions_of_nodes_are_notes),
         HEALTH_TEST(test_health_partition_without_space_refuses_records),
         HEALTH_TEST(test_health_replica_of_a_replaced_disk_is_told),
+        HEALTH_TEST(test_health_only_replica_that_is_lost_while_it_moves_is_told),
         HEALTH_TEST(test_health_damaged_replica_is_told_with_its_place),
         HEALTH_TEST(test_health_missing_voters_are_told),
         HEALTH_TEST(test_health_names_nodes_that_hold_the_feature_level_back),

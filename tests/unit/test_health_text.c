@@ -241,6 +241,16 @@ static void test_health_text_of_an_only_replica_that_is_damaged(void **state)
            "damaged on node 1: __groups/0, replica 7: x\n");
 }
 
+static void test_health_text_of_an_only_replica_that_is_lost(void **state)
+{
+    (void)state;
+    expect("{'healthy': false, 'leaderless': [{'topic': 't', 'partition': 0, 'replicas': [1], "
+           "'down': [], 'lost': [1]}]}",
+           "unhealthy\nleaderless: t/0, replicas on node 1, lost with the disk: node 1\n"
+           "  nothing is left to elect: delete the topic, make it anew, and produce the records "
+           "again; what may be read before, and how: docs/operations.md, Mending by hand\n");
+}
+
 static void test_health_text_tells_nobody_to_delete_the_clusters_own_topic(void **state)
 {
     (void)state;
@@ -467,6 +477,7 @@ int main(void)
         cmocka_unit_test(test_health_text_of_partitions_and_the_controller),
         cmocka_unit_test(test_health_text_of_a_partition_without_a_leader),
         cmocka_unit_test(test_health_text_of_an_only_replica_that_is_damaged),
+        cmocka_unit_test(test_health_text_of_an_only_replica_that_is_lost),
         cmocka_unit_test(test_health_text_tells_nobody_to_delete_the_clusters_own_topic),
         cmocka_unit_test(test_health_text_of_partitions_that_one_thing_helps),
         cmocka_unit_test(test_health_text_promises_nothing_without_a_leader),
