@@ -218,7 +218,7 @@ class JoinTest(unittest.TestCase):
             met = nodes.spate_json("cluster", "info")["cluster_id"]
             told = lambda: f"and this one is {met}" in stranger.trace()
             cluster.wait_for("it to be told which cluster it met", told, 15)
-            where = rf"of another cluster asks to be let in, refused address=\S+:{stranger.peer_port}"
+            where = rf"asks to be let in, refused address=\S+:{stranger.peer_port} why="
             traced = lambda: re.search(where, nodes.nodes[0].trace())
             cluster.wait_for("the trace of who refuses", traced, 15)
 
