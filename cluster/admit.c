@@ -105,22 +105,31 @@ static void on_proposed(struct sp_proposal *proposal, int status, const char *te
     }
 }
 
+/* Of a cluster that was formed, with a replica of group 0 of which its directory has nothing to
+ * show any more, before the controller has ever heard of that directory. It registers only with a
+ * replica that it can read, so it is registered for it: by whoever leads, which takes a majority of
+ * the voters without that one. Partitions had no replica there, since those have registered nodes
+ * alone; and what it has acknowledged of group 0 is on the majority that commits this. The replica
+ * is then renewed as that of any other member. */
+static bool is_lost_founder(const struct sp_admit *admit, const struct sp_join_request *request)
+{
+    return request->lost && request->formed && request->voter_id == request->node.node_id &&
+           sp_state_node(sp_controller_state(admit->controller), request->node.node_id) == NULL &&
+           sp_controller_has_member(admit->controller, request->voter_id);
+}
+
+static bool leads(const struct sp_admit *admit)
+{
+    return sp_controller_leader(admit->controller) == sp_controller_self(admit->controller);
+}
+
 /* 0, or why the stranger may not come in with what it has on its disk. */
 static int check(const struct sp_admit *admit, const struct sp_join_request *request, char *text)
 {
     const struct sp_state *state = sp_controller_state(admit->controller);
-    const struct sp_identity *identity = sp_store_identity(admit->store);
     uint32_t node_id = request->node.node_id;
     const struct sp_state_node *known = sp_state_node(state, node_id);
 
-    if (request->formed &&
-        memcmp(request->cluster_id, identity->cluster_id, SP_CLUSTER_ID_SIZE) != 0) {
-        (void)snprintf(text,
-                       SP_REFUSAL_SIZE,
-                       "node %u belongs to another cluster: give it an empty data directory",
-                       node_id);
-        return SPATE_ERR_WRONG_CLUSTER;
-    }
     /* What was lost may have been replaced by an earlier try, whose answer was not heard. */
     bool replaced = request->lost && known != NULL &&
                     request->voter_id < sp_state_member(state, node_id).voter_id;
@@ -147,6 +156,16 @@ static int check(const struct sp_admit *admit, const struct sp_join_request *req
                        node_id);
         return SPATE_ERR_INVALID;
     }
+    if (is_lost_founder(admit, request)) {
+        (void)snprintf(text,
+                       SP_REFUSAL_SIZE,
+                       "node %u has not registered yet since the cluster was formed, and its "
+                       "replica of the controller is damaged: the controller's leader, node %u, "
+                       "sees to it",
+                       node_id,
+                       sp_controller_leader(admit->controller));
+        return leads(admit) ? 0 : SPATE_ERR_NOT_READY;
+    }
     if (known == NULL && sp_controller_has_member(admit->controller, request->voter_id)) {
         (void)snprintf(text,
                        SP_REFUSAL_SIZE,
@@ -170,6 +189,46 @@ static int check(const struct sp_admit *admit, const struct sp_join_request *req
     return 0;
 }
 
+static void print_id(const uint8_t id[SP_CLUSTER_ID_SIZE], char text[2 * SP_CLUSTER_ID_SIZE + 1])
+{
+    for (unsigned i = 0; i < SP_CLUSTER_ID_SIZE; i++) {
+        (void)snprintf(text + 2 * (size_t)i, 3, "%02x", id[i]);
+    }
+}
+
+/* True, with the reason, if its directory is another cluster's, whatever this node knows of its own
+ * one at the moment. */
+static bool
+is_foreign(const struct sp_admit *admit, const struct sp_join_request *request, char *text)
+{
+    const struct sp_identity *identity = sp_store_identity(admit->store);
+    char theirs[2 * SP_CLUSTER_ID_SIZE + 1];
+    char ours[2 * SP_CLUSTER_ID_SIZE + 1];
+
+    if (!request->formed || identity->state != SP_IDENTITY_FORMED ||
+        memcmp(request->cluster_id, identity->cluster_id, SP_CLUSTER_ID_SIZE) == 0) {
+        return false;
+    }
+    if (memcmp(request->cluster_id, identity->cluster_id, SP_CLUSTER_ID_KEPT_SIZE) == 0) {
+        (void)snprintf(text,
+                       SP_REFUSAL_SIZE,
+                       "node %u is of this cluster, but on the other side of a forced membership: "
+                       "the node that was left out must come back empty",
+                       request->node.node_id);
+        return true;
+    }
+    print_id(request->cluster_id, theirs);
+    print_id(identity->cluster_id, ours);
+    (void)snprintf(text,
+                   SP_REFUSAL_SIZE,
+                   "node %u belongs to another cluster, %s, and this one is %s: give it an empty "
+                   "data directory",
+                   request->node.node_id,
+                   theirs,
+                   ours);
+    return true;
+}
+
 /* This node itself has the id, whatever it knows of the controller at the moment. */
 static bool is_mine(const struct sp_admit *admit, const struct sp_join_request *request)
 {
@@ -187,6 +246,65 @@ static bool is_known_as_it_is(const struct sp_admit *admit, const struct sp_join
            request->voter_id == sp_state_member(state, request->node.node_id).voter_id;
 }
 
+/* Nobody can be let in at the moment; nor ever, if that takes the very replica that is lost. */
+static void
+refuse_for_now(struct sp_admit *admit, uint64_t guest, const struct sp_join_request *request)
+{
+    uint32_t voters[SP_NODES_MAX];
+    unsigned count = sp_controller_voters(admit->controller, voters, SP_NODES_MAX);
+    char text[SP_REFUSAL_SIZE];
+
+    for (unsigned i = 0; request->lost && count <= 2 && i < count; i++) {
+        if (voters[i] == request->node.node_id) {
+            (void)snprintf(text,
+                           sizeof text,
+                           "the controller has %u voter%s and no majority without the replica of "
+                           "node %u, which is damaged: mend it by hand, or force the membership "
+                           "(docs/operations.md, Damage)",
+                           count,
+                           count == 1 ? "" : "s",
+                           voters[i]);
+            refuse(admit, guest, SPATE_ERR_NOT_READY, text);
+            return;
+        }
+    }
+    refuse(admit,
+           guest,
+           SPATE_ERR_NOT_READY,
+           "the controller has no leader at the moment, or this node has not caught up");
+}
+
+/* What is proposed for it; `entry` is free. */
+static void propose(struct sp_admit *admit,
+                    struct entry *entry,
+                    uint64_t guest,
+                    const struct sp_join_request *request)
+{
+    uint32_t node_id = request->node.node_id;
+
+    entry->admit = admit;
+    entry->guest = guest;
+    entry->node_id = node_id;
+    entry->incarnation = request->node.incarnation;
+    entry->proposal = (struct sp_proposal){ .kind = SP_PROPOSAL_MEMBERSHIP, .cb = on_proposed };
+    if (is_lost_founder(admit, request)) {
+        entry->proposal.kind = SP_PROPOSAL_REGISTER_NODE;
+        entry->proposal.self = request->node;
+    } else if (request->lost) {
+        entry->proposal.membership =
+            (struct sp_membership_change){ .kind = SP_MEMBERSHIP_RENEW_VOTER,
+                                           .node_id = node_id,
+                                           .count = 1,
+                                           .ids = { request->voter_id } };
+    } else {
+        entry->proposal.membership = (struct sp_membership_change){ .kind = SP_MEMBERSHIP_JOIN_NODE,
+                                                                    .node = request->node,
+                                                                    .count = 1,
+                                                                    .ids = { request->voter_id } };
+    }
+    sp_controller_propose(admit->controller, &entry->proposal);
+}
+
 void sp_admit_request(struct sp_admit *admit, uint64_t guest, const struct sp_slice *body)
 {
     struct sp_join_request request;
@@ -195,6 +313,11 @@ void sp_admit_request(struct sp_admit *admit, uint64_t guest, const struct sp_sl
 
     if (sp_join_request_decode(body->bytes, body->size, &request) != 0) {
         refuse(admit, guest, SPATE_ERR_MALFORMED, "the request to join is malformed");
+        return;
+    }
+    if (is_foreign(admit, &request, text)) {
+        sp_transport_note_foreign(admit->transport, request.node.peer_address, text);
+        refuse(admit, guest, SPATE_ERR_WRONG_CLUSTER, text);
         return;
     }
     if (is_mine(admit, &request)) {
@@ -206,10 +329,7 @@ void sp_admit_request(struct sp_admit *admit, uint64_t guest, const struct sp_sl
         return;
     }
     if (!sp_controller_is_current(admit->controller)) {
-        refuse(admit,
-               guest,
-               SPATE_ERR_NOT_READY,
-               "the controller has no leader at the moment, or this node has not caught up");
+        refuse_for_now(admit, guest, &request);
         return;
     }
     int rv = check(admit, &request, text);
@@ -231,24 +351,7 @@ void sp_admit_request(struct sp_admit *admit, uint64_t guest, const struct sp_sl
         refuse(admit, guest, SPATE_ERR_BUSY, "others are being let in");
         return;
     }
-    entry->admit = admit;
-    entry->guest = guest;
-    entry->node_id = request.node.node_id;
-    entry->incarnation = request.node.incarnation;
-    entry->proposal = (struct sp_proposal){ .kind = SP_PROPOSAL_MEMBERSHIP, .cb = on_proposed };
-    if (request.lost) {
-        entry->proposal.membership =
-            (struct sp_membership_change){ .kind = SP_MEMBERSHIP_RENEW_VOTER,
-                                           .node_id = request.node.node_id,
-                                           .count = 1,
-                                           .ids = { request.voter_id } };
-    } else {
-        entry->proposal.membership = (struct sp_membership_change){ .kind = SP_MEMBERSHIP_JOIN_NODE,
-                                                                    .node = request.node,
-                                                                    .count = 1,
-                                                                    .ids = { request.voter_id } };
-    }
-    sp_controller_propose(admit->controller, &entry->proposal);
+    propose(admit, entry, guest, &request);
 }
 
 int sp_admit_new(struct sp_controller *controller,

@@ -122,8 +122,41 @@ static bool name_may_change(const struct sp_controller *controller, const char *
     return false;
 }
 
+/* Whose entry the command writes or takes out; 0: nobody's. */
+static uint32_t entry_of(const struct sp_proposal *request)
+{
+    const struct sp_membership_change *membership = &request->membership;
+
+    if (request->kind == SP_PROPOSAL_REGISTER_NODE) {
+        return request->self.node_id;
+    }
+    if (request->kind != SP_PROPOSAL_MEMBERSHIP) {
+        return 0;
+    }
+    if (membership->kind == SP_MEMBERSHIP_JOIN_NODE) {
+        return membership->node.node_id;
+    }
+    return membership->kind == SP_MEMBERSHIP_NODE_GONE ? membership->node_id : 0;
+}
+
+/* A command is on its way after which another directory may have that node id, or nobody. What
+ * registers or joins under it waits: with which directory the id is known was looked at before, and
+ * must still hold when it is applied, since applying does not look at it. */
+static bool entry_may_change(const struct sp_controller *controller, uint32_t node_id)
+{
+    SP_LIST_EACH (node, &controller->jobs) {
+        if (entry_of(&SP_LIST_ENTRY(node, struct sp_controller_job, node)->request) == node_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool must_wait(const struct sp_controller *controller, const struct sp_proposal *request)
 {
+    if (entry_of(request) != 0) {
+        return entry_may_change(controller, entry_of(request));
+    }
     if (request->kind == SP_PROPOSAL_DELETE_TOPIC && request->by_id) {
         return name_may_change(controller, request->topic);
     }
@@ -194,7 +227,10 @@ static struct sp_controller_job *job_new(struct sp_controller *controller,
     job->request.by_id = request->by_id;
     job->request.topic_id = request->topic_id;
     memcpy(job->request.producer_name, request->producer_name, sizeof job->request.producer_name);
+    job->request.self.node_id = request->self.node_id;
     job->request.membership.kind = request->membership.kind;
+    job->request.membership.node.node_id = request->membership.node.node_id;
+    job->request.membership.node_id = request->membership.node_id;
     sp_list_append(&controller->jobs, &job->node);
     controller->job_count += 1;
     return job;

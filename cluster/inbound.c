@@ -44,6 +44,7 @@ static void refuse(struct sp_inbound *inbound, const char *text)
 {
     struct sp_node_port *port = inbound->port;
     uint64_t now_ms = sp_loop_now_ms(port->loop);
+    struct sp_peer_hello self;
     uint64_t dropped = 0;
 
     if (sp_refusal_is_due(&port->refusals, text, strlen(text), now_ms) &&
@@ -55,7 +56,8 @@ static void refuse(struct sp_inbound *inbound, const char *text)
                       text,
                       (unsigned long long)dropped);
     }
-    sp_peer_refuse(inbound->conn, text);
+    port->handler->greeting(port->arg, &self);
+    sp_peer_refuse(inbound->conn, text, &self);
 }
 
 static void on_hello(struct sp_inbound *inbound, const struct sp_peer_hello *hello)

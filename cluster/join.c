@@ -282,7 +282,7 @@ on_message(void *arg, struct sp_conn *conn, struct sp_blob *blob, size_t positio
         if (message.kind == SP_PEER_JOINED) {
             take_answer(join, &message);
         } else if (message.kind == SP_PEER_REFUSED) {
-            char text[SP_REFUSAL_SIZE];
+            char text[SP_REFUSAL_SIZE]; /* ends before who says so */
             (void)snprintf(text,
                            sizeof text,
                            "%.*s",
@@ -459,14 +459,15 @@ void sp_join_renew(struct sp_join *join, uint64_t voter_id, const char *text)
     if (join->closing) {
         return;
     }
-    SP_TRACE_ERROR("join",
-                   asks ? "this node's replica of the controller is damaged: it asks the others "
-                          "for a new one"
-                        : "this node's replica of the controller is damaged, and there is nobody "
-                          "to ask: start it with --join",
-                   "replica=%llu text=\"%s\"",
-                   (unsigned long long)voter_id,
-                   text);
+    SP_TRACE_ERROR(
+        "join",
+        asks ? "this node's replica of the controller is damaged: it asks the others "
+               "for a new one"
+             : "this node's replica of the controller is damaged, and there is nobody "
+               "to ask: start it with --join, or, if there is no other node, mend it by hand",
+        "replica=%llu text=\"%s\"",
+        (unsigned long long)voter_id,
+        text);
     join->lost_voter = voter_id;
     if (join->step == JOIN_DONE) {
         join->step = JOIN_IDLE;

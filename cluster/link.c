@@ -120,10 +120,12 @@ static void note_refused(struct sp_link *link, const char *message, const char *
 static void on_hello(struct sp_link *link, const struct sp_peer_hello *hello)
 {
     char text[SP_REFUSAL_SIZE] = "";
+    struct sp_peer_hello self;
 
     if (link->handler->hello(link->arg, link, hello, text) != 0) {
         note_refused(link, "node refused", text, strlen(text));
-        sp_peer_refuse(link->conn, text);
+        link->handler->greeting(link->arg, &self);
+        sp_peer_refuse(link->conn, text, &self);
         return;
     }
     link->heard_ms = sp_loop_now_ms(link->loop);
@@ -136,10 +138,13 @@ static void on_hello(struct sp_link *link, const struct sp_peer_hello *hello)
     }
 }
 
-static void on_refused(struct sp_link *link, const char *text, size_t size)
+static void on_refused(struct sp_link *link, const struct sp_slice *body)
 {
-    note_refused(link, "refused by node", text, size);
-    link->handler->refused(link->arg, link, text, size);
+    struct sp_peer_refusal refusal;
+
+    sp_peer_refusal_decode(body->bytes, body->size, &refusal);
+    note_refused(link, "refused by node", refusal.text, refusal.text_size);
+    link->handler->refused(link->arg, link, &refusal);
     sp_conn_close(link->conn, false);
 }
 
@@ -154,7 +159,7 @@ on_message(void *arg, struct sp_conn *conn, struct sp_blob *blob, size_t positio
     } else if (message.kind == SP_PEER_HELLO) {
         on_hello(link, &message.u.hello);
     } else if (message.kind == SP_PEER_REFUSED) {
-        on_refused(link, (const char *)message.body.bytes, message.body.size);
+        on_refused(link, &message.body);
     } else {
         sp_conn_close(conn, false); /* nothing else belongs on this connection */
     }

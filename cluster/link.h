@@ -27,9 +27,8 @@ struct sp_link_handler {
     /* The other side greeted: 0, or an error and in `text` (SP_REFUSAL_SIZE bytes) why it is not
      * to be talked to. */
     int (*hello)(void *arg, struct sp_link *link, const struct sp_peer_hello *hello, char *text);
-    /* The other side does not want to talk to this one, and says why in `size` bytes of any kind.
-     */
-    void (*refused)(void *arg, struct sp_link *link, const char *text, size_t size);
+    /* The other side does not want to talk to this one, and says why in bytes of any kind. */
+    void (*refused)(void *arg, struct sp_link *link, const struct sp_peer_refusal *refusal);
     /* The state has changed. Not called once closing has begun. */
     void (*changed)(void *arg, struct sp_link *link, enum sp_link_state state);
 };
@@ -99,7 +98,7 @@ int sp_peer_send(struct sp_conn *conn,
 /* Queues `size` bytes of entries, at least one, as one HEARTBEATS message. */
 int sp_peer_send_heartbeats(struct sp_conn *conn, const uint8_t *entries, size_t size);
 
-/* Says REFUSED with `text` and closes. */
-void sp_peer_refuse(struct sp_conn *conn, const char *text);
+/* Says REFUSED with `text` (shorter than SP_REFUSAL_SIZE), as `self`, and closes. */
+void sp_peer_refuse(struct sp_conn *conn, const char *text, const struct sp_peer_hello *self);
 
 #endif /* SP_CLUSTER_LINK_H */

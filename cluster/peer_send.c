@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/crc32c.h"
+#include "cluster/greeting.h"
 #include "cluster/link.h"
 #include "spate/error.h"
 
@@ -65,10 +66,15 @@ int sp_peer_send_heartbeats(struct sp_conn *conn, const uint8_t *entries, size_t
     return send_copy(conn, &message, entries, size);
 }
 
-void sp_peer_refuse(struct sp_conn *conn, const char *text)
+void sp_peer_refuse(struct sp_conn *conn, const char *text, const struct sp_peer_hello *self)
 {
     const struct sp_peer_message message = { .kind = SP_PEER_REFUSED };
+    uint8_t body[SP_REFUSAL_SIZE + SP_PEER_REFUSER_SIZE];
+    size_t size = strnlen(text, SP_REFUSAL_SIZE);
 
-    (void)send_copy(conn, &message, text, strlen(text)); /* it is closed with or without a reason */
+    memcpy(body, text, size);
+    sp_peer_refuser_encode(self->node_id, self->incarnation, body + size);
+    size += SP_PEER_REFUSER_SIZE;
+    (void)send_copy(conn, &message, body, size); /* it is closed with or without a reason */
     sp_conn_close(conn, true);
 }

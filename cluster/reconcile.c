@@ -64,7 +64,10 @@ static void keep_out(struct sp_reconcile *reconcile,
     item->state = LOST;
     SP_TRACE_WARN(
         "reconcile",
-        "replica does not run, its disk was replaced: the others have to take a new one in",
+        partition->replica_count > 1
+            ? "replica does not run, its disk was replaced: the others have to take a new one in"
+            : "replica does not run, its disk was replaced: it was the only one, nothing is left "
+              "to fill a new one from",
         "topic=%s partition=%" PRIu32 " group=%" PRIu64 " replica=%" PRIu64,
         topic->name,
         partition->partition,

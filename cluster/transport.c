@@ -147,14 +147,14 @@ on_link_hello(void *arg, struct sp_link *link, const struct sp_peer_hello *hello
     return 0;
 }
 
-static void on_link_refused(void *arg, struct sp_link *link, const char *text, size_t size)
+static void on_link_refused(void *arg, struct sp_link *link, const struct sp_peer_refusal *refusal)
 {
     struct sp_transport *transport = arg;
     struct sp_transport_node *node = sp_transport_find(transport, sp_link_node_id(link));
 
     if (node != NULL) {
-        node->turned_away_ms = sp_loop_now_ms(transport->loop);
-        sp_transport_note_refusal(transport, node, true, text, size);
+        sp_transport_note_turned_away(transport, node, refusal);
+        sp_transport_note_refusal(transport, node, true, refusal->text, refusal->text_size);
     }
 }
 

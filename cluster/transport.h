@@ -126,7 +126,13 @@ void sp_transport_note_double(struct sp_transport *transport,
                               uint64_t incarnation,
                               const char *text);
 
-/* Why the n-th of those was not let in, borrowed; NULL: there are fewer. */
+/* A node of another cluster that says to be at `address` asks to be let in, and is refused: traced
+ * now and then. */
+void sp_transport_note_foreign(struct sp_transport *transport,
+                               const char *address,
+                               const char *text);
+
+/* Why the n-th of those doubles was not let in, borrowed; NULL: there are fewer. */
 const char *
 sp_transport_double(const struct sp_transport *transport, unsigned n, uint32_t *out_node_id);
 

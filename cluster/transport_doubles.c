@@ -16,9 +16,20 @@ bool sp_transport_is_found(struct sp_transport *transport, uint32_t node_id, uin
     if (sp_link_state(node->link) == SP_LINK_UP) {
         return node->found_incarnation == incarnation;
     }
-    /* Who joins through others does not know this node, and says no more than that. */
-    return node->turned_away_ms > node->link_ms &&
+    /* Who joins through others does not know this node, and says only that, and who it is. */
+    return node->turned_away_ms > node->link_ms && node->turned_away_by == incarnation &&
            sp_loop_now_ms(transport->loop) - node->turned_away_ms < SP_TRANSPORT_REFUSED_MS;
+}
+
+/* Another node may have come to live there, and refuse this one for a reason of its own. */
+void sp_transport_note_turned_away(const struct sp_transport *transport,
+                                   struct sp_transport_node *node,
+                                   const struct sp_peer_refusal *refusal)
+{
+    if (refusal->node_id == sp_link_node_id(node->link)) {
+        node->turned_away_ms = sp_loop_now_ms(transport->loop);
+        node->turned_away_by = refusal->incarnation;
+    }
 }
 
 void sp_transport_note_double(struct sp_transport *transport,
@@ -46,6 +57,22 @@ void sp_transport_note_double(struct sp_transport *transport,
                       "a process with another data directory wants to be this node, not let in",
                       "node=%u why=\"%s\"",
                       node_id,
+                      text);
+    }
+}
+
+void sp_transport_note_foreign(struct sp_transport *transport,
+                               const char *address,
+                               const char *text)
+{
+    uint64_t now_ms = sp_loop_now_ms(transport->loop);
+
+    if (sp_refusal_is_due(&transport->refusals, text, strlen(text), now_ms) &&
+        sp_trace_allowed(&transport->foreign_limit, now_ms, 1, NULL)) {
+        SP_TRACE_WARN("transport",
+                      "a node of another cluster asks to be let in, refused",
+                      "address=%s why=\"%s\"",
+                      address,
                       text);
     }
 }

@@ -38,7 +38,8 @@ struct sp_transport_node {
     bool refuses;                  /* it is the other one that said so */
     uint64_t refused_ms;           /* when, the last time */
     uint64_t found_incarnation;    /* of whoever greeted where we look for it, the last time */
-    uint64_t turned_away_ms;       /* when whoever is there did not want to talk, the last time */
+    uint64_t turned_away_ms;       /* when it said there that it does not want to talk, the last */
+    uint64_t turned_away_by;       /* time, and with which incarnation */
     uint64_t elsewhere_ms;         /* when it greeted and was not found, the last time; 0: never */
     struct sp_refusals refusals;   /* what of that was told */
 };
@@ -64,6 +65,7 @@ struct sp_transport {
     unsigned node_count;
     struct sp_transport_double doubles[SP_TRANSPORT_DOUBLES_MAX];
     struct sp_refusals refusals; /* of these, as traced */
+    struct sp_trace_limit foreign_limit;
     struct sp_seeds seeds;
     struct sp_greeting_levels levels;
     uint64_t run;
@@ -89,6 +91,11 @@ void sp_transport_note_refusal(const struct sp_transport *transport,
                                bool refuses,
                                const char *text,
                                size_t size);
+
+/* Whoever is where the node was does not want to talk to this one. */
+void sp_transport_note_turned_away(const struct sp_transport *transport,
+                                   struct sp_transport_node *node,
+                                   const struct sp_peer_refusal *refusal);
 
 /* One that was noted is not one any more: the controller knows it. */
 void sp_transport_forget_double(struct sp_transport *transport,

@@ -261,6 +261,13 @@ void sp_method_metadata(struct sp_broker *broker,
     sp_request_finish(&request, &buf, &pack, NULL, 0);
 }
 
+/* Whether what it says of others can be believed. */
+static void pack_current(const struct sp_broker *broker, struct sp_pack *pack)
+{
+    sp_pack_text(pack, "current");
+    sp_pack_bool(pack, sp_controller_follows(broker->options.controller));
+}
+
 /* ---- topics ---------------------------------------------------------------------------------- */
 
 void sp_method_topic_list(struct sp_broker *broker,
@@ -281,7 +288,8 @@ void sp_method_topic_list(struct sp_broker *broker,
         return;
     }
     sp_request_begin(&request, &buf, &pack);
-    sp_pack_map(&pack, 1);
+    sp_pack_map(&pack, 2);
+    pack_current(broker, &pack);
     sp_pack_text(&pack, "topics");
     sp_pack_array(&pack, count_shown(state, asked.internal));
     while ((topic = next_shown(state, &cursor, asked.internal)) != NULL) {
@@ -316,7 +324,8 @@ void sp_method_cluster_info(struct sp_broker *broker,
         partitions += topic->partition_count;
     }
     sp_request_begin(&request, &buf, &pack);
-    sp_pack_map(&pack, 7);
+    sp_pack_map(&pack, 8);
+    pack_current(broker, &pack);
     pack_cluster_id(broker, &pack);
     sp_pack_text(&pack, "node_id");
     sp_pack_uint(&pack, broker->options.node_id);

@@ -10,11 +10,14 @@
 #include "broker/health.h"
 #include "broker/methods.h"
 
+#include <stdio.h>
+
 #include "cluster/state_moves.h"
 #include "cluster/state_nodes.h"
 
 enum {
     ROWS_MAX = 1000, /* of what is named with reasons: the answer stays small */
+    REASON_SIZE = 256,
 };
 
 static void pack_partition_name(struct sp_pack *pack,
@@ -210,9 +213,43 @@ static uint32_t pack_if_missing(const struct sp_broker *broker,
     return 1;
 }
 
-static const char *
-reason_of(const struct sp_state *state, const struct sp_state_partition *place, uint64_t replica_id)
+/* Where an only replica was moving to, or NULL: it was not. */
+static const struct sp_replica_place *heir_of(const struct sp_state_move *move, uint64_t replica_id)
 {
+    for (unsigned i = 0; move != NULL && i < move->target_count; i++) {
+        if (move->target[i].replica_id != replica_id) {
+            return &move->target[i];
+        }
+    }
+    return NULL;
+}
+
+/* What the other node has got is all that there is. */
+static const char *
+reason_while_moving(uint64_t group_id, const struct sp_replica_place *heir, char text[REASON_SIZE])
+{
+    (void)snprintf(text,
+                   REASON_SIZE,
+                   "its disk was replaced, and it was the only replica; it was moving to node %u, "
+                   "which has in replicas/%llu.%llu what was copied before, and cannot go on with "
+                   "it by itself (docs/operations.md, Mending by hand)",
+                   heir->node_id,
+                   (unsigned long long)group_id,
+                   (unsigned long long)heir->replica_id);
+    return text;
+}
+
+static const char *reason_of(const struct sp_state *state,
+                             const struct sp_state_partition *place,
+                             uint64_t replica_id,
+                             char text[REASON_SIZE])
+{
+    const struct sp_replica_place *heir =
+        heir_of(sp_state_move(state, place->group_id), replica_id);
+
+    if (place->replica_count == 1 && heir != NULL) {
+        return reason_while_moving(place->group_id, heir, text);
+    }
     if (sp_state_outlives(state, place, replica_id)) {
         return "its disk was replaced: a new replica takes its place by itself";
     }
@@ -231,6 +268,7 @@ static uint32_t pack_lost_ones(const struct sp_broker *broker,
 {
     const struct sp_state *state = sp_controller_state(broker->options.controller);
     uint32_t lost = lost_of(broker, place);
+    char text[REASON_SIZE];
     uint32_t count = 0;
 
     for (unsigned i = 0; lost != 0 && i < place->replica_count; i++) {
@@ -246,7 +284,7 @@ static uint32_t pack_lost_ones(const struct sp_broker *broker,
         sp_pack_text(pack, "replica");
         sp_pack_uint(pack, replica->replica_id);
         sp_pack_text(pack, "reason");
-        sp_pack_text(pack, reason_of(state, place, replica->replica_id));
+        sp_pack_text(pack, reason_of(state, place, replica->replica_id, text));
         count += 1;
     }
     return count;

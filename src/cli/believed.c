@@ -8,6 +8,7 @@
 
 enum {
     ASKED_MAX = 64,
+    NODE_TIMEOUT_MS = 2000, /* of each node, when the first one is not believed */
 };
 
 /* Those that are asked when the first answer is not believed. */
@@ -29,6 +30,7 @@ bool believed_follows(const json_t *answer)
 static size_t knowledge(const json_t *answer)
 {
     return json_array_size(json_object_get(answer, "nodes")) +
+           json_array_size(json_object_get(answer, "topics")) +
            json_array_size(json_object_get(json_object_get(answer, "voters"), "nodes"));
 }
 
@@ -164,4 +166,42 @@ int believed_ask_again(struct cli *cli,
 {
     return believed->address[0] == '\0' ? call_json(cli, method, NULL, out_result)
                                         : call_node(cli, believed->address, method, out_result);
+}
+
+void believed_tell_outdated(const struct cli *cli, const json_t *result)
+{
+    if (json_is_false(json_object_get(result, "current"))) {
+        note(cli,
+             knowledge(result) > 0
+                 ? "no node that answered follows the controller: this is what one of them knew "
+                   "last; start the voters"
+                 : "no node that answered follows the controller, or knows anything of the "
+                   "cluster: start the voters");
+    }
+}
+
+int believed_ask_method(
+    struct cli *cli, int argc, char **argv, const char *method, json_t **out_result)
+{
+    struct option_parser parser = { 0 };
+    struct believed believed;
+
+    if (next_option(cli, &parser, argc, argv) != -1) {
+        return EXIT_USAGE;
+    }
+    if (optind != argc) {
+        return usage_error(cli, "no arguments are needed");
+    }
+    int code = connect_client(cli);
+    if (code != 0) {
+        return code;
+    }
+    int rv = believed_ask(cli, method, NODE_TIMEOUT_MS, &believed);
+    if (rv != 0) {
+        return tell_failure(cli, rv, NULL);
+    }
+    believed_tell_outdated(cli, believed.result);
+    json_decref(believed.doubted);
+    *out_result = believed.result;
+    return 0;
 }

@@ -28,4 +28,12 @@ int believed_ask_again(struct cli *cli,
                        const char *method,
                        json_t **out_result);
 
+/* Says so on stderr if the node that gave this answer does not follow the controller either. */
+void believed_tell_outdated(const struct cli *cli, const json_t *result);
+
+/* For a command without options: asks as believed_ask, each for a short time, and tells what is
+ * outdated. An exit code. */
+int believed_ask_method(
+    struct cli *cli, int argc, char **argv, const char *method, json_t **out_result);
+
 #endif /* SPATE_CLI_BELIEVED_H */

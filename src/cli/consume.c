@@ -391,7 +391,7 @@ static int idle(struct consume *consume, struct patience *patience)
     out_wait(0); /* perhaps the reader has gone */
     int code = until_settle(consume->cli, &consume->bounds);
     if (code == 0 && !expects_end(consume)) {
-        patience_tell(patience, consume->cli, &consume->topics);
+        code = patience_tell(patience, consume->cli, &consume->topics);
     }
     if (code != 0 || !expects_end(consume)) {
         return code;
@@ -409,7 +409,7 @@ static int stream(struct consume *consume)
     int wait_ms = 0;
     int code = 0;
 
-    patience_begin(&patience, consume->cli);
+    patience_begin(&patience, consume->cli, left >= 0);
     while (code == 0 && left != 0 && !interrupted()) {
         if (count % END_CHECK_RECORDS == 0 && at_end(consume)) {
             break; /* more keeps coming, but what was there at first is read */

@@ -162,10 +162,10 @@ static void add_when_gone(struct health_words *words, const struct voters *voter
 static void add_too_few(struct health_words *words, const struct voters *voters, bool own)
 {
     if (voters->count == 1 && !own) {
-        health_add(
-            words,
-            "  its only replica is lost, and no other node has its records: read the topic's "
-            "other partitions, spate topic delete TOPIC, and make it anew\n");
+        health_add(words,
+                   "  its only replica is lost: read the topic's other partitions, spate topic "
+                   "delete TOPIC, and make it anew; what else may be left, and how it is "
+                   "read: " GUIDE_DAMAGE "\n");
         return;
     }
     health_add(words,

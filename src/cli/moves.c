@@ -109,11 +109,14 @@ static void add_progress(struct table *table, const json_t *move)
     if (step == NULL) {
         (void)snprintf(text, sizeof text, "-");
     } else if (strcmp(step, "filling") == 0 && goal > 0) {
+        /* No share: what is produced meanwhile moves the goal, so that it would fall. */
         (void)snprintf(text,
                        sizeof text,
-                       "filling node %" JSON_INTEGER_FORMAT ": %" JSON_INTEGER_FORMAT "%%",
+                       "filling node %" JSON_INTEGER_FORMAT ": %" JSON_INTEGER_FORMAT
+                       " of %" JSON_INTEGER_FORMAT " entries",
                        node,
-                       stored * 100 / goal);
+                       stored,
+                       goal);
     } else if (node > 0) {
         (void)snprintf(text, sizeof text, "%s node %" JSON_INTEGER_FORMAT, step, node);
     } else {

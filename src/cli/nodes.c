@@ -12,7 +12,6 @@
 
 enum {
     ADDRESS_SIZE = 300,
-    NODE_TIMEOUT_MS = 2000, /* of each node, when the first one is not believed */
 };
 
 /* ---- cluster nodes --------------------------------------------------------------------------- */
@@ -55,39 +54,21 @@ static void print_nodes(const json_t *result)
     table_print(&table);
 }
 
-static void tell_outdated(const struct cli *cli, const json_t *result)
-{
-    if (json_is_false(json_object_get(result, "current"))) {
-        note(cli,
-             json_array_size(json_object_get(result, "nodes")) > 0
-                 ? "no node that answered follows the controller: this is what one of them knew "
-                   "last; start the voters"
-                 : "no node that answered follows the controller, or knows who its voters are");
-    }
-}
-
 int command_cluster_nodes(struct cli *cli, int argc, char **argv)
 {
-    struct believed believed;
-    bool given = false;
-    int code = begin_with_switch(cli, argc, argv, '\0', &given);
+    json_t *result = NULL;
+    int code = believed_ask_method(cli, argc, argv, "cluster.nodes", &result);
 
     if (code != 0) {
         return code;
     }
-    int rv = believed_ask(cli, "cluster.nodes", NODE_TIMEOUT_MS, &believed);
-    if (rv != 0) {
-        return tell_failure(cli, rv, NULL);
-    }
-    sort_by_id(json_object_get(believed.result, "nodes"));
-    tell_outdated(cli, believed.result);
-    json_decref(believed.doubted);
+    sort_by_id(json_object_get(result, "nodes"));
     if (cli->json) {
-        out_json(believed.result);
+        out_json(result);
         return EXIT_OK;
     }
-    print_nodes(believed.result);
-    json_decref(believed.result);
+    print_nodes(result);
+    json_decref(result);
     return EXIT_OK;
 }
 

@@ -12,20 +12,25 @@ enum {
     TIMEOUT_DEFAULT_MS = 30000, /* libspate's own */
     ASK_MS = 1000,
     NAMES_SIZE = 200,
+    TROUBLE_SIZE = NAMES_SIZE + 100,
+    LOOKS = 4, /* within the time after which silence ends the command */
 };
 
-void patience_begin(struct patience *patience, const struct cli *cli)
+void patience_begin(struct patience *patience, const struct cli *cli, bool counted)
 {
     int64_t timeout_ms = cli->timeout_ms > 0 ? cli->timeout_ms : TIMEOUT_DEFAULT_MS;
 
     patience->ask_ms = timeout_ms > 4 * ASK_MS ? ASK_MS : timeout_ms / 4 + 1;
     patience->wait_ms = timeout_ms - patience->ask_ms;
+    patience->ends = counted && setting_is_on(cli, setting_find("linearizable"));
     patience_renew(patience);
 }
 
 void patience_renew(struct patience *patience)
 {
     patience->since_us = clock_us();
+    patience->looked_us = patience->since_us;
+    patience->led_us = patience->since_us;
     patience->told = false;
 }
 
@@ -107,25 +112,55 @@ int patience_check(const struct patience *patience,
     return EXIT_TIMEOUT;
 }
 
-void patience_tell(struct patience *patience, struct cli *cli, const struct topic_list *topics)
+/* Why there is silence; "": for no reason that can be seen. */
+static void find_trouble(const struct patience *patience,
+                         struct cli *cli,
+                         const struct topic_list *topics,
+                         char trouble[TROUBLE_SIZE])
 {
     json_t *metadata = NULL;
     char names[NAMES_SIZE] = "";
 
-    if (patience->told || clock_us() - patience->since_us < (uint64_t)patience->wait_ms * 1000) {
-        return;
-    }
-    patience->told = true;
+    trouble[0] = '\0';
     if (ask(cli, patience->ask_ms, topics, &metadata) != 0) {
-        note(cli, "waiting: no server answers");
+        (void)snprintf(trouble, TROUBLE_SIZE, "no server answers");
         return;
     }
     name_leaderless(metadata, names);
     json_decref(metadata);
     if (names[0] != '\0') {
-        note(cli,
-             "waiting: partitions without a leader: %s: are most of their replicas running? "
-             "(spate cluster health)",
-             names);
+        (void)snprintf(trouble,
+                       TROUBLE_SIZE,
+                       "partitions without a leader: %s: are most of their replicas running? "
+                       "(spate cluster health)",
+                       names);
     }
+}
+
+int patience_tell(struct patience *patience, struct cli *cli, const struct topic_list *topics)
+{
+    uint64_t now_us = clock_us();
+    uint64_t wait_us = (uint64_t)patience->wait_ms * 1000;
+    char trouble[TROUBLE_SIZE];
+
+    if ((patience->told && !patience->ends) ||
+        now_us - patience->looked_us < (patience->ends ? wait_us / LOOKS : wait_us)) {
+        return 0;
+    }
+    patience->looked_us = now_us;
+    find_trouble(patience, cli, topics, trouble);
+    if (trouble[0] == '\0') {
+        patience->led_us = now_us;
+    } else if (!patience->told) {
+        note(cli, "waiting: %s", trouble);
+    }
+    patience->told = trouble[0] != '\0' || !patience->ends;
+    if (!patience->ends || now_us - patience->led_us < wait_us) {
+        return 0;
+    }
+    tell("TIMEOUT: for %" PRId64 " ms no majority of the replicas has answered, without which "
+         "nothing is read linearizably: %s",
+         patience->wait_ms,
+         trouble);
+    return EXIT_TIMEOUT;
 }

@@ -213,7 +213,7 @@ const char *setting_text(const struct cli *cli, size_t place)
     return text != NULL ? text : settings[place].initial;
 }
 
-static bool is_on(const struct cli *cli, size_t place)
+bool setting_is_on(const struct cli *cli, size_t place)
 {
     bool on = false;
 
@@ -233,9 +233,9 @@ int settings_resolve(struct cli *cli, bool context)
     if (cli->settings[SETTING_TIMEOUT].text != NULL) {
         (void)parse_timeout(cli->settings[SETTING_TIMEOUT].text, &cli->timeout_ms); /* checked */
     }
-    cli->json = is_on(cli, SETTING_JSON);
-    cli->quiet = is_on(cli, SETTING_QUIET);
-    cli->verbose = is_on(cli, SETTING_VERBOSE);
+    cli->json = setting_is_on(cli, SETTING_JSON);
+    cli->quiet = setting_is_on(cli, SETTING_QUIET);
+    cli->verbose = setting_is_on(cli, SETTING_VERBOSE);
     cli->color =
         strcmp(color, "always") == 0 || (strcmp(color, "auto") == 0 && isatty(STDERR_FILENO) == 1);
     return 0;

@@ -77,6 +77,9 @@ int settings_resolve(struct cli *cli, bool context);
 /* The value in effect, for people. */
 const char *setting_text(const struct cli *cli, size_t place);
 
+/* Of a switch. */
+bool setting_is_on(const struct cli *cli, size_t place);
+
 /* Gives all values to a new configuration of libspate. */
 struct spate_config;
 void settings_configure(const struct cli *cli, struct spate_config *config);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/quantity.h"
+#include "cli/believed.h"
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/several.h"
@@ -122,7 +123,7 @@ static void print_topics(const json_t *result)
 int command_topic_list(struct cli *cli, int argc, char **argv)
 {
     json_t *result = NULL;
-    int code = ask_method(cli, argc, argv, "topic.list", &result);
+    int code = believed_ask_method(cli, argc, argv, "topic.list", &result);
 
     if (code != 0) {
         return code;

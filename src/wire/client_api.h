@@ -477,12 +477,12 @@ void sp_fetch_response_encode_head(struct sp_pack *pack, const struct sp_fetch_r
 /* Cold responses are packed by hand where they are made; these are their shapes:
  *
  *   metadata        struct sp_metadata in wire/metadata.h
- *   topic.list      { topics: [ { name, id, partitions, replicas } ] }
+ *   topic.list      { current, topics: [ { name, id, partitions, replicas } ] }
  *   topic.describe  { name, id, config: { key: text }, sources: { key: text }, size_bytes,
  *                     segments, partitions: [ { partition, leader, leader_address, epoch,
  *                     replicas: [node], log_start, high_watermark, size_bytes, segments } ] }
  *                     leader -1: none
- *   cluster.info    { cluster_id, node_id, version, controller, topics, partitions,
+ *   cluster.info    { current, cluster_id, node_id, version, controller, topics, partitions,
  *                     nodes: [ { id, address, rack, alive } ] }    controller -1: none
  *   ping, topic.alter, topic.delete, group.leave, group.delete  {}
  *   cluster.health, group.*   as docs/protocol.md shows them */

@@ -358,6 +358,31 @@ static bool fields_valid(const struct sp_peer_message *message, size_t body_size
     return false;
 }
 
+/* ---- refusals -------------------------------------------------------------------------------- */
+
+void sp_peer_refuser_encode(uint32_t node_id, uint64_t incarnation, uint8_t *at)
+{
+    put(&at, 0, 1);
+    put(&at, node_id, 4);
+    put(&at, incarnation, 8);
+}
+
+void sp_peer_refusal_decode(const uint8_t *bytes, size_t size, struct sp_peer_refusal *out)
+{
+    const uint8_t *end = size == 0 ? NULL : memchr(bytes, 0, size);
+
+    *out = (struct sp_peer_refusal){ .text = (const char *)bytes, .text_size = size };
+    if (end == NULL) {
+        return;
+    }
+    out->text_size = (size_t)(end - bytes);
+    if (size - out->text_size == SP_PEER_REFUSER_SIZE) {
+        end += 1;
+        out->node_id = get_u32(&end);
+        out->incarnation = get(&end, 8);
+    }
+}
+
 /* ---- messages -------------------------------------------------------------------------------- */
 
 size_t sp_peer_head_encode(const struct sp_peer_message *message, size_t body_size, uint8_t *head)

@@ -32,7 +32,7 @@ enum sp_peer_kind {
     SP_PEER_FORM = 2,        /* a seed proposes the cluster id */
     SP_PEER_FORM_OK = 3,     /* another seed has it on disk */
     SP_PEER_FORMED = 4,      /* all seeds have it on disk: start */
-    SP_PEER_REFUSED = 5,     /* why this connection is about to be closed; body: text */
+    SP_PEER_REFUSED = 5,     /* why this connection is about to be closed; body: see below */
     SP_PEER_JOIN = 6,        /* a stranger asks to be let in, instead of HELLO; body: MessagePack */
     SP_PEER_JOINED = 7,      /* its answer on the same connection; body: MessagePack */
     SP_PEER_RAFT = 16,       /* one Raft message of one group; body: frames or a checkpoint */
@@ -170,6 +170,23 @@ struct sp_peer_message {
 /* Writes the head of `message` for a body of `body_size` bytes to `head` (room for
  * SP_PEER_HEAD_SIZE_MAX); returns its size. The caller answers for counts and the size bound. */
 size_t sp_peer_head_encode(const struct sp_peer_message *message, size_t body_size, uint8_t *head);
+
+/* The body of REFUSED: a text, then a zero byte and who says so, with which older builds end at the
+ * text: node id (4 bytes), incarnation (8). */
+#define SP_PEER_REFUSER_SIZE 13
+
+struct sp_peer_refusal {
+    const char *text; /* not terminated; borrowed from the body */
+    size_t text_size;
+    uint32_t node_id;     /* 0: an older build did not say */
+    uint64_t incarnation; /* of its directory */
+};
+
+/* Writes the SP_PEER_REFUSER_SIZE bytes that go behind the text. */
+void sp_peer_refuser_encode(uint32_t node_id, uint64_t incarnation, uint8_t *at);
+
+/* Any bytes are a refusal. */
+void sp_peer_refusal_decode(const uint8_t *bytes, size_t size, struct sp_peer_refusal *out);
 
 /* Bytes from which everything about the size of a message is known. */
 #define SP_PEER_PREFIX_SIZE 16

@@ -434,6 +434,22 @@ class AloneTest(unittest.TestCase):
             self.assertLess(time.monotonic() - started, 2)
             self.assertEqual(out.count("topic-"), TOPICS)
 
+    def test_progress_of_a_move_does_not_fall(self):
+        """More is produced than is filled: of what is needed it has less and less."""
+        move = {"topic": "t", "partition": 0, "from": [1], "to": [2], "begun_ms": 1, "leader": 1,
+                "step": "filling", "node": 2}
+        rows = [{"stored": 50, "goal": 100}, {"stored": 60, "goal": 200}]
+        looks = [{"moves": [{**move, **row}]} for row in rows] + [{"moves": []}]
+        server = FakeServer({
+            "cluster.moves": lambda params: looks.pop(0),
+            "cluster.info": {"nodes": []},
+            "cluster.health": {"draining": []},
+        })
+        self.addCleanup(server.close)
+        out, _ = self.run_spate(0, "cluster", "moves", "-w", "-s", server.address)
+        shown = re.findall(r"filling node 2: (.*)", out)
+        self.assertEqual(shown, ["50 of 100 entries", "60 of 200 entries"])
+
     def test_commands_end_in_time_though_a_server_hangs(self):
         server = FakeServer({})
         self.addCleanup(server.close)

@@ -48,7 +48,7 @@ NO_LATENCY = {name: type(None) for name in ("p50_ms", "p99_ms", "p999_ms", "max_
 # holds the fields of its elements, of which there must be one.
 CASES = (
     ("topic create", ["t", "-p", "2"], None, {"topics": [{"name": TEXT}]}),
-    ("topic list", [], None, {"topics": [TOPIC]}),
+    ("topic list", [], None, {"current": TRUTH, "topics": [TOPIC]}),
     (
         "topic describe", ["t"], None,
         {
@@ -145,7 +145,7 @@ CASES = (
     (
         "cluster info", [], None,
         {
-            "cluster_id": TEXT, "controller": NUMBER,
+            "current": TRUTH, "cluster_id": TEXT, "controller": NUMBER,
             "nodes": [{"id": NUMBER, "address": TEXT, "alive": TRUTH}],
         },
     ),

@@ -8,6 +8,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import unittest
 
 import cluster
@@ -181,6 +182,63 @@ class DamageTest(unittest.TestCase):
             victim.start()
             nodes.wait_healthy(30)
             self.assert_records(nodes, "t", RECORDS)
+
+    def end_before_it_registers(self, nodes):
+        """Lets a cluster form and stops node 3 before the controller has a leader with which it
+        could register. False: it was too late."""
+        victim = nodes.node(3)
+        for node in nodes.nodes:
+            node.start()
+        has_log = lambda: os.path.isdir(os.path.join(victim.data, "replicas")) and (
+            replicas(victim, "0.") and segments(victim, "0.3")
+        )
+        cluster.wait_for("its replica of the controller", has_log, 20, 0.001)
+        for node in nodes.nodes[:2]:
+            os.kill(node.process.pid, signal.SIGSTOP)
+        victim.stop()  # which ends what it is writing
+        for node in nodes.nodes[:2]:
+            os.kill(node.process.pid, signal.SIGCONT)
+        return self.known(nodes) == [1, 2]
+
+    def known(self, nodes):
+        """The nodes that have registered, once nodes 1 and 2 have."""
+
+        def find():
+            with rpc.Client(nodes.node(1).address, timeout=5) as client:
+                info = client.call("cluster.info")
+            ids = sorted(row["id"] for row in info["nodes"])
+            return info["current"] and ids[:2] == [1, 2] and ids
+
+        return cluster.wait_for("nodes 1 and 2 to register", find, 20)
+
+    def test_a_founder_that_never_registered_gets_another_replica_of_the_controller(self):
+        for _ in range(5):
+            nodes = cluster.Cluster(3)
+            self.addCleanup(nodes.close)
+            if self.end_before_it_registers(nodes):
+                break
+            nodes.close()
+        else:
+            self.fail("it had registered each time")
+        victim = nodes.node(3)
+        flip(segments(victim, "0.3")[0], 20)  # of its header: one frame alone would count as torn
+        victim.start()
+        try:
+            nodes.wait_healthy(40)
+        except AssertionError:
+            nodes.report()
+            raise
+        self.assertEqual(self.known(nodes), [1, 2, 3])
+        self.assertIn("replica of the controller is damaged: it asks the others", victim.trace())
+        (name,) = replicas(victim, "0.")
+        self.assertGreater(int(name.split(".")[1]), 1023, "one that no founder has")
+        # it counts: with it alone beside one other the cluster goes on, and keeps what it took
+        self.write_topic(nodes)
+        nodes.node(1).kill()
+        nodes.leader("t")
+        self.write(nodes, "t", RECORDS, RECORDS)
+        self.assert_records(nodes, "t", 2 * RECORDS)
+        nodes.spate("topic", "alter", "t", "-c", "retention.ms=86400000")
 
     def write_topic(self, nodes):
         nodes.spate("topic", "create", "t", "-r", "3")

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -56,6 +57,10 @@ class AloneTest(unittest.TestCase):
             self.assertIn("no node that answered follows the controller", done.stderr.decode())
             rows = json.loads(done.stdout)
             self.assertFalse(rows["current"])
+            for words in (("topic", "list"), ("cluster", "info")):
+                done = nodes.run(*words, "--json")
+                self.assertIn("no node that answered follows", done.stderr.decode())
+                self.assertFalse(json.loads(done.stdout)["current"])
             self.assertEqual(
                 [(row["id"], row["alive"], row["controller"]) for row in rows["nodes"]],
                 [(1, True, "voter"), (2, False, "voter"), (3, False, "voter")],
@@ -74,8 +79,15 @@ class AloneTest(unittest.TestCase):
             for node in nodes.nodes[1:]:
                 node.kill()
             nodes.servers = nodes.nodes[0].address
+            counted = nodes.run(
+                "consume", "t", "-n", "1", "--linearizable", "--timeout", "4s", seconds=20
+            )
+            words = counted.stderr.decode()
+            self.assertEqual(counted.returncode, 6, words)
+            self.assertIn("waiting: partitions without a leader: t/0", words)
+            self.assertRegex(words, r"TIMEOUT: .* no majority of the replicas has answered")
             reader = nodes.popen(
-                "consume", "t", "-n", "1", "--linearizable", "--timeout", "4s",
+                "consume", "t", "--linearizable", "--timeout", "4s",
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             )
             limit = threading.Timer(20, reader.kill)  # silence fails the test
@@ -329,6 +341,45 @@ class SeveralNodesTest(unittest.TestCase):
 
 
 class LostDiskTest(unittest.TestCase):
+    def test_only_replica_that_is_lost_while_it_moves_says_what_is_left(self):
+        """Its new node has a part of it, which does not vote: it can be read by hand."""
+        with cluster.Cluster(3, settings=["moves.bytes.per.second=1048576"]) as nodes:
+            nodes.spate("topic", "create", "t", "-r", "1")
+            nodes.wait_healthy()
+            home = nodes.spate_json("topic", "describe", "t")["partitions"][0]["replicas"][0]
+            heir = next(node for node in nodes.nodes if node.number != home)
+            lines = [f"{number:06}" + "x" * 1000 for number in range(30000)]
+            for first in range(0, len(lines), 1000):
+                text = "\n".join(lines[first : first + 1000]) + "\n"
+                nodes.spate("produce", "t", input=text.encode())
+            nodes.spate("partition", "move", "t", "0", str(heir.number))
+
+            def stored():
+                rows = nodes.spate_json("cluster", "moves")["moves"]
+                return rows and rows[0]["step"] == "filling" and rows[0]["stored"] > 5
+
+            cluster.wait_for("a part to be moved", stored, 30)
+            victim = nodes.node(home)
+            victim.kill()
+            shutil.rmtree(victim.data)
+            victim.start()
+            told = lambda: [row for row in ask(heir)["lost"] if row["topic"] == "t"]
+            (row,) = cluster.wait_for("the loss to be told", told, 30)
+            self.assertIn(f"it was moving to node {heir.number}, which has", row["reason"])
+            kept = re.search(r"in (replicas/\d+\.\d+) what was copied", row["reason"]).group(1)
+            cluster.wait_for("no leader", lambda: ask(heir)["leaderless"], 30)
+            words = nodes.run("cluster", "health").stdout.decode()
+            self.assertIn("nothing is left to elect: delete the topic, make it anew", words)
+            self.assertNotIn("forced membership", words)
+            folder = os.path.join(heir.data, kept)
+            files = [os.path.join(folder, n) for n in sorted(os.listdir(folder)) if "log" in n]
+            dump = nodes.run("log", "dump", "--records", *files).stdout.decode()
+            self.assertIn(lines[0], dump)
+            nodes.spate("topic", "delete", "t", "--yes")
+            nodes.spate("topic", "create", "t", "-r", "1")
+            nodes.wait_healthy(40)
+            nodes.spate("produce", "t", input=b"again\n")
+
     def test_of_two_replicas_the_one_whose_disk_was_replaced_is_named(self):
         with cluster.Cluster(3) as nodes:
             nodes.spate("topic", "create", "t", "-r", "2")

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -214,6 +215,12 @@ class JoinTest(unittest.TestCase):
             words = "belongs to another cluster"
             cluster.wait_for("the refusal", lambda: words in stranger.trace(), 15)
             self.assertEqual(list(node_rows(nodes)), [1])
+            met = nodes.spate_json("cluster", "info")["cluster_id"]
+            told = lambda: f"and this one is {met}" in stranger.trace()
+            cluster.wait_for("it to be told which cluster it met", told, 15)
+            where = rf"asks to be let in, refused address=\S+:{stranger.peer_port} why="
+            traced = lambda: re.search(where, nodes.nodes[0].trace())
+            cluster.wait_for("the trace of who refuses", traced, 15)
 
     def test_join_with_a_node_id_in_use_is_refused(self):
         with cluster.Cluster(1) as nodes:
@@ -344,6 +351,17 @@ class LifeTest(unittest.TestCase):
                 [(row["id"], row["alive"]) for row in rows["nodes"]],
                 [(node.number, True) for node in others],
             )
+            nodes.servers = ",".join(node.address for node in others)
+            nodes.spate("topic", "create", "later", "-r", "3")
+            nodes.spate("topic", "delete", "t", "--yes")
+            nodes.servers = ",".join(node.address for node in [gone] + others)
+            topics = nodes.spate_json("topic", "list")
+            self.assertTrue(topics["current"])
+            self.assertEqual([row["name"] for row in topics["topics"]], ["later"])
+            info = nodes.spate_json("cluster", "info")
+            self.assertTrue(info["current"])
+            ids = sorted(row["id"] for row in info["nodes"])
+            self.assertEqual(ids, [node.number for node in others])
             nodes.servers = gone.address  # it knows where the others are
             words = nodes.run("cluster", "health").stdout.decode()
             self.assertIn(f"not believed: node {number} does not follow", words)

@@ -28,6 +28,18 @@ void sp_transport_note_double(struct sp_transport *transport,
     double_count += 1;
 }
 
+static unsigned foreign_count;
+
+void sp_transport_note_foreign(struct sp_transport *transport,
+                               const char *address,
+                               const char *text)
+{
+    (void)transport;
+    assert_string_equal(address, "p5");
+    assert_int_not_equal(text[0], '\0');
+    foreign_count += 1;
+}
+
 void sp_transport_answer_guest(struct sp_transport *transport,
                                uint64_t guest,
                                const struct sp_slice *body)
@@ -62,17 +74,14 @@ static void end_leading(void)
 }
 
 /* How many commands that has cost. */
-static unsigned ask_in(const struct sp_state_node *node, uint64_t voter_id)
+static unsigned ask_with(const struct sp_join_request *request)
 {
-    struct sp_join_request request = { .node = *node, .voter_id = voter_id };
     unsigned before = fake.submit_count;
     unsigned answers = answer_count;
     struct sp_buf body;
 
-    request.formed = voter_id != 0;
-    memcpy(request.cluster_id, identity.cluster_id, sizeof request.cluster_id);
     sp_buf_init(&body, 4096);
-    assert_int_equal(sp_join_request_encode(&request, &body), 0);
+    assert_int_equal(sp_join_request_encode(request, &body), 0);
     const struct sp_slice slice = { .bytes = body.bytes, .size = body.size };
     sp_admit_request(admit, 77, &slice);
     fake_turn();
@@ -80,6 +89,22 @@ static unsigned ask_in(const struct sp_state_node *node, uint64_t voter_id)
     sp_buf_deinit(&body);
     assert_int_equal(answer_count, answers + 1);
     return fake.submit_count - before;
+}
+
+static struct sp_join_request request_of(const struct sp_state_node *node, uint64_t voter_id)
+{
+    struct sp_join_request request = { .node = *node, .voter_id = voter_id };
+
+    request.formed = voter_id != 0;
+    memcpy(request.cluster_id, identity.cluster_id, sizeof request.cluster_id);
+    return request;
+}
+
+static unsigned ask_in(const struct sp_state_node *node, uint64_t voter_id)
+{
+    const struct sp_join_request request = request_of(node, voter_id);
+
+    return ask_with(&request);
 }
 
 /* Whoever was removed and still runs makes every member ask, every five seconds, for ever. */
@@ -324,6 +349,194 @@ static void test_admit_double_elsewhere_takes_the_place_of_a_drained_node(void *
     end_leading();
 }
 
+/* It registers only once it has read its replica, which is damaged. */
+static void test_admit_founder_that_never_registered_is_given_another_replica(void **unused)
+{
+    struct sp_join_request request;
+    struct sp_state_node node;
+
+    (void)unused;
+    begin_leading();
+    node = make_node(5);
+    request = request_of(&node, 5);
+    assert_int_equal(ask_with(&request), 0); /* it is whole, and will register by itself */
+    assert_int_equal(answer.status, SPATE_ERR_NOT_READY);
+    assert_non_null(strstr(answer.text, "has not registered yet"));
+    request.lost = true;
+    request.voter_id = 4; /* another node's */
+    assert_int_equal(ask_with(&request), 0);
+    assert_int_not_equal(answer.status, 0);
+    fake_members.stranger = 5; /* no voter of this cluster */
+    request.voter_id = 5;
+    assert_int_equal(ask_with(&request), 0);
+    assert_int_equal(answer.status, SPATE_ERR_INVALID);
+    fake_members.stranger = 9;
+    request.formed = false;
+    assert_int_equal(ask_with(&request), 0);
+    assert_int_not_equal(answer.status, 0);
+    request.formed = true;
+    assert_int_equal(ask_with(&request), 1);
+    assert_int_equal(answer.status, 0);
+    assert_int_equal(answer.voter_id, 5); /* which is no news to it: it asks again */
+    assert_int_equal(incarnation_of(5), 7);
+    assert_int_equal(ask_with(&request), 1);
+    assert_int_equal(answer.status, 0);
+    assert_true(answer.voter_id > SP_NODE_ID_MAX);
+    end_leading();
+}
+
+static void test_admit_founder_that_never_registered_is_told_who_sees_to_it(void **unused)
+{
+    struct sp_join_request request;
+    struct sp_state_node node;
+
+    (void)unused;
+    begin_leading();
+    fake.status.leader_node = 2;
+    change_role(SP_ROLE_FOLLOWER, false, 2);
+    node = make_node(5);
+    request = request_of(&node, 5);
+    request.lost = true;
+    assert_int_equal(ask_with(&request), 0);
+    assert_int_equal(answer.status, SPATE_ERR_NOT_READY);
+    assert_non_null(strstr(answer.text, "the controller's leader, node 2, sees to it"));
+    end_leading();
+}
+
+/* Without a leader nobody can give it one: it says so when that is for ever. */
+static void test_admit_voter_whose_loss_leaves_no_majority_is_told_so(void **unused)
+{
+    static const struct sp_replica_place places[] = { { 1, 1 }, { 5, 5 }, { 6, 6 } };
+    struct sp_join_request request;
+    struct sp_state_node node;
+
+    (void)unused;
+    begin_leading();
+    node = make_node(5);
+    request = request_of(&node, 5);
+    fake.status.leader_node = 0;
+    fake_members.places = places;
+    fake_members.place_count = 3;
+    request.lost = true;
+    assert_int_equal(ask_with(&request), 0);
+    assert_non_null(strstr(answer.text, "the controller has no leader at the moment"));
+    fake_members.place_count = 2;
+    assert_int_equal(ask_with(&request), 0);
+    assert_int_equal(answer.status, SPATE_ERR_NOT_READY);
+    assert_non_null(strstr(answer.text, "2 voters and no majority without the replica of node 5"));
+    request.lost = false;
+    assert_int_equal(ask_with(&request), 0);
+    assert_non_null(strstr(answer.text, "the controller has no leader at the moment"));
+    fake_members.place_count = 0;
+    end_leading();
+}
+
+static void test_admit_node_of_another_cluster_is_told_which_it_met(void **unused)
+{
+    struct sp_join_request request;
+    struct sp_state_node node;
+
+    (void)unused;
+    begin_leading();
+    fake.status.leader_node = 0; /* it needs no controller to know its cluster */
+    node = make_node(5);
+    request = request_of(&node, 5);
+    request.cluster_id[0] = 8;
+    assert_int_equal(ask_with(&request), 0);
+    assert_int_equal(answer.status, SPATE_ERR_WRONG_CLUSTER);
+    assert_non_null(strstr(answer.text, "another cluster, 08000000000000000000000000000000, and"));
+    assert_non_null(strstr(answer.text, "this one is 09000000000000000000000000000000"));
+    assert_int_equal(foreign_count, 1);
+    request.cluster_id[0] = 9;
+    request.cluster_id[15] = 1;
+    assert_int_equal(ask_with(&request), 0);
+    assert_int_equal(answer.status, SPATE_ERR_WRONG_CLUSTER);
+    assert_non_null(strstr(answer.text, "on the other side of a forced membership"));
+    end_leading();
+}
+
+/* Calls the leader, which answers at once, or later when the command is applied. */
+static void call_join(uint32_t node_id, uint64_t incarnation, uint64_t call_id)
+{
+    struct sp_proposal request = { .kind = SP_PROPOSAL_MEMBERSHIP };
+
+    request.membership = (struct sp_membership_change){ .kind = SP_MEMBERSHIP_JOIN_NODE,
+                                                        .node = make_node(node_id),
+                                                        .count = 1 };
+    request.membership.node.incarnation = incarnation;
+    call(&request, call_id);
+}
+
+/* The node that calls is node 2. */
+static void call_register(uint64_t incarnation, uint64_t call_id)
+{
+    struct sp_proposal request = { .kind = SP_PROPOSAL_REGISTER_NODE, .self = make_node(2) };
+
+    request.self.incarnation = incarnation;
+    (void)snprintf(request.self.client_address, sizeof request.self.client_address, "moved");
+    call(&request, call_id);
+}
+
+/* Of the call with that id, which was answered last. */
+static int answer_to(uint64_t call_id)
+{
+    const struct sp_peer_call *answered = &fake.sent[fake.sent_count - 1].message.u.call;
+
+    assert_int_equal(answered->call_id, call_id);
+    return answered->status;
+}
+
+/* Both would be let in, the second in place of the first, which believes to be a member. */
+static void test_admit_two_new_directories_with_one_id_do_not_both_join(void **unused)
+{
+    (void)unused;
+    begin_leading();
+    unsigned before = fake.submit_count;
+    call_join(10, 8, 20);
+    assert_int_equal(fake.submit_count, before + 1);
+    call_join(10, 9, 21);
+    assert_int_equal(fake.submit_count, before + 1);
+    assert_int_equal(answer_to(21), SPATE_ERR_NOT_READY); /* tried again */
+    assert_true(spate_error_retriable(answer_to(21)));
+    call_join(11, 8, 22); /* another node's is its own affair */
+    assert_int_equal(fake.submit_count, before + 2);
+    commit_submits();
+    assert_int_equal(incarnation_of(10), 8);
+    call_join(10, 9, 23);
+    assert_int_equal(answer_to(23), SPATE_ERR_INVALID);
+    assert_int_equal(incarnation_of(10), 8);
+    end_leading();
+}
+
+/* The directory that was replaced registers its new address while the new one is on its way in. */
+static void test_admit_old_directory_does_not_register_over_a_new_one(void **unused)
+{
+    (void)unused;
+    begin_leading();
+    unsigned before = fake.submit_count;
+    fake.found_incarnation = 8;
+    call_join(2, 8, 20);
+    assert_int_equal(fake.submit_count, before + 1);
+    call_register(7, 21);
+    assert_int_equal(fake.submit_count, before + 1);
+    assert_int_equal(answer_to(21), SPATE_ERR_NOT_READY);
+    commit_submits();
+    assert_int_equal(incarnation_of(2), 8);
+    call_register(7, 22);
+    assert_int_equal(answer_to(22), SPATE_ERR_INVALID);
+    commit_submits();
+    assert_int_equal(incarnation_of(2), 8);
+    call_register(8, 23);
+    assert_int_equal(fake.submit_count, before + 2);
+    fake.found_incarnation = 9;
+    call_join(2, 9, 24); /* the other way round */
+    assert_int_equal(answer_to(24), SPATE_ERR_NOT_READY);
+    assert_int_equal(fake.submit_count, before + 2);
+    commit_submits();
+    assert_int_equal(incarnation_of(2), 8);
+    end_leading();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -336,6 +549,12 @@ int main(void)
         cmocka_unit_test(test_admit_double_does_not_take_the_place_of_a_node_that_runs),
         cmocka_unit_test(test_admit_double_elsewhere_waits_until_the_node_has_been_away),
         cmocka_unit_test(test_admit_double_elsewhere_takes_the_place_of_a_drained_node),
+        cmocka_unit_test(test_admit_founder_that_never_registered_is_given_another_replica),
+        cmocka_unit_test(test_admit_founder_that_never_registered_is_told_who_sees_to_it),
+        cmocka_unit_test(test_admit_voter_whose_loss_leaves_no_majority_is_told_so),
+        cmocka_unit_test(test_admit_node_of_another_cluster_is_told_which_it_met),
+        cmocka_unit_test(test_admit_two_new_directories_with_one_id_do_not_both_join),
+        cmocka_unit_test(test_admit_old_directory_does_not_register_over_a_new_one),
     };
     return cmocka_run_group_tests_name("cluster/admit", tests, NULL, NULL);
 }

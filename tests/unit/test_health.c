@@ -270,18 +270,21 @@ static void drain(uint32_t node_id, bool draining)
 }
 
 /* Of topic "t", whose id is 1 or 2: see setup. */
-static void move_to(uint32_t first, uint32_t second, uint32_t third)
+static void move(const char *name, const struct sp_state_wish *wishes, unsigned count)
 {
-    const struct sp_state_wish wishes[] = { { .node_id = first },
-                                            { .node_id = second },
-                                            { .node_id = third } };
+    const struct sp_state_topic *topic = sp_state_topic(fixture.state, name);
     struct sp_buf buf;
 
     sp_buf_init(&buf, 4096);
-    assert_int_equal(sp_state_command_move_begin(
-                         sp_state_topic(fixture.state, "t")->topic_id, 0, wishes, 3, &buf),
-                     0);
+    assert_int_equal(sp_state_command_move_begin(topic->topic_id, 0, wishes, count, &buf), 0);
     apply(&buf);
+}
+
+static void move_to(uint32_t first, uint32_t second, uint32_t third)
+{
+    const struct sp_state_wish wishes[] = { { first, false }, { second, false }, { third, false } };
+
+    move("t", wishes, 3);
 }
 
 static uint64_t group_of(const char *topic)
@@ -694,6 +697,18 @@ static void test_health_replica_of_a_replaced_disk_is_told(void **unused)
     expect("refilling=[{topic=t partition=0 node=1");
 }
 
+static void test_health_only_replica_that_is_lost_while_it_moves_is_told(void **unused)
+{
+    (void)unused;
+    create("one", 1, &(const uint32_t){ 4 });
+    move("one", &(const struct sp_state_wish){ 3, false }, 1);
+    lose_disk(4);
+    expect("lost=[{topic=one partition=0 node=4 replica=");
+    expect("it was the only replica; it was moving to node 3, which has in replicas/%llu.%llu what",
+           (unsigned long long)group_of("one"),
+           (unsigned long long)sp_state_move(fixture.state, group_of("one"))->target[0].replica_id);
+}
+
 static void test_health_damaged_replica_is_told_with_its_place(void **unused)
 {
     (void)unused;
@@ -871,6 +886,7 @@ int main(void)
         HEALTH_TEST(test_health_conditions_of_nodes_are_notes),
         HEALTH_TEST(test_health_partition_without_space_refuses_records),
         HEALTH_TEST(test_health_replica_of_a_replaced_disk_is_told),
+        HEALTH_TEST(test_health_only_replica_that_is_lost_while_it_moves_is_told),
         HEALTH_TEST(test_health_damaged_replica_is_told_with_its_place),
         HEALTH_TEST(test_health_missing_voters_are_told),
         HEALTH_TEST(test_health_names_nodes_that_hold_the_feature_level_back),

@@ -227,7 +227,7 @@ static void test_health_text_of_a_partition_without_a_leader(void **state)
 }
 
 /* Nobody is left to go on: forced membership would not help. */
-static void test_health_text_of_an_only_replica_that_is_damaged_or_lost(void **state)
+static void test_health_text_of_an_only_replica_that_is_damaged(void **state)
 {
     (void)state;
     expect("{'healthy': false, 'leaderless': [{'topic': 't', 'partition': 0, 'replicas': [1], "
@@ -247,11 +247,17 @@ static void test_health_text_of_an_only_replica_that_is_damaged_or_lost(void **s
            "damaged on node 1 (docs/operations.md, Mending by hand); it is the only replica: "
            "forced membership does not help\n"
            "damaged on node 1: __groups/0, replica 7: x\n");
+}
+
+static void test_health_text_of_an_only_replica_that_is_lost(void **state)
+{
+    (void)state;
     expect("{'healthy': false, 'leaderless': [{'topic': 't', 'partition': 0, 'replicas': [1], "
            "'down': [], 'lost': [1]}]}",
            "unhealthy\nleaderless: t/0, replicas on node 1, lost with the disk: node 1\n"
-           "  its only replica is lost, and no other node has its records: read the topic's other "
-           "partitions, spate topic delete TOPIC, and make it anew\n");
+           "  its only replica is lost: read the topic's other partitions, spate topic delete "
+           "TOPIC, and make it anew; what else may be left, and how it is read: "
+           "docs/operations.md, Mending by hand\n");
 }
 
 static void test_health_text_tells_nobody_to_delete_the_clusters_own_topic(void **state)
@@ -479,7 +485,8 @@ int main(void)
         cmocka_unit_test(test_health_text_of_an_older_node),
         cmocka_unit_test(test_health_text_of_partitions_and_the_controller),
         cmocka_unit_test(test_health_text_of_a_partition_without_a_leader),
-        cmocka_unit_test(test_health_text_of_an_only_replica_that_is_damaged_or_lost),
+        cmocka_unit_test(test_health_text_of_an_only_replica_that_is_damaged),
+        cmocka_unit_test(test_health_text_of_an_only_replica_that_is_lost),
         cmocka_unit_test(test_health_text_tells_nobody_to_delete_the_clusters_own_topic),
         cmocka_unit_test(test_health_text_of_partitions_that_one_thing_helps),
         cmocka_unit_test(test_health_text_promises_nothing_without_a_leader),

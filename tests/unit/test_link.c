@@ -40,11 +40,12 @@ static int hello(void *arg, struct sp_link *link, const struct sp_peer_hello *sa
     return said->node_id == 2 ? 0 : SPATE_ERR_INVALID;
 }
 
-static void refused(void *arg, struct sp_link *link, const char *text, size_t size)
+static void refused(void *arg, struct sp_link *link, const struct sp_peer_refusal *refusal)
 {
     (void)arg;
     (void)link;
-    (void)snprintf(fake.refusal, sizeof fake.refusal, "%.*s", (int)size, text);
+    (void)snprintf(
+        fake.refusal, sizeof fake.refusal, "%.*s", (int)refusal->text_size, refusal->text);
 }
 
 static void changed(void *arg, struct sp_link *link, enum sp_link_state state)

@@ -169,6 +169,26 @@ static void test_peer_api_golden_fields_have_their_values(void **state)
     assert_int_equal(leader.node_id, 3);
 }
 
+/* Who refuses stands behind the text; an older build's ends before. */
+static void assert_refusals(void)
+{
+    static const uint8_t golden[] = { 'n', 'o', 0, 3, 0, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1 };
+    uint8_t body[sizeof golden] = { 'n', 'o' };
+    struct sp_peer_refusal refusal;
+
+    sp_peer_refuser_encode(3, UINT64_C(0x0102030405060708), body + 2);
+    assert_memory_equal(body, golden, sizeof golden);
+    sp_peer_refusal_decode(body, sizeof body, &refusal);
+    assert_int_equal(refusal.text_size, 2);
+    assert_int_equal(refusal.node_id, 3);
+    assert_true(refusal.incarnation == UINT64_C(0x0102030405060708));
+    for (size_t size = 0; size < sizeof body; size++) {
+        sp_peer_refusal_decode(body, size, &refusal);
+        assert_int_equal(refusal.text_size, size < 2 ? size : 2);
+        assert_int_equal(refusal.node_id, 0);
+    }
+}
+
 static void test_peer_api_every_kind_round_trips(void **state)
 {
     struct sp_peer_raft entry = { .group_id = 1, .kind = SP_PEER_APPEND_RESULT, .aux = 77 };
@@ -196,6 +216,7 @@ static void test_peer_api_every_kind_round_trips(void **state)
     }
     struct sp_peer_message refused = { .kind = SP_PEER_REFUSED };
     assert_int_equal(round_trip(&refused, "because", 7, &out), 0);
+    assert_refusals();
     struct sp_peer_message beats = { .kind = SP_PEER_HEARTBEATS, .u.count = 2 };
     assert_int_equal(round_trip(&beats, entries, sizeof entries, &out), 0);
     assert_int_equal(out.u.count, 2);

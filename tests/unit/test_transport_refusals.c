@@ -368,10 +368,29 @@ static void test_transport_newcomer_that_turns_away_is_found(void **state)
     assert_false(sp_transport_is_found(transport, 1, 555));
     sp_transport_remove_node(fixture.nodes[1].transport, 3);
     RUN_UNTIL(look_at_of(3, 1).refusal != NULL);
-    RUN_UNTIL(sp_transport_is_found(transport, 1, 555));
+    RUN_UNTIL(sp_transport_is_found(transport, 1, 101));
+    assert_false(sp_transport_is_found(transport, 1, 555)); /* the right one refuses */
     stop(1);
     run_ms(WAIT_MS + 100);
-    assert_false(sp_transport_is_found(transport, 1, 555));
+    assert_false(sp_transport_is_found(transport, 1, 101));
+}
+
+/* Where the node was another one lives now, which knows nobody here either. */
+static void test_transport_refusal_of_another_node_does_not_count_as_found(void **state)
+{
+    struct sp_transport_options options = { .node_id = 9, .join_count = 1 };
+
+    (void)state;
+    start_formed_cluster();
+    stop(1);
+    fixture.nodes[1].store.identity.node_id = 9;
+    fixture.nodes[1].store.identity.state = SP_IDENTITY_EMPTY;
+    options.listen = fixture.addresses[1];
+    (void)snprintf(options.join[0], sizeof options.join[0], "%s", fixture.addresses[2]);
+    start_with(1, &options);
+    RUN_UNTIL(look_at_of(3, 1).refusal != NULL);
+    assert_string_equal(look_at_of(3, 1).refusal, "node 3 is not known here");
+    assert_false(sp_transport_is_found(fixture.nodes[3].transport, 1, 101));
 }
 
 static void test_transport_tells_who_refuses_it(void **state)
@@ -404,6 +423,7 @@ int main(void)
         TRANSPORT_TEST(test_transport_tells_who_refuses_it),
         TRANSPORT_TEST(test_transport_double_is_told_and_does_not_count_as_up),
         TRANSPORT_TEST(test_transport_newcomer_that_turns_away_is_found),
+        TRANSPORT_TEST(test_transport_refusal_of_another_node_does_not_count_as_found),
     };
     return cmocka_run_group_tests_name("cluster/transport_refusals", tests, NULL, NULL);
 }
