@@ -325,6 +325,7 @@ delete_group(struct sp_coordinator *coordinator, struct sp_request request, cons
     }
     deletion->request = request;
     deletion->job.done = on_deleted;
+    deletion->job.ends = true;
     sp_buf_init(&command, SP_CONSUMER_COMMAND_BYTES_MAX);
     rv = sp_consumer_command_delete(sp_bytes_text(name), -1, &command);
     rv = sp_coordinator_submit(coordinator, &deletion->job, name, rv, &command);
