@@ -145,6 +145,60 @@ class GoneTest(unittest.TestCase):
         self.assertEqual(answers, [{}, {}])
         self.assertTrue(self.exists())
 
+    # ---- requests that come too late ------------------------------------------------------------
+
+    def test_late_deletion_leaves_a_group_that_was_used_since(self):
+        offsets = [{"topic": "t", "partition": 0, "offset": 1}]
+        self.call("group.commit", offsets=offsets)
+        answer = self.call("group.delete", seen=0)
+        self.assertFalse(answer["deleted"])
+        seen = answer["seen"]
+        self.call("group.commit", offsets=offsets)
+        self.assertFalse(self.call("group.delete", seen=seen)["deleted"])
+        self.assertEqual(self.call("group.delete"), {})  # who does not compare
+        self.refused("NOT_FOUND", "group.delete", seen=seen)
+        member = self.call("group.join", topics=["t"])["member"]
+        self.call("group.leave", member=member)  # a group without offsets, another one by now
+        self.assertFalse(self.call("group.delete", seen=seen)["deleted"])
+        seen = self.call("group.delete", seen=0)["seen"]
+        answer = self.call("group.delete", seen=seen)
+        self.assertTrue(answer["deleted"])
+        self.assertGreater(answer["seen"], seen)
+        self.assertFalse(self.exists())
+        # nor one that is about to be used
+        self.call("group.commit", offsets=offsets)
+        answers = self.together(
+            ("group.commit", {"offsets": offsets}), ("group.delete", {"seen": 2**40})
+        )
+        self.assertEqual([answers[0], answers[1]["deleted"]], [{}, False])
+        self.assertTrue(self.exists())
+
+    def test_late_seek_leaves_newer_offsets(self):
+        offsets = [{"topic": "t", "partition": 0, "offset": 5}]
+        seek = {"topic": "t", "partition": 0, "to": 1}
+        self.call("group.commit", offsets=offsets + [{**offsets[0], "partition": 1}])
+        answer = self.call("group.seek", **seek, seen=0)
+        self.assertEqual(set(answer), {"stored", "seen"})
+        self.assertFalse(answer["stored"])
+        self.assertEqual(self.committed(), {("t", 0): 5, ("t", 1): 5})
+        answer = self.call("group.seek", **seek, seen=answer["seen"])
+        self.assertTrue(answer["stored"])
+        self.assertEqual(answer["offsets"], [{"topic": "t", "partition": 0, "offset": 1}])
+        seen = answer["seen"]
+        self.call("group.commit", offsets=offsets)
+        self.assertFalse(self.call("group.seek", **seek, seen=seen)["stored"])
+        self.assertEqual(self.committed(), {("t", 0): 5, ("t", 1): 5})
+        seek["partition"] = 1  # was not set since
+        self.assertTrue(self.call("group.seek", **seek, seen=seen)["stored"])
+        self.assertEqual(self.committed(), {("t", 0): 5, ("t", 1): 1})
+        seek["partition"] = 0
+        answers = self.together(
+            ("group.commit", {"offsets": offsets}), ("group.seek", {**seek, "seen": 2**40})
+        )
+        self.assertEqual([answers[0], answers[1]["stored"]], [{}, False])
+        self.assertEqual(len(self.call("group.seek", **seek)), 1)  # who does not compare
+        self.assertEqual(self.committed(), {("t", 0): 1, ("t", 1): 1})
+
 
 if __name__ == "__main__":
     cluster.main()
