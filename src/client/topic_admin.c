@@ -294,7 +294,7 @@ int spate_topic_delete(struct spate_client *client, const char *topic)
         if (rv != SPATE_ERR_UNKNOWN_TOPIC || sp_loop_now_ms(client->loop) >= deadline_ms) {
             return rv;
         }
-        /* Perhaps the server had heard of an earlier one alone; it may take a while to hear more. */
+        /* Perhaps the server had heard of an earlier one alone; more it may hear after a while. */
         uint64_t pause_ms = topic_id == tried_id ? UNKNOWN_PAUSE_MS : 0;
         rv = pause_until(client, sp_loop_now_ms(client->loop) + pause_ms);
         tried_id = topic_id;
