@@ -17,7 +17,7 @@ class GoneTest(unittest.TestCase):
         cls.address = cls.cluster.nodes[0].address
         calls = rpc.Leaders([cls.address])
         calls.call("topic.create", name="t", partitions=2, replicas=1)
-        calls.call("topic.create", name="wide", partitions=600, replicas=1)
+        calls.call("topic.create", name="wide", partitions=300, replicas=1)
         cls.cluster.wait_healthy()
         calls.close()
 
@@ -102,11 +102,11 @@ class GoneTest(unittest.TestCase):
 
     def test_commits_of_many_partitions_refuse_only_what_they_share(self):
         seen = 2**40
-        down = range(299, -1, -1)  # in any order
+        down = range(149, -1, -1)  # in any order
         one, two, three = self.together(
             self.wide(down, 1, seen),
-            self.wide(range(300, 600), 1, seen),
-            self.wide([599, 0], 2, seen),
+            self.wide(range(150, 300), 1, seen),
+            self.wide([299, 0], 2, seen),
         )
         self.assertEqual([a["stored"] for a in (one, two, three)], [True, True, False])
         self.assertEqual(set(self.committed().values()), {1})
