@@ -13,7 +13,7 @@ libisal-dev /usr/bin/python3|python3 python3-msgpack nm|binutils node|nodejs npm
 golang-github-ugorji-go-codec-dev python3-pynvim ruby-msgpack g++|g++
 groff|groff-base valgrind|valgrind debootstrap|debootstrap
 prometheus|prometheus python3-yaml python3-kubernetes kubectl|kubernetes-client
-libfuse3-dev fuse3 ip|iproute2 nsenter|util-linux mount|mount"
+zsh|zsh fish|fish libfuse3-dev fuse3 ip|iproute2 nsenter|util-linux mount|mount"
 
 say() {
     printf '%s\n' "$*"

@@ -163,8 +163,9 @@ SPATE_API int64_t spate_consumer_lag(const struct spate_consumer *consumer);
  * count as processed by this. Waits for the outcome up to `timeout_ms`; 0: does not wait, the
  * commit goes on inside later calls and is repeated with whatever is newer until it succeeds.
  * SPATE_ERR_INVALID: no group.id; SPATE_ERR_GROUP_FENCED, SPATE_ERR_UNKNOWN_MEMBER: the partition
- * is another's by now, events tell, or another thread has given it up; SPATE_ERR_TIMEOUT:
- * unknown. */
+ * is another's by now, events tell, or another thread has given it up; SPATE_ERR_UNKNOWN_TOPIC: the
+ * topic of a partition is gone, the others are committed (older nodes: none is);
+ * SPATE_ERR_TIMEOUT: unknown. */
 SPATE_API int spate_consumer_commit(struct spate_consumer *consumer,
                                     const struct spate_message *message,
                                     int timeout_ms);

@@ -28,6 +28,13 @@ static struct sp_consumer_member *read_member(struct reading *reading,
     return group == NULL ? NULL : sp_consumer_group_member(group, id);
 }
 
+/* It is used: by a member, or for an offset. */
+static void note_use(const struct reading *reading, struct sp_consumer_group *group)
+{
+    group->changed_ms = reading->now_ms;
+    group->index = reading->groups->index;
+}
+
 static int status_of(struct reading *reading)
 {
     return sp_cursor_finish(&reading->cursor) == 0 ? 0 : SPATE_ERR_CORRUPT;
@@ -153,7 +160,7 @@ static int apply_join(struct reading *reading, struct sp_consumer_group **out_gr
         return rv;
     }
     *out_group = group;
-    group->changed_ms = reading->now_ms;
+    note_use(reading, group);
     rv = enter(reading->groups, group, &joining, &member);
     if (rv != 0) {
         return rv;
@@ -182,7 +189,7 @@ static int apply_leave(struct reading *reading, struct sp_consumer_group *group)
     sp_consumer_member_remove(reading->groups, group, member);
     settle(reading->groups, group);
     group->version += 1;
-    group->changed_ms = reading->now_ms;
+    note_use(reading, group);
     return 0;
 }
 
@@ -330,7 +337,7 @@ static int apply_commit(struct reading *reading, struct sp_consumer_group **grou
         rv = sp_consumer_offset_set(reading->groups, *group, &commit, reading->now_ms);
     }
     if (rv == 0) {
-        (*group)->changed_ms = reading->now_ms;
+        note_use(reading, *group);
     }
     return rv;
 }

@@ -229,25 +229,6 @@ struct sp_consumer_offset *sp_consumer_group_offset(const struct sp_consumer_gro
     return &group->offsets[slot];
 }
 
-uint64_t sp_consumer_offset_changed(struct sp_consumer_groups *groups,
-                                    const struct sp_consumer_group *group,
-                                    uint64_t topic_id,
-                                    uint32_t partition,
-                                    uint64_t applied)
-{
-    const struct sp_consumer_offset *offset =
-        group == NULL ? NULL : sp_consumer_group_offset(group, topic_id, partition);
-
-    if (offset != NULL && offset->index != 0) {
-        return offset->index;
-    }
-    if (groups->floor_unknown) {
-        groups->floor_index = applied;
-        groups->floor_unknown = false;
-    }
-    return groups->floor_index;
-}
-
 const char *sp_consumer_group_state(const struct sp_consumer_group *group)
 {
     if (group->member_count == 0) {

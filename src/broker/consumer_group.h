@@ -79,6 +79,7 @@ struct sp_consumer_group {
     uint64_t version;   /* counts changes of members and subscriptions */
     uint64_t assigned;  /* version that the last assignment was made for */
     int64_t changed_ms; /* last join, leave or commit */
+    uint64_t index;     /* this replica's own: of that command; 0: of a checkpoint */
     struct sp_consumer_member **members;
     unsigned member_count;
     struct sp_consumer_share *shares;
@@ -127,6 +128,11 @@ uint64_t sp_consumer_offset_changed(struct sp_consumer_groups *groups,
                                     uint64_t topic_id,
                                     uint32_t partition,
                                     uint64_t applied);
+
+/* The same of the last join, leave or commit of a group. */
+uint64_t sp_consumer_group_changed(struct sp_consumer_groups *groups,
+                                   const struct sp_consumer_group *group,
+                                   uint64_t applied);
 
 /* "empty", "assigning" (members have changed), "rebalancing" (partitions move) or "stable". */
 const char *sp_consumer_group_state(const struct sp_consumer_group *group);

@@ -65,6 +65,7 @@ struct sp_coordinator_job {
     struct sp_coordinator *coordinator;
     bool changes_members; /* the group is looked at afterwards */
     bool assigns;
+    bool ends;           /* it takes the group away */
     size_t growth_bytes; /* that it may add to the state */
     char group[SP_CONSUMER_GROUP_NAME_SIZE_MAX + 1];
     int answer;

@@ -1,5 +1,6 @@
 /* group.find, group.list, group.describe, group.delete: consumer groups as people see them. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "broker/consumer_row.h"
@@ -248,26 +249,26 @@ static void pack_group(const struct sp_broker *broker,
 static struct sp_consumer_group *find_group(struct sp_broker *broker,
                                             struct sp_request *request,
                                             const struct sp_message *message,
+                                            struct sp_group_request *asked,
                                             bool current,
                                             struct sp_coordinator **out_coordinator)
 {
-    struct sp_group_request asked;
     struct sp_api_error error;
     char name[SP_CONSUMER_GROUP_NAME_SIZE_MAX + 1];
-    int rv = sp_group_request_decode(&message->params, &asked, &error);
+    int rv = sp_group_request_decode(&message->params, asked, &error);
 
     if (rv != 0) {
         sp_request_fail(request, rv, error.text);
         return NULL;
     }
     *out_coordinator =
-        current ? sp_group_current_coordinator(broker, request, message, asked.group, name)
-                : sp_group_coordinator(broker, request, asked.group, name);
+        current ? sp_group_current_coordinator(broker, request, message, asked->group, name)
+                : sp_group_coordinator(broker, request, asked->group, name);
     if (*out_coordinator == NULL) {
         return NULL;
     }
     struct sp_consumer_group *group =
-        sp_consumer_groups_find((*out_coordinator)->groups, asked.group);
+        sp_consumer_groups_find((*out_coordinator)->groups, asked->group);
     if (group == NULL) {
         sp_group_fail(request, SPATE_ERR_NOT_FOUND, name);
     }
@@ -279,7 +280,9 @@ void sp_method_group_describe(struct sp_broker *broker,
                               const struct sp_message *message)
 {
     struct sp_coordinator *coordinator;
-    struct sp_consumer_group *group = find_group(broker, &request, message, true, &coordinator);
+    struct sp_group_request asked;
+    struct sp_consumer_group *group =
+        find_group(broker, &request, message, &asked, true, &coordinator);
     struct sp_buf buf;
     struct sp_pack pack;
 
@@ -297,23 +300,65 @@ void sp_method_group_describe(struct sp_broker *broker,
 struct deletion {
     struct sp_coordinator_job job;
     struct sp_request request;
+    bool sees; /* the answer names an index of the log */
 };
+
+static void answer_deletion(struct sp_request *request, bool deleted, uint64_t seen)
+{
+    struct sp_buf buf;
+    struct sp_pack pack;
+
+    sp_request_begin(request, &buf, &pack);
+    sp_pack_map(&pack, 2);
+    sp_pack_text(&pack, "deleted"); /* also when it is: for people */
+    sp_pack_bool(&pack, deleted);
+    sp_pack_text(&pack, "seen");
+    sp_pack_uint(&pack, seen);
+    sp_request_finish(request, &buf, &pack, NULL, 0);
+}
 
 static void on_deleted(struct sp_coordinator_job *job, int status)
 {
     struct deletion *deletion = SP_CONTAINER_OF(job, struct deletion, job);
 
     status = status != 0 ? status : job->answer;
-    if (status == 0) {
-        sp_request_ok(&deletion->request);
-    } else {
+    if (status != 0) {
         sp_group_fail(&deletion->request, status, job->group);
+    } else if (deletion->sees) {
+        answer_deletion(&deletion->request, true, job->submit.index);
+    } else {
+        sp_request_ok(&deletion->request);
     }
     sp_mem_free(deletion);
 }
 
-static void
-delete_group(struct sp_coordinator *coordinator, struct sp_request request, const char *name)
+/* Was the group used, or will be, behind what the sender has seen? A deletion that a network
+ * delivers long after its sender has gone must not hit what others have made since, as a late
+ * commit must not: group_commit.c. True: it has been answered. */
+static bool refuse_late(struct sp_coordinator *coordinator,
+                        struct sp_request *request,
+                        const struct sp_consumer_group *group,
+                        uint64_t seen)
+{
+    struct sp_raft_group_status status;
+    bool late;
+
+    sp_raft_group_status(coordinator->group, &status);
+    late = sp_consumer_group_changed(coordinator->groups, group, status.applied_index) > seen;
+    SP_LIST_EACH (node, &coordinator->jobs) {
+        struct sp_coordinator_job *job = SP_LIST_ENTRY(node, struct sp_coordinator_job, node);
+        late = late || (!job->assigns && strcmp(job->group, group->name) == 0);
+    }
+    if (late) {
+        answer_deletion(request, false, status.applied_index);
+    }
+    return late;
+}
+
+static void delete_group(struct sp_coordinator *coordinator,
+                         struct sp_request request,
+                         const char *name,
+                         bool sees)
 {
     struct deletion *deletion = sp_mem_calloc(1, sizeof *deletion);
     struct sp_buf command;
@@ -324,7 +369,9 @@ delete_group(struct sp_coordinator *coordinator, struct sp_request request, cons
         return;
     }
     deletion->request = request;
+    deletion->sees = sees;
     deletion->job.done = on_deleted;
+    deletion->job.ends = true;
     sp_buf_init(&command, SP_CONSUMER_COMMAND_BYTES_MAX);
     rv = sp_consumer_command_delete(sp_bytes_text(name), -1, &command);
     rv = sp_coordinator_submit(coordinator, &deletion->job, name, rv, &command);
@@ -338,9 +385,10 @@ void sp_method_group_delete(struct sp_broker *broker,
                             struct sp_request request,
                             const struct sp_message *message)
 {
+    struct sp_group_request asked;
     struct sp_coordinator *coordinator;
     const struct sp_consumer_group *group =
-        find_group(broker, &request, message, false, &coordinator);
+        find_group(broker, &request, message, &asked, false, &coordinator);
     char text[64];
 
     if (group == NULL) {
@@ -352,7 +400,7 @@ void sp_method_group_delete(struct sp_broker *broker,
                        "the group still has members (%u): stop them first",
                        group->member_count);
         sp_request_fail(&request, SPATE_ERR_INVALID, text);
-    } else {
-        delete_group(coordinator, request, group->name);
+    } else if (asked.seen < 0 || !refuse_late(coordinator, &request, group, (uint64_t)asked.seen)) {
+        delete_group(coordinator, request, group->name, asked.seen >= 0);
     }
 }

@@ -1,7 +1,7 @@
 /* What the files of the group methods share: finding groups, names and sets of partitions.
  *
  *   group_members.c    join, heartbeat, leave, each a struct sp_group_call
- *   group_offsets.c    commit, seek
+ *   group_offsets.c    commit, seek, each a struct sp_group_commit
  *   group_committed.c  committed
  *   group_describe.c   find, list, describe, delete
  *   group_common.c     the rest */

@@ -177,7 +177,12 @@ void configure(struct cli *cli, const char *key, const char *value);
  * result as JSON (owned by the caller), or a SPATE_ERR_* code, untold. */
 int call_json(struct cli *cli, const char *method, json_t *params, json_t **out_result);
 
-/* The same at the leader of a partition. */
+/* The same for a method that is given what its caller has `seen`, and does nothing where somebody
+ * has come between: `done` in the result is false then, and it is called again. So it does nothing
+ * when a network delivers it long after this program has ended. */
+int call_seen(struct cli *cli, const char *method, json_t *params, const char *done);
+
+/* call_json at the leader of a partition. */
 int call_leader_json(struct cli *cli,
                      const char *topic,
                      uint32_t partition,

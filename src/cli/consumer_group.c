@@ -146,13 +146,11 @@ int command_group_delete(struct cli *cli, int argc, char **argv)
         return code;
     }
     for (int i = optind; i < argc; i++) {
-        json_t *result = NULL;
-        int rv = call_json(cli, "group.delete", json_pack("{ss}", "group", argv[i]), &result);
+        int rv = call_seen(cli, "group.delete", json_pack("{ss}", "group", argv[i]), "deleted");
         if (rv == 0) {
             note(cli, "group %s deleted", argv[i]);
         }
         tally_add(cli, &tally, argv[i], rv);
-        json_decref(result);
     }
     return tally_end(cli, &tally, "groups");
 }

@@ -222,9 +222,8 @@ static int apply(struct seek *seek)
 
     for (size_t i = 0; i < json_array_size(seek->rows); i++) {
         json_t *row = json_array_get(seek->rows, i);
-        json_t *result = NULL;
         char what[300];
-        int rv = call_json(seek->cli,
+        int rv = call_seen(seek->cli,
                            "group.seek",
                            json_pack("{sssssIsI}",
                                      "group",
@@ -235,8 +234,7 @@ static int apply(struct seek *seek)
                                      (json_int_t)value_number(row, "partition"),
                                      "to",
                                      (json_int_t)value_number(row, "after")),
-                           &result);
-        json_decref(result);
+                           "stored");
         if (rv == 0) {
             continue;
         }

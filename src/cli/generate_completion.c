@@ -37,8 +37,9 @@ static const char bash_script[] =
     "    done\n"
     "    word=${words[${#words[@]}-1]} before=${word%\"${word##*[=:]}\"}\n"
     "    while read -r line; do\n"
-    "        line=${line%%$'\\t'*}\n"
-    "        COMPREPLY+=(\"${line#\"$before\"}\")\n"
+    "        line=${line%%$'\\t'*} line=${line#\"$before\"}\n"
+    "        [[ $line == *[!A-Za-z0-9_.,:=/@%+-]* ]] && printf -v line %q \"$line\"\n"
+    "        COMPREPLY+=(\"$line\")\n"
     "    done < <(\"${words[0]}\" generate candidates -- \"${words[@]:1}\" 2>/dev/null)\n"
     "    [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace\n"
     "    return 0\n"
@@ -50,15 +51,21 @@ static const char zsh_script[] =
     "# zsh completion for spate: write it to _spate in a folder of fpath\n"
     "_spate()\n"
     "{\n"
-    "    local -a candidates\n"
-    "    local line tab=$'\\t'\n"
+    "    local -a candidates open # these go on behind =\n"
+    "    local line entry tab=$'\\t'\n"
     "    for line in \"${(@f)$(\"${words[1]}\" generate candidates -- "
     "\"${(@)words[2,CURRENT]}\" 2>/dev/null)}\"; do\n"
-    "        [[ -n $line ]] && candidates+=(\"${${line%%$tab*}//:/\\\\:}:${line#*$tab}\")\n"
+    "        entry=\"${${line%%$tab*}//:/\\\\:}:${line#*$tab}\"\n"
+    "        if [[ ${line%%$tab*} == *= ]]; then\n"
+    "            open+=(\"$entry\")\n"
+    "        elif [[ -n $line ]]; then\n"
+    "            candidates+=(\"$entry\")\n"
+    "        fi\n"
     "    done\n"
-    "    if (( ${#candidates} )); then\n"
-    "        _describe spate candidates\n"
+    "    if (( ${#candidates} + ${#open} )); then\n"
+    "        _describe spate candidates -- open -S ''\n"
     "    else\n"
+    "        compset -P '--*='\n"
     "        _files\n"
     "    fi\n"
     "}\n"
@@ -116,8 +123,10 @@ struct completion {
     unsigned arguments;                  /* complete ones */
     const char *argument;                /* the last of these; NULL: none */
     bool options_over;                   /* behind -- */
-    const char *current;                 /* the word that is typed */
-    json_t *list;                        /* for --json, else NULL */
+    const char *current;                 /* the word that is typed, or the value in it, */
+    const char *begun;                   /* behind the first `begun_size` bytes of this: --NAME= */
+    int begun_size;
+    json_t *list; /* for --json, else NULL */
 };
 
 /* The option that a word begins with, or NULL; *out_value: what follows it in the word, or NULL. */
@@ -191,10 +200,13 @@ static void offer(struct completion *completion, const char *word, const char *w
         return;
     }
     if (completion->list != NULL) {
-        (void)json_array_append_new(
-            completion->list, json_pack("{ssso}", "word", word, "help", json_stringn(what, size)));
+        json_t *help = json_stringn(what, size);
+        json_t *entry = json_pack(
+            "{ss#+so}", "word", completion->begun, completion->begun_size, word, "help", help);
+        (void)json_array_append_new(completion->list, entry);
         return;
     }
+    out_write(completion->begun, (size_t)completion->begun_size);
     out_text(word);
     out_text("\t");
     out_write(what, size);
@@ -426,8 +438,27 @@ static bool takes_argument(const struct completion *completion)
            (begins(place, "[COMMAND") && completion->arguments == 1);
 }
 
+/* Whether the word is --NAME=VALUE: its value is what is typed then. */
+static void look_into_word(struct completion *completion)
+{
+    const char *value = NULL;
+
+    if (completion->option != NULL || completion->options_over ||
+        !begins(completion->current, "--")) {
+        return;
+    }
+    const struct command_option *option = find_option(completion, completion->current, &value);
+    if (option != NULL && option->value != NULL && value != NULL) {
+        completion->option = option;
+        completion->begun_size = (int)(value - completion->current);
+        completion->begun = completion->current;
+        completion->current = value;
+    }
+}
+
 static void offer_all(struct completion *completion)
 {
+    look_into_word(completion);
     if (completion->option != NULL) {
         offer_place(completion, completion->option->value);
     } else if (!completion->options_over && completion->current[0] == '-') {
@@ -442,7 +473,7 @@ static void offer_all(struct completion *completion)
 int command_generate_candidates(struct cli *cli, int argc, char **argv)
 {
     struct option_parser parser = { 0 };
-    struct completion completion = { .cli = cli };
+    struct completion completion = { .cli = cli, .begun = "" };
 
     if (next_option(cli, &parser, argc, argv) != -1) {
         return EXIT_USAGE;

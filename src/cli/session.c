@@ -1,4 +1,5 @@
 /* The command's side of the library: configuration, client, messages, exit codes, ^C. */
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,6 +14,8 @@
 
 enum {
     PARAMS_BYTES_MAX = 16 * 1024 * 1024,
+    SEEN_ATTEMPTS_MAX = 100, /* somebody comes between again and again */
+    SEEN_PAUSE_MS = 20,
 };
 
 /* ---- messages -------------------------------------------------------------------------------- */
@@ -199,6 +202,31 @@ int call_json(struct cli *cli, const char *method, json_t *params, json_t **out_
     }
     sp_buf_deinit(&buf);
     return rv != 0 ? rv : read_result(cli, result, size, out_result);
+}
+
+int call_seen(struct cli *cli, const char *method, json_t *params, const char *done)
+{
+    int64_t seen = 0;
+    int rv = SPATE_ERR_BUSY;
+
+    for (unsigned i = 0; i < SEEN_ATTEMPTS_MAX; i++) {
+        json_t *result = NULL;
+        (void)json_object_set_new(params, "seen", json_integer(seen));
+        rv = call_json(cli, method, json_incref(params), &result);
+        bool overtaken = rv == 0 && json_is_false(json_object_get(result, done));
+        int64_t next = rv == 0 ? value_number(result, "seen") : 0;
+        json_decref(result);
+        if (!overtaken) {
+            break;
+        }
+        if (next == seen) { /* by what is on its way still */
+            (void)poll(NULL, 0, SEEN_PAUSE_MS);
+        }
+        seen = next;
+        rv = SPATE_ERR_BUSY;
+    }
+    json_decref(params);
+    return rv;
 }
 
 int ask_method(struct cli *cli, int argc, char **argv, const char *method, json_t **out_result)

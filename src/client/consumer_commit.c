@@ -3,6 +3,7 @@
  *   wanted (by the user, by the clock, by a release) -> one request with all that is wanted
  *     -> stored: committed                 -> what was released is given up
  *     -> refused: not wanted any more      -> the same; the next heartbeat tells who owns what
+ *     -> refused as gone, the others stored -> what is gone is read no more
  *     -> unknown: after a pause again, with whatever is newer by then
  *
  * What a member has committed stays as it is: nobody else may set it, and it is kept as long as
@@ -170,6 +171,7 @@ static int pack_commit(struct spate_consumer *consumer)
         request.generation = member->generation;
     }
     request.seen = commits->seen;
+    request.partly = true; /* a topic that is gone shall not keep back the others */
     request.offsets = sp_bytes_of(offsets.bytes, offsets.size);
     int rv = sp_pack_status(&pack);
     sp_buf_clear(&commits->params);
@@ -191,9 +193,52 @@ static void settle(struct sp_consumer_partition *partition, int status, bool aga
     }
 }
 
-/* 0; AGAIN: it was compared with what this consumer had seen, and not stored; MALFORMED. */
-static int take_commit(struct sp_commits *commits, struct sp_bytes result)
+/* What it was read from is gone: a reader is told, whoever waits for the commit as well. */
+static void drop(struct sp_consumer_partition *partition)
 {
+    struct sp_commits *commits = &partition->consumer->commits;
+    char text[SP_TOPIC_NAME_SIZE_MAX + 80];
+
+    if (!is_under_way(partition)) {
+        return;
+    }
+    partition->commit_number = 0;
+    partition->commit_wanted = -1;
+    (void)snprintf(text,
+                   sizeof text,
+                   "%s/%u: there is no such topic (any more); the others are committed",
+                   partition->topic->name,
+                   partition->index);
+    fail(commits, SPATE_ERR_UNKNOWN_TOPIC, text);
+    if (partition->topic_id >= 0 && partition->error == 0) {
+        sp_fetcher_fail(partition, SPATE_ERR_UNKNOWN_TOPIC, "the topic was deleted");
+    }
+}
+
+static int drop_refused(struct spate_consumer *consumer, struct sp_bytes refused)
+{
+    struct sp_cursor cursor = sp_cursor_of(refused);
+    uint32_t count = refused.bytes == NULL ? 0 : sp_cursor_array(&cursor);
+
+    for (uint32_t i = 0; i < count; i++) {
+        struct sp_group_offset row;
+        if (sp_group_offset_read(&cursor, &row, NULL) != 0) {
+            return SPATE_ERR_MALFORMED;
+        }
+        struct sp_topic_view *view = sp_metadata_find(consumer->client->metadata, row.topic);
+        struct sp_consumer_partition *partition =
+            view == NULL ? NULL : sp_consumer_find(consumer, view, row.partition);
+        if (partition != NULL) {
+            drop(partition);
+        }
+    }
+    return 0;
+}
+
+/* 0; AGAIN: it was compared with what this consumer had seen, and not stored; MALFORMED. */
+static int take_commit(struct spate_consumer *consumer, struct sp_bytes result)
+{
+    struct sp_commits *commits = &consumer->commits;
     struct sp_group_commit_response response;
     struct sp_cursor cursor = sp_cursor_of(result);
 
@@ -203,7 +248,7 @@ static int take_commit(struct sp_commits *commits, struct sp_bytes result)
     bool news = response.seen > commits->seen;
     commits->seen = news ? response.seen : commits->seen;
     commits->retry_pause_ms = news ? 0 : SP_CLIENT_PAUSE_MIN_MS;
-    return response.stored ? 0 : SPATE_ERR_AGAIN;
+    return response.stored ? drop_refused(consumer, response.refused) : SPATE_ERR_AGAIN;
 }
 
 static void
@@ -212,15 +257,15 @@ on_commit(struct sp_request *request, int status, struct sp_bytes result, const 
     struct sp_commits *commits = SP_CONTAINER_OF(request, struct sp_commits, request);
     struct spate_consumer *consumer = SP_CONTAINER_OF(commits, struct spate_consumer, commits);
 
-    commits->running = false;
     commits->retry_pause_ms = SP_CLIENT_PAUSE_MAX_MS;
     if (status == 0) {
         sp_member_learn(consumer, request);
-        status = take_commit(commits, result);
+        status = take_commit(consumer, result);
         text = spate_strerror(status);
     }
+    commits->running = false;
     bool again = status == SPATE_ERR_AGAIN || (status != 0 && sp_client_status_moves(status));
-    if (status == 0) {
+    if (status == 0 || (commits->bare && !again)) { /* a group that is gone stays so */
         commits->renew_ms = sp_consumer_now_ms(consumer) + RENEW_MS;
     }
     if (again) {

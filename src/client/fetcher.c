@@ -76,7 +76,6 @@ static void retry(struct sp_consumer_partition *partition, int status, const cha
                    "%s: %.400s",
                    spate_error_name(status),
                    text != NULL && text[0] != '\0' ? text : spate_strerror(status));
-
     partition->retry_ms = now_of(partition) + partition->pause_ms;
     partition->pause_ms = partition->pause_ms * 2 < SP_CLIENT_PAUSE_MAX_MS ? partition->pause_ms * 2
                                                                            : SP_CLIENT_PAUSE_MAX_MS;
@@ -481,7 +480,10 @@ void sp_fetcher_on_metadata(struct sp_consumer_partition *partition)
         topic->partitions[partition->index].near != partition->server) {
         sp_fetcher_stop(partition); /* reading twice does no harm: the same offset again */
     }
-    if (topic->status == 0 && is_read(partition)) {
+    if (topic->status == 0 && partition->fetched_count >= SP_CONSUMER_FETCHED_MAX) {
+        partition->unknown_ms = 0; /* nobody else is asked about it */
+    }
+    if (is_read(partition) && (topic->status == 0 || topic->status == SPATE_ERR_UNKNOWN_TOPIC)) {
         (void)check_topic(partition); /* also when nothing is to be fetched now */
     }
     sp_fetcher_advance(partition);

@@ -239,8 +239,12 @@ static int
 find_id(struct spate_client *client, const char *topic, uint64_t deadline_ms, int64_t *out_topic_id)
 {
     int rv = ask_id(client, topic, deadline_ms, out_topic_id);
+    unsigned tries = 1;
 
-    for (unsigned i = 1; rv == SPATE_ERR_UNKNOWN_TOPIC && i < UNKNOWN_TRIES; i++) {
+    /* A node that lags or begins does not say that there is none. */
+    while ((rv == SPATE_ERR_UNKNOWN_TOPIC && tries < UNKNOWN_TRIES) ||
+           (rv == SPATE_ERR_NOT_READY && sp_loop_now_ms(client->loop) < deadline_ms)) {
+        tries += rv == SPATE_ERR_UNKNOWN_TOPIC ? 1 : 0;
         rv = pause_until(client, sp_loop_now_ms(client->loop) + UNKNOWN_PAUSE_MS);
         rv = rv == 0 ? ask_id(client, topic, deadline_ms, out_topic_id) : rv;
     }
@@ -287,12 +291,14 @@ int spate_topic_delete(struct spate_client *client, const char *topic)
     int rv = find_id(client, topic, deadline_ms, &topic_id);
     while (rv == 0) {
         rv = delete_id(client, topic, topic_id, deadline_ms);
-        if (rv != SPATE_ERR_UNKNOWN_TOPIC || topic_id == tried_id ||
-            sp_loop_now_ms(client->loop) >= deadline_ms) {
+        if (rv != SPATE_ERR_UNKNOWN_TOPIC || sp_loop_now_ms(client->loop) >= deadline_ms) {
             return rv;
         }
-        tried_id = topic_id; /* perhaps the server had heard of an earlier one alone */
-        rv = find_id(client, topic, deadline_ms, &topic_id);
+        /* Perhaps the server had heard of an earlier one alone; more it may hear after a while. */
+        uint64_t pause_ms = topic_id == tried_id ? UNKNOWN_PAUSE_MS : 0;
+        rv = pause_until(client, sp_loop_now_ms(client->loop) + pause_ms);
+        tried_id = topic_id;
+        rv = rv == 0 ? find_id(client, topic, deadline_ms, &topic_id) : rv;
     }
     return rv;
 }

@@ -267,6 +267,7 @@ SHAPE(cluster_features_request, "cluster.features");
 
 static const struct sp_field group_request_fields[] = {
     GROUP_FIELD(group_request),
+    { "seen", SP_FIELD_I64, AT(group_request, seen), ID_OPTIONAL },
 };
 SHAPE(group_request, NULL);
 
@@ -346,17 +347,15 @@ static const struct sp_field group_commit_request_fields[] = {
     MEMBER_FIELD(group_commit_request, true),
     { "generation", SP_FIELD_I64, AT(group_commit_request, generation), ID_OPTIONAL },
     { "seen", SP_FIELD_I64, AT(group_commit_request, seen), ID_OPTIONAL },
+    { "partly", SP_FIELD_BOOL, .optional = true, AT(group_commit_request, partly) },
     { "offsets", SP_FIELD_VALUE, AT(group_commit_request, offsets) },
 };
 SHAPE(group_commit_request, "group.commit");
 
 static const struct sp_field group_commit_response_fields[] = {
-    { "stored",
-      SP_FIELD_BOOL,
-      .optional = true,
-      AT(group_commit_response, stored),
-      .absent = true },
+    { "stored", SP_FIELD_BOOL, .optional = true, AT(group_commit_response, stored), .absent = 1 },
     { "seen", SP_FIELD_I64, AT(group_commit_response, seen), ID_OPTIONAL },
+    { "refused", SP_FIELD_VALUE, .optional = true, AT(group_commit_response, refused) },
 };
 SHAPE(group_commit_response, "group.commit");
 
@@ -421,6 +420,7 @@ static const struct sp_field group_seek_request_fields[] = {
     { "topic", SP_FIELD_TEXT, AT(group_seek_request, topic), TOPIC_NAME },
     { "partition", SP_FIELD_I32, AT(group_seek_request, partition), I32_OPTIONAL },
     { "to", SP_FIELD_AT, AT(group_seek_request, to) },
+    { "seen", SP_FIELD_I64, AT(group_seek_request, seen), ID_OPTIONAL },
 };
 SHAPE(group_seek_request, "group.seek");
 

@@ -306,9 +306,10 @@ struct sp_producer_resume_response {
  *
  * Sets of partitions are encoded arrays of { topic, partitions: [number] }. */
 
-/* group.find, group.describe, group.delete { group } */
+/* group.find, group.describe { group }, group.delete { group, seen } */
 struct sp_group_request {
     struct sp_bytes group; /* text */
+    int64_t seen;          /* as of a commit */
 };
 
 /* group.find -> { partition, leader, leader_address } */
@@ -358,20 +359,24 @@ struct sp_group_leave_request {
     struct sp_bytes member; /* text */
 };
 
-/* group.commit { group, member, generation, seen,
+/* group.commit { group, member, generation, seen, partly,
  *                offsets: [ { topic, topic_id, partition, offset, metadata } ] } */
 struct sp_group_commit_request {
     struct sp_bytes group;   /* text */
     struct sp_bytes member;  /* text, optional */
     int64_t generation;      /* optional, -1 */
     int64_t seen;            /* of the last answer; optional, -1: nothing is compared */
+    bool partly;             /* optional; what does not exist is left out, the others are stored */
     struct sp_bytes offsets; /* encoded array */
 };
 
-/* -> { stored, seen }, empty when `seen` was not sent */
+/* -> { stored, seen, refused: [ { topic, topic_id, partition, offset, error } ] }, the first two
+ * when `seen` was sent */
 struct sp_group_commit_response {
-    bool stored;  /* optional, true; false: another commit came between, try again */
-    int64_t seen; /* to be sent with the next one; optional, -1 */
+    bool stored;             /* optional, true; false: another commit came between, try again */
+    int64_t seen;            /* to be sent with the next one; optional, -1 */
+    struct sp_bytes refused; /* encoded array, each to be read with sp_group_offset_read; optional:
+                                what was left out */
 };
 
 /* One of them, read by itself with sp_group_offset_read. */
@@ -395,12 +400,13 @@ struct sp_group_committed_response {
     struct sp_bytes offsets; /* encoded array */
 };
 
-/* group.seek { group, topic, partition, to } */
+/* group.seek { group, topic, partition, to, seen } */
 struct sp_group_seek_request {
     struct sp_bytes group; /* text */
     struct sp_bytes topic; /* text */
     int32_t partition;     /* optional, -1: all */
     int64_t to;            /* offset, or SP_OFFSETS_AT_* */
+    int64_t seen;          /* as of a commit */
 };
 
 /* One topic of a set of partitions, read by itself with sp_group_places_read. */

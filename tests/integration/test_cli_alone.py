@@ -215,6 +215,9 @@ class AloneTest(unittest.TestCase):
              ["cleanup.policy=delete", "cleanup.policy=compact", "cleanup.policy=compact,delete"]),
             (["topic", "create", "x", "-c", "retention.ms="], []),
             (["produce", "t", "-X", "compression=l"], ["compression=lz4"]),
+            (["produce", "--compression=l"], ["--compression=lz4"]),
+            (["topic", "list", "--context="], ["--context=dev"]),
+            (["produce", "--", "--compression=l"], []),
             (["topic", "list", "x", ""], []),
         ):
             self.assertEqual(self.candidates(*words), expected, words)

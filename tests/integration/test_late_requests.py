@@ -199,6 +199,38 @@ class LateRequestsTest(unittest.TestCase):
     def wait_committed(self, calls, offset):
         cluster.wait_for(f"{offset} committed", lambda: self.committed(calls, "g") == offset, 30)
 
+    # ---- what people do to groups ---------------------------------------------------------------
+
+    def late(self, network, nodes, *command):
+        """Runs a command whose request is delivered when the next line of the test says so."""
+        network.hold(b"group." + command[1].encode())
+        done = nodes.run(*command, "--timeout", "3s")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertTrue(network.gone.wait(10))
+
+    def test_late_deletion_of_a_group_leaves_the_next_one_alone(self):
+        nodes, calls, network = self.start(1, through_network=True)
+        self.commit(calls, "g", 5)
+        self.late(network, nodes, "group", "delete", "g", "--yes")
+        nodes.spate("group", "delete", "g", "--yes")
+        self.commit(calls, "g", 50)
+        network.free.set()
+        self.assertTrue(network.delivered.wait(10))
+        self.commit(calls, "h", 1)  # behind it
+        self.assertEqual(self.committed(calls, "g"), 50)
+
+    def test_late_seek_does_not_undo_newer_commits(self):
+        nodes, calls, network = self.start(1, through_network=True)
+        self.commit(calls, "g", 5)
+        self.late(network, nodes, "group", "seek", "g", "--to", "0", "-t", "t:0")
+        nodes.spate("group", "seek", "g", "--to", "0", "-t", "t:0")
+        self.assertEqual(self.committed(calls, "g"), 0)
+        self.commit(calls, "g", 50)
+        network.free.set()
+        self.assertTrue(network.delivered.wait(10))
+        self.commit(calls, "h", 1)  # behind it
+        self.assertEqual(self.committed(calls, "g"), 50)
+
     # ---- topics of the same name ----------------------------------------------------------------
 
     def test_late_deletion_leaves_the_next_topic_alone(self):

@@ -18,6 +18,8 @@ static struct {
     int64_t generation;
     int64_t committed[FAKE_PARTITIONS_MAX]; /* -1: nothing */
     int64_t committed_topic_id;             /* of which topic, as the last commit says */
+    unsigned gone;                          /* bits: what commits are told to be there no more */
+    unsigned committed_bits;                /* what the last commit named */
     int64_t changed;         /* the index of the last commit; 0: as a node that compares nothing */
     int64_t asked_seen;      /* by the last commit */
     unsigned compared_count; /* commits that were not stored for that */
@@ -160,6 +162,25 @@ static inline int on_heartbeat(const struct sp_cursor *params, struct sp_pack *p
     return pack_assignment(pack);
 }
 
+static inline void pack_gone(struct sp_pack *pack, unsigned bits)
+{
+    sp_pack_text(pack, "refused");
+    sp_pack_array(pack, (size_t)__builtin_popcount(bits));
+    for (unsigned i = 0; i < FAKE_PARTITIONS_MAX; i++) {
+        if ((bits >> i & 1) != 0) {
+            sp_pack_map(pack, 4);
+            sp_pack_text(pack, "topic");
+            sp_pack_text(pack, "t");
+            sp_pack_text(pack, "partition");
+            sp_pack_uint(pack, i);
+            sp_pack_text(pack, "offset");
+            sp_pack_uint(pack, 1);
+            sp_pack_text(pack, "error");
+            sp_pack_text(pack, "UNKNOWN_TOPIC");
+        }
+    }
+}
+
 static inline int on_commit(const struct sp_cursor *params, struct sp_pack *pack)
 {
     struct sp_group_commit_request commit;
@@ -177,9 +198,14 @@ static inline int on_commit(const struct sp_cursor *params, struct sp_pack *pack
         return 0;
     }
     struct sp_cursor cursor = sp_cursor_of(commit.offsets);
+    world.committed_bits = 0;
     for (uint32_t count = sp_cursor_array(&cursor); count > 0; count--) {
         struct sp_group_offset offset;
         assert_int_equal(sp_group_offset_read(&cursor, &offset, NULL), 0);
+        world.committed_bits |= 1u << offset.partition;
+        if (commit.partly && (world.gone >> offset.partition & 1) != 0) {
+            continue;
+        }
         world.committed_topic_id = offset.topic_id;
         if (offset.topic_id >= 0 && offset.topic_id != world.cluster.topic_id) {
             return SPATE_ERR_UNKNOWN_TOPIC;
@@ -192,7 +218,8 @@ static inline int on_commit(const struct sp_cursor *params, struct sp_pack *pack
         sp_group_commit_response_encode(pack, &stored);
         return 0;
     }
-    sp_pack_map(pack, 0);
+    sp_pack_map(pack, 1);
+    pack_gone(pack, world.gone & world.committed_bits);
     return 0;
 }
 

@@ -121,6 +121,64 @@ static void test_member_without_membership_keeps_its_group(void **state)
     end();
 }
 
+/* ---- a topic that is gone -------------------------------------------------------------------- */
+
+static void test_member_commit_of_what_is_gone_stores_the_rest(void **state)
+{
+    struct spate_message message;
+
+    (void)state;
+    begin(quick, 0);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, 0), 0);
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 1, 0), 0);
+    read_records(20);
+    world.gone = 0x2;
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 5000), SPATE_ERR_UNKNOWN_TOPIC);
+    assert_non_null(strstr(spate_client_error(world.cluster.client), "t/1: there is no such"));
+    assert_int_equal(world.committed_bits, 0x3);
+    assert_int_equal(world.committed[0], 10);
+    assert_int_equal(world.committed[1], -1);
+    /* the reader is told, and nobody tries it again */
+    assert_int_equal(spate_consumer_next(world.consumer, 1000, &message), SPATE_ERR_UNKNOWN_TOPIC);
+    assert_int_equal(spate_consumer_next(world.consumer, 20, &message), SPATE_ERR_AGAIN);
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0);
+    assert_int_equal(world.committed_bits, 0x1);
+    end();
+}
+
+static enum fake_action
+says_nothing_to_fetches(struct fake_cluster *c, const char *method, unsigned n)
+{
+    (void)c;
+    (void)n;
+    return strcmp(method, "fetch") == 0 ? FAKE_SILENT : FAKE_SERVE;
+}
+
+/* Nodes that know no partial commit refuse the whole; the clock tries it again until the topic is
+ * missed, also while nothing is fetched. */
+static void test_member_topic_that_is_gone_is_missed_without_a_fetch(void **state)
+{
+    struct spate_message message;
+    int rv = SPATE_ERR_AGAIN;
+
+    (void)state;
+    begin(quick, 0);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
+    world.cluster.script = says_nothing_to_fetches;
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, 0), 0);
+    assert_int_equal(spate_consumer_next(world.consumer, 20, &message), SPATE_ERR_AGAIN);
+    world.cluster.topic_exists = false;
+    uint64_t begin_ms = sp_loop_now_ms(world.cluster.client->loop);
+    for (unsigned i = 0; i < 100 && rv == SPATE_ERR_AGAIN; i++) {
+        (void)sp_metadata_want(world.cluster.client->metadata);
+        rv = spate_consumer_next(world.consumer, 20, &message);
+    }
+    assert_int_equal(rv, SPATE_ERR_UNKNOWN_TOPIC);
+    assert_true(sp_loop_now_ms(world.cluster.client->loop) - begin_ms < 2500);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -128,6 +186,8 @@ int main(void)
         cmocka_unit_test(test_member_commit_of_an_assigned_partition_always_goes_out),
         cmocka_unit_test(test_member_commits_nothing_twice),
         cmocka_unit_test(test_member_without_membership_keeps_its_group),
+        cmocka_unit_test(test_member_commit_of_what_is_gone_stores_the_rest),
+        cmocka_unit_test(test_member_topic_that_is_gone_is_missed_without_a_fetch),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

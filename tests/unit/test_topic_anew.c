@@ -226,6 +226,52 @@ static void test_topic_delete_looks_again_when_the_id_is_gone(void **state)
     end();
 }
 
+/* What the server that describes topics has not heard of yet, some answers long. */
+static unsigned behind_count;
+static int behind_status;
+
+static void describe_behind(struct fake_cluster *c, struct sp_pack *pack)
+{
+    struct sp_metadata_topic topic = { .name = sp_bytes_text("t"),
+                                       .id = behind_status == 0 ? c->topic_id - 1 : -1,
+                                       .error = behind_status };
+    const struct sp_metadata metadata = { .controller = 1, .topics = &topic, .topic_count = 1 };
+
+    if (behind_count == 0) {
+        topic.id = c->topic_exists ? c->topic_id : -1;
+        topic.error = c->topic_exists ? 0 : SPATE_ERR_UNKNOWN_TOPIC;
+    } else {
+        behind_count -= 1;
+    }
+    sp_metadata_encode(pack, &metadata);
+}
+
+static void delete_through_a_server_that_lags(int status, unsigned requests)
+{
+    begin();
+    cluster.describe = describe_behind;
+    behind_count = 4;
+    behind_status = status;
+    assert_int_equal(spate_topic_delete(cluster.client, "t"), 0);
+    assert_int_equal(behind_count, 0);
+    assert_int_equal(cluster.asked_id, 8);
+    assert_int_equal(cluster.deleted_count, 1);
+    assert_int_equal(cluster.delete_count, requests);
+    end();
+}
+
+static void test_topic_delete_through_a_server_that_lags(void **state)
+{
+    (void)state;
+    delete_through_a_server_that_lags(0, 5);
+}
+
+static void test_topic_delete_through_a_server_that_begins(void **state)
+{
+    (void)state;
+    delete_through_a_server_that_lags(SPATE_ERR_NOT_READY, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +284,8 @@ int main(void)
         cmocka_unit_test(test_topic_delete_hits_no_namesake),
         cmocka_unit_test(test_topic_delete_asks_which_topic_there_is),
         cmocka_unit_test(test_topic_delete_looks_again_when_the_id_is_gone),
+        cmocka_unit_test(test_topic_delete_through_a_server_that_lags),
+        cmocka_unit_test(test_topic_delete_through_a_server_that_begins),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
