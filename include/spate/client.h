@@ -115,8 +115,7 @@ SPATE_API int spate_client_connect(struct spate_client *client, int timeout_ms);
 SPATE_API int spate_client_stats(struct spate_client *client, char **out_json);
 
 /* Closes everything without waiting for deliveries. Producers and consumers of it must have been
- * freed, and no other thread may be in a call on it. Returns when the system's resolver has ended
- * if it looks up the name of a server just then. NULL is fine. */
+ * freed, and no other thread may be in a call on it. NULL is fine. */
 SPATE_API void spate_client_free(struct spate_client *client);
 
 /* The end of a client in order: waits until every record of its producers is reported, at most

@@ -43,6 +43,8 @@
 #define SP_TURN_BYTES (512 * 1024)      /* read in one turn of the loop: less costs throughput */
 #define SP_TURN_BYTES_LEAST (16 * 1024) /* but of each connection so much */
 
+#define SP_RESOLVER_THREADS_MAX 8 /* names that one loop asks for at once; others wait */
+
 /* What clients make a node hold, all together (net/budget.h): messages that arrive, requests that
  * wait for the disk, answers that are not taken. Above it sockets are not read. The resident memory
  * of a node that leads and follows `logs` busy partitions stays below

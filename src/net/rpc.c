@@ -13,6 +13,7 @@
 
 #include "base/limits.h"
 #include "base/mem.h"
+#include "io/address.h"
 #include "net/conn.h"
 #include "spate/error.h"
 #include "wire/message.h"
@@ -41,6 +42,7 @@ struct sp_rpc {
     struct sp_conn *conn;     /* READY, and CLOSED until it has ended */
     struct sp_timer timer;    /* CONNECTING: gives up; WAITING: tries again */
     uint64_t asked_ms;        /* first call sent after what was heard last; 0: all was answered */
+    bool name_unknown;        /* of the host, as the last attempt to connect found */
     uint32_t retry_ms;
     uint32_t next_msgid;
     struct sp_list waiting;
@@ -71,8 +73,15 @@ static void detach(struct sp_rpc_call *call)
 
 static void fail_call(struct sp_rpc_call *call, int status)
 {
+    char text[TEXT_BYTES_MAX] = "";
+    struct sp_address address;
+
+    if (status == SPATE_ERR_UNREACHABLE && call->rpc->name_unknown &&
+        sp_address_parse(call->rpc->address, &address) == 0) {
+        (void)snprintf(text, sizeof text, "host name \"%s\" is not known", address.host);
+    }
     detach(call);
-    call->cb(call, status, NULL, 0, "");
+    call->cb(call, status, NULL, 0, text);
 }
 
 /* The calls that end are kept in `ending`, so that sp_rpc_close from a callback finds them too. */
@@ -268,6 +277,7 @@ static void on_connect(void *arg, struct sp_stream *stream, int status)
     struct sp_rpc *rpc = arg;
 
     sp_timer_stop(&rpc->timer);
+    rpc->name_unknown = status == SPATE_ERR_NOT_FOUND;
     if (status != 0) {
         drop_stream(rpc);
         connect_failed(rpc);
@@ -297,6 +307,7 @@ static void on_timer(struct sp_timer *timer)
     struct sp_rpc *rpc = SP_CONTAINER_OF(timer, struct sp_rpc, timer);
 
     if (rpc->state == RPC_CONNECTING) {
+        rpc->name_unknown = false; /* as far as anybody knows */
         drop_stream(rpc);
         connect_failed(rpc);
     } else if (sp_list_empty(&rpc->waiting)) {

@@ -25,7 +25,7 @@ struct sp_rpc_call;
  * `text` (may be empty, borrowed) is what the server said, without the code; for
  * SPATE_ERR_NOT_LEADER with a known leader it begins with "NODE HOST:PORT ". At the deadline a call
  * that was sent gets SPATE_ERR_TIMEOUT (the outcome is unknown), one that never was gets
- * SPATE_ERR_UNREACHABLE. */
+ * SPATE_ERR_UNREACHABLE, with a text if the name of the host is not known. */
 typedef void (*sp_rpc_cb)(
     struct sp_rpc_call *call, int status, const uint8_t *result, size_t size, const char *text);
 
