@@ -47,7 +47,8 @@ SPATE_API struct spate_config *spate_config_new(void);
  *   client.name        shown by the servers    ("libspate")
  *   client.rack        where this client runs: consumers read from a replica in the rack of that
  *                      name if there is one, else from the leader ("")
- *   timeout.ms         deadline of each call and of each record's delivery (30000)
+ *   timeout.ms         deadline of each call and of each record's delivery (30000); with
+ *                      producers 600000 at most
  *   linger.ms          how long a batch waits for more records (5)
  *   batch.bytes        a batch is sent when it reaches this size (262144)
  *   compression        none | lz4 (none)

@@ -115,6 +115,7 @@
 /* Producers (D6). */
 #define SP_PRODUCERS_PER_PARTITION_MAX 10000
 #define SP_PRODUCER_BATCHES_KEPT 5
+#define SP_PRODUCER_RETRY_MS_MAX (10 * 60 * 1000) /* a full table forgets after 15 minutes */
 #define SP_PRODUCER_ID_BLOCK 1000
 #define SP_PRODUCER_NAMES_MAX 10000   /* each at most 510 bytes of the controller's checkpoints */
 #define SP_PRODUCER_NAME_SIZE_MAX 249 /* as a consumer group's */
