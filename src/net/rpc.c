@@ -23,6 +23,7 @@ enum {
     RETRY_MS_MAX = 1000,
     CONNECT_MS_MAX = 3000, /* a host that answers nothing at all */
     STALE_MS = 1000,       /* so long unanswered, and given up: better a new connection */
+    DEAD_MS = 5000,        /* the same while others wait: they would go on with a dead one */
     HEAD_BYTES_MAX = 256,  /* of a request before its parameters */
     TEXT_BYTES_MAX = 1024, /* of a server's error */
 };
@@ -42,6 +43,7 @@ struct sp_rpc {
     struct sp_conn *conn;     /* READY, and CLOSED until it has ended */
     struct sp_timer timer;    /* CONNECTING: gives up; WAITING: tries again */
     uint64_t asked_ms;        /* first call sent after what was heard last; 0: all was answered */
+    bool given_up;            /* a call that was sent had no answer in time, and none came since */
     bool name_unknown;        /* of the host, as the last attempt to connect found */
     uint32_t retry_ms;
     uint32_t next_msgid;
@@ -97,6 +99,7 @@ static void on_deadline(struct sp_timer *timer)
 {
     struct sp_rpc_call *call = SP_CONTAINER_OF(timer, struct sp_rpc_call, timer);
 
+    call->rpc->given_up = call->rpc->given_up || call->sent;
     fail_call(call, call->sent ? SPATE_ERR_TIMEOUT : SPATE_ERR_UNREACHABLE);
 }
 
@@ -159,6 +162,7 @@ on_message(void *arg, struct sp_conn *conn, struct sp_blob *blob, size_t positio
         sp_list_remove(&call->node);
     }
     rpc->asked_ms = sp_list_empty(&rpc->sent) ? 0 : sp_loop_now_ms(rpc->loop);
+    rpc->given_up = false;
     if (call == NULL) {
         return; /* came too late, or was cancelled */
     }
@@ -215,6 +219,7 @@ static void on_closed(void *arg, struct sp_conn *conn, int status)
     (void)status; /* whatever it was, the fate of the calls sent is unknown */
     rpc->conn = NULL;
     rpc->asked_ms = 0;
+    rpc->given_up = false;
     if (rpc->state == RPC_CLOSED) {
         sp_loop_defer(rpc->loop, &rpc->finish);
         return;
@@ -230,11 +235,15 @@ static const struct sp_conn_handler rpc_handler = {
 
 /* Whoever asked over this connection has given up without an answer. After a network was cut the
  * kernel may try only after seconds again to send what it holds; a new connection is there at once.
- */
+ * When the other side has gone without a word the kernel tries for a quarter of an hour: who asks
+ * again before the call behind is given up would wait for that. */
 static bool is_stale(const struct sp_rpc *rpc)
 {
-    return rpc->state == RPC_READY && sp_list_empty(&rpc->sent) &&
-           sp_rpc_silent_ms(rpc) >= STALE_MS;
+    uint64_t silent_ms = sp_rpc_silent_ms(rpc);
+
+    return rpc->state == RPC_READY &&
+           (sp_list_empty(&rpc->sent) ? silent_ms >= STALE_MS
+                                      : rpc->given_up && silent_ms >= DEAD_MS);
 }
 
 static int send_call(struct sp_rpc *rpc, struct sp_rpc_call *call)

@@ -205,7 +205,8 @@ class ApiTest(TidyTest):
 
     def test_api_function_missing_in_the_document_is_found(self):
         self.plant(check_api.DOCUMENT, "spate_one without quotes, and `spate_one.h`\n")
-        self.assert_finds(check_api.check(self.root), check_api.DOCUMENT, "spate_one of spate/one.h")
+        findings = check_api.check(self.root)
+        self.assert_finds(findings, check_api.DOCUMENT, "spate_one of spate/one.h")
 
     def test_api_function_invented_by_the_document_is_found(self):
         self.plant(check_api.DOCUMENT, self.DOCUMENT + "`spate_gone(client)` was here\n")
