@@ -134,7 +134,8 @@ static void tell_silent(struct sp_join *join, int status)
                    sizeof join->waits,
                    "no member answers at %s: %s",
                    address,
-                   spate_error_name(status));
+                   status == SPATE_ERR_NOT_FOUND ? "its host name is not known"
+                                                 : spate_error_name(status));
     if (sp_refusal_is_due(&join->refusals, join->waits, strlen(join->waits), now_ms) &&
         sp_trace_allowed(&join->refused_limit, now_ms, 1, NULL)) {
         SP_TRACE_WARN("join",

@@ -211,13 +211,19 @@ static const struct sp_conn_handler link_conn_handler = {
     .drained = on_drained,
 };
 
+/* The other side's fault; the name of a host that is gone may go with it. */
+static bool is_refusal(int status)
+{
+    return status == SPATE_ERR_UNREACHABLE || status == SPATE_ERR_NOT_FOUND;
+}
+
 static void on_connect(void *arg, struct sp_stream *stream, int status)
 {
     struct sp_link *link = arg;
 
     if (status != 0) {
         /* A quick refusal means that nobody listens there any more. */
-        bool dead = link->was_up && status == SPATE_ERR_UNREACHABLE &&
+        bool dead = link->was_up && is_refusal(status) &&
                     sp_loop_now_ms(link->loop) - link->step_began_ms <= REFUSED_MS_MAX;
 
         drop_stream(&link->stream);
@@ -263,7 +269,7 @@ static void on_probe(void *arg, struct sp_stream *stream, int status)
 
     (void)stream;
     drop_stream(&link->probe);
-    if (status == SPATE_ERR_UNREACHABLE && link->step == LINK_UP) {
+    if (is_refusal(status) && link->step == LINK_UP) {
         sp_conn_close(link->conn, false); /* connecting again will tell whether it is dead */
     }
 }

@@ -23,7 +23,9 @@ set_target_properties(spate_shared PROPERTIES
 target_include_directories(spate_shared INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 target_link_libraries(spate_shared PRIVATE
     PkgConfig::UV PkgConfig::LZ4 PkgConfig::MSGPACK Threads::Threads)
+# Never unloaded: a thread that asks a slow name server outlives the client that started it.
 target_link_options(spate_shared PRIVATE
+    -Wl,-z,nodelete
     -Wl,--version-script=${CMAKE_SOURCE_DIR}/cmake/libspate.map)
 if(SPATE_SANITIZE)
     target_link_options(spate_shared PRIVATE -fsanitize=${sanitizers})

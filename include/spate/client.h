@@ -47,7 +47,8 @@ SPATE_API struct spate_config *spate_config_new(void);
  *   client.name        shown by the servers    ("libspate")
  *   client.rack        where this client runs: consumers read from a replica in the rack of that
  *                      name if there is one, else from the leader ("")
- *   timeout.ms         deadline of each call and of each record's delivery (30000)
+ *   timeout.ms         deadline of each call and of each record's delivery (30000); with
+ *                      producers 600000 at most
  *   linger.ms          how long a batch waits for more records (5)
  *   batch.bytes        a batch is sent when it reaches this size (262144)
  *   compression        none | lz4 (none)
@@ -115,8 +116,7 @@ SPATE_API int spate_client_connect(struct spate_client *client, int timeout_ms);
 SPATE_API int spate_client_stats(struct spate_client *client, char **out_json);
 
 /* Closes everything without waiting for deliveries. Producers and consumers of it must have been
- * freed, and no other thread may be in a call on it. Returns when the system's resolver has ended
- * if it looks up the name of a server just then. NULL is fine. */
+ * freed, and no other thread may be in a call on it. NULL is fine. */
 SPATE_API void spate_client_free(struct spate_client *client);
 
 /* The end of a client in order: waits until every record of its producers is reported, at most

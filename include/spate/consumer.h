@@ -82,7 +82,8 @@ spate_consumer_on_event(struct spate_consumer *consumer, spate_consumer_event_cb
 /* ---- what is read ---------------------------------------------------------------------------- */
 
 /* Adds a partition, beginning at `offset` or SPATE_OFFSET_*. SPATE_ERR_EXISTS; SPATE_ERR_INVALID:
- * also when the consumer has subscribed, or SPATE_OFFSET_STORED without a group.id. */
+ * also when the consumer has subscribed, or SPATE_OFFSET_STORED without a group.id;
+ * SPATE_ERR_CANCELED: it is being closed. */
 SPATE_API int spate_consumer_assign(struct spate_consumer *consumer,
                                     const char *topic,
                                     int32_t partition,
@@ -96,7 +97,8 @@ spate_consumer_unassign(struct spate_consumer *consumer, const char *topic, int3
 /* Becomes a member of the group `group.id` for these topics (at most 256; topics that do not exist
  * are read once they do), or changes the topics. Does not wait: partitions arrive inside later
  * calls. What cannot be put right by waiting is returned by spate_consumer_next. SPATE_ERR_INVALID:
- * no group.id, no topics or a name that no topic can have, or partitions were assigned. */
+ * no group.id, no topics or a name that no topic can have, or partitions were assigned;
+ * SPATE_ERR_CANCELED: it is being closed. */
 SPATE_API int
 spate_consumer_subscribe(struct spate_consumer *consumer, const char *const *topics, size_t count);
 
@@ -135,7 +137,8 @@ SPATE_API int spate_consumer_position(const struct spate_consumer *consumer,
  * SPATE_ERR_OFFSET_OUT_OF_RANGE (above the end; with offset.reset none also below the start),
  * SPATE_ERR_UNKNOWN_TOPIC, SPATE_ERR_CORRUPT, SPATE_ERR_NOT_FOUND
  * (no committed offset and offset.reset none) concern one partition, which is then paused until a
- * seek; SPATE_ERR_GROUP_FENCED: another process has taken the place of this group.instance; network
+ * seek; SPATE_ERR_GROUP_FENCED: another process has taken the place of this group.instance;
+ * SPATE_ERR_CANCELED: the consumer is closed or being closed, see spate_consumer_close; network
  * trouble is retried and never reported here. */
 SPATE_API int spate_consumer_next(struct spate_consumer *consumer,
                                   int timeout_ms,
@@ -181,7 +184,11 @@ SPATE_API int spate_consumer_committed(struct spate_consumer *consumer,
 /* Gives up all partitions: tells the program (REVOKED), commits what is processed unless
  * commit.interval.ms is 0, and leaves the group unless group.instance is set, whose next process
  * takes over. SPATE_ERR_TIMEOUT: the group will notice by itself after session.ms. The last record
- * delivered counts as processed. */
+ * delivered counts as processed. While it runs spate_consumer_assign and _subscribe are refused
+ * with SPATE_ERR_CANCELED, also inside its events. From its beginning on spate_consumer_next and
+ * _batch return SPATE_ERR_CANCELED, also where another thread waits in one; calls about a partition
+ * return SPATE_ERR_NOT_FOUND at its end, as nothing is read any more. A consumer that is closed may
+ * be given something to read anew. */
 SPATE_API int spate_consumer_close(struct spate_consumer *consumer, int timeout_ms);
 
 /* Without a spate_consumer_close before, nothing is committed and the group waits for session.ms.

@@ -2,8 +2,8 @@
  *
  * A producer has an id from the cluster and numbers its batches, so a retry after a lost answer or
  * a change of leader is recognised and never stored twice. A partition remembers a silent producer
- * for 15 minutes at least, also when 10,000 others crowd it: leave timeout.ms below that. Batches
- * of a partition are sent in order.
+ * for 15 minutes at least, also when 10,000 others crowd it: so a record is tried for 10 minutes at
+ * most, and timeout.ms may not be longer. Batches of a partition are sent in order.
  *
  * A batch has at most batch.bytes, and no more than the topic takes (max.message.bytes); one record
  * may be as large as that alone. When the topic takes less than before, what is refused is sent
@@ -62,7 +62,8 @@ struct spate_delivery {
 typedef void (*spate_delivery_cb)(void *arg, const struct spate_delivery *delivery);
 
 /* `cb` (may be NULL) runs once per record, inside spate_poll, spate_produce (never for that very
- * record) or spate_producer_flush. */
+ * record) or spate_producer_flush. SPATE_ERR_NOMEM; SPATE_ERR_CANCELED: the client is being closed;
+ * SPATE_ERR_INVALID: also when timeout.ms is above 600000. */
 SPATE_API int spate_producer_new(struct spate_client *client,
                                  spate_delivery_cb cb,
                                  void *arg,

@@ -43,6 +43,8 @@
 #define SP_TURN_BYTES (512 * 1024)      /* read in one turn of the loop: less costs throughput */
 #define SP_TURN_BYTES_LEAST (16 * 1024) /* but of each connection so much */
 
+#define SP_RESOLVER_THREADS_MAX 8 /* names that one loop asks for at once; others wait */
+
 /* What clients make a node hold, all together (net/budget.h): messages that arrive, requests that
  * wait for the disk, answers that are not taken. Above it sockets are not read. The resident memory
  * of a node that leads and follows `logs` busy partitions stays below
@@ -113,6 +115,7 @@
 /* Producers (D6). */
 #define SP_PRODUCERS_PER_PARTITION_MAX 10000
 #define SP_PRODUCER_BATCHES_KEPT 5
+#define SP_PRODUCER_RETRY_MS_MAX (10 * 60 * 1000) /* a full table forgets after 15 minutes */
 #define SP_PRODUCER_ID_BLOCK 1000
 #define SP_PRODUCER_NAMES_MAX 10000   /* each at most 510 bytes of the controller's checkpoints */
 #define SP_PRODUCER_NAME_SIZE_MAX 249 /* as a consumer group's */

@@ -281,6 +281,19 @@ int sp_consumer_check_alive(const struct spate_consumer *consumer)
                : 0;
 }
 
+int sp_consumer_check_open(const struct spate_consumer *consumer)
+{
+    int rv = sp_consumer_check_alive(consumer);
+
+    if (rv == 0 && (consumer->closings > 0 || consumer->closed)) {
+        return sp_client_fail(consumer->client,
+                              SPATE_ERR_CANCELED,
+                              "the consumer is %sclosed",
+                              consumer->closings > 0 ? "being " : "");
+    }
+    return rv;
+}
+
 void spate_consumer_free(struct spate_consumer *consumer)
 {
     if (consumer == NULL) {

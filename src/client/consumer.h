@@ -193,6 +193,8 @@ struct spate_consumer {
     bool telling;            /* an event callback runs: no partition may go */
     uint64_t telling_thread; /* sp_client_thread of it */
     unsigned calls;          /* that tell events or wait, now */
+    unsigned closings;       /* calls of spate_consumer_close that give up what there is */
+    bool closed;             /* since one of them nothing was assigned or subscribed to */
     bool freed;              /* by the user while there were some: the last of them ends it */
 };
 
@@ -224,6 +226,9 @@ void sp_consumer_release(struct spate_consumer *const *consumer);
 
 /* SPATE_ERR_CANCELED if the user has freed it. */
 int sp_consumer_check_alive(const struct spate_consumer *consumer);
+
+/* The same, also if it is being closed, or is closed. */
+int sp_consumer_check_open(const struct spate_consumer *consumer);
 
 struct sp_consumer_partition *sp_consumer_find(const struct spate_consumer *consumer,
                                                const struct sp_topic_view *topic,

@@ -160,7 +160,7 @@ static int pack_commit(struct spate_consumer *consumer)
             sp_pack_text(&pack, "offset");
             sp_pack_int(&pack, partition->commit_wanted);
             partition->commit_sent = partition->commit_wanted;
-            partition->commit_number = commits->number + 1;
+            partition->commit_number = commits->number;
             count -= 1;
         }
     }
@@ -296,6 +296,8 @@ on_commit(struct sp_request *request, int status, struct sp_bytes result, const 
 static void start_commit(struct spate_consumer *consumer)
 {
     struct sp_commits *commits = &consumer->commits;
+
+    commits->number += 1; /* also if it fails: what was packed then is not of the next one */
     int rv = pack_commit(consumer);
 
     if (rv == 0) {
@@ -309,7 +311,6 @@ static void start_commit(struct spate_consumer *consumer)
         commits->retry_ms = sp_consumer_now_ms(consumer) + SP_CLIENT_PAUSE_MAX_MS;
         return;
     }
-    commits->number += 1;
     commits->running = true;
     commits->lost = false;
 }

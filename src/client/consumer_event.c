@@ -221,19 +221,9 @@ static int await_told(struct spate_consumer *consumer, uint64_t deadline_ms)
     return rv == 0 ? sp_consumer_check_alive(consumer) : rv;
 }
 
-int spate_consumer_close(struct spate_consumer *consumer, int timeout_ms)
+/* Nothing is assigned or subscribed to meanwhile. */
+static int give_all_up(struct spate_consumer *consumer, uint64_t deadline_ms)
 {
-    if (consumer == NULL) {
-        return SPATE_ERR_INVALID;
-    }
-    struct spate_client *client = consumer->client;
-    SP_CLIENT_HOLD(client);
-    SP_CONSUMER_HOLD(consumer);
-    uint64_t deadline_ms = sp_client_deadline(client, timeout_ms);
-    int told = await_told(consumer, deadline_ms);
-    if (told != 0) {
-        return told;
-    }
     bool subscribed = sp_consumer_subscribed(consumer);
 
     sp_member_stop(consumer); /* what is owned stays as it is now */
@@ -251,9 +241,30 @@ int spate_consumer_close(struct spate_consumer *consumer, int timeout_ms)
     }
     int rv = sp_commits_wait(consumer, deadline_ms);
     int left = subscribed ? sp_member_leave(consumer, deadline_ms) : 0;
-    told = await_told(consumer, deadline_ms); /* others may have begun another one meanwhile */
+    int told = await_told(consumer, deadline_ms); /* others may have begun another one meanwhile */
     while (told == 0 && consumer->partition_count > 0) {
         sp_consumer_remove(consumer->partitions[consumer->partition_count - 1]);
     }
     return rv != 0 ? rv : left != 0 ? left : told;
+}
+
+int spate_consumer_close(struct spate_consumer *consumer, int timeout_ms)
+{
+    if (consumer == NULL) {
+        return SPATE_ERR_INVALID;
+    }
+    struct spate_client *client = consumer->client;
+    SP_CLIENT_HOLD(client);
+    SP_CONSUMER_HOLD(consumer);
+    uint64_t deadline_ms = sp_client_deadline(client, timeout_ms);
+    int rv = await_told(consumer, deadline_ms);
+    if (rv != 0) {
+        return rv;
+    }
+    consumer->closings += 1;
+    sp_client_wake(client); /* whoever waits for records waits for nothing */
+    rv = give_all_up(consumer, deadline_ms);
+    consumer->closings -= 1;
+    consumer->closed = true;
+    return rv;
 }

@@ -40,7 +40,7 @@ static int wait_for_join(struct spate_consumer *consumer, uint64_t deadline_ms)
         rv = sp_client_run(consumer->client, deadline_ms);
         rv = rv == 0 ? sp_consumer_check_alive(consumer) : rv;
     }
-    if (rv != 0 || !member->leaving) { /* another thread has subscribed anew */
+    if (rv != 0 || !member->leaving) { /* another thread closes it, too */
         return rv;
     }
     bool unknown = member->running || (member->id[0] == '\0' && member->request.uncertain);

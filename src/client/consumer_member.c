@@ -391,6 +391,9 @@ int spate_consumer_subscribe(struct spate_consumer *consumer,
     struct spate_client *client = consumer->client;
     SP_CLIENT_HOLD(client);
     struct sp_member *member = &consumer->member;
+    if (consumer->closings > 0) {
+        return sp_consumer_check_open(consumer);
+    }
     if (client->config.group_id[0] == '\0') {
         return sp_client_fail(client, SPATE_ERR_INVALID, "a subscription needs group.id");
     }
@@ -414,6 +417,7 @@ int spate_consumer_subscribe(struct spate_consumer *consumer,
     sp_member_cancel(member);
     sp_buf_deinit(&member->topics);
     member->topics = packed;
+    consumer->closed = false;
     member->error = 0;
     member->retry_ms = 0;
     member->leaving = false;

@@ -65,6 +65,9 @@ int spate_consumer_assign(struct spate_consumer *consumer,
     }
     SP_CLIENT_HOLD(consumer->client);
     struct spate_client *client = consumer->client;
+    if (consumer->closings > 0) {
+        return sp_consumer_check_open(consumer);
+    }
     if (sp_consumer_subscribed(consumer)) {
         return sp_client_fail(client, SPATE_ERR_INVALID, "this consumer has subscribed");
     }
@@ -87,6 +90,7 @@ int spate_consumer_assign(struct spate_consumer *consumer,
     /* In a turn, so that those that are added together share what is prefetched. Out of memory: the
      * next call that waits begins. */
     (void)sp_timer_start(&added->timer, sp_consumer_now_ms(consumer));
+    consumer->closed = false;
     sp_commits_advance(consumer);
     sp_client_wake(client); /* whoever waits for records waits for these, too */
     return 0;

@@ -325,8 +325,12 @@ int spate_consumer_batch(struct spate_consumer *consumer,
 
     sp_client_keep_up(client); /* a batch may last the program longer than a session */
     for (bool last = false;; last = sp_loop_now_ms(client->loop) >= deadline_ms) {
+        int rv = sp_consumer_check_open(consumer);
+        if (rv != 0) {
+            return rv;
+        }
         sp_consumer_serve(consumer);
-        int rv = sp_consumer_check_alive(consumer);
+        rv = sp_consumer_check_open(consumer);
         rv = rv == 0 ? take_any(consumer, out_messages, max) : rv;
         if (rv != SPATE_ERR_AGAIN) {
             return rv;

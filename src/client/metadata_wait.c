@@ -18,11 +18,10 @@ fail_topic(struct sp_metadata_cache *cache, const struct sp_topic_view *topic, i
                               topic->name);
     }
     if (status == SPATE_ERR_AGAIN && !cache->request.reached) {
-        return sp_client_fail(client,
-                              SPATE_ERR_UNREACHABLE,
-                              "no server could be reached at %s: is spated running there, and is "
-                              "the address right?",
-                              client->config.servers);
+        char text[SP_CLIENT_ERROR_SIZE];
+        sp_request_tell_unreached(&cache->request, client->config.servers, text);
+        bool told = cache->status == SPATE_ERR_UNREACHABLE; /* by the one that ended last */
+        return sp_client_fail(client, SPATE_ERR_UNREACHABLE, "%s", told ? cache->text : text);
     }
     if (status == SPATE_ERR_AGAIN) {
         return sp_client_fail(

@@ -235,6 +235,21 @@ static const struct sp_client_part part_model = {
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+/* A batch that is sent again later than that could be forgotten, and stored twice. */
+static int check_timeout(struct spate_client *client)
+{
+    if (client->config.timeout_ms <= SP_PRODUCER_RETRY_MS_MAX) {
+        return 0;
+    }
+    return sp_client_fail(
+        client,
+        SPATE_ERR_INVALID,
+        "a producer takes a timeout.ms of %d at most, not %u: partitions may have "
+        "forgotten what it sends again after longer, and store it twice",
+        SP_PRODUCER_RETRY_MS_MAX,
+        client->config.timeout_ms);
+}
+
 int spate_producer_new(struct spate_client *client,
                        spate_delivery_cb cb,
                        void *arg,
@@ -247,7 +262,7 @@ int spate_producer_new(struct spate_client *client,
     int rv = sp_client_need(client, out_producer, "out_producer");
 
     rv = rv != 0 ? rv : sp_client_check_open(client);
-
+    rv = rv != 0 ? rv : check_timeout(client);
     if (rv != 0) {
         return rv;
     }

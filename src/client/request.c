@@ -43,6 +43,25 @@ static bool was_too_short(const struct sp_request *request)
            request->deadline_ms < request->started_ms + PATIENCE_MS;
 }
 
+void sp_request_tell_unreached(const struct sp_request *request,
+                               const char *servers,
+                               char out_text[SP_CLIENT_ERROR_SIZE])
+{
+    if (request->unknown[0] != '\0') {
+        (void)snprintf(out_text,
+                       SP_CLIENT_ERROR_SIZE,
+                       "no server could be reached at %.200s: %s: check the list of servers",
+                       servers,
+                       request->unknown);
+        return;
+    }
+    (void)snprintf(out_text,
+                   SP_CLIENT_ERROR_SIZE,
+                   "no server could be reached at %s: is spated running there, and is the address "
+                   "right?",
+                   servers);
+}
+
 static void give_up(struct sp_request *request)
 {
     char text[SP_CLIENT_ERROR_SIZE];
@@ -61,11 +80,7 @@ static void give_up(struct sp_request *request)
         return;
     }
     if (!request->reached) {
-        (void)snprintf(text,
-                       sizeof text,
-                       "no server could be reached at %s: is spated running there, and is the "
-                       "address right?",
-                       where);
+        sp_request_tell_unreached(request, where, text);
         finish(request, SPATE_ERR_UNREACHABLE, sp_bytes_null(), text);
         return;
     }
@@ -248,6 +263,9 @@ static void on_answer(
         return;
     }
     request->status = status;
+    if (status == SPATE_ERR_UNREACHABLE && text[0] != '\0') {
+        (void)snprintf(request->unknown, sizeof request->unknown, "%s", text);
+    }
     (void)snprintf(request->text,
                    sizeof request->text,
                    "%s",

@@ -44,14 +44,20 @@ struct sp_request {
     uint32_t first; /* server of the first attempt */
     uint32_t attempts;
     uint64_t started_ms;
-    int status;                      /* of the last attempt */
-    char hint[SP_ADDRESS_SIZE_MAX];  /* the next server by its predecessor's word; "" */
-    char asked[SP_ADDRESS_SIZE_MAX]; /* the server of the last attempt; "": there was none */
+    int status;                             /* of the last attempt */
+    char hint[SP_ADDRESS_SIZE_MAX];         /* the next server by its predecessor's word; "" */
+    char asked[SP_ADDRESS_SIZE_MAX];        /* the server of the last attempt; "": there was none */
+    char unknown[SP_ADDRESS_SIZE_MAX + 32]; /* which host name is not known, in words; "" */
     char text[SP_CLIENT_ERROR_SIZE];
 };
 
 /* Starts; everything goes on in later turns. SPATE_ERR_NOMEM. */
 int sp_request_start(struct sp_request *request);
+
+/* What to say when none of `servers` was reached. */
+void sp_request_tell_unreached(const struct sp_request *request,
+                               const char *servers,
+                               char out_text[SP_CLIENT_ERROR_SIZE]);
 
 /* The server of the last attempt, valid until the request is started again. */
 const char *sp_request_server(const struct sp_request *request);

@@ -55,6 +55,7 @@ static void conclude(struct sp_stream *stream, int status)
         stream->queued_bytes = 0;
         sp_list_move(&stream->failed, &stream->queued);
     }
+    sp_resolve_release(&stream->name);
     sp_loop_defer(stream->loop, &stream->report);
 }
 
@@ -67,7 +68,9 @@ static bool is_local(int error)
 
 static void give_up(struct sp_stream *stream)
 {
-    conclude(stream, stream->tried ? SPATE_ERR_UNREACHABLE : SPATE_ERR_BUSY);
+    int status = stream->unknown ? SPATE_ERR_NOT_FOUND : SPATE_ERR_UNREACHABLE;
+
+    conclude(stream, stream->tried ? status : SPATE_ERR_BUSY);
 }
 
 /* Begins one attempt. False when it failed at once. */
@@ -154,35 +157,15 @@ void sp_stream_on_connected(struct sp_stream *stream)
     stream->fd = -1;
 }
 
-static void on_resolved(uv_getaddrinfo_t *resolver, int status, struct addrinfo *candidates)
+static void on_resolved(struct sp_resolve_wait *name)
 {
-    struct sp_stream *stream = resolver->data;
+    struct sp_stream *stream = SP_CONTAINER_OF(name, struct sp_stream, name);
+    int status = sp_resolve_status(name);
 
-    stream->resolving = false;
-    stream->candidates = status == 0 ? candidates : NULL;
-    stream->next = stream->candidates;
-    stream->tried = status != 0 && status != UV_EAI_AGAIN && status != UV_EAI_MEMORY;
-    if (stream->closing) {
-        sp_stream_advance_close(stream);
-    } else {
-        try_candidates(stream);
-    }
-}
-
-static int resolve(struct sp_stream *stream, const struct sp_address *address)
-{
-    struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
-
-    stream->state = STREAM_RESOLVING;
-    stream->resolver.data = stream;
-    sp_loop_unsettle(stream->loop);
-    int rv = uv_getaddrinfo(
-        &stream->loop->uv, &stream->resolver, on_resolved, address->host, address->port, &hints);
-    if (rv != 0) {
-        return rv == UV_ENOMEM ? SPATE_ERR_NOMEM : SPATE_ERR_INVALID;
-    }
-    stream->resolving = true;
-    return 0;
+    stream->next = sp_resolve_addresses(name);
+    stream->tried = status != 0 && status != SPATE_ERR_BUSY;
+    stream->unknown = status == SPATE_ERR_NOT_FOUND;
+    try_candidates(stream);
 }
 
 static void connect_numeric(struct sp_stream *stream)
@@ -216,7 +199,8 @@ int sp_stream_connect(struct sp_loop *loop,
     if (sp_address_numeric(&address, &stream->candidate) == 0) {
         connect_numeric(stream);
     } else {
-        int rv = resolve(stream, &address);
+        stream->state = STREAM_RESOLVING;
+        int rv = sp_resolve_start(loop, &address, &stream->name, on_resolved);
         if (rv != 0) {
             sp_stream_discard(stream);
             return rv;

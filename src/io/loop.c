@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "io/loop_body.h"
+#include "io/resolve.h"
 #include "spate/error.h"
 
 enum {
@@ -169,11 +170,13 @@ void sp_loop_turn_nowait(struct sp_loop *loop)
 {
     begin_run(loop);
     set_alarm(loop);
+    sp_resolver_attend(loop->resolver, true);
     if (uv_loop_alive(&loop->uv)) {
         (void)uv_run(&loop->uv, UV_RUN_NOWAIT); /* as in run_turn */
     } else {
         loop->unsettled = false; /* nothing is waited for */
     }
+    sp_resolver_attend(loop->resolver, false);
     end_turn(loop);
     loop->running = false;
 }
@@ -361,6 +364,7 @@ void sp_loop_free(struct sp_loop *loop)
         run_deferred(loop); /* the last steps of streams that are closing */
     }
     sp_workers_end(loop->workers);
+    sp_resolver_end(loop->resolver);
     uv_close((uv_handle_t *)&loop->alarm, NULL);
     uv_close((uv_handle_t *)&loop->spin, NULL);
     uv_close((uv_handle_t *)&loop->prepare, NULL);
@@ -373,6 +377,7 @@ void sp_loop_free(struct sp_loop *loop)
     int rv = uv_loop_close(&loop->uv);
     SP_ASSERT(rv == 0);
     sp_workers_free(loop->workers);
+    sp_resolver_free(loop->resolver);
     sp_mem_free(loop->heap);
     sp_mem_free(loop);
 }

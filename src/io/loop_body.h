@@ -20,6 +20,7 @@ enum {
     SP_LOOP_SIGNALS = 2, /* SIGTERM and SIGINT */
 };
 
+struct sp_resolver;
 struct sp_workers;
 
 struct sp_loop {
@@ -53,8 +54,9 @@ struct sp_loop {
     void (*terminate_cb)(void *arg);
     void *terminate_arg;
 
-    struct sp_workers *workers; /* NULL without worker threads */
-    unsigned open_count;        /* streams and listeners that nobody has closed */
+    struct sp_workers *workers;   /* NULL without worker threads */
+    struct sp_resolver *resolver; /* NULL until a host name is looked up */
+    unsigned open_count;          /* streams and listeners that nobody has closed */
 };
 
 /* After starting or closing a handle: the loop must turn before it sleeps outside of uv_run. */

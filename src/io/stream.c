@@ -192,7 +192,7 @@ int sp_stream_adopt(struct sp_stream *stream, int fd)
 void sp_stream_discard(struct sp_stream *stream)
 {
     SP_ASSERT(!stream->poll_open);
-    SP_ASSERT(!stream->resolving);
+    SP_ASSERT(stream->name.resolution == NULL);
     stream->loop->open_count -= 1;
     sp_mem_free(stream);
 }
@@ -215,9 +215,7 @@ void sp_stream_close(struct sp_stream *stream, void (*closed)(void *arg), void *
     stream->closed_cb = closed;
     stream->closed_arg = arg;
     stream->loop->open_count -= 1;
-    if (stream->resolving) {
-        (void)uv_cancel((uv_req_t *)&stream->resolver); /* if it is too late it will end soon */
-    }
+    sp_resolve_release(&stream->name);
     /* A handle that is closing already belongs to a failed attempt to connect: its callback is
      * followed by the end of this stream. */
     if (stream->poll_open && !uv_is_closing((uv_handle_t *)&stream->poll)) {
@@ -233,16 +231,13 @@ void sp_stream_close(struct sp_stream *stream, void (*closed)(void *arg), void *
 
 void sp_stream_advance_close(struct sp_stream *stream)
 {
-    if (!stream->closing || stream->poll_open || stream->resolving) {
+    if (!stream->closing || stream->poll_open) {
         return;
     }
     sp_deferred_cancel(&stream->report);
     sp_stream_tell_writes(&stream->completed, 0);
     sp_stream_tell_writes(&stream->failed, SPATE_ERR_CLOSED);
     sp_stream_tell_writes(&stream->queued, SPATE_ERR_CANCELED);
-    if (stream->candidates != NULL) {
-        uv_freeaddrinfo(stream->candidates);
-    }
     if (stream->closed_cb != NULL) {
         stream->closed_cb(stream->closed_arg);
     }

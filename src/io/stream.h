@@ -36,13 +36,15 @@ void sp_listener_close(struct sp_listener *listener);
 
 /* ---- connecting ------------------------------------------------------------------------------ */
 
-/* `status` 0: connected. SPATE_ERR_UNREACHABLE: refused, no answer, or no such name.
- * SPATE_ERR_BUSY: this process could not try for want of descriptors, ports, memory, a network or a
- * name server, which says nothing of the other side. After an error only sp_stream_close is left.
- */
+/* `status` 0: connected. SPATE_ERR_UNREACHABLE: refused, or no answer. SPATE_ERR_NOT_FOUND: the
+ * system knows no host of that name, which may be for now only. SPATE_ERR_BUSY: this process could
+ * not try for want of descriptors, ports, memory, a network or a name server, which says nothing of
+ * the other side. After an error only sp_stream_close is left. */
 typedef void (*sp_connect_cb)(void *arg, struct sp_stream *stream, int status);
 
-/* Starts connecting; *out_stream may be closed at any time, and then `cb` does not run. */
+/* Starts connecting; *out_stream may be closed at any time, and then `cb` does not run. A name that
+ * is still being asked for then holds up nobody, see io/resolve.h. SPATE_ERR_INVALID,
+ * SPATE_ERR_NOMEM, SPATE_ERR_INTERNAL. */
 int sp_stream_connect(struct sp_loop *loop,
                       const char *address,
                       sp_connect_cb cb,

@@ -5,7 +5,7 @@
  * in one call, and a write needs no memory unless the kernel's buffer is full.
  *
  *   RESOLVING ---> CONNECTING ---> OPEN      `closing` may be set in every state; memory goes when
- *       '--------------+---------> FAILED    neither the poll handle nor the resolver is pending
+ *       '--------------+---------> FAILED    the poll handle is not pending
  */
 #ifndef SP_IO_STREAM_BODY_H
 #define SP_IO_STREAM_BODY_H
@@ -17,6 +17,7 @@
 
 #include "base/limits.h"
 #include "io/loop_body.h"
+#include "io/resolve.h"
 #include "io/stream.h"
 
 enum stream_state {
@@ -33,13 +34,12 @@ struct sp_stream {
     uv_poll_t poll;
     int poll_events; /* what the poll handle waits for now */
     bool poll_open;  /* initialised, its close callback has not run */
-    bool resolving;  /* `resolver` is pending */
 
-    uv_getaddrinfo_t resolver;
-    struct addrinfo *candidates;       /* of the resolver; owned */
+    struct sp_resolve_wait name;       /* the addresses of the host, while they are tried */
     const struct addrinfo *next;       /* candidate to try next */
     struct sockaddr_storage candidate; /* the only one, of a numeric address */
     bool tried;                        /* an attempt failed, and not for want of our own means */
+    bool unknown;                      /* the host's name is not known */
     bool connect_done;                 /* connect_status waits to be told */
     int connect_status;
     sp_connect_cb connect_cb;
@@ -69,7 +69,7 @@ struct sp_stream *sp_stream_new(struct sp_loop *loop);
 /* Gives the stream a connected socket's poll handle. Owns `fd` on success only. */
 int sp_stream_adopt(struct sp_stream *stream, int fd);
 
-/* Frees a stream that nobody was told of; it has no poll handle and no resolver pending. */
+/* Frees a stream that nobody was told of; it has no poll handle and waits for no name. */
 void sp_stream_discard(struct sp_stream *stream);
 
 /* Waits for what the stream wants to do next, and only for that. */

@@ -35,22 +35,28 @@ static void run_thread(void *arg)
     thread->run(thread->arg);
 }
 
+static int start_without_signals(uv_thread_t *out_thread, uv_thread_cb run, void *arg)
+{
+    sigset_t all;
+    sigset_t before;
+
+    (void)sigfillset(&all); /* cannot fail, as the next two calls: their arguments are constants */
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    int rv = uv_thread_create(out_thread, run, arg);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rv;
+}
+
 int sp_thread_start(void (*run)(void *arg), void *arg, struct sp_thread **out_thread)
 {
     struct sp_thread *thread = sp_mem_calloc(1, sizeof *thread);
-    sigset_t all;
-    sigset_t before;
 
     if (thread == NULL) {
         return SPATE_ERR_NOMEM;
     }
     thread->run = run;
     thread->arg = arg;
-    (void)sigfillset(&all); /* cannot fail, as the next two calls: their arguments are constants */
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rv = uv_thread_create(&thread->thread, run_thread, thread);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (rv != 0) {
+    if (start_without_signals(&thread->thread, run_thread, thread) != 0) {
         sp_mem_free(thread);
         return SPATE_ERR_INTERNAL;
     }
@@ -66,6 +72,34 @@ void sp_thread_join(struct sp_thread *thread)
     int rv = uv_thread_join(&thread->thread);
     SP_ASSERT(rv == 0);
     sp_mem_free(thread);
+}
+
+static void run_alone(void *arg)
+{
+    struct sp_thread *thread = arg;
+    void (*run)(void *run_arg) = thread->run;
+    void *run_arg = thread->arg;
+
+    (void)pthread_detach(pthread_self()); /* fails only for a thread that is detached or gone */
+    sp_mem_free(thread);
+    run(run_arg);
+}
+
+int sp_thread_start_alone(void (*run)(void *arg), void *arg)
+{
+    struct sp_thread *thread = sp_mem_calloc(1, sizeof *thread);
+    uv_thread_t number; /* the thread frees its struct, perhaps before this call ends */
+
+    if (thread == NULL) {
+        return SPATE_ERR_NOMEM;
+    }
+    thread->run = run;
+    thread->arg = arg;
+    if (start_without_signals(&number, run_alone, thread) != 0) {
+        sp_mem_free(thread);
+        return SPATE_ERR_INTERNAL;
+    }
+    return 0;
 }
 
 /* ---- monitors -------------------------------------------------------------------------------- */

@@ -27,6 +27,9 @@ int sp_thread_start(void (*run)(void *arg), void *arg, struct sp_thread **out_th
 /* Waits until `run` has returned, and frees the thread. NULL is fine. */
 void sp_thread_join(struct sp_thread *thread);
 
+/* The same for a thread that nobody waits for: it may outlive whatever started it. */
+int sp_thread_start_alone(void (*run)(void *arg), void *arg);
+
 /* ---- monitors -------------------------------------------------------------------------------- */
 
 /* SPATE_ERR_NOMEM, SPATE_ERR_INTERNAL, SPATE_ERR_UNSUPPORTED. */

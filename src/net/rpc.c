@@ -13,6 +13,7 @@
 
 #include "base/limits.h"
 #include "base/mem.h"
+#include "io/address.h"
 #include "net/conn.h"
 #include "spate/error.h"
 #include "wire/message.h"
@@ -22,6 +23,7 @@ enum {
     RETRY_MS_MAX = 1000,
     CONNECT_MS_MAX = 3000, /* a host that answers nothing at all */
     STALE_MS = 1000,       /* so long unanswered, and given up: better a new connection */
+    DEAD_MS = 5000,        /* the same while others wait: they would go on with a dead one */
     HEAD_BYTES_MAX = 256,  /* of a request before its parameters */
     TEXT_BYTES_MAX = 1024, /* of a server's error */
 };
@@ -41,6 +43,8 @@ struct sp_rpc {
     struct sp_conn *conn;     /* READY, and CLOSED until it has ended */
     struct sp_timer timer;    /* CONNECTING: gives up; WAITING: tries again */
     uint64_t asked_ms;        /* first call sent after what was heard last; 0: all was answered */
+    bool given_up;            /* a call that was sent had no answer in time, and none came since */
+    bool name_unknown;        /* of the host, as the last attempt to connect found */
     uint32_t retry_ms;
     uint32_t next_msgid;
     struct sp_list waiting;
@@ -71,8 +75,15 @@ static void detach(struct sp_rpc_call *call)
 
 static void fail_call(struct sp_rpc_call *call, int status)
 {
+    char text[TEXT_BYTES_MAX] = "";
+    struct sp_address address;
+
+    if (status == SPATE_ERR_UNREACHABLE && call->rpc->name_unknown &&
+        sp_address_parse(call->rpc->address, &address) == 0) {
+        (void)snprintf(text, sizeof text, "host name \"%s\" is not known", address.host);
+    }
     detach(call);
-    call->cb(call, status, NULL, 0, "");
+    call->cb(call, status, NULL, 0, text);
 }
 
 /* The calls that end are kept in `ending`, so that sp_rpc_close from a callback finds them too. */
@@ -88,6 +99,7 @@ static void on_deadline(struct sp_timer *timer)
 {
     struct sp_rpc_call *call = SP_CONTAINER_OF(timer, struct sp_rpc_call, timer);
 
+    call->rpc->given_up = call->rpc->given_up || call->sent;
     fail_call(call, call->sent ? SPATE_ERR_TIMEOUT : SPATE_ERR_UNREACHABLE);
 }
 
@@ -150,6 +162,7 @@ on_message(void *arg, struct sp_conn *conn, struct sp_blob *blob, size_t positio
         sp_list_remove(&call->node);
     }
     rpc->asked_ms = sp_list_empty(&rpc->sent) ? 0 : sp_loop_now_ms(rpc->loop);
+    rpc->given_up = false;
     if (call == NULL) {
         return; /* came too late, or was cancelled */
     }
@@ -206,6 +219,7 @@ static void on_closed(void *arg, struct sp_conn *conn, int status)
     (void)status; /* whatever it was, the fate of the calls sent is unknown */
     rpc->conn = NULL;
     rpc->asked_ms = 0;
+    rpc->given_up = false;
     if (rpc->state == RPC_CLOSED) {
         sp_loop_defer(rpc->loop, &rpc->finish);
         return;
@@ -221,11 +235,15 @@ static const struct sp_conn_handler rpc_handler = {
 
 /* Whoever asked over this connection has given up without an answer. After a network was cut the
  * kernel may try only after seconds again to send what it holds; a new connection is there at once.
- */
+ * When the other side has gone without a word the kernel tries for a quarter of an hour: who asks
+ * again before the call behind is given up would wait for that. */
 static bool is_stale(const struct sp_rpc *rpc)
 {
-    return rpc->state == RPC_READY && sp_list_empty(&rpc->sent) &&
-           sp_rpc_silent_ms(rpc) >= STALE_MS;
+    uint64_t silent_ms = sp_rpc_silent_ms(rpc);
+
+    return rpc->state == RPC_READY &&
+           (sp_list_empty(&rpc->sent) ? silent_ms >= STALE_MS
+                                      : rpc->given_up && silent_ms >= DEAD_MS);
 }
 
 static int send_call(struct sp_rpc *rpc, struct sp_rpc_call *call)
@@ -268,6 +286,7 @@ static void on_connect(void *arg, struct sp_stream *stream, int status)
     struct sp_rpc *rpc = arg;
 
     sp_timer_stop(&rpc->timer);
+    rpc->name_unknown = status == SPATE_ERR_NOT_FOUND;
     if (status != 0) {
         drop_stream(rpc);
         connect_failed(rpc);
@@ -297,6 +316,7 @@ static void on_timer(struct sp_timer *timer)
     struct sp_rpc *rpc = SP_CONTAINER_OF(timer, struct sp_rpc, timer);
 
     if (rpc->state == RPC_CONNECTING) {
+        rpc->name_unknown = false; /* as far as anybody knows */
         drop_stream(rpc);
         connect_failed(rpc);
     } else if (sp_list_empty(&rpc->waiting)) {

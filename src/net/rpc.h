@@ -25,7 +25,7 @@ struct sp_rpc_call;
  * `text` (may be empty, borrowed) is what the server said, without the code; for
  * SPATE_ERR_NOT_LEADER with a known leader it begins with "NODE HOST:PORT ". At the deadline a call
  * that was sent gets SPATE_ERR_TIMEOUT (the outcome is unknown), one that never was gets
- * SPATE_ERR_UNREACHABLE. */
+ * SPATE_ERR_UNREACHABLE, with a text if the name of the host is not known. */
 typedef void (*sp_rpc_cb)(
     struct sp_rpc_call *call, int status, const uint8_t *result, size_t size, const char *text);
 
@@ -69,8 +69,9 @@ bool sp_rpc_connected(const struct sp_rpc *rpc);
 bool sp_rpc_idle(const struct sp_rpc *rpc);
 
 /* For how long nothing has come although something was asked, be it given up by now; 0: all was
- * answered. A call after a second of that, with nobody left who waits, is made on a new
- * connection. */
+ * answered. A call after a second of that, with nobody left who waits, is made on a new connection;
+ * so is one after five seconds in which a call was given up, which ends those that wait with
+ * SPATE_ERR_CLOSED. */
 uint64_t sp_rpc_silent_ms(const struct sp_rpc *rpc);
 const char *sp_rpc_address(const struct sp_rpc *rpc);
 

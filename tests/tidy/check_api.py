@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""The public functions are the same in the headers, in the version map and in the built library.
+"""The public functions are the same in the headers, the version map, the document and the library.
 
 Called as `check_api.py ROOT [LIBRARY...]` with libspate.so and libspate.a. Each function of
-include/spate stands in cmake/libspate.map and has a comment; a library defines these functions for
-others to link with, and nothing else.
+include/spate stands in cmake/libspate.map and in docs/c-api.md, which names no others, and has a
+comment; a library defines these functions for others to link with, and nothing else.
 """
 
 import os
@@ -14,7 +14,10 @@ import sys
 import tidy
 
 MAP = os.path.join("cmake", "libspate.map")
+DOCUMENT = os.path.join("docs", "c-api.md")
 NODE = "SPATE_0"
+# `spate_name` alone, as a call, or as a manual page; types and paths are no functions.
+IN_DOCUMENT = re.compile(r"`(spate_\w+)(?:\([^`]*\))?`")
 
 
 def functions_of_headers(root):
@@ -33,6 +36,15 @@ def names_of_map(root):
         match = inside and re.match(r"^(\w+|\*);$", word)
         if match:
             names[match[1]] = number
+    return names
+
+
+def names_of_document(root):
+    """name -> line of each function between backquotes."""
+    names = {}
+    for number, line in tidy.lines(root, DOCUMENT):
+        for name in IN_DOCUMENT.findall(line):
+            names.setdefault(name, number)
     return names
 
 
@@ -66,13 +78,18 @@ def check(root, *libraries):
     functions = functions_of_headers(root)
     wanted = {function.name for function in functions}
     listed = names_of_map(root)
+    told = names_of_document(root)
     for function in functions:
         if function.name not in listed:
             yield MAP, 1, f"{function.name} of {function.header} is missing"
+        if function.name not in told:
+            yield DOCUMENT, 1, f"{function.name} of {function.header} is missing"
         if not function.comment:
             yield f"include/{function.header}", 1, f"{function.name} has no comment"
     for name in sorted(set(listed) - wanted):
         yield MAP, listed[name], f"{name} is no function of include/spate"
+    for name in sorted(set(told) - wanted):
+        yield DOCUMENT, told[name], f"{name} is no function of include/spate"
     for library in libraries:
         yield from check_library(library, wanted)
 

@@ -178,6 +178,7 @@ class ProtocolTest(TidyTest):
 
 class ApiTest(TidyTest):
     HEADER = "/* One. */\nSPATE_API int spate_one(void);\n"
+    DOCUMENT = "| `spate_one` | one |\n"
     MAP = "SPATE_0 {\n    global:\n        spate_one;\n    local:\n        *;\n};\n"
 
     def setUp(self):
@@ -185,6 +186,7 @@ class ApiTest(TidyTest):
         self.borrow("cmake/spate_headers.py")
         self.plant("include/spate/one.h", self.HEADER)
         self.plant(check_api.MAP, self.MAP)
+        self.plant(check_api.DOCUMENT, self.DOCUMENT)
 
     def library(self, source):
         file = self.plant("one.c", source)
@@ -200,6 +202,16 @@ class ApiTest(TidyTest):
     def test_api_function_missing_in_the_map_is_found(self):
         self.plant(check_api.MAP, self.MAP.replace("spate_one;", ""))
         self.assert_finds(check_api.check(self.root), check_api.MAP, "spate_one of spate/one.h")
+
+    def test_api_function_missing_in_the_document_is_found(self):
+        self.plant(check_api.DOCUMENT, "spate_one without quotes, and `spate_one.h`\n")
+        findings = check_api.check(self.root)
+        self.assert_finds(findings, check_api.DOCUMENT, "spate_one of spate/one.h")
+
+    def test_api_function_invented_by_the_document_is_found(self):
+        self.plant(check_api.DOCUMENT, self.DOCUMENT + "`spate_gone(client)` was here\n")
+        findings = check_api.check(self.root)
+        self.assert_finds(findings, check_api.DOCUMENT, "spate_gone is no function")
 
     def test_api_invented_function_is_found(self):
         self.plant(check_api.MAP, self.MAP.replace("one;", "one;\n        spate_gone;"))

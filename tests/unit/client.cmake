@@ -15,3 +15,4 @@ spate_unit_test(client test_consumer_work USES spate_net spate_wire spate_io spa
 spate_unit_test(client test_consumer_close USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_misuse USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_client_close USES spate_net spate_wire spate_io spate_base)
+spate_unit_test(client test_client_names USES spate_net spate_wire spate_io spate_base)

@@ -19,6 +19,93 @@ static void test_consumer_close_without_time_is_timeout(void **state)
     end();
 }
 
+/* ---- what ends with it ----------------------------------------------------------------------- */
+
+static const char *const topics[] = { "t" };
+
+static int subscribe_anew(void)
+{
+    return spate_consumer_subscribe(world.consumer, topics, 1);
+}
+
+static int assign_anew(void)
+{
+    return spate_consumer_assign(world.consumer, "t", 0, 0);
+}
+
+/* A loop around it must end, and a program that begins anew may. */
+static void check_records_end(int (*anew)(void))
+{
+    struct spate_message message;
+    int64_t offset = 0;
+
+    begin(quick, 0x1);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
+    assert_int_equal(anew(), 0);
+    read_records(1);
+    assert_int_equal(spate_consumer_close(world.consumer, 3000), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(spate_consumer_next(world.consumer, -1, &message), SPATE_ERR_CANCELED);
+        assert_int_equal(spate_consumer_batch(world.consumer, 0, &message, 1), SPATE_ERR_CANCELED);
+    }
+    assert_string_equal(spate_client_error(world.cluster.client), "the consumer is closed");
+    assert_int_equal(spate_consumer_position(world.consumer, "t", 0, &offset), SPATE_ERR_NOT_FOUND);
+    assert_int_equal(spate_consumer_close(world.consumer, 0), 0);
+    assert_int_equal(anew(), 0);
+    read_records(1);
+    end();
+}
+
+static void test_consumer_that_is_closed_has_no_records(void **state)
+{
+    (void)state;
+    check_records_end(subscribe_anew);
+    check_records_end(assign_anew);
+}
+
+static struct {
+    int subscribed;
+    int assigned;
+} inside;
+
+/* In the middle of closing, as another thread might. */
+static enum fake_action begin_anew(struct fake_cluster *c, const char *method, unsigned count)
+{
+    (void)c;
+    (void)count;
+    if (strcmp(method, "group.commit") == 0) {
+        inside.subscribed = subscribe_anew();
+        inside.assigned = assign_anew();
+    }
+    return FAKE_SERVE;
+}
+
+static void check_closing_refuses(const char *const *settings, int (*begin_with)(void))
+{
+    struct spate_message message;
+
+    begin(settings, 0x1);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
+    assert_int_equal(begin_with(), 0);
+    read_records(1);
+    inside.subscribed = 0;
+    inside.assigned = 0;
+    world.cluster.script = begin_anew;
+    assert_int_equal(spate_consumer_close(world.consumer, 3000), 0);
+    assert_int_equal(inside.subscribed, SPATE_ERR_CANCELED);
+    assert_int_equal(inside.assigned, SPATE_ERR_CANCELED);
+    assert_int_equal(world.consumer->partition_count, 0);
+    assert_int_equal(spate_consumer_next(world.consumer, 0, &message), SPATE_ERR_CANCELED);
+    end();
+}
+
+static void test_consumer_that_closes_takes_nothing_new(void **state)
+{
+    (void)state;
+    check_closing_refuses(keys, subscribe_anew);
+    check_closing_refuses(keys, assign_anew);
+}
+
 /* ---- while the group is being joined --------------------------------------------------------- */
 
 static enum fake_action lose_first_join(struct fake_cluster *c, const char *method, unsigned count)
@@ -164,6 +251,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_consumer_close_without_time_is_timeout),
+        cmocka_unit_test(test_consumer_that_is_closed_has_no_records),
+        cmocka_unit_test(test_consumer_that_closes_takes_nothing_new),
         cmocka_unit_test(test_consumer_close_leaves_also_what_it_is_joining),
         cmocka_unit_test(test_consumer_of_a_client_that_closes_does_not_wait_for_ever),
         cmocka_unit_test(test_client_close_waits_for_records_first),

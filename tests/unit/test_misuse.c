@@ -195,6 +195,32 @@ static void test_misuse_of_producer_that_waits(void **state)
     spate_producer_free(producer);
 }
 
+/* Partitions forget after 15 minutes what a producer has sent. */
+static void test_producer_does_not_try_for_longer_than_it_is_known(void **state)
+{
+    static const struct {
+        const char *timeout_ms;
+        int status;
+    } cases[] = { { "600000", 0 }, { "600001", SPATE_ERR_INVALID } };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct spate_config *config = spate_config_new();
+        struct spate_producer *producer = NULL;
+        struct spate_client *own = NULL;
+
+        assert_int_equal(spate_config_set(config, "timeout.ms", cases[i].timeout_ms), 0);
+        assert_int_equal(spate_client_new(config, &own), 0);
+        spate_config_free(config);
+        assert_int_equal(spate_producer_new(own, NULL, NULL, &producer), cases[i].status);
+        if (cases[i].status != 0) {
+            assert_non_null(strstr(spate_client_error(own), "timeout.ms of 600000 at most"));
+        }
+        spate_producer_free(producer);
+        spate_client_free(own);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -203,6 +229,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_misuse_of_admin, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_misuse_of_producer, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_misuse_of_producer_that_waits, set_up, tear_down),
+        cmocka_unit_test(test_producer_does_not_try_for_longer_than_it_is_known),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -401,6 +401,27 @@ static void test_rpc_connection_that_said_nothing_for_long_is_replaced(void **st
     assert_int_equal(fixture.accepted, 2);
 }
 
+/* As behind a firewall that has forgotten the connection: there is always somebody who waits. */
+static void test_rpc_dead_connection_is_replaced_while_others_wait(void **state)
+{
+    struct call *patient = begin(0, "hold", 2 * WAIT_MS);
+
+    (void)state;
+    wait_held(1);
+    run_ms(5100);
+    (void)begin(1, "hold", 150);
+    wait_held(2);
+    assert_int_equal(fixture.accepted, 1); /* a long poll alone is no sign of death */
+    for (unsigned i = 0; i < 30 && !patient->done; i++) {
+        run_ms(100);
+        (void)begin(1 + (i + 1) % 2, "hold", 150); /* before the one before is given up */
+    }
+    assert_true(patient->done);
+    assert_int_equal(patient->status, SPATE_ERR_CLOSED);
+    expect(begin(3, "echo", WAIT_MS), 0);
+    assert_int_equal(fixture.accepted, 2);
+}
+
 static void test_rpc_lost_connection_fails_what_was_sent(void **state)
 {
     (void)state;
@@ -492,6 +513,7 @@ int main(void)
         RPC_TEST(test_rpc_call_waits_for_the_server_to_come),
         RPC_TEST(test_rpc_call_at_once_ends_when_nobody_listens),
         RPC_TEST(test_rpc_connection_that_said_nothing_for_long_is_replaced),
+        RPC_TEST(test_rpc_dead_connection_is_replaced_while_others_wait),
         RPC_TEST(test_rpc_lost_connection_fails_what_was_sent),
         RPC_TEST(test_rpc_garbage_answer_closes),
         RPC_TEST(test_rpc_cancelled_call_is_never_told),
