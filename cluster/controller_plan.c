@@ -49,16 +49,24 @@ enum sp_planner_health sp_controller_health(void *arg, uint32_t node_id)
     return sp_controller_is_gone(controller, node_id) ? SP_PLANNER_GONE : SP_PLANNER_DOWN;
 }
 
+/* As its link tells: a leader of a moment ago has not counted yet. */
+static bool was_just_here(const struct sp_controller *controller, uint32_t node_id)
+{
+    uint64_t since_ms = controller->down_since_ms[node_id];
+    struct sp_transport_look look;
+
+    if (sp_transport_look(controller->options.transport, node_id, &look) && !look.up) {
+        since_ms = look.link_ms;
+    }
+    return since_ms == 0 || sp_loop_now_ms(controller->options.loop) < since_ms + PLACING_DOWN_MS;
+}
+
 enum sp_planner_health sp_controller_placing_health(void *arg, uint32_t node_id)
 {
     const struct sp_controller *controller = arg;
-    uint64_t since_ms = controller->down_since_ms[node_id];
-    bool fit = sp_controller_may_lead(controller, node_id);
+    bool fit = sp_controller_sees(controller, node_id) ? sp_controller_may_lead(controller, node_id)
+                                                       : was_just_here(controller, node_id);
 
-    if (!sp_controller_sees(controller, node_id)) {
-        fit =
-            since_ms == 0 || sp_loop_now_ms(controller->options.loop) < since_ms + PLACING_DOWN_MS;
-    }
     return fit ? SP_PLANNER_UP : SP_PLANNER_DOWN;
 }
 

@@ -148,9 +148,12 @@ class OldDiskTest(unittest.TestCase):
                 # refused, or it stops itself, if what it had been sent tells of the other one
                 words = "another data directory now, and this is an earlier one"
                 self.wait_said(hung, mark, words)
-                right.start()
-                nodes.wait_healthy(30)
+                right.start()  # while the other one may go on asking
+                up = lambda: node_rows(nodes).get(3, {}).get("alive")
+                cluster.wait_for("the right one", up, 30)
                 self.assertEqual(incarnation(nodes), known)
+                hung.kill()
+                nodes.wait_healthy(30)  # nobody asks any more
                 self.write(nodes, ["after"])
                 one.kill()  # now it counts
                 nodes.leader("t")

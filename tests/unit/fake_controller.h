@@ -41,6 +41,7 @@ static struct {
     } sent[SENT_MAX];
     unsigned sent_count;
     enum sp_link_state link;
+    uint64_t link_ms; /* since when */
     uint64_t
         connected_incarnation;  /* of the process that is connected as any other node; 0: none */
     uint64_t found_incarnation; /* of the one that is found where the node is looked for */
@@ -171,6 +172,17 @@ enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint3
     (void)transport;
     (void)node_id;
     return fake.link;
+}
+
+bool sp_transport_look(const struct sp_transport *transport,
+                       uint32_t node_id,
+                       struct sp_transport_look *out_look)
+{
+    (void)transport;
+    (void)node_id;
+    *out_look =
+        (struct sp_transport_look){ .up = fake.link == SP_LINK_UP, .link_ms = fake.link_ms };
+    return true;
 }
 
 bool sp_transport_is_up(const struct sp_transport *transport,

@@ -131,6 +131,7 @@ static void test_controller_places_topics_on_nodes_that_are_fit(void **unused)
     assert_int_equal(sp_controller_placing_health(fake.controller, 2), SP_PLANNER_UP);
     fake.unfit = 0;
     fake.link = SP_LINK_DEAD;
+    fake.link_ms = fake_loop.now_ms;
     assert_int_equal(sp_controller_placing_health(fake.controller, 3), SP_PLANNER_UP);
     fake_wait(900);
     assert_int_equal(sp_controller_placing_health(fake.controller, 3), SP_PLANNER_UP);
@@ -139,6 +140,23 @@ static void test_controller_places_topics_on_nodes_that_are_fit(void **unused)
     assert_int_equal(sp_controller_placing_health(fake.controller, SELF), SP_PLANNER_UP);
     fake.link = SP_LINK_UP;
     assert_int_equal(sp_controller_placing_health(fake.controller, 3), SP_PLANNER_UP);
+    end();
+    level_most = 0;
+}
+
+/* Also when nobody has led long enough to have counted how long they are away. */
+static void test_controller_places_no_topic_on_a_node_that_was_away_before_it_led(void **unused)
+{
+    (void)unused;
+    level_most = SP_FEATURE_LEVEL_MAX;
+    begin();
+    raise_level();
+    fake.link = SP_LINK_DEAD;
+    fake.link_ms = fake_loop.now_ms;
+    assert_int_equal(sp_controller_placing_health(fake.controller, 3), SP_PLANNER_UP);
+    fake_wait(1000);
+    change_role(SP_ROLE_LEADER, true, SELF);
+    assert_int_equal(sp_controller_placing_health(fake.controller, 3), SP_PLANNER_DOWN);
     end();
     level_most = 0;
 }
@@ -336,6 +354,7 @@ int main(void)
         cmocka_unit_test(test_controller_is_followed_only_by_a_member_with_a_link_to_the_leader),
         cmocka_unit_test(test_controller_tells_when_a_gone_node_is_replaced),
         cmocka_unit_test(test_controller_places_topics_on_nodes_that_are_fit),
+        cmocka_unit_test(test_controller_places_no_topic_on_a_node_that_was_away_before_it_led),
         cmocka_unit_test(test_controller_registers_itself_once_confirmed_and_when_different),
         cmocka_unit_test(test_controller_restore_confirms_again_and_node_changes_reach_transport),
         cmocka_unit_test(
