@@ -159,8 +159,8 @@ class OldDiskTest(unittest.TestCase):
                 nodes.leader("t")
                 self.assert_records(nodes, ["before", "after"])
             finally:
-                go_on(hung)
-                hung.kill()
+                if hung.process is not None:
+                    hung.kill()
 
     def test_old_disk_that_is_damaged_does_not_run_the_replicas_of_the_new_one(self):
         with cluster.Cluster(5) as nodes:
