@@ -488,7 +488,7 @@ class AloneTest(unittest.TestCase):
     def test_wrong_addresses_say_what_to_do(self):
         for address, code, words in (
             ("127.0.0.1:1", 4, "is spated running there, and is the address right?"),
-            ("no-such-host.invalid:7700", 4, "is the address right?"),
+            ("no-such-host.invalid:7700", 4, 'host name "no-such-host.invalid" is not known'),
             ("a b", 2, "host:port,host:port"),
             ("h:99999", 2, "host:port,host:port"),
         ):
