@@ -193,6 +193,7 @@ static void on_timer(struct sp_timer *timer)
 
     SP_ASSERT(rv == 0 || sp_raft_guard_failed(&group->guard) != 0); /* advance tells of it */
     sp_raft_advance(group);
+    sp_raft_hand_over_short(group);
 }
 
 /* ---- opening ------------------------------------------------------------------------------- */

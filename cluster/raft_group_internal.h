@@ -144,6 +144,8 @@ struct sp_raft_group {
     uint32_t seen_leader;
     bool seen_ready;
 
+    uint64_t
+        short_tried_ms;     /* raft_transfer.c: when it was handed over for a short follower last */
     uint64_t offered_ms;    /* raft_send.c: when a full follower was offered a frame last */
     uint64_t turn_since_ms; /* raft_survive.c: since when it waits for its turn to stand; 0: not */
     unsigned first_tries;   /* of the first choice of a new group: how often it asks again soon */
@@ -288,6 +290,9 @@ void sp_raft_end_quiet(struct sp_raft_group *group);
 /* raft_receive.c: the leader of the term says that `commit` is its commit index: who has applied
  * all up to there is up to date as of its message. */
 void sp_raft_note_commit(struct sp_raft_group *group, uint64_t term, uint64_t commit);
+
+/* raft_transfer.c: a leader hands over when a follower has lost what it had stored. */
+void sp_raft_hand_over_short(struct sp_raft_group *group);
 
 /* raft_group.c: starts the timer for what consensus waits for next. */
 void sp_raft_rearm(struct sp_raft_group *group);

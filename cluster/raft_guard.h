@@ -131,15 +131,17 @@ struct sp_raft_guard_options {
 
 /* Per follower, to know what really left; reset when leadership begins. */
 struct sp_raft_guard_peer {
-    uint64_t id;           /* 0 = free slot */
-    uint64_t sent_ms;      /* any append that was given to host.send */
-    uint64_t entries_ms;   /* ... the last one with entries */
-    uint64_t entries_prev; /* ... and its prev_log_index */
-    uint64_t sent_index;   /* ... and its last entry; lower once one is known to be lost */
-    bool left_out;         /* what it has been sent begins behind where libraft believes (G14) */
-    uint64_t match_index;  /* stored there, as last told */
-    uint64_t moved_ms;     /* when that grew, or the first that is under way was sent */
-    uint64_t answered_ms;  /* last result of this term */
+    uint64_t id;            /* 0 = free slot */
+    uint64_t sent_ms;       /* any append that was given to host.send */
+    uint64_t entries_ms;    /* ... the last one with entries */
+    uint64_t entries_prev;  /* ... and its prev_log_index */
+    uint64_t sent_index;    /* ... and its last entry; lower once one is known to be lost */
+    bool left_out;          /* what it has been sent begins behind where libraft believes (G14) */
+    uint64_t match_index;   /* stored there, as last told */
+    uint64_t moved_ms;      /* when that grew, or the first that is under way was sent */
+    uint64_t answered_ms;   /* last result of this term */
+    uint64_t short_ms;      /* since when it has less than it had stored; 0: has not */
+    uint64_t short_said_ms; /* when it said so last */
 };
 
 /* Open for embedding. `raft` may be read with libraft's public accessors (raft_state,
@@ -426,6 +428,14 @@ bool sp_raft_guard_answered(const struct sp_raft_guard *guard, uint64_t server);
 
 /* True if this leader has had an answer of `server`, in its term, at `ms` or later. */
 bool sp_raft_guard_answered_since(const struct sp_raft_guard *guard, uint64_t server, uint64_t ms);
+
+/* A member that rejects all that this leader sends, and has less than it once told to have stored,
+ * or 0: for two election timeouts, in which a rejection that was late (G10) is followed by an
+ * answer. */
+uint64_t sp_raft_guard_short(const struct sp_raft_guard *guard, uint64_t now_ms);
+
+/* A leader gives up leading, as if `server`, a member, had told of a later term. */
+int sp_raft_guard_step_down(struct sp_raft_guard *guard, uint64_t now_ms, uint64_t server);
 
 /* True if this follower of `leader` may stop its timer: all its entries are committed and stored,
  * the last one is (index, term), and nothing is under way. */

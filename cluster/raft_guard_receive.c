@@ -213,11 +213,24 @@ static void note_answer(struct sp_raft_guard_peer *peer,
                         uint64_t now_ms)
 {
     peer->answered_ms = now_ms;
+    peer->short_ms = result->rejected == 0 ? 0 : peer->short_ms;
     if (result->rejected != 0) {
         peer->sent_index = peer->match_index;
     } else if (result->last_index > peer->match_index) {
         peer->match_index = result->last_index;
         peer->moved_ms = now_ms;
+    }
+}
+
+/* A rejection by who has less than is stored there is an old one, or it has lost what it had. */
+static void note_short(struct sp_raft_guard *guard, uint64_t from, uint64_t last, uint64_t match)
+{
+    struct sp_raft_guard_peer *peer =
+        guard->raft.state == RAFT_LEADER ? sp_raft_step_peer(guard, from) : NULL;
+
+    if (peer != NULL && last < match) {
+        peer->short_ms = peer->short_ms == 0 ? guard->raft.now : peer->short_ms;
+        peer->short_said_ms = guard->raft.now;
     }
 }
 
@@ -249,6 +262,7 @@ int sp_raft_guard_receive_append_result(struct sp_raft_guard *guard,
             last = sp_raft_support_back_to_term(&raft->trail, last, result->hint_term);
         }
         if (sp_raft_step_guards(guard, SP_RAFT_GUARD_G10_STALE_REJECTION)) {
+            note_short(guard, from, result->last_index, match);
             if (result->rejected <= match) {
                 return 0;
             }
@@ -270,6 +284,13 @@ int sp_raft_guard_receive_append_result(struct sp_raft_guard *guard,
     message.append_entries_result.capacity = USHRT_MAX;
     int rv = receive(guard, now_ms, from, &message, 0, 0);
     return rv == 0 && again ? sp_raft_step_send_again(guard, now_ms) : rv;
+}
+
+int sp_raft_guard_step_down(struct sp_raft_guard *guard, uint64_t now_ms, uint64_t server)
+{
+    const struct sp_raft_guard_append_result later = { .term = guard->raft.current_term + 1 };
+
+    return sp_raft_guard_receive_append_result(guard, now_ms, server, &later);
 }
 
 /* A replica that never had a frame knows of no membership. Who asks it counts on its vote: a member

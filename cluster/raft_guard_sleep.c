@@ -66,6 +66,23 @@ bool sp_raft_guard_answered_since(const struct sp_raft_guard *guard, uint64_t se
     return peer != NULL && peer->answered_ms != 0 && peer->answered_ms >= ms;
 }
 
+uint64_t sp_raft_guard_short(const struct sp_raft_guard *guard, uint64_t now_ms)
+{
+    uint64_t patience_ms = 2 * (uint64_t)guard->raft.election_timeout;
+
+    if (guard->raft.state != RAFT_LEADER) {
+        return 0;
+    }
+    for (unsigned i = 0; i < SP_RAFT_GUARD_SERVERS_MAX; i++) {
+        const struct sp_raft_guard_peer *peer = &guard->peers[i];
+        if (peer->short_ms != 0 && now_ms >= peer->short_ms + patience_ms &&
+            now_ms < peer->short_said_ms + patience_ms) {
+            return peer->id;
+        }
+    }
+    return 0;
+}
+
 bool sp_raft_guard_may_follow_asleep(const struct sp_raft_guard *guard,
                                      uint64_t leader,
                                      uint64_t index,

@@ -1,6 +1,8 @@
 /* Handing a group's leadership to another of its voters, before this node goes. */
 #include "cluster/raft_group.h"
 
+#include "base/assert.h"
+#include "base/trace.h"
 #include "cluster/raft_group_internal.h"
 #include "cluster/raft_guard_support.h"
 #include "spate/error.h"
@@ -12,6 +14,8 @@
 
 /* A voter that lacks no more than this has all of the log soon after submits are held back. */
 #define LAG_FRAMES_MAX 1000
+
+#define SHORT_RETRY_MS 1000
 
 /* One that has died, or whose node has just come back and has not opened it yet, may have had all
  * of the log too; asking it, or holding submits back for it, would cost an election timeout. */
@@ -76,6 +80,31 @@ static void hold_submits(struct sp_raft_group *group, uint32_t node_id)
     if (find_successor(group, node_id, LAG_FRAMES_MAX) != 0 &&
         (group->held_until_ms == 0 || now_ms >= group->held_until_ms + pause_ms)) {
         group->held_until_ms = now_ms + HOLD_MS;
+    }
+}
+
+/* A follower whose disk has lost the end of its log rejects all that is sent from there on, and its
+ * leader never sends again what it was told is stored. A leader of a new term asks anew: another
+ * one if one can, and otherwise this one. */
+void sp_raft_hand_over_short(struct sp_raft_group *group)
+{
+    uint64_t now_ms = sp_raft_now_ms(group);
+    uint64_t follower = sp_raft_runs(group) ? sp_raft_guard_short(&group->guard, now_ms) : 0;
+
+    if (follower == 0 || now_ms < group->short_tried_ms + SHORT_RETRY_MS) {
+        return;
+    }
+    group->short_tried_ms = now_ms;
+    SP_TRACE_WARN("raft",
+                  "a follower has less than it had stored: a new leader is to fill it",
+                  "group=%llu replica=%llu node=%u",
+                  (unsigned long long)group->group_id,
+                  (unsigned long long)follower,
+                  sp_raft_node_of(group, follower));
+    if (find_successor(group, 0, 0) == 0 || sp_raft_group_transfer(group) != 0) {
+        int rv = sp_raft_guard_step_down(&group->guard, now_ms, follower);
+        SP_ASSERT(rv == 0 || sp_raft_guard_failed(&group->guard) != 0); /* advance tells of it */
+        sp_raft_advance(group);
     }
 }
 

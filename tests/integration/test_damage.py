@@ -74,6 +74,33 @@ class DamageTest(unittest.TestCase):
         except (OSError, EOFError, rpc.Refused):
             return None
 
+    def test_end_of_a_log_that_is_lost_is_filled_under_the_same_leader(self):
+        with cluster.Cluster(3) as nodes:
+            group = group_of(nodes, "t", nodes.nodes[0])
+            self.write(nodes, "t", 8)
+            leader = nodes.leader("t")
+            lost = next(node for node in nodes.nodes if node is not leader)
+            nodes.wait_healthy(20)  # it has all of it
+            (name,) = replicas(lost, f"{group}.")
+            lost.kill()
+            path = segments(lost, name)[-1]
+            with open(path, "rb") as handle:
+                end = len(handle.read().rstrip(b"\0"))
+            flip(path, end - 20)  # in the last write: taken for one that was never acknowledged
+            mark = len(lost.trace())
+            lost.start()
+            cluster.wait_for(
+                "a cut", lambda: "cut where the log ends" in lost.trace()[mark:]
+                or "torn tail cut" in lost.trace()[mark:], 20)
+            self.write(nodes, "t", 4, 8)
+            nodes.wait_healthy(20)  # it lacks nothing
+            self.assertEqual(quarantined(lost), [])
+            other = next(
+                node for node in nodes.nodes if node not in (leader, lost))
+            other.kill()
+            self.write(nodes, "t", 4, 12)  # counts on it
+            self.assert_records(nodes, "t", 16)
+
     def test_a_damaged_replica_is_rebuilt_and_kept(self):
         with cluster.Cluster(3) as nodes:
             victim = nodes.node(2)
