@@ -9,7 +9,7 @@
  *
  * Such a step writes all that it has not synced once more, to the same place, so nothing is in
  * doubt. That cannot be said of a sync, which therefore never ends with SPATE_ERR_NO_SPACE. A disk
- * that a write has found full counts as full for a while, also when the system shows room that writes do not get. */
+ * that a write has found full counts as full for a while, whatever the system says. */
 #include "base/trace.h"
 #include "storage/log_state.h"
 #include "storage/store_state.h"

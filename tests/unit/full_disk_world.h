@@ -1,4 +1,5 @@
-/* A store with one log on a disk in memory that others fill. Included by the tests of a full disk. */
+/* A store with one log on a disk in memory that others fill. Included by the tests of a
+ * full disk. */
 #ifndef SP_UNIT_FULL_DISK_WORLD_H
 #define SP_UNIT_FULL_DISK_WORLD_H
 
