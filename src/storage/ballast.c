@@ -85,6 +85,15 @@ void sp_ballast_spend(const char *directory)
     }
 }
 
+bool sp_ballast_stands(const char *directory)
+{
+    char path[SP_DISK_PATH_SIZE];
+    uint64_t size = 0;
+
+    sp_disk_path(path, directory, SP_BALLAST_NAME);
+    return size_of_file(path, &size) == 0 && size > 0;
+}
+
 /* A file that is not there any more, or cannot be cut, is cut again at the next start. */
 static void give_back(struct sp_ballast *ballast, uint64_t free_bytes)
 {

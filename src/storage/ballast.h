@@ -52,6 +52,9 @@ bool sp_ballast_tend(struct sp_ballast *ballast, uint64_t free_bytes, uint64_t n
  * any thread, also while it is tended or spent by another one. Afterwards the room is there. */
 void sp_ballast_spend(const char *directory);
 
+/* True if the file in `directory` has something to give back; blocking, on any thread. */
+bool sp_ballast_stands(const char *directory);
+
 /* True if next to nothing is free for a node with this ballast. */
 static inline bool sp_ballast_is_low(const struct sp_ballast *ballast, uint64_t free_bytes)
 {

@@ -89,10 +89,12 @@ static void checkpoint_work(struct sp_job *job)
     struct sp_checkpoint_write *write = SP_CONTAINER_OF(job, struct sp_checkpoint_write, job);
     const struct sp_log *log = write->log;
 
-    write->status = sp_checkpoint_save(log->directory, write->base, write->image);
-    if (sp_store_makes_room(log->store, write->status)) {
-        write->status = sp_checkpoint_save(log->directory, write->base, write->image);
+    if (!sp_store_lends_room(log->store, write->image->size)) {
+        write->status = SPATE_ERR_NO_SPACE;
+        return;
     }
+    write->status = sp_checkpoint_save(log->directory, write->base, write->image);
+    (void)sp_store_notes_full(log->store, write->status);
 }
 
 /* The log does without it for now: it begins at an older one, and keeps what that one needs. */
@@ -108,6 +110,7 @@ static void wait_for_room(struct sp_log *log, struct sp_checkpoint_write *write)
                       (unsigned long long)write->image->size);
     }
     write->waits = true;
+    write->retry_ms = sp_loop_now_ms(log->store->loop) + SP_CHECKPOINT_PAUSE_MS;
 }
 
 /* NULL: it was dropped while the checkpoint was written; its files go with the next flush. */
@@ -193,13 +196,14 @@ void sp_log_checkpoint_start(struct sp_log *log)
     sp_job_start(log->store->loop, &write->job, checkpoint_work, checkpoint_done);
 }
 
-void sp_log_checkpoint_retry(struct sp_log *log, uint64_t free_bytes)
+void sp_log_checkpoint_retry(struct sp_log *log)
 {
-    if (log->checkpoint_running || sp_list_empty(&log->checkpoints)) {
+    if (log->closing || log->checkpoint_running || sp_list_empty(&log->checkpoints)) {
         return;
     }
     struct sp_checkpoint_write *write = first_write(log);
-    if (write->waits && free_bytes > write->image->size) {
+    if (write->waits && sp_loop_now_ms(log->store->loop) >= write->retry_ms &&
+        sp_store_may_lend(log->store, write->image->size)) {
         write->waits = false;
         sp_log_advance(log);
     }

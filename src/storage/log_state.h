@@ -94,6 +94,9 @@ struct sp_log_flush {
     int status;
 };
 
+/* The disk may show room that nobody gets: one that has found none waits so long at least. */
+#define SP_CHECKPOINT_PAUSE_MS ((uint64_t)1000)
+
 /* A checkpoint on its way to the disk; in log->checkpoints from the oldest. */
 struct sp_checkpoint_write {
     struct sp_job job;
@@ -102,6 +105,7 @@ struct sp_checkpoint_write {
     struct sp_blob *image;
     uint64_t base;
     bool waits; /* it has found no space */
+    uint64_t retry_ms;
     bool told;
     int status;
 };
@@ -281,8 +285,8 @@ int sp_log_install_finish(const char *directory, const struct sp_segment_header 
 /* Starts the next checkpoint job if its time has come. */
 void sp_log_checkpoint_start(struct sp_log *log);
 
-/* Goes on with one that has found no space, if there is some now. */
-void sp_log_checkpoint_retry(struct sp_log *log, uint64_t free_bytes);
+/* After a look: goes on with one that has found no space a while ago, if there is some now. */
+void sp_log_checkpoint_retry(struct sp_log *log);
 
 /* Drops queued checkpoints of segments above `base_max`, but for the one being written. */
 void sp_log_checkpoint_cancel(struct sp_log *log, uint64_t base_max);

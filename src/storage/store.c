@@ -55,7 +55,7 @@ static void before_sleep(struct sp_hook *hook)
     if (store->failed) {
         return;
     }
-    sp_store_look_if_full(store);
+    sp_store_heed_full(store);
     if (sp_meta_dirty(store->meta) && !store->meta_flushing) {
         store->meta_flushing = true;
         sp_meta_begin(store->meta);

@@ -8,15 +8,22 @@
  *   step of a job --no space--> ballast given back --> the step once more --no space--> it fails
  *
  * Such a step writes all that it has not synced once more, to the same place, so nothing is in
- * doubt. That cannot be said of a sync, which therefore never ends with SPATE_ERR_NO_SPACE. */
+ * doubt. That cannot be said of a sync, which therefore never ends with SPATE_ERR_NO_SPACE. A disk
+ * that a write has found full counts as full for a while, whatever the system says. */
 #include "base/trace.h"
 #include "storage/log_state.h"
 #include "storage/store_state.h"
 
 #include "spate/error.h"
 
+#define KEPT_PART 2   /* of the ballast's room: not for what can wait */
+#define SMALL_PART 64 /* of what is free: so little may always be taken */
+
 static enum sp_space level_of(const struct sp_store *store)
 {
+    if (sp_loop_now_ms(store->loop) < store->full_until_ms) {
+        return SP_SPACE_LAST;
+    }
     if (store->free_bytes >= store->free_bytes_min) {
         return SP_SPACE_ENOUGH;
     }
@@ -54,22 +61,58 @@ void sp_store_note_free_bytes(struct sp_store *store, uint64_t free_bytes)
     }
 }
 
-bool sp_store_makes_room(struct sp_store *store, int status)
+bool sp_store_notes_full(struct sp_store *store, int status)
 {
     if (status != SPATE_ERR_NO_SPACE) {
         return false;
     }
-    sp_ballast_spend(store->directory);
     atomic_store(&store->found_full, true);
+    return true;
+}
+
+bool sp_store_makes_room(struct sp_store *store, int status)
+{
+    if (!sp_store_notes_full(store, status)) {
+        return false;
+    }
+    sp_ballast_spend(store->directory);
     return true; /* also without a ballast: another job may have given it back just now */
 }
 
-void sp_store_look_if_full(struct sp_store *store)
+/* The next look comes by itself: one at once would miss what a quota does not show, and spin. */
+void sp_store_heed_full(struct sp_store *store)
 {
-    if (!store->space_looking && atomic_load(&store->found_full)) {
+    if (atomic_load(&store->found_full)) {
         atomic_store(&store->found_full, false);
-        sp_store_look_at_space(store);
+        store->full_until_ms = sp_loop_now_ms(store->loop) + SP_FULL_PAUSE_MS;
+        note(store, store->free_bytes);
     }
+}
+
+/* A checkpoint may take the last byte while the ballast stands, since that is given back behind it
+ * to what cannot wait. Where it has been given back, it may take of that room what is above one
+ * half: a truncation on a full disk may need one before it frees anything, so all of it cannot be
+ * kept. Nor is the lower half closed to all, since others may fill the upper one for good: what is
+ * next to nothing of the rest goes, and leaves more than sixty times as much. */
+static bool
+lends(const struct sp_store *store, bool ballast_stands, uint64_t free_bytes, uint64_t bytes)
+{
+    uint64_t kept = ballast_stands ? 0 : store->ballast.bytes / KEPT_PART;
+
+    return free_bytes > bytes && (free_bytes - bytes >= kept || bytes <= free_bytes / SMALL_PART);
+}
+
+bool sp_store_lends_room(const struct sp_store *store, uint64_t bytes)
+{
+    uint64_t free_bytes = 0;
+
+    return sp_path_free_bytes(store->directory, &free_bytes) != 0 ||
+           lends(store, sp_ballast_stands(store->directory), free_bytes, bytes);
+}
+
+bool sp_store_may_lend(const struct sp_store *store, uint64_t bytes)
+{
+    return lends(store, store->ballast_held, store->free_bytes, bytes);
 }
 
 void sp_store_open_ballast(struct sp_store *store)
@@ -107,8 +150,7 @@ static void look_done(struct sp_job *job)
     if (store->space_status == 0) {
         note(store, store->space_free_bytes);
         SP_LIST_EACH_SAFE (node, &store->logs) {
-            sp_log_checkpoint_retry(SP_LIST_ENTRY(node, struct sp_log, store_node),
-                                    store->free_bytes);
+            sp_log_checkpoint_retry(SP_LIST_ENTRY(node, struct sp_log, store_node));
         }
     }
     sp_store_advance(store);

@@ -17,7 +17,8 @@
 #define SP_DAMAGED_NAME "damaged" /* file in a replica's directory: it must not be opened */
 #define SP_STORE_TEXT_SIZE 256
 #define SP_QUARANTINE_NAME_SIZE 320 /* any name of a directory entry, a word and two numbers */
-#define SP_COOL_AFTER_MS 5000       /* an idle log keeps durable frames in memory for so long */
+#define SP_FULL_PAUSE_MS ((uint64_t)2000) /* a disk without space for a write counts as full */
+#define SP_COOL_AFTER_MS 5000 /* an idle log keeps durable frames in memory for so long */
 
 /* Whether what earlier processes have written below replicas/ is durable: store_settle.c. */
 enum sp_settling {
@@ -70,7 +71,8 @@ struct sp_store {
     struct sp_spares spares;
     struct sp_ballast ballast; /* belongs to space_job while it runs */
     bool ballast_held;         /* it has something to give back */
-    atomic_bool found_full;    /* a job's write has found no space, and nobody has looked since */
+    atomic_bool found_full;    /* a job's write has found no space, and the loop does not know */
+    uint64_t full_until_ms;    /* whatever the system says is free */
     uint64_t free_bytes_min;   /* the reserve */
     enum sp_space space;
     struct sp_job space_job;
@@ -135,8 +137,17 @@ void sp_store_note_free_bytes(struct sp_store *store, uint64_t free_bytes);
  * given back. Then the step may be tried once more, unless it can be left for later. */
 bool sp_store_makes_room(struct sp_store *store, int status);
 
-/* At the end of a turn: looks if a write has found no space. */
-void sp_store_look_if_full(struct sp_store *store);
+/* The same for what can wait: the ballast stays, and nothing is tried once more. */
+bool sp_store_notes_full(struct sp_store *store, int status);
+
+/* At the end of a turn: no records are taken for a while if a write has found no space. */
+void sp_store_heed_full(struct sp_store *store);
+
+/* In a job, about to write `bytes` that can wait: true if enough stays free for what cannot. */
+bool sp_store_lends_room(const struct sp_store *store, uint64_t bytes);
+
+/* The same on the loop, as the last look has found it. */
+bool sp_store_may_lend(const struct sp_store *store, uint64_t bytes);
 
 /* Blocking: gives the ballast of an earlier run back on a full disk. */
 void sp_store_open_ballast(struct sp_store *store);

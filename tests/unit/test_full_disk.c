@@ -1,180 +1,6 @@
 /* Others fill the disk at any moment: a write that finds no space takes the ballast's and goes on,
- * a checkpoint can wait, and only without a ballast the store stops. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "base/trace.h"
-#include "io/file.h"
-#include "spate/error.h"
-#include "storage/checkpoint.h"
-#include "storage/disk.h"
-#include "storage/log_state.h"
-#include "storage/store_state.h"
-#include "tests/lib/crash_disk.h"
-#include "tests/lib/crash_loop.h"
-
-#define PATH "/data"
-#define BALLAST_PATH PATH "/" SP_BALLAST_NAME
-#define GROUP 1
-#define REPLICA 7
-#define RESERVE ((uint64_t)8 << 20)
-#define BALLAST (RESERVE / SP_BALLAST_PART)
-#define PLENTY (RESERVE + BALLAST)
-#define INSTALLED 100 /* index of a checkpoint from elsewhere */
-#define VALUE_SIZE 3000
-
-static struct {
-    struct crash_disk *disk;
-    struct sp_loop *loop;
-    struct sp_store *store;
-    struct sp_replica_open open;
-    bool opened;
-    struct sp_log *log;
-    uint64_t operations; /* before others fill the disk; UINT64_MAX: they do not */
-    unsigned spent;      /* traces */
-    unsigned waits;
-    int failed; /* status */
-} test;
-
-static void on_trace(void *arg,
-                     enum sp_trace_level level,
-                     const char *component,
-                     const char *message,
-                     const char *facts)
-{
-    (void)arg;
-    (void)level;
-    (void)component;
-    (void)facts;
-    test.spent += strstr(message, "a write has found no space") != NULL ? 1 : 0;
-    test.waits += strstr(message, "no space for a checkpoint") != NULL ? 1 : 0;
-}
-
-static void on_failed(void *arg, int status, const char *text)
-{
-    (void)arg;
-    (void)text;
-    test.failed = status;
-}
-
-static void on_operation(void *arg)
-{
-    (void)arg;
-    if (crash_disk_operations(test.disk) == test.operations) {
-        test.operations = UINT64_MAX;
-        crash_disk_set_free(test.disk, 0);
-    }
-}
-
-static void on_opened(struct sp_replica_open *open, int status)
-{
-    assert_int_equal(status, 0);
-    test.log = open->log;
-    test.opened = true;
-}
-
-static void open_all(bool create)
-{
-    const struct sp_store_options options = { .path = PATH,
-                                              .node_id = 3,
-                                              .free_bytes_min = RESERVE };
-    const struct sp_store_handler handler = { .failed = on_failed };
-    char text[256] = "";
-
-    assert_int_equal(
-        sp_store_open(test.loop, &options, &handler, NULL, text, sizeof text, &test.store), 0);
-    test.open =
-        (struct sp_replica_open){ .group_id = GROUP, .replica_id = REPLICA, .cb = on_opened };
-    test.opened = false;
-    if (create) {
-        sp_store_create_replica(test.store, &test.open);
-    } else {
-        sp_store_open_replica(test.store, &test.open);
-    }
-    assert_true(crash_loop_until(test.loop, &test.opened));
-}
-
-static void set_flag(void *arg)
-{
-    *(bool *)arg = true;
-}
-
-static void close_all(void)
-{
-    bool closed = false;
-
-    sp_log_close(test.log, set_flag, &closed);
-    assert_true(crash_loop_until(test.loop, &closed));
-    closed = false;
-    sp_store_close(test.store, set_flag, &closed);
-    assert_true(crash_loop_until(test.loop, &closed));
-}
-
-/* Until nothing more happens by itself. */
-static void settle(void)
-{
-    for (int turns = 0; turns < 100; turns++) {
-        crash_loop_turn(test.loop);
-    }
-    assert_false(test.store->space_looking);
-}
-
-static void look(void)
-{
-    sp_store_look_at_space(test.store);
-    settle();
-}
-
-static void begin(void)
-{
-    memset(&test, 0, sizeof test);
-    test.operations = UINT64_MAX;
-    test.disk = crash_disk_new();
-    test.loop = crash_loop_new(1, false);
-    crash_disk_use(test.disk);
-    crash_disk_set_free(test.disk, 2 * PLENTY);
-    crash_disk_set_hook(test.disk, on_operation, NULL);
-    sp_trace_set_sink(on_trace, NULL, SP_TRACE_LEVEL_INFO);
-    open_all(true);
-    look();
-    assert_true(sp_path_exists(BALLAST_PATH));
-}
-
-static void end(void)
-{
-    crash_disk_set_hook(test.disk, NULL, NULL);
-    close_all();
-    sp_trace_set_sink(NULL, NULL, SP_TRACE_LEVEL_WARN);
-    sp_loop_free(test.loop);
-    crash_disk_free(test.disk);
-}
-
-static void append(unsigned count)
-{
-    static const uint8_t value[VALUE_SIZE];
-    const struct sp_iovec piece = { value, sizeof value };
-
-    for (unsigned i = 0; i < count; i++) {
-        assert_int_equal(sp_log_build(test.log, SP_FRAME_COMMAND, 1, 1000 + i, &piece, 1, NULL), 0);
-    }
-}
-
-/* Checkpoints of the size that is given, for all segments that want one. */
-static void write_checkpoints(size_t size)
-{
-    static const uint8_t machine[64 * 1024];
-
-    assert_true(size <= sizeof machine);
-    while (sp_log_checkpoint_wanted(test.log) != 0) {
-        assert_int_equal(sp_log_checkpoint_write(test.log, machine, size), 0);
-    }
-}
+ * and only without a ballast the store stops. */
+#include "full_disk_world.h"
 
 static void install(void)
 {
@@ -188,15 +14,6 @@ static void install(void)
     sp_blob_unref(image);
 }
 
-static void check_durable(uint64_t last)
-{
-    settle();
-    assert_int_equal(test.failed, 0);
-    assert_int_equal(sp_log_last_index(test.log), last);
-    assert_int_equal(sp_log_persisted_index(test.log), last);
-    assert_false(test.store->meta_flushing || sp_meta_dirty(test.store->meta));
-}
-
 /* Every kind of write that a node cannot do without, one after the other. */
 static void work(void)
 {
@@ -207,6 +24,10 @@ static void work(void)
     append(2);
     write_checkpoints(8 * 1024);
     check_durable(5);
+    if (sp_log_checkpoint_index(test.log) == 0) { /* it waits, and the ballast stays untouched */
+        pass_ms(SP_CHECKPOINT_PAUSE_MS);
+        look();
+    }
     assert_int_equal(sp_log_checkpoint_index(test.log), 3);
     assert_int_equal(sp_log_truncate(test.log, 5), 0);
     append(1);
@@ -280,6 +101,7 @@ static void test_full_disk_ballast_is_made_again(void **state)
     look();
     assert_false(sp_path_exists(BALLAST_PATH));
     crash_disk_set_free(test.disk, PLENTY);
+    pass_ms(SP_FULL_PAUSE_MS);
     look();
     assert_true(sp_path_exists(BALLAST_PATH));
     assert_int_equal(sp_store_space(test.store), SP_SPACE_ENOUGH);
@@ -337,95 +159,6 @@ static void test_full_disk_found_by_a_sync_is_final(void **state)
     }
 }
 
-static bool has_file(uint64_t base, const char *suffix)
-{
-    char path[SP_DISK_PATH_SIZE];
-
-    sp_disk_base_path(path, PATH "/" SP_REPLICAS_DIRECTORY "/1.7", base, suffix);
-    return sp_path_exists(path);
-}
-
-static void test_full_disk_lets_a_checkpoint_wait(void **state)
-{
-    (void)state;
-    begin();
-    append(1);
-    sp_log_roll(test.log);
-    append(1);
-    check_durable(2);
-    assert_int_equal(sp_path_remove(BALLAST_PATH), 0);
-    crash_disk_set_free(test.disk, 0);
-    write_checkpoints(8 * 1024);
-    for (int looks = 0; looks < 3; looks++) {
-        look();
-        crash_disk_set_free(test.disk, 100); /* too little, and taken by nobody */
-    }
-    assert_int_equal(test.failed, 0);
-    assert_int_equal(test.waits, 1);
-    assert_int_equal(sp_log_checkpoint_index(test.log), 0);
-    assert_false(has_file(2, "checkpoint"));
-    assert_false(has_file(2, "checkpoint.tmp"));
-    crash_disk_set_free(test.disk, PLENTY);
-    look();
-    assert_int_equal(sp_log_checkpoint_index(test.log), 1);
-    assert_true(has_file(2, "checkpoint"));
-    append(1);
-    check_durable(3);
-    end();
-}
-
-/* What waits is not heaped up: the newest one serves. */
-static void test_full_disk_drops_a_checkpoint_for_a_newer_one(void **state)
-{
-    (void)state;
-    begin();
-    append(1);
-    sp_log_roll(test.log);
-    append(1);
-    check_durable(2);
-    assert_int_equal(sp_path_remove(BALLAST_PATH), 0);
-    crash_disk_set_free(test.disk, 32 * 1024);
-    write_checkpoints(64 * 1024);
-    settle();
-    sp_log_roll(test.log);
-    append(1);
-    write_checkpoints(1024);
-    check_durable(3);
-    assert_int_equal(sp_log_checkpoint_index(test.log), 2);
-    assert_true(sp_list_empty(&test.log->checkpoints));
-    assert_int_equal(sp_log_checkpoint_wanted(test.log), 0);
-    crash_disk_set_free(test.disk, PLENTY);
-    look();
-    assert_false(has_file(2, "checkpoint"));
-    end();
-}
-
-/* One that waits goes with its segment, and with the log. */
-static void test_full_disk_forgets_a_checkpoint_that_waits(void **state)
-{
-    (void)state;
-    begin();
-    append(1);
-    sp_log_roll(test.log);
-    append(1);
-    check_durable(2);
-    assert_int_equal(sp_path_remove(BALLAST_PATH), 0);
-    crash_disk_set_free(test.disk, 32 * 1024);
-    write_checkpoints(64 * 1024);
-    settle();
-    assert_int_equal(test.waits, 1);
-    assert_int_equal(sp_log_truncate(test.log, 1), 0);
-    append(1);
-    check_durable(1);
-    assert_true(sp_list_empty(&test.log->checkpoints));
-    sp_log_roll(test.log);
-    append(1);
-    write_checkpoints(64 * 1024);
-    check_durable(2);
-    assert_int_equal(test.waits, 2);
-    end();
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -434,9 +167,6 @@ int main(void)
         cmocka_unit_test(test_full_disk_found_by_a_vote_is_noted_at_once),
         cmocka_unit_test(test_full_disk_without_a_ballast_stops_the_store),
         cmocka_unit_test(test_full_disk_found_by_a_sync_is_final),
-        cmocka_unit_test(test_full_disk_lets_a_checkpoint_wait),
-        cmocka_unit_test(test_full_disk_drops_a_checkpoint_for_a_newer_one),
-        cmocka_unit_test(test_full_disk_forgets_a_checkpoint_that_waits),
     };
 
     return cmocka_run_group_tests_name("storage/full_disk", tests, NULL, NULL);

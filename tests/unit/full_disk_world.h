@@ -1,0 +1,205 @@
+/* A store with one log on a disk in memory that others fill. Included by the tests of a
+ * full disk. */
+#ifndef SP_UNIT_FULL_DISK_WORLD_H
+#define SP_UNIT_FULL_DISK_WORLD_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/trace.h"
+#include "io/file.h"
+#include "spate/error.h"
+#include "storage/checkpoint.h"
+#include "storage/disk.h"
+#include "storage/log_state.h"
+#include "storage/store_state.h"
+#include "tests/lib/crash_disk.h"
+#include "tests/lib/crash_loop.h"
+
+#define PATH "/data"
+#define BALLAST_PATH PATH "/" SP_BALLAST_NAME
+#define GROUP 1
+#define REPLICA 7
+#define RESERVE ((uint64_t)8 << 20)
+#define BALLAST (RESERVE / SP_BALLAST_PART)
+#define PLENTY (RESERVE + BALLAST)
+#define INSTALLED 100 /* index of a checkpoint from elsewhere */
+#define VALUE_SIZE 3000
+
+static struct {
+    struct crash_disk *disk;
+    struct sp_loop *loop;
+    struct sp_store *store;
+    struct sp_replica_open open;
+    bool opened;
+    struct sp_log *log;
+    uint64_t operations; /* before others fill the disk; UINT64_MAX: they do not */
+    unsigned spent;      /* traces */
+    unsigned waits;
+    int failed; /* status */
+} test;
+
+static void on_trace(void *arg,
+                     enum sp_trace_level level,
+                     const char *component,
+                     const char *message,
+                     const char *facts)
+{
+    (void)arg;
+    (void)level;
+    (void)component;
+    (void)facts;
+    test.spent += strstr(message, "a write has found no space") != NULL ? 1 : 0;
+    test.waits += strstr(message, "no space for a checkpoint") != NULL ? 1 : 0;
+}
+
+static void on_failed(void *arg, int status, const char *text)
+{
+    (void)arg;
+    (void)text;
+    test.failed = status;
+}
+
+static void on_operation(void *arg)
+{
+    (void)arg;
+    if (crash_disk_operations(test.disk) == test.operations) {
+        test.operations = UINT64_MAX;
+        crash_disk_set_free(test.disk, 0);
+    }
+}
+
+static void on_opened(struct sp_replica_open *open, int status)
+{
+    assert_int_equal(status, 0);
+    test.log = open->log;
+    test.opened = true;
+}
+
+static void open_all(bool create)
+{
+    const struct sp_store_options options = { .path = PATH,
+                                              .node_id = 3,
+                                              .free_bytes_min = RESERVE };
+    const struct sp_store_handler handler = { .failed = on_failed };
+    char text[256] = "";
+
+    assert_int_equal(
+        sp_store_open(test.loop, &options, &handler, NULL, text, sizeof text, &test.store), 0);
+    test.open =
+        (struct sp_replica_open){ .group_id = GROUP, .replica_id = REPLICA, .cb = on_opened };
+    test.opened = false;
+    if (create) {
+        sp_store_create_replica(test.store, &test.open);
+    } else {
+        sp_store_open_replica(test.store, &test.open);
+    }
+    assert_true(crash_loop_until(test.loop, &test.opened));
+}
+
+static void set_flag(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+static void close_all(void)
+{
+    bool closed = false;
+
+    sp_log_close(test.log, set_flag, &closed);
+    assert_true(crash_loop_until(test.loop, &closed));
+    closed = false;
+    sp_store_close(test.store, set_flag, &closed);
+    assert_true(crash_loop_until(test.loop, &closed));
+}
+
+/* Until nothing more happens by itself. */
+static void settle(void)
+{
+    for (int turns = 0; turns < 100; turns++) {
+        crash_loop_turn(test.loop);
+    }
+    assert_false(test.store->space_looking);
+}
+
+static void look(void)
+{
+    sp_store_look_at_space(test.store);
+    settle();
+}
+
+static void pass_ms(uint64_t ms)
+{
+    uint64_t due_ms = sp_loop_now_ms(test.loop) + ms;
+
+    while (sp_loop_now_ms(test.loop) < due_ms) {
+        crash_loop_turn(test.loop);
+    }
+}
+
+static void begin(void)
+{
+    memset(&test, 0, sizeof test);
+    test.operations = UINT64_MAX;
+    test.disk = crash_disk_new();
+    test.loop = crash_loop_new(1, false);
+    crash_disk_use(test.disk);
+    crash_disk_set_free(test.disk, 2 * PLENTY);
+    crash_disk_set_hook(test.disk, on_operation, NULL);
+    sp_trace_set_sink(on_trace, NULL, SP_TRACE_LEVEL_INFO);
+    open_all(true);
+    look();
+    assert_true(sp_path_exists(BALLAST_PATH));
+}
+
+static void free_all(void)
+{
+    sp_trace_set_sink(NULL, NULL, SP_TRACE_LEVEL_WARN);
+    sp_loop_free(test.loop);
+    crash_disk_free(test.disk);
+}
+
+static void end(void)
+{
+    crash_disk_set_hook(test.disk, NULL, NULL);
+    close_all();
+    free_all();
+}
+
+static void append(unsigned count)
+{
+    static const uint8_t value[VALUE_SIZE];
+    const struct sp_iovec piece = { value, sizeof value };
+
+    for (unsigned i = 0; i < count; i++) {
+        assert_int_equal(sp_log_build(test.log, SP_FRAME_COMMAND, 1, 1000 + i, &piece, 1, NULL), 0);
+    }
+}
+
+/* Checkpoints of the size that is given, for all segments that want one. */
+static void write_checkpoints(size_t size)
+{
+    static const uint8_t machine[64 * 1024];
+
+    assert_true(size <= sizeof machine);
+    while (sp_log_checkpoint_wanted(test.log) != 0) {
+        assert_int_equal(sp_log_checkpoint_write(test.log, machine, size), 0);
+    }
+}
+
+static void check_durable(uint64_t last)
+{
+    settle();
+    assert_int_equal(test.failed, 0);
+    assert_int_equal(sp_log_last_index(test.log), last);
+    assert_int_equal(sp_log_persisted_index(test.log), last);
+    assert_false(test.store->meta_flushing || sp_meta_dirty(test.store->meta));
+}
+
+#endif /* SP_UNIT_FULL_DISK_WORLD_H */
