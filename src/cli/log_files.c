@@ -89,7 +89,10 @@ enum record {
 
 static void check_log(struct check *check, const char *directory, enum record record)
 {
-    const struct sp_verify_options options = { .rebuild_indexes = check->rebuild,
+    const struct log_meta *meta = &check->report.meta;
+    bool counted = meta->status == 0 && !check->place->at_rest;
+    const struct sp_verify_options options = { .last_run = counted ? meta->report.run : 0,
+                                               .rebuild_indexes = check->rebuild,
                                                .found = log_report_finding,
                                                .arg = &check->report };
     struct sp_verify_report log;

@@ -5,7 +5,8 @@
  * would break promises given to a majority. What proves that an index was synced:
  *   - a marker behind the break that names it (each write begins with one),
  *   - a later segment with a valid header: it is created after the one before is synced,
- *   - a later checkpoint: it is written after the log below it is synced.
+ *   - a later checkpoint: it is written after the log below it is synced,
+ *   - the file `rest` that the run before this one left: all was synced when it was written.
  * Markers with another key prove nothing: they are of the segment that the file was before. */
 #include "base/trace.h"
 #include "spate/error.h"
@@ -97,7 +98,7 @@ static int
 find_proof(const struct sp_recovery *recovery, struct sp_log_break *at, uint64_t *out_proven)
 {
     struct sp_marker_search search = { 0 };
-    uint64_t proven = 0;
+    uint64_t proven = recovery->rest_usable ? recovery->rest_file.point.point.index : 0;
     unsigned later = at->segment;
     int rv = 0;
 
@@ -171,4 +172,36 @@ int sp_recovery_judge(struct sp_recovery *recovery, struct sp_log_break *at)
                                 (unsigned long long)proven);
     }
     return cut_tail(recovery, at);
+}
+
+/* A checkpoint is written when the file of its segment is durable, and removed, durably, before that
+ * is (log_install.c); only a trim removes segments first, from the log's beginning. */
+int sp_recovery_look_behind(const struct sp_recovery *recovery)
+{
+    uint64_t newest = recovery->segments.values[recovery->segments.count - 1];
+
+    for (unsigned i = recovery->checkpoints.count; i > 0; i--) {
+        uint64_t base = recovery->checkpoints.values[i - 1];
+        char path[SP_DISK_PATH_SIZE];
+        struct sp_blob *image = NULL;
+        struct sp_checkpoint checkpoint;
+
+        if (base <= newest) {
+            break;
+        }
+        sp_disk_base_path(path, recovery->request->directory, base, SP_CHECKPOINT_SUFFIX);
+        int rv = sp_checkpoint_load(path, recovery->request->group_id, &image, &checkpoint);
+        if (rv == SPATE_ERR_CORRUPT) {
+            continue; /* it proves nothing */
+        }
+        if (rv != 0) {
+            return sp_recovery_fail(recovery, rv, "reading a checkpoint failed");
+        }
+        sp_blob_unref(image);
+        return sp_recovery_fail(recovery,
+                                SPATE_ERR_CORRUPT,
+                                "%020llu.log is missing, but its checkpoint is there",
+                                (unsigned long long)base);
+    }
+    return 0;
 }

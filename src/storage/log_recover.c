@@ -2,6 +2,7 @@
  *
  *   install.checkpoint, truncation?  -> finish what they began
  *   checkpoints below the first segment -> removed, the end of a trim
+ *   a whole checkpoint behind the last segment, or a file `rest` that names more -> damage
  *   checkpoints, newest first -> the first valid one gives the starting point; else segment 1
  *   older segments       -> header and index file (rebuilt when it is not usable)
  *   from the start on    -> each frame verified and followed: chain, index, offset;
@@ -327,6 +328,9 @@ static int recover(struct sp_recovery *recovery)
     }
     if (rv == 0) {
         rv = finish_trim(recovery);
+    }
+    if (rv == 0) {
+        rv = sp_recovery_look_behind(recovery);
     }
     if (rv == 0) {
         rv = find_start(recovery, &start);

@@ -42,6 +42,10 @@ int sp_recovery_fail_writing(const struct sp_recovery *recovery, int status, con
  * synced frames: SPATE_ERR_CORRUPT. Other errors of files. */
 int sp_recovery_judge(struct sp_recovery *recovery, struct sp_log_break *at);
 
+/* SPATE_ERR_CORRUPT: a whole checkpoint stands behind the newest segment, whose own is missing.
+ * Other errors of files. */
+int sp_recovery_look_behind(const struct sp_recovery *recovery);
+
 /* Opens segment `number` for reading and syncing; as sp_segment_open. */
 int sp_recovery_open_segment(const struct sp_recovery *recovery,
                              unsigned number,
@@ -85,7 +89,8 @@ void sp_recovery_save_index(struct sp_recovery *recovery,
 /* Adds the segments below number `start`, each with its index. */
 int sp_recovery_load_all_older(struct sp_recovery *recovery, unsigned start);
 
-/* Reads and removes the file that the last run left, if there is one. */
+/* Reads and removes the file that the last run left, if there is one. SPATE_ERR_CORRUPT: the newest
+ * segment has not all that it says. */
 int sp_recovery_take_rest(struct sp_recovery *recovery);
 void sp_recovery_drop_rest(struct sp_recovery *recovery);
 

@@ -19,6 +19,40 @@ static int remove_rest(const struct sp_recovery *recovery, bool may_come_back)
     return rv;
 }
 
+/* The file says what was durable when the last run stopped, and nothing has been written since: this
+ * run changes no log before it has taken that file. The newest segment must have all of it. */
+static int look_for_segment(const struct sp_recovery *recovery)
+{
+    const struct sp_log_rest_file *rest = &recovery->rest_file;
+    char path[SP_DISK_PATH_SIZE];
+    struct sp_file *file = NULL;
+    uint64_t size = 0;
+
+    sp_disk_base_path(path, recovery->request->directory, rest->base, SP_SEGMENT_SUFFIX);
+    int rv = sp_file_open(path, SP_FILE_READ, &file);
+    if (rv == SPATE_ERR_NOT_FOUND) {
+        return sp_recovery_fail(recovery,
+                                SPATE_ERR_CORRUPT,
+                                "%020llu.log is missing: it had %llu bytes when the node stopped",
+                                (unsigned long long)rest->base,
+                                (unsigned long long)rest->segment_size);
+    }
+    if (rv == 0) {
+        rv = sp_file_size(file, &size);
+        sp_file_close(file);
+    }
+    if (rv == 0 && size < rest->segment_size) {
+        return sp_recovery_fail(recovery,
+                                SPATE_ERR_CORRUPT,
+                                "%020llu.log is damaged at byte %llu: it ends there, but had %llu "
+                                "bytes when the node stopped",
+                                (unsigned long long)rest->base,
+                                (unsigned long long)size,
+                                (unsigned long long)rest->segment_size);
+    }
+    return rv != 0 ? sp_recovery_fail(recovery, rv, "opening a segment failed") : 0;
+}
+
 int sp_recovery_take_rest(struct sp_recovery *recovery)
 {
     const struct sp_log_recovery *request = recovery->request;
@@ -41,10 +75,15 @@ int sp_recovery_take_rest(struct sp_recovery *recovery)
             recovery->rest_image->bytes, recovery->rest_image->size, &recovery->rest_file);
         recovery->rest_usable = rv == 0 && request->run_before != 0 &&
                                 recovery->rest_file.run == request->run_before &&
+                                !recovery->install && !recovery->truncation &&
                                 recovery->rest_file.point.group_id == request->group_id;
     }
     if (rv == SPATE_ERR_NOMEM) {
         return sp_recovery_fail(recovery, rv, "opening it failed");
+    }
+    rv = recovery->rest_usable ? look_for_segment(recovery) : 0;
+    if (rv != 0) {
+        return rv; /* the file stays, so that a next try finds the same */
     }
     rv = remove_rest(recovery, recovery->rest_usable);
     return rv != 0 ? sp_recovery_fail_writing(recovery, rv, "removing the file rest failed") : 0;

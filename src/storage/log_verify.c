@@ -201,6 +201,9 @@ static int proven_index(const struct sp_verify *verify,
         *out_index = search.synced_index;
         *out_recycled = search.others > 0;
     }
+    if (rv == 0 && sp_verify_rest_index(verify) > *out_index) {
+        *out_index = verify->rest_index;
+    }
     for (unsigned i = 0; rv == 0 && i < verify->checkpoints.count; i++) {
         uint64_t index = verify->checkpoints.values[i] - 1;
         *out_index = index > *out_index ? index : *out_index;
@@ -270,7 +273,8 @@ static void judge_header(struct sp_verify *verify, const struct reading *reading
 
     sp_verify_base_name(name, reading->base, SP_SEGMENT_SUFFIX);
     checkpointed = sp_base_list_find(&verify->checkpoints, reading->base, &number);
-    bool begun = reading->next_base == 0 && verify->segments.count > 1 && !checkpointed;
+    bool proven = checkpointed || sp_verify_rest_index(verify) >= reading->base;
+    bool begun = reading->next_base == 0 && verify->segments.count > 1 && !proven;
     sp_verify_find(verify,
                    begun ? SP_VERIFY_TORN : SP_VERIFY_DAMAGE,
                    name,
@@ -407,6 +411,7 @@ static int check_segment(struct sp_verify *verify, unsigned number)
         return rv;
     }
     verify->report->bytes += reading.size;
+    verify->newest_size = reading.size;
     if (number == 0) {
         verify->report->first_index = reading.base;
         verify->report->first_offset = reading.header.before.end_offset;
@@ -446,6 +451,10 @@ static int check(struct sp_verify *verify)
     if (rv != 0) {
         return rv;
     }
+    rv = sp_verify_load_rest(verify);
+    if (rv != 0) {
+        return rv;
+    }
     find_group(verify);
     verify->report->segments = verify->segments.count;
     check_start(verify);
@@ -454,6 +463,9 @@ static int check(struct sp_verify *verify)
     }
     if (rv == 0) {
         rv = sp_verify_checkpoints(verify);
+    }
+    if (rv == 0) {
+        sp_verify_newest(verify);
     }
     verify->report->last_index = verify->point.index;
     verify->report->end_offset = verify->point.end_offset;

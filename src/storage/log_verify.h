@@ -4,6 +4,8 @@
  *   every checkpoint   whole, and at the place where its segment begins
  *   every index file   does it describe its segment? (only a hint: it can be rebuilt)
  *
+ *   the newest segment as large as the last stop in good order left it, and the one of a checkpoint
+ *
  * Blocking. Of a node that runs the newest segment may be seen while it is written. */
 #ifndef SP_STORAGE_LOG_VERIFY_H
 #define SP_STORAGE_LOG_VERIFY_H
@@ -46,6 +48,7 @@ struct sp_verify_report {
 };
 
 struct sp_verify_options {
+    uint64_t last_run;    /* the node's last run, by its metadata; 0: not known */
     bool rebuild_indexes; /* writes those that are not usable: the node must be stopped */
     void (*found)(void *arg, const struct sp_verify_finding *finding);
     void *arg;

@@ -63,7 +63,6 @@ static int check_checkpoint(struct sp_verify *verify, uint64_t base, bool *out_w
 int sp_verify_checkpoints(struct sp_verify *verify)
 {
     struct sp_base_list broken = { 0 };
-    uint64_t newest_whole = 0;
     int rv = 0;
 
     for (unsigned i = 0; i < verify->checkpoints.count && rv == 0; i++) {
@@ -74,10 +73,10 @@ int sp_verify_checkpoints(struct sp_verify *verify)
         if (rv == SPATE_ERR_CORRUPT) {
             rv = sp_base_list_add(&broken, base);
         }
-        newest_whole = whole ? base : newest_whole;
+        verify->newest_whole = whole ? base : verify->newest_whole;
     }
     for (unsigned i = 0; i < broken.count && rv == 0; i++) {
-        judge_broken(verify, broken.values[i], newest_whole);
+        judge_broken(verify, broken.values[i], verify->newest_whole);
     }
     sp_base_list_clear(&broken);
     return rv;

@@ -1,4 +1,4 @@
-/* Inside of the check of a log: what log_verify.c and log_verify_checkpoints.c share. */
+/* Inside of the check of a log: what the files log_verify*.c share. */
 #ifndef SP_STORAGE_LOG_VERIFY_PARTS_H
 #define SP_STORAGE_LOG_VERIFY_PARTS_H
 
@@ -16,6 +16,12 @@ struct sp_verify {
     struct sp_base_list checkpoints;
     struct sp_log_point point; /* behind the last frame that was read */
     bool continuous;           /* the next segment must begin there */
+    uint64_t newest_size;      /* bytes of the segment that was read last */
+    uint64_t newest_whole;     /* base of the newest checkpoint that is; 0: none */
+    uint64_t rest_index;       /* of the last frame when the node stopped; 0: not known */
+    uint64_t rest_base;        /* and of the newest segment */
+    uint64_t rest_size;
+    uint64_t missing_base; /* a segment of which that was told */
 };
 
 /* Tells of something and counts it. */
@@ -33,5 +39,14 @@ bool sp_verify_same_point(const struct sp_log_point *a, const struct sp_log_poin
 
 /* Reads all checkpoints; the segments have been listed. */
 int sp_verify_checkpoints(struct sp_verify *verify);
+
+/* Reads what the last run has left, before the segments are read. SPATE_ERR_NOMEM. */
+int sp_verify_load_rest(struct sp_verify *verify);
+
+/* The last frame's index when the node stopped; 0: not known. */
+uint64_t sp_verify_rest_index(const struct sp_verify *verify);
+
+/* Is the newest segment there, and all of it? Segments and checkpoints have been read. */
+void sp_verify_newest(struct sp_verify *verify);
 
 #endif /* SP_STORAGE_LOG_VERIFY_PARTS_H */

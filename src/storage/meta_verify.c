@@ -61,7 +61,8 @@ static int apply(void *arg, const struct sp_meta_record *record)
 static int list_replicas(const char *directory,
                          const struct sp_meta_copy *copy,
                          void (*each)(void *arg, const struct sp_replica_record *record),
-                         void *arg)
+                         void *arg,
+                         uint64_t *out_run)
 {
     struct sp_meta *meta = sp_meta_new(&(struct sp_meta_options){ .directory = directory });
     int rv = meta == NULL ? SPATE_ERR_NOMEM : 0;
@@ -71,6 +72,7 @@ static int list_replicas(const char *directory,
     }
     if (rv == 0) {
         sp_meta_replicas(meta, each, arg);
+        *out_run = sp_meta_run(meta);
     }
     sp_meta_close(meta);
     return rv;
@@ -102,7 +104,7 @@ int sp_meta_verify(const char *directory,
         report.chosen = -1;
     }
     if (report.chosen >= 0) {
-        rv = list_replicas(directory, &copies[report.chosen], each, arg);
+        rv = list_replicas(directory, &copies[report.chosen], each, arg, &report.run);
     }
     for (int number = 0; number < SP_META_COPIES; number++) {
         sp_mem_free(copies[number].bytes);

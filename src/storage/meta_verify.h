@@ -26,7 +26,8 @@ struct sp_meta_copy_report {
 
 struct sp_meta_report {
     struct sp_meta_copy_report copies[SP_META_VERIFY_COPIES]; /* a, b */
-    int chosen; /* the copy that a start takes; -1: it refuses, what is lost cannot be told */
+    int chosen;   /* the copy that a start takes; -1: it refuses, what is lost cannot be told */
+    uint64_t run; /* the last one that was counted; 0: none, or no copy is chosen */
 };
 
 /* Checks meta.a and meta.b in `directory`, and calls `each` for the replicas on record if a start

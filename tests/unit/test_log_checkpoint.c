@@ -199,6 +199,25 @@ static void test_log_checkpoint_proves_the_log_below(void **state)
     free(bytes);
 }
 
+/* It is written when its segment's file is durable: all below is whole, and yet the log is not. */
+static void test_log_checkpoint_proves_its_segment(void **state)
+{
+    struct test_store *test = *state;
+    struct test_log log;
+    char lost[1024];
+
+    assert_int_equal(test_log_create(&log, test, GROUP_ID), 0);
+    append(&log, 4);
+    sp_log_roll(log.log);
+    append(&log, 1);
+    assert_int_equal(write_checkpoints(&log), 1);
+    test_log_path(&log, 5, "log", lost);
+    test_log_close(&log);
+    assert_int_equal(sp_path_remove(lost), 0);
+    assert_int_equal(test_log_open(&log, test, GROUP_ID), SPATE_ERR_CORRUPT);
+    assert_non_null(strstr(log.text, "00000000000000000005.log is missing"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -213,6 +232,8 @@ int main(void)
             test_log_checkpoint_damaged_falls_back_to_older, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
             test_log_checkpoint_proves_the_log_below, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_checkpoint_proves_its_segment, setup, test_store_teardown),
     };
     return cmocka_run_group_tests_name("storage/checkpoint", tests, NULL, NULL);
 }
