@@ -174,8 +174,8 @@ int sp_recovery_judge(struct sp_recovery *recovery, struct sp_log_break *at)
     return cut_tail(recovery, at);
 }
 
-/* A checkpoint is written when the file of its segment is durable, and removed, durably, before that
- * is (log_install.c); only a trim removes segments first, from the log's beginning. */
+/* A checkpoint is written when the file of its segment is durable, and removed, durably, before
+ * that is (log_install.c); only a trim removes segments first, from the log's beginning. */
 int sp_recovery_look_behind(const struct sp_recovery *recovery)
 {
     uint64_t newest = recovery->segments.values[recovery->segments.count - 1];

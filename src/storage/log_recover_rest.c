@@ -19,8 +19,8 @@ static int remove_rest(const struct sp_recovery *recovery, bool may_come_back)
     return rv;
 }
 
-/* The file says what was durable when the last run stopped, and nothing has been written since: this
- * run changes no log before it has taken that file. The newest segment must have all of it. */
+/* The file says what was durable when the last run stopped, and nothing has been written since:
+ * this run changes no log before it has taken that file. The newest segment must have all of it. */
 static int look_for_segment(const struct sp_recovery *recovery)
 {
     const struct sp_log_rest_file *rest = &recovery->rest_file;

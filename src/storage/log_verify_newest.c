@@ -1,5 +1,5 @@
-/* Whether all of the newest segment is there, as far as its directory says how much that was: in the
- * file `rest` of the last run (log_rest.h), and in a checkpoint without its segment. */
+/* Whether all of the newest segment is there, as far as its directory says how much that was: in
+ * the file `rest` of the last run (log_rest.h), and in a checkpoint without its segment. */
 #include <inttypes.h>
 
 #include "base/buf.h"

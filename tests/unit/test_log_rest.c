@@ -328,7 +328,7 @@ static void test_log_rest_proves_that_the_newest_segment_is_missing(void **state
     test_store_end(&fixture.test);
 }
 
-/* The removal of the file is not synced: a power cut can bring it back when the log was cut since. */
+/* The removal of the file is not synced: a power cut brings it back after the log was cut. */
 static void test_log_rest_that_comes_back_proves_nothing(void **state)
 {
     struct fixture fixture;
