@@ -8,6 +8,7 @@
 #include "base/mem.h"
 
 enum {
+    REFUSAL_MS = 20,   /* in less a server may not even have refused */
     PATIENCE_MS = 100, /* how long the first round waits for a connection; doubles per round */
     PATIENCE_DOUBLINGS = 4,
     PING_MS = 1000,  /* a server that is asked whether it is alive is passed over then */
@@ -39,8 +40,10 @@ static bool time_is_up(const struct sp_request *request)
 /* No server could have been reached in what was given, as far as anybody knows. */
 static bool was_too_short(const struct sp_request *request)
 {
-    return !request->reached && (request->status == 0 || request->status == SPATE_ERR_TIMEOUT) &&
-           request->deadline_ms < request->started_ms + PATIENCE_MS;
+    bool refused = request->status != 0 && request->status != SPATE_ERR_TIMEOUT;
+
+    return !request->reached &&
+           request->deadline_ms < request->started_ms + (refused ? REFUSAL_MS : PATIENCE_MS);
 }
 
 void sp_request_tell_unreached(const struct sp_request *request,

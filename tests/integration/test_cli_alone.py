@@ -33,7 +33,8 @@ class FakeServer:
         self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
         self.open = []
         self.sending = threading.Lock()
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.accepting = threading.Thread(target=self.accept, daemon=True)
+        self.accepting.start()
 
     def accept(self):
         while True:
@@ -65,6 +66,9 @@ class FakeServer:
             pass
 
     def close(self):
+        # a thread that is about to accept would do so on whatever has its descriptor next
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.accepting.join()
         self.listener.close()
         for connection in self.open:
             connection.close()

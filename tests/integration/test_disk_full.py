@@ -31,6 +31,13 @@ class DiskFullTest(unittest.TestCase):
         answer = leaders.call("produce", topic="t", partition=0, records=[{"v": value}])
         return answer["offset"]
 
+    def takes_again(self, leaders):
+        try:
+            self.produce(leaders, 0)
+        except rpc.Refused:
+            return False
+        return True
+
     def test_disk_full_node_stops_itself_and_comes_back(self):
         if os.geteuid() != 0:
             cluster.missing("root, to mount a small disk")
@@ -231,8 +238,7 @@ class DiskFullTest(unittest.TestCase):
                 os.unlink(junk)
                 if len(re.findall(taken, node.trace())) == 3:
                     break
-                free = lambda: (self.free_bytes(node) or 0) > reserve
-                cluster.wait_for("space", free, 10)
+                cluster.wait_for("space", lambda: self.takes_again(leaders), 10)
             self.assertEqual(len(re.findall(taken, node.trace())), 3)
             self.assertTrue(node.alive)
             self.wait_ballast([node], reserve)
