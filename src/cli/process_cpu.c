@@ -1,39 +1,26 @@
 #include "cli/process_cpu.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
-#include <unistd.h>
+#include <sys/types.h>
+#include <time.h>
 
-/* User and system time of one process, by /proc/PID/stat: fields 14 and 15, behind the name in
- * parentheses, which may hold anything. */
+/* Linux has no greater one (PID_MAX_LIMIT), and with it the number of a clock would overflow. */
+enum {
+    PROCESS_ID_MAX = 1 << 22
+};
+
 double process_cpu_s(int64_t process)
 {
-    char path[64];
-    char text[1024];
-    unsigned long long user = 0;
-    unsigned long long system = 0;
+    clockid_t clock;
+    struct timespec used;
 
-    (void)snprintf(path, sizeof path, "/proc/%" PRId64 "/stat", process);
-    FILE *file = fopen(path, "r");
-    if (file == NULL) {
+    if (process <= 0 || process > PROCESS_ID_MAX) {
         return -1;
     }
-    size_t size = fread(text, 1, sizeof text - 1, file);
-    (void)fclose(file);
-    text[size] = '\0';
-    char *at = strrchr(text, ')');
-    for (int field = 2; at != NULL && field < 14; field++) {
-        at = strchr(at + 1, ' ');
-    }
-    if (at == NULL) {
+    if (clock_getcpuclockid((pid_t)process, &clock) != 0 || clock_gettime(clock, &used) != 0) {
         return -1;
     }
-    user = strtoull(at, &at, 10);
-    system = strtoull(at, NULL, 10);
-    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+    return (double)used.tv_sec + (double)used.tv_nsec / 1e9;
 }
 
 double own_cpu_s(void)

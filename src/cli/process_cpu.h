@@ -4,7 +4,8 @@
 
 #include <stdint.h>
 
-/* Of one process of this machine; negative: there is none. In steps of a clock tick (10 ms). */
+/* Of one process of this machine; negative: there is none. To the nanosecond: /proc
+ * counts in clock ticks of 10 ms, which tens of thousands of small records do not take. */
 double process_cpu_s(int64_t process);
 
 /* Of this process, with all its threads. */
