@@ -501,6 +501,17 @@ class AloneTest(unittest.TestCase):
             self.assertIn(words, errors)
             self.assertIn(address, errors)
 
+    def test_ping_says_why_a_server_does_not_answer(self):
+        silent = FakeServer({})
+        self.addCleanup(silent.close)
+        servers = f"127.0.0.1:1,no-such-host.invalid:7700,{silent.address}"
+        out, errors = self.run_spate(6, "ping", "-s", servers, "--json", "--timeout", "1s")
+        rows = json.loads(out)["servers"]
+        self.assertEqual([row["error"] for row in rows], ["UNREACHABLE", "UNREACHABLE", "TIMEOUT"])
+        for row, reason in zip(rows, ("(connection refused)", "is not known", "answered ping")):
+            self.assertIn(reason, row["text"])
+            self.assertIn(f"{row['server']}: {row['error']}: {row['text']}\n", errors)
+
     def test_colour_is_for_terminals_that_want_it(self):
         for variables, coloured in (
             ({}, True), ({"NO_COLOR": "1"}, False), ({"SPATE_COLOR": "never"}, False),
