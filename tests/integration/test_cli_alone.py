@@ -184,10 +184,15 @@ class AloneTest(unittest.TestCase):
             (["produce", "--json=x"], "--json takes no value"),
             (["produce", "--set=linger.ms=1", "-y"], "no option '-y'"),
             (["topic"], "topic what?"),
+            (["--timeout", "25h", "topic", "list"], "--timeout=25h: "),
+            (["--timeout", "11m", "produce", "t"], "--timeout=11m: up to 10m where"),
+            (["bench", "e2e", "--timeout", "601s"], "--timeout=601s: up to 10m where"),
         ):
             out, errors = self.run_spate(2, *arguments)
             self.assertEqual(out, "")
             self.assertIn(answer, errors)
+        _, errors = self.run_spate(2, "produce", "t", SPATE_TIMEOUT="11m")
+        self.assertIn("SPATE_TIMEOUT=11m: up to 10m where", errors)
 
     # ---- shells and the manual ------------------------------------------------------------------
 
