@@ -243,7 +243,8 @@ class CliGroupsTest(unittest.TestCase):
             json.loads(out),
             {"groups": [{"name": "gone-1", "error": "NOT_FOUND"}, {"name": "gone-2"}]},
         )
-        self.run_spate(3, "group", "rm", "gone-1", "-y")
+        _, errors = self.run_spate(3, "group", "rm", "gone-1", "-y")
+        self.assertIn("group `gone-1`: there is no such group: look at the list of groups", errors)
 
     def test_delete_of_a_group_with_members_is_refused(self):
         member = self.join("alive")["member"]
