@@ -229,24 +229,6 @@ int call_seen(struct cli *cli, const char *method, json_t *params, const char *d
     return rv;
 }
 
-int ask_method(struct cli *cli, int argc, char **argv, const char *method, json_t **out_result)
-{
-    struct option_parser parser = { 0 };
-
-    if (next_option(cli, &parser, argc, argv) != -1) {
-        return EXIT_USAGE;
-    }
-    if (optind != argc) {
-        return usage_error(cli, "no arguments are needed");
-    }
-    int code = connect_client(cli);
-    if (code != 0) {
-        return code;
-    }
-    int rv = call_json(cli, method, NULL, out_result);
-    return rv == 0 ? 0 : tell_failure(cli, rv, NULL);
-}
-
 int call_node(struct cli *cli, const char *address, const char *method, json_t **out_result)
 {
     struct spate_client *client = cli->client;

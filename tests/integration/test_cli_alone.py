@@ -240,6 +240,22 @@ class AloneTest(unittest.TestCase):
         self.assertEqual(self.candidates("-s", server.address, "consume", ""), [])
         self.assertLess(time.monotonic() - started, 2)
 
+    def test_names_come_from_a_node_that_follows_the_controller(self):
+        servers = []
+        for current, topic, node in ((False, "gone", 9), (True, "orders", 1)):
+            servers.append(FakeServer({
+                "topic.list": {"current": current, "topics": [{"name": topic}]},
+                "cluster.info": {"current": current, "nodes": [{"id": node}]},
+            }))
+            self.addCleanup(servers[-1].close)
+        both = ",".join(server.address for server in servers)
+        self.assertEqual(self.candidates("-s", both, "consume", ""), ["orders"])
+        self.assertEqual(self.candidates("-s", both, "cluster", "drain", ""), ["1"])
+        _, errors = self.run_spate(3, "consume", "-s", both, "-r", "gone")
+        self.assertIn("no topic matches", errors)
+        # found, and then looked for without end by servers that describe nothing
+        self.run_spate(6, "consume", "-s", both, "-r", "ord", "--timeout", "500ms")
+
     def test_bash_completes_with_names_from_the_cluster(self):
         server = FakeServer({
             "topic.list": {"topics": [{"name": "orders"}, {"name": "lines"}]},
