@@ -211,8 +211,11 @@ static inline const char *plural(int64_t count)
     return count == 1 ? "" : "s";
 }
 
-/* True once ^C was pressed, after catch_interrupt. */
+/* True once ^C was pressed, after catch_interrupt; and once it was pressed again, which ends the
+ * program at once unless more are borne: 1 at first. */
 void catch_interrupt(void);
 bool interrupted(void);
+void bear_interrupts(int count);
+bool interrupted_again(void);
 
 #endif /* SPATE_CLI_H */

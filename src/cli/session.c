@@ -246,15 +246,16 @@ int call_node(struct cli *cli, const char *address, const char *method, json_t *
 
 /* ---- ^C -------------------------------------------------------------------------------------- */
 
-static volatile sig_atomic_t interrupt_seen;
+static volatile sig_atomic_t interrupts_seen;
+static volatile sig_atomic_t interrupts_borne = 1;
 
 static void on_interrupt(int number)
 {
     (void)number;
-    if (interrupt_seen != 0) {
-        _exit(EXIT_INTERRUPTED); /* the second one does not ask */
+    if (interrupts_seen >= interrupts_borne) {
+        _exit(EXIT_INTERRUPTED); /* this one does not ask */
     }
-    interrupt_seen = 1;
+    interrupts_seen += 1;
 }
 
 void catch_interrupt(void)
@@ -265,7 +266,17 @@ void catch_interrupt(void)
     (void)sigaction(SIGTERM, &action, NULL);
 }
 
+void bear_interrupts(int count)
+{
+    interrupts_borne = count;
+}
+
 bool interrupted(void)
 {
-    return interrupt_seen != 0;
+    return interrupts_seen > 0;
+}
+
+bool interrupted_again(void)
+{
+    return interrupts_seen > 1;
 }
