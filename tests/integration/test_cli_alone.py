@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -431,6 +432,73 @@ class AloneTest(unittest.TestCase):
         more.set()
         self.assertEqual(reader.communicate(timeout=10)[0], b"1\n" * 3)
         self.assertLess(fetched[0], 20, "read on behind its bound")
+
+    def leaderless(self):
+        """A server with topic t of two partitions, of which 1 has a leader unless `gone` is set,
+        and the number of questions about them so far."""
+        server, gone, asked = FakeServer({"offsets": {"offset": 0}}), threading.Event(), [0]
+        self.addCleanup(server.close)
+
+        def metadata(_):
+            asked[0] += 1
+            led = {"leader": 1, "leader_address": server.address, "epoch": 1, "replicas": [1]}
+            none = {"leader": -1, "epoch": 1, "replicas": [1]}
+            rows = [{"partition": 0, **led}, {"partition": 1, **(none if gone.is_set() else led)}]
+            nodes = [{"id": 1, "address": server.address}]
+            topic = {"name": "t", "id": 7, "partitions": rows}
+            return {"controller": 1, "nodes": nodes, "topics": [topic]}
+
+        server.answers["metadata"] = metadata
+        return server, gone, asked
+
+    def test_consume_says_what_it_waits_for_as_often_as_it_must(self):
+        server, gone, asked = self.leaderless()
+        reader = subprocess.Popen(
+            [cluster.SPATE, "consume", "t", "-s", server.address, "--timeout", "1s"],
+            stderr=subprocess.PIPE, env={"HOME": self.home}, text=True,
+        )
+        limit = threading.Timer(30, reader.kill)  # silence fails the test
+        limit.start()
+        try:
+            cluster.wait_for("looks at a topic that is only quiet", lambda: asked[0] > 5)
+            gone.set()
+            for _ in range(2):
+                words = reader.stderr.readline()
+                self.assertIn("waiting: partitions without a leader: t/1: are most of", words)
+                self.assertRegex(words, r"no record since 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+            gone.clear()
+            self.assertIn("goes on", reader.stderr.readline())
+            reader.send_signal(signal.SIGINT)
+            self.assertEqual(reader.communicate()[1], "")
+            self.assertEqual(reader.returncode, 130)
+        finally:
+            limit.cancel()
+            reader.kill()
+            reader.wait()
+
+    def test_consume_with_an_end_does_not_wait_longer_than_the_timeout(self):
+        server, gone, asked = self.leaderless()
+        gone.set()
+        for end in (["-n", "1"], ["--until", "9", "-o", "3"]):
+            started = time.monotonic()
+            words = ["consume", "t", "-s", server.address, "--timeout", "1s", *end]
+            _, errors = self.run_spate(6, *words)
+            self.assertLess(time.monotonic() - started, 5)
+            self.assertRegex(errors, r"TIMEOUT: .* partitions without a leader: t/1: are most")
+        before = asked[0]
+        reader = subprocess.Popen(
+            [cluster.SPATE, *words, "-p", "0"], stderr=subprocess.PIPE, env={"HOME": self.home},
+        )
+        cluster.wait_for("looks at a partition with a leader", lambda: asked[0] > before + 6)
+        reader.send_signal(signal.SIGINT)
+        self.assertEqual(reader.communicate()[1], b"", "what it does not read is none of its worry")
+
+    def test_member_says_that_its_group_has_no_coordinator(self):
+        server, _, _ = self.leaderless()
+        server.answers["group.find"] = {"leader": -1, "partition": 3}
+        words = ["consume", "t", "-g", "g", "-n", "1", "-s", server.address, "--timeout", "1s"]
+        _, errors = self.run_spate(6, *words)
+        self.assertIn("waiting: the coordinator of group g has no leader", errors)
 
     def test_truncation_of_more_records_than_there_can_be_is_not_counted_below_zero(self):
         most = 2**63 - 1
