@@ -46,23 +46,32 @@ static void on_own_done(struct sp_coordinator_job *job, int status)
     sp_mem_free(own);
 }
 
-/* Submits it (freed; `rv` is its encoder's); `told` may be NULL. */
-static void submit_own(struct sp_coordinator *coordinator,
-                       const struct sp_consumer_group *group,
-                       const struct sp_consumer_member *told,
-                       int rv,
-                       struct sp_buf *command)
+/* `told` may be NULL. NULL: out of memory. */
+static struct own *own_new(const struct sp_consumer_member *told)
 {
     struct own *own = sp_mem_calloc(1, sizeof *own);
 
     if (own == NULL) {
-        sp_buf_deinit(command);
-        return;
+        return NULL;
     }
     own->job.done = on_own_done;
     own->job.changes_members = true;
     if (told != NULL) {
         memcpy(own->member, told->id, sizeof own->member);
+    }
+    return own;
+}
+
+/* Submits it (taken, and may be NULL) with the command (freed; `rv` is its encoder's). */
+static void submit_own(struct sp_coordinator *coordinator,
+                       const struct sp_consumer_group *group,
+                       struct own *own,
+                       int rv,
+                       struct sp_buf *command)
+{
+    if (own == NULL) {
+        sp_buf_deinit(command);
+        return;
     }
     if (sp_coordinator_submit(coordinator, &own->job, group->name, rv, command) != 0) {
         sp_mem_free(own);
@@ -87,7 +96,7 @@ static void expire(struct sp_coordinator *coordinator,
     member->heard_ms = now_ms(coordinator); /* tried again after as long if this comes to nothing */
     sp_buf_init(&command, SP_CONSUMER_COMMAND_BYTES_MAX);
     rv = sp_consumer_command_leave(sp_bytes_text(group->name), sp_bytes_text(member->id), &command);
-    submit_own(coordinator, group, NULL, rv, &command);
+    submit_own(coordinator, group, own_new(NULL), rv, &command);
 }
 
 /* ---- revoked partitions ---------------------------------------------------------------------- */
@@ -174,7 +183,7 @@ static void take_away(struct sp_coordinator *coordinator,
                                      places,
                                      count,
                                      &command);
-    submit_own(coordinator, group, member, rv, &command);
+    submit_own(coordinator, group, own_new(member), rv, &command);
     sp_mem_free(places);
 }
 
@@ -201,15 +210,33 @@ static void take_away_late(struct sp_coordinator *coordinator, struct sp_consume
 
 /* ---- groups ---------------------------------------------------------------------------------- */
 
+/* Is anything about the group on its way? Behind a commit its deletion would come to nothing. */
+static bool is_asked_for(const struct sp_coordinator *coordinator,
+                         const struct sp_consumer_group *group)
+{
+    SP_LIST_EACH (node, &coordinator->jobs) {
+        if (strcmp(SP_LIST_ENTRY(node, struct sp_coordinator_job, node)->group, group->name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What comes behind it must know that the group is gone then: a commit without offsets would make
+ * an empty one. */
 static void expire_group(struct sp_coordinator *coordinator, const struct sp_consumer_group *group)
 {
+    struct own *own = own_new(NULL);
     struct sp_buf command;
     int rv;
 
     SP_TRACE_INFO("groups", "group deleted, not used for long", "group=%s", group->name);
     sp_buf_init(&command, SP_CONSUMER_COMMAND_BYTES_MAX);
     rv = sp_consumer_command_delete(sp_bytes_text(group->name), group->changed_ms, &command);
-    submit_own(coordinator, group, NULL, rv, &command);
+    if (own != NULL) {
+        own->job.ends = true;
+    }
+    submit_own(coordinator, group, own, rv, &command);
 }
 
 bool sp_coordinator_wants_assignment(const struct sp_consumer_group *group)
@@ -260,7 +287,8 @@ void sp_coordinator_scan(struct sp_coordinator *coordinator, struct sp_consumer_
         }
     }
     take_away_late(coordinator, group);
-    if (group->submitted == 0 && kept_for_ms(coordinator, group) == 0) {
+    if (group->submitted == 0 && kept_for_ms(coordinator, group) == 0 &&
+        !is_asked_for(coordinator, group)) {
         expire_group(coordinator, group);
     }
 }

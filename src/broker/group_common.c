@@ -90,7 +90,7 @@ static const char *advice(int code)
                "what "
                "is assigned";
     case SPATE_ERR_NOT_FOUND:
-        return "there is no such group: list them with group.list";
+        return "there is no such group: look at the list of groups";
     case SPATE_ERR_BUSY:
         return "a limit of groups, members, offsets or waiting requests is reached";
     case SPATE_ERR_LEADER_CHANGED:

@@ -180,11 +180,23 @@ void believed_tell_outdated(const struct cli *cli, const json_t *result)
     }
 }
 
-int believed_ask_method(
-    struct cli *cli, int argc, char **argv, const char *method, json_t **out_result)
+int believed_ask_told(struct cli *cli, const char *method, json_t **out_result)
+{
+    struct believed believed;
+    int rv = believed_ask(cli, method, NODE_TIMEOUT_MS, &believed);
+
+    if (rv != 0) {
+        return tell_failure(cli, rv, NULL);
+    }
+    believed_tell_outdated(cli, believed.result);
+    json_decref(believed.doubted);
+    *out_result = believed.result;
+    return 0;
+}
+
+int ask_method(struct cli *cli, int argc, char **argv, const char *method, json_t **out_result)
 {
     struct option_parser parser = { 0 };
-    struct believed believed;
 
     if (next_option(cli, &parser, argc, argv) != -1) {
         return EXIT_USAGE;
@@ -193,15 +205,5 @@ int believed_ask_method(
         return usage_error(cli, "no arguments are needed");
     }
     int code = connect_client(cli);
-    if (code != 0) {
-        return code;
-    }
-    int rv = believed_ask(cli, method, NODE_TIMEOUT_MS, &believed);
-    if (rv != 0) {
-        return tell_failure(cli, rv, NULL);
-    }
-    believed_tell_outdated(cli, believed.result);
-    json_decref(believed.doubted);
-    *out_result = believed.result;
-    return 0;
+    return code != 0 ? code : believed_ask_told(cli, method, out_result);
 }

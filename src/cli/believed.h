@@ -31,9 +31,13 @@ int believed_ask_again(struct cli *cli,
 /* Says so on stderr if the node that gave this answer does not follow the controller either. */
 void believed_tell_outdated(const struct cli *cli, const json_t *result);
 
-/* For a command without options: asks as believed_ask, each for a short time, and tells what is
- * outdated. An exit code. */
-int believed_ask_method(
-    struct cli *cli, int argc, char **argv, const char *method, json_t **out_result);
+/* Asks as believed_ask, each for a short time, and tells what is outdated. 0 and the result (owned
+ * by the caller), or the exit code of an error that has been told. */
+int believed_ask_told(struct cli *cli, const char *method, json_t **out_result);
+
+/* For a command without options of its own and without arguments: checks that, connects, asks as
+ * believed_ask_told. A method whose answer does not say who follows the controller is asked of one
+ * node. */
+int ask_method(struct cli *cli, int argc, char **argv, const char *method, json_t **out_result);
 
 #endif /* SPATE_CLI_BELIEVED_H */

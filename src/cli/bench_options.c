@@ -199,5 +199,6 @@ int bench_take_options(struct cli *cli, struct bench_options *options, int argc,
         return usage_error(cli, "-z %s: there are lz4 and none", options->compression);
     }
     complete(options);
-    return 0;
+    bool produces = options->kind != BENCH_CONSUME || options->topic == NULL;
+    return produces ? settings_check_producing(cli) : 0;
 }

@@ -84,7 +84,9 @@ static int ping_one(struct cli *cli, const char *server, double *out_ms)
     return rv;
 }
 
-static void add_ping(struct table *table, json_t *list, const char *server, int rv, double ms)
+/* Adds a server; why it does not answer goes to stderr as well. */
+static void
+add_ping(struct cli *cli, struct table *table, json_t *list, const char *server, int rv, double ms)
 {
     char text[64];
 
@@ -93,8 +95,11 @@ static void add_ping(struct table *table, json_t *list, const char *server, int 
         (void)json_array_append_new(list, json_pack("{sssf}", "server", server, "ms", ms));
     } else {
         (void)snprintf(text, sizeof text, "%s", spate_error_name(rv));
+        const char *why = cli->client == NULL ? "" : spate_client_error(cli->client);
         (void)json_array_append_new(
-            list, json_pack("{ssss}", "server", server, "error", spate_error_name(rv)));
+            list,
+            json_pack("{ssssss}", "server", server, "error", spate_error_name(rv), "text", why));
+        (void)tell_failure(cli, rv, server);
     }
     table_text(table, server);
     table_text(table, text);
@@ -121,12 +126,12 @@ int command_ping(struct cli *cli, int argc, char **argv)
         (void)snprintf(server, sizeof server, "%.*s", (int)size, at);
         at += size + (at[size] == ',' ? 1 : 0);
         int rv = ping_one(cli, server, &ms);
+        add_ping(cli, &table, list, server, rv, ms);
         spate_client_free(cli->client);
         cli->client = NULL;
         answered += rv == 0 ? 1 : 0;
         failed += rv != 0 ? 1 : 0;
         last = rv != 0 ? rv : last;
-        add_ping(&table, list, server, rv, ms);
     }
     if (cli->json) {
         out_json(json_pack("{sO}", "servers", list));

@@ -190,11 +190,6 @@ int call_leader_json(struct cli *cli,
                      json_t *params,
                      json_t **out_result);
 
-/* For a command without options of its own and without arguments: checks that, connects, calls the
- * method. 0 and the result (owned by the caller), or the exit code of an error that has been told.
- */
-int ask_method(struct cli *cli, int argc, char **argv, const char *method, json_t **out_result);
-
 /* The same without parameters on one node, with a client of its own so that no other can answer. */
 int call_node(struct cli *cli, const char *address, const char *method, json_t **out_result);
 
@@ -216,8 +211,11 @@ static inline const char *plural(int64_t count)
     return count == 1 ? "" : "s";
 }
 
-/* True once ^C was pressed, after catch_interrupt. */
+/* True once ^C was pressed, after catch_interrupt; and once it was pressed again, which ends the
+ * program at once unless more are borne: 1 at first. */
 void catch_interrupt(void);
 bool interrupted(void);
+void bear_interrupts(int count);
+bool interrupted_again(void);
 
 #endif /* SPATE_CLI_H */

@@ -45,7 +45,7 @@ static void print_info(const json_t *result)
 int command_cluster_info(struct cli *cli, int argc, char **argv)
 {
     json_t *result = NULL;
-    int code = believed_ask_method(cli, argc, argv, "cluster.info", &result);
+    int code = ask_method(cli, argc, argv, "cluster.info", &result);
 
     if (code != 0) {
         return code;

@@ -390,26 +390,27 @@ static int idle(struct consume *consume, struct patience *patience)
     out_flush();
     out_wait(0); /* perhaps the reader has gone */
     int code = until_settle(consume->cli, &consume->bounds);
-    if (code == 0 && !expects_end(consume)) {
-        code = patience_tell(patience, consume->cli, &consume->topics);
-    }
-    if (code != 0 || !expects_end(consume)) {
+    if (code != 0) {
         return code;
     }
-    return patience_check(patience, consume->cli, &consume->topics);
+    return expects_end(consume) ? patience_check(patience) : patience_tell(patience);
 }
 
 /* Reads on until enough was read. What has been printed leaves whenever nothing more is there. */
 static int stream(struct consume *consume)
 {
     struct spate_message message;
-    struct patience patience;
+    struct patience patience = { .cli = consume->cli,
+                                 .topics = &consume->topics,
+                                 .consumer = &consume->consumer,
+                                 .group = consume->member.group,
+                                 .ends = consume->count_max >= 0 || consume->bounds.set };
     int64_t left = consume->count_max;
     uint64_t count = 0;
     int wait_ms = 0;
     int code = 0;
 
-    patience_begin(&patience, consume->cli, left >= 0);
+    patience_begin(&patience);
     while (code == 0 && left != 0 && !interrupted()) {
         if (count % END_CHECK_RECORDS == 0 && at_end(consume)) {
             break; /* more keeps coming, but what was there at first is read */
@@ -425,7 +426,7 @@ static int stream(struct consume *consume)
             patience_renew(&patience);
             code = consume->bounds.surplus
                        ? until_drop_closed(consume->cli, &consume->bounds, &consume->consumer)
-                       : 0;
+                       : patience_tell(&patience); /* others may give nothing */
         } else if (rv != SPATE_ERR_AGAIN) {
             out_flush();
             code = tell_failure(consume->cli, rv, NULL);

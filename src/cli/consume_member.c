@@ -8,6 +8,7 @@
 enum {
     COMMIT_US = 1000000,
     LAST_COMMIT_MS = 5000,
+    COMMIT_SLICE_MS = 100, /* so soon a second ^C is seen */
     LEAVE_MS = 1000,
 };
 
@@ -36,6 +37,18 @@ static int commit(struct consume_member *member, int timeout_ms)
 {
     out_flush();
     return member->read_only ? 0 : spate_consumer_commit(member->consumer, NULL, timeout_ms);
+}
+
+/* The same at the end of something: not for long, and not at all for who has pressed ^C twice. */
+static int commit_last(struct consume_member *member)
+{
+    uint64_t end_us = clock_us() + LAST_COMMIT_MS * UINT64_C(1000);
+    int rv;
+
+    do {
+        rv = commit(member, COMMIT_SLICE_MS);
+    } while (rv == SPATE_ERR_TIMEOUT && !interrupted_again() && clock_us() < end_us);
+    return rv;
 }
 
 static void tell_skipped(const struct spate_partition *place, const char *text)
@@ -82,7 +95,7 @@ static void on_event(void *arg, const struct spate_consumer_event *event)
     }
     member->assigned = member->assigned || event->kind == SPATE_CONSUMER_ASSIGNED;
     if (event->kind == SPATE_CONSUMER_REVOKED) {
-        (void)commit(member, LAST_COMMIT_MS); /* else the next owner reads a little twice */
+        (void)commit_last(member); /* else the next owner reads a little twice */
     }
     member->in_event = false;
 }
@@ -129,6 +142,7 @@ int member_begin(struct consume_member *member,
     }
     if (rv == 0) {
         out_on_reader_gone(on_reader_gone, member);
+        bear_interrupts(2); /* a second one is to end this quickly, not without leaving */
     }
     return rv == 0 ? 0 : tell_failure(member->cli, rv, NULL);
 }
@@ -150,9 +164,11 @@ bool member_at_end(const struct consume_member *member)
 
 int member_end(struct consume_member *member)
 {
-    int rv = commit(member, LAST_COMMIT_MS);
+    int rv = commit_last(member);
     out_on_reader_gone(NULL, NULL);
-    int left = spate_consumer_close(member->consumer, LAST_COMMIT_MS);
+    bool hurry = interrupted_again();
+    bear_interrupts(hurry ? 2 : 1); /* one more does not wait for the coordinator */
+    int left = spate_consumer_close(member->consumer, hurry ? LEAVE_MS : LAST_COMMIT_MS);
 
     if (rv != 0) {
         return tell_failure(member->cli, rv, "the last records were not committed");

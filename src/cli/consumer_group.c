@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/believed.h"
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/several.h"

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/believed.h"
 #include "cli/cli.h"
 #include "cli/contexts.h"
 #include "cli/help.h"
@@ -13,7 +14,9 @@
 #include "cluster/topic_config.h"
 #include "wire/client_api.h"
 
-#define NAMES_TIMEOUT "500ms" /* somebody waits with a finger on the key */
+/* Somebody waits with a finger on the key. */
+#define NAMES_TIMEOUT "500ms"
+#define NAMES_OTHERS_MS 300 /* of all others at once, when the first one is not believed */
 
 /* ---- scripts --------------------------------------------------------------------------------- */
 
@@ -251,14 +254,14 @@ static void
 offer_names(struct completion *completion, const char *method, const char *list, const char *key)
 {
     struct cli *cli = completion->cli;
-    json_t *result = NULL;
+    struct believed believed;
 
     (void)setting_set(cli, SETTING_TIMEOUT, NAMES_TIMEOUT, SETTING_FROM_FLAG, "timeout");
     if (settings_resolve(cli, true) != 0 || connect_client(cli) != 0 ||
-        call_json(cli, method, NULL, &result) != 0) {
+        believed_ask(cli, method, NAMES_OTHERS_MS, &believed) != 0) {
         return;
     }
-    const json_t *entries = json_object_get(result, list);
+    const json_t *entries = json_object_get(believed.result, list);
     for (size_t i = 0; i < json_array_size(entries); i++) {
         const json_t *name = json_object_get(json_array_get(entries, i), key);
         char number[24];
@@ -268,7 +271,8 @@ offer_names(struct completion *completion, const char *method, const char *list,
         }
         offer(completion, json_is_integer(name) ? number : json_string_value(name), key);
     }
-    json_decref(result);
+    json_decref(believed.doubted);
+    json_decref(believed.result);
 }
 
 static void offer_contexts(struct completion *completion)

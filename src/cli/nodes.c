@@ -57,7 +57,7 @@ static void print_nodes(const json_t *result)
 int command_cluster_nodes(struct cli *cli, int argc, char **argv)
 {
     json_t *result = NULL;
-    int code = believed_ask_method(cli, argc, argv, "cluster.nodes", &result);
+    int code = ask_method(cli, argc, argv, "cluster.nodes", &result);
 
     if (code != 0) {
         return code;

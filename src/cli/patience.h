@@ -1,34 +1,41 @@
-/* How long consume -e waits for records that must come: as long as a call may take (--timeout).
- * Then it says which partitions have no leader. */
+/* How long consume waits for records that do not come, and what it says meanwhile.
+ *
+ *   silence -- nobody to read from? --> waiting: which partitions, since when; again, rarely
+ *                 |                        '-- for as long as a call may take --> the end, if
+ *                 '-- records, or leaders again --> silence is right                one is wanted
+ */
 #ifndef SPATE_CLI_PATIENCE_H
 #define SPATE_CLI_PATIENCE_H
 
 #include "cli/topic_list.h"
 
 struct patience {
-    uint64_t since_us; /* the last record */
+    struct cli *cli; /* this and the next three: whose; all borrowed */
+    const struct topic_list *topics;
+    struct spate_consumer *const *consumer; /* the one at the time */
+    const char *group;                      /* NULL: no consumer group */
+    bool ends;         /* silence without leaders is not borne longer than --timeout */
     int64_t wait_ms;   /* silence that is borne; what is left of --timeout is for the question */
-    int64_t ask_ms;
-    bool told;          /* why there is silence: once until the next record */
-    bool ends;          /* patience_tell: silence without leaders ends the command */
-    uint64_t looked_us; /* patience_tell has asked, the last time */
-    uint64_t led_us;    /* all partitions had leaders, the last time that is known */
+    int64_t ask_ms;    /* for the question who leads */
+    uint64_t since_us; /* the last record */
+    uint64_t led_us;   /* the last record, or the last time that there was a leader for each */
+    uint64_t looked_us;
+    uint64_t pause_us; /* until the next look */
+    uint64_t told_us;  /* 0: there was nothing to tell, the last time */
 };
 
-/* `counted`: a number of records is waited for. If they are read linearizably, which takes a
- * majority for each answer, that is not waited for without one. */
-void patience_begin(struct patience *patience, const struct cli *cli, bool counted);
+/* The first part is filled in. */
+void patience_begin(struct patience *patience);
 
 /* A record came. */
 void patience_renew(struct patience *patience);
 
-/* 0 while there is hope, else EXIT_TIMEOUT after a message. */
-int patience_check(const struct patience *patience,
-                   struct cli *cli,
-                   const struct topic_list *topics);
+/* Where all that is to come is there already: 0 while there is hope, else EXIT_TIMEOUT after a
+ * message. */
+int patience_check(const struct patience *patience);
 
-/* The same where no end is expected, and silence may be right: says once which partitions have no
- * leader, and goes on; with `ends` EXIT_TIMEOUT once there was none for as long. */
-int patience_tell(struct patience *patience, struct cli *cli, const struct topic_list *topics);
+/* Where silence may be right: looks now and then whether there is somebody to read from, says so if
+ * not, and goes on; with `ends` EXIT_TIMEOUT once there was nobody for as long. */
+int patience_tell(struct patience *patience);
 
 #endif /* SPATE_CLI_PATIENCE_H */

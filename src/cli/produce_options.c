@@ -154,6 +154,9 @@ int produce_options(struct produce *produce, int argc, char **argv)
     }
     produce->topic = named ? NULL : argv[optind];
     int code = check_options(produce);
+    if (code == 0) {
+        code = settings_check_producing(produce->cli);
+    }
     if (code == 0 && !produce->format_set) {
         const char *split = produce->split;
         code = take_format(produce, "%v\\n");

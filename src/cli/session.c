@@ -229,24 +229,6 @@ int call_seen(struct cli *cli, const char *method, json_t *params, const char *d
     return rv;
 }
 
-int ask_method(struct cli *cli, int argc, char **argv, const char *method, json_t **out_result)
-{
-    struct option_parser parser = { 0 };
-
-    if (next_option(cli, &parser, argc, argv) != -1) {
-        return EXIT_USAGE;
-    }
-    if (optind != argc) {
-        return usage_error(cli, "no arguments are needed");
-    }
-    int code = connect_client(cli);
-    if (code != 0) {
-        return code;
-    }
-    int rv = call_json(cli, method, NULL, out_result);
-    return rv == 0 ? 0 : tell_failure(cli, rv, NULL);
-}
-
 int call_node(struct cli *cli, const char *address, const char *method, json_t **out_result)
 {
     struct spate_client *client = cli->client;
@@ -264,15 +246,16 @@ int call_node(struct cli *cli, const char *address, const char *method, json_t *
 
 /* ---- ^C -------------------------------------------------------------------------------------- */
 
-static volatile sig_atomic_t interrupt_seen;
+static volatile sig_atomic_t interrupts_seen;
+static volatile sig_atomic_t interrupts_borne = 1;
 
 static void on_interrupt(int number)
 {
     (void)number;
-    if (interrupt_seen != 0) {
-        _exit(EXIT_INTERRUPTED); /* the second one does not ask */
+    if (interrupts_seen >= interrupts_borne) {
+        _exit(EXIT_INTERRUPTED); /* this one does not ask */
     }
-    interrupt_seen = 1;
+    interrupts_seen += 1;
 }
 
 void catch_interrupt(void)
@@ -283,7 +266,17 @@ void catch_interrupt(void)
     (void)sigaction(SIGTERM, &action, NULL);
 }
 
+void bear_interrupts(int count)
+{
+    interrupts_borne = count;
+}
+
 bool interrupted(void)
 {
-    return interrupt_seen != 0;
+    return interrupts_seen > 0;
+}
+
+bool interrupted_again(void)
+{
+    return interrupts_seen > 1;
 }

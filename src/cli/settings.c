@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "base/nearest.h"
 #include "cli/cli.h"
 #include "cli/contexts.h"
@@ -239,6 +240,22 @@ int settings_resolve(struct cli *cli, bool context)
     cli->color =
         strcmp(color, "always") == 0 || (strcmp(color, "auto") == 0 && isatty(STDERR_FILENO) == 1);
     return 0;
+}
+
+int settings_check_producing(const struct cli *cli)
+{
+    const struct setting_value *value = &cli->settings[SETTING_TIMEOUT];
+
+    if (cli->timeout_ms <= SP_PRODUCER_RETRY_MS_MAX) {
+        return 0;
+    }
+    return usage_error(cli,
+                       "%s=%s: up to %dm where records are produced",
+                       value->origin == SETTING_FROM_FLAG ? "--timeout"
+                       : value->source != NULL            ? value->source
+                                                          : "timeout",
+                       value->text,
+                       SP_PRODUCER_RETRY_MS_MAX / 60000);
 }
 
 void settings_configure(const struct cli *cli, struct spate_config *config)

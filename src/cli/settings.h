@@ -74,6 +74,10 @@ int settings_from_environment(struct cli *cli);
  * message. */
 int settings_resolve(struct cli *cli, bool context);
 
+/* For a command that produces: 0, or EXIT_USAGE after a message when --timeout is longer than a
+ * producer takes. */
+int settings_check_producing(const struct cli *cli);
+
 /* The value in effect, for people. */
 const char *setting_text(const struct cli *cli, size_t place);
 

@@ -123,7 +123,7 @@ static void print_topics(const json_t *result)
 int command_topic_list(struct cli *cli, int argc, char **argv)
 {
     json_t *result = NULL;
-    int code = believed_ask_method(cli, argc, argv, "topic.list", &result);
+    int code = ask_method(cli, argc, argv, "topic.list", &result);
 
     if (code != 0) {
         return code;

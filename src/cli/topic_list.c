@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/believed.h"
+
 static int add(struct topic_list *list, const char *name)
 {
     for (size_t i = 0; i < list->count; i++) {
@@ -54,12 +56,8 @@ int topic_list_fill(
     struct cli *cli, bool regex, int count, char **words, struct topic_list *out_list)
 {
     json_t *result = NULL;
-    int code = 0;
-    int rv = regex ? call_json(cli, "topic.list", NULL, &result) : 0;
+    int code = regex ? believed_ask_told(cli, "topic.list", &result) : 0;
 
-    if (rv != 0) {
-        return tell_failure(cli, rv, NULL);
-    }
     for (int i = 0; code == 0 && i < count; i++) {
         code = regex ? add_matches(cli, words[i], json_object_get(result, "topics"), out_list)
                      : add(out_list, words[i]);

@@ -46,23 +46,51 @@ static bool was_too_short(const struct sp_request *request)
            request->deadline_ms < request->started_ms + (refused ? REFUSAL_MS : PATIENCE_MS);
 }
 
+static bool is_of_name(enum sp_stream_trouble trouble)
+{
+    return trouble == SP_STREAM_NAME_UNKNOWN || trouble == SP_STREAM_NAME_UNANSWERED;
+}
+
+/* Why the server that was asked is not reached. A name without an address is not forgotten for what
+ * becomes of another server: the list of servers may be wrong then. */
+static void
+note_trouble(struct sp_request *request, enum sp_stream_trouble trouble, const char *text)
+{
+    bool other = strcmp(request->troubled, request->asked) != 0;
+
+    if (is_of_name(request->trouble) && !is_of_name(trouble) && other) {
+        return;
+    }
+    request->trouble = trouble;
+    (void)snprintf(request->trouble_text, sizeof request->trouble_text, "%s", text);
+    memcpy(request->troubled, request->asked, sizeof request->troubled);
+}
+
 void sp_request_tell_unreached(const struct sp_request *request,
                                const char *servers,
                                char out_text[SP_CLIENT_ERROR_SIZE])
 {
-    if (request->unknown[0] != '\0') {
-        (void)snprintf(out_text,
-                       SP_CLIENT_ERROR_SIZE,
-                       "no server could be reached at %.200s: %s: check the list of servers",
-                       servers,
-                       request->unknown);
-        return;
+    enum sp_stream_trouble trouble = request->trouble;
+    bool other = !is_of_name(trouble) && strcmp(servers, request->troubled) != 0;
+    char why[sizeof request->troubled + sizeof request->trouble_text + 8] = "";
+
+    if (trouble != SP_STREAM_TROUBLE_NONE) {
+        (void)snprintf(why,
+                       sizeof why,
+                       " (%s%s%s)",
+                       other ? request->troubled : "",
+                       other ? ": " : "",
+                       request->trouble_text);
     }
     (void)snprintf(out_text,
                    SP_CLIENT_ERROR_SIZE,
-                   "no server could be reached at %s: is spated running there, and is the address "
-                   "right?",
-                   servers);
+                   "no server could be reached at %.150s%.320s: %s",
+                   servers,
+                   why,
+                   trouble == SP_STREAM_NAME_UNKNOWN      ? "check the list of servers"
+                   : trouble == SP_STREAM_NAME_UNANSWERED ? "does the name server answer?"
+                                                          : "is spated running there, and is the "
+                                                            "address right?");
 }
 
 static void give_up(struct sp_request *request)
@@ -266,8 +294,8 @@ static void on_answer(
         return;
     }
     request->status = status;
-    if (status == SPATE_ERR_UNREACHABLE && text[0] != '\0') {
-        (void)snprintf(request->unknown, sizeof request->unknown, "%s", text);
+    if (status == SPATE_ERR_UNREACHABLE) {
+        note_trouble(request, call->trouble, text);
     }
     (void)snprintf(request->text,
                    sizeof request->text,
@@ -289,6 +317,9 @@ static void on_timer(struct sp_timer *timer)
     if (request->call.sent) {
         return; /* the call's own timeout watches from here on */
     }
+    char text[SP_RPC_TROUBLE_SIZE];
+    enum sp_stream_trouble trouble = sp_rpc_trouble(request->call.rpc, text);
+    note_trouble(request, trouble, text);
     sp_rpc_cancel(&request->call);
     if (time_is_up(request)) {
         give_up(request);

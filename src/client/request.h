@@ -47,7 +47,9 @@ struct sp_request {
     int status;                             /* of the last attempt */
     char hint[SP_ADDRESS_SIZE_MAX];         /* the next server by its predecessor's word; "" */
     char asked[SP_ADDRESS_SIZE_MAX];        /* the server of the last attempt; "": there was none */
-    char unknown[SP_ADDRESS_SIZE_MAX + 32]; /* which host name is not known, in words; "" */
+    enum sp_stream_trouble trouble;         /* why a server was not reached, */
+    char trouble_text[SP_RPC_TROUBLE_SIZE]; /* the same in words, */
+    char troubled[SP_ADDRESS_SIZE_MAX];     /* and which */
     char text[SP_CLIENT_ERROR_SIZE];
 };
 

@@ -16,6 +16,18 @@ enum {
     UNKNOWN_PAUSE_MS = 50, /* between them */
 };
 
+/* After a lost answer: whoever refuses to be asked again knows nothing of what became of that. */
+static int fail_unknown(struct spate_client *client, const char *method)
+{
+    return sp_client_fail(
+        client,
+        SPATE_ERR_TIMEOUT,
+        "%s was sent and not answered, and asking again came to nothing (%.300s): "
+        "it may be done or not; look before you try again",
+        method,
+        sp_client_error_text(client));
+}
+
 /* Creates or deletes, until `deadline_ms`. After a lost answer it asks once more, and `done_before`
  * then means success: it was this very call that did it, as far as anybody can tell. */
 static int change_topic(struct spate_client *client,
@@ -40,6 +52,9 @@ static int change_topic(struct spate_client *client,
         }
         if (lost && rv == done_before) {
             return 0;
+        }
+        if (lost && sp_client_status_moves(rv) && !sp_client_status_uncertain(rv)) {
+            return fail_unknown(client, method);
         }
         if (!sp_client_status_uncertain(rv) || client->closing ||
             sp_loop_now_ms(client->loop) >= deadline_ms) {

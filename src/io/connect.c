@@ -73,13 +73,44 @@ static void give_up(struct sp_stream *stream)
     conclude(stream, stream->tried ? status : SPATE_ERR_BUSY);
 }
 
+enum sp_stream_trouble sp_stream_trouble(const struct sp_stream *stream)
+{
+    if (stream->state == STREAM_OPEN) {
+        return SP_STREAM_TROUBLE_NONE;
+    }
+    if (stream->unknown) {
+        return SP_STREAM_NAME_UNKNOWN;
+    }
+    if (stream->state == STREAM_RESOLVING || stream->unnamed) {
+        return SP_STREAM_NAME_UNANSWERED;
+    }
+    switch (stream->error) {
+    case ECONNREFUSED:
+    case ECONNRESET:
+        return SP_STREAM_REFUSED;
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+        return SP_STREAM_NO_ROUTE;
+    default: /* an attempt is on its way, or nobody said anything */
+        return stream->state == STREAM_FAILED && !stream->tried ? SP_STREAM_NO_MEANS
+                                                                : SP_STREAM_UNANSWERED;
+    }
+}
+
+/* An attempt has failed. */
+static void note_failure(struct sp_stream *stream, int error)
+{
+    stream->tried |= !is_local(error);
+    stream->error = error;
+}
+
 /* Begins one attempt. False when it failed at once. */
 static bool begin_attempt(struct sp_stream *stream, const struct sockaddr *address, socklen_t size)
 {
     int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     if (fd < 0) {
-        stream->tried |= !is_local(errno);
+        note_failure(stream, errno);
         return false;
     }
     sp_socket_prepare(fd);
@@ -91,7 +122,7 @@ static bool begin_attempt(struct sp_stream *stream, const struct sockaddr *addre
         error = ENOMEM;
     }
     if (error != 0) {
-        stream->tried |= !is_local(error);
+        note_failure(stream, error);
         (void)close(fd); /* nothing was sent */
         return false;
     }
@@ -150,7 +181,8 @@ void sp_stream_on_connected(struct sp_stream *stream)
         conclude(stream, 0);
         return;
     }
-    stream->tried |= rv != 0 || !is_local(error);
+    note_failure(stream, rv == 0 && error == 0 ? ECONNREFUSED : error); /* itself: nobody listens */
+    stream->tried |= rv != 0;
     uv_close((uv_handle_t *)&stream->poll, on_attempt_closed);
     sp_loop_unsettle(stream->loop);
     (void)close(stream->fd); /* nothing was sent */
@@ -165,6 +197,7 @@ static void on_resolved(struct sp_resolve_wait *name)
     stream->next = sp_resolve_addresses(name);
     stream->tried = status != 0 && status != SPATE_ERR_BUSY;
     stream->unknown = status == SPATE_ERR_NOT_FOUND;
+    stream->unnamed = status != 0 && !stream->unknown;
     try_candidates(stream);
 }
 

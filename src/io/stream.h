@@ -42,6 +42,20 @@ void sp_listener_close(struct sp_listener *listener);
  * the other side. After an error only sp_stream_close is left. */
 typedef void (*sp_connect_cb)(void *arg, struct sp_stream *stream, int status);
 
+/* Why a stream is not connected, of the attempt that was the last one. */
+enum sp_stream_trouble {
+    SP_STREAM_TROUBLE_NONE,
+    SP_STREAM_NAME_UNKNOWN,    /* the system knows no host of that name */
+    SP_STREAM_NAME_UNANSWERED, /* the name server has not answered yet, or gave up */
+    SP_STREAM_UNANSWERED,      /* no answer to the attempt to connect yet, or in time */
+    SP_STREAM_REFUSED,
+    SP_STREAM_NO_ROUTE,
+    SP_STREAM_NO_MEANS, /* SPATE_ERR_BUSY for another reason than a name */
+};
+
+/* Of a stream that is not connected, while it tries and after it has failed. */
+enum sp_stream_trouble sp_stream_trouble(const struct sp_stream *stream);
+
 /* Starts connecting; *out_stream may be closed at any time, and then `cb` does not run. A name that
  * is still being asked for then holds up nobody, see io/resolve.h. SPATE_ERR_INVALID,
  * SPATE_ERR_NOMEM, SPATE_ERR_INTERNAL. */

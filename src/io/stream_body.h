@@ -40,6 +40,8 @@ struct sp_stream {
     struct sockaddr_storage candidate; /* the only one, of a numeric address */
     bool tried;                        /* an attempt failed, and not for want of our own means */
     bool unknown;                      /* the host's name is not known */
+    bool unnamed;                      /* the name server did not answer */
+    int error;                         /* errno of the last attempt that failed; 0: none has */
     bool connect_done;                 /* connect_status waits to be told */
     int connect_status;
     sp_connect_cb connect_cb;

@@ -44,7 +44,7 @@ struct sp_rpc {
     struct sp_timer timer;    /* CONNECTING: gives up; WAITING: tries again */
     uint64_t asked_ms;        /* first call sent after what was heard last; 0: all was answered */
     bool given_up;            /* a call that was sent had no answer in time, and none came since */
-    bool name_unknown;        /* of the host, as the last attempt to connect found */
+    enum sp_stream_trouble trouble; /* of the last attempt to connect that has ended */
     uint32_t retry_ms;
     uint32_t next_msgid;
     struct sp_list waiting;
@@ -73,14 +73,39 @@ static void detach(struct sp_rpc_call *call)
     call->rpc = NULL;
 }
 
-static void fail_call(struct sp_rpc_call *call, int status)
+enum sp_stream_trouble sp_rpc_trouble(const struct sp_rpc *rpc, char out_text[SP_RPC_TROUBLE_SIZE])
 {
-    char text[TEXT_BYTES_MAX] = "";
+    static const char *const words[] = {
+        [SP_STREAM_TROUBLE_NONE] = "",
+        [SP_STREAM_NAME_UNKNOWN] = "is not known",
+        [SP_STREAM_NAME_UNANSWERED] = "could not be looked up in time",
+        [SP_STREAM_UNANSWERED] = "no answer to an attempt to connect",
+        [SP_STREAM_REFUSED] = "connection refused",
+        [SP_STREAM_NO_ROUTE] = "no route to that host",
+        [SP_STREAM_NO_MEANS] = "this machine can open no connection",
+    };
+    enum sp_stream_trouble trouble = rpc->trouble;
     struct sp_address address;
 
-    if (status == SPATE_ERR_UNREACHABLE && call->rpc->name_unknown &&
-        sp_address_parse(call->rpc->address, &address) == 0) {
-        (void)snprintf(text, sizeof text, "host name \"%s\" is not known", address.host);
+    if (trouble == SP_STREAM_TROUBLE_NONE && rpc->stream != NULL) {
+        trouble = sp_stream_trouble(rpc->stream);
+    }
+    bool of_name = trouble == SP_STREAM_NAME_UNKNOWN || trouble == SP_STREAM_NAME_UNANSWERED;
+    if (of_name && sp_address_parse(rpc->address, &address) == 0) {
+        (void)snprintf(
+            out_text, SP_RPC_TROUBLE_SIZE, "host name \"%s\" %s", address.host, words[trouble]);
+    } else {
+        (void)snprintf(out_text, SP_RPC_TROUBLE_SIZE, "%s", words[trouble]);
+    }
+    return trouble;
+}
+
+static void fail_call(struct sp_rpc_call *call, int status)
+{
+    char text[SP_RPC_TROUBLE_SIZE] = "";
+
+    if (status == SPATE_ERR_UNREACHABLE) {
+        call->trouble = sp_rpc_trouble(call->rpc, text);
     }
     detach(call);
     call->cb(call, status, NULL, 0, text);
@@ -277,6 +302,7 @@ static void send_waiting(struct sp_rpc *rpc)
 
 static void drop_stream(struct sp_rpc *rpc)
 {
+    rpc->trouble = sp_stream_trouble(rpc->stream);
     sp_stream_close(rpc->stream, NULL, NULL);
     rpc->stream = NULL;
 }
@@ -286,13 +312,13 @@ static void on_connect(void *arg, struct sp_stream *stream, int status)
     struct sp_rpc *rpc = arg;
 
     sp_timer_stop(&rpc->timer);
-    rpc->name_unknown = status == SPATE_ERR_NOT_FOUND;
     if (status != 0) {
         drop_stream(rpc);
         connect_failed(rpc);
         return;
     }
     rpc->stream = NULL;
+    rpc->trouble = SP_STREAM_TROUBLE_NONE;
     if (sp_conn_new(
             rpc->loop, stream, &sp_conn_messagepack_answers, &rpc_handler, rpc, &rpc->conn) != 0) {
         wait_or_rest(rpc);
@@ -316,7 +342,6 @@ static void on_timer(struct sp_timer *timer)
     struct sp_rpc *rpc = SP_CONTAINER_OF(timer, struct sp_rpc, timer);
 
     if (rpc->state == RPC_CONNECTING) {
-        rpc->name_unknown = false; /* as far as anybody knows */
         drop_stream(rpc);
         connect_failed(rpc);
     } else if (sp_list_empty(&rpc->waiting)) {

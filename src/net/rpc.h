@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/limits.h"
 #include "base/list.h"
 #include "io/loop.h"
 #include "io/stream.h"
@@ -25,7 +26,7 @@ struct sp_rpc_call;
  * `text` (may be empty, borrowed) is what the server said, without the code; for
  * SPATE_ERR_NOT_LEADER with a known leader it begins with "NODE HOST:PORT ". At the deadline a call
  * that was sent gets SPATE_ERR_TIMEOUT (the outcome is unknown), one that never was gets
- * SPATE_ERR_UNREACHABLE, with a text if the name of the host is not known. */
+ * SPATE_ERR_UNREACHABLE, with the text of sp_rpc_trouble. */
 typedef void (*sp_rpc_cb)(
     struct sp_rpc_call *call, int status, const uint8_t *result, size_t size, const char *text);
 
@@ -40,6 +41,7 @@ struct sp_rpc_call {
     struct sp_rpc *rpc;
     uint32_t msgid;
     bool sent;
+    enum sp_stream_trouble trouble; /* with SPATE_ERR_UNREACHABLE, while `cb` runs */
     struct sp_slice request;
     struct sp_slice body;
     struct sp_blob *answer; /* borrowed, while `cb` runs with status 0 */
@@ -64,6 +66,12 @@ int sp_rpc_call(struct sp_rpc *rpc,
 void sp_rpc_cancel(struct sp_rpc_call *call);
 
 bool sp_rpc_connected(const struct sp_rpc *rpc);
+
+#define SP_RPC_TROUBLE_SIZE (SP_ADDRESS_SIZE_MAX + 48)
+
+/* Why there is no connection, in words as well ("connection refused"): as the last attempt that has
+ * ended found, and before that as the first one stands. After one that succeeded none. */
+enum sp_stream_trouble sp_rpc_trouble(const struct sp_rpc *rpc, char out_text[SP_RPC_TROUBLE_SIZE]);
 
 /* No call waits, has been sent, or is about to end. */
 bool sp_rpc_idle(const struct sp_rpc *rpc);

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -184,10 +185,15 @@ class AloneTest(unittest.TestCase):
             (["produce", "--json=x"], "--json takes no value"),
             (["produce", "--set=linger.ms=1", "-y"], "no option '-y'"),
             (["topic"], "topic what?"),
+            (["--timeout", "25h", "topic", "list"], "--timeout=25h: "),
+            (["--timeout", "11m", "produce", "t"], "--timeout=11m: up to 10m where"),
+            (["bench", "e2e", "--timeout", "601s"], "--timeout=601s: up to 10m where"),
         ):
             out, errors = self.run_spate(2, *arguments)
             self.assertEqual(out, "")
             self.assertIn(answer, errors)
+        _, errors = self.run_spate(2, "produce", "t", SPATE_TIMEOUT="11m")
+        self.assertIn("SPATE_TIMEOUT=11m: up to 10m where", errors)
 
     # ---- shells and the manual ------------------------------------------------------------------
 
@@ -234,6 +240,22 @@ class AloneTest(unittest.TestCase):
         started = time.monotonic()
         self.assertEqual(self.candidates("-s", server.address, "consume", ""), [])
         self.assertLess(time.monotonic() - started, 2)
+
+    def test_names_come_from_a_node_that_follows_the_controller(self):
+        servers = []
+        for current, topic, node in ((False, "gone", 9), (True, "orders", 1)):
+            servers.append(FakeServer({
+                "topic.list": {"current": current, "topics": [{"name": topic}]},
+                "cluster.info": {"current": current, "nodes": [{"id": node}]},
+            }))
+            self.addCleanup(servers[-1].close)
+        both = ",".join(server.address for server in servers)
+        self.assertEqual(self.candidates("-s", both, "consume", ""), ["orders"])
+        self.assertEqual(self.candidates("-s", both, "cluster", "drain", ""), ["1"])
+        _, errors = self.run_spate(3, "consume", "-s", both, "-r", "gone")
+        self.assertIn("no topic matches", errors)
+        # found, and then looked for without end by servers that describe nothing
+        self.run_spate(6, "consume", "-s", both, "-r", "ord", "--timeout", "500ms")
 
     def test_bash_completes_with_names_from_the_cluster(self):
         server = FakeServer({
@@ -411,6 +433,78 @@ class AloneTest(unittest.TestCase):
         self.assertEqual(reader.communicate(timeout=10)[0], b"1\n" * 3)
         self.assertLess(fetched[0], 20, "read on behind its bound")
 
+    def leaderless(self):
+        """A server with topic t of two partitions, of which 1 has a leader unless `gone` is set,
+        and the number of questions about them so far."""
+        server, gone, asked = FakeServer({"offsets": {"offset": 0}}), threading.Event(), [0]
+        self.addCleanup(server.close)
+
+        def metadata(_):
+            asked[0] += 1
+            led = {"leader": 1, "leader_address": server.address, "epoch": 1, "replicas": [1]}
+            none = {"leader": -1, "epoch": 1, "replicas": [1]}
+            rows = [{"partition": 0, **led}, {"partition": 1, **(none if gone.is_set() else led)}]
+            nodes = [{"id": 1, "address": server.address}]
+            topic = {"name": "t", "id": 7, "partitions": rows}
+            return {"controller": 1, "nodes": nodes, "topics": [topic]}
+
+        server.answers["metadata"] = metadata
+        return server, gone, asked
+
+    def test_consume_says_what_it_waits_for_as_often_as_it_must(self):
+        server, gone, asked = self.leaderless()
+        reader = subprocess.Popen(
+            [cluster.SPATE, "consume", "t", "-s", server.address, "--timeout", "2s"],
+            stderr=subprocess.PIPE, env={"HOME": self.home}, text=True,
+        )
+        limit = threading.Timer(30, reader.kill)  # silence fails the test
+        limit.start()
+
+        def say(pattern):  # a busy machine has a server that does not answer at once
+            lines = iter(reader.stderr.readline, "")
+            self.assertTrue(any(re.search(pattern, line) for line in lines), pattern)
+
+        try:
+            cluster.wait_for("looks at a topic that is only quiet", lambda: asked[0] > 5, 20)
+            gone.set()
+            for _ in range(2):
+                say(r"waiting: partitions without a leader: t/1: are most of .*"
+                    r"no record since 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+            gone.clear()
+            say("goes on")
+            reader.send_signal(signal.SIGINT)
+            self.assertEqual(reader.wait(), 130)
+        finally:
+            limit.cancel()
+            reader.kill()
+            reader.wait()
+            reader.stderr.close()
+
+    def test_consume_with_an_end_does_not_wait_longer_than_the_timeout(self):
+        server, gone, asked = self.leaderless()
+        gone.set()
+        for end in (["-n", "1"], ["--until", "9", "-o", "3"]):
+            started = time.monotonic()
+            words = ["consume", "t", "-s", server.address, "--timeout", "2s", *end]
+            _, errors = self.run_spate(6, *words)
+            self.assertLess(time.monotonic() - started, 10)
+            self.assertIn("partitions without a leader: t/1: are most", errors)
+            self.assertIn("TIMEOUT: for", errors)
+        before = asked[0]
+        reader = subprocess.Popen(
+            [cluster.SPATE, *words, "-p", "0"], stderr=subprocess.PIPE, env={"HOME": self.home},
+        )
+        cluster.wait_for("looks at a partition with a leader", lambda: asked[0] > before + 6)
+        reader.send_signal(signal.SIGINT)
+        self.assertNotIn(b"without a leader", reader.communicate()[1], "it reads another one")
+
+    def test_member_says_that_its_group_has_no_coordinator(self):
+        server, _, _ = self.leaderless()
+        server.answers["group.find"] = {"leader": -1, "partition": 3}
+        words = ["consume", "t", "-g", "g", "-n", "1", "-s", server.address, "--timeout", "2s"]
+        _, errors = self.run_spate(6, *words)
+        self.assertIn("waiting: the coordinator of group g has no leader", errors)
+
     def test_truncation_of_more_records_than_there_can_be_is_not_counted_below_zero(self):
         most = 2**63 - 1
         end = 2**53 - 1  # of each partition, the largest number that the protocol has
@@ -500,6 +594,17 @@ class AloneTest(unittest.TestCase):
             self.assertEqual(out, "")
             self.assertIn(words, errors)
             self.assertIn(address, errors)
+
+    def test_ping_says_why_a_server_does_not_answer(self):
+        silent = FakeServer({})
+        self.addCleanup(silent.close)
+        servers = f"127.0.0.1:1,no-such-host.invalid:7700,{silent.address}"
+        out, errors = self.run_spate(6, "ping", "-s", servers, "--json", "--timeout", "1s")
+        rows = json.loads(out)["servers"]
+        self.assertEqual([row["error"] for row in rows], ["UNREACHABLE", "UNREACHABLE", "TIMEOUT"])
+        for row, reason in zip(rows, ("(connection refused)", "is not known", "answered ping")):
+            self.assertIn(reason, row["text"])
+            self.assertIn(f"{row['server']}: {row['error']}: {row['text']}\n", errors)
 
     def test_colour_is_for_terminals_that_want_it(self):
         for variables, coloured in (

@@ -243,7 +243,8 @@ class CliGroupsTest(unittest.TestCase):
             json.loads(out),
             {"groups": [{"name": "gone-1", "error": "NOT_FOUND"}, {"name": "gone-2"}]},
         )
-        self.run_spate(3, "group", "rm", "gone-1", "-y")
+        _, errors = self.run_spate(3, "group", "rm", "gone-1", "-y")
+        self.assertIn("group `gone-1`: there is no such group: look at the list of groups", errors)
 
     def test_delete_of_a_group_with_members_is_refused(self):
         member = self.join("alive")["member"]
@@ -292,6 +293,33 @@ class CliGroupsTest(unittest.TestCase):
             self.committed("reads-on"), {(TOPIC, 0): RECORDS, (TOPIC, 1): RECORDS}
         )
         self.assertEqual(self.rows("consume", TOPIC, "-g", "reads-on", "-e"), [])
+
+    def test_two_interrupts_leave_the_group_as_well(self):
+        for attempt in range(3):  # the second one may come when all is over
+            reader = self.nodes.popen(
+                "consume", TOPIC, "-g", f"hasty-{attempt}", stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            for _ in range(2 * RECORDS):
+                reader.stdout.readline()
+            self.interrupt(reader)
+            self.interrupt(reader)
+            reader.communicate(timeout=10)
+            self.assertEqual(reader.returncode, 130)
+            told = self.nodes.spate_json("group", "describe", f"hasty-{attempt}")
+            self.assertEqual((told["state"], told["members"]), ("empty", []))
+
+    @staticmethod
+    def interrupt(process):
+        """Sends ^C, and waits until it is taken: two that wait would be one."""
+        process.send_signal(signal.SIGINT)
+        bit = 1 << (signal.SIGINT - 1)
+        while process.poll() is None:
+            with open(f"/proc/{process.pid}/status", encoding="ascii") as handle:
+                fields = dict(line.rstrip("\n").split(":\t", 1) for line in handle if ":\t" in line)
+            pending = int(fields.get("SigPnd", "0"), 16) | int(fields.get("ShdPnd", "0"), 16)
+            if pending & bit == 0:
+                return
 
     def test_consume_shares_with_other_members(self):
         """Each record is read by one of two members, and one that leaves leaves nothing unread."""

@@ -377,6 +377,11 @@ const char *sp_stream_peer(const struct sp_stream *stream)
     return stream->peer;
 }
 
+enum sp_stream_trouble sp_stream_trouble(const struct sp_stream *stream)
+{
+    return stream->side != NULL ? SP_STREAM_TROUBLE_NONE : SP_STREAM_UNANSWERED;
+}
+
 int sp_stream_connect(struct sp_loop *loop,
                       const char *text,
                       sp_connect_cb cb,

@@ -109,6 +109,33 @@ static void test_client_free_does_not_wait_for_a_name(void **state)
     }
 }
 
+static void test_client_says_that_a_name_could_not_be_looked_up(void **state)
+{
+    static const char words[] = "host name \"host.test\" could not be looked up in time";
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct spate_client *client = client_new(switches[i], "host.test:7700,127.0.0.1:1");
+        struct watch watched;
+        watch_begin(&watched);
+        assert_int_equal(ping(client), SPATE_ERR_UNREACHABLE);
+        assert_non_null(strstr(spate_client_error(client), words));
+        spate_client_free(client);
+        watch_end(&watched);
+    }
+}
+
+static void test_client_says_that_the_name_server_gave_up(void **state)
+{
+    struct spate_client *client = client_new("on", "host.test:7700");
+
+    (void)state;
+    slow_names_answer(EAI_AGAIN);
+    assert_int_equal(ping(client), SPATE_ERR_UNREACHABLE);
+    assert_non_null(strstr(spate_client_error(client), "could not be looked up in time"));
+    spate_client_free(client);
+}
+
 /* ---- an unknown name ------------------------------------------------------------------------- */
 
 static void check_words(struct spate_client *client)
@@ -139,7 +166,8 @@ static void test_client_says_nothing_of_names_when_nobody_listens(void **state)
     (void)state;
     slow_names_answer(0);
     assert_int_equal(ping(client), SPATE_ERR_UNREACHABLE);
-    assert_null(strstr(spate_client_error(client), "not known"));
+    assert_null(strstr(spate_client_error(client), "host name"));
+    assert_non_null(strstr(spate_client_error(client), "(connection refused)"));
     spate_client_free(client);
 }
 
@@ -148,6 +176,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_client_close_does_not_wait_for_a_name),
         cmocka_unit_test(test_client_free_does_not_wait_for_a_name),
+        cmocka_unit_test(test_client_says_that_a_name_could_not_be_looked_up),
+        cmocka_unit_test(test_client_says_that_the_name_server_gave_up),
         cmocka_unit_test(test_client_names_the_host_that_nobody_knows),
         cmocka_unit_test(test_client_says_nothing_of_names_when_nobody_listens),
     };

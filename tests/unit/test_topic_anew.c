@@ -272,6 +272,63 @@ static void test_topic_delete_through_a_server_that_begins(void **state)
     delete_through_a_server_that_lags(SPATE_ERR_NOT_READY, 1);
 }
 
+/* The deletion whose answer is lost, by its number. */
+static unsigned lost_number;
+
+static enum fake_action done_and_lost(struct fake_cluster *c, const char *method, unsigned n)
+{
+    if (strcmp(method, "topic.delete") != 0 || n < lost_number) {
+        return FAKE_SERVE;
+    }
+    if (n == lost_number) {
+        return FAKE_DROP_AFTER;
+    }
+    return c->refusal != 0 ? FAKE_REFUSE : FAKE_SERVE;
+}
+
+static void test_topic_delete_is_done_though_the_answer_is_lost(void **state)
+{
+    (void)state;
+    begin();
+    cluster.script = done_and_lost;
+    lost_number = 1;
+    assert_int_equal(spate_topic_delete(cluster.client, "t"), 0);
+    assert_int_equal(cluster.deleted_count, 1);
+    assert_int_equal(cluster.delete_count, 2);
+    end();
+}
+
+/* Asked four times for the earlier topic, which is gone; the answer about this one is lost. */
+static void test_topic_delete_through_a_server_that_lags_loses_an_answer(void **state)
+{
+    (void)state;
+    begin();
+    cluster.script = done_and_lost;
+    lost_number = 5;
+    cluster.describe = describe_behind;
+    behind_count = 4;
+    behind_status = 0;
+    assert_int_equal(spate_topic_delete(cluster.client, "t"), 0);
+    assert_int_equal(cluster.asked_id, 8);
+    assert_int_equal(cluster.deleted_count, 1);
+    assert_int_equal(cluster.delete_count, 6);
+    end();
+}
+
+static void test_topic_delete_refused_after_a_lost_answer_is_not_known(void **state)
+{
+    (void)state;
+    begin();
+    cluster.script = done_and_lost;
+    cluster.refusal = SPATE_ERR_NOT_READY;
+    cluster.refusal_text = "begins";
+    lost_number = 1;
+    assert_int_equal(spate_topic_delete(cluster.client, "t"), SPATE_ERR_TIMEOUT);
+    assert_non_null(strstr(spate_client_error(cluster.client), "it may be done or not"));
+    assert_int_equal(cluster.deleted_count, 1);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +343,9 @@ int main(void)
         cmocka_unit_test(test_topic_delete_looks_again_when_the_id_is_gone),
         cmocka_unit_test(test_topic_delete_through_a_server_that_lags),
         cmocka_unit_test(test_topic_delete_through_a_server_that_begins),
+        cmocka_unit_test(test_topic_delete_is_done_though_the_answer_is_lost),
+        cmocka_unit_test(test_topic_delete_through_a_server_that_lags_loses_an_answer),
+        cmocka_unit_test(test_topic_delete_refused_after_a_lost_answer_is_not_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
