@@ -233,6 +233,7 @@ static void read_batches(struct sp_fetch *fetch, struct sp_partition *partition)
     read->index_max = status.applied_index;
     read->bytes_max = bytes_max;
     read->frames_max = SP_APPEND_FRAMES_MAX;
+    read->patient = sp_request_on_trial(&fetch->request);
     read->count = 0;
     read->cb = on_read;
     if (sp_log_read_cached(log, read)) {
