@@ -7,7 +7,8 @@
  * So a short job never waits for all workers to end long ones, however many of these there are, and
  * a steady stream of short ones leaves a worker to long ones: large writes, checkpoints, opening.
  * An urgent job is a short one that goes before all others. A single worker takes turns. Yielding
- * jobs and patient ones have workers of their own, which take no others. Both bodies of io/loop.h use it. */
+ * jobs and patient ones have workers of their own, which take no others. Both bodies of io/loop.h
+ * use it. */
 #ifndef SP_IO_JOB_QUEUE_H
 #define SP_IO_JOB_QUEUE_H
 

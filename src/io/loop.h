@@ -169,8 +169,8 @@ void sp_job_start_yielding(struct sp_loop *loop,
                            void (*work)(struct sp_job *job),
                            void (*done)(struct sp_job *job));
 
-/* The same for work that nobody needs soon: it runs on one more such thread, which rests three times
- * as long as it uses a processor. The work calls sp_job_rest between steps of a tenth of a
+/* The same for work that nobody needs soon: it runs on one more such thread, which rests three
+ * times as long as it uses a processor. The work calls sp_job_rest between steps of a tenth of a
  * millisecond: whatever waits for a processor meanwhile waits no longer than for such a step. */
 void sp_job_start_patient(struct sp_loop *loop,
                           struct sp_job *job,
