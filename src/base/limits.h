@@ -76,6 +76,9 @@
 #define SP_FETCH_WAIT_MS_MAX 30000
 #define SP_ANSWERS_AHEAD_BYTES (2 * 1024 * 1024) /* read for a peer, not taken: no more is read */
 #define SP_FETCH_BYTES_BEHIND (512 * 1024)       /* of an answer that had to wait for room */
+#define SP_TRIAL_BYTES (64 * 1024)     /* of the first answer to a peer: does it take it? */
+#define SP_TRUSTED_BYTES (1024 * 1024) /* who may have so much may have all that it asks for */
+#define SP_TAKEN_LATE_MS 200           /* to take an answer, or to make room for one */
 
 /* Replication. */
 #define SP_APPEND_BYTES_MAX (1024 * 1024 + 128 * 1024) /* of frames in one AppendEntries */

@@ -183,13 +183,19 @@ static void on_read(struct sp_log_read *read, int status)
     sp_fetch_answer(fetch, partition);
 }
 
-/* How much to read now. What a slow peer asks for is read in small pieces: reading and verifying
- * takes a processor for some milliseconds otherwise, in which the records of others wait. */
+/* How much to read now. What a peer asks for that is slow or has not been seen to read is read in
+ * small pieces: reading and verifying takes a processor for some milliseconds otherwise, in which
+ * the records of others wait. */
 static uint32_t read_bytes_max(const struct sp_fetch *fetch)
 {
     uint32_t asked = (uint32_t)fetch->asked.max_bytes;
 
-    return fetch->behind && asked > SP_FETCH_BYTES_BEHIND ? SP_FETCH_BYTES_BEHIND : asked;
+    size_t most = sp_request_answer_max(&fetch->request);
+
+    if (fetch->behind && most > SP_FETCH_BYTES_BEHIND) {
+        most = SP_FETCH_BYTES_BEHIND;
+    }
+    return asked > most ? (uint32_t)most : asked;
 }
 
 /* What an answer may come to: one batch is always whole. */
@@ -227,6 +233,7 @@ static void read_batches(struct sp_fetch *fetch, struct sp_partition *partition)
     read->index_max = status.applied_index;
     read->bytes_max = bytes_max;
     read->frames_max = SP_APPEND_FRAMES_MAX;
+    read->patient = sp_request_on_trial(&fetch->request);
     read->count = 0;
     read->cb = on_read;
     if (sp_log_read_cached(log, read)) {

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/trace.h"
 #include "broker/methods.h"
+#include "broker/taking.h"
 #include "spate/error.h"
 
 struct sp_session {
@@ -19,6 +20,8 @@ struct sp_session {
     struct sp_list waits;  /* struct sp_request_wait */
     struct sp_list rooms;  /* those of them that wait for room */
     bool refused;          /* the last reservation */
+    struct sp_taking taking;
+    size_t unsent_max; /* that the kernel may hold */
     struct sp_share_waiter waiter;
     struct sp_deferred pump; /* gives room to those who wait for it */
 };
@@ -81,6 +84,27 @@ void sp_session_release(struct sp_list *held, unsigned count)
 
 /* ---- room for answers ------------------------------------------------------------------------ */
 
+/* Lets the kernel keep as much for the peer as that one takes. */
+static void bound_unsent(struct sp_session *session)
+{
+    size_t unsent_max = sp_taking_unsent_max(&session->taking);
+
+    if (unsent_max != session->unsent_max) {
+        session->unsent_max = unsent_max;
+        sp_conn_bound_unsent(session->conn, unsent_max);
+    }
+}
+
+size_t sp_request_answer_max(const struct sp_request *request)
+{
+    return request->session->taking.answer_bytes_max;
+}
+
+bool sp_request_on_trial(const struct sp_request *request)
+{
+    return !sp_taking_trusted(&request->session->taking);
+}
+
 bool sp_request_reserve(struct sp_request *request, size_t size)
 {
     struct sp_session *session = request->session;
@@ -90,7 +114,15 @@ bool sp_request_reserve(struct sp_request *request, size_t size)
     if (session->conn != NULL) {
         owed += sp_conn_queued_bytes(session->conn);
     }
-    session->refused = owed > SP_ANSWERS_AHEAD_BYTES || !sp_share_allows(&session->share, size);
+    bool ahead = owed > sp_taking_owed_max(&session->taking);
+    if (session->conn != NULL) {
+        sp_taking_asked(&session->taking,
+                        ahead,
+                        sp_conn_written_bytes(session->conn),
+                        sp_loop_now_ms(session->broker->options.loop));
+        bound_unsent(session);
+    }
+    session->refused = ahead || !sp_share_allows(&session->share, size);
     if (session->refused) {
         return false;
     }
@@ -225,6 +257,8 @@ static void send_answer(struct sp_request *request,
         if (rv == 0 && tail_count > 0) {
             rv = sp_conn_send(conn, tail, tail_count);
         }
+        sp_taking_queued(&request->session->taking,
+                         sp_loop_now_ms(request->session->broker->options.loop));
         if (rv != 0) {
             sp_conn_close(conn, false); /* half an answer must not stay: the peer tries again */
         }
@@ -389,8 +423,15 @@ static void on_closed(void *arg, struct sp_conn *conn, int status)
 
 static void on_drained(void *arg, struct sp_conn *conn)
 {
-    (void)conn; /* the session's own */
-    wake(arg);
+    struct sp_session *session = arg;
+
+    if (session->conn != NULL && sp_conn_queued_bytes(conn) == 0) {
+        sp_taking_drained(&session->taking,
+                          sp_conn_written_bytes(conn),
+                          sp_loop_now_ms(session->broker->options.loop));
+        bound_unsent(session);
+    }
+    wake(session);
 }
 
 static const struct sp_conn_handler conn_handler = { on_message, on_closed, on_drained };
@@ -406,6 +447,7 @@ on_accept(void *arg, const char *peer, const struct sp_conn_handler **out_handle
     }
     session->broker = arg;
     session->share.budget = &session->broker->budget;
+    sp_taking_init(&session->taking);
     sp_list_init(&session->held);
     sp_list_init(&session->waits);
     sp_list_init(&session->rooms);
@@ -422,6 +464,7 @@ static void on_opened(void *arg, void *conn_arg, struct sp_conn *conn)
 
     (void)arg; /* the session knows its broker */
     session->conn = conn;
+    bound_unsent(session);
     sp_conn_set_share(conn, &session->share);
 }
 

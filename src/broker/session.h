@@ -69,6 +69,11 @@ void sp_request_ok(struct sp_request *request);
 bool sp_request_reserve(struct sp_request *request, size_t size);
 void sp_request_unreserve(struct sp_request *request);
 
+/* How large an answer may be now, besides one batch that is always whole: little until the peer has
+ * taken what it was sent (broker/taking.h). */
+size_t sp_request_answer_max(const struct sp_request *request);
+bool sp_request_on_trial(const struct sp_request *request);
+
 /* Counts `size` more bytes that the request holds until it is answered. */
 void sp_request_charge(struct sp_request *request, size_t size);
 

@@ -134,6 +134,7 @@ struct sp_job {
     bool is_short;
     bool is_urgent;
     bool is_yielding;
+    bool is_patient;
     void (*work)(struct sp_job *job);
     void (*done)(struct sp_job *job);
 };
@@ -167,6 +168,17 @@ void sp_job_start_yielding(struct sp_loop *loop,
                            struct sp_job *job,
                            void (*work)(struct sp_job *job),
                            void (*done)(struct sp_job *job));
+
+/* The same for work that nobody needs soon: it runs on one more such thread, which rests three
+ * times as long as it uses a processor. The work calls sp_job_rest between steps of a tenth of a
+ * millisecond: whatever waits for a processor meanwhile waits no longer than for such a step. */
+void sp_job_start_patient(struct sp_loop *loop,
+                          struct sp_job *job,
+                          void (*work)(struct sp_job *job),
+                          void (*done)(struct sp_job *job));
+
+/* From inside `work`. Does nothing for jobs of other kinds. */
+void sp_job_rest(const struct sp_job *job);
 
 /* ---- signals and standard input of programs -------------------------------------------------- */
 

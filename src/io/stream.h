@@ -111,6 +111,10 @@ size_t sp_stream_queued_bytes(const struct sp_stream *stream);
  * what was written before; without it, it holds megabytes. */
 void sp_stream_bound_kernel(struct sp_stream *stream, size_t size_bytes);
 
+/* Lets the kernel hold about `size_bytes` that it has not sent, beside what is on its way: instead
+ * of SP_UNSENT_BYTES_MAX. */
+void sp_stream_bound_unsent(struct sp_stream *stream, size_t size_bytes);
+
 /* "host:port" of the other side, valid as long as the stream. */
 const char *sp_stream_peer(const struct sp_stream *stream);
 

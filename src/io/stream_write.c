@@ -1,5 +1,7 @@
 /* Writing: at once while the kernel takes it, from the queue afterwards. */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include "base/assert.h"
@@ -229,6 +231,14 @@ void sp_stream_bound_kernel(struct sp_stream *stream, size_t size_bytes)
     /* They fail only for sizes that make no sense; then the kernel's own bounds stay. */
     (void)setsockopt(stream->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     (void)setsockopt(stream->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+}
+
+void sp_stream_bound_unsent(struct sp_stream *stream, size_t size_bytes)
+{
+    int size = (int)size_bytes;
+
+    /* Fails only where the option is unknown; then the kernel holds more. */
+    (void)setsockopt(stream->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &size, sizeof size);
 }
 
 size_t sp_stream_queued_bytes(const struct sp_stream *stream)

@@ -4,10 +4,14 @@
  *
  * Those of yielding jobs come behind the others in `threads`, and behind them when the kernel
  * shares out the processors: whoever wakes beside them runs at once. Without that each of the many
- * steps of an acknowledgement waits for the end of their time slices, a few milliseconds each.
+ * steps of an acknowledgement waits for the end of their time slices, a few milliseconds each. The
+ * last one, of patient jobs, ends its slices itself. (SCHED_IDLE would do without, but who holds a
+ * lock there keeps the loop waiting for as long as others use the processors.)
  *
  * The lock guards queue, list and `ending`; everything else belongs to the loop thread. */
 #include <stddef.h>
+#include <stdint.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -19,6 +23,10 @@
 
 enum {
     YIELDING_NICE = 5, /* a third of the weight of others */
+    PATIENT_WORKERS = 1,
+    REST_AFTER_NS = 100 * 1000, /* on a processor */
+    REST_RATIO = 3,
+    REST_NS_MAX = 50 * 1000 * 1000,
 };
 
 struct sp_workers {
@@ -26,16 +34,51 @@ struct sp_workers {
     uv_mutex_t lock;
     uv_cond_t job_waits;
     uv_cond_t yielding_waits;
+    uv_cond_t patient_waits;
     struct sp_job_queue queue;
     struct sp_list finished;
     bool ending;
     size_t outstanding; /* started, `done` not yet called */
-    unsigned job_count; /* of `threads`, those that take no yielding jobs */
+    unsigned job_count; /* of `threads`, those that take neither yielding nor patient jobs */
+    unsigned all_count; /* of them all; the last PATIENT_WORKERS take patient jobs */
     unsigned count;     /* threads that run */
     uv_thread_t threads[];
 };
 
 typedef struct sp_job *(*take_fn)(struct sp_job_queue *queue);
+
+static _Thread_local uint64_t rested_ns; /* processor time of this thread when it rested last */
+
+static uint64_t thread_used_ns(void)
+{
+    struct timespec used;
+
+    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) != 0) {
+        return rested_ns; /* no such clock: no rest */
+    }
+    return (uint64_t)used.tv_sec * 1000000000 + (uint64_t)used.tv_nsec;
+}
+
+/* Leaves the processor to others, for longer than it was used. */
+static void rest(void)
+{
+    uint64_t used_ns = thread_used_ns() - rested_ns;
+
+    if (used_ns < REST_AFTER_NS) {
+        return;
+    }
+    uint64_t rest_ns = used_ns * REST_RATIO < REST_NS_MAX ? used_ns * REST_RATIO : REST_NS_MAX;
+    const struct timespec duration = { .tv_nsec = (long)rest_ns };
+    (void)nanosleep(&duration, NULL); /* ends early for a signal: no matter */
+    rested_ns = thread_used_ns();
+}
+
+void sp_job_rest(const struct sp_job *job)
+{
+    if (job->is_patient) {
+        rest();
+    }
+}
 
 /* The next job, or NULL when the threads shall end. */
 static struct sp_job *take_job(struct sp_workers *workers, uv_cond_t *waits, take_fn take)
@@ -66,6 +109,9 @@ static void run_jobs(struct sp_workers *workers, uv_cond_t *waits, take_fn take)
         if (first) {
             (void)uv_async_send(&workers->wake); /* fails only for handles of another kind */
         }
+        if (waits == &workers->patient_waits) {
+            rest();
+        }
     }
 }
 
@@ -82,6 +128,22 @@ static void run_yielding_worker(void *arg)
 
     (void)nice(YIELDING_NICE); /* on Linux of this thread alone; a smaller share needs no right */
     run_jobs(workers, &workers->yielding_waits, sp_job_queue_take_yielding);
+}
+
+static void run_patient_worker(void *arg)
+{
+    struct sp_workers *workers = arg;
+
+    (void)nice(YIELDING_NICE);
+    run_jobs(workers, &workers->patient_waits, sp_job_queue_take_patient);
+}
+
+static uv_cond_t *waits_for(struct sp_workers *workers, const struct sp_job *job)
+{
+    if (job->is_patient) {
+        return &workers->patient_waits;
+    }
+    return job->is_yielding ? &workers->yielding_waits : &workers->job_waits;
 }
 
 static void on_wake(uv_async_t *wake)
@@ -115,7 +177,7 @@ static void start(struct sp_loop *loop, struct sp_job *job)
     workers->outstanding += 1;
     uv_mutex_lock(&workers->lock);
     sp_job_queue_add(&workers->queue, job);
-    uv_cond_signal(job->is_yielding ? &workers->yielding_waits : &workers->job_waits);
+    uv_cond_signal(waits_for(workers, job));
     uv_mutex_unlock(&workers->lock);
 }
 
@@ -157,6 +219,15 @@ void sp_job_start_yielding(struct sp_loop *loop,
     start(loop, job);
 }
 
+void sp_job_start_patient(struct sp_loop *loop,
+                          struct sp_job *job,
+                          void (*work)(struct sp_job *job),
+                          void (*done)(struct sp_job *job))
+{
+    *job = (struct sp_job){ .loop = loop, .is_patient = true, .work = work, .done = done };
+    start(loop, job);
+}
+
 static unsigned yielding_count(void)
 {
     unsigned half = uv_available_parallelism() / 2;
@@ -167,12 +238,18 @@ static unsigned yielding_count(void)
     return half < SP_YIELDING_WORKERS_MAX ? half : SP_YIELDING_WORKERS_MAX;
 }
 
-static int start_threads(struct sp_workers *workers, unsigned count)
+static uv_thread_cb role_of(const struct sp_workers *workers, unsigned number)
 {
-    for (unsigned i = 0; i < count; i++) {
-        uv_thread_cb run = i < workers->job_count ? run_worker : run_yielding_worker;
+    if (number < workers->job_count) {
+        return run_worker;
+    }
+    return number < workers->all_count - PATIENT_WORKERS ? run_yielding_worker : run_patient_worker;
+}
 
-        if (uv_thread_create(&workers->threads[i], run, workers) != 0) {
+static int start_threads(struct sp_workers *workers)
+{
+    for (unsigned i = 0; i < workers->all_count; i++) {
+        if (uv_thread_create(&workers->threads[i], role_of(workers, i), workers) != 0) {
             return SPATE_ERR_INTERNAL;
         }
         workers->count += 1;
@@ -180,24 +257,41 @@ static int start_threads(struct sp_workers *workers, unsigned count)
     return 0;
 }
 
+static int init_waits(struct sp_workers *workers)
+{
+    uv_cond_t *waits[] = { &workers->job_waits, &workers->yielding_waits, &workers->patient_waits };
+
+    for (unsigned i = 0; i < sizeof waits / sizeof waits[0]; i++) {
+        if (uv_cond_init(waits[i]) != 0) {
+            while (i > 0) {
+                i -= 1;
+                uv_cond_destroy(waits[i]);
+            }
+            return SPATE_ERR_INTERNAL;
+        }
+    }
+    return 0;
+}
+
+static void destroy_locks(struct sp_workers *workers)
+{
+    uv_cond_destroy(&workers->patient_waits);
+    uv_cond_destroy(&workers->yielding_waits);
+    uv_cond_destroy(&workers->job_waits);
+    uv_mutex_destroy(&workers->lock);
+}
+
 static int init_parts(struct sp_loop *loop, struct sp_workers *workers)
 {
     if (uv_mutex_init(&workers->lock) != 0) {
         return SPATE_ERR_INTERNAL;
     }
-    if (uv_cond_init(&workers->job_waits) != 0) {
-        uv_mutex_destroy(&workers->lock);
-        return SPATE_ERR_INTERNAL;
-    }
-    if (uv_cond_init(&workers->yielding_waits) != 0) {
-        uv_cond_destroy(&workers->job_waits);
+    if (init_waits(workers) != 0) {
         uv_mutex_destroy(&workers->lock);
         return SPATE_ERR_INTERNAL;
     }
     if (uv_async_init(&loop->uv, &workers->wake, on_wake) != 0) {
-        uv_cond_destroy(&workers->yielding_waits);
-        uv_cond_destroy(&workers->job_waits);
-        uv_mutex_destroy(&workers->lock);
+        destroy_locks(workers);
         return SPATE_ERR_INTERNAL;
     }
     workers->wake.data = workers;
@@ -208,13 +302,14 @@ static int init_parts(struct sp_loop *loop, struct sp_workers *workers)
 int sp_workers_new(struct sp_loop *loop, unsigned count, struct sp_workers **out_workers)
 {
     SP_ASSERT(count > 0);
-    unsigned all = count + yielding_count();
+    unsigned all = count + yielding_count() + PATIENT_WORKERS;
     struct sp_workers *workers =
         sp_mem_calloc(1, sizeof *workers + all * sizeof workers->threads[0]);
     if (workers == NULL) {
         return SPATE_ERR_NOMEM;
     }
     workers->job_count = count;
+    workers->all_count = all;
     sp_job_queue_init(&workers->queue, count);
     sp_list_init(&workers->finished);
     int rv = init_parts(loop, workers);
@@ -223,7 +318,7 @@ int sp_workers_new(struct sp_loop *loop, unsigned count, struct sp_workers **out
         return rv;
     }
     *out_workers = workers; /* from here on the loop's end cleans up, however many threads run */
-    return start_threads(workers, all);
+    return start_threads(workers);
 }
 
 void sp_workers_end(struct sp_workers *workers)
@@ -236,6 +331,7 @@ void sp_workers_end(struct sp_workers *workers)
     workers->ending = true;
     uv_cond_broadcast(&workers->job_waits);
     uv_cond_broadcast(&workers->yielding_waits);
+    uv_cond_broadcast(&workers->patient_waits);
     uv_mutex_unlock(&workers->lock);
     for (unsigned i = 0; i < workers->count; i++) {
         int rv = uv_thread_join(&workers->threads[i]);
@@ -249,8 +345,6 @@ void sp_workers_free(struct sp_workers *workers)
     if (workers == NULL) {
         return;
     }
-    uv_cond_destroy(&workers->yielding_waits);
-    uv_cond_destroy(&workers->job_waits);
-    uv_mutex_destroy(&workers->lock);
+    destroy_locks(workers);
     sp_mem_free(workers);
 }

@@ -437,6 +437,11 @@ void sp_conn_bound_kernel(struct sp_conn *conn, size_t size_bytes)
     sp_stream_bound_kernel(conn->stream, size_bytes);
 }
 
+void sp_conn_bound_unsent(struct sp_conn *conn, size_t size_bytes)
+{
+    sp_stream_bound_unsent(conn->stream, size_bytes);
+}
+
 void sp_conn_set_share(struct sp_conn *conn, struct sp_share *share)
 {
     SP_ASSERT(conn->share == &conn->own_share);

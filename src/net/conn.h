@@ -77,8 +77,9 @@ size_t sp_conn_queued_bytes(const struct sp_conn *conn);
 /* Bytes that the kernel has taken so far: grows while a slow peer still reads. */
 uint64_t sp_conn_written_bytes(const struct sp_conn *conn);
 
-/* See sp_stream_bound_kernel. */
+/* See sp_stream_bound_kernel, sp_stream_bound_unsent. */
 void sp_conn_bound_kernel(struct sp_conn *conn, size_t size_bytes);
+void sp_conn_bound_unsent(struct sp_conn *conn, size_t size_bytes);
 
 /* What arrives and what is queued is counted in `share` from now on, and its bound asked before the
  * socket is read. The share outlives the connection: `closed` finds nothing of it there. */

@@ -154,6 +154,7 @@ struct sp_log_read {
     uint64_t index_max;  /* nothing above this Raft index */
     uint32_t bytes_max;  /* of frames together; at least one frame is returned all the same */
     uint32_t frames_max; /* at most SP_APPEND_FRAMES_MAX */
+    bool patient;        /* not by index: others may need the processor more */
     sp_log_read_cb cb;
     unsigned count; /* result: frames found; 0: none up to index_max */
     struct sp_slice frames[SP_APPEND_FRAMES_MAX]; /* result: each with a reference */

@@ -162,7 +162,8 @@ static void read_work(struct sp_job *job)
     struct sp_log_read *read = SP_CONTAINER_OF(job, struct sp_log_read, job);
 
     if (read->plan != NULL) {
-        read->status = sp_log_read_segment(read, read->plan);
+        read->status = read->log->closing ? SPATE_ERR_CANCELED /* nobody waits for it any more */
+                                          : sp_log_read_segment(read, read->plan);
     }
 }
 
@@ -240,11 +241,14 @@ static void plan_segment(const struct sp_log *log,
 
 static void read_done(struct sp_job *job);
 
-/* What clients ask for gives way; what a follower lacks does not, acknowledgements may wait. */
+/* What clients ask for gives way, more or less; what a follower lacks does not, acknowledgements
+ * may wait. */
 static void start_job(struct sp_log *log, struct sp_log_read *read)
 {
     if (read->by == SP_LOG_READ_INDEX) {
         sp_job_start(log->store->loop, &read->job, read_work, read_done);
+    } else if (read->patient) {
+        sp_job_start_patient(log->store->loop, &read->job, read_work, read_done);
     } else {
         sp_job_start_yielding(log->store->loop, &read->job, read_work, read_done);
     }

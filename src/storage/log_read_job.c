@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "spate/error.h"
 #include "storage/log_read.h"
+#include "storage/slice_read.h"
 
 unsigned sp_log_read_frames_limit(const struct sp_log_read *read)
 {
@@ -327,7 +328,7 @@ static int load_frames(struct sp_log_read *read,
     if (plan->blob == NULL) {
         return SPATE_ERR_NOMEM;
     }
-    int rv = sp_file_read(file, plan->position, plan->blob->bytes, want, &size);
+    int rv = sp_slice_read(file, plan->position, plan->blob->bytes, want, &size, &read->job);
     if (rv == 0) {
         rv = take_frames(read, plan, size);
     }
@@ -354,6 +355,7 @@ int sp_log_read_segment(struct sp_log_read *read, struct sp_read_plan *plan)
         return rv == SPATE_ERR_NOT_FOUND ? SPATE_ERR_IO : rv;
     }
     sp_segment_cursor_init(&cursor, file, plan->position, plan->end);
+    cursor.job = &read->job;
     rv = search(read, plan, &cursor, &first_size);
     sp_segment_cursor_deinit(&cursor);
     if (rv == 0) {

@@ -14,6 +14,8 @@
 #ifndef SP_STORAGE_LOG_STATE_H
 #define SP_STORAGE_LOG_STATE_H
 
+#include <stdatomic.h>
+
 #include "storage/checkpoint.h"
 #include "storage/flush_size.h"
 #include "storage/log.h"
@@ -184,7 +186,7 @@ struct sp_log {
 
     struct sp_list reads; /* struct sp_log_read in progress */
     unsigned holds;       /* sp_log_hold */
-    bool closing;
+    atomic_bool closing;  /* jobs look at it, too */
     bool closed_deferred;
     void (*closed)(void *arg);
     void *closed_arg;

@@ -8,6 +8,7 @@
 #include "spate/error.h"
 #include "storage/disk.h"
 #include "storage/little_endian.h"
+#include "storage/slice_read.h"
 
 enum {
     AT_MAGIC = 0,
@@ -315,7 +316,8 @@ static int fill(struct sp_segment_cursor *cursor, size_t size, size_t *out_size)
         size_t want = left < cursor->buffer_capacity ? (size_t)left : cursor->buffer_capacity;
 
         cursor->buffer_size = 0;
-        rv = sp_file_read(cursor->file, cursor->position, cursor->buffer, want, &have);
+        rv =
+            sp_slice_read(cursor->file, cursor->position, cursor->buffer, want, &have, cursor->job);
         if (rv != 0) {
             return rv;
         }

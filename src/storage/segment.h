@@ -99,10 +99,11 @@ int sp_segment_peek(const char *path, struct sp_segment_header *out_header);
 
 /* Walks frame by frame through a part of a segment's file, through one buffer. */
 struct sp_segment_cursor {
-    struct sp_file *file; /* borrowed */
-    uint64_t position;    /* of the next frame */
-    uint64_t end;         /* nothing at or above it is read */
-    uint8_t *buffer;      /* bytes from buffer_position on */
+    struct sp_file *file;     /* borrowed */
+    const struct sp_job *job; /* that reads and may have to rest; NULL: none */
+    uint64_t position;        /* of the next frame */
+    uint64_t end;             /* nothing at or above it is read */
+    uint8_t *buffer;          /* bytes from buffer_position on */
     size_t buffer_capacity;
     size_t buffer_size;
     uint64_t buffer_position;

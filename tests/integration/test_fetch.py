@@ -69,11 +69,15 @@ class FetchTest(unittest.TestCase):
                 slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 slow.settimeout(30)
                 slow.connect((host, int(port)))
+                first = next(fetched(slow, [0]))
+                self.assertLess(first, 2 * SMALL_BYTES)  # nobody knows whether it will be taken
+                cluster.wait_for("it is known to take its answers",
+                                 lambda: next(fetched(slow, [0])) > 7 * SMALL_BYTES, 20)
                 sizes = list(fetched(slow, [0, 0, 0]))
                 self.assertGreater(sizes[0], 7 * SMALL_BYTES)
                 for size in sizes[1:]:  # asked for while the first one was on its way
                     self.assertTrue(SMALL_BYTES < size < 2 * SMALL_BYTES, sizes)
-                self.assertEqual(list(fetched(slow, [0])), sizes[:1])  # all was taken
+                cluster.wait_for("all was taken", lambda: next(fetched(slow, [0])) == sizes[0], 20)
 
     def refusal(self, node, offset):
         with self.assertRaises(rpc.Refused) as refused:

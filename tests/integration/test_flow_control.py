@@ -375,6 +375,21 @@ class UnreadTest(unittest.TestCase):
 
     CONNECTIONS, ASKED = 5, 100
 
+    def fill(self, value_bytes):
+        """24 MiB in records of that size, each a batch; returns the leader's address."""
+        self.nodes.spate("topic", "create", "big", "-p", "1", "-r", "1")
+        address = self.nodes.leader("big").address
+        with rpc.Client(address) as client:
+            for _ in range(24 * MIB // value_bytes):
+                client.call("produce", topic="big", partition=0,
+                            records=[{"v": bytes(value_bytes)}])
+        return address
+
+    def read_bytes(self):
+        """That the node has read from files, in memory or not."""
+        with open(f"/proc/{self.nodes.nodes[0].process.pid}/io", encoding="utf-8") as handle:
+            return int(handle.readline().split()[1])
+
     def disk_reads(self):
         metrics = exposition.scrape(self.nodes.nodes[0])
         return metrics["spate_storage_reads_total"].get(**{"from": "disk"})
@@ -395,11 +410,7 @@ class UnreadTest(unittest.TestCase):
 
     def test_unread_answers_are_not_followed_by_others(self):
         with cluster.Cluster(1) as self.nodes:
-            self.nodes.spate("topic", "create", "big", "-p", "1", "-r", "1")
-            address = self.nodes.leader("big").address
-            with rpc.Client(address) as client:
-                for _ in range(24):
-                    client.call("produce", topic="big", partition=0, records=[{"v": bytes(MIB)}])
+            address = self.fill(MIB)
             before = self.disk_reads()
             mute = [bad_clients.Mute(address, 0, None, self.ASKED) for _ in range(self.CONNECTIONS)]
             reads = self.settled(before) - before
@@ -408,6 +419,28 @@ class UnreadTest(unittest.TestCase):
             self.assertLessEqual(reads, 2 * self.CONNECTIONS)
             for client in mute:
                 client.sock.close()
+
+    def test_little_is_read_for_who_has_taken_nothing(self):
+        with cluster.Cluster(1) as self.nodes:
+            address = self.fill(30 * KIB)
+            reads, before = self.disk_reads(), self.read_bytes()
+            mute = [bad_clients.Mute(address, 0, None, self.ASKED) for _ in range(self.CONNECTIONS)]
+            self.settled(reads)
+            each = (self.read_bytes() - before) / self.CONNECTIONS
+            print(f"for each connection that asked for {self.ASKED} answers of 4 MiB and read "
+                  f"nothing: {each / KIB:.0f} KiB from disk")
+            self.assertLess(each, MIB)
+            for client in mute:
+                client.sock.close()
+
+    def test_who_reads_gets_large_answers_soon(self):
+        with cluster.Cluster(1) as self.nodes:
+            with rpc.Client(self.fill(30 * KIB)) as client:
+                ask = dict(topic="big", partition=0, offset=0, max_bytes=4 * MIB)
+                sizes = [len(client.call("fetch", **ask)["records"]) for _ in range(3)]
+        print(f"answers that were read at once: {[size // KIB for size in sizes]} KiB")
+        self.assertLessEqual(sizes[0], 64 * KIB)
+        self.assertGreater(sizes[2], 3 * MIB)
 
 
 if __name__ == "__main__":

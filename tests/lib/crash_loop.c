@@ -224,3 +224,16 @@ void sp_job_start_yielding(struct sp_loop *loop,
 {
     sp_job_start(loop, job, work, done); /* jobs run one by one, as the test wants */
 }
+
+void sp_job_start_patient(struct sp_loop *loop,
+                          struct sp_job *job,
+                          void (*work)(struct sp_job *job),
+                          void (*done)(struct sp_job *job))
+{
+    sp_job_start(loop, job, work, done); /* jobs run one by one, as the test wants */
+}
+
+void sp_job_rest(const struct sp_job *job)
+{
+    (void)job;
+}

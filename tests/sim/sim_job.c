@@ -132,3 +132,17 @@ void sp_job_start_yielding(struct sp_loop *loop,
     *job = (struct sp_job){ .loop = loop, .is_yielding = true, .work = work, .done = done };
     start(loop, job);
 }
+
+/* What a patient job waits for is that others work meanwhile, which here costs no time. */
+void sp_job_start_patient(struct sp_loop *loop,
+                          struct sp_job *job,
+                          void (*work)(struct sp_job *job),
+                          void (*done)(struct sp_job *job))
+{
+    sp_job_start_yielding(loop, job, work, done);
+}
+
+void sp_job_rest(const struct sp_job *job)
+{
+    (void)job;
+}

@@ -243,6 +243,12 @@ void sp_stream_bound_kernel(struct sp_stream *stream, size_t size_bytes)
     (void)size_bytes; /* what is written here is on the network at once */
 }
 
+void sp_stream_bound_unsent(struct sp_stream *stream, size_t size_bytes)
+{
+    (void)stream;
+    (void)size_bytes; /* likewise */
+}
+
 size_t sp_stream_queued_bytes(const struct sp_stream *stream)
 {
     return stream->queued_bytes;

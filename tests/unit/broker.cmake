@@ -14,6 +14,7 @@ spate_unit_test(broker test_group_committed
     USES spate_cluster spate_storage spate_net spate_wire spate_io spate_base)
 spate_unit_test(broker test_partition
     USES spate_cluster spate_storage spate_net spate_wire spate_io spate_base)
+spate_unit_test(broker test_taking USES spate_base)
 spate_unit_test(broker test_held USES spate_net spate_wire spate_base)
 # Its clock and timers stand before those of src/io, which other parts of the broker bring along.
 target_link_options(test_held PRIVATE -Wl,--allow-multiple-definition)

@@ -99,6 +99,18 @@ size_t sp_conn_queued_bytes(const struct sp_conn *conn)
     return 0;
 }
 
+uint64_t sp_conn_written_bytes(const struct sp_conn *conn)
+{
+    (void)conn;
+    return 0;
+}
+
+void sp_conn_bound_unsent(struct sp_conn *conn, size_t size_bytes)
+{
+    (void)conn;
+    (void)size_bytes;
+}
+
 void sp_conn_set_share(struct sp_conn *conn, struct sp_share *share)
 {
     (void)conn;

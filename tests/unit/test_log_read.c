@@ -271,6 +271,43 @@ static void test_log_read_of_clients_gives_way(void **state)
     test_log_close(&log);
 }
 
+/* For who has not shown to take it, slice by slice: the same bytes, verified as a whole. */
+static void test_log_read_for_strangers_is_patient(void **state)
+{
+    struct test_store *test = *state;
+    struct test_log log;
+    struct sp_log_read reads[2];
+    char path[1024];
+
+    assert_int_equal(test_log_create(&log, test, GROUP_ID), 0);
+    test_log_batch(&log, 1, 1, 10, 100);
+    test_log_batch(&log, 1, 1, 300 * 1024, 100); /* some slices and a part of one */
+    test_log_close(&log);
+    assert_int_equal(test_log_open(&log, test, GROUP_ID), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        reads[i] = (struct sp_log_read){ .by = SP_LOG_READ_OFFSET,
+                                         .start = 1,
+                                         .index_max = UINT64_MAX,
+                                         .bytes_max = 64 * 1024,
+                                         .patient = i == 1 };
+        test_log_read_slow(&log, &reads[i]);
+        assert_int_equal(reads[i].status, 0);
+        assert_int_equal(reads[i].count, 1);
+        assert_int_equal(reads[i].job.is_patient, reads[i].patient);
+    }
+    assert_true(reads[1].frames[0].size > 300 * 1024);
+    assert_int_equal(reads[0].frames[0].size, reads[1].frames[0].size);
+    assert_memory_equal(
+        reads[0].frames[0].bytes, reads[1].frames[0].bytes, reads[0].frames[0].size);
+    sp_log_read_release(&reads[0]);
+    sp_log_read_release(&reads[1]);
+    test_log_path(&log, 1, "log", path);
+    test_file_flip(path, 250 * 1024, 1);
+    test_log_read_slow(&log, &reads[1]);
+    assert_int_equal(reads[1].status, SPATE_ERR_CORRUPT);
+    test_log_close(&log);
+}
+
 /* ---- the sparse index ------------------------------------------------------------------------ */
 
 /* One entry {index 8, position 66000, offset 70, time 1000}; the checksum by another program. */
@@ -327,6 +364,8 @@ int main(void)
             test_log_read_survives_failing_allocations, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
             test_log_read_of_clients_gives_way, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_read_for_strangers_is_patient, setup, test_store_teardown),
         cmocka_unit_test(test_offset_index_golden_bytes_and_refusals),
     };
     return cmocka_run_group_tests_name("storage/log_read", tests, NULL, NULL);

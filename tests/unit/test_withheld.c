@@ -117,6 +117,12 @@ void sp_stream_bound_kernel(struct sp_stream *stream, size_t size_bytes)
     (void)size_bytes;
 }
 
+void sp_stream_bound_unsent(struct sp_stream *stream, size_t size_bytes)
+{
+    (void)stream;
+    (void)size_bytes;
+}
+
 size_t sp_stream_queued_bytes(const struct sp_stream *stream)
 {
     (void)stream;
