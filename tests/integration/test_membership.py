@@ -544,6 +544,61 @@ class LifeTest(unittest.TestCase):
             nodes.leader("t")
             self.assert_records(nodes, "t", 500)
 
+    def begun_anew(self, nodes):
+        """A topic with one replica, whose disk was replaced: (its node, another one)."""
+        nodes.spate("topic", "create", "t", "-r", "1")
+        self.write(nodes, "t", 10)
+        home = partition_of(nodes, "t")["replicas"][0]
+        before = node_rows(nodes)[home]["incarnation"]
+        nodes.node(home).kill()
+        shutil.rmtree(nodes.node(home).data)
+        nodes.node(home).start()
+        changed = lambda: node_rows(nodes).get(home, {}).get("incarnation", before) != before
+        cluster.wait_for("another incarnation", changed, 20)
+        nodes.wait_healthy(40)
+        self.assert_records(nodes, "t", 0)
+        return nodes.node(home), nodes.node(home % 3 + 1)
+
+    def test_what_began_anew_is_moved_while_its_node_restarts(self):
+        with cluster.Cluster(3, settings=["moves.bytes.per.second=2000000"]) as nodes:
+            home, away = self.begun_anew(nodes)
+            lines = [f"{number:06}" + "x" * 1000 for number in range(10000)]
+            for first in range(0, len(lines), 500):
+                text = "\n".join(lines[first : first + 500]) + "\n"
+                nodes.spate("produce", "t", input=text.encode())
+            nodes.spate("partition", "move", "t", "0", str(away.number))
+
+            def filling():
+                rows = nodes.spate_json("cluster", "moves")["moves"]  # of whoever leads it
+                return rows and rows[0]["step"] == "filling" and rows[0]["stored"] > 1
+
+            cluster.wait_for("a part to be moved", filling, 30, 0.05)
+            with rpc.Client(away.address) as client:
+                health = client.call("cluster.health")
+            self.assertEqual(health["lost"], [])
+            home.kill()
+            home.start()
+            wait_moved(nodes, 60)
+            self.assertEqual(partition_of(nodes, "t")["replicas"], [away.number])
+            text = nodes.spate("consume", "t", "-o", "start", "-e", "-f", "%v\\n").decode()
+            self.assertEqual(text.split(), lines)
+
+    def test_what_began_anew_gets_more_replicas_once_it_has_left_its_node(self):
+        with cluster.Cluster(3) as nodes:
+            home, away = self.begun_anew(nodes)
+            self.write(nodes, "t", 100)
+            refused = nodes.run("topic", "alter", "t", "--replicas", "3")
+            self.assertNotEqual(refused.returncode, 0)
+            words = refused.stderr.decode()
+            self.assertIn(f"partition 0 began anew on node {home.number}, whose disk was", words)
+            self.assertIn("first spate partition move t 0 NODE", words)
+            self.assert_records(nodes, "t", 100)
+            nodes.spate("partition", "move", "t", "0", str(away.number))
+            self.settled(nodes, "t", lambda rows: rows[0]["replicas"] == [away.number])
+            nodes.spate("topic", "alter", "t", "--replicas", "3")
+            self.settled(nodes, "t", lambda rows: len(rows[0]["replicas"]) == 3)
+            self.assert_records(nodes, "t", 100)
+
     def test_a_damaged_replica_is_rebuilt_at_once(self):
         with cluster.Cluster(3) as nodes:
             nodes.spate("topic", "create", "t", "-r", "3")
