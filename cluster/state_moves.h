@@ -88,8 +88,8 @@ unsigned sp_state_known_replicas(const struct sp_state *state,
  * more would begin empty, and has forgotten what it stored and for whom it voted: it and one that
  * lacks records could elect a leader without them. So a new replica takes its place, by the votes
  * of the others; where those are no majority a person must decide. An only replica that always was
- * the only one begins anew: nothing is left to protect, and nobody else to be led astray. It runs on
- * while it is moved away: the others of such a move are filled by it alone. */
+ * the only one begins anew: nothing is left to protect, and nobody else to be led astray. It runs
+ * on while it is moved away: the others of such a move are filled by it alone. */
 bool sp_state_may_run(const struct sp_state *state,
                       const struct sp_state_partition *partition,
                       const struct sp_replica_place *place);
