@@ -486,6 +486,19 @@ static int answer_to(uint64_t call_id)
     return answered->status;
 }
 
+/* The text of the same. */
+static const char *words_to(uint64_t call_id)
+{
+    static struct sp_node_reply reply;
+
+    assert_int_equal(answer_to(call_id), SPATE_ERR_NOT_READY);
+    assert_int_equal(sp_node_reply_decode(fake.sent[fake.sent_count - 1].body,
+                                          fake.sent[fake.sent_count - 1].size,
+                                          &reply),
+                     0);
+    return reply.text;
+}
+
 /* Both would be let in, the second in place of the first, which believes to be a member. */
 static void test_admit_two_new_directories_with_one_id_do_not_both_join(void **unused)
 {
@@ -497,6 +510,8 @@ static void test_admit_two_new_directories_with_one_id_do_not_both_join(void **u
     call_join(10, 9, 21);
     assert_int_equal(fake.submit_count, before + 1);
     assert_int_equal(answer_to(21), SPATE_ERR_NOT_READY); /* tried again */
+    assert_string_equal(words_to(21),
+                        "node 10 registers, joins or goes at the moment: one after the other");
     assert_true(spate_error_retriable(answer_to(21)));
     call_join(11, 8, 22); /* another node's is its own affair */
     assert_int_equal(fake.submit_count, before + 2);
