@@ -1,8 +1,5 @@
 #include "sim_doubles.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "base/rand.h"
 #include "sim_clients.h"
 #include "sim_cluster.h"

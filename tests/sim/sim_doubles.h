@@ -1,6 +1,6 @@
-/* Doubles: a second process, with an empty disk, that wants to be a node which the cluster has, by a
- * mistyped node.id or a copied file. It comes while the right one runs, stands still or is down, and
- * asks again and again.
+/* Doubles: a second process, with an empty disk, that wants to be a node which the cluster has, by
+ * a mistyped node.id or a copied file. It comes while the right one runs, stands still or is down,
+ * and asks again and again.
  *
  * It must not be let in: what the right one has would count as lost, and the right one would be put
  * out. So the incarnation under which the cluster knows the node stays the same. Not together with
