@@ -1,6 +1,7 @@
 /* The leader's side of the controller: checks proposals, submits commands, answers. */
 #include "cluster/controller_parts.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -152,15 +153,30 @@ static bool entry_may_change(const struct sp_controller *controller, uint32_t no
     return false;
 }
 
-static bool must_wait(const struct sp_controller *controller, const struct sp_proposal *request)
+/* True, with the reason, while what is on its way has to be applied first: it is tried again. */
+static bool must_wait(const struct sp_controller *controller,
+                      const struct sp_proposal *request,
+                      char *text,
+                      size_t text_size)
 {
-    if (entry_of(request) != 0) {
-        return entry_may_change(controller, entry_of(request));
+    uint32_t node_id = entry_of(request);
+
+    text[0] = '\0';
+    if (node_id != 0 && entry_may_change(controller, node_id)) {
+        (void)snprintf(text,
+                       text_size,
+                       "node %u registers, joins or goes at the moment: one after the other",
+                       node_id);
+    } else if (request->kind == SP_PROPOSAL_DELETE_TOPIC && request->by_id &&
+               name_may_change(controller, request->topic)) {
+        (void)snprintf(text,
+                       text_size,
+                       "another change of the topic `%.100s` is not done yet",
+                       request->topic);
+    } else if (ends_move(request) && moves_may_change(controller)) {
+        (void)snprintf(text, text_size, "another change of members or moves is not done yet");
     }
-    if (request->kind == SP_PROPOSAL_DELETE_TOPIC && request->by_id) {
-        return name_may_change(controller, request->topic);
-    }
-    return ends_move(request) && moves_may_change(controller);
+    return text[0] != '\0';
 }
 
 /* Builds the command into `command`, as the leader of a state that is up to date. */
@@ -178,7 +194,7 @@ static int build_command(struct sp_controller *controller,
     if (status.role != SP_ROLE_LEADER) {
         return SPATE_ERR_NOT_LEADER;
     }
-    if (!status.ready || must_wait(controller, request)) {
+    if (!status.ready || must_wait(controller, request, reply->text, sizeof reply->text)) {
         return SPATE_ERR_NOT_READY;
     }
     if (controller->ready_since_ms == 0) {

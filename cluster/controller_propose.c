@@ -213,15 +213,25 @@ static void complete(struct sp_proposal *proposal)
     }
 }
 
+/* Nothing here depends on its being applied: ids can be used at once, and a node that is taken out
+ * is sent nothing more, perhaps not even that it is. */
+static bool is_needed_here(const struct sp_proposal *proposal)
+{
+    uint32_t self = proposal->controller->options.self.node_id;
+
+    if (proposal->kind == SP_PROPOSAL_MEMBERSHIP) {
+        return proposal->membership.kind != SP_MEMBERSHIP_REMOVE_NODE ||
+               proposal->membership.node_id != self;
+    }
+    return proposal->kind != SP_PROPOSAL_PRODUCER_BLOCK &&
+           proposal->kind != SP_PROPOSAL_PRODUCER_NAME;
+}
+
 /* Every other number, also of a later version, is the outcome. */
 static void take_outcome(struct sp_proposal *proposal, const struct sp_node_reply *reply)
 {
     set_text(proposal, reply->status, reply->text);
-    /* Nothing here depends on ids being applied: they can be used at once. */
-    proposal->index =
-        proposal->kind == SP_PROPOSAL_PRODUCER_BLOCK || proposal->kind == SP_PROPOSAL_PRODUCER_NAME
-            ? 0
-            : reply->index;
+    proposal->index = is_needed_here(proposal) ? reply->index : 0;
     proposal->producer_id_first = reply->producer_id_first;
     proposal->producer_epoch = reply->producer_epoch;
     proposal->state = SP_PROPOSAL_ANSWERED;

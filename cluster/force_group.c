@@ -288,12 +288,25 @@ static int decide(struct forced *forced)
     return force->options->change ? change(forced) : 0;
 }
 
+/* Made for a move that has not sent it anything yet: it is no member, and has nothing to lose. */
+static bool is_empty(const struct forced *forced)
+{
+    return forced->record.group_id != SP_CONTROLLER_GROUP_ID &&
+           sp_log_last_index(forced->log) == 0 && sp_log_configuration_count(forced->log) == 0;
+}
+
 static int work(struct forced *forced)
 {
     raft_index set_at = 0;
+
+    if (is_empty(forced)) {
+        sp_force_tell(forced->force,
+                      "raft group %" PRIu64 ": nothing is stored here yet: nothing to do",
+                      forced->record.group_id);
+        return 0;
+    }
     int rv = sp_raft_membership_at(
         forced->log, sp_log_last_index(forced->log), &set_at, &forced->before);
-
     if (rv != 0) {
         return sp_force_refuse(forced->force,
                                rv,

@@ -135,6 +135,33 @@ static int check_wish(const struct sp_state *state,
     return 0;
 }
 
+/* What is acknowledged since would be lost with the replica in whose place another one came. */
+static int check_anew(const struct sp_state *state,
+                      const struct sp_state_topic *topic,
+                      const struct sp_membership_change *change,
+                      char *text,
+                      size_t text_size)
+{
+    const struct sp_state_partition *partition = &topic->partitions[change->partition];
+    uint32_t node_id = partition->replicas[0].node_id;
+
+    for (unsigned i = 0; i < change->count && sp_state_began_anew(state, partition); i++) {
+        if (change->wishes[i].node_id == node_id) {
+            return REFUSE(SPATE_ERR_INVALID,
+                          text,
+                          text_size,
+                          "partition %u began anew on node %u, whose disk was replaced, and must "
+                          "leave it once: first spate partition move %.100s %u NODE, to another "
+                          "node",
+                          change->partition,
+                          node_id,
+                          topic->name,
+                          change->partition);
+        }
+    }
+    return 0;
+}
+
 static int move(const struct sp_state *state,
                 const struct sp_membership_change *change,
                 struct sp_buf *out,
@@ -149,6 +176,9 @@ static int move(const struct sp_state *state,
     }
     for (unsigned i = 0; i < change->count && rv == 0; i++) {
         rv = check_wish(state, change, i, text, text_size);
+    }
+    if (rv == 0) {
+        rv = check_anew(state, topic, change, text, text_size);
     }
     if (rv == 0) {
         const struct sp_state_partition *partition = &topic->partitions[change->partition];

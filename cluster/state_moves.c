@@ -98,14 +98,36 @@ bool sp_state_outlives(const struct sp_state *state,
     return sound > partition->replica_count / 2;
 }
 
+/* Ids are given out in order: all of these by moves that began when the disk was replaced. */
+static bool
+all_since(const struct sp_replica_place *places, unsigned count, uint64_t own_id, uint64_t least)
+{
+    bool all = true;
+
+    for (unsigned i = 0; i < count; i++) {
+        all = all && (places[i].replica_id == own_id || places[i].replica_id >= least);
+    }
+    return all;
+}
+
+bool sp_state_began_anew(const struct sp_state *state, const struct sp_state_partition *partition)
+{
+    const struct sp_replica_place *only = &partition->replicas[0];
+    const struct sp_state_move *move = sp_state_move(state, partition->group_id);
+    uint64_t least = sp_state_member(state, only->node_id).lost_below;
+
+    return partition->replica_count == 1 && !partition->moved && sp_state_is_lost(state, only) &&
+           (move == NULL || (all_since(move->target, move->target_count, only->replica_id, least) &&
+                             all_since(move->leaving, move->leaving_count, 0, least)));
+}
+
 bool sp_state_may_run(const struct sp_state *state,
                       const struct sp_state_partition *partition,
                       const struct sp_replica_place *place)
 {
-    bool only = partition->replica_count == 1 && !partition->moved &&
-                sp_state_move(state, partition->group_id) == NULL;
-
-    return only || !sp_state_is_lost(state, place);
+    return !sp_state_is_lost(state, place) ||
+           (place->replica_id == partition->replicas[0].replica_id &&
+            sp_state_began_anew(state, partition));
 }
 
 bool sp_state_knows_replica(const struct sp_state *state,

@@ -88,10 +88,16 @@ unsigned sp_state_known_replicas(const struct sp_state *state,
  * more would begin empty, and has forgotten what it stored and for whom it voted: it and one that
  * lacks records could elect a leader without them. So a new replica takes its place, by the votes
  * of the others; where those are no majority a person must decide. An only replica that always was
- * the only one begins anew: nothing is left to protect, and nobody else to be led astray. */
+ * the only one begins anew: nothing is left to protect, and nobody else to be led astray. It runs
+ * on while it is moved away: the others of such a move are filled by it alone. */
 bool sp_state_may_run(const struct sp_state *state,
                       const struct sp_state_partition *partition,
                       const struct sp_replica_place *place);
+
+/* True if the only replica of the partition was on a disk that is no more, and has begun anew or
+ * does so. It counts as lost until it is moved to another node: a move that keeps its node would
+ * put a new replica in its place, with nobody left to fill that one. */
+bool sp_state_began_anew(const struct sp_state *state, const struct sp_state_partition *partition);
 
 /* True if a majority of the partition's replicas is left to refill it from, should the replica
  * `lost_id` be given up: neither that one nor any in whose place its node runs a newer one. */

@@ -213,11 +213,17 @@ static uint32_t pack_if_missing(const struct sp_broker *broker,
     return 1;
 }
 
-/* Where an only replica was moving to, or NULL: it was not. */
-static const struct sp_replica_place *heir_of(const struct sp_state_move *move, uint64_t replica_id)
+/* Where an only replica was moving to when its disk was replaced, or NULL: it was not. To a place
+ * that was given out later nothing was copied. */
+static const struct sp_replica_place *heir_of(const struct sp_state *state,
+                                              const struct sp_state_partition *place)
 {
+    const struct sp_state_move *move = sp_state_move(state, place->group_id);
+    uint64_t lost_below = sp_state_member(state, place->replicas[0].node_id).lost_below;
+
     for (unsigned i = 0; move != NULL && i < move->target_count; i++) {
-        if (move->target[i].replica_id != replica_id) {
+        uint64_t id = move->target[i].replica_id;
+        if (id != place->replicas[0].replica_id && id < lost_below) {
             return &move->target[i];
         }
     }
@@ -244,10 +250,9 @@ static const char *reason_of(const struct sp_state *state,
                              uint64_t replica_id,
                              char text[REASON_SIZE])
 {
-    const struct sp_replica_place *heir =
-        heir_of(sp_state_move(state, place->group_id), replica_id);
+    const struct sp_replica_place *heir = place->replica_count == 1 ? heir_of(state, place) : NULL;
 
-    if (place->replica_count == 1 && heir != NULL) {
+    if (heir != NULL) {
         return reason_while_moving(place->group_id, heir, text);
     }
     if (sp_state_outlives(state, place, replica_id)) {

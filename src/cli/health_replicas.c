@@ -19,17 +19,22 @@ static bool is_same_place(const json_t *left, const json_t *right)
            json_equal(json_object_get(left, "partition"), json_object_get(right, "partition"));
 }
 
-/* True if the partition of `row` is among the leaderless ones. */
-static bool has_no_leader(const json_t *result, const json_t *row)
+/* The leaderless row of the partition of `row`, or NULL. */
+static const json_t *find_leaderless(const json_t *result, const json_t *row)
 {
     const json_t *leaderless = json_object_get(result, "leaderless");
 
     for (size_t i = 0; i < json_array_size(leaderless); i++) {
         if (is_same_place(json_array_get(leaderless, i), row)) {
-            return true;
+            return json_array_get(leaderless, i);
         }
     }
-    return false;
+    return NULL;
+}
+
+static bool has_no_leader(const json_t *result, const json_t *row)
+{
+    return find_leaderless(result, row) != NULL;
 }
 
 static bool has_number(const json_t *numbers, json_int_t number)
@@ -119,6 +124,46 @@ static struct voters find_voters(const json_t *result, const json_t *row)
     return voters;
 }
 
+static void free_voters(struct voters *voters)
+{
+    json_decref(voters->down);
+    json_decref(voters->damaged);
+    json_decref(voters->lost);
+    json_decref(voters->anew);
+}
+
+static bool may_elect(const struct voters *voters)
+{
+    int64_t down = (int64_t)json_array_size(voters->down);
+    int64_t damaged = (int64_t)json_array_size(voters->damaged);
+
+    return voters->count == 0 || voters->whole + down + damaged > voters->count / 2;
+}
+
+enum health_lead health_lead_of(const json_t *result, const json_t *row)
+{
+    const json_t *leaderless = find_leaderless(result, row);
+
+    if (leaderless == NULL) {
+        return HEALTH_LED;
+    }
+    struct voters voters = find_voters(result, leaderless);
+    enum health_lead lead = may_elect(&voters) ? HEALTH_MAY_ELECT : HEALTH_CANNOT_ELECT;
+    free_voters(&voters);
+    return lead;
+}
+
+int64_t health_leaderless_on(const json_t *result, int64_t node)
+{
+    const json_t *rows = json_object_get(result, "leaderless");
+    int64_t count = 0;
+
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        count += has_number(json_object_get(json_array_get(rows, i), "replicas"), node) ? 1 : 0;
+    }
+    return count;
+}
+
 static void add_some(struct health_words *words, const char *before, const json_t *nodes)
 {
     if (json_array_size(nodes) > 0) {
@@ -168,6 +213,14 @@ static void add_too_few(struct health_words *words, const struct voters *voters,
                    "read: " GUIDE_DAMAGE "\n");
         return;
     }
+    if (voters->count == 1) {
+        health_add(words, "  its only replica is lost: forced membership without node ");
+        health_add_nodes(words, voters->lost);
+        health_add(words, " begins it anew, empty (" GUIDE_FORCE "); before, spate cluster drain ");
+        health_add_nodes(words, voters->lost);
+        health_add(words, " moves away what else is there\n");
+        return;
+    }
     health_add(words,
                "  too few are left to elect, a person has to decide: forced membership "
                "(" GUIDE_FORCE ")%s\n",
@@ -181,7 +234,6 @@ advise_leaderless(struct health_words *words, const json_t *row, const struct vo
     bool own = strncmp(value_text(row, "topic"), "__", 2) == 0; /* the cluster's, which stays */
     int64_t needed = voters->count / 2 + 1;
     int64_t down = (int64_t)json_array_size(voters->down);
-    int64_t damaged = (int64_t)json_array_size(voters->damaged);
 
     if (voters->whole >= needed) {
         health_add(words,
@@ -194,7 +246,7 @@ advise_leaderless(struct health_words *words, const json_t *row, const struct vo
                    needed == 1 ? "runs" : "run");
         health_add_nodes(words, voters->down);
         add_when_gone(words, voters, own);
-    } else if (voters->whole + down + damaged >= needed) {
+    } else if (may_elect(voters)) {
         health_add(words,
                    "  elects by itself when %" PRId64 " of its replicas %s: mend by hand what is "
                    "damaged on node ",
@@ -233,10 +285,7 @@ static void add_leaderless_row(struct health_words *words,
     } else {
         advise_leaderless(advice, row, &voters);
     }
-    json_decref(voters.down);
-    json_decref(voters.damaged);
-    json_decref(voters.lost);
-    json_decref(voters.anew);
+    free_voters(&voters);
 }
 
 /* What helps is told once below those that it helps. */

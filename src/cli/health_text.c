@@ -121,13 +121,37 @@ static void add_voters(struct health_words *words, const json_t *voters)
 
 /* ---- what is no fault ------------------------------------------------------------------------ */
 
-static void add_draining(struct health_words *words, const json_t *draining)
+/* Those that wait for a leader are told above, with what brings one back. */
+static void
+add_still_to_move(struct health_words *words, const json_t *result, int64_t node, const json_t *row)
 {
+    int64_t bound = value_number(row, "without_place");
+    int64_t waiting = health_leaderless_on(result, node);
+
+    health_add(words, "  goes on by itself: spate cluster moves -w");
+    if (waiting > 0) {
+        health_add(words,
+                   "; %" PRId64 " of them wait until their partition has a leader, see leaderless",
+                   waiting);
+    }
+    if (bound > 0) {
+        health_add(words,
+                   "; %" PRId64 " of them no other node can take: start a further node, or spate "
+                   "cluster undrain %" PRId64,
+                   bound,
+                   node);
+    }
+    health_add(words, "\n");
+}
+
+static void add_draining(struct health_words *words, const json_t *result)
+{
+    const json_t *draining = json_object_get(result, "draining");
+
     for (size_t i = 0; i < json_array_size(draining); i++) {
         const json_t *row = json_array_get(draining, i);
         int64_t node = value_number(row, "node");
         int64_t replicas = value_number(row, "replicas");
-        int64_t bound = value_number(row, "without_place");
         if (json_is_true(json_object_get(row, "removing"))) {
             health_add(words, "removing: node %" PRId64 " leaves the cluster", node);
             health_end_line(words, row);
@@ -146,24 +170,34 @@ static void add_draining(struct health_words *words, const json_t *draining)
                        node,
                        replicas);
             health_end_line(words, row);
-            health_add(words, "  goes on by itself: spate cluster moves -w");
-            if (bound > 0) {
-                health_add(words,
-                           "; %" PRId64
-                           " of them no other node can take: start a further node, or spate "
-                           "cluster undrain %" PRId64,
-                           bound,
-                           node);
-            }
-            health_add(words, "\n");
+            add_still_to_move(words, result, node, row);
         }
     }
+}
+
+/* `leads`: bit (1 << enum health_lead) for each kind of move without progress. */
+static void advise_stuck(struct health_words *words, unsigned leads)
+{
+    health_advise(
+        words,
+        (leads & 1U << HEALTH_LED) != 0,
+        "goes on by itself when the cause is gone; to other nodes: spate partition move TOPIC "
+        "PARTITION NODE,...");
+    health_advise(words,
+                  (leads & 1U << HEALTH_MAY_ELECT) != 0,
+                  "without a leader it goes on once there is one, not sooner to other nodes: see "
+                  "leaderless");
+    health_advise(words,
+                  (leads & 1U << HEALTH_CANNOT_ELECT) != 0,
+                  "where too few replicas are left to elect it does not go on by itself, nor to "
+                  "other nodes: do what leaderless says");
 }
 
 static void add_moves(struct health_words *words, const json_t *result)
 {
     const json_t *stuck = json_object_get(result, "stuck");
     int64_t moves = value_number(result, "moves");
+    unsigned leads = 0;
 
     if (moves > 0) {
         health_add(words, "moves under way: %" PRId64 ", see spate cluster moves -w\n", moves);
@@ -178,13 +212,10 @@ static void add_moves(struct health_words *words, const json_t *result)
         }
         health_add(words, ": %s", value_text(row, "reason"));
         health_end_line(words, row);
+        leads |= 1U << health_lead_of(result, row);
     }
     health_add_rest(words, "move without progress", stuck);
-    health_advise(
-        words,
-        json_array_size(stuck) > 0,
-        "goes on by itself when the cause is gone; to other nodes: spate partition move TOPIC "
-        "PARTITION NODE,...");
+    advise_stuck(words, leads);
 }
 
 static void add_misplaced(struct health_words *words, const json_t *misplaced)
@@ -325,7 +356,7 @@ void health_text(const json_t *result, bool timeless, char *text, size_t size)
     add_asked(&words, result);
     health_add_node(&words, result);
     add_voters(&words, json_object_get(result, "voters"));
-    add_draining(&words, json_object_get(result, "draining"));
+    add_draining(&words, result);
     add_moves(&words, result);
     add_misplaced(&words, json_object_get(result, "misplaced"));
     add_conditions(&words, json_object_get(result, "conditions"));

@@ -42,4 +42,16 @@ void health_add_node(struct health_words *words, const json_t *result);
 void health_add_replicas(struct health_words *words, const json_t *result);
 void health_add_opening(struct health_words *words, const json_t *result);
 
+/* Of the partition of that row. */
+enum health_lead {
+    HEALTH_LED,
+    HEALTH_MAY_ELECT,    /* nobody leads, and enough replicas are left that could be brought back */
+    HEALTH_CANNOT_ELECT, /* too few are left: a person has to decide */
+};
+
+enum health_lead health_lead_of(const json_t *result, const json_t *row);
+
+/* How many partitions with a replica on the node have no leader. */
+int64_t health_leaderless_on(const json_t *result, int64_t node);
+
 #endif /* SPATE_CLI_HEALTH_WORDS_H */

@@ -145,6 +145,42 @@ class ForceMembershipTest(unittest.TestCase):
             self.assertEqual(self.records(nodes), sorted(RECORDS.splitlines(keepends=True)))
             nodes.spate("produce", "t", input=b"later\n")  # both have to store it
 
+    def test_force_goes_on_with_a_replica_to_which_nothing_was_sent_yet(self):
+        """Of two replicas one is left, and a move to another node waits for a leader."""
+        with cluster.Cluster(3) as nodes:
+            nodes.spate("topic", "create", "t", "-r", "2")
+            nodes.spate("produce", "t", input=RECORDS)
+            homes = nodes.spate_json("topic", "describe", "t")["partitions"][0]["replicas"]
+            (third,) = {1, 2, 3} - set(homes)
+            nodes.wait_healthy()
+            self.lose(nodes, homes[0])
+            kept = sorted([homes[1], third])
+            self.look_only_at(nodes, *kept)
+            nodes.spate("partition", "move", "t", "0", f"{homes[1]},{third}")
+            group = nodes.spate_json("topic", "describe", "t")["partitions"][0]["raft_group"]
+            made = lambda: [
+                name
+                for name in os.listdir(os.path.join(nodes.node(third).data, "replicas"))
+                if name.startswith(f"{group}.")
+            ]
+            cluster.wait_for("the new replica to be made", made)
+            for number in kept:
+                nodes.node(number).stop()
+            names = ",".join(map(str, kept))
+            code, words = self.force(nodes.node(third), names)
+            self.assertEqual(code, 0, words)
+            self.assertIn(f"raft group {group}: nothing is stored here yet", words)
+            for number in kept:
+                self.forced(nodes.node(number), names)
+            for number in kept:
+                nodes.node(number).start()
+            nodes.wait_healthy(60)
+            rows = lambda: nodes.spate_json("topic", "describe", "t")["partitions"]
+            filled = lambda: sorted(rows()[0]["replicas"]) == kept
+            cluster.wait_for("the move to go on", filled, 30)
+            self.assertEqual(self.records(nodes), sorted(RECORDS.splitlines(keepends=True)))
+            nodes.spate("produce", "t", input=b"later\n")
+
     def test_force_two_of_five_go_on_together(self):
         with self.running(size=5, partitions=4) as nodes:
             # What node 5 has missed was acknowledged, and node 4 has it: node 5 must not win.

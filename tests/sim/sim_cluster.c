@@ -24,10 +24,10 @@ struct sim_cluster sim_cluster;
 
 /* ---- shape ----------------------------------------------------------------------------------- */
 
-static void configure(struct sim_node *node, const struct sim_cluster_shape *shape)
+/* `founds`: it is one of the seeds by its file, else it joins them. */
+static void configure(struct sim_node *node, const struct sim_cluster_shape *shape, bool founds)
 {
     struct sp_config *config = &node->config;
-    struct sp_config_error error;
     size_t used = 0;
 
     sp_config_init(config);
@@ -50,7 +50,7 @@ static void configure(struct sim_node *node, const struct sim_cluster_shape *sha
     (void)snprintf(
         config->listen_peer, sizeof config->listen_peer, "%s:%d", node->process->host, PEER_PORT);
     unsigned seed_count = shape->node_count - shape->joiner_count;
-    for (unsigned i = 0; i < seed_count && node->node_id <= seed_count; i++) {
+    for (unsigned i = 0; founds && i < seed_count; i++) {
         used += (size_t)snprintf(config->seeds + used,
                                  sizeof config->seeds - used,
                                  "%s%u@10.0.0.%u:%d",
@@ -59,7 +59,7 @@ static void configure(struct sim_node *node, const struct sim_cluster_shape *sha
                                  i + 1,
                                  PEER_PORT);
     }
-    for (unsigned i = 0; i < seed_count && node->node_id > seed_count; i++) {
+    for (unsigned i = 0; !founds && i < seed_count; i++) {
         used += (size_t)snprintf(config->join + used,
                                  sizeof config->join - used,
                                  "%s10.0.0.%u:%d",
@@ -67,8 +67,32 @@ static void configure(struct sim_node *node, const struct sim_cluster_shape *sha
                                  i + 1,
                                  PEER_PORT);
     }
-    int rv = sp_config_finish(config, &node->transport, &error);
+}
+
+static void finish_config(struct sim_node *node)
+{
+    struct sp_config_error error;
+    int rv = sp_config_finish(&node->config, &node->transport, &error);
+
     SP_ASSERT(rv == 0);
+}
+
+static bool is_seed(const struct sim_node *node, const struct sim_cluster_shape *shape)
+{
+    return node->node_id <= shape->node_count - shape->joiner_count;
+}
+
+void sim_cluster_configure_double(struct sim_node *twin, const struct sim_node *node, bool copied)
+{
+    twin->node_id = node->node_id;
+    configure(twin, &sim_cluster.shape, copied && is_seed(node, &sim_cluster.shape));
+    if (copied) {
+        (void)snprintf(twin->config.advertise_peer,
+                       sizeof twin->config.advertise_peer,
+                       "%s",
+                       node->config.listen_peer);
+    }
+    finish_config(twin);
 }
 
 void sim_cluster_init(const struct sim_cluster_shape *shape)
@@ -89,7 +113,8 @@ void sim_cluster_init(const struct sim_cluster_shape *shape)
         sp_list_init(&node->observers);
         sp_list_init(&node->submissions);
         sim_disk_new(node->process)->syncs_each = sim.seed % 2 == 0;
-        configure(node, shape);
+        configure(node, shape, is_seed(node, shape));
+        finish_config(node);
     }
 }
 

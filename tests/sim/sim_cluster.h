@@ -60,6 +60,10 @@ extern struct sim_cluster sim_cluster;
 /* Makes the nodes' processes and disks; nothing runs yet. */
 void sim_cluster_init(const struct sim_cluster_shape *shape);
 
+/* Configures a double of `node`, which listens on its own address: with a copy of its file, so that
+ * it tells the node's address, or with a file of its own that has the node's id and joins. */
+void sim_cluster_configure_double(struct sim_node *twin, const struct sim_node *node, bool copied);
+
 /* Starts a node that is down; tries again by itself as long as it does not come up. */
 void sim_cluster_start(struct sim_node *node);
 

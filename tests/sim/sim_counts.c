@@ -32,7 +32,7 @@ void sim_counts_print(const struct sim_counts *c)
                  (unsigned long long)c->transfers);
     (void)printf("  kills=%llu power_cuts=%llu power_cuts_of_all=%llu stops=%llu pauses=%llu "
                  "partitions=%llu cuts=%llu disk_errors=%llu slow_disks=%llu clock_jumps=%llu "
-                 "client_deaths=%llu bit_flips=%llu emptied_disks=%llu absences=%llu "
+                 "client_deaths=%llu bit_flips=%llu emptied_disks=%llu absences=%llu doubles=%llu "
                  "deaths_in_call=%llu takeovers=%llu "
                  "fenced=%llu trims=%llu recycled=%llu refills_of_partitions=%llu skips=%llu "
                  "moves=%llu drains=%llu replaced_voters=%llu ends=%llu quieted=%llu woken=%llu "
@@ -52,6 +52,7 @@ void sim_counts_print(const struct sim_counts *c)
                  (unsigned long long)c->bit_flips,
                  (unsigned long long)c->emptied_disks,
                  (unsigned long long)c->absences,
+                 (unsigned long long)c->doubles,
                  (unsigned long long)c->deaths_in_call,
                  (unsigned long long)c->takeovers,
                  (unsigned long long)c->fenced,
@@ -102,6 +103,7 @@ bool sim_counts_reached(const struct sim_counts *c)
         { "bit flip", c->bit_flips },
         { "emptied disk", c->emptied_disks },
         { "absence", c->absences },
+        { "double", c->doubles },
         { "replaced voter of the controller", c->replaced_voters },
         { "pause", c->pauses },
         { "transfer", c->transfers },

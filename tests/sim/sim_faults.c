@@ -9,6 +9,7 @@
 #include "sim_cluster.h"
 #include "sim_damage.h"
 #include "sim_disk.h"
+#include "sim_doubles.h"
 #include "sim_losses.h"
 #include "sim_model.h"
 #include "sim_net.h"
@@ -120,6 +121,11 @@ static void strike_empty_disk(struct sp_rand *rand)
 static void strike_absence(struct sp_rand *rand)
 {
     sim_losses_absent(struck_node(rand), rand);
+}
+
+static void strike_double(struct sp_rand *rand)
+{
+    sim_doubles_strike(struck_node(rand), rand);
 }
 
 static void strike_transfer(struct sp_rand *rand)
@@ -485,6 +491,7 @@ static void on_strike(void *arg)
 void sim_faults_start(const struct sim_fault_mix *mix)
 {
     faults.mix = *mix;
+    sim_doubles_plan(mix->interval_us[SIM_FAULT_DOUBLE] > 0);
     faults.active = true;
     sim_cluster.errors_planned = mix->interval_us[SIM_FAULT_DISK_ERROR] > 0 ||
                                  mix->interval_us[SIM_FAULT_DISK_FULL] > 0 ||
@@ -501,6 +508,7 @@ void sim_faults_heal(void)
 {
     sim_note("all faults end");
     faults.active = false;
+    sim_doubles_end();
     for (struct partition *partition = partitions; partition != NULL; partition = partition->next) {
         end_partition(partition);
     }

@@ -25,7 +25,8 @@
     X(TRANSFER, transfer)                                                                          \
     X(CLIENT_KILL, client_kill)                                                                    \
     X(EMPTY_DISK, empty_disk)                                                                      \
-    X(ABSENCE, absence)
+    X(ABSENCE, absence)                                                                            \
+    X(DOUBLE, double)
 
 enum sim_fault {
 #define SIM_FAULT_ENUM(name, text) SIM_FAULT_##name,

@@ -22,10 +22,14 @@ void sim_losses_draw(uint64_t seed,
     uint64_t empty_us = sim_between(&rand, SIM_SECOND, 8 * SIM_SECOND);
     uint64_t absence_us = sim_between(&rand, SIM_SECOND, 8 * SIM_SECOND);
     uint32_t replace_ms = (uint32_t)sim_between(&rand, 500, 4000);
+    bool doubles = sim_one_in(&rand, 5);
+    uint64_t double_us = sim_between(&rand, SIM_SECOND, 8 * SIM_SECOND);
     bool possible = node_count >= 3 && mix->interval_us[SIM_FAULT_BIT_FLIP] == 0;
 
     mix->interval_us[SIM_FAULT_EMPTY_DISK] = possible && empties ? empty_us : 0;
     mix->interval_us[SIM_FAULT_ABSENCE] = possible && absences ? absence_us : 0;
+    mix->interval_us[SIM_FAULT_DOUBLE] =
+        possible && doubles && !empties && !absences ? double_us : 0;
     *out_replace_ms = possible && absences ? replace_ms : 0;
 }
 

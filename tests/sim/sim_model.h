@@ -162,6 +162,7 @@ struct sim_counts {
     uint64_t slow_disks;
     uint64_t bit_flips;
     uint64_t emptied_disks;
+    uint64_t doubles;
     uint64_t absences;        /* of nodes, for longer than until they are replaced */
     uint64_t replaced_voters; /* of the controller */
     uint64_t deaths_in_call;

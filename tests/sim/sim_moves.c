@@ -4,6 +4,7 @@
 #include "base/rand.h"
 #include "sim_clients.h"
 #include "sim_cluster.h"
+#include "sim_doubles.h"
 #include "sim_faults.h"
 #include "sim_fiber.h"
 #include "sim_model.h"
@@ -120,8 +121,10 @@ void sim_moves_main(void *arg)
         if (sim_clients_topics_created() && sim_clients_draw(0, 3) > 0) {
             move_one(client);
         } else if (sim_clients_topics_created()) {
-            (void)drain_one(
-                client, sim_clients_draw(1, sim_cluster.node_count), sim_clients_draw(0, 2) == 0);
+            bool draining = sim_clients_draw(0, 2) == 0;
+            uint64_t node_id = sim_clients_draw(1, sim_cluster.node_count);
+            /* another machine may take the place of a node that drains */
+            (void)drain_one(client, node_id, draining && !sim_doubles_planned());
         }
         sim_fiber_sleep(sim_clients_draw(100 * SIM_MS, 2 * SIM_SECOND));
     }

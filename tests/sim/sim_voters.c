@@ -388,6 +388,13 @@ bool sim_voters_bear_a_loss(void)
     return true;
 }
 
+uint64_t sim_voters_incarnation(uint32_t node_id)
+{
+    const struct sp_state_node *node = reference == NULL ? NULL : sp_state_node(reference, node_id);
+
+    return node == NULL ? 0 : node->incarnation;
+}
+
 /* Every replica of a disk that is no more has been replaced. */
 static bool none_is_lost(const struct group_voters *group, char *out_why, unsigned size)
 {

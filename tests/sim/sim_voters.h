@@ -39,6 +39,9 @@ void sim_voters_applied(uint64_t group_id,
                         const struct sp_log_frame *frame,
                         const uint8_t *payload);
 
+/* Under which the cluster knows the node; 0: not at all. */
+uint64_t sim_voters_incarnation(uint32_t node_id);
+
 /* No partition is being moved, and every replica that is not a member is gone. */
 bool sim_voters_settled(char *out_why, unsigned size);
 

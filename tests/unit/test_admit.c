@@ -486,6 +486,19 @@ static int answer_to(uint64_t call_id)
     return answered->status;
 }
 
+/* The text of the same. */
+static const char *words_to(uint64_t call_id)
+{
+    static struct sp_node_reply reply;
+
+    assert_int_equal(answer_to(call_id), SPATE_ERR_NOT_READY);
+    assert_int_equal(sp_node_reply_decode(fake.sent[fake.sent_count - 1].body,
+                                          fake.sent[fake.sent_count - 1].size,
+                                          &reply),
+                     0);
+    return reply.text;
+}
+
 /* Both would be let in, the second in place of the first, which believes to be a member. */
 static void test_admit_two_new_directories_with_one_id_do_not_both_join(void **unused)
 {
@@ -497,6 +510,8 @@ static void test_admit_two_new_directories_with_one_id_do_not_both_join(void **u
     call_join(10, 9, 21);
     assert_int_equal(fake.submit_count, before + 1);
     assert_int_equal(answer_to(21), SPATE_ERR_NOT_READY); /* tried again */
+    assert_string_equal(words_to(21),
+                        "node 10 registers, joins or goes at the moment: one after the other");
     assert_true(spate_error_retriable(answer_to(21)));
     call_join(11, 8, 22); /* another node's is its own affair */
     assert_int_equal(fake.submit_count, before + 2);
@@ -537,6 +552,38 @@ static void test_admit_old_directory_does_not_register_over_a_new_one(void **unu
     end_leading();
 }
 
+/* What an earlier leader let pass may still come to be: until it has, or cannot any more, nobody
+ * registers or joins under an id that it may be about. */
+static void test_admit_new_leader_waits_for_what_an_earlier_one_let_pass(void **unused)
+{
+    (void)unused;
+    begin_leading();
+    fake.found_incarnation = 8;
+    call_join(2, 8, 20);
+    call_join(10, 8, 21);
+    unsigned first = fake.submit_count - 2;
+    lose_submits(SPATE_ERR_LEADER_CHANGED); /* both are in the log all the same */
+    change_role(SP_ROLE_FOLLOWER, false, 3);
+    change_role(SP_ROLE_LEADER, false, SELF);
+    call_register(7, 22);
+    assert_int_equal(answer_to(22), SPATE_ERR_NOT_READY);
+    call_join(10, 9, 23);
+    assert_int_equal(answer_to(23), SPATE_ERR_NOT_READY);
+    assert_int_equal(fake.submit_count, first + 2);
+    for (unsigned i = first; i < first + 2; i++) {
+        assert_int_equal(apply_bytes(fake.submits[i].bytes, fake.submits[i].size), 0);
+    }
+    change_role(SP_ROLE_LEADER, true, SELF);
+    call_register(7, 24);
+    assert_int_equal(answer_to(24), SPATE_ERR_INVALID);
+    call_join(10, 9, 25);
+    assert_int_equal(answer_to(25), SPATE_ERR_INVALID);
+    commit_submits();
+    assert_int_equal(incarnation_of(2), 8);
+    assert_int_equal(incarnation_of(10), 8);
+    end_leading();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -555,6 +602,7 @@ int main(void)
         cmocka_unit_test(test_admit_node_of_another_cluster_is_told_which_it_met),
         cmocka_unit_test(test_admit_two_new_directories_with_one_id_do_not_both_join),
         cmocka_unit_test(test_admit_old_directory_does_not_register_over_a_new_one),
+        cmocka_unit_test(test_admit_new_leader_waits_for_what_an_earlier_one_let_pass),
     };
     return cmocka_run_group_tests_name("cluster/admit", tests, NULL, NULL);
 }

@@ -94,6 +94,23 @@ static void test_controller_deletion_by_id_waits_for_a_creation(void **unused)
     end();
 }
 
+static void test_controller_deletion_that_has_waited_in_vain_says_for_what(void **unused)
+{
+    struct asked created;
+    struct asked deleted;
+
+    (void)unused;
+    begin();
+    change_role(SP_ROLE_LEADER, true, SELF);
+    ask_create(&created, "t", 1);
+    fake_turn();
+    ask_delete(&deleted, "t", 1);
+    fake_wait(5100);
+    assert_int_equal(deleted.status, SPATE_ERR_NOT_READY);
+    assert_string_equal(deleted.text, "another change of the topic `t` is not done yet");
+    end();
+}
+
 static void test_controller_sends_the_id_to_the_leader(void **unused)
 {
     struct asked asked;
@@ -153,6 +170,7 @@ int main(void)
         cmocka_unit_test(test_controller_deletes_only_the_topic_with_the_id),
         cmocka_unit_test(test_controller_deletion_by_id_waits_for_changes_of_the_name),
         cmocka_unit_test(test_controller_deletion_by_id_waits_for_a_creation),
+        cmocka_unit_test(test_controller_deletion_that_has_waited_in_vain_says_for_what),
         cmocka_unit_test(test_controller_sends_the_id_to_the_leader),
         cmocka_unit_test(test_controller_older_leader_is_asked_by_name),
     };

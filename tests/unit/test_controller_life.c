@@ -346,6 +346,35 @@ static void test_controller_stop_cancels_what_is_pending(void **unused)
     end();
 }
 
+static void ask_remove(struct asked *asked, uint32_t node_id)
+{
+    *asked = (struct asked){ .proposal = { .kind = SP_PROPOSAL_MEMBERSHIP, .cb = on_proposal } };
+    asked->proposal.membership =
+        (struct sp_membership_change){ .kind = SP_MEMBERSHIP_REMOVE_NODE, .node_id = node_id };
+    sp_controller_propose(fake.controller, &asked->proposal);
+    fake_turn();
+}
+
+/* It is sent nothing more of the controller's log once it is taken out. */
+static void test_controller_node_that_is_to_go_does_not_wait_to_hear_that_it_goes(void **unused)
+{
+    struct asked asked;
+
+    (void)unused;
+    begin();
+    change_role(SP_ROLE_FOLLOWER, false, 2);
+    ask_remove(&asked, 3); /* others still hear */
+    reply(0, fake.status.applied_index + 1);
+    assert_int_equal(asked.count, 0);
+    fake_wait(5000);
+    assert_int_equal(asked.status, SPATE_ERR_TIMEOUT);
+    ask_remove(&asked, SELF);
+    reply(0, fake.status.applied_index + 1);
+    assert_int_equal(asked.count, 1);
+    assert_int_equal(asked.status, 0);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -363,6 +392,7 @@ int main(void)
         cmocka_unit_test(test_controller_fails_when_another_disk_takes_its_place_later),
         cmocka_unit_test(test_controller_is_current_on_others_than_its_leader),
         cmocka_unit_test(test_controller_stop_cancels_what_is_pending),
+        cmocka_unit_test(test_controller_node_that_is_to_go_does_not_wait_to_hear_that_it_goes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

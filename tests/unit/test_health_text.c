@@ -269,6 +269,12 @@ static void test_health_text_tells_nobody_to_delete_the_clusters_own_topic(void 
     expect("{'healthy': false, 'leaderless': [{'topic': '__groups', 'partition': 0, 'replicas': "
            "[1], 'down': [], 'lost': [1]}]}",
            "unhealthy\nleaderless: __groups/0, replicas on node 1, lost with the disk: node 1\n"
+           "  its only replica is lost: forced membership without node 1 begins it anew, empty "
+           "(docs/operations.md, Forced membership); before, spate cluster drain 1 moves away what "
+           "else is there\n");
+    expect("{'healthy': false, 'leaderless': [{'topic': '__groups', 'partition': 0, 'replicas': "
+           "[1, 2], 'down': [], 'lost': [1]}]}",
+           "unhealthy\nleaderless: __groups/0, replicas on node 1,2, lost with the disk: node 1\n"
            "  too few are left to elect, a person has to decide: forced membership "
            "(docs/operations.md, Forced membership)\n");
 }
@@ -398,6 +404,42 @@ static void test_health_text_of_moves_and_leaders(void **state)
            "the disk of both\n");
 }
 
+/* A move begins, and goes on, by the partition's leader alone. */
+static void test_health_text_of_moves_that_nobody_leads(void **state)
+{
+    (void)state;
+    expect("{'healthy': false, 'leaderless': [{'topic': 't', 'partition': 0, 'replicas': [1], "
+           "'down': [], 'lost': [1]}], 'moves': 1, 'stuck': [{'topic': 't', 'partition': 0, "
+           "'since_ms': -1, 'node': -1, 'step': '', 'reason': 'the partition has no leader'}]}",
+           "unhealthy\nleaderless: t/0, replicas on node 1, lost with the disk: node 1\n"
+           "  its only replica is lost: read the topic's other partitions, spate topic delete "
+           "TOPIC, and make it anew; what else may be left, and how it is read: "
+           "docs/operations.md, Mending by hand\n"
+           "moves under way: 1, see spate cluster moves -w\n"
+           "move without progress: t/0: the partition has no leader\n"
+           "  where too few replicas are left to elect it does not go on by itself, nor to other "
+           "nodes: do what leaderless says\n");
+    expect(
+        "{'healthy': false, 'leaderless': [{'topic': '__groups', 'partition': 0, 'replicas': "
+        "[1], 'down': [1], 'lost': []}], 'moves': 1, 'stuck': [{'topic': '__groups', "
+        "'partition': 0, 'since_ms': -1, 'node': -1, 'step': '', 'reason': 'the partition has "
+        "no leader'}]}",
+        "unhealthy\nleaderless: __groups/0, replicas on node 1, down: node 1\n" ANEW(
+            "1",
+            "") "moves under way: 1, see spate cluster moves -w\n"
+                "move without progress: __groups/0: the partition has no leader\n"
+                "  without a leader it goes on once there is one, not sooner to other nodes: see "
+                "leaderless\n");
+    expect("{'healthy': false, 'leaderless': [{'topic': '__groups', 'partition': 0, 'replicas': "
+           "[3], 'down': [3], 'lost': []}], 'draining': [{'node': 3, 'since_ms': -1, 'replicas': "
+           "7, 'without_place': 0, 'removing': false}]}",
+           "unhealthy\nleaderless: __groups/0, replicas on node 3, down: node 3\n" ANEW(
+               "3", "") "draining: node 3, replicas still to move: 7\n"
+                        "  goes on by itself: spate cluster moves -w; 1 of them wait until their "
+                        "partition has "
+                        "a leader, see leaderless\n");
+}
+
 static void test_health_text_of_conditions_and_features(void **state)
 {
     (void)state;
@@ -495,6 +537,7 @@ int main(void)
         cmocka_unit_test(test_health_text_of_voters),
         cmocka_unit_test(test_health_text_of_draining_nodes),
         cmocka_unit_test(test_health_text_of_moves_and_leaders),
+        cmocka_unit_test(test_health_text_of_moves_that_nobody_leads),
         cmocka_unit_test(test_health_text_of_conditions_and_features),
         cmocka_unit_test(test_health_text_without_times_stays_the_same),
         cmocka_unit_test(test_health_text_is_bounded),

@@ -158,6 +158,40 @@ static void test_move_lost_replica_runs_only_where_it_is_alone(void **unused)
     sp_state_free(state);
 }
 
+static int move_one(struct sp_state *state, unsigned count, const uint32_t *nodes)
+{
+    struct sp_state_wish wishes[SP_REPLICAS_MAX] = { 0 };
+    struct sp_buf buf;
+
+    for (unsigned i = 0; i < count; i++) {
+        wishes[i].node_id = nodes[i];
+    }
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(
+        sp_state_command_move_begin(sp_state_topic(state, "one")->topic_id, 0, wishes, count, &buf),
+        0);
+    return apply(state, &buf);
+}
+
+/* Whether the controller's leader lets it pass. */
+static int propose_one(struct sp_state *state, unsigned count, const uint32_t *nodes)
+{
+    struct sp_membership_change change = { .kind = SP_MEMBERSHIP_MOVE,
+                                           .topic_id = sp_state_topic(state, "one")->topic_id,
+                                           .count = count };
+    char text[200] = "";
+    struct sp_buf buf;
+
+    for (unsigned i = 0; i < count; i++) {
+        change.wishes[i].node_id = nodes[i];
+    }
+    sp_buf_init(&buf, BYTES_MAX);
+    int rv = sp_membership_command(state, &change, &buf, text, sizeof text);
+    sp_buf_deinit(&buf);
+    assert_true(rv == 0 || strstr(text, "first spate partition move one 0 NODE") != NULL);
+    return rv;
+}
+
 /* Another one is or was a voter with it, and may not have heard that it is none any more. */
 static void test_move_lost_replica_that_was_not_always_alone_does_not_run(void **unused)
 {
@@ -176,15 +210,37 @@ static void test_move_lost_replica_that_was_not_always_alone_does_not_run(void *
 
     state = make_state();
     partition = add_topic(state, "one", 1);
-    lose_disk(state, 1);
-    assert_true(sp_state_may_run(state, partition, &partition->replicas[0]));
-    struct sp_state_wish wish = { .node_id = other[0] };
-    struct sp_buf buf;
-    sp_buf_init(&buf, BYTES_MAX);
-    assert_int_equal(
-        sp_state_command_move_begin(sp_state_topic(state, "one")->topic_id, 0, &wish, 1, &buf), 0);
-    assert_int_equal(apply(state, &buf), 0);
+    assert_int_equal(move_one(state, 1, other), 0);
+    lose_disk(state, 1); /* the other one may have everything, and vote */
     assert_false(sp_state_may_run(state, partition, &partition->replicas[0]));
+    assert_int_equal(move_one(state, 1, &(const uint32_t){ 5 }), 0);
+    assert_false(sp_state_may_run(state, partition, &partition->replicas[0])); /* it is leaving */
+    sp_state_free(state);
+}
+
+/* What was acknowledged since it began anew is on it alone. */
+static void test_move_only_replica_that_began_anew_runs_on_while_it_leaves(void **unused)
+{
+    static const uint32_t other[] = { 4 };
+    static const uint32_t more[] = { 2, 4, 1 };
+    struct sp_state *state = make_state();
+    const struct sp_state_partition *partition = add_topic(state, "one", 1);
+    const struct sp_replica_place *only = &partition->replicas[0];
+
+    (void)unused;
+    assert_int_equal(propose_one(state, 3, more), 0);
+    lose_disk(state, 1);
+    assert_true(sp_state_may_run(state, partition, only));
+    assert_int_equal(propose_one(state, 3, more), SPATE_ERR_INVALID);
+    assert_int_equal(propose_one(state, 1, other), 0);
+    assert_int_equal(move_one(state, 1, other), 0);
+    assert_true(sp_state_may_run(state, partition, only));
+    assert_int_equal(propose_one(state, 1, &(const uint32_t){ 1 }), SPATE_ERR_INVALID);
+    assert_int_equal(move_one(state, 1, &(const uint32_t){ 5 }), 0);
+    assert_true(sp_state_may_run(state, partition, only));
+    assert_int_equal(end_move(state, sp_state_move(state, partition->group_id)), 0);
+    assert_false(sp_state_began_anew(state, partition));
+    assert_int_equal(propose_one(state, 3, more), 0);
     sp_state_free(state);
 }
 
@@ -458,6 +514,7 @@ int main(void)
         cmocka_unit_test(test_move_fresh_and_lost_replicas_get_new_ids),
         cmocka_unit_test(test_move_lost_replica_runs_only_where_it_is_alone),
         cmocka_unit_test(test_move_lost_replica_that_was_not_always_alone_does_not_run),
+        cmocka_unit_test(test_move_only_replica_that_began_anew_runs_on_while_it_leaves),
         cmocka_unit_test(test_move_gives_no_majority_up),
         cmocka_unit_test(test_move_away_keeps_the_newer_of_two),
         cmocka_unit_test(test_move_and_members_survive_a_checkpoint),
