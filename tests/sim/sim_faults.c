@@ -522,6 +522,7 @@ void sim_faults_heal(void)
         sim_cluster.nodes[i].dies_after_start_in = 0;
         sim_cluster.nodes[i].away_until_us = 0;
         disk->capacity_bytes = SIM_DISK_BYTES;
+        disk->has_quota = false;
         memset(disk->fail_in, 0, sizeof disk->fail_in);
         if (disk->rotten) {
             sim_process_kill(process, SIM_DEATH_POWER);
