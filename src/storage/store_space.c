@@ -175,13 +175,17 @@ void sp_store_resume_waits(struct sp_store *store, bool at_once)
  * to what cannot wait. Where it has been given back, it may take of that room what is above one
  * half: a truncation on a full disk may need one before it frees anything, so all of it cannot be
  * kept. Nor is the lower half closed to all, since others may fill the upper one for good: what is
- * next to nothing of the rest goes, and leaves more than sixty times as much. */
+ * next to nothing of the rest goes, and leaves more than sixty times as much. Of many logs these
+ * add up, so the lowest quarter is closed. */
 static bool
 lends(const struct sp_store *store, bool ballast_stands, uint64_t free_bytes, uint64_t bytes)
 {
     uint64_t kept = ballast_stands ? 0 : store->ballast.bytes / KEPT_PART;
 
-    return free_bytes > bytes && (free_bytes - bytes >= kept || bytes <= free_bytes / SMALL_PART);
+    if (free_bytes <= bytes || free_bytes - bytes < kept / KEPT_PART) {
+        return false;
+    }
+    return free_bytes - bytes >= kept || bytes <= free_bytes / SMALL_PART;
 }
 
 bool sp_store_lends_room(const struct sp_store *store, uint64_t bytes)
