@@ -335,7 +335,7 @@ static int check_submit(const struct sp_raft_group *group, uint64_t size)
         return SPATE_ERR_TOO_LARGE;
     }
     if (group->submit_count >= SP_GROUP_PENDING_ENTRIES_MAX ||
-        group->submitted_bytes + size > SP_GROUP_PENDING_BYTES_MAX) {
+        group->submitted_bytes + size > SP_GROUP_PENDING_BYTES_MAX || sp_log_lags(group->log)) {
         return SPATE_ERR_BUSY;
     }
     return 0;

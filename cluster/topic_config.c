@@ -221,6 +221,19 @@ const char *sp_topic_key_choice(enum sp_topic_key key, unsigned place)
     return place < CHOICES_MAX ? keys[key].choices[place] : NULL;
 }
 
+static const char *example_of(const struct key *key)
+{
+    switch (sp_quantity_of(key->name)) {
+    case SP_QUANTITY_MS:
+        return "7d";
+    case SP_QUANTITY_BYTES:
+        return "1MiB";
+    case SP_QUANTITY_COUNT:
+        break;
+    }
+    return "1";
+}
+
 static int refuse_value(const struct key *key, struct sp_bytes value, char *text, size_t size)
 {
     char choices[96];
@@ -239,15 +252,17 @@ static int refuse_value(const struct key *key, struct sp_bytes value, char *text
     } else {
         (void)snprintf(text,
                        size,
-                       "%s must be a text that holds a number from %" PRId64 " to %" PRId64
-                       "%s%s, not `%.*s`",
+                       "%s cannot be `%.*s`: give a number from %" PRId64 " to %" PRId64
+                       "%s%s; for example %s=%s",
                        key->name,
+                       shown(value),
+                       (const char *)value.bytes,
                        key->min,
                        key->max,
                        sp_quantity_form(sp_quantity_of(key->name)),
                        key->unlimited ? "; or -1 for no limit" : "",
-                       shown(value),
-                       (const char *)value.bytes);
+                       key->name,
+                       example_of(key));
     }
     return SPATE_ERR_INVALID;
 }

@@ -93,6 +93,8 @@ void sp_log_close(struct sp_log *log, void (*closed)(void *arg), void *arg)
     log->closing = true;
     log->closed = closed;
     log->closed_arg = arg;
+    sp_space_wait_end(&log->trim.wait);
+    sp_space_wait_end(&log->flush.wait);
     sp_log_advance(log);
 }
 
@@ -209,6 +211,14 @@ void sp_log_configuration(const struct sp_log *log,
     *out_index = log->history.memberships[n].index;
     *out_bytes = log->history.memberships[n].bytes;
     *out_size = log->history.memberships[n].size;
+}
+
+/* Others may have stored and committed them: nothing but this bounds them if our disk is slow, or
+ * has no space. Durable ones of up to the cache and a window may be among what is counted. */
+bool sp_log_lags(const struct sp_log *log)
+{
+    return log->persisted_index < log->last.index &&
+           log->tail.bytes > SP_TAIL_CACHE_BYTES + 4 * SP_WINDOW_BYTES;
 }
 
 uint64_t sp_log_size_bytes(const struct sp_log *log)

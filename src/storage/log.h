@@ -101,6 +101,9 @@ void sp_log_configuration(const struct sp_log *log,
                           const uint8_t **out_bytes,
                           size_t *out_size);
 
+/* Frames that are not durable yet take a lot of memory: a leader adds none to them. */
+bool sp_log_lags(const struct sp_log *log);
+
 /* Bytes of all segments; number of segments. */
 uint64_t sp_log_size_bytes(const struct sp_log *log);
 unsigned sp_log_segment_count(const struct sp_log *log);

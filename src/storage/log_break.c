@@ -153,6 +153,7 @@ int sp_recovery_judge(struct sp_recovery *recovery, struct sp_log_break *at)
 {
     uint64_t broken_index = recovery->log->last.index + 1;
     uint64_t proven = 0;
+    struct sp_log_point begin;
     int rv = find_proof(recovery, at, &proven);
 
     if (rv != 0) {
@@ -160,6 +161,10 @@ int sp_recovery_judge(struct sp_recovery *recovery, struct sp_log_break *at)
                                 rv,
                                 "reading behind frame %llu failed",
                                 (unsigned long long)(broken_index - 1));
+    }
+    if (proven >= broken_index && at->position == 0 &&
+        sp_recovery_begin_of(recovery, at->segment, &begin) == 0 && begin.index >= broken_index) {
+        return sp_recovery_tell_gap(recovery, broken_index, begin.index);
     }
     if (proven >= broken_index) {
         return sp_recovery_fail(recovery,

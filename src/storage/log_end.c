@@ -29,7 +29,7 @@ bool sp_log_end_start(struct sp_log *log)
 {
     struct sp_log_segment *newest = log->segment_count > 0 ? sp_log_newest_segment(log) : NULL;
 
-    if (newest == NULL || !newest->on_disk || log->store->failed) {
+    if (newest == NULL || !newest->on_disk || log->store->failed || log->given_up) {
         return false;
     }
     log->end = (struct sp_log_end){

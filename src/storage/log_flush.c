@@ -11,6 +11,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "base/trace.h"
 #include "spate/error.h"
 #include "storage/disk.h"
 #include "storage/log_state.h"
@@ -18,8 +19,8 @@
 
 bool sp_log_needs_flush(const struct sp_log *log)
 {
-    return log->install_wanted != NULL || log->truncate_wanted ||
-           log->assigned_index < log->last.index;
+    return !log->given_up && (log->install_wanted != NULL || log->truncate_wanted ||
+                              log->assigned_index < log->last.index);
 }
 
 /* ---- the job --------------------------------------------------------------------------------- */
@@ -55,11 +56,12 @@ static int open_segment(struct sp_log_flush *flush)
     struct sp_segment_header header;
     uint64_t size = 0;
 
-    if (flush->create) {
-        return create_segment(flush);
-    }
     if (flush->file != NULL && flush->file_base == base) {
         return 0;
+    }
+    flush->file_base = base;
+    if (flush->create) {
+        return create_segment(flush);
     }
     flush->step = "opening a segment";
     sp_file_close(flush->file);
@@ -71,39 +73,6 @@ static int open_segment(struct sp_log_flush *flush)
                            &header,
                            &flush->file,
                            &size);
-}
-
-static int put_frames(struct sp_log_flush *flush)
-{
-    flush->step = "writing frames";
-    return sp_file_write(flush->file, flush->position, flush->pieces, flush->piece_count);
-}
-
-/* Each of the steps may be begun anew after it has found no space: it makes the same files then,
- * and what it leaves unsynced is written from its first byte on. */
-static int with_room(struct sp_log_flush *flush, int (*step)(struct sp_log_flush *flush))
-{
-    int rv = step(flush);
-
-    return sp_store_makes_room(flush->store, rv) ? step(flush) : rv;
-}
-
-static int write_frames(struct sp_log_flush *flush)
-{
-    int rv = with_room(flush, open_segment);
-
-    flush->file_base = flush->header.before.index + 1;
-    if (rv == 0) {
-        rv = with_room(flush, put_frames);
-    }
-    if (rv == 0) {
-        uint64_t begun_us = sp_loop_now_us(flush->job.loop);
-
-        flush->step = "syncing frames";
-        rv = sp_file_sync(flush->file);
-        flush->sync_us = sp_loop_now_us(flush->job.loop) - begun_us;
-    }
-    return rv;
 }
 
 static int change_files(struct sp_log_flush *flush)
@@ -126,21 +95,61 @@ static int change_files(struct sp_log_flush *flush)
 
 static int save_index(struct sp_log_flush *flush)
 {
+    if (flush->index_image == NULL) {
+        return 0;
+    }
     flush->step = "writing a segment's index";
     return sp_offset_index_save(
         flush->directory, flush->index_base, flush->index_image->bytes, flush->index_image->size);
 }
 
+static int write_frames(struct sp_log_flush *flush)
+{
+    int rv = flush->piece_count > 0 ? open_segment(flush) : 0;
+
+    if (rv == 0 && flush->piece_count > 0) {
+        flush->step = "writing frames";
+        rv = sp_file_write(flush->file, flush->position, flush->pieces, flush->piece_count);
+    }
+    return rv;
+}
+
+static int sync_frames(struct sp_log_flush *flush)
+{
+    uint64_t begun_us = sp_loop_now_us(flush->job.loop);
+
+    if (flush->piece_count == 0) {
+        return 0;
+    }
+    flush->step = "syncing frames";
+    int rv = sp_file_sync(flush->file);
+    flush->sync_us = sp_loop_now_us(flush->job.loop) - begun_us;
+    return rv;
+}
+
+/* Each of them may be begun anew after it has found no space: it makes the same files then, and
+ * what it leaves unsynced is written from its first byte on. What it has left meanwhile is an end
+ * that nothing has promised: recovery cuts it. */
+static int (*const steps[])(struct sp_log_flush *flush) = {
+    change_files,
+    save_index,
+    write_frames,
+    sync_frames,
+};
+
 static void flush_work(struct sp_job *job)
 {
     struct sp_log_flush *flush = SP_CONTAINER_OF(job, struct sp_log_flush, job);
-    int rv = with_room(flush, change_files);
+    int rv = 0;
 
-    if (rv == 0 && flush->index_image != NULL) {
-        rv = with_room(flush, save_index);
-    }
-    if (rv == 0 && flush->piece_count > 0) {
-        rv = write_frames(flush);
+    while (rv == 0 && flush->steps_done < sizeof steps / sizeof steps[0]) {
+        int (*step)(struct sp_log_flush * flush) = steps[flush->steps_done];
+
+        rv = step(flush);
+        if (sp_store_makes_room(flush->store, rv)) {
+            rv = step(flush);
+        }
+        flush->steps_done += rv == 0 ? 1 : 0;
     }
     flush->free_known = sp_path_free_bytes(flush->directory, &flush->free_bytes) == 0;
     flush->status = rv;
@@ -186,10 +195,26 @@ static void note_files(struct sp_log *log)
     }
 }
 
-static void flush_done(struct sp_job *job)
+/* What a log that closes has no space for was never reported. The next opening finds what a crash
+ * leaves: it cuts the end, or ends the truncation or install that was decided. */
+static bool give_up(struct sp_log *log)
 {
-    struct sp_log_flush *flush = SP_CONTAINER_OF(job, struct sp_log_flush, job);
-    struct sp_log *log = SP_CONTAINER_OF(flush, struct sp_log, flush);
+    if (!log->closing || log->store->failed || log->flush.status != SPATE_ERR_NO_SPACE) {
+        return false;
+    }
+    log->given_up = true;
+    SP_TRACE_WARN("storage",
+                  "a log closes without space for its end: nothing of that was acknowledged",
+                  "log=%s persisted=%llu last=%llu",
+                  log->directory,
+                  (unsigned long long)log->persisted_index,
+                  (unsigned long long)log->last.index);
+    return true;
+}
+
+static void end_flush(struct sp_log *log)
+{
+    struct sp_log_flush *flush = &log->flush;
     uint64_t proves = flush->proves;
     int status = flush->status;
 
@@ -213,9 +238,9 @@ static void flush_done(struct sp_job *job)
     }
     release_flush(flush);
     flush->proves = 0;
-    if (status != 0) {
+    if (status != 0 && !give_up(log)) {
         sp_store_fail(log->store, status, flush->step, log->directory);
-    } else if (!log->store->failed) {
+    } else if (status == 0 && !log->store->failed) {
         if (proves > log->persisted_index) {
             log->persisted_index = proves;
             sp_log_trim_tail(log, SP_TAIL_CACHE_BYTES);
@@ -226,6 +251,17 @@ static void flush_done(struct sp_job *job)
         }
     }
     sp_log_advance(log);
+}
+
+static void flush_done(struct sp_job *job)
+{
+    struct sp_log_flush *flush = SP_CONTAINER_OF(job, struct sp_log_flush, job);
+    struct sp_log *log = SP_CONTAINER_OF(flush, struct sp_log, flush);
+
+    if (!sp_store_waits_for_space(
+            log->store, &flush->wait, flush->status, log->closing, flush->step, log->directory)) {
+        end_flush(log);
+    }
 }
 
 /* ---- its beginning --------------------------------------------------------------------------- */
@@ -415,6 +451,18 @@ static void start_job(struct sp_log *log)
     }
 }
 
+static void resume(struct sp_space_wait *wait)
+{
+    struct sp_log_flush *flush = SP_CONTAINER_OF(wait, struct sp_log_flush, wait);
+    struct sp_log *log = SP_CONTAINER_OF(flush, struct sp_log, flush);
+
+    if (log->closing || log->store->failed) {
+        end_flush(log);
+    } else {
+        start_job(log);
+    }
+}
+
 void sp_log_flush_start(struct sp_log *log)
 {
     bool changes_files = log->install_wanted != NULL || log->truncate_wanted;
@@ -424,6 +472,7 @@ void sp_log_flush_start(struct sp_log *log)
         return;
     }
     log->flush = (struct sp_log_flush){
+        .wait.resume = resume,
         .store = log->store,
         .directory = log->directory,
         .key_seed = log->key_seed,

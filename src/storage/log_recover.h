@@ -35,6 +35,9 @@ struct sp_log_break {
 int sp_recovery_fail(const struct sp_recovery *recovery, int status, const char *format, ...)
     SP_PRINTF(3, 4);
 
+/* Frames of these indexes are missing between two segments. Returns SPATE_ERR_CORRUPT. */
+int sp_recovery_tell_gap(const struct sp_recovery *recovery, uint64_t first, uint64_t last);
+
 /* The same for a write or a sync: the disk has failed when `status` is SPATE_ERR_IO. */
 int sp_recovery_fail_writing(const struct sp_recovery *recovery, int status, const char *what);
 

@@ -177,6 +177,18 @@ int sp_recovery_end_segment(struct sp_recovery *recovery,
     return 0;
 }
 
+/* A segment that ends with a whole frame may have been longer: nothing there tells. */
+int sp_recovery_tell_gap(const struct sp_recovery *recovery, uint64_t first, uint64_t last)
+{
+    return sp_recovery_fail(recovery,
+                            SPATE_ERR_CORRUPT,
+                            "%020llu.log is missing, or the end of the one before it: frames %llu "
+                            "to %llu are not there, and later ones are",
+                            (unsigned long long)first,
+                            (unsigned long long)first,
+                            (unsigned long long)last);
+}
+
 /* Reads all frames of an older segment again; they must lead to where the next one begins. */
 static int rebuild_index(struct sp_recovery *recovery,
                          struct sp_file *file,
@@ -194,6 +206,9 @@ static int rebuild_index(struct sp_recovery *recovery,
             return rv;
         }
         rv = SPATE_ERR_NOT_FOUND;
+    }
+    if (rv == SPATE_ERR_NOT_FOUND && next->index > point.index) {
+        return sp_recovery_tell_gap(recovery, point.index + 1, next->index);
     }
     if (rv == SPATE_ERR_CORRUPT || (rv == SPATE_ERR_NOT_FOUND && !complete)) {
         return sp_recovery_fail(recovery,

@@ -261,6 +261,11 @@ static void swap_work(struct sp_job *job)
     }
     if (rewrite->status == 0) {
         save_index(rewrite);
+    } else if (rewrite->status == SPATE_ERR_NO_SPACE) {
+        char path[SP_DISK_PATH_SIZE];
+
+        temporary_path(rewrite, path); /* it was not renamed: what comes behind that is a sync */
+        (void)sp_disk_remove(path);
     }
 }
 
@@ -331,7 +336,9 @@ static void swap_done(struct sp_job *job)
 
     log->swapping = false;
     log->generation += 1;
-    if (status != 0) {
+    if (status == SPATE_ERR_NO_SPACE) {
+        /* The segment is the one of before; its index may be gone, which is a hint anyway. */
+    } else if (status != 0) {
         sp_store_fail(log->store, status, "replacing a segment", log->directory);
         status = SPATE_ERR_STOPPED;
     } else if (segment != NULL) {

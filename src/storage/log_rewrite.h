@@ -82,9 +82,10 @@ int sp_log_rewrite_begin(struct sp_log *log,
 int sp_log_rewrite_append(struct sp_log_rewrite *rewrite, const uint8_t *bytes, size_t size);
 
 /* Puts the new file in place. `cb` later with 0; SPATE_ERR_NOT_FOUND: the segment was dropped
- * meanwhile; SPATE_ERR_STOPPED: the disk failed. The rewrite has ended then. At once, and it has
- * not: SPATE_ERR_BUSY: other files of the log are changed at the moment; SPATE_ERR_CORRUPT: frames
- * are missing at its end; SPATE_ERR_CANCELED: the segment is gone, or the log is closing. */
+ * meanwhile; SPATE_ERR_NO_SPACE: it stays as it was; SPATE_ERR_STOPPED: the disk failed. The
+ * rewrite has ended then. At once, and it has not: SPATE_ERR_BUSY: other files of the log are
+ * changed at the moment; SPATE_ERR_CORRUPT: frames are missing at its end; SPATE_ERR_CANCELED: the
+ * segment is gone, or the log is closing. */
 int sp_log_rewrite_swap(struct sp_log_rewrite *rewrite);
 
 /* Gives up: removes what was written. `cb` later with SPATE_ERR_CANCELED. */

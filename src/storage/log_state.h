@@ -24,6 +24,7 @@
 #include "storage/log_tail.h"
 #include "storage/offset_index.h"
 #include "storage/segment.h"
+#include "storage/space_wait.h"
 #include "storage/spares.h"
 
 struct sp_store;
@@ -59,6 +60,8 @@ struct sp_log_segment {
 /* One flush; the worker reads it and sets what stands under "result". */
 struct sp_log_flush {
     struct sp_job job;
+    struct sp_space_wait wait;
+    unsigned steps_done; /* one of them waits for space, those before it are not done again */
     uint64_t begun_us;
     struct sp_store *store; /* for sp_store_makes_room alone */
     const char *directory;
@@ -115,6 +118,7 @@ struct sp_checkpoint_write {
 /* The removal of the oldest segments' files. */
 struct sp_log_trim {
     struct sp_job job;
+    struct sp_space_wait wait;
     struct sp_store *store;
     const char *directory;
     uint64_t base; /* of the first segment that stays */
@@ -165,6 +169,7 @@ struct sp_log {
     uint64_t truncate_position;
     struct sp_blob *install_wanted; /* by the next flush */
     bool flushing;
+    bool given_up; /* it closes, and a flush has found no space: nothing is written any more */
     struct sp_log_flush flush;
     size_t flush_bytes_max; /* of the next one: see flush_size.h */
     struct sp_file *file;   /* of segment file_base, for writing; the flush owns it while it runs */

@@ -60,20 +60,47 @@ static void trim_work(struct sp_job *job)
     }
 }
 
-static void trim_done(struct sp_job *job)
+/* What a log that closes cannot remove is found at its next opening. */
+static void end_trim(struct sp_log *log)
 {
-    struct sp_log_trim *trim = SP_CONTAINER_OF(job, struct sp_log_trim, job);
-    struct sp_log *log = SP_CONTAINER_OF(trim, struct sp_log, trim);
+    struct sp_log_trim *trim = &log->trim;
 
     log->trimming = false;
     if (trim->status != 0) {
         trim->room.count = 0; /* not known to be without a name in the log's directory */
     }
     sp_spares_settle(&log->store->spares, &trim->room);
-    if (trim->status != 0) {
+    if (trim->status != 0 && (!log->closing || trim->status != SPATE_ERR_NO_SPACE)) {
         sp_store_fail(log->store, trim->status, "removing old segments", log->directory);
     }
     sp_log_advance(log);
+}
+
+static void trim_done(struct sp_job *job)
+{
+    struct sp_log_trim *trim = SP_CONTAINER_OF(job, struct sp_log_trim, job);
+    struct sp_log *log = SP_CONTAINER_OF(trim, struct sp_log, trim);
+
+    if (!sp_store_waits_for_space(log->store,
+                                  &trim->wait,
+                                  trim->status,
+                                  log->closing,
+                                  "removing old segments",
+                                  log->directory)) {
+        end_trim(log);
+    }
+}
+
+static void resume(struct sp_space_wait *wait)
+{
+    struct sp_log_trim *trim = SP_CONTAINER_OF(wait, struct sp_log_trim, wait);
+    struct sp_log *log = SP_CONTAINER_OF(trim, struct sp_log, trim);
+
+    if (log->closing || log->store->failed) {
+        end_trim(log);
+    } else {
+        sp_job_start(log->store->loop, &trim->job, trim_work, trim_done);
+    }
 }
 
 void sp_log_trim_start(struct sp_log *log)
@@ -84,6 +111,7 @@ void sp_log_trim_start(struct sp_log *log)
     }
     log->trim_wanted = false;
     log->trimming = true;
+    log->trim.wait.resume = resume;
     log->trim.store = log->store;
     log->trim.directory = log->directory;
     log->trim.base = sp_log_first_index(log);

@@ -109,16 +109,36 @@ static int reserve_record(struct sp_meta *meta, uint8_t **out_bytes)
     return sp_buf_reserve(&meta->pending, SP_META_RECORD_SIZE, out_bytes);
 }
 
+/* A flush that waits for space may wait for long, while terms go by: of each replica one vote is
+ * kept meanwhile. NULL: none of this replica is pending. */
+static uint8_t *pending_vote(const struct sp_meta *meta, const struct sp_meta_replica *replica)
+{
+    return replica != NULL && replica->vote_sequence > meta->flight_sequence
+               ? meta->pending.bytes + replica->vote_at
+               : NULL;
+}
+
 static uint64_t request(struct sp_meta *meta, const struct sp_meta_record *record)
 {
-    uint8_t *bytes = NULL;
+    const struct sp_replica_record id = { record->group_id, record->replica_id };
+    bool votes = record->type == SP_META_VOTE;
+    uint8_t *bytes = votes ? pending_vote(meta, find(meta, &id)) : NULL;
+    bool appends = bytes == NULL;
 
-    if (reserve_record(meta, &bytes) != 0 || sp_meta_apply(meta, record) != 0) {
+    if ((appends && reserve_record(meta, &bytes) != 0) || sp_meta_apply(meta, record) != 0) {
         return 0;
     }
     sp_meta_record_encode(record, bytes);
-    sp_buf_grow(&meta->pending, SP_META_RECORD_SIZE);
     meta->last_sequence += 1;
+    if (votes) {
+        struct sp_meta_replica *replica = find(meta, &id);
+
+        replica->vote_sequence = meta->last_sequence;
+        replica->vote_at = (size_t)(bytes - meta->pending.bytes);
+    }
+    if (appends) {
+        sp_buf_grow(&meta->pending, SP_META_RECORD_SIZE);
+    }
     return meta->last_sequence;
 }
 

@@ -18,6 +18,8 @@ struct sp_meta_replica {
     uint64_t term;
     uint64_t vote;
     bool registered;
+    uint64_t vote_sequence; /* of the last request of a vote in this run; 0: none */
+    size_t vote_at;         /* where it stands in `pending`, unless a flight has taken it along */
 };
 
 struct sp_meta {

@@ -17,37 +17,6 @@
 
 /* ---- grouping -------------------------------------------------------------------------------- */
 
-static void meta_work(struct sp_job *job)
-{
-    struct sp_store *store = SP_CONTAINER_OF(job, struct sp_store, meta_job);
-
-    uint64_t begun_us = sp_loop_now_us(job->loop);
-
-    store->meta_status = sp_meta_write(store->meta);
-    if (sp_store_makes_room(store, store->meta_status)) {
-        store->meta_status = sp_meta_write(store->meta);
-    }
-    store->meta_write_us = sp_loop_now_us(job->loop) - begun_us;
-}
-
-static void meta_done(struct sp_job *job)
-{
-    struct sp_store *store = SP_CONTAINER_OF(job, struct sp_store, meta_job);
-
-    store->meta_flushing = false;
-    sp_meta_end(store->meta, store->meta_status);
-    if (store->meta_status != 0) {
-        sp_store_fail(store, store->meta_status, "writing the meta log", store->directory);
-    } else if (!store->failed) {
-        sp_histogram_note(&store->counters.meta_writes, store->meta_write_us);
-        if (store->handler.meta_durable != NULL && !store->closing) {
-            store->handler.meta_durable(store->handler_arg, sp_meta_durable(store->meta));
-        }
-        sp_store_registry_durable(store);
-    }
-    sp_store_advance(store);
-}
-
 static void before_sleep(struct sp_hook *hook)
 {
     struct sp_store *store = SP_CONTAINER_OF(hook, struct sp_store, hook);
@@ -56,11 +25,7 @@ static void before_sleep(struct sp_hook *hook)
         return;
     }
     sp_store_heed_full(store);
-    if (sp_meta_dirty(store->meta) && !store->meta_flushing) {
-        store->meta_flushing = true;
-        sp_meta_begin(store->meta);
-        sp_job_start_urgent(store->loop, &store->meta_job, meta_work, meta_done);
-    }
+    sp_store_flush_meta(store);
     while (!sp_list_empty(&store->dirty)) {
         struct sp_log *log = SP_LIST_ENTRY(store->dirty.next, struct sp_log, dirty_node);
 
@@ -94,6 +59,7 @@ void sp_store_fail(struct sp_store *store, int status, const char *step, const c
     if (store->handler.failed != NULL) {
         store->handler.failed(store->handler_arg, status, text);
     }
+    sp_store_resume_waits(store, true);
     SP_LIST_EACH_SAFE (node, &store->logs) {
         sp_log_advance(SP_LIST_ENTRY(node, struct sp_log, store_node));
     }
@@ -395,6 +361,7 @@ static void deferred_close(struct sp_deferred *deferred)
     SP_ASSERT(sp_list_empty(&store->logs));
     sp_loop_remove_before_sleep(&store->hook);
     sp_timer_stop(&store->cool_timer);
+    sp_timer_stop(&store->space_timer);
     sp_store_drop_waiting(store);
     free_store(store);
     if (closed != NULL) {
@@ -417,7 +384,6 @@ static struct sp_store *new_store(struct sp_loop *loop,
     store->handler_arg = arg;
     store->segment_bytes =
         options->segment_bytes > 0 ? options->segment_bytes : SP_SEGMENT_BYTES_DEFAULT;
-    store->free_bytes_min = options->free_bytes_min;
     store->key_seed = sp_loop_random(loop);
     store->opened_s = sp_loop_wall_ms(loop) / 1000;
     sp_list_init(&store->logs);
@@ -428,6 +394,7 @@ static struct sp_store *new_store(struct sp_loop *loop,
     sp_list_init(&store->deletions);
     sp_deferred_init(&store->deferred, deferred_close);
     sp_timer_init(&store->cool_timer, loop, cool_down);
+    sp_store_init_space(store, options);
     return store;
 }
 
@@ -477,6 +444,7 @@ void sp_store_close(struct sp_store *store, void (*closed)(void *arg), void *arg
     store->closing = true;
     store->closed = closed;
     store->closed_arg = arg;
+    sp_store_resume_waits(store, true);
     sp_store_advance(store);
 }
 

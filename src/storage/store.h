@@ -11,7 +11,8 @@
  * one write and one sync per log, and one per copy of the meta log, in worker jobs that the
  * before-sleep hook starts. A failed write or sync is final: the store reports it once through
  * `failed` and completes nothing any more; the node must stop. A write that finds no space is made
- * once more with the ballast's before it has failed. All calls on the loop thread. */
+ * once more with the ballast's, and then waits until there is some (space_wait.h). All calls on the
+ * loop thread. */
 #ifndef SP_STORAGE_STORE_H
 #define SP_STORAGE_STORE_H
 

@@ -114,6 +114,7 @@ void sp_store_read_mark(const char *directory, char *out_text, size_t text_size)
 
 struct mark {
     struct sp_job job;
+    struct sp_space_wait wait;
     struct sp_store *store;
     char directory[SP_DISK_PATH_SIZE];
     char text[SP_STORE_TEXT_SIZE];
@@ -130,9 +131,8 @@ static void mark_work(struct sp_job *job)
     }
 }
 
-static void mark_done(struct sp_job *job)
+static void end_mark(struct mark *mark)
 {
-    struct mark *mark = SP_CONTAINER_OF(job, struct mark, job);
     struct sp_store *store = mark->store;
 
     store->jobs -= 1;
@@ -149,6 +149,31 @@ static void mark_done(struct sp_job *job)
     sp_store_advance(store);
 }
 
+static void mark_done(struct sp_job *job)
+{
+    struct mark *mark = SP_CONTAINER_OF(job, struct mark, job);
+
+    if (!sp_store_waits_for_space(mark->store,
+                                  &mark->wait,
+                                  mark->status,
+                                  mark->store->closing,
+                                  "marking a damaged replica",
+                                  mark->directory)) {
+        end_mark(mark);
+    }
+}
+
+static void resume_mark(struct sp_space_wait *wait)
+{
+    struct mark *mark = SP_CONTAINER_OF(wait, struct mark, wait);
+
+    if (mark->store->failed || mark->store->closing) {
+        end_mark(mark);
+    } else {
+        sp_job_start(mark->store->loop, &mark->job, mark_work, mark_done);
+    }
+}
+
 void sp_store_mark_damaged(struct sp_store *store,
                            uint64_t group_id,
                            uint64_t replica_id,
@@ -160,6 +185,7 @@ void sp_store_mark_damaged(struct sp_store *store,
         return; /* a restart finds the damage again, or the next reader does */
     }
     mark->store = store;
+    mark->wait.resume = resume_mark;
     sp_store_replica_path(store, group_id, replica_id, mark->directory);
     (void)snprintf(mark->text, sizeof mark->text, "%s", text);
     store->jobs += 1;

@@ -5,11 +5,14 @@
  * A node that is short of space keeps no spares (spares.h), and one that has next to nothing no
  * ballast (ballast.h). Others may fill the disk between two looks:
  *
- *   step of a job --no space--> ballast given back --> the step once more --no space--> it fails
+ *   step of a job --no space--> ballast given back --> the step once more --no space--> it waits
+ *                      ^                                                                  |
+ *                      `-----------------a look, a second later or more-------------------'
  *
  * Such a step writes all that it has not synced once more, to the same place, so nothing is in
- * doubt. That cannot be said of a sync, which therefore never ends with SPATE_ERR_NO_SPACE. A disk
- * that a write has found full counts as full for a while, whatever the system says. */
+ * doubt. That cannot be said of a sync, which therefore never ends with SPATE_ERR_NO_SPACE. For all
+ * others a step that waits is one that takes long. A disk that a write has found full counts as
+ * full for a while, whatever the system says. */
 #include "base/trace.h"
 #include "storage/log_state.h"
 #include "storage/store_state.h"
@@ -45,6 +48,7 @@ static void note(struct sp_store *store, uint64_t free_bytes)
                       (unsigned long long)free_bytes,
                       (unsigned long long)store->free_bytes_min);
     } else if (before != SP_SPACE_ENOUGH && store->space == SP_SPACE_ENOUGH) {
+        store->told_space_wait = false;
         SP_TRACE_INFO("storage",
                       "free space is back: records are taken again",
                       "data=%s free_bytes=%llu",
@@ -89,17 +93,99 @@ void sp_store_heed_full(struct sp_store *store)
     }
 }
 
+/* ---- what waits ------------------------------------------------------------------------------ */
+
+static void on_space_timer(struct sp_timer *timer)
+{
+    struct sp_store *store = SP_CONTAINER_OF(timer, struct sp_store, space_timer);
+
+    if (!sp_list_empty(&store->space_waits)) {
+        sp_store_look_at_space(store);
+    }
+}
+
+void sp_store_init_space(struct sp_store *store, const struct sp_store_options *options)
+{
+    store->free_bytes_min = options->free_bytes_min;
+    store->may_wait_for_space = !options->forcing; /* a tool ends, and says why */
+    sp_list_init(&store->space_waits);
+    sp_timer_init(&store->space_timer, store->loop, on_space_timer);
+}
+
+static void start_space_timer(struct sp_store *store)
+{
+    if (!sp_list_empty(&store->space_waits) && !sp_timer_active(&store->space_timer)) {
+        /* Without memory for it the looks of others do. */
+        (void)sp_timer_start(&store->space_timer, store->space_retry_ms);
+    }
+}
+
+bool sp_store_waits_for_space(struct sp_store *store,
+                              struct sp_space_wait *wait,
+                              int status,
+                              bool closing,
+                              const char *step,
+                              const char *place)
+{
+    if (status != SPATE_ERR_NO_SPACE || closing || store->failed || !store->may_wait_for_space) {
+        return false;
+    }
+    if (!store->told_space_wait) {
+        store->told_space_wait = true;
+        SP_TRACE_WARN("storage",
+                      "no space for a write: it waits until there is some",
+                      "step=%s place=%s",
+                      step,
+                      place);
+    }
+    wait->waits = true;
+    sp_list_append(&store->space_waits, &wait->node);
+    store->space_retry_ms = sp_loop_now_ms(store->loop) + SP_SPACE_RETRY_MS;
+    start_space_timer(store);
+    return true;
+}
+
+void sp_space_wait_end(struct sp_space_wait *wait)
+{
+    if (wait->waits) {
+        wait->waits = false;
+        sp_list_remove(&wait->node);
+        wait->resume(wait);
+    }
+}
+
+void sp_store_resume_waits(struct sp_store *store, bool at_once)
+{
+    struct sp_list due;
+
+    if (!at_once && sp_loop_now_ms(store->loop) < store->space_retry_ms) {
+        start_space_timer(store);
+        return;
+    }
+    sp_list_init(&due);
+    sp_list_move(&due, &store->space_waits);
+    while (!sp_list_empty(&due)) {
+        sp_space_wait_end(SP_LIST_ENTRY(due.next, struct sp_space_wait, node));
+    }
+}
+
+/* ---- checkpoints ----------------------------------------------------------------------------- */
+
 /* A checkpoint may take the last byte while the ballast stands, since that is given back behind it
  * to what cannot wait. Where it has been given back, it may take of that room what is above one
  * half: a truncation on a full disk may need one before it frees anything, so all of it cannot be
  * kept. Nor is the lower half closed to all, since others may fill the upper one for good: what is
- * next to nothing of the rest goes, and leaves more than sixty times as much. */
+ * next to nothing of the rest goes, and leaves more than sixty times as much. Of many logs these
+ * add up, so the lowest quarter is closed. */
 static bool
 lends(const struct sp_store *store, bool ballast_stands, uint64_t free_bytes, uint64_t bytes)
 {
     uint64_t kept = ballast_stands ? 0 : store->ballast.bytes / KEPT_PART;
 
-    return free_bytes > bytes && (free_bytes - bytes >= kept || bytes <= free_bytes / SMALL_PART);
+    if (free_bytes <= bytes || free_bytes - bytes < kept / KEPT_PART) {
+        return false;
+    }
+    return free_bytes - bytes >= kept || bytes <= free_bytes / SMALL_PART;
 }
 
 bool sp_store_lends_room(const struct sp_store *store, uint64_t bytes)
@@ -114,6 +200,8 @@ bool sp_store_may_lend(const struct sp_store *store, uint64_t bytes)
 {
     return lends(store, store->ballast_held, store->free_bytes, bytes);
 }
+
+/* ---- looking --------------------------------------------------------------------------------- */
 
 void sp_store_open_ballast(struct sp_store *store)
 {
@@ -153,6 +241,7 @@ static void look_done(struct sp_job *job)
             sp_log_checkpoint_retry(SP_LIST_ENTRY(node, struct sp_log, store_node));
         }
     }
+    sp_store_resume_waits(store, false);
     sp_store_advance(store);
 }
 

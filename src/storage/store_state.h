@@ -9,6 +9,7 @@
 #include "io/loop.h"
 #include "storage/ballast.h"
 #include "storage/meta.h"
+#include "storage/space_wait.h"
 #include "storage/spares.h"
 #include "storage/store.h"
 
@@ -17,7 +18,8 @@
 #define SP_DAMAGED_NAME "damaged" /* file in a replica's directory: it must not be opened */
 #define SP_STORE_TEXT_SIZE 256
 #define SP_QUARANTINE_NAME_SIZE 320 /* any name of a directory entry, a word and two numbers */
-#define SP_FULL_PAUSE_MS ((uint64_t)2000) /* a disk without space for a write counts as full */
+#define SP_FULL_PAUSE_MS ((uint64_t)2000)  /* a disk without space for a write counts as full */
+#define SP_SPACE_RETRY_MS ((uint64_t)1000) /* what waits for space tries no sooner again */
 #define SP_COOL_AFTER_MS 5000 /* an idle log keeps durable frames in memory for so long */
 
 /* Whether what earlier processes have written below replicas/ is durable: store_settle.c. */
@@ -53,6 +55,7 @@ struct sp_store {
     int meta_status;
     uint64_t meta_write_us; /* what the last write of it took */
     bool meta_flushing;
+    struct sp_space_wait meta_wait;
     struct sp_hook hook;
     struct sp_timer cool_timer;
     struct sp_list logs;
@@ -75,6 +78,11 @@ struct sp_store {
     uint64_t full_until_ms;    /* whatever the system says is free */
     uint64_t free_bytes_min;   /* the reserve */
     enum sp_space space;
+    struct sp_list space_waits;  /* struct sp_space_wait, all to be resumed at one look */
+    uint64_t space_retry_ms;     /* not before */
+    struct sp_timer space_timer; /* looks then, whoever else does */
+    bool may_wait_for_space;
+    bool told_space_wait;
     struct sp_job space_job;
     bool space_looking;
     uint64_t space_now_ms;                  /* when this job was started */
@@ -127,7 +135,8 @@ int sp_store_write_mark(const char *directory, const char *text);
 bool sp_store_is_marked(const char *directory);
 void sp_store_read_mark(const char *directory, char *out_text, size_t text_size);
 
-/* A write or sync failed: reports once, ends all flushing. `step` says what, `place` where. */
+/* A write or sync failed for good: reports once, ends all flushing. `step` says what, `place`
+ * where. */
 void sp_store_fail(struct sp_store *store, int status, const char *step, const char *place);
 
 /* So much is free now: store_space.c. Looks at once when the ballast is needed. */
@@ -140,6 +149,9 @@ bool sp_store_makes_room(struct sp_store *store, int status);
 /* The same for what can wait: the ballast stays, and nothing is tried once more. */
 bool sp_store_notes_full(struct sp_store *store, int status);
 
+/* Resumes all that waits, once it has waited long enough or, with `at_once`, now. */
+void sp_store_resume_waits(struct sp_store *store, bool at_once);
+
 /* At the end of a turn: no records are taken for a while if a write has found no space. */
 void sp_store_heed_full(struct sp_store *store);
 
@@ -149,8 +161,13 @@ bool sp_store_lends_room(const struct sp_store *store, uint64_t bytes);
 /* The same on the loop, as the last look has found it. */
 bool sp_store_may_lend(const struct sp_store *store, uint64_t bytes);
 
+void sp_store_init_space(struct sp_store *store, const struct sp_store_options *options);
+
 /* Blocking: gives the ballast of an earlier run back on a full disk. */
 void sp_store_open_ballast(struct sp_store *store);
+
+/* store_meta.c: starts to write what is pending of the meta log, unless that is under way. */
+void sp_store_flush_meta(struct sp_store *store);
 
 /* Lets the log be flushed at the end of this turn. */
 void sp_store_mark_dirty(struct sp_store *store, struct sp_log *log);

@@ -81,6 +81,24 @@ class TopicConfigTest(unittest.TestCase):
         self.assertEqual(self.described("set", 2)[0], expected)
         self.assertEqual(self.described("set", 2)[1]["max.message.bytes"], "override")
 
+    def test_a_node_without_a_replica_does_not_describe_it_as_empty(self):
+        self.nodes.spate("topic", "create", "one", "-p", "1", "-r", "1")
+        self.nodes.spate("produce", "one", input=b"1\n2\n")
+        (holder,) = self.nodes.spate_json("topic", "describe", "one")["partitions"][0]["replicas"]
+        keys = ("log_start", "high_watermark", "size_bytes", "segments")
+        for node in self.nodes.nodes:
+            of = ["-s", node.address, "topic", "describe", "one"]
+            told = self.nodes.spate_json(*of)
+            row = self.nodes.spate(*of).decode().splitlines()[0].split()
+            if node.number == holder:
+                self.assertEqual([told["partitions"][0][key] for key in keys[:2]], [0, 2])
+                self.assertGreater(told["size_bytes"], 4096)
+                self.assertEqual(row[-4:-2], ["0", "2"])
+            else:
+                self.assertEqual([told["partitions"][0][key] for key in keys], [None] * 4)
+                self.assertEqual([told["size_bytes"], told["segments"]], [None, None])
+                self.assertEqual(row[-4:], ["-"] * 4)
+
     def refused(self, method, **fields):
         with self.assertRaises(rpc.Refused) as refused:
             self.client().call(method, **fields)
@@ -90,20 +108,21 @@ class TopicConfigTest(unittest.TestCase):
     def test_a_wrong_setting_is_refused_by_name(self):
         cases = {
             ("no.such", "1"): "no setting `no.such`: known are max.message.bytes, retention.ms",
-            ("retention.ms", "0"): "retention.ms must be a text that holds a number from 1 to "
+            ("retention.ms", "0"): "retention.ms cannot be `0`: give a number from 1 to "
                                    "3162240000000 of milliseconds, or 250ms, 30s, 5m, 12h, 5d; "
-                                   "or -1 for no limit, not `0`",
+                                   "or -1 for no limit; for example retention.ms=7d",
+            ("retention.ms", "abc"): "retention.ms cannot be `abc`: give a number ",
             ("retention.ms", "7w"): "or -1 for no limit",
             ("retention.bytes", "-2"): "or -1 for no limit",
-            ("segment.bytes", "10"): "segment.bytes must be a text that holds a number from 65536 "
+            ("segment.bytes", "10"): "segment.bytes cannot be `10`: give a number from 65536 "
                                      "to 1073741824 of bytes, or 64K, 64KiB, 64M, 10G (powers ",
-            ("segment.bytes", "5d"): "segment.bytes must be",
-            ("segment.bytes", "-1"): "segment.bytes must be",
-            ("max.message.bytes", "9" * 30): "max.message.bytes must be",
+            ("segment.bytes", "5d"): "segment.bytes cannot be `5d`: ",
+            ("segment.bytes", "-1"): "; for example segment.bytes=1MiB",
+            ("max.message.bytes", "9" * 30): "max.message.bytes cannot be",
             ("cleanup.policy", "shrink"): "be delete, compact or compact,delete, not `shrink`",
-            ("delete.retention.ms", "-1"): "delete.retention.ms must be",
+            ("delete.retention.ms", "-1"): "delete.retention.ms cannot be",
             ("retention.m", "1"): "no setting `retention.m`: did you mean `retention.ms`? known ",
-            ("segment.ms", "soon"): ", not `soon`",
+            ("segment.ms", "soon"): "segment.ms cannot be `soon`: ",
             ("durability", "memory"): "durability must be disk, not `memory`: ",
             ("message.timestamp.type", "now"): "must be CreateTime or LogAppendTime",
             ("compression.type", "gzip"): "compression.type must be producer, not `gzip`: ",
@@ -118,7 +137,7 @@ class TopicConfigTest(unittest.TestCase):
         near = self.refused("topic.alter", name="sound", unset=["segment.byte"])
         self.assertIn("no setting `segment.byte`: did you mean `segment.bytes`? known are", near)
         long = self.refused("topic.alter", name="sound", set={"retention.ms": "\u00e4" * 200})
-        self.assertIn("not `" + "\u00e4" * 32 + "`", long)
+        self.assertIn("cannot be `" + "\u00e4" * 32 + "`", long)
         both = {"set": {"retention.ms": "5"}, "unset": ["retention.ms"]}
         self.assertIn("set and unset", self.refused("topic.alter", name="sound", **both))
         self.assertEqual(self.described("sound")[0], DEFAULTS)

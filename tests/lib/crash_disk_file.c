@@ -236,24 +236,23 @@ int sp_file_write(struct sp_file *file,
 {
     int rv = begin(file->disk);
     struct crash_node *node = &file->disk->nodes[file->node];
-    uint64_t end = position;
+    uint64_t room = node->size + free_bytes_of(file->disk);
+    size_t size_max = rv != 0 && count > 0 ? pieces[0].size / 2 : SIZE_MAX;
 
-    for (unsigned i = 0; i < count; i++) {
-        end += pieces[i].size;
-    }
-    if (rv == 0 && end > node->size && end - node->size > free_bytes_of(file->disk)) {
-        rv = SPATE_ERR_NO_SPACE;
+    if (rv == 0 && room < SIZE_MAX) {
+        size_max = position < room ? (size_t)(room - position) : 0; /* as much as there is room */
     }
     for (unsigned i = 0; i < count; i++) {
-        size_t size = rv == 0 ? pieces[i].size : pieces[i].size / 2;
+        size_t size = pieces[i].size < size_max ? pieces[i].size : size_max;
 
         put_bytes(node, position, pieces[i].bytes, size);
         position += size;
-        if (rv != 0) {
-            return rv;
+        size_max -= size;
+        if (size < pieces[i].size) {
+            return rv != 0 ? rv : SPATE_ERR_NO_SPACE;
         }
     }
-    return 0;
+    return rv;
 }
 
 /* With `reached` false the system forgets what was to be written. */

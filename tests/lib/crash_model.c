@@ -420,7 +420,8 @@ void crash_log_close(struct crash_life_log *log)
     sp_log_close(log->log, set_flag, &closed);
     crash_require(crash_loop_until(log->life->loop, &closed), "log %u: no close", log->number);
     log->log = NULL;
-    if (!log->life->failed) {
+    /* One that has found no space closes without its end, which it has not reported. */
+    if (!log->life->failed && !crash_disk_has_failed(log->life->disk)) {
         promise->base_trimmed &= promise->base == log->base;
         promise->base = log->base;
         promise->next_base = 0;

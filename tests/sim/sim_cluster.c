@@ -159,6 +159,10 @@ static void on_failed(void *arg, int status, const char *text)
     struct sim_node *node = arg;
 
     sim_note("node fails: %s: %s", spate_error_name(status), text);
+    if (status == SPATE_ERR_NO_SPACE && !node->stopping &&
+        node->process->doomed == SIM_DEATH_NONE) {
+        sim_fail("%s fails for want of space: %s", node->process->name, text);
+    }
     if (!node->disk_suspect && node->process->doomed == SIM_DEATH_NONE) {
         sim_fail("%s fails without a disk error: %s: %s",
                  node->process->name,

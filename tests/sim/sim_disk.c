@@ -79,7 +79,7 @@ static int extend(struct sim_disk *disk, struct sim_inode *inode, uint64_t end)
         return 0;
     }
     uint64_t more = end - inode->seen.size;
-    if (disk->used_bytes + more > disk->capacity_bytes) {
+    if (disk->has_quota || disk->used_bytes + more > disk->capacity_bytes) {
         return SPATE_ERR_NO_SPACE;
     }
     disk->used_bytes += more;

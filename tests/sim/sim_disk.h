@@ -79,7 +79,8 @@ struct sim_disk {
     uint64_t inode_count;
     uint64_t capacity_bytes;
     uint64_t used_bytes;
-    unsigned latency_factor;          /* 1: as usual */
+    bool has_quota;          /* no file grows, and nothing of that shows in the free space */
+    unsigned latency_factor; /* 1: as usual */
     uint64_t fail_in[SIM_DISK_CALLS]; /* the n-th call from now fails; 0: none */
     uint64_t death_in;                /* the process dies at the n-th change from now; 0: not */
     bool death_is_kill;               /* ... and the page cache stays */

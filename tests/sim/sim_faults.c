@@ -365,9 +365,14 @@ static void strike_disk_error(struct sp_rand *rand)
     }
 }
 
+#define QUOTA_PART 3
+
 static void on_disk_full_over(void *arg)
 {
-    ((struct sim_disk *)arg)->capacity_bytes = SIM_DISK_BYTES;
+    struct sim_disk *disk = arg;
+
+    disk->capacity_bytes = SIM_DISK_BYTES;
+    disk->has_quota = false;
 }
 
 static void strike_disk_full(struct sp_rand *rand)
@@ -376,7 +381,9 @@ static void strike_disk_full(struct sp_rand *rand)
     struct sim_disk *disk = node->process->disk;
 
     node->disk_suspect = true;
-    disk->capacity_bytes = disk->used_bytes + sim_between(rand, 0, 20000);
+    uint64_t left = sim_between(rand, 0, 20000);
+    disk->capacity_bytes = disk->used_bytes + left;
+    disk->has_quota = left < 20000 / QUOTA_PART; /* the ballast helps nobody */
     sim_model.counts.disk_errors += 1;
     (void)sim_at(sim.now_us + sim_between(rand, 500 * SIM_MS, 4 * SIM_SECOND),
                  SIM_EVENT_FAULT,
@@ -523,6 +530,7 @@ void sim_faults_heal(void)
         sim_cluster.nodes[i].dies_after_start_in = 0;
         sim_cluster.nodes[i].away_until_us = 0;
         disk->capacity_bytes = SIM_DISK_BYTES;
+        disk->has_quota = false;
         memset(disk->fail_in, 0, sizeof disk->fail_in);
         if (disk->rotten) {
             sim_process_kill(process, SIM_DEATH_POWER);

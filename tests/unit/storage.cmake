@@ -18,7 +18,7 @@ if(NOT TARGET spate_test_crash)
         ${CMAKE_SOURCE_DIR}/tests/lib/crash_work.c ${CMAKE_SOURCE_DIR}/tests/lib/test_batch.c)
     target_link_libraries(spate_test_crash PRIVATE spate_flags spate_base)
 endif()
-foreach(test storage_crash ballast full_disk full_disk_checkpoint)
+foreach(test storage_crash ballast full_disk full_disk_checkpoint full_disk_waits)
     spate_unit_test(storage test_${test} USES spate_test_crash spate_storage spate_test_crash
         spate_base)
 endforeach()

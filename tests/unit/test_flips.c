@@ -1,5 +1,6 @@
-/* Every byte of a small data directory flipped, one after the other: each is found, mended or
- * harmless, and nothing that is read is ever another than what was written.
+/* Every byte of a small data directory flipped, one after the other; then every file cut at several
+ * places, and removed: each is found, mended or harmless, and nothing that is read is ever another
+ * than what was written.
  *
  * All bytes of the metadata, each fifth of the frames, and each SPATE_FLIP_STEP-th of the others
  * (default 37; 1: really all). */
@@ -44,11 +45,12 @@ struct golden {
 };
 
 struct tally {
-    unsigned flips;
+    unsigned count;
     unsigned refused;  /* the node does not start, and says why */
     unsigned detected; /* the replica stays closed */
     unsigned at_read;  /* a read says so */
     unsigned cut; /* taken for the torn end of the last write, which nothing proves to be synced */
+    unsigned trimmed; /* taken for what retention has let go of, from the front */
     unsigned harmless;
 };
 
@@ -132,11 +134,13 @@ static bool read_frames(struct test_log *log, uint32_t *out_frames)
     return whole;
 }
 
-static void make_golden(struct test_store *test)
+/* `stopped`: the node was stopped in good order; else it has crashed behind the last sync. */
+static void make_golden(struct test_store *test, bool stopped)
 {
     struct test_log log;
 
     test->segment_bytes = 4096 + 600;
+    test->counted = stopped;
     test_store_open(test);
     golden.incarnation = sp_store_identity(test->store)->incarnation;
     assert_int_equal(test_log_create(&log, test, 1), 0);
@@ -155,6 +159,9 @@ static void make_golden(struct test_store *test)
     test_log_close(&log);
     assert_int_equal(test_log_open(&log, test, 1), 0);
     assert_true(read_frames(&log, golden.frames));
+    if (stopped) {
+        sp_log_keep_rest(log.log, golden.last_index, (const uint8_t *)"state", 5);
+    }
     test_log_close(&log);
     test_store_close(test);
     keep(test, "", "meta.a");
@@ -209,17 +216,16 @@ check_log(struct test_store *test, const struct image *image, size_t position, s
     }
     tally->at_read += !whole;
     tally->cut += whole && last < golden.last_index;
-    tally->harmless += whole && last == golden.last_index;
+    tally->trimmed += sp_log_first_index(log.log) > 1;
+    tally->harmless += whole && last == golden.last_index && sp_log_first_index(log.log) == 1;
     test_log_close(&log);
 }
 
+/* A node starts on what was done to the file, and reads all that it has. */
 static void
-flip_one(struct test_store *test, const struct image *image, size_t position, struct tally *tally)
+look_at(struct test_store *test, const struct image *image, size_t position, struct tally *tally)
 {
-    image->bytes[position] ^= (uint8_t)(1U << (position % 8));
-    test_file_write(image->path, image->bytes, image->size);
-    image->bytes[position] ^= (uint8_t)(1U << (position % 8));
-    tally->flips += 1;
+    tally->count += 1;
     if (test_store_try_open(test) != 0) {
         assert_true(test->text[0] != '\0');
         tally->refused += 1;
@@ -231,23 +237,58 @@ flip_one(struct test_store *test, const struct image *image, size_t position, st
     restore(test);
 }
 
-static void test_flips_are_found_mended_or_harmless(void **unused)
+static void
+flip_one(struct test_store *test, const struct image *image, size_t position, struct tally *tally)
+{
+    image->bytes[position] ^= (uint8_t)(1U << (position % 8));
+    test_file_write(image->path, image->bytes, image->size);
+    image->bytes[position] ^= (uint8_t)(1U << (position % 8));
+    look_at(test, image, position, tally);
+}
+
+static int set_up(void **state, bool stopped)
+{
+    static struct test_store test;
+
+    golden = (struct golden){ .file_count = 0 };
+    test_store_begin(&test);
+    make_golden(&test, stopped);
+    *state = &test;
+    return 0;
+}
+
+static int set_up_crashed(void **state)
+{
+    return set_up(state, false);
+}
+
+static int set_up_stopped(void **state)
+{
+    return set_up(state, true);
+}
+
+static int tear_down(void **state)
+{
+    for (unsigned i = 0; i < golden.file_count; i++) {
+        free(golden.files[i].bytes);
+    }
+    test_store_end(*state);
+    return 0;
+}
+
+static void test_flips_are_found_mended_or_harmless(void **state)
 {
     const char *wish = getenv("SPATE_FLIP_STEP");
     size_t step = wish == NULL ? STEP_DEFAULT : (size_t)strtoul(wish, NULL, 10);
-    struct test_store test;
     struct tally tally = { 0 };
 
-    (void)unused;
     assert_true(step > 0);
-    test_store_begin(&test);
-    make_golden(&test);
     for (unsigned i = 0; i < golden.file_count; i++) {
         const struct image *image = &golden.files[i];
         bool meta = strncmp(image->name, "meta.", 5) == 0;
         bool segment = strstr(image->name, ".log") != NULL;
         for (size_t position = i % step; position < image->size;) {
-            flip_one(&test, image, position, &tally);
+            flip_one(*state, image, position, &tally);
             position += meta                                 ? 1
                         : segment && position >= HEADER_SIZE ? (step < 5 ? step : 5)
                                                              : step;
@@ -256,25 +297,105 @@ static void test_flips_are_found_mended_or_harmless(void **unused)
     (void)printf(
         "%u bytes flipped: %u found at start (%u replicas closed, %u nodes refused), %u by "
         "a read, %u cut off as the unfinished last write, %u mended or harmless\n",
-        tally.flips,
+        tally.count,
         tally.detected + tally.refused,
         tally.detected,
         tally.refused,
         tally.at_read,
         tally.cut,
         tally.harmless);
-    assert_true(tally.flips > 500 && tally.detected > 0 && tally.at_read > 0 && tally.harmless > 0);
+    assert_true(tally.count > 500 && tally.detected > 0 && tally.at_read > 0 && tally.harmless > 0);
     assert_int_equal(tally.refused, 0); /* there are two copies of the metadata */
-    for (unsigned i = 0; i < golden.file_count; i++) {
-        free(golden.files[i].bytes);
+}
+
+/* ---- files that are cut or missing ----------------------------------------------------------- */
+
+enum file_kind {
+    META,
+    SEGMENT,
+    CHECKPOINT,
+    INDEX,
+    REST,
+    FILE_KINDS
+};
+
+static const char *const kind_names[] = {
+    "metadata", "segments", "checkpoints", "indexes", "rest"
+};
+
+static enum file_kind kind_of(const struct image *image)
+{
+    static const char *const parts[] = { "meta.", ".log", ".checkpoint", ".index", "rest" };
+
+    for (unsigned kind = 0; kind < FILE_KINDS; kind++) {
+        if (strstr(image->name, parts[kind]) != NULL) {
+            return (enum file_kind)kind;
+        }
     }
-    test_store_end(&test);
+    fail();
+    return FILE_KINDS;
+}
+
+/* Nothing, half of it, all but its last sector, all but its last byte. */
+static void cut_one(struct test_store *test, const struct image *image, struct tally *tally)
+{
+    const size_t sizes[] = { 0, image->size / 2, (image->size - 1) / 512 * 512, image->size - 1 };
+
+    for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        test_file_write(image->path, image->bytes, sizes[i]);
+        look_at(test, image, sizes[i], tally);
+    }
+}
+
+static void print_tally(const char *kind, const char *what, const struct tally *tally)
+{
+    (void)printf("%s %s %u times: %u found at start, %u by a read, %u mended or harmless, %u taken "
+                 "for trimmed\n",
+                 kind,
+                 what,
+                 tally->count,
+                 tally->detected,
+                 tally->at_read,
+                 tally->harmless,
+                 tally->trimmed);
+    assert_true(tally->count > 0);
+    assert_int_equal(tally->refused, 0); /* there are two copies of the metadata */
+    assert_int_equal(tally->cut, 0);     /* `rest` says where the log ended */
+}
+
+static void test_flips_files_that_are_cut_or_missing_are_found_or_mended(void **state)
+{
+    struct tally cuts[FILE_KINDS] = { { 0 } };
+    struct tally gone[FILE_KINDS] = { { 0 } };
+
+    for (unsigned i = 0; i < golden.file_count; i++) {
+        const struct image *image = &golden.files[i];
+        enum file_kind kind = kind_of(image);
+
+        cut_one(*state, image, &cuts[kind]);
+        assert_int_equal(sp_path_remove(image->path), 0);
+        look_at(*state, image, 0, &gone[kind]);
+    }
+    for (unsigned kind = 0; kind < FILE_KINDS; kind++) {
+        print_tally(kind_names[kind], "cut", &cuts[kind]);
+        print_tally(kind_names[kind], "removed", &gone[kind]);
+        bool holds_frames = kind == SEGMENT;
+        assert_int_equal(cuts[kind].harmless, holds_frames ? 0 : cuts[kind].count);
+        assert_int_equal(gone[kind].harmless, holds_frames ? 0 : gone[kind].count);
+        assert_int_equal(gone[kind].trimmed, holds_frames ? 1 : 0);
+        assert_int_equal(gone[kind].detected, holds_frames ? gone[kind].count - 1 : 0);
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_flips_are_found_mended_or_harmless),
+        cmocka_unit_test_setup_teardown(
+            test_flips_are_found_mended_or_harmless, set_up_crashed, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_flips_files_that_are_cut_or_missing_are_found_or_mended,
+            set_up_stopped,
+            tear_down),
     };
     return cmocka_run_group_tests_name("storage/flips", tests, NULL, NULL);
 }

@@ -11,7 +11,7 @@ static void begin_waiting(void)
     append(1);
     check_durable(2);
     assert_int_equal(sp_path_remove(BALLAST_PATH), 0);
-    crash_disk_set_free(test.disk, 32 * 1024);
+    crash_disk_set_free(test.disk, BALLAST / 4 + 32 * 1024);
     write_checkpoints(64 * 1024);
     settle();
     assert_int_equal(test.waits, 1);
@@ -173,6 +173,28 @@ static void test_full_disk_lends_half_of_the_ballast_to_a_checkpoint(void **stat
     end();
 }
 
+/* Each is next to nothing of what is left, and all together they leave votes a quarter of it. */
+static void test_full_disk_small_checkpoints_leave_a_quarter_of_the_ballast(void **state)
+{
+    uint64_t free_bytes = BALLAST / 2 + 100;
+    unsigned count = 0;
+
+    (void)state;
+    begin();
+    test.store->ballast_held = false;
+    test.store->free_bytes = free_bytes;
+    while (sp_store_may_lend(test.store, 1000)) {
+        free_bytes -= 1000;
+        test.store->free_bytes = free_bytes;
+        count += 1;
+        assert_true(count < 1000);
+    }
+    assert_in_range(free_bytes, BALLAST / 4, BALLAST / 4 + 1000);
+    assert_true(count > 100);
+    test.store->ballast_held = true;
+    end();
+}
+
 /* Room that is shown and not given: a quota, or no inodes. */
 static void test_full_disk_tries_a_checkpoint_in_vain_once_a_second(void **state)
 {
@@ -233,6 +255,7 @@ int main(void)
         cmocka_unit_test(test_full_disk_closes_a_log_whose_checkpoint_waits),
         cmocka_unit_test(test_full_disk_keeps_a_checkpoint_out_of_the_ballast),
         cmocka_unit_test(test_full_disk_lends_half_of_the_ballast_to_a_checkpoint),
+        cmocka_unit_test(test_full_disk_small_checkpoints_leave_a_quarter_of_the_ballast),
         cmocka_unit_test(test_full_disk_tries_a_checkpoint_in_vain_once_a_second),
         cmocka_unit_test(test_full_disk_that_is_found_full_makes_no_look_spin),
     };

@@ -190,19 +190,39 @@ static uint64_t base_of(struct test_log *log, unsigned n)
     return base;
 }
 
+/* Without checkpoints all frames are followed, below one the older segments are only looked at: the
+ * one that is missing is named, with its frames. */
 static void test_log_recovery_missing_segment_is_refused(void **state)
 {
     struct test_store *test = *state;
-    struct test_log log;
-    char path[1024];
 
-    assert_int_equal(test_log_create(&log, test, GROUP_ID), 0);
-    fill(&log, 30);
-    assert_true(sp_log_segment_count(log.log) > 3);
-    test_log_path(&log, base_of(&log, 2), "log", path);
-    test_log_close(&log);
-    assert_int_equal(sp_path_remove(path), 0);
-    assert_int_equal(test_log_open(&log, test, GROUP_ID), SPATE_ERR_CORRUPT);
+    for (int checkpoints = 0; checkpoints < 2; checkpoints++) {
+        struct test_log log;
+        char path[1024];
+        char expected[128];
+
+        assert_int_equal(test_log_create(&log, test, GROUP_ID + (uint64_t)checkpoints), 0);
+        fill(&log, 30);
+        assert_true(sp_log_segment_count(log.log) > 4);
+        uint64_t base = base_of(&log, 2);
+        uint64_t next = base_of(&log, 3);
+        test_log_path(&log, base, "log", path);
+        while (checkpoints > 0 && sp_log_checkpoint_wanted(log.log) != 0) {
+            assert_int_equal(sp_log_checkpoint_write(log.log, (const uint8_t *)"state", 5), 0);
+        }
+        test_log_close(&log);
+        assert_int_equal(sp_path_remove(path), 0);
+        assert_int_equal(test_log_open(&log, test, GROUP_ID + (uint64_t)checkpoints),
+                         SPATE_ERR_CORRUPT);
+        (void)snprintf(
+            expected,
+            sizeof expected,
+            "%020llu.log is missing, or the end of the one before it: frames %llu to %llu",
+            (unsigned long long)base,
+            (unsigned long long)base,
+            (unsigned long long)next - 1);
+        assert_non_null(strstr(log.text, expected));
+    }
 }
 
 static void test_log_recovery_cut_older_segment_is_refused(void **state)

@@ -1,6 +1,7 @@
 /* One replica that is its group's only voter, on a real directory: submit, commit, restart. */
 #include "cluster/raft_guard_step.h"
 #include "one_replica.h"
+#include "storage/log_state.h"
 
 static void wait_committed(struct fixture *fixture, unsigned count)
 {
@@ -119,6 +120,27 @@ static void test_raft_group_full_budget_of_bytes_answers_busy(void **state)
         rv = sp_raft_group_submit(fixture->group, SP_FRAME_COMMAND, &piece, 1, &commands[i].submit);
     }
     assert_int_equal(rv, SPATE_ERR_BUSY);
+    stop(fixture);
+}
+
+/* Others may have committed what the leader's own disk does not get stored. */
+static void test_raft_group_log_that_lags_answers_busy(void **state)
+{
+    static struct command commands[3];
+    struct fixture *fixture = *state;
+    struct sp_iovec piece = { "x", 1 };
+
+    start(fixture);
+    wait_ready(fixture);
+    next_order = 0;
+    submit_all(fixture, commands, 1);
+    struct sp_log *log = sp_raft_group_log(fixture->group);
+    assert_true(sp_log_persisted_index(log) < sp_log_last_index(log));
+    log->tail.bytes += 5 * (size_t)SP_WINDOW_BYTES;
+    int rv = sp_raft_group_submit(fixture->group, SP_FRAME_COMMAND, &piece, 1, &commands[1].submit);
+    log->tail.bytes -= 5 * (size_t)SP_WINDOW_BYTES;
+    assert_int_equal(rv, SPATE_ERR_BUSY);
+    wait_committed(fixture, 1);
     stop(fixture);
 }
 
@@ -259,6 +281,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_raft_group_full_budget_answers_busy, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_raft_group_full_budget_of_bytes_answers_busy, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_raft_group_log_that_lags_answers_busy, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_raft_group_log_begins_at_an_old_checkpoint, setup, teardown),
         cmocka_unit_test_setup_teardown(

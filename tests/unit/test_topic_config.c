@@ -134,7 +134,8 @@ static void test_topic_config_refusals_name_what_was_typed(void **state)
         sp_topic_config_set(
             &config, sp_bytes_text("segment.ms"), sp_bytes_text("soon"), text, sizeof text),
         SPATE_ERR_INVALID);
-    assert_non_null(strstr(text, ", not `soon`"));
+    assert_non_null(strstr(text, "segment.ms cannot be `soon`: give a number from "));
+    assert_non_null(strstr(text, "; for example segment.ms=7d"));
     for (size_t i = 0; i < 33; i++) {
         memcpy(umlauts + 1 + 2 * i, "\xc3\xa4", 3);
     }
@@ -142,7 +143,7 @@ static void test_topic_config_refusals_name_what_was_typed(void **state)
         &config, sp_bytes_text("segment.ms"), sp_bytes_text(umlauts), text, sizeof text);
     umlauts[63] = '\0';
     assert_non_null(strstr(text, umlauts));
-    assert_string_equal(strstr(text, umlauts) + 63, "`");
+    assert_int_equal(strncmp(strstr(text, umlauts) + 63, "`: give", 7), 0);
     (void)sp_topic_key_refuse(sp_bytes_text("cleanup.polcy"), text, sizeof text);
     assert_non_null(
         strstr(text, "no setting `cleanup.polcy`: did you mean `cleanup.policy`? known"));
