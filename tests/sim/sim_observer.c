@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "sim_cluster.h"
+#include "sim_damage.h"
 #include "sim_model.h"
 #include "sim_promises.h"
 #include "sim_quiet.h"
@@ -92,7 +93,12 @@ static void stopped(struct sp_machine *machine, int status, const char *text)
 {
     struct sim_observer *observer = observer_of(machine);
 
-    if (!observer->owner->disk_suspect && observer->owner->process->doomed == SIM_DEATH_NONE) {
+    uint64_t replica_id = observer->group == NULL ? 0 : sp_raft_group_replica_id(observer->group);
+    bool rotten =
+        status == SPATE_ERR_CORRUPT &&
+        sim_damage_touched(observer->owner->process->disk, observer->group_id, replica_id);
+
+    if (!rotten && !sim_cluster_explains(observer->owner, status)) {
         sim_fail("%s group %llu stops itself: %s: %s",
                  observer->owner->process->name,
                  (unsigned long long)observer->group_id,
@@ -142,10 +148,7 @@ int __wrap_sp_raft_group_open(struct sp_raft_context *context,
         return rv;
     }
     observer->group = *out_group;
-    sim_promises_opened(sim.current->id,
-                        options->group_id,
-                        options->replica_id,
-                        sp_log_last_index(sp_raft_group_log(*out_group)));
+    sim_promises_opened(sim.current->id, sp_raft_group_log(*out_group));
     sp_list_append(&observer->owner->observers, &observer->node);
     look_at_role(observer);
     return 0;
