@@ -52,7 +52,12 @@ void sim_damage_mark(struct sim_disk *disk)
 
     for (size_t i = 0; replicas != NULL && i < replicas->names_kept.count; i++) {
         struct sim_inode *directory = replicas->names_kept.entries[i].inode;
-        if (directory->is_directory && has_flipped_segment(directory)) {
+        char *dot = NULL;
+        uint64_t group_id = strtoull(replicas->names_kept.entries[i].name, &dot, 10);
+        uint64_t replica_id = *dot == '.' ? strtoull(dot + 1, NULL, 10) : 0;
+        /* A file with a flipped bit may have become a spare, and another replica's segment since. */
+        if (directory->is_directory && has_flipped_segment(directory) &&
+            sim_damage_touched(disk, group_id, replica_id)) {
             struct sim_inode *mark = sim_inode_new(disk, false);
             sim_note("%s: replica %s is marked",
                      disk->process->name,
