@@ -7,6 +7,7 @@
 #include "cluster/leader_table.h"
 #include "cluster/raft_group.h"
 #include "server/node.h"
+#include "sim_damage.h"
 #include "sim_disk.h"
 #include "sim_images.h"
 #include "sim_model.h"
@@ -153,6 +154,39 @@ void sim_cluster_restart_later(struct sim_node *node)
     (void)sim_at(sim.now_us + pause_us, SIM_EVENT_FAULT, NULL, on_restart, node);
 }
 
+bool sim_cluster_disk_suspect(const struct sim_node *node)
+{
+    const struct sim_disk *disk = node->process->disk;
+
+    return disk->io_failed || disk->was_full || disk->capacity_bytes < SIM_DISK_BYTES;
+}
+
+bool sim_cluster_explains(const struct sim_node *node, int status)
+{
+    const struct sim_disk *disk = node->process->disk;
+
+    if (node->process->doomed != SIM_DEATH_NONE || disk->frozen) {
+        return true; /* it dies in this call */
+    }
+    switch (status) {
+    case SPATE_ERR_IO:
+        return disk->io_failed;
+    case SPATE_ERR_NO_SPACE:
+        return disk->was_full;
+    case SPATE_ERR_STOPPED:
+        return disk->io_failed || disk->was_full;
+    default:
+        return false;
+    }
+}
+
+/* A node goes nowhere without its replica of the controller's log. */
+static bool node_may_fail(const struct sim_node *node, int status)
+{
+    return sim_cluster_explains(node, status) ||
+           (status == SPATE_ERR_CORRUPT && sim_damage_touched_any(node->process->disk, 0));
+}
+
 /* The program would end here with its exit status; a supervisor starts it again. */
 static void on_failed(void *arg, int status, const char *text)
 {
@@ -163,8 +197,8 @@ static void on_failed(void *arg, int status, const char *text)
         node->process->doomed == SIM_DEATH_NONE) {
         sim_fail("%s fails for want of space: %s", node->process->name, text);
     }
-    if (!node->disk_suspect && node->process->doomed == SIM_DEATH_NONE) {
-        sim_fail("%s fails without a disk error: %s: %s",
+    if (!node_may_fail(node, status)) {
+        sim_fail("%s fails without such a disk error: %s: %s",
                  node->process->name,
                  spate_error_name(status),
                  text);
@@ -194,6 +228,7 @@ static void on_stopped(void *arg)
     struct sim_node *node = arg;
 
     sim_note("node has stopped");
+    sim_model.counts.stops += 1;
     node->node = NULL;
     (void)sim_at(sim.now_us + 1, SIM_EVENT_WORLD, node->process, on_end_of_program, node);
 }
@@ -213,7 +248,6 @@ void sim_cluster_die_in_call(struct sim_node *node, uint64_t calls, bool by_kill
 {
     node->process->disk->death_in = calls;
     node->process->disk->death_is_kill = by_kill;
-    sim_model.counts.deaths_in_call += 1;
     (void)sim_at(sim.now_us + SIM_SECOND, SIM_EVENT_FAULT, NULL, on_death_in_call_due, node);
 }
 
@@ -229,7 +263,8 @@ void sim_cluster_start(struct sim_node *node)
     node->leaders = NULL;
     node->stopping = false;
     node->replica_closed = false;
-    node->disk_suspect = process->disk->rotten || process->disk->capacity_bytes < SIM_DISK_BYTES;
+    process->disk->io_failed = false;
+    process->disk->was_full = false;
     if (node->dies_after_start_in > 0) {
         sim_cluster_die_in_call(node, node->dies_after_start_in, false);
         node->dies_after_start_in = 0;
@@ -248,8 +283,7 @@ void sim_cluster_start(struct sim_node *node)
     sim_loops_kick(process);
     if (rv != 0) {
         sim_note("start fails: %s: %s", spate_error_name(rv), text);
-        if (process->doomed == SIM_DEATH_NONE && !node->disk_suspect &&
-            !node->process->disk->frozen) {
+        if (!node_may_fail(node, rv)) {
             sim_fail("%s cannot start: %s: %s", process->name, spate_error_name(rv), text);
         }
         sim_process_kill(process, SIM_DEATH_KILL);
@@ -285,7 +319,7 @@ void sim_cluster_start_all(void)
 {
     for (unsigned i = 0; i < sim_cluster.node_count; i++) {
         struct sim_node *node = &sim_cluster.nodes[i];
-        if (node->replica_closed && !node->process->disk->rotten) {
+        if (node->replica_closed) {
             sim_process_kill(node->process, SIM_DEATH_KILL);
         }
         if (!node->process->alive) {

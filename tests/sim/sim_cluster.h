@@ -25,7 +25,6 @@ struct sim_node {
     struct sp_loop *loop;
     struct sp_node *node;
     bool stopping;
-    bool disk_suspect;   /* an error was injected since its last start: it may refuse to go on */
     bool replica_closed; /* a replica has stopped or did not open: it waits for a restart */
     struct sp_leader_table *leaders; /* whom it tells clients; NULL: not made yet */
     struct sp_list observers;        /* of its running groups, struct sim_observer */
@@ -85,6 +84,12 @@ void sim_cluster_start_all(void);
 
 /* "10.0.0.1:7700,..." of all nodes. */
 void sim_cluster_addresses(char *out, size_t size);
+
+/* A call of its disk has failed since it was started, or its disk was full: it may refuse to go on. */
+bool sim_cluster_disk_suspect(const struct sim_node *node);
+
+/* Whether what was done to its disk since it was started explains that it fails with `status`. */
+bool sim_cluster_explains(const struct sim_node *node, int status);
 
 /* ---- looking into the groups ----------------------------------------------------------------- */
 

@@ -8,6 +8,7 @@
 #include "sim_model.h"
 #include "sim_scan.h"
 #include "sim_world.h"
+#include "storage/offset_index.h"
 
 /* ---- losing ---------------------------------------------------------------------------------- */
 
@@ -51,7 +52,12 @@ void sim_damage_mark(struct sim_disk *disk)
 
     for (size_t i = 0; replicas != NULL && i < replicas->names_kept.count; i++) {
         struct sim_inode *directory = replicas->names_kept.entries[i].inode;
-        if (directory->is_directory && has_flipped_segment(directory)) {
+        char *dot = NULL;
+        uint64_t group_id = strtoull(replicas->names_kept.entries[i].name, &dot, 10);
+        uint64_t replica_id = *dot == '.' ? strtoull(dot + 1, NULL, 10) : 0;
+        /* A file with a flipped bit may have become a spare, and another replica's segment since. */
+        if (directory->is_directory && has_flipped_segment(directory) &&
+            sim_damage_touched(disk, group_id, replica_id)) {
             struct sim_inode *mark = sim_inode_new(disk, false);
             sim_note("%s: replica %s is marked",
                      disk->process->name,
@@ -99,6 +105,62 @@ static bool flip_in_log(struct sim_disk *disk,
     return flip(disk, inode, sim_between(rand, start, scan->frames[chosen].end - 1));
 }
 
+bool sim_damage_touched(const struct sim_disk *disk, uint64_t group_id, uint64_t replica_id)
+{
+    for (unsigned i = 0; i < disk->flipped_count; i++) {
+        if (disk->flipped[i].group_id == group_id && disk->flipped[i].replica_id == replica_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool sim_damage_touched_any(const struct sim_disk *disk, uint64_t group_id)
+{
+    for (unsigned i = 0; i < disk->flipped_count; i++) {
+        if (disk->flipped[i].group_id == group_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* `name` is that of a replica's directory. */
+static void note_touched(struct sim_disk *disk, const char *name)
+{
+    char *dot = NULL;
+    uint64_t group_id = strtoull(name, &dot, 10);
+    uint64_t replica_id = strtoull(dot + 1, NULL, 10);
+
+    if (sim_damage_touched(disk, group_id, replica_id)) {
+        return;
+    }
+    disk->flipped = sim_grow(disk->flipped, (disk->flipped_count + 1) * sizeof disk->flipped[0]);
+    disk->flipped[disk->flipped_count] = (struct sim_flipped){ group_id, replica_id };
+    disk->flipped_count += 1;
+}
+
+/* In some file of it. Nothing is lost with an index: it is made anew. */
+static bool flip_in_replica(struct sim_disk *disk,
+                            const struct sim_group *group,
+                            const struct sim_entry *replica,
+                            struct sp_rand *rand)
+{
+    const struct sim_directory *names = &replica->inode->names_kept;
+    const struct sim_entry *entry = &names->entries[sp_rand_below(rand, names->count)];
+    bool flipped = false;
+
+    if (sim_scan_is_segment(entry->name)) {
+        flipped = flip_in_log(disk, group, entry->inode, rand);
+    } else if (entry->inode->kept.size > 0) {
+        flipped = flip(disk, entry->inode, sp_rand_below(rand, entry->inode->kept.size));
+    }
+    if (flipped && !sim_scan_ends_with(entry->name, "." SP_OFFSET_INDEX_SUFFIX)) {
+        note_touched(disk, replica->name);
+    }
+    return flipped;
+}
+
 bool sim_damage_flip(struct sim_node *node, struct sp_rand *rand)
 {
     struct sim_disk *disk = node->process->disk;
@@ -112,15 +174,7 @@ bool sim_damage_flip(struct sim_node *node, struct sp_rand *rand)
         return false;
     }
     const struct sim_group *group = sim_model.groups[sp_rand_below(rand, sim_model.group_count)];
-    const struct sim_inode *directory = sim_scan_log(disk, group->group_id, true);
-    if (directory == NULL || directory->names_kept.count == 0) {
-        return false;
-    }
-    const struct sim_entry *entry =
-        &directory->names_kept.entries[sp_rand_below(rand, directory->names_kept.count)];
-    if (sim_scan_is_segment(entry->name)) {
-        return flip_in_log(disk, group, entry->inode, rand);
-    }
-    return entry->inode->kept.size > 0 &&
-           flip(disk, entry->inode, sp_rand_below(rand, entry->inode->kept.size));
+    const struct sim_entry *replica = sim_scan_log(disk, group->group_id, true);
+    return replica != NULL && replica->inode->names_kept.count > 0 &&
+           flip_in_replica(disk, group, replica, rand);
 }

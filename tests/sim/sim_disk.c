@@ -80,6 +80,7 @@ static int extend(struct sim_disk *disk, struct sim_inode *inode, uint64_t end)
     }
     uint64_t more = end - inode->seen.size;
     if (disk->has_quota || disk->used_bytes + more > disk->capacity_bytes) {
+        disk->was_full = true;
         return SPATE_ERR_NO_SPACE;
     }
     disk->used_bytes += more;
@@ -323,6 +324,7 @@ int sim_disk_begin_call(struct sim_disk *disk, enum sim_disk_call call, uint64_t
                 lose_power(disk);
             }
             disk->frozen = true;
+            disk->deaths += 1;
             sim_process_kill(disk->process, disk->death_is_kill ? SIM_DEATH_KILL : SIM_DEATH_POWER);
             return SPATE_ERR_IO;
         }
@@ -331,6 +333,7 @@ int sim_disk_begin_call(struct sim_disk *disk, enum sim_disk_call call, uint64_t
         disk->fail_in[call] -= 1;
         if (disk->fail_in[call] == 0) {
             sim_note("disk error: a %s fails", call_names[call]);
+            disk->io_failed = true;
             return SPATE_ERR_IO;
         }
     }

@@ -72,6 +72,11 @@ enum sim_disk_call {
     SIM_DISK_CALLS,
 };
 
+struct sim_flipped {
+    uint64_t group_id;
+    uint64_t replica_id;
+};
+
 struct sim_disk {
     struct sim_process *process;
     struct sim_inode *root;
@@ -86,9 +91,14 @@ struct sim_disk {
     bool death_is_kill;               /* ... and the page cache stays */
     bool syncs_each;                  /* it cannot be synced as a whole */
     bool frozen;                      /* it died inside a call: nothing has effect any more */
-    bool rotten;                      /* bits were flipped: what it holds may be found damaged */
-    uint64_t lost_below;              /* replicas below this id were on a disk that is no more */
-    uint64_t syncs;                   /* counts */
+    bool rotten;                      /* bits of it were flipped */
+    bool io_failed;                   /* a call has failed since its process was started ... */
+    bool was_full;                    /* ... or was refused or told of too little space */
+    struct sim_flipped *flipped;      /* replicas of which a file has rotted */
+    unsigned flipped_count;
+    uint64_t lost_below; /* replicas below this id were on a disk that is no more */
+    uint64_t syncs;      /* counts */
+    uint64_t deaths;     /* of its process, inside a call */
     uint64_t torn_sectors;
     uint64_t lost_sectors;
 };

@@ -86,7 +86,6 @@ static void strike_power_all(struct sp_rand *rand)
 
 static void strike_stop(struct sp_rand *rand)
 {
-    sim_model.counts.stops += 1;
     sim_cluster_stop(struck_node(rand));
 }
 
@@ -300,8 +299,7 @@ static void strike_partition(struct sp_rand *rand)
 
 static void strike_cut(struct sp_rand *rand)
 {
-    sim_model.counts.cuts += 1;
-    sim_net_cut_some(rand);
+    sim_model.counts.cuts += sim_net_cut_some(rand);
 }
 
 struct slow_link {
@@ -359,7 +357,6 @@ static void strike_disk_error(struct sp_rand *rand)
     uint64_t call = sp_rand_below(rand, SIM_DISK_CALLS);
 
     if (node->process->alive) {
-        node->disk_suspect = true;
         node->process->disk->fail_in[call] = sim_between(rand, 1, 20);
         sim_model.counts.disk_errors += 1;
     }
@@ -380,7 +377,6 @@ static void strike_disk_full(struct sp_rand *rand)
     struct sim_node *node = struck_node(rand);
     struct sim_disk *disk = node->process->disk;
 
-    node->disk_suspect = true;
     uint64_t left = sim_between(rand, 0, 20000);
     disk->capacity_bytes = disk->used_bytes + left;
     disk->has_quota = left < 20000 / QUOTA_PART; /* the ballast helps nobody */
@@ -402,7 +398,6 @@ static void strike_bit_flip(struct sp_rand *rand)
     if (sim_cluster.node_count >= 3 && sim_clients_topics_created() &&
         sim_damage_flip(node, rand)) {
         sim_note("a bit flips on %s", node->process->name);
-        node->disk_suspect = true;
         sim_model.counts.bit_flips += 1;
     }
 }
@@ -424,8 +419,9 @@ static void strike_clock_jump(struct sp_rand *rand)
     struct sim_process *process = struck_node(rand)->process;
     int64_t jump_ms = (int64_t)sim_between(rand, 0, 7200000) - 3600000;
 
-    sim_model.counts.clock_jumps += 1;
-    process->wall_offset_ms = sim_one_in(rand, 3) ? 0 : jump_ms;
+    jump_ms = sim_one_in(rand, 3) ? 0 : jump_ms;
+    sim_model.counts.clock_jumps += process->wall_offset_ms != jump_ms;
+    process->wall_offset_ms = jump_ms;
 }
 
 /* ---- striking -------------------------------------------------------------------------------- */

@@ -399,11 +399,12 @@ bool sp_path_exists(const char *path)
 
 int sp_path_free_bytes(const char *path, uint64_t *out_bytes)
 {
-    const struct sim_disk *disk = current_disk();
+    struct sim_disk *disk = current_disk();
 
     if (walk(disk, path, false) == NULL) {
         return SPATE_ERR_NOT_FOUND;
     }
+    disk->was_full = disk->was_full || disk->capacity_bytes < SIM_DISK_BYTES;
     *out_bytes =
         disk->used_bytes < disk->capacity_bytes ? disk->capacity_bytes - disk->used_bytes : 0;
     return 0;

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "sim_cluster.h"
+#include "sim_damage.h"
 #include "sim_model.h"
 #include "sim_scan.h"
 #include "sim_world.h"
@@ -67,6 +68,22 @@ static bool is_lost(const struct sim_disk *disk, uint64_t replica_id)
     return replica_id < disk->lost_below;
 }
 
+bool sim_images_may_lack(const struct sim_disk *disk,
+                         uint64_t group_id,
+                         uint64_t replica_id,
+                         uint64_t index)
+{
+    if (is_lost(disk, replica_id)) {
+        return true;
+    }
+    if (!sim_damage_touched(disk, group_id, replica_id)) {
+        return false;
+    }
+    const struct sim_inode *directory = sim_scan_replica(disk, group_id, replica_id, true);
+    const struct sim_entry *segment = sim_scan_segment(directory, index);
+    return directory == NULL || (segment != NULL && segment->inode->flipped);
+}
+
 /* How many voters the membership has, and how many of their disks have the frame. */
 static void count_holders(uint64_t group_id,
                           const struct sim_membership *membership,
@@ -86,7 +103,7 @@ static void count_holders(uint64_t group_id,
         voters += 1;
         /* What has rotted or was lost since it was synced counts: the plan of those faults leaves a
          * majority whole. */
-        if (disk->rotten || is_lost(disk, voter->replica_id) ||
+        if (sim_images_may_lack(disk, group_id, voter->replica_id, wanted->index) ||
             holds(sim_scan_replica(disk, group_id, voter->replica_id, true), wanted)) {
             holders += 1;
         }
@@ -148,32 +165,45 @@ void sim_images_check_committed(uint64_t group_id, uint64_t index, uint64_t term
     }
 }
 
-/* The last index that is durable in the directory of a log; 0: none. */
+/* The last index that is durable in the directory of a log, with all from its beginning on; 0:
+ * none. Names are sorted, so segments come in order. */
 static uint64_t newest_of(const struct sim_inode *directory)
 {
     uint64_t newest = 0;
+    bool begun = false;
 
     for (size_t i = 0; directory != NULL && i < directory->names_kept.count; i++) {
         const struct sim_entry *entry = &directory->names_kept.entries[i];
-        uint64_t last = strtoull(entry->name, NULL, 10) - 1;
+        uint64_t before = strtoull(entry->name, NULL, 10) - 1;
 
-        if (sim_scan_is_segment(entry->name)) {
-            const struct sim_scan *scan = sim_scan_durable(entry->inode);
-            last = scan->count > 0 ? scan->frames[scan->count - 1].index : 0;
-        } else if (!sim_scan_ends_with(entry->name, ".checkpoint")) {
+        if (!sim_scan_is_segment(entry->name)) {
             continue;
         }
-        newest = last > newest ? last : newest;
+        if (begun && before != newest) {
+            return newest; /* what stands behind a gap is of no use */
+        }
+        const struct sim_scan *scan = sim_scan_durable(entry->inode);
+        newest = scan->count > 0 ? scan->frames[scan->count - 1].index : before;
+        begun = true;
     }
     return newest;
 }
 
+/* All up to there is durable; of a replica of which a file has rotted, that frame. */
+static bool
+reaches(const struct sim_disk *disk, uint64_t group_id, uint64_t replica_id, uint64_t index)
+{
+    const struct sim_inode *directory = sim_scan_replica(disk, group_id, replica_id, true);
+
+    return newest_of(directory) >= index ||
+           sim_images_may_lack(disk, group_id, replica_id, index) ||
+           (sim_damage_touched(disk, group_id, replica_id) &&
+            sim_scan_frame(directory, index) != NULL);
+}
+
 bool sim_images_has(const struct sim_voter *voter, uint64_t group_id, uint64_t index)
 {
-    const struct sim_disk *disk = disk_of(voter);
-
-    return disk->rotten || is_lost(disk, voter->replica_id) ||
-           newest_of(sim_scan_replica(disk, group_id, voter->replica_id, true)) >= index;
+    return reaches(disk_of(voter), group_id, voter->replica_id, index);
 }
 
 void sim_images_check_stored(const struct sim_node *node,
@@ -183,11 +213,8 @@ void sim_images_check_stored(const struct sim_node *node,
 {
     const struct sim_disk *disk = node->process->disk;
 
-    if (disk->rotten) {
-        return;
-    }
-    uint64_t newest = newest_of(sim_scan_replica(disk, group_id, replica_id, true));
-    if (newest < index) {
+    if (!reaches(disk, group_id, replica_id, index)) {
+        uint64_t newest = newest_of(sim_scan_replica(disk, group_id, replica_id, true));
         sim_fail("%s group %llu says that it has stored up to %llu, and has %llu on its disk",
                  node->process->name,
                  (unsigned long long)group_id,
@@ -280,12 +307,12 @@ bool sim_images_only_members(const struct sim_membership *membership,
 {
     for (unsigned i = 0; i < sim_cluster.node_count; i++) {
         const struct sim_node *node = &sim_cluster.nodes[i];
-        const struct sim_inode *directory = sim_scan_log(node->process->disk, group_id, false);
+        bool present = sim_scan_log(node->process->disk, group_id, false) != NULL;
         bool member = false;
         for (unsigned k = 0; k < membership->count; k++) {
             member = member || membership->voters[k].node_id == node->node_id;
         }
-        if (!member && directory != NULL && !node->disk_suspect) {
+        if (!member && present && !sim_cluster_disk_suspect(node)) {
             (void)snprintf(out_why,
                            size,
                            "group %llu: %s is no member and has a replica",
@@ -302,7 +329,8 @@ bool sim_images_gone(uint64_t group_id)
     for (unsigned i = 0; i < sim_cluster.node_count; i++) {
         const struct sim_node *node = &sim_cluster.nodes[i];
         /* After a disk error a directory may stay until the next start moves it away. */
-        if (!node->disk_suspect && sim_scan_log(node->process->disk, group_id, false) != NULL) {
+        if (!sim_cluster_disk_suspect(node) &&
+            sim_scan_log(node->process->disk, group_id, false) != NULL) {
             return false;
         }
     }

@@ -7,6 +7,7 @@
 
 #include "sim_voters.h"
 
+struct sim_disk;
 struct sim_node;
 
 /* A frame has just been committed: it must be durable on a majority of the voters,
@@ -41,5 +42,12 @@ bool sim_images_is_lost(const struct sim_voter *voter);
 /* True if all members of the group hold the same frames, and at least up to the last
  * one committed. */
 bool sim_images_equal(uint64_t group_id, char *out_why, unsigned size);
+
+/* What of that frame is missing on the disk may be missing: it was lost with another disk, or the
+ * file where it belongs has rotted, or the replica with that file was put away since. */
+bool sim_images_may_lack(const struct sim_disk *disk,
+                         uint64_t group_id,
+                         uint64_t replica_id,
+                         uint64_t index);
 
 #endif /* SP_SIM_IMAGES_H */

@@ -260,13 +260,12 @@ bool sim_model_has_batch(uint64_t group_id,
     return false;
 }
 
-void sim_model_checkpoint(
+void sim_model_state(
     uint32_t node, uint64_t group_id, uint64_t index, const uint8_t *bytes, size_t size)
 {
     struct sim_group *group = find_or_add(group_id);
     uint32_t crc = sp_crc32c(0, bytes, size);
 
-    sim_model.counts.checkpoints += 1;
     for (size_t i = group->state_count; i > 0; i--) {
         if (group->states[i - 1].index == index) {
             if (group->states[i - 1].crc != crc) {

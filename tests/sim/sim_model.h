@@ -224,8 +224,8 @@ void sim_model_applied(uint32_t node,
 /* Chain of a committed frame; 0: none was committed at `index`. */
 uint32_t sim_model_chain(uint64_t group_id, uint64_t index);
 
-/* A replica wrote a checkpoint of its machine after `index`. */
-void sim_model_checkpoint(
+/* The state of a replica's machine after `index`, as it writes it down or takes it over. */
+void sim_model_state(
     uint32_t node, uint64_t group_id, uint64_t index, const uint8_t *bytes, size_t size);
 
 /* True if the batch is among the last ones of its producer and lies at or below `applied_index`. */

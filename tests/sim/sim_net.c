@@ -109,7 +109,7 @@ void sim_net_cut(struct sim_conn *conn)
     }
 }
 
-void sim_net_cut_some(struct sp_rand *rand)
+bool sim_net_cut_some(struct sp_rand *rand)
 {
     uint64_t count = 0;
     struct sim_conn *chosen = NULL;
@@ -129,6 +129,7 @@ void sim_net_cut_some(struct sp_rand *rand)
                  chosen->side[1].process->name);
         sim_net_cut(chosen);
     }
+    return chosen != NULL;
 }
 
 void sim_net_process_died(struct sim_process *process, enum sim_death death)

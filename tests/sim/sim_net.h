@@ -140,8 +140,8 @@ void sim_net_block(const struct sim_process *from, const struct sim_process *to,
 /* Cuts one connection: each side learns of it at a time of its own. */
 void sim_net_cut(struct sim_conn *conn);
 
-/* Cuts one connection by chance, if there is any. */
-void sim_net_cut_some(struct sp_rand *rand);
+/* Cuts one connection by chance, if there is any. False: there is none. */
+bool sim_net_cut_some(struct sp_rand *rand);
 
 /* ---- between sim_net.c and sim_stream.c ------------------------------------------------------ */
 

@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "sim_cluster.h"
+#include "sim_damage.h"
 #include "sim_model.h"
 #include "sim_promises.h"
 #include "sim_quiet.h"
@@ -19,7 +20,7 @@ apply(struct sp_machine *machine, const struct sp_log_frame *frame, const uint8_
 {
     struct sim_observer *observer = observer_of(machine);
 
-    if (observer->applied_index != 0 && frame->index != observer->applied_index + 1) {
+    if (frame->index != observer->applied_index + 1) {
         sim_fail("%s group %llu applies index %llu after %llu",
                  observer->owner->process->name,
                  (unsigned long long)observer->group_id,
@@ -47,11 +48,12 @@ static int checkpoint(struct sp_machine *machine, struct sp_buf *out)
     int rv = observer->inner->type->checkpoint(observer->inner, out);
 
     if (rv == 0 && observer->applied_index != 0) {
-        sim_model_checkpoint(observer->owner->process->id,
-                             observer->group_id,
-                             observer->applied_index,
-                             out->bytes + before,
-                             out->size - before);
+        sim_model.counts.checkpoints += 1;
+        sim_model_state(observer->owner->process->id,
+                        observer->group_id,
+                        observer->applied_index,
+                        out->bytes + before,
+                        out->size - before);
     }
     return rv;
 }
@@ -60,7 +62,12 @@ static int restore(struct sp_machine *machine, const uint8_t *bytes, size_t size
 {
     struct sim_observer *observer = observer_of(machine);
 
-    observer->applied_index = 0;
+    /* What it starts with is what somebody had after that index, and the next frame follows it. */
+    observer->applied_index = sp_log_start_index(observer->log);
+    if (observer->applied_index != 0) {
+        sim_model_state(
+            observer->owner->process->id, observer->group_id, observer->applied_index, bytes, size);
+    }
     if (observer->group != NULL) {
         sim_model_refilled(observer->group_id); /* it runs: its log was replaced */
     }
@@ -92,7 +99,12 @@ static void stopped(struct sp_machine *machine, int status, const char *text)
 {
     struct sim_observer *observer = observer_of(machine);
 
-    if (!observer->owner->disk_suspect && observer->owner->process->doomed == SIM_DEATH_NONE) {
+    uint64_t replica_id = observer->group == NULL ? 0 : sp_raft_group_replica_id(observer->group);
+    bool rotten =
+        status == SPATE_ERR_CORRUPT &&
+        sim_damage_touched(observer->owner->process->disk, observer->group_id, replica_id);
+
+    if (!rotten && !sim_cluster_explains(observer->owner, status)) {
         sim_fail("%s group %llu stops itself: %s: %s",
                  observer->owner->process->name,
                  (unsigned long long)observer->group_id,
@@ -135,6 +147,7 @@ int __wrap_sp_raft_group_open(struct sp_raft_context *context,
     observer->inner = options->machine;
     observer->owner = sim.current->owner;
     observer->group_id = options->group_id;
+    observer->log = options->log;
     observed.machine = &observer->machine;
     int rv = __real_sp_raft_group_open(context, &observed, out_group);
     if (rv != 0) {
@@ -142,10 +155,7 @@ int __wrap_sp_raft_group_open(struct sp_raft_context *context,
         return rv;
     }
     observer->group = *out_group;
-    sim_promises_opened(sim.current->id,
-                        options->group_id,
-                        options->replica_id,
-                        sp_log_last_index(sp_raft_group_log(*out_group)));
+    sim_promises_opened(sim.current->id, sp_raft_group_log(*out_group));
     sp_list_append(&observer->owner->observers, &observer->node);
     look_at_role(observer);
     return 0;

@@ -21,7 +21,8 @@ struct sim_observer {
     struct sim_node *owner;
     uint64_t group_id;
     struct sp_machine_type type;
-    uint64_t applied_index;   /* 0: not known yet */
+    const struct sp_log *log;
+    uint64_t applied_index;   /* 0: nothing */
     uint64_t orphan_since_us; /* quiet, and its leader leads no more; 0: not so */
     void (*closed)(void *arg);
     void *closed_arg;

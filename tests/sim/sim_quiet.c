@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "cluster/leader_table.h"
 #include "sim_cluster.h"
+#include "sim_damage.h"
 #include "sim_disk.h"
 #include "sim_model.h"
 #include "sim_observer.h"
@@ -55,7 +56,7 @@ check_follower(struct sim_node *leader, uint32_t node_id, const struct sp_vigil_
     struct sp_raft_group_status its;
 
     if (other == NULL || sp_raft_group_replica_id(other) != key->follower ||
-        node->process->disk->rotten) {
+        sim_damage_touched(node->process->disk, key->group_id, key->follower)) {
         return; /* it was there a moment ago */
     }
     sp_raft_group_status(own, &mine);

@@ -2,12 +2,14 @@
 #include "sim_run.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/trace.h"
 #include "sim_clients.h"
 #include "sim_cluster.h"
 #include "sim_compact.h"
+#include "sim_damage.h"
 #include "sim_disk.h"
 #include "sim_losses.h"
 #include "sim_moves.h"
@@ -18,6 +20,7 @@
 #include "sim_reads.h"
 #include "sim_trim.h"
 #include "sim_world.h"
+#include "spate/error.h"
 
 #define FORM_US_MAX (40 * SIM_SECOND)
 #define SETTLE_US_MAX (90 * SIM_SECOND)
@@ -235,6 +238,9 @@ void sim_run(const struct sim_run_options *options, struct sim_result *out_resul
     sim_clients_start();
     sim_quiet_start();
     run_phases(&shape);
+    for (unsigned i = 0; i < sim_cluster.node_count; i++) {
+        sim_model.counts.deaths_in_call += sim_cluster.nodes[i].process->disk->deaths;
+    }
     *out_result = (struct sim_result){
         .failed = sim.failed,
         .hash = sim.hash,
@@ -248,18 +254,34 @@ void sim_run(const struct sim_run_options *options, struct sim_result *out_resul
 
 /* ---- traces ---------------------------------------------------------------------------------- */
 
-/* A replica was given up. Without a disk error there is no reason to; with one, the data must still
- * not be found damaged. */
+static uint64_t number_of(const char *facts, const char *key)
+{
+    const char *place = strstr(facts, key);
+
+    return place == NULL ? 0 : strtoull(place + strlen(key), NULL, 10);
+}
+
+/* A replica was given up. There must have been such an error on that disk; what is found damaged
+ * must have rotted. */
 static void note_replica_closed(const char *facts)
 {
+    static const int statuses[] = { SPATE_ERR_IO, SPATE_ERR_NO_SPACE, SPATE_ERR_STOPPED };
     struct sim_node *node = sim.current->owner;
+    const char *error = strstr(facts, "error=");
+    bool explained = false;
 
-    node->replica_closed = true;
-    if (node->process->disk->rotten) {
-        return;
+    if (error != NULL && strncmp(error, "error=CORRUPT", 13) == 0 &&
+        sim_damage_touched(
+            node->process->disk, number_of(facts, "group="), number_of(facts, "replica="))) {
+        return; /* another one takes its place */
     }
-    if ((!node->disk_suspect && node->process->doomed == SIM_DEATH_NONE) ||
-        strstr(facts, "error=CORRUPT") != NULL) {
+    for (unsigned i = 0; error != NULL && i < sizeof statuses / sizeof statuses[0]; i++) {
+        const char *name = spate_error_name(statuses[i]);
+        explained = explained || (strncmp(error + 6, name, strlen(name)) == 0 &&
+                                  sim_cluster_explains(node, statuses[i]));
+    }
+    node->replica_closed = true;
+    if (!explained) {
         sim_fail("%s gives up a replica: %s", node->process->name, facts);
     }
 }

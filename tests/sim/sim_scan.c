@@ -144,6 +144,29 @@ const struct sim_scan *sim_scan_durable(struct sim_inode *inode)
     return scan;
 }
 
+const struct sim_entry *sim_scan_segment(const struct sim_inode *directory, uint64_t index)
+{
+    for (size_t i = directory == NULL ? 0 : directory->names_kept.count; i > 0; i--) {
+        const struct sim_entry *entry = &directory->names_kept.entries[i - 1];
+        if (sim_scan_is_segment(entry->name) && strtoull(entry->name, NULL, 10) <= index) {
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+const struct sim_found *sim_scan_frame(const struct sim_inode *directory, uint64_t index)
+{
+    const struct sim_entry *entry = sim_scan_segment(directory, index);
+
+    if (entry == NULL) {
+        return NULL;
+    }
+    const struct sim_scan *scan = sim_scan_durable(entry->inode);
+    uint64_t place = index - strtoull(entry->name, NULL, 10);
+    return place < scan->count && scan->frames[place].index == index ? &scan->frames[place] : NULL;
+}
+
 struct sim_inode *
 sim_scan_replica(const struct sim_disk *disk, uint64_t group_id, uint64_t replica_id, bool durable)
 {
@@ -153,10 +176,10 @@ sim_scan_replica(const struct sim_disk *disk, uint64_t group_id, uint64_t replic
     return sim_disk_find(disk, path, durable);
 }
 
-struct sim_inode *sim_scan_log(const struct sim_disk *disk, uint64_t group_id, bool durable)
+const struct sim_entry *sim_scan_log(const struct sim_disk *disk, uint64_t group_id, bool durable)
 {
     struct sim_inode *replicas = sim_disk_find(disk, "/data/replicas", durable);
-    struct sim_inode *best = NULL;
+    const struct sim_entry *best = NULL;
     char prefix[32];
 
     if (replicas == NULL) {
@@ -166,7 +189,7 @@ struct sim_inode *sim_scan_log(const struct sim_disk *disk, uint64_t group_id, b
     const struct sim_directory *names = durable ? &replicas->names_kept : &replicas->names;
     for (size_t i = 0; i < names->count; i++) {
         if (strncmp(names->entries[i].name, prefix, (size_t)size) == 0) {
-            best = names->entries[i].inode;
+            best = &names->entries[i];
         }
     }
     return best;
