@@ -1,6 +1,7 @@
 /* When a leader gives up leading for a follower that has lost the end of its log. Only the file
  * itself is real; what it calls stands here. */
 #include "cluster/raft_group_internal.h"
+#include "cluster/raft_guard_support.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
