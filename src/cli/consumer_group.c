@@ -31,8 +31,8 @@ static bool holds(const json_t *numbers, int64_t number)
     return false;
 }
 
-/* Adds what another node's answer knows of the coordinators that are missing so far. Of one that may
- * not know that they are there it means nothing that it lacks none. */
+/* Adds what another node's answer knows of the coordinators that are missing so far. Of one that
+ * may not know that they are there it means nothing that it lacks none. */
 static void merge(json_t *result, const json_t *answer)
 {
     if (!believed_follows(answer)) {
