@@ -17,30 +17,41 @@
 
 #define SHORT_RETRY_MS 1000
 
+/* A voter that is silent for so many election timeouts is not waited for by who hands over for a
+ * short follower: nothing may be acknowledged meanwhile. */
+#define SILENT_TIMEOUTS 4
+
+static bool answered_within(const struct sp_raft_group *group, uint64_t id, uint64_t recent_ms)
+{
+    uint64_t now_ms = sp_raft_now_ms(group);
+
+    return sp_raft_guard_answered_since(
+        &group->guard, id, now_ms > recent_ms ? now_ms - recent_ms : 0);
+}
+
 /* One that has died, or whose node has just come back and has not opened it yet, may have had all
  * of the log too; asking it, or holding submits back for it, would cost an election timeout. */
 static bool answers(const struct sp_raft_group *group, uint64_t id)
 {
-    uint64_t now_ms = sp_raft_now_ms(group);
-    uint64_t recent_ms = group->guard.raft.election_timeout / 2;
-
     return sp_transport_link(group->context->transport, sp_raft_node_of(group, id)) == SP_LINK_UP &&
-           sp_raft_guard_answered_since(
-               &group->guard, id, now_ms > recent_ms ? now_ms - recent_ms : 0);
+           answered_within(group, id, group->guard.raft.election_timeout / 2);
 }
 
 /* Another voter that lacks at most so many frames of our log and is there, or 0; on `node_id` if
- * that is not 0. The leaders of a node that stops do not all go to the same one. */
+ * that is not 0. One that has lost some of them does not have what it is known to have stored. The
+ * leaders of a node that stops do not all go to the same one. */
 static uint64_t find_successor(const struct sp_raft_group *group, uint32_t node_id, uint64_t lag)
 {
     const struct raft *raft = &group->guard.raft;
+    uint64_t follower = sp_raft_guard_short(&group->guard, sp_raft_now_ms(group));
     uint64_t last_index = sp_raft_support_last_index(&raft->trail);
 
     for (unsigned i = 0; i < raft->configuration.n; i++) {
         unsigned turn = (unsigned)((group->group_id + i) % raft->configuration.n);
         const struct raft_server *server = &raft->configuration.servers[turn];
         raft_index match = 0;
-        if (server->id != group->replica_id && server->role == RAFT_VOTER &&
+        if (server->id != group->replica_id && server->id != follower &&
+            server->role == RAFT_VOTER &&
             (node_id == 0 || sp_raft_node_of(group, server->id) == node_id) &&
             raft_match_index(raft, server->id, &match) == 0 && match + lag >= last_index &&
             answers(group, server->id)) {
@@ -83,6 +94,27 @@ static void hold_submits(struct sp_raft_group *group, uint32_t node_id)
     }
 }
 
+/* Is there another voter that has not all that is committed? It and the short follower could elect
+ * each other, and what both lack, with it what was acknowledged when the short one had it, would be
+ * gone. This leader fills it. */
+static bool another_lags(const struct sp_raft_group *group, uint64_t follower)
+{
+    const struct raft *raft = &group->guard.raft;
+    uint64_t silent_ms = SILENT_TIMEOUTS * (uint64_t)raft->election_timeout;
+
+    for (unsigned i = 0; i < raft->configuration.n; i++) {
+        const struct raft_server *server = &raft->configuration.servers[i];
+        raft_index match = 0;
+        if (server->id != group->replica_id && server->id != follower &&
+            server->role == RAFT_VOTER && answered_within(group, server->id, silent_ms) &&
+            (raft_match_index(raft, server->id, &match) != 0 ||
+             match < sp_raft_guard_committed(&group->guard))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A follower whose disk has lost the end of its log rejects all that is sent from there on, and its
  * leader never sends again what it was told is stored. A leader of a new term asks anew: another
  * one if one can, and otherwise this one. */
@@ -91,7 +123,8 @@ void sp_raft_hand_over_short(struct sp_raft_group *group)
     uint64_t now_ms = sp_raft_now_ms(group);
     uint64_t follower = sp_raft_runs(group) ? sp_raft_guard_short(&group->guard, now_ms) : 0;
 
-    if (follower == 0 || now_ms < group->short_tried_ms + SHORT_RETRY_MS) {
+    if (follower == 0 || now_ms < group->short_tried_ms + SHORT_RETRY_MS ||
+        another_lags(group, follower)) {
         return;
     }
     group->short_tried_ms = now_ms;

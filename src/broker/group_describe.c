@@ -90,7 +90,9 @@ void sp_method_group_list(struct sp_broker *broker,
         count += sp_consumer_groups_count(coordinator->groups);
     }
     sp_request_begin(&request, &buf, &pack);
-    sp_pack_map(&pack, 2);
+    sp_pack_map(&pack, 3);
+    sp_pack_text(&pack, "current");
+    sp_pack_bool(&pack, sp_controller_follows(broker->options.controller));
     sp_pack_text(&pack, "groups");
     sp_pack_array(&pack, count);
     cursor = (struct sp_map_cursor){ 0 };

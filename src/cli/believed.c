@@ -31,6 +31,8 @@ static size_t knowledge(const json_t *answer)
 {
     return json_array_size(json_object_get(answer, "nodes")) +
            json_array_size(json_object_get(answer, "topics")) +
+           json_array_size(json_object_get(answer, "groups")) +
+           json_array_size(json_object_get(answer, "missing")) +
            json_array_size(json_object_get(json_object_get(answer, "voters"), "nodes"));
 }
 

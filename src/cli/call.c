@@ -96,9 +96,11 @@ add_ping(struct cli *cli, struct table *table, json_t *list, const char *server,
     } else {
         (void)snprintf(text, sizeof text, "%s", spate_error_name(rv));
         const char *why = cli->client == NULL ? "" : spate_client_error(cli->client);
+        json_t *said = json_string(why); /* NULL: a long name in it is cut within a character */
+        said = said != NULL ? said : json_string(spate_strerror(rv));
         (void)json_array_append_new(
             list,
-            json_pack("{ssssss}", "server", server, "error", spate_error_name(rv), "text", why));
+            json_pack("{ssssso}", "server", server, "error", spate_error_name(rv), "text", said));
         (void)tell_failure(cli, rv, server);
     }
     table_text(table, server);

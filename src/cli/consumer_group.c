@@ -8,7 +8,18 @@
 #include "cli/several.h"
 #include "cli/value.h"
 
+enum {
+    INFO_MS = 2000, /* of each node that says who the others are, when the first is not believed */
+};
+
 /* ---- list ------------------------------------------------------------------------------------ */
+
+/* An emptied node, or one that never joined, is not to be taken for a cluster without groups. */
+static bool knows_nothing(const json_t *result)
+{
+    return !believed_follows(result) && json_array_size(json_object_get(result, "groups")) == 0 &&
+           json_array_size(json_object_get(result, "missing")) == 0;
+}
 
 static bool holds(const json_t *numbers, int64_t number)
 {
@@ -20,9 +31,13 @@ static bool holds(const json_t *numbers, int64_t number)
     return false;
 }
 
-/* Adds what another node's answer (taken) knows of the coordinators that are missing so far. */
-static void merge(json_t *result, json_t *answer)
+/* Adds what another node's answer knows of the coordinators that are missing so far. Of one that
+ * may not know that they are there it means nothing that it lacks none. */
+static void merge(json_t *result, const json_t *answer)
 {
+    if (!believed_follows(answer)) {
+        return;
+    }
     const json_t *missing = json_object_get(result, "missing");
     const json_t *missing_there = json_object_get(answer, "missing");
     const json_t *groups = json_object_get(answer, "groups");
@@ -41,19 +56,18 @@ static void merge(json_t *result, json_t *answer)
         }
     }
     (void)json_object_set_new(result, "missing", still);
-    json_decref(answer);
 }
 
 /* Asks the other nodes for the groups of coordinators that the first one has no replica of. */
 static void ask_others(struct cli *cli, json_t *result)
 {
-    json_t *info = NULL;
+    struct believed info;
 
     if (json_array_size(json_object_get(result, "missing")) == 0 ||
-        call_json(cli, "cluster.info", NULL, &info) != 0) {
+        believed_ask(cli, "cluster.info", INFO_MS, &info) != 0) {
         return;
     }
-    const json_t *nodes = json_object_get(info, "nodes");
+    const json_t *nodes = json_object_get(info.result, "nodes");
     for (size_t i = 0; i < json_array_size(nodes); i++) {
         const json_t *node = json_array_get(nodes, i);
         const char *address = json_string_value(json_object_get(node, "address"));
@@ -62,9 +76,11 @@ static void ask_others(struct cli *cli, json_t *result)
             !json_is_false(json_object_get(node, "alive")) &&
             call_node(cli, address, "group.list", &answer) == 0) {
             merge(result, answer);
+            json_decref(answer);
         }
     }
-    json_decref(info);
+    json_decref(info.doubted);
+    json_decref(info.result);
 }
 
 static int by_name(const void *left, const void *right)
@@ -117,6 +133,11 @@ int command_group_list(struct cli *cli, int argc, char **argv)
 
     if (code != 0) {
         return code;
+    }
+    if (knows_nothing(result)) {
+        json_decref(result);
+        tell("whether there are groups is not known");
+        return EXIT_FAILED;
     }
     ask_others(cli, result);
     size_t missing = json_array_size(json_object_get(result, "missing"));

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "cli/believed.h"
 #include "cli/value.h"
 #include "cli/when.h"
 
@@ -139,8 +140,9 @@ static bool lacks_coordinator(const struct patience *patience)
     return lacks;
 }
 
-/* Why there is silence; "": for no reason that can be seen. */
-static void find_trouble(const struct patience *patience, char trouble[TROUBLE_SIZE])
+/* Why there is silence, as the first server that answers sees it; "": for no reason that can be
+ * seen. False: none answers. */
+static bool look(const struct patience *patience, char trouble[TROUBLE_SIZE])
 {
     static const char advice[] = "replicas running? (spate cluster health)";
     json_t *metadata = NULL;
@@ -149,7 +151,7 @@ static void find_trouble(const struct patience *patience, char trouble[TROUBLE_S
     trouble[0] = '\0';
     if (ask_metadata(patience, &metadata) != 0) {
         (void)snprintf(trouble, TROUBLE_SIZE, "no server answers: are the nodes running?");
-        return;
+        return false;
     }
     name_leaderless(patience, metadata, names);
     json_decref(metadata);
@@ -165,6 +167,50 @@ static void find_trouble(const struct patience *patience, char trouble[TROUBLE_S
                        "the coordinator of group %.249s has no leader: are most of its %s",
                        patience->group,
                        advice);
+    }
+    return true;
+}
+
+/* A node that was removed or is cut off knows of no leaders. Somebody else who follows the
+ * controller; "": nobody, or whom a look asks first does. */
+static void find_better(const struct patience *patience, char address[BELIEVED_ADDRESS_SIZE])
+{
+    struct cli *cli = patience->cli;
+    struct spate_client *client = cli->client;
+    int64_t before_ms = cli->timeout_ms;
+    struct believed believed;
+
+    address[0] = '\0';
+    cli->client = NULL;
+    cli->timeout_ms = patience->ask_ms / 2 + 1;
+    if (connect_client(cli) == 0 &&
+        believed_ask(cli, "cluster.info", cli->timeout_ms, &believed) == 0) {
+        if (believed_follows(believed.result)) {
+            memcpy(address, believed.address, BELIEVED_ADDRESS_SIZE);
+        }
+        json_decref(believed.doubted);
+        json_decref(believed.result);
+    }
+    spate_client_free(cli->client);
+    cli->client = client;
+    cli->timeout_ms = before_ms;
+}
+
+/* Why there is silence; "": for no reason that can be seen. */
+static void find_trouble(const struct patience *patience, char trouble[TROUBLE_SIZE])
+{
+    struct cli *cli = patience->cli;
+    const char *servers = cli->servers;
+    char better[BELIEVED_ADDRESS_SIZE];
+
+    if (!look(patience, trouble) || trouble[0] == '\0') {
+        return;
+    }
+    find_better(patience, better);
+    if (better[0] != '\0') {
+        cli->servers = better;
+        (void)look(patience, trouble);
+        cli->servers = servers != NULL ? servers : setting_text(cli, SETTING_SERVERS);
     }
 }
 

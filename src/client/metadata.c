@@ -266,9 +266,11 @@ static void start(struct sp_metadata_cache *cache)
 
     cache->started_ms = now_ms;
     int rv = pack_topics(cache);
+    /* A node that is cut off goes on answering, and knows no leaders, or those that were. */
     cache->request = (struct sp_request){
         .client = cache->client,
         .method = "metadata",
+        .in_turn = cache->pause_ms > SP_CLIENT_PAUSE_MIN_MS, /* not asked for the first time */
         .params = sp_bytes_of(cache->params.bytes, cache->params.size),
         .deadline_ms = now_ms + REQUEST_MS,
         .unreachable_ms = SP_CLIENT_UNREACHABLE_MS,

@@ -146,18 +146,20 @@ static unsigned promise_of(const struct spate_client *client, uint32_t index)
 
 /* A connected server if there is one, else the next in turn: a server that hangs is asked first by
  * one request in n only, and after others by those that find it silent. */
-static uint32_t choose_first(struct spate_client *client, bool repeatable)
+static uint32_t choose_first(const struct sp_request *request)
 {
+    struct spate_client *client = request->client;
     uint32_t count = client->server_count;
     uint32_t best = 0;
     unsigned best_promise = 0;
 
-    if (!repeatable && client->server_alive > 0) {
+    if (!request->repeatable && client->server_alive > 0) {
         return client->server_alive - 1; /* there is no second try: no turns */
     }
     for (uint32_t i = 0; i < count; i++) {
         uint32_t index = (client->server_turn + i) % count;
         unsigned promise = promise_of(client, index);
+        promise = request->in_turn && promise > 1 ? 1 : promise;
         if (promise > best_promise) {
             best = index;
             best_promise = promise;
@@ -178,7 +180,7 @@ static const char *choose(struct sp_request *request)
         return request->hint;
     }
     if (request->attempts == 0) {
-        request->first = choose_first(client, request->repeatable);
+        request->first = choose_first(request);
     }
     return client->servers[(request->first + request->attempts) % client->server_count];
 }

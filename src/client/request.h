@@ -34,6 +34,7 @@ struct sp_request {
     uint32_t unreachable_ms; /* gives up so long after the start while no server was reached */
     bool repeatable;         /* doing it twice does no harm */
     bool apart;              /* on connections of its own, beside the fetches */
+    bool in_turn;            /* begins with the next server: the connected one was of no use */
     sp_request_cb cb;
 
     struct sp_rpc_call call;

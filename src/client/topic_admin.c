@@ -16,7 +16,18 @@ enum {
     UNKNOWN_PAUSE_MS = 50, /* between them */
 };
 
-/* After a lost answer: whoever refuses to be asked again knows nothing of what became of that. */
+static int pause_until(struct spate_client *client, uint64_t until_ms)
+{
+    int rv = 0;
+
+    while (rv == 0 && sp_loop_now_ms(client->loop) < until_ms) {
+        rv = sp_client_run(client, until_ms);
+    }
+    return rv;
+}
+
+/* After a lost answer: whoever refuses to be asked again knows nothing of what became of that, also
+ * if the same would be refused for good by now. */
 static int fail_unknown(struct spate_client *client, const char *method)
 {
     return sp_client_fail(
@@ -47,17 +58,21 @@ static int change_topic(struct spate_client *client,
             .unreachable_ms = SP_CLIENT_UNREACHABLE_MS,
         };
         int rv = sp_request_find_alive(client, deadline_ms);
-        if (rv == 0) {
+        bool asked = rv == 0;
+        if (asked) {
             rv = sp_request_wait(&request, NULL, NULL);
         }
         if (lost && rv == done_before) {
             return 0;
         }
-        if (lost && sp_client_status_moves(rv) && !sp_client_status_uncertain(rv)) {
+        if (lost && rv != 0 && (!asked || !sp_client_status_uncertain(rv))) {
             return fail_unknown(client, method);
         }
-        if (!sp_client_status_uncertain(rv) || client->closing ||
-            sp_loop_now_ms(client->loop) >= deadline_ms) {
+        /* Who closes each connection at once is not asked as fast as that goes. */
+        uint64_t next_ms =
+            sp_loop_now_ms(client->loop) + (lost ? (uint64_t)SP_CLIENT_PAUSE_MAX_MS : 0);
+        if (!sp_client_status_uncertain(rv) || client->closing || next_ms >= deadline_ms ||
+            pause_until(client, next_ms) != 0) {
             return rv;
         }
         lost = true;
@@ -237,16 +252,6 @@ ask_id(struct spate_client *client, const char *topic, uint64_t deadline_ms, int
     sp_buf_deinit(&params);
     rv = rv == 0 ? take_id(client, result, size, out_topic_id) : rv;
     sp_mem_free(result);
-    return rv;
-}
-
-static int pause_until(struct spate_client *client, uint64_t until_ms)
-{
-    int rv = 0;
-
-    while (rv == 0 && sp_loop_now_ms(client->loop) < until_ms) {
-        rv = sp_client_run(client, until_ms);
-    }
     return rv;
 }
 

@@ -257,6 +257,31 @@ class AloneTest(unittest.TestCase):
         # found, and then looked for without end by servers that describe nothing
         self.run_spate(6, "consume", "-s", both, "-r", "ord", "--timeout", "500ms")
 
+    def test_groups_are_not_those_of_a_node_that_knows_nothing(self):
+        row = {"state": "empty", "generation": 0, "members": 0}
+        rows = [{**row, "group": f"g{i}", "coordinator": i} for i in range(2)]
+        nodes = []
+        servers = [
+            FakeServer({
+                "group.list": {"current": current, "groups": groups, "missing": missing},
+                "cluster.info": {"current": current, "nodes": nodes if current else []},
+            })
+            for current, groups, missing in (
+                (False, [], []), (True, rows[:1], [1]), (True, rows[1:], [0]),
+            )
+        ]
+        for server in servers:
+            self.addCleanup(server.close)
+            nodes.append({"id": len(nodes) + 1, "address": server.address, "alive": True})
+        both = ",".join(server.address for server in servers[:2])
+        found = self.json("group", "list", "-s", both)
+        self.assertEqual([row["group"] for row in found["groups"]], ["g0", "g1"])
+        self.assertEqual((found["current"], found["missing"]), (True, []))
+        out, errors = self.run_spate(1, "group", "list", "-s", servers[0].address, "--json")
+        self.assertEqual(out, "")
+        self.assertIn("no node that answered follows the controller", errors)
+        self.assertEqual(self.candidates("-s", both, "group", "describe", ""), ["g0"])
+
     def test_bash_completes_with_names_from_the_cluster(self):
         server = FakeServer({
             "topic.list": {"topics": [{"name": "orders"}, {"name": "lines"}]},
@@ -605,6 +630,16 @@ class AloneTest(unittest.TestCase):
         for row, reason in zip(rows, ("(connection refused)", "is not known", "answered ping")):
             self.assertIn(reason, row["text"])
             self.assertIn(f"{row['server']}: {row['error']}: {row['text']}\n", errors)
+
+    def test_ping_of_a_long_name_has_its_row(self):
+        name = "x" + 120 * "\u00f6" + ":1"  # the text about it is cut, within a character
+        done = subprocess.run(
+            [cluster.SPATE, "ping", "-s", name, "--json"], capture_output=True, check=False
+        )
+        self.assertEqual(done.returncode, 4, done.stderr)
+        (row,) = json.loads(done.stdout)["servers"]
+        self.assertEqual((row["server"], row["error"]), (name, "UNREACHABLE"))
+        self.assertNotEqual(row["text"], "")
 
     def test_colour_is_for_terminals_that_want_it(self):
         for variables, coloured in (

@@ -104,6 +104,7 @@ CASES = (
     (
         "group list", [], None,
         {
+            "current": TRUTH,
             "groups": [
                 {
                     "group": TEXT, "state": TEXT, "generation": NUMBER, "members": NUMBER,

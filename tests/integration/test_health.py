@@ -13,6 +13,7 @@ import unittest
 
 import cluster
 import rpc
+from test_cli_alone import FakeServer
 
 REPLACE_MS = 60000
 SETTINGS = [f"node.replace.after.ms={REPLACE_MS}"]
@@ -61,6 +62,9 @@ class AloneTest(unittest.TestCase):
                 done = nodes.run(*words, "--json")
                 self.assertIn("no node that answered follows", done.stderr.decode())
                 self.assertFalse(json.loads(done.stdout)["current"])
+            done = nodes.run("group", "list")
+            self.assertEqual(done.returncode, 1, done.stdout)
+            self.assertIn("no node that answered follows", done.stderr.decode())
             self.assertEqual(
                 [(row["id"], row["alive"], row["controller"]) for row in rows["nodes"]],
                 [(1, True, "voter"), (2, False, "voter"), (3, False, "voter")],
@@ -101,6 +105,41 @@ class AloneTest(unittest.TestCase):
                 reader.kill()
                 reader.wait()
                 reader.stderr.close()
+
+    def test_reader_does_not_believe_a_node_that_is_cut_off(self):
+        with cluster.Cluster(1) as nodes:
+            nodes.spate("topic", "create", "t", "-r", "1")
+            with rpc.Client(nodes.nodes[0].address) as client:
+                metadata = client.call("metadata", topics=["t"])
+                info = client.call("cluster.info")
+            for row in metadata["topics"][0]["partitions"]:
+                row["leader"] = -1
+                del row["leader_address"]
+            alone = FakeServer({
+                "metadata": {**metadata, "controller": -1},
+                "cluster.info": {**info, "controller": -1, "current": False},
+                "group.find": {"partition": 0, "leader": -1},
+            })
+            self.addCleanup(alone.close)
+            real = nodes.servers
+            nodes.servers = f"{alone.address},{real}"
+            self.assertEqual(nodes.spate("offsets", "t", "--timeout", "10s"), b"0\t0\t0\n")
+            readers = [
+                nodes.popen("consume", "t", "-n", "1", "--timeout", "4s", *options,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                for options in ([], ["-g", "g", "-o", "start"])
+            ]
+            for reader in readers:
+                try:  # silence is right, for longer than --timeout
+                    reader.wait(5)
+                except subprocess.TimeoutExpired:
+                    pass
+            nodes.servers = real
+            nodes.spate("produce", "t", input=b"x\n")
+            for reader in readers:
+                output, errors = reader.communicate(timeout=20)
+                self.assertEqual((reader.returncode, output), (0, b"x\n"), errors)
+                self.assertNotIn(b"waiting:", errors)
 
     def test_join_address_that_is_dead_is_told(self):
         with cluster.Cluster(1) as nodes:

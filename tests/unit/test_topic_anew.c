@@ -329,6 +329,38 @@ static void test_topic_delete_refused_after_a_lost_answer_is_not_known(void **st
     end();
 }
 
+/* The deletion was done; what is refused for good by now says nothing about that. */
+static void test_topic_delete_refused_for_good_after_a_lost_answer_is_not_known(void **state)
+{
+    (void)state;
+    begin();
+    cluster.script = done_and_lost;
+    cluster.refusal = SPATE_ERR_INVALID;
+    cluster.refusal_text = "the topic belongs to the cluster";
+    lost_number = 1;
+    assert_int_equal(spate_topic_delete(cluster.client, "t"), SPATE_ERR_TIMEOUT);
+    assert_non_null(strstr(spate_client_error(cluster.client), "it may be done or not"));
+    assert_int_equal(cluster.deleted_count, 1);
+    end();
+}
+
+static enum fake_action never_answered(struct fake_cluster *c, const char *method, unsigned n)
+{
+    (void)c;
+    (void)n;
+    return strcmp(method, "topic.delete") == 0 ? FAKE_DROP_BEFORE : FAKE_SERVE;
+}
+
+static void test_topic_delete_is_asked_again_with_pauses(void **state)
+{
+    (void)state;
+    begin();
+    cluster.script = never_answered;
+    assert_int_not_equal(spate_topic_delete(cluster.client, "t"), 0);
+    assert_true(cluster.delete_count <= 1000 / SP_CLIENT_PAUSE_MAX_MS + 2);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -346,6 +378,8 @@ int main(void)
         cmocka_unit_test(test_topic_delete_is_done_though_the_answer_is_lost),
         cmocka_unit_test(test_topic_delete_through_a_server_that_lags_loses_an_answer),
         cmocka_unit_test(test_topic_delete_refused_after_a_lost_answer_is_not_known),
+        cmocka_unit_test(test_topic_delete_refused_for_good_after_a_lost_answer_is_not_known),
+        cmocka_unit_test(test_topic_delete_is_asked_again_with_pauses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
