@@ -21,6 +21,16 @@ enum {
 
 /* ---- deliveries ------------------------------------------------------------------------------ */
 
+/* The first failure with this code? Reasons that come late would be hidden by the first ones. */
+static bool is_new(struct produce *produce, int status)
+{
+    uint64_t bit = UINT64_C(1) << (unsigned)(-status % 64);
+    bool fresh = (produce->codes_told & bit) == 0;
+
+    produce->codes_told |= bit;
+    return fresh;
+}
+
 static void on_delivery(void *arg, const struct spate_delivery *delivery)
 {
     struct produce *produce = arg;
@@ -35,9 +45,10 @@ static void on_delivery(void *arg, const struct spate_delivery *delivery)
         return;
     }
     progress->failed += 1;
+    progress->failing = true;
     progress->unknown += delivery->status == SPATE_ERR_TIMEOUT ? 1 : 0;
     produce->failure = delivery->status;
-    if (progress->failed <= FAILURES_SHOWN) {
+    if (is_new(produce, delivery->status) || progress->failed <= FAILURES_SHOWN) {
         tell("a record for %s/%d failed: %s: %s",
              delivery->topic,
              delivery->partition,
@@ -235,16 +246,32 @@ static void drain(struct produce *produce)
 
 /* ---- the command ----------------------------------------------------------------------------- */
 
+static void note_interrupt(const struct produce *produce)
+{
+    const struct progress *progress = &produce->progress;
+    char failed[80] = "";
+
+    if (progress->failed > 0) {
+        (void)snprintf(failed,
+                       sizeof failed,
+                       ", %" PRIu64 " failed (%" PRIu64 " of these may be stored)",
+                       progress->failed,
+                       progress->unknown);
+    }
+    note(produce->cli,
+         "interrupted: %" PRIu64 " record%s stored%s, %zu without an answer",
+         progress->acked,
+         plural((int64_t)progress->acked),
+         failed,
+         progress->pending);
+}
+
 static int outcome(struct produce *produce, bool streamed)
 {
     const struct progress *progress = &produce->progress;
 
     if (interrupted()) {
-        note(produce->cli,
-             "interrupted: %" PRIu64 " record%s stored, %zu without an answer",
-             progress->acked,
-             plural((int64_t)progress->acked),
-             progress->pending);
+        note_interrupt(produce);
         return EXIT_INTERRUPTED;
     }
     bool complete = progress->failed == 0 && streamed && produce->resume.name != NULL;

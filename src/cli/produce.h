@@ -36,7 +36,8 @@ struct produce {
     int64_t rate; /* records a second; 0: as fast as it goes */
     bool show_progress;
     const char *stats_path;
-    int failure; /* the last code that a record failed with */
+    int failure;         /* the last code that a record failed with */
+    uint64_t codes_told; /* a bit for each code that was told */
 };
 
 /* Reads the command's options and its topic. 0, or the exit code of an error that has been told. */

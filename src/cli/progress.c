@@ -28,7 +28,7 @@ void progress_begin(struct progress *progress, bool show, const char *stats_path
 void progress_produced(struct progress *progress, size_t pending_before)
 {
     progress->produced += 1;
-    if (pending_before == 0) {
+    if (pending_before == 0 && !progress->failing) {
         progress->quiet_since_us = clock_us();
     }
 }
@@ -46,6 +46,7 @@ void progress_answered(struct progress *progress)
 
     note_silence(progress, now_us);
     progress->quiet_since_us = now_us;
+    progress->failing = false;
 }
 
 static void show(struct progress *progress)

@@ -14,7 +14,8 @@ struct progress {
     uint64_t shown_us;
     uint64_t saved_us;
     uint64_t quiet_since_us; /* last acknowledgement, or begin of waiting for one */
-    uint64_t gap_us;         /* longest time without one while records were in flight */
+    uint64_t gap_us;         /* longest time without one while records waited or failed */
+    bool failing;            /* nothing was acknowledged since a record failed */
     uint64_t produced;
     uint64_t acked;
     uint64_t failed;
@@ -32,7 +33,7 @@ void progress_begin(struct progress *progress, bool show, const char *stats_path
 /* A record was handed over, `pending` before it. */
 void progress_produced(struct progress *progress, size_t pending_before);
 
-/* Records were acknowledged, or failed. */
+/* Records were acknowledged. */
 void progress_answered(struct progress *progress);
 
 /* Shows and saves when it is time. */

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "base/attr.h"
-#include "base/trace.h"
 #include "cli/cli.h"
 #include "cli/value.h"
 
@@ -86,14 +85,12 @@ int tell_failure(const struct cli *cli, int code, const char *what)
 /* ---- the client ------------------------------------------------------------------------------ */
 
 /* -v: one line per trace on stderr. */
-static void print_trace(void *arg,
-                        enum sp_trace_level level,
-                        const char *component,
-                        const char *message,
-                        const char *facts)
+/* A line of the library's log; it may come from a thread of the library. */
+static void print_log(void *arg, int level, const char *text)
 {
     (void)arg;
-    fprintf(stderr, "spate: %s %s: %s %s\n", sp_trace_level_name(level), component, message, facts);
+    (void)level;
+    fprintf(stderr, "spate: %s\n", text);
 }
 
 static int make_config(struct cli *cli)
@@ -139,7 +136,7 @@ int connect_client(struct cli *cli)
         }
     }
     if (cli->verbose) {
-        sp_trace_set_sink(print_trace, NULL, SP_TRACE_LEVEL_DEBUG);
+        spate_config_set_log(cli->config, print_log, NULL);
     }
     int rv = spate_client_new(cli->config, &cli->client);
     return rv == 0 ? 0 : tell_failure(cli, rv, NULL);

@@ -2,16 +2,20 @@
 """`spate produce` and `spate consume` against three real nodes: formats, bounds, several topics,
 JSON lines, and what happens when something is missing."""
 
+import contextlib
 import json
 import os
 import random
 import signal
 import subprocess
+import tempfile
+import threading
 import time
 import unittest
 
 import cluster
 import rpc
+from waiting import wait_for
 
 MIB = 1024 * 1024
 
@@ -358,6 +362,37 @@ class CliRecordsTest(unittest.TestCase):
 
 
 class CliLeaderlessTest(unittest.TestCase):
+    def test_producer_tells_of_an_outage_and_of_what_failed(self):
+        with cluster.Cluster(1) as nodes, tempfile.TemporaryDirectory() as directory:
+            nodes.spate("topic", "create", "t", "-p", "1", "-r", "1")
+            path = os.path.join(directory, "stats")
+
+            def stats():
+                with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
+                    return json.load(file)
+                return {"acked": 0}
+
+            writer = nodes.popen(
+                "produce", "t", "-r", "100", "--timeout", "1s", "-v", "-S", path,
+                stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+            )
+            threading.Thread(target=writer.stdin.write, args=(b"x\n" * 30000,), daemon=True).start()
+            wait_for("a record is stored", lambda: stats()["acked"] > 0, 30)
+            nodes.nodes[0].kill()
+            wait_for("records fail twice", lambda: stats()["failed"] > 150, 60)
+            nodes.nodes[0].start()
+            before = stats()["acked"]
+            wait_for("records are stored again", lambda: stats()["acked"] > before, 60)
+            writer.send_signal(signal.SIGINT)
+            _, errors = writer.communicate(timeout=20)
+            figures, errors = stats(), errors.decode()
+        self.assertEqual(writer.returncode, 130)
+        self.assertGreater(figures["longest_gap_ms"], 1500)  # the failures did not end the silence
+        count = figures["failed"]
+        self.assertRegex(errors, rf"stored, {count} failed \(\d+ of these may be stored\), ")
+        self.assertIn("a record for t/0 failed: UNREACHABLE: not stored", errors)
+        self.assertRegex(errors, r"spate: \d+ records for t/0 are given up")  # the library, by -v
+
     def test_consume_to_the_end_without_a_leader_times_out(self):
         with cluster.Cluster(3) as nodes:
             nodes.spate("topic", "create", "t", "-p", "2", "-r", "3")
