@@ -1,4 +1,4 @@
-/* A fetch whose read is cut off, and those that wait for the one before. The partition's log and the
+/* A fetch whose read is cut off, and those that wait for the one before. The log and the
  * connection are the test's own. */
 #include <setjmp.h>
 #include <stdarg.h>
