@@ -193,9 +193,11 @@ static void start_open(struct sp_reconcile_item *item)
         return;
     }
     const struct sp_state_partition *partition = &topic->partitions[item->partition];
-    /* A forced membership has changed with whom the group began: others have that frame. */
+    /* A forced membership has changed with whom the group began: others have that frame. Of one
+     * that begins anew nobody has it. */
     bool founds =
-        is_founder(partition, item->replica_id) && item->replica_id >= sp_state_forced_below(state);
+        is_founder(partition, item->replica_id) &&
+        (item->replica_id >= sp_state_forced_below(state) || sp_state_began_anew(state, partition));
     item->machine = reconcile->handler.acquire(reconcile->arg, topic, partition);
     if (item->machine == NULL) {
         rest(item, SPATE_ERR_NOMEM);

@@ -161,7 +161,8 @@ void sp_request_unreserve(struct sp_request *request)
     wake(session);
 }
 
-/* Lets them try in order, until one finds no room: its wait has begun again then. */
+/* Lets them try in order, until one finds no room: its wait has begun again then, and it stays the
+ * first. Behind the others it might find no room each time, where every second try is too early. */
 static void on_pump(struct sp_deferred *deferred)
 {
     struct sp_session *session = SP_CONTAINER_OF(deferred, struct sp_session, pump);
@@ -175,6 +176,12 @@ static void on_pump(struct sp_deferred *deferred)
         sp_request_end_wait(wait);
         wait->room(wait);
         if (session->refused) {
+            struct sp_list *last = session->rooms.prev;
+
+            if (last == &wait->room_node) { /* else it has failed, and may be gone */
+                sp_list_remove(last);
+                sp_list_append(session->rooms.next, last); /* before the first */
+            }
             break;
         }
     }

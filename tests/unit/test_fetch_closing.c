@@ -1,4 +1,5 @@
-/* A fetch whose read is cut off. The partition's log and the connection are the test's own. */
+/* A fetch whose read is cut off, and those that wait for the one before. The log and the
+ * connection are the test's own. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,6 +21,7 @@ struct sp_conn {
     void *session;
     const struct sp_conn_handler *handler;
     char answer[256];
+    size_t queued_bytes;
 };
 
 static struct fixture {
@@ -95,8 +97,7 @@ int sp_conn_send_copy(struct sp_conn *conn, const void *bytes, size_t size)
 
 size_t sp_conn_queued_bytes(const struct sp_conn *conn)
 {
-    (void)conn;
-    return 0;
+    return conn->queued_bytes;
 }
 
 uint64_t sp_conn_written_bytes(const struct sp_conn *conn)
@@ -203,7 +204,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void fetch(void)
+static void fetch_from(uint8_t offset)
 {
     static const char ask[] = "\x94\x00\x01\xa5"
                               "fetch\x91\x83\xa5topic\xa1t\xa9partition\x00\xa6offset\x00";
@@ -211,8 +212,14 @@ static void fetch(void)
     struct sp_blob *blob = sp_blob_copy(ask, sizeof ask - 1);
 
     assert_non_null(blob);
+    blob->bytes[sizeof ask - 2] = offset;
     conn->handler->message(conn->session, conn, blob, 0, sizeof ask - 1);
     sp_blob_unref(blob);
+}
+
+static void fetch(void)
+{
+    fetch_from(0);
 }
 
 /* The read that is on its way ends. */
@@ -245,12 +252,38 @@ static void test_fetch_that_fails_says_why(void **state)
     assert_non_null(strstr(fixture.conn.answer, "NOMEM: "));
 }
 
+/* Its turn is the next one, however often it was too early: a peer that takes its answers slowly
+ * would never get this one. */
+static void test_fetch_that_finds_no_room_keeps_its_turn(void **state)
+{
+    struct sp_conn *conn = &fixture.conn;
+
+    (void)state;
+    for (uint8_t offset = 0; offset < 4; offset++) {
+        fetch_from(offset);
+    }
+    for (uint8_t offset = 0; offset < 4; offset++) {
+        assert_non_null(fixture.read);
+        assert_int_equal(fixture.read->start, offset);
+        end_read(SPATE_ERR_NOMEM);
+        conn->answer[0] = '\0';
+        conn->queued_bytes = 100;
+        fake_wait(1);
+        assert_null(fixture.read); /* one at a time */
+        conn->queued_bytes = 0;
+        conn->handler->drained(conn->session, conn);
+        fake_wait(1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(
             test_fetch_of_a_closing_replica_is_asked_of_another, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_fetch_that_fails_says_why, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_fetch_that_finds_no_room_keeps_its_turn, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

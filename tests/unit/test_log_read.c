@@ -1,3 +1,4 @@
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -308,6 +309,79 @@ static void test_log_read_for_strangers_is_patient(void **state)
     test_log_close(&log);
 }
 
+/* ---- closing --------------------------------------------------------------------------------- */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t moved = PTHREAD_COND_INITIALIZER;
+static bool let_go;
+static bool holder_done;
+
+/* Holds the thread of patient jobs. */
+static void hold(struct sp_job *job)
+{
+    (void)job;
+    pthread_mutex_lock(&lock);
+    while (!let_go) {
+        pthread_cond_wait(&moved, &lock);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+static void on_held(struct sp_job *job)
+{
+    (void)job;
+    holder_done = true;
+}
+
+static void on_canceled(struct sp_log_read *read, int status)
+{
+    assert_int_equal(status, SPATE_ERR_CANCELED);
+    assert_int_equal(read->count, 0);
+    assert_int_equal(read->frames[0].size, 0); /* no frame was ever there */
+}
+
+static void on_log_closed(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+/* It waits until they have been taken from the queue, but not for the disk. */
+static void test_log_that_closes_begins_no_read_that_waits(void **state)
+{
+    static struct sp_log_read reads[3];
+    struct test_store *test = *state;
+    struct test_log log;
+    struct sp_job holder;
+    bool closed = false;
+
+    assert_int_equal(test_log_create(&log, test, GROUP_ID), 0);
+    test_log_batch(&log, 1, 2, 10, 100);
+    test_log_close(&log);
+    assert_int_equal(test_log_open(&log, test, GROUP_ID), 0);
+    let_go = false;
+    holder_done = false;
+    sp_job_start_patient(test->loop, &holder, hold, on_held);
+    for (unsigned i = 0; i < 3; i++) {
+        reads[i] = (struct sp_log_read){ .by = SP_LOG_READ_OFFSET,
+                                         .index_max = UINT64_MAX,
+                                         .bytes_max = 1000,
+                                         .patient = true,
+                                         .cb = on_canceled };
+        assert_int_equal(sp_log_read_start(log.log, &reads[i]), 0);
+    }
+    sp_log_close(log.log, on_log_closed, &closed);
+    assert_false(closed); /* the jobs look at it */
+    pthread_mutex_lock(&lock);
+    let_go = true;
+    pthread_cond_signal(&moved);
+    pthread_mutex_unlock(&lock);
+    test_store_run(test, &closed);
+    test_store_run(test, &holder_done);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(reads[i].status, SPATE_ERR_CANCELED);
+    }
+}
+
 /* ---- the sparse index ------------------------------------------------------------------------ */
 
 /* One entry {index 8, position 66000, offset 70, time 1000}; the checksum by another program. */
@@ -366,6 +440,8 @@ int main(void)
             test_log_read_of_clients_gives_way, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
             test_log_read_for_strangers_is_patient, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_that_closes_begins_no_read_that_waits, setup, test_store_teardown),
         cmocka_unit_test(test_offset_index_golden_bytes_and_refusals),
     };
     return cmocka_run_group_tests_name("storage/log_read", tests, NULL, NULL);

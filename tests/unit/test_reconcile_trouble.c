@@ -156,24 +156,32 @@ static void note_trace(void *arg,
     fake.lost_traces += strstr(message, "its disk was replaced") != NULL;
 }
 
+/* SELF comes with another disk. */
+static void replace_disk(void)
+{
+    const struct sp_state_node self = { .node_id = SELF,
+                                        .incarnation = 9,
+                                        .client_address = "c",
+                                        .peer_address = "p",
+                                        .features = { SP_FEATURE_LEVEL_FIRST,
+                                                      SP_FEATURE_LEVEL_MAX } };
+    struct sp_buf buf;
+
+    sp_buf_init(&buf, 65536);
+    assert_int_equal(sp_state_command_join_node(&self, &buf), 0);
+    assert_int_equal(apply(&buf), 0);
+}
+
 /* The disk was replaced: as an empty one the old replica would vote without what it had stored. */
 static void test_reconcile_replica_of_another_disk_does_not_run(void **unused)
 {
     static const uint32_t nodes[] = { SELF, 2, 3 };
-    struct sp_state_node self = { .node_id = SELF,
-                                  .incarnation = 9,
-                                  .client_address = "c",
-                                  .peer_address = "p",
-                                  .features = { SP_FEATURE_LEVEL_FIRST, SP_FEATURE_LEVEL_MAX } };
-    struct sp_buf buf;
 
     (void)unused;
     begin();
     sp_trace_set_sink(note_trace, NULL, SP_TRACE_LEVEL_WARN);
     create_on("t", nodes, 3);
-    sp_buf_init(&buf, 65536);
-    assert_int_equal(sp_state_command_join_node(&self, &buf), 0);
-    assert_int_equal(apply(&buf), 0);
+    replace_disk();
     confirm();
     confirm(); /* it is told once */
     assert_int_equal(fake.open_count, 0);
@@ -189,6 +197,33 @@ static void test_reconcile_replica_of_another_disk_does_not_run(void **unused)
     assert_int_equal(fake.lost_traces, 1);
     sp_trace_set_sink(NULL, NULL, SP_TRACE_LEVEL_WARN);
     end();
+}
+
+/* It writes the first membership, without which it would never have a leader. What began with
+ * others, or has what it began with, does not: they may have another one. */
+static void test_reconcile_only_replica_begins_anew_also_after_a_forced_membership(void **unused)
+{
+    static const uint32_t nodes[] = { SELF, 2 };
+    struct sp_buf buf;
+
+    (void)unused;
+    for (unsigned i = 0; i < 2; i++) {
+        begin();
+        create_on("t", nodes, 1);
+        create_on("u", nodes, 2);
+        sp_buf_init(&buf, 65536);
+        assert_int_equal(sp_state_command_force_nodes(nodes, 2, &buf), 0);
+        assert_int_equal(apply(&buf), 0);
+        if (i == 1) {
+            replace_disk();
+        }
+        confirm();
+        assert_int_equal(fake.open_count, i == 0 ? 2 : 1);
+        for (unsigned open = 0; open < fake.open_count; open++) {
+            assert_int_equal(fake.opens[open]->place_count, i);
+        }
+        end();
+    }
 }
 
 static void test_reconcile_survives_failing_allocations(void **unused)
@@ -218,6 +253,7 @@ int main(void)
         cmocka_unit_test(test_reconcile_without_memory_tries_again),
         cmocka_unit_test(test_reconcile_without_space_tries_ever_more_rarely),
         cmocka_unit_test(test_reconcile_replica_of_another_disk_does_not_run),
+        cmocka_unit_test(test_reconcile_only_replica_begins_anew_also_after_a_forced_membership),
         cmocka_unit_test(test_reconcile_survives_failing_allocations),
     };
     return cmocka_run_group_tests_name("cluster/reconcile_trouble", tests, NULL, NULL);
