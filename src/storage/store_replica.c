@@ -125,7 +125,7 @@ static void complete(struct sp_replica_open *open)
         sp_store_adopt(open->store, open->log);
     } else if (open->disk_failed) {
         sp_store_replica_path(open->store, open->group_id, open->replica_id, path);
-        sp_store_fail(open->store, open->status, "opening a log", path);
+        sp_store_fail(open->store, SPATE_ERR_IO, "opening a log", path); /* damaged or not */
     }
     open->cb(open, open->status);
 }
