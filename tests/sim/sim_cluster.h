@@ -85,7 +85,7 @@ void sim_cluster_start_all(void);
 /* "10.0.0.1:7700,..." of all nodes. */
 void sim_cluster_addresses(char *out, size_t size);
 
-/* A call of its disk has failed since it was started, or its disk was full: it may refuse to go on. */
+/* A call of its disk has failed since it was started, or its disk was full: it may refuse. */
 bool sim_cluster_disk_suspect(const struct sim_node *node);
 
 /* Whether what was done to its disk since it was started explains that it fails with `status`. */

@@ -55,7 +55,7 @@ void sim_damage_mark(struct sim_disk *disk)
         char *dot = NULL;
         uint64_t group_id = strtoull(replicas->names_kept.entries[i].name, &dot, 10);
         uint64_t replica_id = *dot == '.' ? strtoull(dot + 1, NULL, 10) : 0;
-        /* A file with a flipped bit may have become a spare, and another replica's segment since. */
+        /* A file with a flipped bit may have become a spare, and another's segment since. */
         if (directory->is_directory && has_flipped_segment(directory) &&
             sim_damage_touched(disk, group_id, replica_id)) {
             struct sim_inode *mark = sim_inode_new(disk, false);
