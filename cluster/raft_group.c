@@ -171,6 +171,9 @@ void sp_raft_advance(struct sp_raft_group *group)
         tell_changes(group);
         sp_raft_apply(group);
         if (sp_raft_runs(group)) {
+            sp_raft_check_begin(group);
+        }
+        if (sp_raft_runs(group)) {
             sp_raft_trim(group); /* the machine may have moved its start */
             tell_changes(group); /* applying may have made a leader ready */
             sp_raft_confirm_advance(group);

@@ -177,6 +177,10 @@ unsigned sp_raft_group_fill_percent(const struct sp_raft_group *group);
  * replica stops itself, so that a whole one may lead. */
 void sp_raft_group_read_failed(struct sp_raft_group *group, int status);
 
+/* Since when an only voter is known to lack records at the beginning of its log, which nobody has
+ * given up: what is left is served. 0: it lacks none, or it is not known yet. */
+uint64_t sp_raft_group_short_since_ms(const struct sp_raft_group *group);
+
 /* Hands leadership to a voter that has all of the log and has answered just now.
  * SPATE_ERR_NOT_LEADER; SPATE_ERR_NOT_FOUND: too few voters can be reached to elect anybody;
  * SPATE_ERR_BUSY: there is none yet, ask again; for one that answers and is close, submits are held

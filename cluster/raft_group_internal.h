@@ -1,7 +1,7 @@
 /* What the files of one replica share: raft_group.c (life, submit, status), raft_start.c (first
  * step), raft_host.c (libraft's updates), raft_send.c and raft_reader.c (messages out),
  * raft_receive.c (messages in), raft_install.c (checkpoints out and in, start of the log),
- * raft_apply.c (commits), raft_confirm.c (whether it still leads), raft_quiet.c (idle groups),
+ * raft_apply.c (commits), raft_begin.c (whether the log is whole), raft_confirm.c (whether it still leads), raft_quiet.c (idle groups),
  * raft_look.c (questions). */
 #ifndef SP_CLUSTER_RAFT_GROUP_INTERNAL_H
 #define SP_CLUSTER_RAFT_GROUP_INTERNAL_H
@@ -159,8 +159,12 @@ struct sp_raft_group {
     uint64_t stopped_ms;
     bool closing;
     struct sp_raft_compaction compaction;
-    uint64_t move_looked_ms;  /* raft_move.c: when it looked what was committed; 0: it has not */
-    uint64_t move_goal_index; /* what was committed then */
+    uint64_t short_since_ms;   /* raft_begin.c: records are missing, of an only voter; 0: none */
+    uint64_t begin_asked_ms;   /* when a checkpoint that it cannot vouch for was wanted first */
+    uint64_t begin_asked_term; /* in this term */
+    bool begins_right;         /* what is below the log was given up */
+    uint64_t move_looked_ms;   /* raft_move.c: when it looked what was committed; 0: it has not */
+    uint64_t move_goal_index;  /* what was committed then */
     struct sp_raft_move_mark move_mark;
     uint64_t held_until_ms;   /* no submits before: leadership is to be handed over */
     uint64_t submitted_bytes; /* of all in `submits`, for the bound */
@@ -252,6 +256,13 @@ void sp_raft_count_changes(struct sp_raft_group *group,
                            enum sp_role role,
                            uint64_t term,
                            uint32_t leader_node);
+
+/* raft_begin.c: stops a replica whose first segments are missing, once it knows; its log was
+ * replaced: all is to be looked at anew; whether a checkpoint may be sent from where its log begins.
+ */
+void sp_raft_check_begin(struct sp_raft_group *group);
+void sp_raft_doubt_begin(struct sp_raft_group *group);
+bool sp_raft_vouches_for_begin(struct sp_raft_group *group);
 
 /* raft_apply.c: applies what is committed, completes submits. */
 void sp_raft_apply(struct sp_raft_group *group);

@@ -453,6 +453,7 @@ int sp_raft_install_finish(struct sp_raft_group *group)
         return rv;
     }
     group->applied = metadata.index;
+    sp_raft_doubt_begin(group);
     group->context->counters.checkpoints_installed += 1;
     SP_TRACE_INFO("raft",
                   "log replaced by the leader's checkpoint",

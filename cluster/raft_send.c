@@ -95,7 +95,9 @@ static void send_now(struct sp_raft_group *group, struct sp_raft_outgoing *out)
         return;
     }
     if (out->message.kind == SP_PEER_INSTALL) {
-        sp_raft_install_begin(group, out);
+        if (sp_raft_vouches_for_begin(group)) { /* else raft asks again */
+            sp_raft_install_begin(group, out);
+        }
         return;
     }
     if (sp_raft_has_frames(out) && sp_raft_is_standby(group, out->message.to) && !may_fill(group)) {

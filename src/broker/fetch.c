@@ -5,6 +5,8 @@
  *              `- no: WAIT in partition->fetches until records are applied or max_wait_ms is over
  *
  * One that waits costs a few hundred bytes, and ends when its connection does. */
+#include <stdio.h>
+
 #include "base/mem.h"
 #include "broker/fetch_parts.h"
 #include "spate/error.h"
@@ -117,6 +119,30 @@ static void out_of_range(struct sp_fetch *fetch, const struct sp_partition *part
 {
     sp_refuse_offset(&fetch->request, partition, fetch->offset);
     sp_fetch_finish(fetch);
+}
+
+/* Nobody has given these records up, and they are not here. Of an only replica no other has them:
+ * its reader shall hear of it, and not wait for them. */
+static bool is_missing(const struct sp_fetch *fetch, const struct sp_partition *partition)
+{
+    return fetch->offset >= partition->log_start &&
+           fetch->offset < sp_log_first_offset(sp_raft_group_log(partition->group));
+}
+
+static void refuse_missing(struct sp_fetch *fetch, const struct sp_partition *partition)
+{
+    char text[SP_TOPIC_NAME_SIZE_MAX + 160];
+
+    (void)snprintf(text,
+                   sizeof text,
+                   "offsets %lld to %lld of %s/%u are lost: the first segment of its replica is "
+                   "missing; read from %lld on",
+                   (long long)partition->log_start,
+                   (long long)sp_log_first_offset(sp_raft_group_log(partition->group)) - 1,
+                   partition->topic,
+                   partition->partition,
+                   (long long)sp_log_first_offset(sp_raft_group_log(partition->group)));
+    fail(fetch, SPATE_ERR_CORRUPT, text);
 }
 
 /* Also when there is more: it did not fit, lies in the next segment, or came while the disk was
@@ -278,7 +304,9 @@ static void doubt(struct sp_fetch *fetch, struct sp_partition *partition)
  * or below, it sends the reader to the leader. */
 static void advance_follower(struct sp_fetch *fetch, struct sp_partition *partition)
 {
-    if (fetch->offset >= partition->log_start && fetch->offset < partition->next_offset) {
+    if (is_missing(fetch, partition)) {
+        send_to_leader(fetch, partition);
+    } else if (fetch->offset >= partition->log_start && fetch->offset < partition->next_offset) {
         read_batches(fetch, partition);
     } else if (fetch->offset >= partition->next_offset && !fetch->last_call) {
         wait(fetch, partition);
@@ -309,6 +337,10 @@ static void advance(struct sp_fetch *fetch)
     }
     if (fetch->offset < partition->log_start) {
         out_of_range(fetch, partition);
+        return;
+    }
+    if (is_missing(fetch, partition)) {
+        refuse_missing(fetch, partition);
         return;
     }
     if (fetch->offset > sp_log_end_offset(sp_raft_group_log(partition->group))) {

@@ -3,7 +3,8 @@
  *   refilling  another replica of the same node stands in for a damaged or lost one and is being
  *              filled: of the whole cluster, as the controller's state says; without a topic: the
  *              controller has fewer voters than it should have
- *   damaged    replicas of the asked node that stay closed, and why */
+ *   damaged    replicas of the asked node that stay closed, and why; and only replicas without
+ *              their first records, which serve what is left */
 #include "broker/health.h"
 #include "broker/methods.h"
 
@@ -113,6 +114,38 @@ static uint32_t pack_controller(const struct sp_broker *broker, struct sp_pack *
     return 1;
 }
 
+/* Only replicas here that lack their first records. */
+static uint32_t pack_short(const struct sp_broker *broker, struct sp_pack *pack, uint32_t most)
+{
+    const struct sp_state *state = sp_controller_state(broker->options.controller);
+    struct sp_map_cursor cursor = { 0 };
+    const struct sp_partition *partition;
+    uint32_t count = 0;
+
+    while (count < most && (partition = sp_map_next(broker->partitions, &cursor)) != NULL) {
+        const struct sp_raft_group *group = partition->group;
+        uint64_t since_ms = group != NULL ? sp_raft_group_short_since_ms(group) : 0;
+        char reason[160];
+
+        if (since_ms == 0) {
+            continue;
+        }
+        (void)snprintf(reason,
+                       sizeof reason,
+                       "records %" PRId64 " to %" PRId64 " are missing with its first segment, and "
+                       "it is the only replica: what is left is served",
+                       partition->log_start,
+                       sp_log_first_offset(sp_raft_group_log(group)) - 1);
+        sp_pack_map(pack, 7);
+        pack_partition(
+            pack, sp_state_topic_by_id(state, partition->topic_id), partition->partition);
+        pack_replica(broker, pack, partition->group_id, sp_raft_group_replica_id(group), reason);
+        sp_health_pack_since(broker, pack, "since_ms", since_ms);
+        count += 1;
+    }
+    return count;
+}
+
 uint32_t sp_health_pack_damaged(const struct sp_broker *broker, struct sp_pack *pack)
 {
     const struct sp_state *state = sp_controller_state(broker->options.controller);
@@ -128,5 +161,5 @@ uint32_t sp_health_pack_damaged(const struct sp_broker *broker, struct sp_pack *
         sp_health_pack_since(broker, pack, "since_ms", damage.since_ms);
         count += 1;
     }
-    return count;
+    return count + pack_short(broker, pack, DAMAGED_MAX - count);
 }

@@ -150,6 +150,11 @@ uint64_t sp_log_first_index(const struct sp_log *log)
     return log->segments[0].before.index + 1;
 }
 
+int64_t sp_log_first_offset(const struct sp_log *log)
+{
+    return log->segments[0].before.end_offset;
+}
+
 uint64_t sp_log_last_index(const struct sp_log *log)
 {
     return log->last.index;

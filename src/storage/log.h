@@ -77,6 +77,9 @@ uint64_t sp_log_last_index(const struct sp_log *log);
 uint64_t sp_log_last_term(const struct sp_log *log);
 uint64_t sp_log_persisted_index(const struct sp_log *log);
 
+/* The offset at which the first segment kept begins. */
+int64_t sp_log_first_offset(const struct sp_log *log);
+
 /* The offset that the next batch will get. */
 int64_t sp_log_end_offset(const struct sp_log *log);
 

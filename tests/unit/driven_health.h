@@ -330,6 +330,7 @@ static int setup(void **unused)
     assert_int_equal(sp_leader_table_new(NULL, NULL, SELF, &fixture.leaders), 0);
     fixture.broker.options.node_id = SELF;
     fixture.broker.coordinators = sp_map_new();
+    fixture.broker.partitions = sp_map_new();
     fixture.broker.reconcile = (const struct sp_reconcile *)(const void *)&fixture;
     fixture.broker.mover = (const struct sp_mover *)(const void *)&fixture;
     fixture.progress_rv = SPATE_ERR_NOT_LEADER;
@@ -353,6 +354,7 @@ static int teardown(void **unused)
 {
     (void)unused;
     sp_map_free(fixture.broker.coordinators);
+    sp_map_free(fixture.broker.partitions);
     sp_leader_table_free(fixture.leaders);
     sp_state_free(fixture.state);
     return sp_mem_live_count() == fixture.live_count ? 0 : -1;

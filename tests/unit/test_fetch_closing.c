@@ -52,6 +52,12 @@ void sp_raft_group_status(const struct sp_raft_group *group,
     *out_status = (struct sp_raft_group_status){ .applied_index = 9 };
 }
 
+int64_t sp_log_first_offset(const struct sp_log *log)
+{
+    (void)log;
+    return 0;
+}
+
 int64_t sp_log_end_offset(const struct sp_log *log)
 {
     (void)log;
