@@ -9,6 +9,7 @@
  * lock there keeps the loop waiting for as long as others use the processors.)
  *
  * The lock guards queue, list and `ending`; everything else belongs to the loop thread. */
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>
@@ -119,6 +120,7 @@ static void run_worker(void *arg)
 {
     struct sp_workers *workers = arg;
 
+    (void)pthread_setname_np(pthread_self(), "sp-disk"); /* for those who look; short enough */
     run_jobs(workers, &workers->job_waits, sp_job_queue_take);
 }
 
@@ -126,6 +128,7 @@ static void run_yielding_worker(void *arg)
 {
     struct sp_workers *workers = arg;
 
+    (void)pthread_setname_np(pthread_self(), "sp-read"); /* as above */
     (void)nice(YIELDING_NICE); /* on Linux of this thread alone; a smaller share needs no right */
     run_jobs(workers, &workers->yielding_waits, sp_job_queue_take_yielding);
 }
