@@ -1,8 +1,8 @@
 /* What the files of one replica share: raft_group.c (life, submit, status), raft_start.c (first
  * step), raft_host.c (libraft's updates), raft_send.c and raft_reader.c (messages out),
  * raft_receive.c (messages in), raft_install.c (checkpoints out and in, start of the log),
- * raft_apply.c (commits), raft_begin.c (whether the log is whole), raft_confirm.c (whether it still leads), raft_quiet.c (idle groups),
- * raft_look.c (questions). */
+ * raft_apply.c (commits), raft_begin.c (whether the log is whole), raft_confirm.c (whether it still
+ * leads), raft_quiet.c (idle groups), raft_look.c (questions). */
 #ifndef SP_CLUSTER_RAFT_GROUP_INTERNAL_H
 #define SP_CLUSTER_RAFT_GROUP_INTERNAL_H
 
@@ -258,8 +258,8 @@ void sp_raft_count_changes(struct sp_raft_group *group,
                            uint32_t leader_node);
 
 /* raft_begin.c: stops a replica whose first segments are missing, once it knows; its log was
- * replaced: all is to be looked at anew; whether a checkpoint may be sent from where its log begins.
- */
+ * replaced: all is to be looked at anew; whether a checkpoint may be sent from where its log
+ * begins. */
 void sp_raft_check_begin(struct sp_raft_group *group);
 void sp_raft_doubt_begin(struct sp_raft_group *group);
 bool sp_raft_vouches_for_begin(struct sp_raft_group *group);
