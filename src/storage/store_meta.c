@@ -1,4 +1,6 @@
 /* What a data directory remembers beside its logs: identity, feature level, votes. */
+#include "base/trace.h"
+#include "spate/error.h"
 #include "storage/store_state.h"
 
 /* ---- writing it ------------------------------------------------------------------------------ */
@@ -15,13 +17,29 @@ static void meta_work(struct sp_job *job)
     store->meta_write_us = sp_loop_now_us(job->loop) - begun_us;
 }
 
+/* Votes and the like that a store has no space for while it closes: whoever asked for them has gone,
+ * and has told nobody. What is durable is what a crash would leave. */
+static bool give_up(struct sp_store *store)
+{
+    if (!store->closing || store->failed || store->meta_status != SPATE_ERR_NO_SPACE) {
+        return false;
+    }
+    store->failed = true; /* nothing is written any more */
+    SP_TRACE_WARN("storage",
+                  "the data directory closes without space for its last changes: nothing of them "
+                  "was promised",
+                  "data=%s",
+                  store->directory);
+    return true;
+}
+
 static void end_flush(struct sp_store *store)
 {
     store->meta_flushing = false;
     sp_meta_end(store->meta, store->meta_status);
-    if (store->meta_status != 0) {
+    if (store->meta_status != 0 && !give_up(store)) {
         sp_store_fail(store, store->meta_status, "writing the meta log", store->directory);
-    } else if (!store->failed) {
+    } else if (store->meta_status == 0 && !store->failed) {
         sp_histogram_note(&store->counters.meta_writes, store->meta_write_us);
         if (store->handler.meta_durable != NULL && !store->closing) {
             store->handler.meta_durable(store->handler_arg, sp_meta_durable(store->meta));

@@ -148,6 +148,33 @@ class DamageTest(unittest.TestCase):
             cluster.wait_for("the old one's rename", lambda: quarantined(victim), 30)
             nodes.wait_healthy(30)
 
+    def test_a_first_segment_that_is_missing_is_found_and_filled(self):
+        """Where the next one has a checkpoint, the files look as if retention had let it go."""
+        with cluster.Cluster(3, ["storage.segment.bytes=1048576"]) as nodes:
+            group = group_of(nodes, "t", nodes.node(1))
+            first = nodes.spate_json("topic", "describe", "t")["partitions"][0]["replicas"][0]
+            victim = nodes.node(first)
+            line = "x" * 1000 + "\n"
+            for _ in range(4):
+                nodes.spate("produce", "t", input=(line * 1000).encode())
+            nodes.wait_healthy(20)
+            (old,) = replicas(victim, f"{group}.")
+            checkpointed = lambda: os.path.exists(
+                segments(victim, old)[1].replace(".log", ".checkpoint"))
+            cluster.wait_for("a checkpoint of the second one", checkpointed, 20)
+            victim.stop()
+            os.remove(segments(victim, old)[0])
+            victim.start()
+            renewed = lambda: replicas(victim, f"{group}.") not in ([old], [])
+            cluster.wait_for("another replica", renewed, 30)
+            nodes.wait_healthy(30)
+            cluster.wait_for("the old one's rename", lambda: quarantined(victim), 10)
+            kept = os.path.join(victim.data, "quarantine", quarantined(victim)[0])
+            with open(os.path.join(kept, "damaged"), encoding="utf-8") as handle:
+                self.assertIn("its first segment is missing", handle.read())
+            cluster.wait_for("it to lead", lambda: nodes.leader("t").number == first, 20)
+            self.assertEqual(len(nodes.spate("consume", "t", "-e").splitlines()), 4000)
+
     def test_damage_that_compaction_meets_is_repaired(self):
         with cluster.Cluster(3, ["storage.compaction.bytes.per.s=0"]) as nodes:
             before = set(replicas(nodes.node(1), ""))
