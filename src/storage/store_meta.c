@@ -17,8 +17,8 @@ static void meta_work(struct sp_job *job)
     store->meta_write_us = sp_loop_now_us(job->loop) - begun_us;
 }
 
-/* Votes and the like that a store has no space for while it closes: who asked for them has gone, and
- * has told nobody. What is durable is what a crash would leave. */
+/* Votes and the like that a store has no space for while it closes: who asked for them has gone
+ * and has told nobody. What is durable is what a crash would leave. */
 static bool give_up(struct sp_store *store)
 {
     if (!store->closing || store->failed || store->meta_status != SPATE_ERR_NO_SPACE) {
