@@ -2,6 +2,7 @@
 """The tools of fault injection do what they say: a disk that forgets, a switch that harms frames, a
 clock that lies, limits of control groups. Needs root; run by ctest, label `jepsen`."""
 
+import concurrent.futures
 import errno
 import os
 import signal
@@ -174,6 +175,29 @@ class DiskTest(unittest.TestCase):
                 os.unlink(self.path(f"{here}/{name}"))
             os.rmdir(self.path(here))
             self.sync_names()
+
+    def test_a_rename_onto_a_name_that_a_cut_took_away(self):
+        """The kernel then forgets what was below that name, while the rename goes on."""
+        pairs = [(self.path(f"a{i}"), self.path(f"b{i}")) for i in range(4)]
+        names = ["one", "two"]
+        for i in range(len(pairs)):
+            os.mkdir(self.path(f"a{i}"))
+            for name in names:
+                self.write(f"a{i}/{name}", b"content", sync=True)
+            self.sync_names(f"a{i}")
+        self.sync_names()
+
+        def rename(pair):
+            os.rename(*pair)
+            for name in names:
+                os.stat(os.path.join(pair[1], name))
+
+        with concurrent.futures.ThreadPoolExecutor(len(pairs)) as pool:
+            for seed in range(50 * SEEDS):
+                list(pool.map(rename, pairs))
+                self.disk.ask("cut", seed=seed, all=1)
+                self.disk.ask("on")
+        self.assertEqual(self.read("a0/one"), b"content")
 
     def test_a_directory_that_is_gone_takes_its_names_along(self):
         os.mkdir(self.path("d"))

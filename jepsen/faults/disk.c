@@ -24,6 +24,7 @@
 
 #include "control.h"
 #include "disk.h"
+#include "disk_serve.h"
 
 enum {
     WRITE_SIZE_MAX = 1 << 20,
@@ -156,23 +157,9 @@ static int on_unlink(const char *path)
 
 static int on_rmdir(const char *path)
 {
-    char real[DISK_PATH_MAX];
-    struct dirent *entry;
-    unsigned entries = 0;
     int rv = begin(DISK_NAME);
 
-    if (rv != 0) {
-        return rv;
-    }
-    DIR *dir = disk_names_path(path, real) ? opendir(real) : NULL;
-    if (dir == NULL) {
-        return end(-errno);
-    }
-    while ((entry = readdir(dir)) != NULL) {
-        entries += 1;
-    }
-    (void)closedir(dir); /* nothing was written through it */
-    return end(entries > 2 ? -ENOTEMPTY : disk_names_remove(path)); /* "." and ".." */
+    return rv != 0 ? rv : end(disk_names_remove_directory(path));
 }
 
 static int on_rename(const char *from, const char *to, unsigned flags)
@@ -440,6 +427,7 @@ static void *on_init(struct fuse_conn_info *connection, struct fuse_config *conf
     static pthread_t thread;
 
     connection->max_write = WRITE_SIZE_MAX;
+    connection->want &= ~(unsigned)FUSE_CAP_SPLICE_READ; /* see disk_serve.h */
     config->hard_remove = 1; /* an open file that is removed keeps its content and no name */
     config->nullpath_ok = 1;
     config->use_ino = 1;
@@ -495,6 +483,5 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "jepsen-disk: %s: %s\n", argv[3], strerror(errno));
         return 1;
     }
-    char *arguments[] = { argv[0], (char[]){ "-f" }, (char[]){ "-ofsname=jepsen" }, argv[2], NULL };
-    return fuse_main(4, arguments, &operations, NULL);
+    return disk_serve(argv[0], argv[2], &operations);
 }

@@ -70,8 +70,9 @@ bool disk_names_path(const char *path, char out[DISK_PATH_MAX]);
 /* A name was created (by open or mkdir). Returns 0 or -errno. */
 int disk_names_created(const char *path);
 
-/* Removes a file or an empty directory, renames a file or a directory. Returns 0 or -errno. */
+/* Removes a file, an empty directory, renames a file or a directory. Returns 0 or -errno. */
 int disk_names_remove(const char *path);
+int disk_names_remove_directory(const char *path);
 int disk_names_rename(const char *from, const char *to);
 
 /* The changes of this directory are durable from now on. */

@@ -3,6 +3,7 @@
  * Entries are undone from the newest to the oldest. Their paths are those of the moment they were
  * made; when a directory is renamed, the paths of older entries are carried along, and back again
  * when the rename is undone. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -133,6 +134,23 @@ int disk_names_remove(const char *path)
     }
     int rv = to_trash(real, &trash);
     return rv != 0 ? rv : journal(REMOVED, path, NULL, trash);
+}
+
+int disk_names_remove_directory(const char *path)
+{
+    char real[DISK_PATH_MAX];
+    struct dirent *entry;
+    unsigned found = 0;
+
+    DIR *dir = disk_names_path(path, real) ? opendir(real) : NULL;
+    if (dir == NULL) {
+        return -errno;
+    }
+    while ((entry = readdir(dir)) != NULL) {
+        found += 1;
+    }
+    (void)closedir(dir);                                     /* nothing was written through it */
+    return found > 2 ? -ENOTEMPTY : disk_names_remove(path); /* "." and ".." */
 }
 
 /* Gives `path` another beginning when it is `from` or below it. False: no memory. */
