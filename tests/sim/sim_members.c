@@ -87,6 +87,34 @@ static void check_start(uint32_t place, int64_t offset)
     }
 }
 
+/* What is sent is either refused or stored: waiting for a member that dies in between would show
+ * less. */
+void __wrap_sp_group_commit_request_encode(struct sp_pack *pack,
+                                           const struct sp_group_commit_request *request)
+{
+    struct sp_cursor cursor = sp_cursor_of(request->offsets);
+    uint32_t count = sp_cursor_array(&cursor);
+
+    sim_model.counts.looks[SIM_LOOK_sp_group_commit_request_encode] += 1;
+    for (uint32_t i = 0; i < count; i++) {
+        struct sp_group_offset row;
+        char topic[SP_TOPIC_NAME_SIZE_MAX + 1];
+        int rv = sp_group_offset_read(&cursor, &row, NULL);
+
+        SP_ASSERT(rv == 0 && row.topic.size < sizeof topic);
+        memcpy(topic, row.topic.bytes, row.topic.size);
+        topic[row.topic.size] = '\0';
+        uint32_t place = sim_clients_place(topic, row.partition);
+        if (place != UINT32_MAX && row.offset > group_places[place].done) {
+            sim_fail("place %u: a member commits offset %lld, but offset %lld was never processed",
+                     place,
+                     (long long)row.offset,
+                     (long long)group_places[place].done);
+        }
+    }
+    __real_sp_group_commit_request_encode(pack, request);
+}
+
 /* ---- what one member does -------------------------------------------------------------------- */
 
 static void on_event(void *arg, const struct spate_consumer_event *event)

@@ -120,6 +120,7 @@ struct sim_place {
     X(sp_store_retire_replica)                                                                     \
     X(sp_meta_new)                                                                                 \
     X(sp_leader_table_new)                                                                         \
+    X(sp_group_commit_request_encode)                                                              \
     X(sp_vigil_add)
 
 enum sim_look {
