@@ -255,21 +255,66 @@ static void test_full_disk_that_fails_meanwhile_is_final(void **state)
     end();
 }
 
+static const char replica_path[] = PATH "/" SP_REPLICAS_DIRECTORY "/1.7";
+
 /* A mark of damage is no less needed than the rest. */
 static void test_full_disk_mark_of_damage_waits_for_space(void **state)
 {
-    static const char path[] = PATH "/" SP_REPLICAS_DIRECTORY "/1.7";
-
     (void)state;
     begin();
     starve(0);
     sp_store_mark_damaged(test.store, GROUP, REPLICA, "a frame");
     settle();
     assert_int_equal(test.writes_waiting, 1);
-    assert_false(sp_store_is_marked(path));
+    assert_false(sp_store_is_marked(replica_path));
     relieve();
-    assert_true(sp_store_is_marked(path));
+    assert_true(sp_store_is_marked(replica_path));
     end();
+}
+
+/* The damage is found anew. It waits in front of votes, behind them, or its job is under way. */
+static void check_mark_given_up(bool votes, bool votes_first, bool runs)
+{
+    bool closed = false;
+
+    begin();
+    starve(0);
+    if (votes && votes_first) {
+        (void)sp_store_set_vote(test.store, GROUP, REPLICA, 2, 3);
+        settle();
+    }
+    if (!runs) {
+        sp_store_mark_damaged(test.store, GROUP, REPLICA, "a frame");
+        settle();
+        assert_int_equal(test.writes_waiting, 1);
+    }
+    if (votes && !votes_first) {
+        (void)sp_store_set_vote(test.store, GROUP, REPLICA, 2, 3);
+        settle();
+    }
+    sp_log_close(test.log, set_flag, &closed);
+    assert_true(crash_loop_until(test.loop, &closed));
+    if (runs) {
+        sp_store_mark_damaged(test.store, GROUP, REPLICA, "a frame");
+    }
+    closed = false;
+    sp_store_close(test.store, set_flag, &closed);
+    assert_true(crash_loop_until(test.loop, &closed));
+    assert_int_equal(test.failed, 0);
+    assert_false(sp_store_is_marked(replica_path));
+    crash_disk_set_free(test.disk, PLENTY);
+    open_all(false);
+    end();
+}
+
+static void test_full_disk_store_that_closes_gives_its_mark_up(void **state)
+{
+    (void)state;
+    check_mark_given_up(false, false, false);
+    check_mark_given_up(true, false, false);
+    check_mark_given_up(true, true, false);
+    check_mark_given_up(false, false, true);
+    check_mark_given_up(true, true, true);
 }
 
 int main(void)
@@ -283,6 +328,7 @@ int main(void)
         cmocka_unit_test(test_full_disk_store_that_closes_gives_its_votes_up),
         cmocka_unit_test(test_full_disk_that_fails_meanwhile_is_final),
         cmocka_unit_test(test_full_disk_mark_of_damage_waits_for_space),
+        cmocka_unit_test(test_full_disk_store_that_closes_gives_its_mark_up),
     };
 
     return cmocka_run_group_tests_name("storage/full_disk_waits", tests, NULL, NULL);
