@@ -217,6 +217,79 @@ static void test_full_disk_log_that_closes_gives_its_end_up(void **state)
     end();
 }
 
+static bool has_first_segment(void)
+{
+    return sp_path_exists(PATH "/" SP_REPLICAS_DIRECTORY "/1.7/00000000000000000001.log");
+}
+
+/* Three segments with checkpoints; whatever changes the directory from here on finds no space. */
+static uint64_t begin_trim(void)
+{
+    begin();
+    for (int i = 0; i < 3; i++) {
+        append_noted(2);
+        sp_log_roll(test.log);
+    }
+    append_noted(1);
+    check_durable(7);
+    write_checkpoints(1000);
+    check_durable(7);
+    assert_int_equal(sp_log_checkpoint_index(test.log), 6);
+    crash_disk_fail(test.disk, crash_disk_operations(test.disk), true, SPATE_ERR_NO_SPACE);
+    uint64_t index = sp_log_trim_index(test.log, 2);
+    assert_int_equal(index, 4);
+    sp_log_trim(test.log, index);
+    settle();
+    assert_int_equal(test.failed, 0);
+    assert_int_equal(test.writes_waiting, 1);
+    assert_true(has_first_segment());
+    assert_int_equal(sp_log_first_index(test.log), index + 1); /* nobody reads it any more */
+    return index;
+}
+
+static void test_full_disk_trim_waits_for_space(void **state)
+{
+    (void)state;
+    uint64_t index = begin_trim();
+    pass_ms(3 * SP_SPACE_RETRY_MS); /* in vain */
+    settle();
+    assert_int_equal(test.failed, 0);
+    assert_true(has_first_segment());
+    assert_int_equal(test.writes_waiting, 1); /* told once */
+    append_noted(1);                          /* waits as well */
+    settle();
+    assert_int_equal(sp_log_persisted_index(test.log), 7);
+    crash_disk_fail(test.disk, UINT64_MAX, false, 0);
+    check_crashes(true);
+    pass_ms(2 * SP_SPACE_RETRY_MS);
+    check_durable(8);
+    assert_false(has_first_segment());
+    check_crashes(true);
+    close_all();
+    open_all(false);
+    assert_int_equal(sp_log_first_index(test.log), index + 1);
+    assert_int_equal(sp_log_last_index(test.log), 8);
+    end();
+}
+
+/* What is left is as a crash would leave it. */
+static void test_full_disk_log_that_closes_gives_its_trim_up(void **state)
+{
+    (void)state;
+    uint64_t index = begin_trim();
+    close_all();
+    assert_int_equal(test.failed, 0);
+    assert_true(has_first_segment());
+    crash_disk_fail(test.disk, UINT64_MAX, false, 0);
+    open_all(false);
+    assert_int_equal(sp_log_first_index(test.log), 1);
+    assert_int_equal(sp_log_last_index(test.log), 7);
+    sp_log_trim(test.log, index);
+    check_durable(7);
+    assert_false(has_first_segment());
+    end();
+}
+
 static void test_full_disk_store_that_closes_gives_its_votes_up(void **state)
 {
     uint64_t term = 0;
@@ -325,6 +398,8 @@ int main(void)
         cmocka_unit_test(test_full_disk_votes_wait_for_space),
         cmocka_unit_test(test_full_disk_that_stays_full_at_any_operation_is_survived),
         cmocka_unit_test(test_full_disk_log_that_closes_gives_its_end_up),
+        cmocka_unit_test(test_full_disk_trim_waits_for_space),
+        cmocka_unit_test(test_full_disk_log_that_closes_gives_its_trim_up),
         cmocka_unit_test(test_full_disk_store_that_closes_gives_its_votes_up),
         cmocka_unit_test(test_full_disk_that_fails_meanwhile_is_final),
         cmocka_unit_test(test_full_disk_mark_of_damage_waits_for_space),
