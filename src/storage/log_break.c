@@ -5,7 +5,8 @@
  * would break promises given to a majority. What proves that an index was synced:
  *   - a marker behind the break that names it (each write begins with one),
  *   - a later segment with a valid header: it is created after the one before is synced,
- *   - a later checkpoint: it is written after the log below it is synced,
+ *   - a later checkpoint: it is written after the log below it is synced, and the file where it
+ *     begins,
  *   - the file `rest` that the run before this one left: all was synced when it was written.
  * Markers with another key prove nothing: they are of the segment that the file was before. */
 #include "base/trace.h"
@@ -71,22 +72,28 @@ static int search_later(const struct sp_recovery *recovery, uint64_t base, uint6
     return rv;
 }
 
-static int search_checkpoints(const struct sp_recovery *recovery, uint64_t *proven)
+/* Where the header of a segment is not readable, its checkpoint proves that it was written. */
+static int search_checkpoints(const struct sp_recovery *recovery,
+                              const struct sp_log_break *at,
+                              uint64_t *proven)
 {
+    uint64_t headless = at->position == 0 ? recovery->segments.values[at->segment] : 0;
+
     for (unsigned i = recovery->checkpoints.count; i > 0; i--) {
         uint64_t base = recovery->checkpoints.values[i - 1];
+        uint64_t proves = base == headless ? base : base - 1;
         char path[SP_DISK_PATH_SIZE];
         struct sp_blob *image = NULL;
         struct sp_checkpoint checkpoint;
 
-        if (base == 0 || base - 1 <= *proven) {
+        if (base == 0 || proves <= *proven) {
             continue;
         }
         sp_disk_base_path(path, recovery->request->directory, base, SP_CHECKPOINT_SUFFIX);
         int rv = sp_checkpoint_load(path, recovery->request->group_id, &image, &checkpoint);
         if (rv == 0) {
             sp_blob_unref(image);
-            *proven = larger(*proven, base - 1);
+            *proven = proves;
         } else if (rv != SPATE_ERR_CORRUPT) {
             return rv;
         }
@@ -116,7 +123,7 @@ find_proof(const struct sp_recovery *recovery, struct sp_log_break *at, uint64_t
         rv = search_later(recovery, recovery->segments.values[later], &proven);
     }
     if (rv == 0) {
-        rv = search_checkpoints(recovery, &proven);
+        rv = search_checkpoints(recovery, at, &proven);
     }
     *out_proven = proven;
     return rv;
@@ -162,8 +169,14 @@ int sp_recovery_judge(struct sp_recovery *recovery, struct sp_log_break *at)
                                 "reading behind frame %llu failed",
                                 (unsigned long long)(broken_index - 1));
     }
-    if (proven >= broken_index && at->position == 0 &&
-        sp_recovery_begin_of(recovery, at->segment, &begin) == 0 && begin.index >= broken_index) {
+    bool headed = sp_recovery_begin_of(recovery, at->segment, &begin) == 0;
+    if (proven >= broken_index && at->position == 0 && !headed) {
+        return sp_recovery_fail(recovery,
+                                SPATE_ERR_CORRUPT,
+                                "the header of %020llu.log is not readable, and it was synced",
+                                (unsigned long long)recovery->segments.values[at->segment]);
+    }
+    if (proven >= broken_index && at->position == 0 && begin.index >= broken_index) {
         return sp_recovery_tell_gap(recovery, broken_index, begin.index);
     }
     if (proven >= broken_index) {

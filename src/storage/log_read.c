@@ -14,6 +14,7 @@
 #include "storage/log_read.h"
 #include "base/assert.h"
 #include "base/mem.h"
+#include "base/trace.h"
 #include "spate/error.h"
 #include "storage/store_state.h"
 
@@ -399,6 +400,22 @@ void sp_log_read_unpark(struct sp_log *log)
     }
 }
 
+/* Its replica stops for that: an operator wants to know where. */
+static void tell_of_damage(const struct sp_log *log, const struct sp_log_read *read)
+{
+    const struct sp_read_plan *plan = read->plan;
+
+    if (plan != NULL && (read->status == SPATE_ERR_CORRUPT || read->status == SPATE_ERR_IO)) {
+        SP_TRACE_WARN("storage",
+                      "a frame cannot be read back",
+                      "log=%s segment=%020llu.log index=%llu error=%s",
+                      log->directory,
+                      (unsigned long long)plan->base,
+                      (unsigned long long)plan->next_index,
+                      spate_error_name(read->status));
+    }
+}
+
 static void read_done(struct sp_job *job)
 {
     struct sp_log_read *read = SP_CONTAINER_OF(job, struct sp_log_read, job);
@@ -412,6 +429,9 @@ static void read_done(struct sp_job *job)
     if (again) {
         start_job(log, read);
         return;
+    }
+    if (!log->closing) {
+        tell_of_damage(log, read);
     }
     sp_mem_free(read->plan);
     read->plan = NULL;

@@ -383,6 +383,54 @@ class DamageTest(unittest.TestCase):
             self.assertEqual(shown.returncode, 1)
             self.assertRegex(shown.stdout.decode(), r"DAMAGED")
 
+    def test_an_only_replica_gives_no_byte_that_it_cannot_vouch_for(self):
+        with cluster.Cluster(1, ["storage.segment.bytes=1048576"]) as nodes:
+            node = nodes.nodes[0]
+            before = set(replicas(node, ""))
+            nodes.spate("topic", "create", "t", "-r", "1")
+            (name,) = set(replicas(node, "")) - before
+            lines = [f"{number} {'x' * 1000}\n" for number in range(4000)]
+            for first in range(0, len(lines), 1000):
+                nodes.spate("produce", "t", input="".join(lines[first : first + 1000]).encode())
+            node.stop()
+            folder = os.path.join(node.data, "replicas", name)
+            path = segments(node, name)[0]
+            flip(path, 300_000)
+            node.start()
+            nodes.wait_healthy(20)
+            read = ("consume", "t", "-o", "start", "-e", "-f", "%v\\n", "--timeout", "2s")
+            done = nodes.run(*read)  # what stands before is given out, what is wrong is not
+            found = done.stdout.decode()
+            self.assertEqual(done.returncode, 6)
+            self.assertIn(b"t/0: are most of their replicas running? (spate cluster", done.stderr)
+            self.assertEqual(found, "".join(lines[: found.count("\n")]))
+            self.assertLess(len(found), 300_000)
+            again = nodes.run(*read)  # it stays closed: where else could it be wrong?
+            self.assertEqual((again.returncode, again.stdout), (6, b""))
+            self.assert_only_one_is_told(nodes, name)
+            node.stop()
+            node.start()  # which does not forget it
+            cluster.wait_for("its damage", lambda: self.damaged(node), 20)
+            self.assert_only_one_is_told(nodes, name)
+            node.stop()
+            place = rf"read back log=\S*/{name} segment={1:020}.log index=(\d+) error=CORRUPT"
+            index = re.search(place, node.trace())[1]
+            shown = nodes.run("log", "verify", folder).stdout.decode()
+            self.assertIn(f"the frame with index {index} ", shown)
+            flip(path, 300_000)
+            os.remove(os.path.join(folder, "damaged"))
+            node.start()
+            nodes.wait_healthy(20)
+            self.assertEqual(nodes.spate(*read).decode(), "".join(lines))
+
+    def assert_only_one_is_told(self, nodes, name):
+        """By health, with its place: the only replica of t/0, which is damaged."""
+        row = rf"damaged on node 1: t/0, replica \d+ \(replicas/{name}\): it was the only replica"
+        words = lambda: nodes.run("cluster", "health").stdout.decode()
+        cluster.wait_for("its row", lambda: re.search(row, words()), 20)
+        self.assertIn("leaderless: t/0, replicas on node 1, damaged: node 1, since", words())
+        self.assertEqual(nodes.run("cluster", "health").returncode, 5)
+
     def flip_some(self, node, chance):
         """Flips a byte of one copy of the metadata and of about half of the replicas' files."""
         count = 1

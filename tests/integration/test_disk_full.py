@@ -284,6 +284,44 @@ class DiskFullTest(unittest.TestCase):
             nodes.wait_healthy(20)
             self.assertEqual(os.listdir(os.path.join(victim.data, "quarantine")), [])
 
+    def test_a_node_that_is_stopped_while_a_mark_of_damage_waits_ends_in_good_order(self):
+        if os.geteuid() != 0:
+            cluster.missing("root, to mount a small disk")
+        settings = ["storage.segment.bytes=1048576", "storage.min.free.bytes=0"]
+        nodes = cluster.Cluster(1, settings=settings)
+        node = nodes.nodes[0]
+        self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
+        self.mount(node.data, 64)
+        with nodes:
+            nodes.spate("topic", "create", "t", "-p", "1", "-r", "1")
+            leaders = rpc.Leaders([node.address])
+            self.addCleanup(leaders.close)
+            for number in range(20):
+                self.produce(leaders, number)
+            node.stop()
+            replicas = os.path.join(node.data, "replicas")
+            size = lambda name: os.path.getsize(os.path.join(replicas, name, f"{1:020}.log"))
+            replica = os.path.join(replicas, max(os.listdir(replicas), key=size))
+            with open(os.path.join(replica, f"{1:020}.log"), "r+b") as handle:
+                handle.seek(300_000)
+                handle.write(b"another byte")
+            node.start()
+            nodes.wait_healthy()
+            junk = self.fill(node)
+            read = ("consume", "t", "-o", "start", "-e", "-f", "%o\\n", "--timeout", "1s")
+            self.assertNotEqual(nodes.run(*read).returncode, 0)
+            waits = "no space for a write: it waits until there is some step=marking a damaged"
+            cluster.wait_for("the mark", lambda: waits in node.trace(), 15)
+            mark = os.path.join(replica, "damaged")
+            self.assertFalse(os.path.exists(mark))
+            self.assertEqual(node.stop()[0], 0)
+            self.assertIn("damaged replica not marked", node.trace())
+            os.unlink(junk)
+            node.start()
+            self.assertNotEqual(nodes.run(*read).returncode, 0)
+            cluster.wait_for("the mark", lambda: os.path.exists(mark), 20)
+            self.assertTrue(node.alive)
+
     def sent_bytes(self, nodes):
         """Frames that all nodes together have sent to other replicas."""
         total = 0

@@ -32,7 +32,7 @@ target_link_options(test_coordinator PRIVATE -Wl,--allow-multiple-definition)
 spate_unit_test(broker test_compact_pass USES spate_wire spate_base)
 spate_unit_test(broker test_compactor_look USES spate_cluster spate_wire spate_base)
 # Whole passes over a log, on a disk that loses power; see tests/unit/storage.cmake.
-foreach(test compaction compaction_faults compaction_room)
+foreach(test compaction compaction_faults compaction_room compaction_swap)
     spate_unit_test(broker test_${test}
         USES spate_test_crash spate_storage spate_wire spate_test_crash spate_base)
 endforeach()

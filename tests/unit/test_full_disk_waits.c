@@ -217,6 +217,79 @@ static void test_full_disk_log_that_closes_gives_its_end_up(void **state)
     end();
 }
 
+static bool has_first_segment(void)
+{
+    return sp_path_exists(PATH "/" SP_REPLICAS_DIRECTORY "/1.7/00000000000000000001.log");
+}
+
+/* Three segments with checkpoints; whatever changes the directory from here on finds no space. */
+static uint64_t begin_trim(void)
+{
+    begin();
+    for (int i = 0; i < 3; i++) {
+        append_noted(2);
+        sp_log_roll(test.log);
+    }
+    append_noted(1);
+    check_durable(7);
+    write_checkpoints(1000);
+    check_durable(7);
+    assert_int_equal(sp_log_checkpoint_index(test.log), 6);
+    crash_disk_fail(test.disk, crash_disk_operations(test.disk), true, SPATE_ERR_NO_SPACE);
+    uint64_t index = sp_log_trim_index(test.log, 2);
+    assert_int_equal(index, 4);
+    sp_log_trim(test.log, index);
+    settle();
+    assert_int_equal(test.failed, 0);
+    assert_int_equal(test.writes_waiting, 1);
+    assert_true(has_first_segment());
+    assert_int_equal(sp_log_first_index(test.log), index + 1); /* nobody reads it any more */
+    return index;
+}
+
+static void test_full_disk_trim_waits_for_space(void **state)
+{
+    (void)state;
+    uint64_t index = begin_trim();
+    pass_ms(3 * SP_SPACE_RETRY_MS); /* in vain */
+    settle();
+    assert_int_equal(test.failed, 0);
+    assert_true(has_first_segment());
+    assert_int_equal(test.writes_waiting, 1); /* told once */
+    append_noted(1);                          /* waits as well */
+    settle();
+    assert_int_equal(sp_log_persisted_index(test.log), 7);
+    crash_disk_fail(test.disk, UINT64_MAX, false, 0);
+    check_crashes(true);
+    pass_ms(2 * SP_SPACE_RETRY_MS);
+    check_durable(8);
+    assert_false(has_first_segment());
+    check_crashes(true);
+    close_all();
+    open_all(false);
+    assert_int_equal(sp_log_first_index(test.log), index + 1);
+    assert_int_equal(sp_log_last_index(test.log), 8);
+    end();
+}
+
+/* What is left is as a crash would leave it. */
+static void test_full_disk_log_that_closes_gives_its_trim_up(void **state)
+{
+    (void)state;
+    uint64_t index = begin_trim();
+    close_all();
+    assert_int_equal(test.failed, 0);
+    assert_true(has_first_segment());
+    crash_disk_fail(test.disk, UINT64_MAX, false, 0);
+    open_all(false);
+    assert_int_equal(sp_log_first_index(test.log), 1);
+    assert_int_equal(sp_log_last_index(test.log), 7);
+    sp_log_trim(test.log, index);
+    check_durable(7);
+    assert_false(has_first_segment());
+    end();
+}
+
 static void test_full_disk_store_that_closes_gives_its_votes_up(void **state)
 {
     uint64_t term = 0;
@@ -255,21 +328,66 @@ static void test_full_disk_that_fails_meanwhile_is_final(void **state)
     end();
 }
 
+static const char replica_path[] = PATH "/" SP_REPLICAS_DIRECTORY "/1.7";
+
 /* A mark of damage is no less needed than the rest. */
 static void test_full_disk_mark_of_damage_waits_for_space(void **state)
 {
-    static const char path[] = PATH "/" SP_REPLICAS_DIRECTORY "/1.7";
-
     (void)state;
     begin();
     starve(0);
     sp_store_mark_damaged(test.store, GROUP, REPLICA, "a frame");
     settle();
     assert_int_equal(test.writes_waiting, 1);
-    assert_false(sp_store_is_marked(path));
+    assert_false(sp_store_is_marked(replica_path));
     relieve();
-    assert_true(sp_store_is_marked(path));
+    assert_true(sp_store_is_marked(replica_path));
     end();
+}
+
+/* The damage is found anew. It waits in front of votes, behind them, or its job is under way. */
+static void check_mark_given_up(bool votes, bool votes_first, bool runs)
+{
+    bool closed = false;
+
+    begin();
+    starve(0);
+    if (votes && votes_first) {
+        (void)sp_store_set_vote(test.store, GROUP, REPLICA, 2, 3);
+        settle();
+    }
+    if (!runs) {
+        sp_store_mark_damaged(test.store, GROUP, REPLICA, "a frame");
+        settle();
+        assert_int_equal(test.writes_waiting, 1);
+    }
+    if (votes && !votes_first) {
+        (void)sp_store_set_vote(test.store, GROUP, REPLICA, 2, 3);
+        settle();
+    }
+    sp_log_close(test.log, set_flag, &closed);
+    assert_true(crash_loop_until(test.loop, &closed));
+    if (runs) {
+        sp_store_mark_damaged(test.store, GROUP, REPLICA, "a frame");
+    }
+    closed = false;
+    sp_store_close(test.store, set_flag, &closed);
+    assert_true(crash_loop_until(test.loop, &closed));
+    assert_int_equal(test.failed, 0);
+    assert_false(sp_store_is_marked(replica_path));
+    crash_disk_set_free(test.disk, PLENTY);
+    open_all(false);
+    end();
+}
+
+static void test_full_disk_store_that_closes_gives_its_mark_up(void **state)
+{
+    (void)state;
+    check_mark_given_up(false, false, false);
+    check_mark_given_up(true, false, false);
+    check_mark_given_up(true, true, false);
+    check_mark_given_up(false, false, true);
+    check_mark_given_up(true, true, true);
 }
 
 int main(void)
@@ -280,9 +398,12 @@ int main(void)
         cmocka_unit_test(test_full_disk_votes_wait_for_space),
         cmocka_unit_test(test_full_disk_that_stays_full_at_any_operation_is_survived),
         cmocka_unit_test(test_full_disk_log_that_closes_gives_its_end_up),
+        cmocka_unit_test(test_full_disk_trim_waits_for_space),
+        cmocka_unit_test(test_full_disk_log_that_closes_gives_its_trim_up),
         cmocka_unit_test(test_full_disk_store_that_closes_gives_its_votes_up),
         cmocka_unit_test(test_full_disk_that_fails_meanwhile_is_final),
         cmocka_unit_test(test_full_disk_mark_of_damage_waits_for_space),
+        cmocka_unit_test(test_full_disk_store_that_closes_gives_its_mark_up),
     };
 
     return cmocka_run_group_tests_name("storage/full_disk_waits", tests, NULL, NULL);

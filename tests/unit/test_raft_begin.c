@@ -12,6 +12,7 @@ enum {
     BATCHES = 150, /* some 65 fill a segment */
     VALUE_SIZE = 1000,
     FRAME_SIZE = SP_LOG_FRAME_HEADER_SIZE + SP_LOG_FRAME_ALIGNMENT,
+    HOLD_MS = 10000, /* after that a checkpoint in doubt is sent all the same */
 };
 
 /* What was given up: the sum of all commands' first bytes. */
@@ -278,6 +279,22 @@ static void test_raft_begin_of_a_trimmed_log_is_right(void **state)
     assert_false(is_marked(fixture));
 }
 
+/* The other voter says that it has next to nothing. */
+static void lag_behind(struct fixture *fixture)
+{
+    struct sp_raft_group_status status = status_of(fixture);
+    bool never = false;
+
+    say(fixture,
+        (struct sp_peer_raft){ .kind = SP_PEER_APPEND_RESULT,
+                               .term = status.term,
+                               .request_term = status.term,
+                               .commit = status.last_index - 1,
+                               .index = 1,
+                               .index_term = 1 });
+    (void)sp_loop_run_until(fixture->loop, &never, sp_loop_now_ms(fixture->loop) + 1);
+}
+
 /* A follower that is below the log of a leader whose first records are missing loses nothing. */
 static void test_raft_begin_that_is_in_doubt_is_not_sent(void **state)
 {
@@ -288,20 +305,39 @@ static void test_raft_begin_that_is_in_doubt_is_not_sent(void **state)
     stop_and_lose_first_segment(fixture);
     start(fixture);
     elect(fixture);
-    struct sp_raft_group_status status = status_of(fixture);
-    assert_false(status.ready);
+    assert_false(status_of(fixture).ready);
     for (unsigned i = 0; i < 20; i++) {
-        bool never = false;
-        say(fixture,
-            (struct sp_peer_raft){ .kind = SP_PEER_APPEND_RESULT,
-                                   .term = status.term,
-                                   .request_term = status.term,
-                                   .commit = status.last_index - 1,
-                                   .index = 1,
-                                   .index_term = 1 });
-        (void)sp_loop_run_until(fixture->loop, &never, sp_loop_now_ms(fixture->loop) + 1);
+        lag_behind(fixture);
         assert_false(sends_checkpoint(fixture));
     }
+    assert_false(fixture->adder.stopped);
+    stop(fixture);
+}
+
+/* It may be the one without which nothing is ever committed. */
+static void test_raft_begin_that_stays_in_doubt_is_sent_after_a_while(void **state)
+{
+    struct fixture *fixture = *state;
+    uint64_t until_ms;
+
+    fixture->follows = true;
+    fill(fixture);
+    stop_and_lose_first_segment(fixture);
+    start(fixture);
+    elect(fixture);
+    until_ms = patience(fixture);
+    while (fixture->group->begin_asked_term == 0) { /* raft wants to send it */
+        assert_true(sp_loop_now_ms(fixture->loop) < until_ms);
+        lag_behind(fixture);
+    }
+    assert_false(sends_checkpoint(fixture));
+    fixture->group->begin_asked_ms = sp_loop_now_ms(fixture->loop) - HOLD_MS + 5000;
+    uint64_t held_until_ms = fixture->group->begin_asked_ms + HOLD_MS;
+    while (!sends_checkpoint(fixture)) {
+        assert_true(sp_loop_now_ms(fixture->loop) < held_until_ms + HOLD_MS);
+        lag_behind(fixture);
+    }
+    assert_true(sp_loop_now_ms(fixture->loop) >= held_until_ms);
     assert_false(fixture->adder.stopped);
     stop(fixture);
 }
@@ -335,6 +371,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_raft_begin_of_a_trimmed_log_is_right, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_raft_begin_that_is_in_doubt_is_not_sent, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_raft_begin_that_stays_in_doubt_is_sent_after_a_while, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_raft_begin_of_an_only_replica_is_served_without, setup, teardown),
     };
