@@ -78,6 +78,16 @@ class LayersTest(TidyTest):
         findings = check_layers.check(self.root)
         self.assert_finds(findings, "src/storage/log.c", "<time.h> opens the outside world")
 
+    def test_layers_clock_outside_io_is_found(self):
+        line = "    (void)clock_gettime(CLOCK_REALTIME, &now);\n"
+        self.plant("src/io/clock.c", line)
+        self.plant("src/cli/when.c", line)
+        self.plant("src/server/node.c", "    used_s = time(NULL);\n    start_time(node);\n")
+        findings = list(check_layers.check(self.root))
+        self.assert_finds(findings, "src/cli/when.c", "clock_gettime reads a clock")
+        self.assert_finds(findings, "src/server/node.c", "time reads a clock")
+        self.assertEqual(len(findings), 2)
+
     def test_layers_public_api_in_the_broker_is_found(self):
         self.plant("include/spate/client.h", "")
         self.plant("include/spate/error.h", "")
