@@ -112,8 +112,9 @@ class StyleTest(TidyTest):
         self.assert_finds(check_style.check(self.root), "src/base/a.c", "function of 71 lines")
 
     def test_style_long_file_is_found(self):
-        self.plant("cluster/a.c", "int a;\n" * (check_style.FILE_LINES_MAX + 1))
-        self.assert_finds(check_style.check(self.root), "cluster/a.c", "file of 501 lines")
+        for path in ("cluster/a.c", "tests/unit/test_a.c", "tests/sim/sim_a.h", "jepsen/a.c"):
+            self.plant(path, "int a;\n" * (check_style.FILE_LINES_MAX + 1))
+            self.assert_finds(check_style.check(self.root), path, "file of 501 lines")
 
     def test_style_long_line_is_found(self):
         self.plant("cmake/a.cmake", "x" * (check_style.COLUMNS_MAX + 1) + "\n")
