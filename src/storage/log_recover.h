@@ -79,7 +79,7 @@ int sp_recovery_follow_frames(struct sp_recovery *recovery,
                               struct sp_log_history *history,
                               uint64_t *out_position);
 
-/* The segment ends at `position`: what its file has behind that goes, durably. */
+/* The segment ends at `position`: what its file has behind that goes, durably. Errors of files. */
 int sp_recovery_end_segment(struct sp_recovery *recovery,
                             struct sp_log_segment *segment,
                             uint64_t position);
@@ -89,7 +89,8 @@ void sp_recovery_save_index(struct sp_recovery *recovery,
                             struct sp_log_segment *segment,
                             uint32_t end_chain);
 
-/* Adds the segments below number `start`, each with its index. */
+/* Adds the segments below number `start`, each with its index. SPATE_ERR_CORRUPT, errors of
+ * files. */
 int sp_recovery_load_all_older(struct sp_recovery *recovery, unsigned start);
 
 /* Reads and removes the file that the last run left, if there is one. SPATE_ERR_CORRUPT: the newest

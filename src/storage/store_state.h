@@ -132,6 +132,8 @@ void sp_store_replica_path(const struct sp_store *store,
 /* Blocking: writes the mark of a damaged replica durably, unless it has one. SPATE_ERR_NOT_FOUND:
  * the directory is missing. */
 int sp_store_write_mark(const char *directory, const char *text);
+
+/* Blocking: whether the replica in `directory` has that mark, and what opening it says then. */
 bool sp_store_is_marked(const char *directory);
 void sp_store_read_mark(const char *directory, char *out_text, size_t text_size);
 
