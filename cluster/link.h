@@ -79,6 +79,8 @@ int sp_link_wait(struct sp_link *link, struct sp_link_waiter *waiter);
 void sp_link_reserve(struct sp_link *link, size_t size_bytes);
 void sp_link_release(struct sp_link *link, size_t size_bytes);
 
+/* The other node, its address (borrowed until it changes), how the link is, and what is queued for
+ * it, in bytes. */
 uint32_t sp_link_node_id(const struct sp_link *link);
 const char *sp_link_address(const struct sp_link *link);
 enum sp_link_state sp_link_state(const struct sp_link *link);

@@ -193,6 +193,7 @@ int sp_raft_group_transfer_to(struct sp_raft_group *group, uint32_t node_id);
 
 /* ---- looking --------------------------------------------------------------------------------- */
 
+/* How it stands now. */
 void sp_raft_group_status(const struct sp_raft_group *group,
                           struct sp_raft_group_status *out_status);
 
@@ -222,6 +223,7 @@ bool sp_raft_group_is_quiet(const struct sp_raft_group *group);
  * counts as no lag. */
 void sp_raft_group_watch(struct sp_raft_group *group);
 
+/* Which group, and which replica of it, this is. */
 uint64_t sp_raft_group_id(const struct sp_raft_group *group);
 uint64_t sp_raft_group_replica_id(const struct sp_raft_group *group);
 

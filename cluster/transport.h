@@ -209,11 +209,13 @@ bool sp_transport_is_up(const struct sp_transport *transport,
 /* That of the node; NULL: it has no link. */
 const char *sp_transport_address_of(const struct sp_transport *transport, uint32_t node_id);
 
+/* How the link to a node is; SP_LINK_DOWN of one that is not known. */
 enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id);
 
 /* Bytes queued to a node and not yet taken by the kernel. */
 size_t sp_transport_queued_bytes(const struct sp_transport *transport, uint32_t node_id);
 
+/* The number of the port on which it hears other nodes. */
 uint16_t sp_transport_port(const struct sp_transport *transport);
 
 /* Sends what is queued, closes everything, then calls `closed` and frees. */

@@ -68,6 +68,7 @@ void sp_log_release(struct sp_log *log);
 
 /* ---- where it stands ------------------------------------------------------------------------- */
 
+/* Whose log it is. */
 uint64_t sp_log_group_id(const struct sp_log *log);
 uint64_t sp_log_replica_id(const struct sp_log *log);
 

@@ -255,6 +255,7 @@ int sp_log_reset(struct sp_log *log, struct sp_blob *image, const struct sp_chec
 
 /* ---- log_flush.c ----------------------------------------------------------------------------- */
 
+/* True if frames, a truncation or an install wait to be written, and may be. */
 bool sp_log_needs_flush(const struct sp_log *log);
 
 /* Starts a job for what waits, if none runs. */

@@ -163,6 +163,7 @@ bool sp_store_lends_room(const struct sp_store *store, uint64_t bytes);
 /* The same on the loop, as the last look has found it. */
 bool sp_store_may_lend(const struct sp_store *store, uint64_t bytes);
 
+/* Takes over what the options say of space; nothing waits yet. */
 void sp_store_init_space(struct sp_store *store, const struct sp_store_options *options);
 
 /* Blocking: gives the ballast of an earlier run back on a full disk. */
