@@ -33,7 +33,8 @@ void sp_force_tell(const struct sp_force *force, const char *format, ...) SP_PRI
 /* True if the node is one of those that stay. */
 bool sp_force_is_kept(const struct sp_force_options *options, uint32_t node_id);
 
-/* Gives one replica its new membership, or tells what it would get. */
+/* Gives one replica its new membership, or tells what it would get. On failure the text says what
+ * is wrong. */
 int sp_force_group(struct sp_force *force, const struct sp_replica_record *record);
 
 #endif /* SP_CLUSTER_FORCE_PARTS_H */

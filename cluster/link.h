@@ -97,7 +97,7 @@ int sp_peer_send(struct sp_conn *conn,
                  const struct sp_slice *pieces,
                  unsigned count);
 
-/* Queues `size` bytes of entries, at least one, as one HEARTBEATS message. */
+/* Queues `size` bytes of entries, at least one, as one HEARTBEATS message. Errors as above. */
 int sp_peer_send_heartbeats(struct sp_conn *conn, const uint8_t *entries, size_t size);
 
 /* Says REFUSED with `text` (shorter than SP_REFUSAL_SIZE), as `self`, and closes. */

@@ -189,7 +189,7 @@ int sp_transport_send_heartbeat(struct sp_transport *transport,
 
 /* Frames of records leave one message at a time per turn of a sender, so that what is small never
  * stands behind many of them: see sp_link_has_room and its neighbours in cluster/link.h. A node
- * that is not known has no room. */
+ * that is not known has no room, and is not waited for (SPATE_ERR_CLOSED). */
 bool sp_transport_has_room(const struct sp_transport *transport, uint32_t node_id);
 int sp_transport_wait(struct sp_transport *transport,
                       uint32_t node_id,

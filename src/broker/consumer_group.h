@@ -169,6 +169,9 @@ uint64_t sp_consumer_share_still_ms(const struct sp_consumer_share *share, uint6
 
 /* ---- commands: encoders used by the leader --------------------------------------------------- */
 
+/* All append to `out`: SPATE_ERR_NOMEM, SPATE_ERR_TOO_LARGE. What a command answers is known when
+ * it is applied. */
+
 /* A partition in a command. */
 struct sp_consumer_place {
     uint64_t topic_id;

@@ -289,7 +289,8 @@ void sp_member_learn(struct spate_consumer *consumer, struct sp_request *request
 void sp_member_stop(struct spate_consumer *consumer);
 
 /* After sp_member_stop: ends the membership unless group.instance is set, and the subscription.
- * Waits for the answer. */
+ * Waits for the answer. 0: it is out, or the group did not know it; else the answer's code, or
+ * that of the wait (SPATE_ERR_TIMEOUT, ...). */
 int sp_member_leave(struct spate_consumer *consumer, uint64_t deadline_ms);
 
 /* ---- consumer_assigned.c ---- */

@@ -186,7 +186,7 @@ void sp_producer_report(struct spate_producer *producer);
 
 /* ---- producer_record.c ---- */
 
-/* spate_produce; `hurry`: does not wait for more records. */
+/* spate_produce, with its errors; `hurry`: does not wait for more records. */
 int sp_producer_take(struct spate_producer *producer,
                      const struct spate_record *record,
                      void *opaque,

@@ -98,7 +98,8 @@ int sp_recovery_load_all_older(struct sp_recovery *recovery, unsigned start);
 int sp_recovery_take_rest(struct sp_recovery *recovery);
 void sp_recovery_drop_rest(struct sp_recovery *recovery);
 
-/* Adds the newest segment, number `start`, as that file says. *out_used false: it is to be read. */
+/* Adds the newest segment, number `start`, as that file says. *out_used false: it is to be read.
+ * SPATE_ERR_NOMEM. */
 int sp_recovery_use_rest(struct sp_recovery *recovery, unsigned start, bool *out_used);
 
 #endif /* SP_STORAGE_LOG_RECOVER_H */

@@ -120,7 +120,8 @@ struct sp_deletion {
 /* Takes the deletion: moves the directory away, and removes it unless it is marked as damaged. */
 void sp_store_start_deletion(struct sp_deletion *deletion);
 
-/* Moves replicas/NAME, which the registry does not have, to quarantine/. */
+/* Moves replicas/NAME, which the registry does not have, to quarantine/; blocking. Errors of
+ * io/file.h. */
 int sp_store_move_unknown(const struct sp_store *store, const char *name);
 
 /* Where the replica lies: SP_DISK_PATH_SIZE bytes. */
