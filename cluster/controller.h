@@ -46,6 +46,8 @@ struct sp_controller_handler {
     void (*damaged)(void *arg, uint64_t voter_id, const char *text);
 };
 
+/* Nothing runs before sp_controller_start. Options and handler are copied, `arg` is passed to the
+ * latter. SPATE_ERR_NOMEM. */
 int sp_controller_new(const struct sp_controller_options *options,
                       const struct sp_controller_handler *handler,
                       void *arg,
@@ -69,6 +71,7 @@ void sp_controller_stop(struct sp_controller *controller);
 /* Stops and frees; group 0 itself is closed by the group table, which must be closed first. */
 void sp_controller_free(struct sp_controller *controller);
 
+/* What was applied here; changes with each command. */
 const struct sp_state *sp_controller_state(const struct sp_controller *controller);
 
 /* True if the metadata know a replica of the group that is no member of it, or do not know the
@@ -119,6 +122,7 @@ unsigned sp_controller_voters(const struct sp_controller *controller,
                               uint32_t *out_node_ids,
                               unsigned count_max);
 
+/* The id of this node. */
 uint32_t sp_controller_self(const struct sp_controller *controller);
 
 /* True if the node is this one, or linked to it. */

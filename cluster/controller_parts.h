@@ -104,7 +104,8 @@ void sp_controller_fail(struct sp_controller *controller, int status, const char
 
 /* ---- controller_double.c --------------------------------------------------------------------- */
 
-/* As leader: 0, or why the node may not join in the place of another data directory. */
+/* As leader: 0, or SPATE_ERR_INVALID, and `text` says why the node may not join in the place of
+ * another data directory. */
 int sp_controller_check_double(const struct sp_controller *controller,
                                const struct sp_state_node *node,
                                char *text,

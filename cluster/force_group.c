@@ -164,8 +164,8 @@ static int append_configuration(struct forced *forced, uint64_t term)
 }
 
 /* Durable before the frames: where the configuration stands, everything does. A run that was killed
- * in between has left exactly this term and no vote; nothing but a forced membership has run since.
- * */
+ * in between has left exactly this term and no vote; nothing but a forced membership has run
+ * since. */
 static int raise_term(struct forced *forced, uint64_t term)
 {
     struct sp_force *force = forced->force;

@@ -30,6 +30,7 @@ struct sp_greeting_facts {
     bool current;                     /* and that is what it says now */
 };
 
+/* Fills in what a HELLO says of feature levels. */
 void sp_greeting_tell_levels(const struct sp_greeting_levels *levels, struct sp_peer_hello *hello);
 
 /* Of two processes with one node id the one goes first whose directory the controller knows; else

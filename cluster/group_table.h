@@ -32,6 +32,7 @@ struct sp_group_table_options {
     void *arg;
 };
 
+/* Options are copied; what they name outlives the table. SPATE_ERR_NOMEM. */
 int sp_group_table_new(const struct sp_group_table_options *options,
                        struct sp_group_table **out_table);
 

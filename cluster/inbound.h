@@ -44,6 +44,7 @@ int sp_node_port_open(struct sp_loop *loop,
                       void *arg,
                       struct sp_node_port **out_port);
 
+/* The number of the port that it listens on, also where the address left it to the system. */
 uint16_t sp_node_port_number(const struct sp_node_port *port);
 
 /* Closes all connections, then calls `closed` later and frees. */

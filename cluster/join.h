@@ -49,6 +49,8 @@ struct sp_join_answer {
     } nodes[SP_NODES_MAX];
 };
 
+/* Encoding appends to `out`: SPATE_ERR_NOMEM, SPATE_ERR_TOO_LARGE. Decoding reads what came from
+ * another node: SPATE_ERR_MALFORMED, with `out` undefined. */
 int sp_join_request_encode(const struct sp_join_request *request, struct sp_buf *out);
 int sp_join_request_decode(const uint8_t *bytes, size_t size, struct sp_join_request *out);
 int sp_join_answer_encode(const struct sp_join_answer *answer, struct sp_buf *out);

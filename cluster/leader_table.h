@@ -15,14 +15,17 @@
 
 struct sp_leader_table;
 
-/* `changed` (set later, may be NULL) is called when a group's leader changed. */
+/* Of node `node_id`; loop and transport outlive it. SPATE_ERR_NOMEM. */
 int sp_leader_table_new(struct sp_loop *loop,
                         struct sp_transport *transport,
                         uint32_t node_id,
                         struct sp_leader_table **out_table);
 
+/* NULL is fine. */
 void sp_leader_table_free(struct sp_leader_table *table);
 
+/* Sets who is called, inside of what makes it so, when a group has another leader; `leader_node` 0:
+ * none. */
 void sp_leader_table_on_change(struct sp_leader_table *table,
                                void (*cb)(void *arg, uint64_t group_id, uint32_t leader_node),
                                void *arg);
@@ -67,6 +70,7 @@ void sp_leader_table_set(struct sp_leader_table *table,
  * a group that the replica knew no leader of, what other nodes said of themselves counts again. */
 void sp_leader_table_leave(struct sp_leader_table *table, uint64_t group_id);
 
+/* The group is deleted: nothing of it is kept. */
 void sp_leader_table_forget(struct sp_leader_table *table, uint64_t group_id);
 
 /* LEADERS came in. */

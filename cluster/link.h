@@ -79,6 +79,8 @@ int sp_link_wait(struct sp_link *link, struct sp_link_waiter *waiter);
 void sp_link_reserve(struct sp_link *link, size_t size_bytes);
 void sp_link_release(struct sp_link *link, size_t size_bytes);
 
+/* The other node, its address (borrowed until it changes), how the link is, and what is queued for
+ * it, in bytes. */
 uint32_t sp_link_node_id(const struct sp_link *link);
 const char *sp_link_address(const struct sp_link *link);
 enum sp_link_state sp_link_state(const struct sp_link *link);
@@ -95,7 +97,7 @@ int sp_peer_send(struct sp_conn *conn,
                  const struct sp_slice *pieces,
                  unsigned count);
 
-/* Queues `size` bytes of entries, at least one, as one HEARTBEATS message. */
+/* Queues `size` bytes of entries, at least one, as one HEARTBEATS message. Errors as above. */
 int sp_peer_send_heartbeats(struct sp_conn *conn, const uint8_t *entries, size_t size);
 
 /* Says REFUSED with `text` (shorter than SP_REFUSAL_SIZE), as `self`, and closes. */

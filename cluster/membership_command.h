@@ -39,6 +39,7 @@ struct sp_membership_change {
  * 2^32, never 0. */
 uint32_t sp_membership_move_mark(const struct sp_state_move *move);
 
+/* The change as it is sent to the leader. */
 void sp_membership_change_pack(struct sp_pack *pack, const struct sp_membership_change *change);
 
 /* What is wrong sticks to the cursor. */

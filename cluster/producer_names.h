@@ -30,6 +30,7 @@ struct sp_producer_name {
 struct sp_producer_names *sp_producer_names_new(void);
 void sp_producer_names_free(struct sp_producer_names *names);
 
+/* How many names are taken. */
 unsigned sp_producer_names_count(const struct sp_producer_names *names);
 
 /* The entry, or NULL. */

@@ -193,6 +193,7 @@ int sp_raft_group_transfer_to(struct sp_raft_group *group, uint32_t node_id);
 
 /* ---- looking --------------------------------------------------------------------------------- */
 
+/* How it stands now. */
 void sp_raft_group_status(const struct sp_raft_group *group,
                           struct sp_raft_group_status *out_status);
 
@@ -222,6 +223,7 @@ bool sp_raft_group_is_quiet(const struct sp_raft_group *group);
  * counts as no lag. */
 void sp_raft_group_watch(struct sp_raft_group *group);
 
+/* Which group, and which replica of it, this is. */
 uint64_t sp_raft_group_id(const struct sp_raft_group *group);
 uint64_t sp_raft_group_replica_id(const struct sp_raft_group *group);
 
@@ -289,13 +291,14 @@ struct sp_replica_place {
 };
 
 /* Encodes the payload of a CONFIGURATION frame in which all `places` are voters. The caller owns
- * `out` (initialised). The same places give the same bytes everywhere. */
+ * `out` (initialised). The same places give the same bytes everywhere. SPATE_ERR_NOMEM,
+ * SPATE_ERR_TOO_LARGE. */
 int sp_raft_membership_encode(const struct sp_replica_place *places,
                               unsigned count,
                               struct sp_buf *out);
 
 /* Builds the first frame of a new group: index 1, term 1, that membership. Every initial voter
- * writes the very same bytes. */
+ * writes the very same bytes. The caller owns the reference. Errors as above. */
 int sp_raft_first_frame(uint64_t group_id,
                         int64_t append_time_ms,
                         const struct sp_replica_place *places,

@@ -280,7 +280,7 @@ void sp_raft_confirm_free(struct sp_raft_group *group);
 bool sp_raft_is_ready(const struct sp_raft_group *group);
 
 /* raft_start.c: plans the first step (term and vote may have to become durable first), takes it,
- * and forgets the plan. */
+ * and forgets the plan. Errors of reading the log and of the guard: it does not open. */
 int sp_raft_plan_start(struct sp_raft_group *group);
 int sp_raft_start(struct sp_raft_group *group);
 void sp_raft_forget_start(struct sp_raft_group *group);
@@ -310,12 +310,17 @@ void sp_raft_rearm(struct sp_raft_group *group);
 
 /* raft_group.c: after every event: stop on failure, tell of changes, apply, re-arm the timer. */
 void sp_raft_advance(struct sp_raft_group *group);
+
+/* Gives the machine the state with which the log starts. Errors of its `restore`. */
 int sp_raft_restore_machine(struct sp_raft_group *group);
+
+/* The replica stops for good, and its owner is told; more than once is fine. */
 void sp_raft_stop(struct sp_raft_group *group, int status, const char *text);
 
 /* The same when something of its own could not be read back from disk: a replica with damage
  * (SPATE_ERR_CORRUPT) is marked, so that it does not vote again after a restart either. */
 void sp_raft_stop_unreadable(struct sp_raft_group *group, int status, const char *text);
+
 /* RAFT_FOLLOWER, RAFT_CANDIDATE or RAFT_LEADER. */
 static inline int sp_raft_state(const struct sp_raft_group *group)
 {

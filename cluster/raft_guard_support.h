@@ -43,6 +43,7 @@ sp_raft_support_back_to_term(const struct raft_trail *trail, uint64_t index, uin
 /* The server's role (RAFT_VOTER, ...), or -1 when it is not a member. */
 int sp_raft_support_role(const struct raft_configuration *configuration, uint64_t id);
 
+/* How many servers vote. */
 unsigned sp_raft_support_voter_count(const struct raft_configuration *configuration);
 
 /* What a change does, as far as it is allowed. */

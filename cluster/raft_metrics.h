@@ -16,6 +16,7 @@ struct sp_raft_replicas {
 /* Counts one more. */
 void sp_raft_count_replica(struct sp_raft_replicas *replicas, const struct sp_raft_group *group);
 
+/* Writes the metrics of replicas, elections, commits and replication. */
 void sp_raft_expose(const struct sp_raft_replicas *replicas,
                     const struct sp_raft_counters *counters,
                     struct sp_exposition *exposition);

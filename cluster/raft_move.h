@@ -56,7 +56,7 @@ int sp_raft_group_move(struct sp_raft_group *group,
                        const struct sp_raft_move_target *target,
                        struct sp_raft_move_progress *out);
 
-/* The same without doing anything. */
+/* Where it stands, as above, without a step. */
 int sp_raft_group_move_progress(struct sp_raft_group *group,
                                 const struct sp_raft_move_target *target,
                                 struct sp_raft_move_progress *out);

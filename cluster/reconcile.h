@@ -27,6 +27,7 @@ struct sp_reconcile_handler {
     void (*release)(void *arg, struct sp_machine *machine);
 };
 
+/* The handler is copied, `arg` is passed to it; all else outlives it. SPATE_ERR_NOMEM. */
 int sp_reconcile_new(struct sp_loop *loop,
                      struct sp_store *store,
                      struct sp_group_table *table,

@@ -45,8 +45,7 @@ struct sp_reconcile_item {
     uint64_t damaged_ms; /* ... and when that was found */
     uint64_t pause_ms;   /* RESTING: doubled each time in a row */
     uint64_t rest_ms;    /* ... and until when */
-    char
-        *refusal; /* why the controller does not let it be refilled, owned; NULL: it was not said */
+    char *refusal;       /* owned: why the controller does not let it be refilled; NULL: unsaid */
     uint64_t topic_id;
     uint32_t partition;
     uint64_t group_id;

@@ -87,6 +87,8 @@ void sp_state_set_level_max(struct sp_state *state, uint32_t level_max);
 
 /* ---- commands: encoders used by the leader --------------------------------------------------- */
 
+/* All append to `out`: SPATE_ERR_NOMEM, SPATE_ERR_TOO_LARGE. Whether a command is allowed is known
+ * when it is applied. */
 int sp_state_command_register_node(const struct sp_state_node *node, struct sp_buf *out);
 
 /* `nodes` has partitions * replicas node ids, partition by partition, chosen by placement. */
@@ -121,11 +123,17 @@ int sp_state_apply(struct sp_state *state,
                    int64_t append_time_ms,
                    void (*changed)(void *arg, const struct sp_state_change *change),
                    void *arg);
+
+/* Appends the whole state to `out`: SPATE_ERR_NOMEM, SPATE_ERR_TOO_LARGE. */
 int sp_state_checkpoint(const struct sp_state *state, struct sp_buf *out);
+
+/* Replaces the state by one that was appended so; size 0: the empty one. SPATE_ERR_CORRUPT,
+ * SPATE_ERR_NOMEM, SPATE_ERR_UNSUPPORTED; nothing changed then. */
 int sp_state_restore(struct sp_state *state, const uint8_t *bytes, size_t size);
 
 /* ---- looking --------------------------------------------------------------------------------- */
 
+/* NULL: it is not there, or there is no further one. Borrowed until the next command. */
 const struct sp_state_topic *sp_state_topic(const struct sp_state *state, const char *name);
 const struct sp_state_topic *sp_state_topic_by_id(const struct sp_state *state, uint64_t topic_id);
 const struct sp_state_topic *sp_state_topic_next(const struct sp_state *state,
@@ -165,6 +173,7 @@ uint64_t sp_state_next_topic_id(const struct sp_state *state);
 /* Its partitions are the coordinators of consumer groups. */
 #define SP_STATE_GROUPS_TOPIC "__groups"
 
+/* True if the name begins so. */
 bool sp_state_is_internal(const char *name);
 
 /* Group ids from here on were never given out; every group below it exists or has been deleted. */

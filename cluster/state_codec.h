@@ -49,6 +49,7 @@ enum sp_state_command {
  * is longer fails the cursor with SPATE_ERR_INVALID. */
 void sp_state_text_read(struct sp_cursor *cursor, char *out, size_t capacity);
 
+/* A node as commands and checkpoints hold it; errors stick to the packer or the cursor. */
 void sp_state_node_pack(struct sp_pack *pack, const struct sp_state_node *node);
 void sp_state_node_read(struct sp_cursor *cursor, struct sp_state_node *out_node);
 
@@ -56,6 +57,7 @@ void sp_state_node_read(struct sp_cursor *cursor, struct sp_state_node *out_node
 struct sp_state_topic *sp_state_topic_new(uint32_t partition_count);
 void sp_state_topic_free(struct sp_state_topic *topic);
 
+/* Errors stick to the packer. */
 void sp_state_topic_pack(struct sp_pack *pack, const struct sp_state_topic *topic);
 
 /* Returns a new topic owned by the caller; NULL: the cursor has failed, with SPATE_ERR_NOMEM when

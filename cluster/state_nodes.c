@@ -96,19 +96,31 @@ int sp_state_join_node(struct sp_state *state,
     return 0;
 }
 
+/* The end of a command that names a node. SPATE_ERR_CORRUPT: there is more, SPATE_ERR_NOT_FOUND: no
+ * such node. */
+static int finish_naming(const struct sp_state *state,
+                         struct sp_cursor *cursor,
+                         uint32_t node_id,
+                         struct sp_state_node_entry **out_entry)
+{
+    if (sp_cursor_finish(cursor) != 0) {
+        return SPATE_ERR_CORRUPT;
+    }
+    *out_entry = find(state, node_id);
+    return *out_entry == NULL ? SPATE_ERR_NOT_FOUND : 0;
+}
+
 int sp_state_drain_node(struct sp_state *state,
                         struct sp_cursor *cursor,
                         struct sp_state_change *out_change)
 {
     uint32_t node_id = (uint32_t)sp_cursor_uint(cursor, UINT32_MAX);
     bool draining = sp_cursor_uint(cursor, 1) == 1;
+    struct sp_state_node_entry *entry = NULL;
+    int rv = finish_naming(state, cursor, node_id, &entry);
 
-    if (sp_cursor_finish(cursor) != 0) {
-        return SPATE_ERR_CORRUPT;
-    }
-    struct sp_state_node_entry *entry = find(state, node_id);
-    if (entry == NULL) {
-        return SPATE_ERR_NOT_FOUND;
+    if (rv != 0) {
+        return rv;
     }
     entry->member.draining = draining;
     tell_node(entry, out_change);
@@ -120,13 +132,11 @@ int sp_state_remove_node(struct sp_state *state,
                          struct sp_state_change *out_change)
 {
     uint32_t node_id = (uint32_t)sp_cursor_uint(cursor, UINT32_MAX);
+    struct sp_state_node_entry *entry = NULL;
+    int rv = finish_naming(state, cursor, node_id, &entry);
 
-    if (sp_cursor_finish(cursor) != 0) {
-        return SPATE_ERR_CORRUPT;
-    }
-    struct sp_state_node_entry *entry = find(state, node_id);
-    if (entry == NULL) {
-        return SPATE_ERR_NOT_FOUND;
+    if (rv != 0) {
+        return rv;
     }
     if (entry->replica_count > 0) {
         return SPATE_ERR_INVALID;
@@ -142,13 +152,11 @@ int sp_state_node_gone(struct sp_state *state,
                        struct sp_state_change *out_change)
 {
     uint32_t node_id = (uint32_t)sp_cursor_uint(cursor, UINT32_MAX);
+    struct sp_state_node_entry *entry = NULL;
+    int rv = finish_naming(state, cursor, node_id, &entry);
 
-    if (sp_cursor_finish(cursor) != 0) {
-        return SPATE_ERR_CORRUPT;
-    }
-    const struct sp_state_node_entry *entry = find(state, node_id);
-    if (entry == NULL) {
-        return SPATE_ERR_NOT_FOUND;
+    if (rv != 0) {
+        return rv;
     }
     if (!entry->member.removing || entry->replica_count > 0) {
         return SPATE_ERR_INVALID;
@@ -164,13 +172,11 @@ int sp_state_renew_voter(struct sp_state *state,
 {
     uint32_t node_id = (uint32_t)sp_cursor_uint(cursor, UINT32_MAX);
     uint64_t voter_id = sp_cursor_uint(cursor, UINT64_MAX);
+    struct sp_state_node_entry *entry = NULL;
+    int rv = finish_naming(state, cursor, node_id, &entry);
 
-    if (sp_cursor_finish(cursor) != 0) {
-        return SPATE_ERR_CORRUPT;
-    }
-    struct sp_state_node_entry *entry = find(state, node_id);
-    if (entry == NULL) {
-        return SPATE_ERR_NOT_FOUND;
+    if (rv != 0) {
+        return rv;
     }
     if (entry->member.voter_id != voter_id) {
         return SPATE_ERR_EXISTS;

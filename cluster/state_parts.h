@@ -52,6 +52,7 @@ int sp_state_add_node(struct sp_state *state,
  * taken; SPATE_ERR_INVALID: bounds, or a partition's nodes; SPATE_ERR_NOMEM. */
 int sp_state_add_topic(struct sp_state *state, struct sp_state_topic *topic);
 
+/* True if id, addresses and feature levels are within their bounds. */
 bool sp_state_node_is_valid(const struct sp_state_node *node);
 
 /* ---- state_nodes.c, state_moves.c: the fields of commands, behind their number ------------- */
@@ -109,6 +110,7 @@ struct sp_state_membership_command {
     struct sp_cursor *cursor; /* behind the kind */
 };
 
+/* True if the kind of a command is one of those. */
 bool sp_state_is_membership(uint64_t command);
 int sp_state_apply_membership(struct sp_state *state,
                               const struct sp_state_membership_command *command,

@@ -51,6 +51,7 @@ struct sp_topic_config {
     int64_t values[SP_TOPIC_KEY_COUNT]; /* 0 where it has none */
 };
 
+/* As users write it: "retention.ms". */
 const char *sp_topic_key_name(enum sp_topic_key key);
 
 /* The key of that name, or SP_TOPIC_KEY_COUNT. */
@@ -83,6 +84,7 @@ struct sp_topic_key_text {
 /* One of the words that a key takes, from 0 on; NULL: there are no more, or it takes a number. */
 const char *sp_topic_key_choice(enum sp_topic_key key, unsigned place);
 
+/* What the key takes, and what it is without an override, for people. */
 void sp_topic_key_explain(enum sp_topic_key key, struct sp_topic_key_text *out_text);
 
 /* SPATE_ERR_INVALID, and a text that says that there is no such key, which may have been meant, and

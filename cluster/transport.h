@@ -189,7 +189,7 @@ int sp_transport_send_heartbeat(struct sp_transport *transport,
 
 /* Frames of records leave one message at a time per turn of a sender, so that what is small never
  * stands behind many of them: see sp_link_has_room and its neighbours in cluster/link.h. A node
- * that is not known has no room. */
+ * that is not known has no room, and is not waited for (SPATE_ERR_CLOSED). */
 bool sp_transport_has_room(const struct sp_transport *transport, uint32_t node_id);
 int sp_transport_wait(struct sp_transport *transport,
                       uint32_t node_id,
@@ -209,11 +209,13 @@ bool sp_transport_is_up(const struct sp_transport *transport,
 /* That of the node; NULL: it has no link. */
 const char *sp_transport_address_of(const struct sp_transport *transport, uint32_t node_id);
 
+/* How the link to a node is; SP_LINK_DOWN of one that is not known. */
 enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id);
 
 /* Bytes queued to a node and not yet taken by the kernel. */
 size_t sp_transport_queued_bytes(const struct sp_transport *transport, uint32_t node_id);
 
+/* The number of the port on which it hears other nodes. */
 uint16_t sp_transport_port(const struct sp_transport *transport);
 
 /* Sends what is queued, closes everything, then calls `closed` and frees. */

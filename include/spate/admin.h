@@ -1,4 +1,8 @@
-/* Topics and offsets. Everything else goes through spate_call. */
+/* Topics and offsets. Everything else goes through spate_call.
+ *
+ * Each call waits for its answer, at most timeout.ms. Besides what stands below: SPATE_ERR_INVALID,
+ * SPATE_ERR_UNREACHABLE, SPATE_ERR_TIMEOUT, SPATE_ERR_CANCELED, SPATE_ERR_NOMEM, or what the
+ * cluster answered. Any thread, as spate/client.h says. */
 #ifndef SPATE_ADMIN_H
 #define SPATE_ADMIN_H
 
@@ -37,15 +41,17 @@ SPATE_API int
 spate_topic_partitions(struct spate_client *client, const char *topic, uint32_t *out_partitions);
 
 /* Says which topics the next calls are about, so that the client asks for all of them at once,
- * not for one after the other. Waits for nothing. */
+ * not for one after the other. Waits for nothing. SPATE_ERR_INVALID: no topic can have such a
+ * name. */
 SPATE_API int
 spate_topics_expect(struct spate_client *client, const char *const *topics, size_t count);
 
 #define SPATE_AT_START (-2)
 #define SPATE_AT_END (-1)
 
-/* Offset at the start or end, or of the first record with a timestamp >= `at` (milliseconds); the
- * end when there is none. */
+/* Offset at the start or end, or of the first record with a timestamp >= `at` (milliseconds since
+ * 1970-01-01 UTC); the end when there is none. SPATE_ERR_UNKNOWN_TOPIC,
+ * SPATE_ERR_UNKNOWN_PARTITION. */
 SPATE_API int spate_offsets(struct spate_client *client,
                             const char *topic,
                             uint32_t partition,

@@ -135,9 +135,9 @@ SPATE_API int spate_consumer_position(const struct spate_consumer *consumer,
 /* The next record of any partition; each partition in order, partitions in turn. Waits up to
  * `timeout_ms` (0: what is there, -1: for ever). SPATE_ERR_AGAIN: nothing came in that time;
  * SPATE_ERR_OFFSET_OUT_OF_RANGE (above the end; with offset.reset none also below the start),
- * SPATE_ERR_UNKNOWN_TOPIC, SPATE_ERR_CORRUPT, SPATE_ERR_NOT_FOUND
- * (no committed offset and offset.reset none) concern one partition, which is then paused until a
- * seek; SPATE_ERR_GROUP_FENCED: another process has taken the place of this group.instance;
+ * SPATE_ERR_UNKNOWN_TOPIC, SPATE_ERR_CORRUPT, SPATE_ERR_NOT_FOUND (no committed offset and
+ * offset.reset none) concern one partition, which is then paused until a seek;
+ * SPATE_ERR_GROUP_FENCED: another process has taken the place of this group.instance;
  * SPATE_ERR_CANCELED: the consumer is closed or being closed, see spate_consumer_close; network
  * trouble is retried and never reported here. */
 SPATE_API int spate_consumer_next(struct spate_consumer *consumer,

@@ -19,6 +19,7 @@ struct sp_assign_work {
     unsigned light_count;
 };
 
+/* Where it stands in `shares`. */
 uint32_t *sp_assign_share(const struct sp_assign_work *work, unsigned topic, unsigned member);
 
 /* Gives a partition to a member, taken from whoever has it. */

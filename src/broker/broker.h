@@ -28,9 +28,8 @@ struct sp_broker_options {
     struct sp_transport *transport;
     struct sp_controller *controller;
     uint32_t node_id;
-    const char *listen; /* address of the client port */
-    const char
-        *listen_outside; /* of a second one, whose clients are told other addresses; "": none */
+    const char *listen;          /* address of the client port */
+    const char *listen_outside;  /* of a second one, whose clients get other addresses; "": none */
     uint32_t connections_max;    /* 0: SP_CONNECTIONS_MAX */
     uint32_t group_retention_ms; /* of offsets of consumer groups without members; 0: for ever */
     uint32_t group_stalled_ms;   /* an owner that does not progress for so long is reported */
@@ -45,6 +44,7 @@ int sp_broker_new(const struct sp_broker_options *options, struct sp_broker **ou
 /* What cluster/reconcile needs to run this broker's partitions; `arg` is the broker. */
 extern const struct sp_reconcile_handler sp_broker_reconcile_handler;
 
+/* The number of the client port, also where the address left it to the system. */
 uint16_t sp_broker_port(const struct sp_broker *broker);
 
 /* The second port; 0 without one. */

@@ -96,17 +96,20 @@ struct sp_consumer_group {
     unsigned stalled_count; /* partitions found stalled then */
 };
 
+/* NULL when memory is out. */
 struct sp_consumer_groups *sp_consumer_groups_new(void);
 void sp_consumer_groups_free(struct sp_consumer_groups *groups);
 
 /* ---- looking --------------------------------------------------------------------------------- */
 
+/* NULL: it is not there, or there is no further one. Borrowed until the next command is applied. */
 struct sp_consumer_group *sp_consumer_groups_find(const struct sp_consumer_groups *groups,
                                                   struct sp_bytes name);
 struct sp_consumer_group *sp_consumer_groups_next(const struct sp_consumer_groups *groups,
                                                   struct sp_map_cursor *cursor);
 unsigned sp_consumer_groups_count(const struct sp_consumer_groups *groups);
 
+/* The member with this id, or with this instance; NULL: there is none. */
 struct sp_consumer_member *sp_consumer_group_member(const struct sp_consumer_group *group,
                                                     struct sp_bytes id);
 struct sp_consumer_member *sp_consumer_group_instance(const struct sp_consumer_group *group,
@@ -165,6 +168,9 @@ void sp_consumer_share_look(struct sp_consumer_share *share,
 uint64_t sp_consumer_share_still_ms(const struct sp_consumer_share *share, uint64_t now_ms);
 
 /* ---- commands: encoders used by the leader --------------------------------------------------- */
+
+/* All append to `out`: SPATE_ERR_NOMEM, SPATE_ERR_TOO_LARGE. What a command answers is known when
+ * it is applied. */
 
 /* A partition in a command. */
 struct sp_consumer_place {
@@ -259,6 +265,7 @@ int sp_consumer_groups_apply(struct sp_consumer_groups *groups,
                              int64_t append_time_ms,
                              struct sp_consumer_group **out_group);
 
+/* Appends the whole state to `out`: SPATE_ERR_NOMEM, SPATE_ERR_TOO_LARGE. */
 int sp_consumer_groups_checkpoint(const struct sp_consumer_groups *groups, struct sp_buf *out);
 
 /* Replaces the whole state; size 0: empty. SPATE_ERR_CORRUPT, SPATE_ERR_NOMEM: it is empty then. */

@@ -40,6 +40,8 @@ struct sp_coordinator {
     struct sp_trace_limit stall_limit;
 };
 
+/* Of one partition of the topic of groups. Before it is freed its Raft group must be closed and all
+ * requests answered. SPATE_ERR_NOMEM. */
 int sp_coordinator_new(struct sp_broker *broker,
                        const struct sp_state_partition *place,
                        struct sp_coordinator **out_coordinator);

@@ -25,6 +25,7 @@ void sp_coordinator_scan(struct sp_coordinator *coordinator, struct sp_consumer_
 uint64_t sp_coordinator_due_ms(const struct sp_coordinator *coordinator,
                                const struct sp_consumer_group *group);
 
+/* Once, when it is made. */
 void sp_coordinator_stall_init(struct sp_coordinator *coordinator);
 
 /* It leads now: nothing has been seen yet. */

@@ -12,8 +12,8 @@
 #include "broker/methods.h"
 
 /* The coordinator of a consumer group, if this node leads it; otherwise the request has been
- * answered (INVALID, NOT_LEADER, NOT_READY ...) and NULL is returned. `name` gets the group's name.
- * */
+ * answered (INVALID, NOT_LEADER, NOT_READY ...) and NULL is returned. `name` gets the group's
+ * name. */
 struct sp_coordinator *sp_group_coordinator(struct sp_broker *broker,
                                             struct sp_request *request,
                                             struct sp_bytes group,
@@ -62,6 +62,7 @@ int sp_group_set_read(const struct sp_broker *broker,
 bool sp_group_set_has(const struct sp_group_set *set, uint64_t topic_id, uint32_t partition);
 void sp_group_set_deinit(struct sp_group_set *set);
 
+/* By topic id, then by partition. */
 void sp_group_places_sort(struct sp_consumer_place *places, unsigned count);
 
 /* Packs [ { topic, partitions } ] of places in order; topics that are deleted are left out. */

@@ -39,6 +39,7 @@ void sp_health_pack(const struct sp_broker *broker, struct sp_pack *pack);
 /* True if the leader of `place` has said that the replica on this node lacks what is committed. */
 bool sp_health_lags_here(const struct sp_broker *broker, const struct sp_state_partition *place);
 
+/* True if the node is this one, or linked to it. */
 bool sp_health_node_alive(const struct sp_broker *broker, uint32_t node_id);
 
 /* True if the leader has said that the replica lacks what is committed; `lagging` as
@@ -71,6 +72,7 @@ struct sp_health_watch {
     unsigned draining_count;
 };
 
+/* Once, when the node begins to look: since when it is so is not known of what was before. */
 void sp_health_begin(struct sp_broker *broker);
 
 /* To be called twice a second. */
@@ -119,6 +121,7 @@ struct sp_health_features {
     bool held;
 };
 
+/* As this node knows them now. */
 struct sp_health_features sp_health_features(const struct sp_broker *broker);
 
 /* health_moves.c */

@@ -1,6 +1,5 @@
 /* What the files of the broker share: the broker's own struct, the methods, and their waiting
- * lists.
- */
+ * lists. */
 #ifndef SP_BROKER_METHODS_H
 #define SP_BROKER_METHODS_H
 
@@ -65,8 +64,6 @@ typedef void (*sp_method_handler)(struct sp_broker *broker,
                                   struct sp_request request,
                                   const struct sp_message *message);
 
-/* produce.c, resume.c, fetch.c, offsets.c, trim.c, admin.c, producer_ids.c, describe.c,
- * describe_topic.c, health.c, features.c */
 /* True if the cluster's feature level is too low for `what`; with `request` (NULL: none)
  * that is answered. */
 bool sp_broker_lacks_feature(const struct sp_broker *broker,
@@ -74,6 +71,8 @@ bool sp_broker_lacks_feature(const struct sp_broker *broker,
                              const char *what,
                              struct sp_request *request);
 
+/* produce.c, resume.c, fetch.c, offsets.c, trim.c, admin.c, producer_ids.c, describe.c,
+ * describe_topic.c, health.c, features.c */
 void sp_method_produce(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_fetch(struct sp_broker *, struct sp_request, const struct sp_message *);
 void sp_method_offsets(struct sp_broker *, struct sp_request, const struct sp_message *);

@@ -51,6 +51,8 @@ struct sp_partition {
     bool expiring; /* a trim that retention asked for is on its way */
 };
 
+/* Of `place`, a partition of `topic`. Before it is freed its group must be closed and all requests
+ * answered. SPATE_ERR_NOMEM. */
 int sp_partition_new(struct sp_broker *broker,
                      const struct sp_state_topic *topic,
                      const struct sp_state_partition *place,

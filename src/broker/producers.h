@@ -51,6 +51,7 @@ struct sp_producer {
     struct sp_list node;                                        /* by last append, oldest first */
 };
 
+/* NULL when memory is out; freeing NULL is fine. */
 struct sp_producers *sp_producers_new(void);
 void sp_producers_free(struct sp_producers *producers);
 

@@ -23,8 +23,8 @@
 #include "broker/producers.h"
 #include "wire/batch.h"
 
-/* A batch or a fence on its way through Raft; embedded by its owner, in a list in order of index.
- * */
+/* A batch or a fence on its way through Raft; embedded by its owner, in a list in order of
+ * index. */
 struct sp_flight {
     struct sp_list node;
     int64_t producer_id; /* -1: not numbered */

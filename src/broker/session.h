@@ -77,6 +77,7 @@ bool sp_request_on_trial(const struct sp_request *request);
 /* Counts `size` more bytes that the request holds until it is answered. */
 void sp_request_charge(struct sp_request *request, size_t size);
 
+/* Sets what is called; it waits for nothing yet. */
 void sp_request_init_wait(struct sp_request_wait *wait,
                           void (*room)(struct sp_request_wait *wait),
                           void (*gone)(struct sp_request_wait *wait));

@@ -23,8 +23,10 @@ struct sp_taking {
     uint64_t refused_ms;     /* since when no more is read because of that; 0: more is read */
 };
 
+/* A connection that has taken nothing yet: it is on trial. */
 void sp_taking_init(struct sp_taking *taking);
 
+/* True if it has taken enough to be sent answers of any size. */
 bool sp_taking_trusted(const struct sp_taking *taking);
 
 /* More is read for it while it is owed so many bytes at most. */

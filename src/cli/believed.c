@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/output.h"
 #include "cli/question.h"
 #include "cli/value.h"
 
@@ -208,4 +209,21 @@ int ask_method(struct cli *cli, int argc, char **argv, const char *method, json_
     }
     int code = connect_client(cli);
     return code != 0 ? code : believed_ask_told(cli, method, out_result);
+}
+
+int ask_nodes(struct cli *cli, int argc, char **argv, const char *method, json_t **out_result)
+{
+    json_t *result = NULL;
+    int code = ask_method(cli, argc, argv, method, &result);
+
+    if (code != 0) {
+        return code;
+    }
+    sort_by_id(json_object_get(result, "nodes"));
+    if (cli->json) {
+        out_json(result);
+    } else {
+        *out_result = result;
+    }
+    return 0;
 }

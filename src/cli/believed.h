@@ -40,4 +40,8 @@ int believed_ask_told(struct cli *cli, const char *method, json_t **out_result);
  * node. */
 int ask_method(struct cli *cli, int argc, char **argv, const char *method, json_t **out_result);
 
+/* The same of a method that lists nodes: these come by their ids. With --json the result is printed
+ * at once, and *out_result stays NULL. */
+int ask_nodes(struct cli *cli, int argc, char **argv, const char *method, json_t **out_result);
+
 #endif /* SPATE_CLI_BELIEVED_H */

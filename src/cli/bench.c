@@ -8,7 +8,6 @@
 
 #include "base/rand.h"
 #include "cli/output.h"
-#include "cli/process_cpu.h"
 #include "cli/value.h"
 #include "cli/when.h"
 
@@ -237,7 +236,7 @@ static void begin_result(struct bench *bench, uint64_t begin_us)
 
     bench->result.begin_us = begin_us;
     bench->interval_us = begin_us;
-    bench->result.client_cpu_s = -own_cpu_s();
+    bench->result.client_cpu_s = -bench_own_cpu();
     bench->result.server_cpu_s = -bench_cpu_of(options->servers, options->server_count);
 }
 
@@ -248,7 +247,7 @@ static void end_result(struct bench *bench, uint64_t end_us)
     double servers = bench_cpu_of(options->servers, options->server_count);
 
     result->end_us = end_us;
-    result->client_cpu_s += own_cpu_s();
+    result->client_cpu_s += bench_own_cpu();
     result->server_cpu_s =
         servers < 0 || options->server_count == 0 ? -1 : result->server_cpu_s + servers;
 }

@@ -144,6 +144,9 @@ void bench_work(void *worker);
 /* CPU-seconds that these processes have used; negative after a message: one is not there. */
 double bench_cpu_of(const int64_t *processes, size_t count);
 
+/* The same of this process. */
+double bench_own_cpu(void);
+
 /* Prints the result as text, or with --json as one object. */
 void bench_print(const struct cli *cli,
                  const struct bench_options *options,

@@ -7,7 +7,7 @@
 
 #include "cli/bench.h"
 #include "cli/output.h"
-#include "cli/process_cpu.h"
+#include "io/process.h"
 
 /* ---- CPU ------------------------------------------------------------------------------------- */
 
@@ -16,14 +16,22 @@ double bench_cpu_of(const int64_t *processes, size_t count)
     double sum = 0;
 
     for (size_t i = 0; i < count; i++) {
-        double one = process_cpu_s(processes[i]);
-        if (one < 0) {
+        uint64_t used_ns = 0;
+        if (processes[i] <= 0 || sp_process_cpu_ns(processes[i], &used_ns) != 0) {
             tell("--server-pids: there is no process %" PRId64 " on this machine", processes[i]);
             return -1;
         }
-        sum += one;
+        sum += (double)used_ns / 1e9;
     }
     return sum;
+}
+
+double bench_own_cpu(void)
+{
+    uint64_t used_ns = 0;
+
+    (void)sp_process_cpu_ns(0, &used_ns); /* cannot fail: this process is there */
+    return (double)used_ns / 1e9;
 }
 
 /* ---- figures --------------------------------------------------------------------------------- */

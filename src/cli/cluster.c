@@ -45,15 +45,10 @@ static void print_info(const json_t *result)
 int command_cluster_info(struct cli *cli, int argc, char **argv)
 {
     json_t *result = NULL;
-    int code = ask_method(cli, argc, argv, "cluster.info", &result);
+    int code = ask_nodes(cli, argc, argv, "cluster.info", &result);
 
-    if (code != 0) {
+    if (code != 0 || result == NULL) {
         return code;
-    }
-    sort_by_id(json_object_get(result, "nodes"));
-    if (cli->json) {
-        out_json(result);
-        return EXIT_OK;
     }
     const char *id = json_string_value(json_object_get(result, "cluster_id"));
     note(cli, "cluster %s", id != NULL ? id : "(not formed yet)");

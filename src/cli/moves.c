@@ -125,6 +125,20 @@ static void add_progress(struct table *table, const json_t *move)
     table_text(table, text);
 }
 
+/* Which replicas go where. */
+static void add_places(struct table *table, const json_t *move)
+{
+    char from[64];
+    char to[64];
+
+    nodes_text(json_object_get(move, "from"), from, sizeof from);
+    nodes_text(json_object_get(move, "to"), to, sizeof to);
+    table_text(table, value_text(move, "topic"));
+    table_number(table, value_number(move, "partition"));
+    table_text(table, from);
+    table_text(table, to);
+}
+
 static void print_moves(const json_t *result)
 {
     const json_t *moves = json_object_get(result, "moves");
@@ -136,14 +150,7 @@ static void print_moves(const json_t *result)
     }
     for (size_t i = 0; i < json_array_size(moves); i++) {
         const json_t *move = json_array_get(moves, i);
-        char from[64];
-        char to[64];
-        nodes_text(json_object_get(move, "from"), from, sizeof from);
-        nodes_text(json_object_get(move, "to"), to, sizeof to);
-        table_text(&table, value_text(move, "topic"));
-        table_number(&table, value_number(move, "partition"));
-        table_text(&table, from);
-        table_text(&table, to);
+        add_places(&table, move);
         add_progress(&table, move);
     }
     table_print(&table);
@@ -256,14 +263,7 @@ static void print_plan(struct cli *cli, json_t *result)
     }
     for (size_t i = 0; i < json_array_size(moves); i++) {
         const json_t *move = json_array_get(moves, i);
-        char from[64];
-        char to[64];
-        nodes_text(json_object_get(move, "from"), from, sizeof from);
-        nodes_text(json_object_get(move, "to"), to, sizeof to);
-        table_text(&table, value_text(move, "topic"));
-        table_number(&table, value_number(move, "partition"));
-        table_text(&table, from);
-        table_text(&table, to);
+        add_places(&table, move);
     }
     table_print(&table);
     json_decref(result);

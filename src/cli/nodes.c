@@ -57,15 +57,10 @@ static void print_nodes(const json_t *result)
 int command_cluster_nodes(struct cli *cli, int argc, char **argv)
 {
     json_t *result = NULL;
-    int code = ask_method(cli, argc, argv, "cluster.nodes", &result);
+    int code = ask_nodes(cli, argc, argv, "cluster.nodes", &result);
 
-    if (code != 0) {
+    if (code != 0 || result == NULL) {
         return code;
-    }
-    sort_by_id(json_object_get(result, "nodes"));
-    if (cli->json) {
-        out_json(result);
-        return EXIT_OK;
     }
     print_nodes(result);
     json_decref(result);

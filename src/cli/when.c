@@ -4,20 +4,16 @@
 #include <string.h>
 #include <time.h>
 
+#include "io/clock.h"
+
 int64_t wall_ms(void)
 {
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail for this clock */
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return sp_clock_wall_ms();
 }
 
 uint64_t clock_us(void)
 {
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail for this clock */
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+    return sp_clock_us();
 }
 
 bool parse_number(const char *text, int64_t min, int64_t max, int64_t *out_number)

@@ -85,8 +85,7 @@ struct spate_client {
     struct sp_map *connections; /* address -> struct sp_connection */
     uint64_t connection_uses;
     char (*servers)[SP_ADDRESS_SIZE_MAX]; /* configured first, then learnt from metadata */
-    uint64_t
-        *server_named; /* by server: the last description that named it; UINT64_MAX: configured */
+    uint64_t *server_named; /* by server: the last description with it; UINT64_MAX: configured */
     uint32_t server_count;
     uint32_t server_turn;  /* where the next request begins */
     uint32_t server_alive; /* index + 1 of the one that answered last; 0: none yet */

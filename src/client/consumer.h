@@ -222,6 +222,8 @@ static inline bool sp_consumer_subscribed(const struct spate_consumer *consumer)
 
 /* ---- consumer.c ---- */
 
+/* The end of a call, see above; frees the consumer if the user has freed it and no other call is
+ * inside. */
 void sp_consumer_release(struct spate_consumer *const *consumer);
 
 /* SPATE_ERR_CANCELED if the user has freed it. */
@@ -230,6 +232,7 @@ int sp_consumer_check_alive(const struct spate_consumer *consumer);
 /* The same, also if it is being closed, or is closed. */
 int sp_consumer_check_open(const struct spate_consumer *consumer);
 
+/* The partition if it is assigned, else NULL. */
 struct sp_consumer_partition *sp_consumer_find(const struct spate_consumer *consumer,
                                                const struct sp_topic_view *topic,
                                                int32_t partition);
@@ -257,6 +260,7 @@ void sp_consumer_drop_fetched(struct sp_consumer_partition *partition);
 
 /* ---- consumer_member.c ---- */
 
+/* With the consumer; nothing is sent before it subscribes. */
 void sp_member_init(struct spate_consumer *consumer);
 void sp_member_deinit(struct spate_consumer *consumer);
 
@@ -285,7 +289,8 @@ void sp_member_learn(struct spate_consumer *consumer, struct sp_request *request
 void sp_member_stop(struct spate_consumer *consumer);
 
 /* After sp_member_stop: ends the membership unless group.instance is set, and the subscription.
- * Waits for the answer. */
+ * Waits for the answer. 0: it is out, or the group did not know it; else the answer's code, or
+ * that of the wait (SPATE_ERR_TIMEOUT, ...). */
 int sp_member_leave(struct spate_consumer *consumer, uint64_t deadline_ms);
 
 /* ---- consumer_assigned.c ---- */
@@ -307,6 +312,7 @@ void sp_consumer_lose_all(struct spate_consumer *consumer);
 
 /* ---- consumer_commit.c ---- */
 
+/* With the consumer; the clock of the first commit starts. */
 void sp_commits_init(struct spate_consumer *consumer);
 void sp_commits_deinit(struct spate_consumer *consumer);
 
@@ -380,6 +386,7 @@ void sp_fetcher_fail(struct sp_consumer_partition *partition, int status, const 
 /* Lets go of an answer that was read. */
 void sp_fetched_free(struct sp_fetched *fetched);
 
+/* With the partition; nothing is fetched yet. */
 void sp_fetcher_init(struct sp_consumer_partition *partition);
 
 #endif /* SP_CLIENT_CONSUMER_H */

@@ -33,6 +33,7 @@ struct sp_metadata_observer {
     void (*changed)(struct sp_metadata_observer *observer);
 };
 
+/* Of a client that outlives it. SPATE_ERR_NOMEM. */
 int sp_metadata_cache_new(struct spate_client *client, struct sp_metadata_cache **out_cache);
 
 /* NULL is fine. */

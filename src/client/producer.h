@@ -174,6 +174,8 @@ static inline struct spate_producer *sp_producer_hold(struct spate_producer *pro
 
 /* ---- producer.c ---- */
 
+/* The end of a call, see above; frees the producer if the user has freed it and no other call is
+ * inside. */
 void sp_producer_release(struct spate_producer *const *producer);
 
 /* SPATE_ERR_CANCELED if the user has freed it. */
@@ -184,7 +186,7 @@ void sp_producer_report(struct spate_producer *producer);
 
 /* ---- producer_record.c ---- */
 
-/* spate_produce; `hurry`: does not wait for more records. */
+/* spate_produce, with its errors; `hurry`: does not wait for more records. */
 int sp_producer_take(struct spate_producer *producer,
                      const struct spate_record *record,
                      void *opaque,
@@ -214,6 +216,7 @@ int sp_producer_number(struct sp_producer_partition *partition);
 /* Takes the batch off the list with this outcome; its call must not be out. `text` is copied. */
 void sp_producer_finish(struct sp_producer_batch *batch, int status, const char *text);
 
+/* Off the list already. */
 void sp_producer_batch_free(struct sp_producer_batch *batch);
 
 /* Withdraws the call that is out, and notes that its outcome is in doubt if it was sent. */
@@ -244,6 +247,7 @@ bool sp_producer_identify(struct sp_producer_partition *partition);
 
 /* ---- producer_takeover.c ---- */
 
+/* True if producer.name is set. */
 bool sp_producer_has_name(const struct spate_producer *producer);
 
 /* True when the partition may be sent to: at once without a name, else when it has been taken over.
@@ -251,10 +255,12 @@ bool sp_producer_has_name(const struct spate_producer *producer);
  */
 bool sp_producer_take_over(struct sp_producer_partition *partition);
 
+/* Gives up what is under way. NULL is fine. */
 void sp_producer_takeover_free(struct sp_producer_takeover *takeover);
 
 /* ---- producer_outcome.c ---- */
 
+/* The loop's time. */
 uint64_t sp_producer_now_ms(const struct sp_producer_partition *partition);
 
 /* The first batch of the list, or NULL. */
@@ -264,6 +270,7 @@ struct sp_producer_batch *sp_producer_oldest(const struct sp_producer_partition 
 void sp_producer_on_answer(
     struct sp_rpc_call *call, int status, const uint8_t *result, size_t size, const char *text);
 
+/* The same of all batches: no call is out then. */
 void sp_producer_withdraw_all(struct sp_producer_partition *partition);
 
 /* Holds the partition until the topics were described anew. */
@@ -303,6 +310,7 @@ int sp_producer_find_partition(struct spate_producer *producer,
 
 /* ---- producer_partition.c ---- */
 
+/* The partition `index` of the topic, empty. SPATE_ERR_NOMEM. */
 int sp_producer_partition_new(struct spate_producer *producer,
                               struct sp_topic_view *topic,
                               uint32_t index,

@@ -7,13 +7,18 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
+#include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "io/system.h"
+#include "spate/error.h"
 
 enum {
     US_PER_S = 1000000,
+    NS_PER_S = 1000000000,
+    /* Linux has no greater one (PID_MAX_LIMIT), and the number of its clock would overflow. */
+    PROCESS_ID_MAX = 1 << 22,
     STAT_FIELDS_TO_START = 19, /* of /proc/self/stat, behind the state: proc(5) */
 };
 
@@ -94,6 +99,19 @@ void sp_process_usage(struct sp_process_usage *out_usage)
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         out_usage->files_max = files.rlim_cur;
     }
+}
+
+int sp_process_cpu_ns(int64_t process, uint64_t *out_ns)
+{
+    clockid_t clock;
+    struct timespec used;
+
+    if (process < 0 || process > PROCESS_ID_MAX ||
+        clock_getcpuclockid((pid_t)process, &clock) != 0 || clock_gettime(clock, &used) != 0) {
+        return SPATE_ERR_NOT_FOUND;
+    }
+    *out_ns = (uint64_t)used.tv_sec * NS_PER_S + (uint64_t)used.tv_nsec;
+    return 0;
 }
 
 int sp_path_space(const char *path, uint64_t *out_free_bytes, uint64_t *out_size_bytes)

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/trace.h"
+#include "io/clock.h"
 
 static void write_line(void *arg,
                        enum sp_trace_level level,
@@ -14,22 +15,22 @@ static void write_line(void *arg,
                        const char *message,
                        const char *facts)
 {
-    struct timespec now;
+    int64_t now_ms = sp_clock_wall_ms();
+    time_t now_s = now_ms / 1000;
     struct tm parts;
     char line[2048];
     char time_text[32] = "";
     int size;
 
     (void)arg; /* standard error needs none */
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    if (gmtime_r(&now.tv_sec, &parts) != NULL) {
+    if (gmtime_r(&now_s, &parts) != NULL) {
         (void)strftime(time_text, sizeof time_text, "%Y-%m-%dT%H:%M:%S", &parts);
     }
     size = snprintf(line,
                     sizeof line,
-                    "%s.%03ldZ %-5s %s: %s %s\n",
+                    "%s.%03uZ %-5s %s: %s %s\n",
                     time_text,
-                    now.tv_nsec / 1000000,
+                    (unsigned)(now_ms % 1000),
                     sp_trace_level_name(level),
                     component,
                     message,

@@ -54,7 +54,7 @@ struct sp_membership {
     const uint8_t *bytes;
 };
 
-/* The image of a checkpoint in new memory, or NULL when memory is out. */
+/* The image of a checkpoint in a new blob of the caller's, or NULL when memory is out. */
 struct sp_blob *sp_checkpoint_encode(uint64_t group_id,
                                      const struct sp_log_point *point,
                                      const struct sp_epoch *epochs,
@@ -73,14 +73,15 @@ struct sp_epoch sp_checkpoint_epoch(const struct sp_checkpoint *checkpoint, uint
 /* The membership at *cursor (begin with checkpoint->memberships), which moves to the next one. */
 struct sp_membership sp_checkpoint_membership(const uint8_t **cursor);
 
-/* Reads and checks the file of `base`, blocking; the caller owns *out_image. SPATE_ERR_CORRUPT,
- * SPATE_ERR_NOT_FOUND, SPATE_ERR_IO, SPATE_ERR_NOMEM. */
+/* Reads and checks the file at `path`, blocking; the caller owns *out_image, into which
+ * *out_checkpoint points. SPATE_ERR_CORRUPT, also of another group's; SPATE_ERR_NOT_FOUND,
+ * SPATE_ERR_IO, SPATE_ERR_NOMEM. */
 int sp_checkpoint_load(const char *path,
                        uint64_t group_id,
                        struct sp_blob **out_image,
                        struct sp_checkpoint *out_checkpoint);
 
-/* Writes the file of the checkpoint in `image` durably, blocking. */
+/* Writes the file of the checkpoint in `image` durably, blocking. Errors of sp_disk_replace. */
 int sp_checkpoint_save(const char *directory, uint64_t base, const struct sp_blob *image);
 
 #endif /* SP_STORAGE_CHECKPOINT_H */

@@ -34,7 +34,7 @@ int sp_disk_replace(const char *directory,
  * SPATE_ERR_NOT_FOUND, SPATE_ERR_TOO_LARGE, SPATE_ERR_IO, SPATE_ERR_NOMEM. */
 int sp_disk_read_all(const char *path, uint64_t size_max, uint8_t **out_bytes, size_t *out_size);
 
-/* Removes a file; one that is missing is fine. */
+/* Removes a file; one that is missing is fine. The directory is not synced. Errors of io/file.h. */
 int sp_disk_remove(const char *path);
 
 #endif /* SP_STORAGE_DISK_H */

@@ -14,7 +14,8 @@
 #define SP_FLUSH_BYTES_FIRST ((size_t)1024 * 1024)
 #define SP_FLUSH_US_MAX 50000 /* some ten syncs of a slow disk: it is still used to 90 % */
 
-/* After a flush of `bytes` bytes, of the `bytes_max` that it might have had, in `took_us`. */
+/* Bytes of the next one, after a flush of `bytes`, of the `bytes_max` that it might have had, in
+ * `took_us`. */
 static inline size_t sp_flush_size_next(size_t bytes_max, size_t bytes, uint64_t took_us)
 {
     if (bytes <= bytes_max / 2) {

@@ -68,6 +68,7 @@ void sp_log_release(struct sp_log *log);
 
 /* ---- where it stands ------------------------------------------------------------------------- */
 
+/* Whose log it is. */
 uint64_t sp_log_group_id(const struct sp_log *log);
 uint64_t sp_log_replica_id(const struct sp_log *log);
 
@@ -129,15 +130,20 @@ int sp_log_build(struct sp_log *log,
 
 /* Follower: appends `count` frames that were verified (sp_log_frame_verify), taking references of
  * its own. Checks group, dense index, chain, append time and base offset before anything changes:
- * SPATE_ERR_CORRUPT means that this replica and the sender differ and the replica must stop. */
+ * SPATE_ERR_CORRUPT means that this replica and the sender differ and the replica must stop.
+ * SPATE_ERR_NOMEM, SPATE_ERR_STOPPED as above; nothing changed then. */
 int sp_log_append(struct sp_log *log, const struct sp_slice *frames, unsigned count);
 
-/* Drops all frames from `index` on (index <= last_index, index >= first_index). */
+/* Drops all frames from `index` on (index <= last_index, index >= first_index). Where the cut is
+ * not in memory its segment is read, blocking: SPATE_ERR_CORRUPT, errors of io/file.h;
+ * SPATE_ERR_STOPPED as above. Nothing changed then. */
 int sp_log_truncate(struct sp_log *log, uint64_t index);
 
 /* Replaces the whole log by a checkpoint received from a leader: afterwards it is empty, stands at
  * `checkpoint`'s index and continues its chain and offset. Asynchronous and atomic on disk;
- * `persisted` is called with the checkpoint's index when it is done. */
+ * `persisted` is called with the checkpoint's index when it is done. The bytes are copied.
+ * SPATE_ERR_CORRUPT, also of another group's; SPATE_ERR_NOMEM, SPATE_ERR_STOPPED as above; nothing
+ * changed then. */
 int sp_log_install(struct sp_log *log, const uint8_t *checkpoint, size_t size);
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -177,7 +183,8 @@ struct sp_log_read {
  * cache. 0: none. */
 void sp_log_keep_from(struct sp_log *log, uint64_t index);
 
-/* Serves the read from memory at once if all of its start is there: true, and result is set. */
+/* Serves the read from memory at once if all of its start is there: true, and result is set, to be
+ * released. */
 bool sp_log_read_cached(struct sp_log *log, struct sp_log_read *read);
 
 /* Starts a read; `cb` later with 0, SPATE_ERR_NOT_FOUND (start is below the first frame or above

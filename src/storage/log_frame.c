@@ -8,20 +8,8 @@
 #include "base/limits.h"
 #include "spate/error.h"
 #include "storage/batch_places.h"
+#include "storage/frame_places.h"
 #include "storage/little_endian.h"
-
-enum {
-    AT_VERSION = 0,
-    AT_KIND = 1,
-    AT_FLAGS = 2,
-    AT_LENGTH = 4,
-    AT_GROUP_ID = 8,
-    AT_TERM = 16,
-    AT_INDEX = 24,
-    AT_APPEND_TIME = 32,
-    AT_CRC = 40,
-    AT_CHAIN = 44,
-};
 
 /* Places in the trailer of a compacted frame. */
 enum {
@@ -29,20 +17,20 @@ enum {
     TRAILER_AT_CRC = 4,
 };
 
-_Static_assert(AT_CHAIN + 4 == SP_LOG_FRAME_HEADER_SIZE, "the header ends with the chain");
+_Static_assert(FRAME_AT_CHAIN + 4 == SP_LOG_FRAME_HEADER_SIZE, "the header ends with the chain");
 _Static_assert(BATCH_AT_CRC + 4 == SP_BATCH_COVERED_SIZE, "the frame covers the batch's checksum");
 _Static_assert(TRAILER_AT_CRC + 4 == SP_COMPACTED_TRAILER_SIZE, "the trailer ends with the crc");
 _Static_assert(BATCH_AT_COUNT + 4 == SP_BATCH_HEADER_SIZE, "records follow their count");
 
 static bool is_compacted(const uint8_t *bytes)
 {
-    return sp_get_u16(bytes + AT_FLAGS) == SP_LOG_FRAME_COMPACTED;
+    return sp_get_u16(bytes + FRAME_AT_FLAGS) == SP_LOG_FRAME_COMPACTED;
 }
 
 /* A compacted batch is covered whole: its trailer must be, and few bytes are summed twice. */
 static size_t covered_size(const uint8_t *bytes, uint32_t length)
 {
-    if (bytes[AT_KIND] == SP_FRAME_BATCH && !is_compacted(bytes) &&
+    if (bytes[FRAME_AT_KIND] == SP_FRAME_BATCH && !is_compacted(bytes) &&
         length > SP_BATCH_COVERED_SIZE) {
         return SP_BATCH_COVERED_SIZE;
     }
@@ -51,48 +39,48 @@ static size_t covered_size(const uint8_t *bytes, uint32_t length)
 
 static uint32_t frame_crc(const uint8_t *bytes, uint32_t length)
 {
-    uint32_t crc = sp_crc32c(0, bytes, AT_CRC);
+    uint32_t crc = sp_crc32c(0, bytes, FRAME_AT_CRC);
 
     return sp_crc32c(crc, sp_log_frame_payload(bytes), covered_size(bytes, length));
 }
 
 static const uint8_t *trailer_of(const uint8_t *bytes)
 {
-    uint32_t length = sp_get_u32(bytes + AT_LENGTH);
+    uint32_t length = sp_get_u32(bytes + FRAME_AT_LENGTH);
 
     return sp_log_frame_payload(bytes) + length - SP_COMPACTED_TRAILER_SIZE;
 }
 
 uint32_t sp_log_frame_chain(const uint8_t *bytes, uint32_t chain_before)
 {
-    uint8_t header[AT_CHAIN];
+    uint8_t header[FRAME_AT_CHAIN];
 
-    if (bytes[AT_KIND] == SP_FRAME_MARKER) {
+    if (bytes[FRAME_AT_KIND] == SP_FRAME_MARKER) {
         return chain_before;
     }
     if (!is_compacted(bytes)) {
-        return sp_crc32c(chain_before, bytes, AT_CHAIN);
+        return sp_crc32c(chain_before, bytes, FRAME_AT_CHAIN);
     }
     /* The header as it was: all but flags, length and crc still is. */
-    memcpy(header, bytes, AT_CHAIN);
-    sp_put_u16(header + AT_FLAGS, 0);
-    sp_put_u32(header + AT_LENGTH, sp_get_u32(trailer_of(bytes) + TRAILER_AT_LENGTH));
-    sp_put_u32(header + AT_CRC, sp_get_u32(trailer_of(bytes) + TRAILER_AT_CRC));
-    return sp_crc32c(chain_before, header, AT_CHAIN);
+    memcpy(header, bytes, FRAME_AT_CHAIN);
+    sp_put_u16(header + FRAME_AT_FLAGS, 0);
+    sp_put_u32(header + FRAME_AT_LENGTH, sp_get_u32(trailer_of(bytes) + TRAILER_AT_LENGTH));
+    sp_put_u32(header + FRAME_AT_CRC, sp_get_u32(trailer_of(bytes) + TRAILER_AT_CRC));
+    return sp_crc32c(chain_before, header, FRAME_AT_CHAIN);
 }
 
 void sp_log_frame_header_encode(const struct sp_log_frame *frame, uint8_t *bytes)
 {
-    bytes[AT_VERSION] = SP_LOG_FRAME_VERSION;
-    bytes[AT_KIND] = (uint8_t)frame->kind;
-    sp_put_u16(bytes + AT_FLAGS, frame->compacted ? SP_LOG_FRAME_COMPACTED : 0);
-    sp_put_u32(bytes + AT_LENGTH, frame->length);
-    sp_put_u64(bytes + AT_GROUP_ID, frame->group_id);
-    sp_put_u64(bytes + AT_TERM, frame->term);
-    sp_put_u64(bytes + AT_INDEX, frame->index);
-    sp_put_u64(bytes + AT_APPEND_TIME, (uint64_t)frame->append_time_ms);
-    sp_put_u32(bytes + AT_CRC, frame->crc);
-    sp_put_u32(bytes + AT_CHAIN, frame->chain);
+    bytes[FRAME_AT_VERSION] = SP_LOG_FRAME_VERSION;
+    bytes[FRAME_AT_KIND] = (uint8_t)frame->kind;
+    sp_put_u16(bytes + FRAME_AT_FLAGS, frame->compacted ? SP_LOG_FRAME_COMPACTED : 0);
+    sp_put_u32(bytes + FRAME_AT_LENGTH, frame->length);
+    sp_put_u64(bytes + FRAME_AT_GROUP_ID, frame->group_id);
+    sp_put_u64(bytes + FRAME_AT_TERM, frame->term);
+    sp_put_u64(bytes + FRAME_AT_INDEX, frame->index);
+    sp_put_u64(bytes + FRAME_AT_APPEND_TIME, (uint64_t)frame->append_time_ms);
+    sp_put_u32(bytes + FRAME_AT_CRC, frame->crc);
+    sp_put_u32(bytes + FRAME_AT_CHAIN, frame->chain);
 }
 
 void sp_log_frame_seal(struct sp_log_frame *frame, uint32_t chain_before, uint8_t *bytes)
@@ -104,9 +92,9 @@ void sp_log_frame_seal(struct sp_log_frame *frame, uint32_t chain_before, uint8_
     sp_log_frame_header_encode(frame, bytes);
     memset(bytes + end, 0, sp_log_frame_size(frame->length) - end);
     frame->crc = frame_crc(bytes, frame->length);
-    sp_put_u32(bytes + AT_CRC, frame->crc);
+    sp_put_u32(bytes + FRAME_AT_CRC, frame->crc);
     frame->chain = sp_log_frame_chain(bytes, chain_before);
-    sp_put_u32(bytes + AT_CHAIN, frame->chain);
+    sp_put_u32(bytes + FRAME_AT_CHAIN, frame->chain);
 }
 
 void sp_log_frame_original(const uint8_t *bytes, uint32_t *out_length, uint32_t *out_crc)
@@ -122,19 +110,19 @@ void sp_log_frame_compact(const uint8_t *original, size_t batch_size, uint8_t *b
     uint8_t *trailer = bytes + SP_LOG_FRAME_HEADER_SIZE + batch_size;
     size_t end = SP_LOG_FRAME_HEADER_SIZE + (size_t)length;
 
-    SP_ASSERT(original[AT_KIND] == SP_FRAME_BATCH);
+    SP_ASSERT(original[FRAME_AT_KIND] == SP_FRAME_BATCH);
     SP_ASSERT(batch_size >= SP_BATCH_HEADER_SIZE && batch_size <= SP_BATCH_BYTES_MAX);
     if (is_compacted(original)) {
         memcpy(trailer, trailer_of(original), SP_COMPACTED_TRAILER_SIZE);
     } else {
-        memcpy(trailer + TRAILER_AT_LENGTH, original + AT_LENGTH, 4);
-        memcpy(trailer + TRAILER_AT_CRC, original + AT_CRC, 4);
+        memcpy(trailer + TRAILER_AT_LENGTH, original + FRAME_AT_LENGTH, 4);
+        memcpy(trailer + TRAILER_AT_CRC, original + FRAME_AT_CRC, 4);
     }
     memcpy(bytes, original, SP_LOG_FRAME_HEADER_SIZE);
-    sp_put_u16(bytes + AT_FLAGS, SP_LOG_FRAME_COMPACTED);
-    sp_put_u32(bytes + AT_LENGTH, length);
+    sp_put_u16(bytes + FRAME_AT_FLAGS, SP_LOG_FRAME_COMPACTED);
+    sp_put_u32(bytes + FRAME_AT_LENGTH, length);
     memset(bytes + end, 0, sp_log_frame_size(length) - end);
-    sp_put_u32(bytes + AT_CRC, frame_crc(bytes, length));
+    sp_put_u32(bytes + FRAME_AT_CRC, frame_crc(bytes, length));
 }
 
 /* A batch may be marked as compacted, and its trailer then comes on top of what it may have. */
@@ -154,23 +142,23 @@ int sp_log_frame_decode(const uint8_t *bytes, size_t size, struct sp_log_frame *
     if (size < SP_LOG_FRAME_HEADER_SIZE) {
         return SPATE_ERR_AGAIN;
     }
-    uint8_t kind = bytes[AT_KIND];
-    uint16_t flags = sp_get_u16(bytes + AT_FLAGS);
-    uint32_t length = sp_get_u32(bytes + AT_LENGTH);
+    uint8_t kind = bytes[FRAME_AT_KIND];
+    uint16_t flags = sp_get_u16(bytes + FRAME_AT_FLAGS);
+    uint32_t length = sp_get_u32(bytes + FRAME_AT_LENGTH);
 
-    if (bytes[AT_VERSION] != SP_LOG_FRAME_VERSION || kind < SP_FRAME_BATCH ||
+    if (bytes[FRAME_AT_VERSION] != SP_LOG_FRAME_VERSION || kind < SP_FRAME_BATCH ||
         kind > SP_FRAME_MARKER || !length_fits(kind, flags, length)) {
         return SPATE_ERR_CORRUPT;
     }
     *out_frame = (struct sp_log_frame){
         .kind = (enum sp_frame_kind)kind,
         .length = length,
-        .group_id = sp_get_u64(bytes + AT_GROUP_ID),
-        .term = sp_get_u64(bytes + AT_TERM),
-        .index = sp_get_u64(bytes + AT_INDEX),
-        .append_time_ms = (int64_t)sp_get_u64(bytes + AT_APPEND_TIME),
-        .crc = sp_get_u32(bytes + AT_CRC),
-        .chain = sp_get_u32(bytes + AT_CHAIN),
+        .group_id = sp_get_u64(bytes + FRAME_AT_GROUP_ID),
+        .term = sp_get_u64(bytes + FRAME_AT_TERM),
+        .index = sp_get_u64(bytes + FRAME_AT_INDEX),
+        .append_time_ms = (int64_t)sp_get_u64(bytes + FRAME_AT_APPEND_TIME),
+        .crc = sp_get_u32(bytes + FRAME_AT_CRC),
+        .chain = sp_get_u32(bytes + FRAME_AT_CHAIN),
         .compacted = flags == SP_LOG_FRAME_COMPACTED,
     };
     return 0;

@@ -30,7 +30,7 @@ bool sp_log_read_matches(const struct sp_log_read *read,
                          bool begun);
 
 /* Does what the plan says, blocking, on any thread: read->frames are set, without references of
- * their own; plan->blob holds them. Status of the read. */
+ * their own; plan->blob holds them. The status that the read ends with (log.h). */
 int sp_log_read_segment(struct sp_log_read *read, struct sp_read_plan *plan);
 
 /* Lets reads that wait for the end of a segment's replacement look again. */

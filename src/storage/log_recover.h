@@ -79,7 +79,7 @@ int sp_recovery_follow_frames(struct sp_recovery *recovery,
                               struct sp_log_history *history,
                               uint64_t *out_position);
 
-/* The segment ends at `position`: what its file has behind that goes, durably. */
+/* The segment ends at `position`: what its file has behind that goes, durably. Errors of files. */
 int sp_recovery_end_segment(struct sp_recovery *recovery,
                             struct sp_log_segment *segment,
                             uint64_t position);
@@ -89,7 +89,8 @@ void sp_recovery_save_index(struct sp_recovery *recovery,
                             struct sp_log_segment *segment,
                             uint32_t end_chain);
 
-/* Adds the segments below number `start`, each with its index. */
+/* Adds the segments below number `start`, each with its index. SPATE_ERR_CORRUPT, errors of
+ * files. */
 int sp_recovery_load_all_older(struct sp_recovery *recovery, unsigned start);
 
 /* Reads and removes the file that the last run left, if there is one. SPATE_ERR_CORRUPT: the newest
@@ -97,7 +98,8 @@ int sp_recovery_load_all_older(struct sp_recovery *recovery, unsigned start);
 int sp_recovery_take_rest(struct sp_recovery *recovery);
 void sp_recovery_drop_rest(struct sp_recovery *recovery);
 
-/* Adds the newest segment, number `start`, as that file says. *out_used false: it is to be read. */
+/* Adds the newest segment, number `start`, as that file says. *out_used false: it is to be read.
+ * SPATE_ERR_NOMEM. */
 int sp_recovery_use_rest(struct sp_recovery *recovery, unsigned start, bool *out_used);
 
 #endif /* SP_STORAGE_LOG_RECOVER_H */

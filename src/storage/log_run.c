@@ -7,20 +7,11 @@
 #include "base/limits.h"
 #include "spate/error.h"
 #include "storage/batch_places.h"
+#include "storage/frame_places.h"
 #include "storage/little_endian.h"
 
-/* Places in the header that differ from a frame's, or are looked at before it is decoded. */
+/* Places in the header that a frame does not have. */
 enum {
-    AT_VERSION = 0,
-    AT_KIND = 1,
-    AT_FLAGS = 2,
-    AT_LENGTH = 4,
-    AT_GROUP_ID = 8,
-    AT_TERM = 16,
-    AT_INDEX = 24,
-    AT_APPEND_TIME = 32,
-    AT_CRC = 40,
-    AT_CHAIN = 44,
     AT_COUNT = 48,
     AT_CHAIN_BEFORE = 52,
     AT_BASE_OFFSET = 56,
@@ -140,15 +131,16 @@ static int build_frame(struct sp_run_source *source, struct place *place, uint8_
 
 bool sp_log_run_begins(const uint8_t *bytes)
 {
-    return bytes[AT_VERSION] == SP_LOG_FRAME_VERSION && bytes[AT_KIND] == SP_LOG_RUN_KIND;
+    return bytes[FRAME_AT_VERSION] == SP_LOG_FRAME_VERSION &&
+           bytes[FRAME_AT_KIND] == SP_LOG_RUN_KIND;
 }
 
 int sp_log_run_size(const uint8_t *bytes, size_t *out_size)
 {
-    uint32_t length = sp_get_u32(bytes + AT_LENGTH);
+    uint32_t length = sp_get_u32(bytes + FRAME_AT_LENGTH);
 
-    if (!sp_log_run_begins(bytes) || sp_get_u16(bytes + AT_FLAGS) != 0 || length < PREFIX_SIZE ||
-        length > LENGTH_MAX) {
+    if (!sp_log_run_begins(bytes) || sp_get_u16(bytes + FRAME_AT_FLAGS) != 0 ||
+        length < PREFIX_SIZE || length > LENGTH_MAX) {
         return SPATE_ERR_CORRUPT;
     }
     *out_size = sp_log_frame_size(length);
@@ -157,7 +149,7 @@ int sp_log_run_size(const uint8_t *bytes, size_t *out_size)
 
 static uint32_t run_crc(const uint8_t *bytes, uint32_t length)
 {
-    uint32_t crc = sp_crc32c(0, bytes, AT_CRC);
+    uint32_t crc = sp_crc32c(0, bytes, FRAME_AT_CRC);
 
     return sp_crc32c(crc, bytes + SP_LOG_FRAME_HEADER_SIZE, length);
 }
@@ -165,7 +157,7 @@ static uint32_t run_crc(const uint8_t *bytes, uint32_t length)
 /* Checksum, padding and count of a run that is there whole. */
 static bool is_whole(const uint8_t *bytes, size_t size)
 {
-    uint32_t length = sp_get_u32(bytes + AT_LENGTH);
+    uint32_t length = sp_get_u32(bytes + FRAME_AT_LENGTH);
     uint32_t count = sp_get_u32(bytes + AT_COUNT);
 
     for (size_t i = SP_LOG_FRAME_HEADER_SIZE + (size_t)length; i < size; i++) {
@@ -173,20 +165,20 @@ static bool is_whole(const uint8_t *bytes, size_t size)
             return false;
         }
     }
-    return sp_get_u32(bytes + AT_CRC) == run_crc(bytes, length) && count >= 2 &&
+    return sp_get_u32(bytes + FRAME_AT_CRC) == run_crc(bytes, length) && count >= 2 &&
            count <= SP_LOG_RUN_FRAMES_MAX;
 }
 
 static int build_frames(const uint8_t *bytes, uint8_t *frames, unsigned count)
 {
-    uint32_t length = sp_get_u32(bytes + AT_LENGTH);
+    uint32_t length = sp_get_u32(bytes + FRAME_AT_LENGTH);
     struct sp_run_source source = { .bytes = bytes + AT_ENTRIES,
                                     .end = bytes + SP_LOG_FRAME_HEADER_SIZE + length };
     struct place place = {
-        .state = { .append_time_ms = (int64_t)sp_get_u64(bytes + AT_APPEND_TIME) },
-        .group_id = sp_get_u64(bytes + AT_GROUP_ID),
-        .term = sp_get_u64(bytes + AT_TERM),
-        .index = sp_get_u64(bytes + AT_INDEX),
+        .state = { .append_time_ms = (int64_t)sp_get_u64(bytes + FRAME_AT_APPEND_TIME) },
+        .group_id = sp_get_u64(bytes + FRAME_AT_GROUP_ID),
+        .term = sp_get_u64(bytes + FRAME_AT_TERM),
+        .index = sp_get_u64(bytes + FRAME_AT_INDEX),
         .offset = (int64_t)sp_get_u64(bytes + AT_BASE_OFFSET),
         .chain = sp_get_u32(bytes + AT_CHAIN_BEFORE),
     };
@@ -195,7 +187,8 @@ static int build_frames(const uint8_t *bytes, uint8_t *frames, unsigned count)
     for (unsigned i = 0; i < count && rv == 0; i++) {
         rv = build_frame(&source, &place, frames + i * (size_t)SP_LOG_RUN_FRAME_SIZE);
     }
-    if (rv == 0 && (source.bytes != source.end || place.chain != sp_get_u32(bytes + AT_CHAIN))) {
+    if (rv == 0 &&
+        (source.bytes != source.end || place.chain != sp_get_u32(bytes + FRAME_AT_CHAIN))) {
         rv = SPATE_ERR_CORRUPT;
     }
     return rv;
@@ -319,17 +312,17 @@ static void encode_run(const struct sp_log_run *run, uint32_t length, uint8_t *b
     size_t end = AT_ENTRIES + run->entries.size;
 
     memcpy(bytes, first, SP_LOG_FRAME_HEADER_SIZE); /* group, term, index, time */
-    bytes[AT_KIND] = SP_LOG_RUN_KIND;
-    sp_put_u16(bytes + AT_FLAGS, 0);
-    sp_put_u32(bytes + AT_LENGTH, length);
-    sp_put_u32(bytes + AT_CHAIN, run->chain);
+    bytes[FRAME_AT_KIND] = SP_LOG_RUN_KIND;
+    sp_put_u16(bytes + FRAME_AT_FLAGS, 0);
+    sp_put_u32(bytes + FRAME_AT_LENGTH, length);
+    sp_put_u32(bytes + FRAME_AT_CHAIN, run->chain);
     sp_put_u32(bytes + AT_COUNT, run->count);
     sp_put_u32(bytes + AT_CHAIN_BEFORE, run->chain_before);
     sp_put_u64(bytes + AT_BASE_OFFSET,
                sp_get_be64(sp_log_frame_payload(first) + BATCH_AT_BASE_OFFSET));
     memcpy(bytes + AT_ENTRIES, run->entries.bytes, run->entries.size);
     memset(bytes + end, 0, sp_log_frame_size(length) - end);
-    sp_put_u32(bytes + AT_CRC, run_crc(bytes, length));
+    sp_put_u32(bytes + FRAME_AT_CRC, run_crc(bytes, length));
 }
 
 /* It takes the place of what it was made of, so it must expand to that. */

@@ -255,6 +255,7 @@ int sp_log_reset(struct sp_log *log, struct sp_blob *image, const struct sp_chec
 
 /* ---- log_flush.c ----------------------------------------------------------------------------- */
 
+/* True if frames, a truncation or an install wait to be written, and may be. */
 bool sp_log_needs_flush(const struct sp_log *log);
 
 /* Starts a job for what waits, if none runs. */
@@ -262,29 +263,31 @@ void sp_log_flush_start(struct sp_log *log);
 
 /* ---- log_install.c --------------------------------------------------------------------------- */
 
-/* Gives back what is behind `position` in the file of `base`, durably; blocking. */
+/* All of this blocks. Errors of io/file.h. */
+
+/* Gives back what is behind `position` in the file of `base`, durably. */
 int sp_log_cut_file(const char *directory, uint64_t base, uint64_t position);
 
-/* Cuts the file of `base` at `position` and removes all newer segments, newest first; blocking. */
+/* Cuts the file of `base` at `position` and removes all newer segments, newest first. */
 int sp_log_cut_files(const char *directory, uint64_t base, uint64_t position);
 
 /* The same for frames that were durable: a crash in between leaves the file SP_TRUNCATION_NAME,
  * with which recovery ends it. */
 int sp_log_truncate_files(const char *directory, uint64_t base, uint64_t position);
 
-/* Ends a truncation whose file is there; blocking. SPATE_ERR_CORRUPT, errors of io/file.h. */
+/* Ends a truncation whose file is there. SPATE_ERR_CORRUPT: that file is no such. */
 int sp_log_truncate_finish(const char *directory);
 
 /* Removes all segments below the one of `base`, or moves them into `room` (may be NULL); may be
- * repeated after a crash; blocking. */
+ * repeated after a crash. */
 int sp_log_trim_files(const char *directory, uint64_t base, struct sp_spare_room *room);
 
-/* Makes SP_INSTALL_NAME durable, then finishes it as below; blocking. */
+/* Makes SP_INSTALL_NAME durable, then finishes it as below. */
 int sp_log_install_files(const char *directory,
                          const struct sp_blob *image,
                          const struct sp_segment_header *header);
 
-/* Removes the old log and begins the new one; may be repeated after a crash; blocking. */
+/* Removes the old log and begins the new one; may be repeated after a crash. */
 int sp_log_install_finish(const char *directory, const struct sp_segment_header *header);
 
 /* ---- log_checkpoint.c ------------------------------------------------------------------------ */

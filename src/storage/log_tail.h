@@ -37,6 +37,7 @@ void sp_log_tail_push(struct sp_log_tail *tail, struct sp_slice frame, int64_t e
 /* The n-th entry from the oldest. */
 struct sp_tail_entry *sp_log_tail_at(const struct sp_log_tail *tail, uint32_t n);
 
+/* Drop the oldest or the newest frame, with its reference; there is one. */
 void sp_log_tail_pop_front(struct sp_log_tail *tail);
 void sp_log_tail_pop_back(struct sp_log_tail *tail);
 

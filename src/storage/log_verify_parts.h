@@ -35,9 +35,10 @@ void sp_verify_find(struct sp_verify *verify,
 /* The name of a file, of SP_VERIFY_NAME_SIZE bytes: BASE.SUFFIX. */
 void sp_verify_base_name(char *name, uint64_t base, const char *suffix);
 
+/* True if both are the same in every field. */
 bool sp_verify_same_point(const struct sp_log_point *a, const struct sp_log_point *b);
 
-/* Reads all checkpoints; the segments have been listed. */
+/* Reads all checkpoints; the segments have been listed. Errors of io/file.h. */
 int sp_verify_checkpoints(struct sp_verify *verify);
 
 /* Reads what the last run has left, before the segments are read. SPATE_ERR_NOMEM. */

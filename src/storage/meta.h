@@ -35,6 +35,7 @@ int sp_meta_open(const struct sp_meta_options *options,
 /* Closes the files and frees; pending requests are dropped. NULL is fine. */
 void sp_meta_close(struct sp_meta *meta);
 
+/* As it was set last; borrowed until the next request. */
 const struct sp_identity *sp_meta_identity(const struct sp_meta *meta);
 
 /* Requests. Each returns its sequence, or 0 when memory is out and nothing was changed. */

@@ -84,7 +84,8 @@ int sp_offset_index_load(const char *directory,
                          struct sp_offset_index_facts *facts,
                          struct sp_offset_index *out_index);
 
-/* Writes the index file, blocking. It is not synced: a damaged one is rebuilt. */
+/* Writes the index file, blocking. It is not synced: a damaged one is rebuilt. Errors of
+ * io/file.h. */
 int sp_offset_index_save(const char *directory, uint64_t base, const uint8_t *bytes, size_t size);
 
 #endif /* SP_STORAGE_OFFSET_INDEX_H */

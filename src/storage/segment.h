@@ -143,7 +143,7 @@ struct sp_marker_search {
 };
 
 /* Searches for markers of `group_id` at every multiple of 8 from `position` on. `marker_key` 0: of
- * any key (the header is not readable). */
+ * any key (the header is not readable). Errors of sp_file_read, SPATE_ERR_NOMEM. */
 int sp_segment_find_markers(struct sp_file *file,
                             uint64_t position,
                             uint64_t group_id,

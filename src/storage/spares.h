@@ -52,6 +52,7 @@ struct sp_spare_room {
 int sp_spares_open(struct sp_spares *spares, const char *data_directory, uint64_t bytes_max);
 void sp_spares_deinit(struct sp_spares *spares);
 
+/* Where the spare of that number lies: SP_DISK_PATH_SIZE bytes. */
 void sp_spares_path(char *out_path, const char *directory, uint64_t number);
 
 /* Sets aside as much as may be kept for a trim (nothing unless `wanted`); sp_spares_settle takes
@@ -60,7 +61,7 @@ void sp_spares_give_room(struct sp_spares *spares, bool wanted, struct sp_spare_
 void sp_spares_settle(struct sp_spares *spares, const struct sp_spare_room *room);
 
 /* Moves a segment's file into the room, or removes it when it does not fit; its directory is not
- * synced. `room` may be NULL. Blocking, on any thread. */
+ * synced. `room` may be NULL. Blocking, on any thread. Errors of io/file.h. */
 int sp_spare_keep(struct sp_spare_room *room, const char *path);
 
 /* Takes all files out, to be removed by sp_spares_remove, which blocks, on any thread. */

@@ -79,8 +79,8 @@ struct sp_store_handler {
  * longer valid copy wins and the other is rewritten from it. SPATE_ERR_LOCKED: another process has
  * it; SPATE_ERR_CORRUPT: both copies are damaged, or it belongs to another node;
  * SPATE_ERR_UNSUPPORTED: written at a feature level above feature_level_max; SPATE_ERR_NOT_READY:
- * see `forcing`; SPATE_ERR_IO,
- * SPATE_ERR_NO_SPACE, SPATE_ERR_NOMEM. On failure `text` (of `text_size` bytes) says what to do. */
+ * see `forcing`; SPATE_ERR_IO, SPATE_ERR_NO_SPACE, SPATE_ERR_NOMEM. On failure `text` (of
+ * `text_size` bytes) says what to do. */
 int sp_store_open(struct sp_loop *loop,
                   const struct sp_store_options *options,
                   const struct sp_store_handler *handler,
@@ -89,10 +89,11 @@ int sp_store_open(struct sp_loop *loop,
                   size_t text_size,
                   struct sp_store **out_store);
 
-/* Flushes what is pending, closes the logs' files, releases the lock, then calls `closed`. All logs
- * must have been closed before. */
+/* Flushes what is pending, releases the lock, frees the store, then calls `closed`, never inside
+ * this call. All logs must have been closed before. */
 void sp_store_close(struct sp_store *store, void (*closed)(void *arg), void *arg);
 
+/* As it was set last; borrowed until the next call. */
 const struct sp_identity *sp_store_identity(const struct sp_store *store);
 
 /* Asks for a new identity; durable when meta_durable reports the returned sequence. 0: NOMEM. */
@@ -177,7 +178,8 @@ void sp_store_open_replica(struct sp_store *store, struct sp_replica_open *open)
 void sp_store_create_replica(struct sp_store *store, struct sp_replica_open *open);
 
 /* Unregisters a replica whose topic was deleted and removes its directory (by a job, after the
- * registry is durable). Its log must be closed. */
+ * registry is durable). Its log must be closed. SPATE_ERR_NOT_FOUND: it is not registered;
+ * SPATE_ERR_NOMEM. */
 int sp_store_delete_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id);
 
 /* The same for one that was moved away or replaced: if it is marked as damaged, its directory is
@@ -185,7 +187,8 @@ int sp_store_delete_replica(struct sp_store *store, uint64_t group_id, uint64_t 
 int sp_store_retire_replica(struct sp_store *store, uint64_t group_id, uint64_t replica_id);
 
 /* Moves directories below replicas/ that are not registered into quarantine/, with a trace each;
- * goes on with removals that an earlier run had begun. Once, before any replica is deleted. */
+ * goes on with removals that an earlier run had begun. Once, before any replica is deleted;
+ * blocking. Errors of io/file.h. */
 int sp_store_quarantine_unknown(struct sp_store *store);
 
 /* A replica was found damaged: by a job its directory gets a mark, the file `damaged` with `text`
@@ -212,17 +215,19 @@ enum sp_space {
 
 #define SP_SPACE_LAST_PART 4
 
-/* How many segments were written into files of old ones since the start. */
-uint64_t sp_store_recycled(const struct sp_store *store);
-
+/* As the last look has found it. */
 enum sp_space sp_store_space(const struct sp_store *store);
 
 /* Reads the free space anew, by a job, one at a time: what others write is seen by this alone. */
 void sp_store_look_at_space(struct sp_store *store);
 
+/* How many segments were written into files of old ones since the start. */
+uint64_t sp_store_recycled(const struct sp_store *store);
+
 /* Roll size of logs that have none of their own. */
 uint64_t sp_store_segment_bytes(const struct sp_store *store);
 
+/* The loop that it was opened on. */
 struct sp_loop *sp_store_loop(const struct sp_store *store);
 
 /* Writes the metrics of this layer: logs, segments, bytes, fsyncs, reads. */

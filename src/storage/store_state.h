@@ -120,7 +120,8 @@ struct sp_deletion {
 /* Takes the deletion: moves the directory away, and removes it unless it is marked as damaged. */
 void sp_store_start_deletion(struct sp_deletion *deletion);
 
-/* Moves replicas/NAME, which the registry does not have, to quarantine/. */
+/* Moves replicas/NAME, which the registry does not have, to quarantine/; blocking. Errors of
+ * io/file.h. */
 int sp_store_move_unknown(const struct sp_store *store, const char *name);
 
 /* Where the replica lies: SP_DISK_PATH_SIZE bytes. */
@@ -132,6 +133,8 @@ void sp_store_replica_path(const struct sp_store *store,
 /* Blocking: writes the mark of a damaged replica durably, unless it has one. SPATE_ERR_NOT_FOUND:
  * the directory is missing. */
 int sp_store_write_mark(const char *directory, const char *text);
+
+/* Blocking: whether the replica in `directory` has that mark, and what opening it says then. */
 bool sp_store_is_marked(const char *directory);
 void sp_store_read_mark(const char *directory, char *out_text, size_t text_size);
 
@@ -161,6 +164,7 @@ bool sp_store_lends_room(const struct sp_store *store, uint64_t bytes);
 /* The same on the loop, as the last look has found it. */
 bool sp_store_may_lend(const struct sp_store *store, uint64_t bytes);
 
+/* Takes over what the options say of space; nothing waits yet. */
 void sp_store_init_space(struct sp_store *store, const struct sp_store_options *options);
 
 /* Blocking: gives the ballast of an earlier run back on a full disk. */

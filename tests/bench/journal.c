@@ -13,53 +13,20 @@
  *              and one makes these durable before that half of the journal is written again
  * and of each is printed: writes a second, MB/s, CPU of this process for a write and a GB, p50 and
  * p99 of a write, medians of the rounds, and the ratio of the rate to that of `each`. */
-#include <pthread.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include "journal.h"
+
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 
-#include "base/list.h"
-#include "io/file.h"
+#include "measured.h"
 #include "spate/error.h"
 
 enum {
     WORKERS = 4,
-    PARTITIONS_MAX = 1000,
-    PIECES_MAX = 1024,
-    COMMIT_BYTES_MAX = 16 * 1024 * 1024,
-    HALF_BYTES = 32 * 1024 * 1024,
-    WRITE_BYTES_MIN = 4096,
-    WRITE_BYTES_MAX = 64 * 1024,
-    COPIES_MAX = 2 * HALF_BYTES / WRITE_BYTES_MIN, /* a half is written again when it has none */
-    SAMPLES_MAX = 4 * 1000 * 1000,
     ROUNDS_MAX = 15,
-    FEW_FILES = 8,                     /* synced one by one */
     WRITTEN_BYTES = 256 * 1024 * 1024, /* of all files that are written before */
     PATH_SIZE = 512,
-};
-
-struct partition {
-    struct sp_list node; /* in `waiting` */
-    struct sp_file *file;
-    uint64_t position;
-    double since;
-    bool dirty[2]; /* has bytes that only this half of the journal has durably */
-};
-
-/* Bytes of the journal that go to their partition. */
-struct copy {
-    struct partition *partition;
-    uint64_t position;
-    unsigned half;
-};
-
-struct half {
-    unsigned copies; /* that have not been written */
-    bool full;       /* not to be written before the cleaner has been there */
 };
 
 struct figures {
@@ -69,306 +36,16 @@ struct figures {
     double p99_ms;
 };
 
-/* The lock guards all that changes but `journal_position` and what a partition has while nobody
- * else can find it. */
-static struct {
-    const char *directory;
-    size_t write_size;
-    uint64_t file_size; /* written before; 0: files grow */
-    unsigned partition_count;
-    unsigned batch_max;
-    struct partition partitions[PARTITIONS_MAX];
-    pthread_mutex_t lock;
-    pthread_cond_t moved;
-    struct sp_list waiting;
-    bool ending;
-    float *samples_ms;
-    unsigned sample_count;
-    struct sp_file *journal;
-    uint64_t journal_position;
-    unsigned current; /* half that is written */
-    struct half halves[2];
-    struct copy copies[COPIES_MAX]; /* a ring */
-    uint64_t copies_begun;
-    uint64_t copies_added;
-} world = { .lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER };
+struct world world = { .lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER };
 
-static const uint8_t payload[WRITE_BYTES_MAX];
-static const uint8_t header[48]; /* of a frame in the journal */
+const uint8_t payload[WRITE_BYTES_MAX];
 
-static double now_s(void)
-{
-    struct timespec time;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
-static double cpu_s(void)
-{
-    struct rusage usage;
-
-    (void)getrusage(RUSAGE_SELF, &usage);
-    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-}
-
-static void check(int rv, const char *what)
+void check(int rv, const char *what)
 {
     if (rv != 0) {
         (void)fprintf(stderr, "journal: %s: %s\n", what, spate_error_name(rv));
         exit(1);
     }
-}
-
-/* ---- partitions ------------------------------------------------------------------------------ */
-
-static void write_at(struct partition *partition, uint64_t position)
-{
-    const struct sp_iovec piece = { payload, world.write_size };
-
-    position = world.file_size == 0 ? position : position % world.file_size;
-    check(sp_file_write(partition->file, position, &piece, 1), "write");
-}
-
-/* One that waits, or NULL at the end. */
-static struct partition *take_one(void)
-{
-    struct partition *partition = NULL;
-
-    pthread_mutex_lock(&world.lock);
-    while (sp_list_empty(&world.waiting) && !world.ending) {
-        pthread_cond_wait(&world.moved, &world.lock);
-    }
-    if (!world.ending) {
-        partition = SP_LIST_ENTRY(world.waiting.next, struct partition, node);
-        sp_list_remove(&partition->node);
-    }
-    pthread_mutex_unlock(&world.lock);
-    return partition;
-}
-
-/* All that wait, as many as fit; 0 at the end. */
-static unsigned take_all(struct partition **out)
-{
-    unsigned count = 0;
-
-    pthread_mutex_lock(&world.lock);
-    while (sp_list_empty(&world.waiting) && !world.ending) {
-        pthread_cond_wait(&world.moved, &world.lock);
-    }
-    while (!world.ending && !sp_list_empty(&world.waiting) && count < world.batch_max &&
-           (count + 1) * world.write_size <= COMMIT_BYTES_MAX) {
-        out[count] = SP_LIST_ENTRY(world.waiting.next, struct partition, node);
-        sp_list_remove(&out[count]->node);
-        count += 1;
-    }
-    pthread_mutex_unlock(&world.lock);
-    return count;
-}
-
-/* Its write is durable: the next one waits. Inside the lock. */
-static void note_durable(struct partition *partition)
-{
-    double now = now_s();
-
-    if (world.sample_count < SAMPLES_MAX) {
-        world.samples_ms[world.sample_count++] = (float)((now - partition->since) * 1000);
-    }
-    partition->since = now;
-    sp_list_append(&world.waiting, &partition->node);
-}
-
-/* ---- each, together -------------------------------------------------------------------------- */
-
-static void *run_each(void *arg)
-{
-    struct partition *partition;
-
-    while ((partition = take_one()) != NULL) {
-        write_at(partition, partition->position);
-        partition->position += world.write_size;
-        check(sp_file_sync(partition->file), "sync");
-        pthread_mutex_lock(&world.lock);
-        note_durable(partition);
-        pthread_cond_signal(&world.moved);
-        pthread_mutex_unlock(&world.lock);
-    }
-    return arg;
-}
-
-static void *run_grouped(void *arg)
-{
-    struct partition *taken[PIECES_MAX];
-    unsigned count;
-
-    while ((count = take_all(taken)) > 0) {
-        for (unsigned i = 0; i < count; i++) {
-            write_at(taken[i], taken[i]->position);
-            taken[i]->position += world.write_size;
-        }
-        for (unsigned i = 0; i < count; i++) {
-            check(sp_file_sync(taken[i]->file), "sync");
-            pthread_mutex_lock(&world.lock);
-            note_durable(taken[i]);
-            pthread_cond_signal(&world.moved);
-            pthread_mutex_unlock(&world.lock);
-        }
-    }
-    return arg;
-}
-
-static void *run_together(void *arg)
-{
-    struct partition *taken[PIECES_MAX];
-    unsigned count;
-
-    while ((count = take_all(taken)) > 0) {
-        for (unsigned i = 0; i < count; i++) {
-            write_at(taken[i], taken[i]->position);
-            taken[i]->position += world.write_size;
-        }
-        check(sp_path_sync_all(world.directory), "syncfs");
-        pthread_mutex_lock(&world.lock);
-        for (unsigned i = 0; i < count; i++) {
-            note_durable(taken[i]);
-        }
-        pthread_mutex_unlock(&world.lock);
-    }
-    return arg;
-}
-
-/* ---- the journal ----------------------------------------------------------------------------- */
-
-/* Finds room for so many bytes in one half: false at the end. */
-static bool enter_half(size_t size)
-{
-    uint64_t end = (uint64_t)(world.current + 1) * HALF_BYTES;
-    bool goes_on;
-
-    pthread_mutex_lock(&world.lock);
-    if (world.journal_position + size > end) {
-        world.halves[world.current].full = true;
-        world.current ^= 1;
-        world.journal_position = (uint64_t)world.current * HALF_BYTES;
-        pthread_cond_broadcast(&world.moved);
-    }
-    while (world.halves[world.current].full && !world.ending) {
-        pthread_cond_wait(&world.moved, &world.lock);
-    }
-    goes_on = !world.ending;
-    pthread_mutex_unlock(&world.lock);
-    return goes_on;
-}
-
-static void note_committed(struct partition *const *taken, unsigned count)
-{
-    pthread_mutex_lock(&world.lock);
-    for (unsigned i = 0; i < count; i++) {
-        struct copy *copy = &world.copies[world.copies_added++ % COPIES_MAX];
-
-        *copy = (struct copy){ taken[i], taken[i]->position, world.current };
-        taken[i]->position += world.write_size;
-        taken[i]->dirty[world.current] = true;
-        note_durable(taken[i]);
-    }
-    world.halves[world.current].copies += count;
-    pthread_cond_broadcast(&world.moved);
-    pthread_mutex_unlock(&world.lock);
-}
-
-static void *run_committer(void *arg)
-{
-    struct partition *taken[PIECES_MAX];
-    struct sp_iovec pieces[PIECES_MAX];
-    unsigned count;
-
-    while ((count = take_all(taken)) > 0) {
-        size_t size = count * (sizeof header + world.write_size);
-
-        if (!enter_half(size)) {
-            break;
-        }
-        for (unsigned i = 0; i < count; i++) {
-            pieces[2 * i] = (struct sp_iovec){ header, sizeof header };
-            pieces[2 * i + 1] = (struct sp_iovec){ payload, world.write_size };
-        }
-        check(sp_file_write(world.journal, world.journal_position, pieces, 2 * count), "write");
-        check(sp_file_sync(world.journal), "sync");
-        world.journal_position += size;
-        note_committed(taken, count);
-    }
-    return arg;
-}
-
-static void *run_copier(void *arg)
-{
-    pthread_mutex_lock(&world.lock);
-    while (!world.ending) {
-        if (world.copies_begun == world.copies_added) {
-            pthread_cond_wait(&world.moved, &world.lock);
-            continue;
-        }
-        struct copy copy = world.copies[world.copies_begun++ % COPIES_MAX];
-        pthread_mutex_unlock(&world.lock);
-        write_at(copy.partition, copy.position);
-        pthread_mutex_lock(&world.lock);
-        world.halves[copy.half].copies -= 1;
-        if (world.halves[copy.half].copies == 0) {
-            pthread_cond_broadcast(&world.moved);
-        }
-    }
-    pthread_mutex_unlock(&world.lock);
-    return arg;
-}
-
-/* All that the half alone has becomes durable where it belongs. Outside the lock. */
-static void sync_files(struct partition *const *dirty, unsigned count)
-{
-    if (count > FEW_FILES) {
-        check(sp_path_sync_all(world.directory), "syncfs");
-        return;
-    }
-    for (unsigned i = 0; i < count; i++) {
-        check(sp_file_sync(dirty[i]->file), "sync");
-    }
-}
-
-static void clean_half(unsigned number)
-{
-    static struct partition *dirty[PARTITIONS_MAX];
-    unsigned count = 0;
-
-    for (unsigned i = 0; i < world.partition_count; i++) {
-        if (world.partitions[i].dirty[number]) {
-            world.partitions[i].dirty[number] = false;
-            dirty[count++] = &world.partitions[i];
-        }
-    }
-    pthread_mutex_unlock(&world.lock);
-    sync_files(dirty, count);
-    pthread_mutex_lock(&world.lock);
-    world.halves[number].full = false;
-    pthread_cond_broadcast(&world.moved);
-}
-
-static void *run_cleaner(void *arg)
-{
-    pthread_mutex_lock(&world.lock);
-    while (!world.ending) {
-        unsigned number = 0;
-
-        while (number < 2 && !(world.halves[number].full && world.halves[number].copies == 0)) {
-            number += 1;
-        }
-        if (number < 2) {
-            clean_half(number);
-        } else {
-            pthread_cond_wait(&world.moved, &world.lock);
-        }
-    }
-    pthread_mutex_unlock(&world.lock);
-    return arg;
 }
 
 /* ---- runs ------------------------------------------------------------------------------------ */

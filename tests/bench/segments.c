@@ -10,10 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <time.h>
 
 #include "io/file.h"
+#include "measured.h"
 
 enum {
     SEGMENT_BYTES = 64 * 1024 * 1024,
@@ -32,23 +31,6 @@ struct mode {
     double change_ms;
     uint64_t bytes;
 };
-
-static double now(void)
-{
-    struct timespec time;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
-static double cpu_now(void)
-{
-    struct rusage usage;
-
-    (void)getrusage(RUSAGE_SELF, &usage);
-    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-}
 
 static void check(int rv, const char *what)
 {
@@ -88,24 +70,24 @@ static struct sp_file *change(const char *directory, struct mode *mode)
 static void write_segment(const char *directory, struct mode *mode, const void *bytes, size_t size)
 {
     bool counts = mode->made > KEPT + 1;
-    double begun = now();
-    double cpu_begun = cpu_now();
+    double begun = now_s();
+    double cpu_begun = cpu_s();
     struct sp_file *file = change(directory, mode);
-    double changed = now();
+    double changed = now_s();
 
     for (uint64_t position = 0; position + size <= SEGMENT_BYTES; position += size) {
         const struct sp_iovec piece = { bytes, size };
-        double write_begun = now();
+        double write_begun = now_s();
         check(sp_file_write(file, position, &piece, 1), "write");
         check(sp_file_sync(file), "sync");
         if (counts) {
-            mode->took_ms[mode->took_count++] = (now() - write_begun) * 1000;
+            mode->took_ms[mode->took_count++] = (now_s() - write_begun) * 1000;
         }
     }
     sp_file_close(file);
     if (counts) {
-        mode->seconds += now() - begun;
-        mode->cpu_seconds += cpu_now() - cpu_begun;
+        mode->seconds += now_s() - begun;
+        mode->cpu_seconds += cpu_s() - cpu_begun;
         mode->change_ms += (changed - begun) * 1000;
         mode->bytes += SEGMENT_BYTES;
     }

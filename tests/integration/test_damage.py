@@ -17,6 +17,7 @@ import rpc
 ROUNDS = int(os.environ.get("SPATE_FLIP_ROUNDS", "3"))
 SEED = int(os.environ.get("SPATE_FLIP_SEED", "1"))
 RECORDS = 400
+LINE = "x" * 1000 + "\n"
 
 
 def replicas(node, start):
@@ -53,6 +54,16 @@ def group_of(nodes, topic, node):
     nodes.wait_healthy(20)
     (name,) = set(replicas(node, "")) - before
     return name.split(".")[0]
+
+
+def fill_segments(nodes):
+    """Several segments, 4000 lines, in a topic `t`: its group, and its first node."""
+    group = group_of(nodes, "t", nodes.node(1))
+    first = nodes.spate_json("topic", "describe", "t")["partitions"][0]["replicas"][0]
+    for _ in range(4):
+        nodes.spate("produce", "t", input=(LINE * 1000).encode())
+    nodes.wait_healthy(20)
+    return group, nodes.node(first)
 
 
 class DamageTest(unittest.TestCase):
@@ -126,14 +137,8 @@ class DamageTest(unittest.TestCase):
 
     def test_damage_that_a_read_finds_is_not_forgotten_by_a_restart(self):
         with cluster.Cluster(3, ["storage.segment.bytes=1048576"]) as nodes:
-            group = group_of(nodes, "t", nodes.node(1))
-            first = nodes.spate_json("topic", "describe", "t")["partitions"][0]["replicas"][0]
-            victim = nodes.node(first)
-            line = "x" * 1000 + "\n"
-            for _ in range(4):
-                nodes.spate("produce", "t", input=(line * 1000).encode())
-            nodes.wait_healthy(20)
-            cluster.wait_for("it to lead", lambda: nodes.leader("t").number == first, 20)
+            group, victim = fill_segments(nodes)
+            cluster.wait_for("it to lead", lambda: nodes.leader("t") == victim, 20)
             victim.stop()
             (old,) = replicas(victim, f"{group}.")
             paths = segments(victim, old)
@@ -141,9 +146,9 @@ class DamageTest(unittest.TestCase):
             flip(paths[0], 300_000)
             victim.start()
             nodes.wait_healthy(30)
-            cluster.wait_for("it to lead", lambda: nodes.leader("t").number == first, 20)
+            cluster.wait_for("it to lead", lambda: nodes.leader("t") == victim, 20)
             text = nodes.spate("consume", "t", "-o", "start", "-e", "-f", "%v\\n").decode()
-            self.assertEqual(text, line * 4000, "another replica answers")
+            self.assertEqual(text, LINE * 4000, "another replica answers")
             self.assertIn("replica stopped itself", victim.trace())
             cluster.wait_for("the old one's rename", lambda: quarantined(victim), 30)
             nodes.wait_healthy(30)
@@ -151,13 +156,7 @@ class DamageTest(unittest.TestCase):
     def test_a_first_segment_that_is_missing_is_found_and_filled(self):
         """Where the next one has a checkpoint, the files look as if retention had let it go."""
         with cluster.Cluster(3, ["storage.segment.bytes=1048576"]) as nodes:
-            group = group_of(nodes, "t", nodes.node(1))
-            first = nodes.spate_json("topic", "describe", "t")["partitions"][0]["replicas"][0]
-            victim = nodes.node(first)
-            line = "x" * 1000 + "\n"
-            for _ in range(4):
-                nodes.spate("produce", "t", input=(line * 1000).encode())
-            nodes.wait_healthy(20)
+            group, victim = fill_segments(nodes)
             (old,) = replicas(victim, f"{group}.")
             checkpointed = lambda: os.path.exists(
                 segments(victim, old)[1].replace(".log", ".checkpoint"))
@@ -172,7 +171,7 @@ class DamageTest(unittest.TestCase):
             kept = os.path.join(victim.data, "quarantine", quarantined(victim)[0])
             with open(os.path.join(kept, "damaged"), encoding="utf-8") as handle:
                 self.assertIn("its first segment is missing", handle.read())
-            cluster.wait_for("it to lead", lambda: nodes.leader("t").number == first, 20)
+            cluster.wait_for("it to lead", lambda: nodes.leader("t") == victim, 20)
             self.assertEqual(len(nodes.spate("consume", "t", "-e").splitlines()), 4000)
 
     def test_damage_that_compaction_meets_is_repaired(self):

@@ -134,7 +134,7 @@ unsigned crash_model_visit_damaged(struct crash_disk *disk,
                                    const struct crash_promise *promise,
                                    uint64_t seed);
 
-/* ---- for crash_work.c ------------------------------------------------------------------------ */
+/* ---- between the files of the model ---------------------------------------------------------- */
 
 /* A frame that was appended behind one with `chain_before`. */
 void crash_history_note(struct crash_history *history,
@@ -189,6 +189,12 @@ uint32_t crash_log_chain_at(const struct crash_life_log *log, uint64_t index);
 
 /* Sets what a log holds from `index` on. */
 void crash_log_push(struct crash_life_log *log, uint32_t chain);
+
+/* Compares an opened log with the promise, and takes what it has as promised. */
+void crash_log_check(struct crash_life_log *log);
+
+/* Leaves what has been applied, as before an orderly end. */
+void crash_log_keep_rest(struct crash_life_log *log);
 
 /* Takes what has become durable into the promise. */
 void crash_life_settle(struct crash_life *life);

@@ -38,29 +38,6 @@ static void require_stopped(const struct crash_life *life, int rv, const char *w
                   spate_error_name(rv));
 }
 
-void crash_life_settle(struct crash_life *life)
-{
-    uint64_t durable = sp_store_meta_durable(life->store);
-
-    if (life->identity_sequence != 0 && life->identity_sequence <= durable) {
-        life->promise.step = life->identity_step;
-        life->identity_sequence = 0;
-    }
-    for (unsigned i = 0; i < CRASH_LOGS; i++) {
-        struct crash_life_log *log = &life->logs[i];
-        struct crash_log_promise *promise = &life->promise.logs[i];
-
-        if (log->vote_sequence != 0 && log->vote_sequence <= durable) {
-            promise->term = log->vote_term;
-            log->vote_sequence = 0;
-        }
-        if (log->gone && log->gone_sequence <= durable) {
-            log->gone = false;
-            *promise = (struct crash_log_promise){ .state = CRASH_LOG_ABSENT };
-        }
-    }
-}
-
 /* ---- frames ---------------------------------------------------------------------------------- */
 
 static enum sp_frame_kind pick_payload(struct crash_life *life, uint8_t *bytes, size_t *out_size)

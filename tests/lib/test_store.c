@@ -16,14 +16,18 @@
 #define RUN_MS_MAX 10000
 #define NODE_ID 3
 
-void test_store_begin(struct test_store *test)
+void test_directory_make(char *out_path, size_t size)
 {
     const char *parent = getenv("TMPDIR");
 
+    (void)snprintf(out_path, size, "%s/spate-storage-XXXXXX", parent != NULL ? parent : "/tmp");
+    assert_non_null(mkdtemp(out_path));
+}
+
+void test_store_begin(struct test_store *test)
+{
     *test = (struct test_store){ .store = NULL };
-    (void)snprintf(
-        test->path, sizeof test->path, "%s/spate-storage-XXXXXX", parent != NULL ? parent : "/tmp");
-    assert_non_null(mkdtemp(test->path));
+    test_directory_make(test->path, sizeof test->path);
     assert_int_equal(sp_loop_new(2, &test->loop), 0);
 }
 

@@ -30,6 +30,9 @@ struct test_log {
     char text[256];     /* of a failed opening */
 };
 
+/* A new empty directory, in $TMPDIR or where the system keeps such. */
+void test_directory_make(char *out_path, size_t size);
+
 /* A new empty directory and a loop, nothing opened. */
 void test_store_begin(struct test_store *test);
 

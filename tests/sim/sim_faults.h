@@ -6,6 +6,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/rand.h"
+
+struct sim_node;
+
 #define SIM_FAULT_LIST(X)                                                                          \
     X(KILL, kill)                                                                                  \
     X(POWER, power)                                                                                \
@@ -50,6 +54,9 @@ void sim_faults_draw(struct sim_fault_mix *out_mix);
 
 /* Begins to strike, until sim_faults_heal. */
 void sim_faults_start(const struct sim_fault_mix *mix);
+
+/* A node to strike: in a third of the cases the leader of something. */
+struct sim_node *sim_faults_some_node(struct sp_rand *rand);
 
 /* Ends and undoes all faults; nodes that are down are started at once. */
 void sim_faults_heal(void);

@@ -9,7 +9,6 @@ import re
 import tidy
 
 FILE_LINES_MAX = 500
-TEST_LINES_MAX = 900  # tests and the simulator may bring the doubles that they need
 FUNCTION_LINES_MAX = 70
 COLUMNS_MAX = 100
 
@@ -34,9 +33,8 @@ def check_functions(path, numbered):
 
 
 def check_source(path, numbered):
-    lines_max = TEST_LINES_MAX if path.startswith("tests/") else FILE_LINES_MAX
-    if len(numbered) > lines_max:
-        yield path, len(numbered), f"file of {len(numbered)} lines, {lines_max} at most"
+    if len(numbered) > FILE_LINES_MAX:
+        yield path, len(numbered), f"file of {len(numbered)} lines, {FILE_LINES_MAX} at most"
     yield from check_functions(path, numbered)
 
 

@@ -78,6 +78,16 @@ class LayersTest(TidyTest):
         findings = check_layers.check(self.root)
         self.assert_finds(findings, "src/storage/log.c", "<time.h> opens the outside world")
 
+    def test_layers_clock_outside_io_is_found(self):
+        line = "    (void)clock_gettime(CLOCK_REALTIME, &now);\n"
+        self.plant("src/io/clock.c", line)
+        self.plant("src/cli/when.c", line)
+        self.plant("src/server/node.c", "    used_s = time(NULL);\n    start_time(node);\n")
+        findings = list(check_layers.check(self.root))
+        self.assert_finds(findings, "src/cli/when.c", "clock_gettime reads a clock")
+        self.assert_finds(findings, "src/server/node.c", "time reads a clock")
+        self.assertEqual(len(findings), 2)
+
     def test_layers_public_api_in_the_broker_is_found(self):
         self.plant("include/spate/client.h", "")
         self.plant("include/spate/error.h", "")
@@ -102,8 +112,9 @@ class StyleTest(TidyTest):
         self.assert_finds(check_style.check(self.root), "src/base/a.c", "function of 71 lines")
 
     def test_style_long_file_is_found(self):
-        self.plant("cluster/a.c", "int a;\n" * (check_style.FILE_LINES_MAX + 1))
-        self.assert_finds(check_style.check(self.root), "cluster/a.c", "file of 501 lines")
+        for path in ("cluster/a.c", "tests/unit/test_a.c", "tests/sim/sim_a.h", "jepsen/a.c"):
+            self.plant(path, "int a;\n" * (check_style.FILE_LINES_MAX + 1))
+            self.assert_finds(check_style.check(self.root), path, "file of 501 lines")
 
     def test_style_long_line_is_found(self):
         self.plant("cmake/a.cmake", "x" * (check_style.COLUMNS_MAX + 1) + "\n")

@@ -6,3 +6,4 @@ spate_unit_test(cli test_cli_settings
 spate_unit_test(cli test_latency_histogram USES spate_base PkgConfig::JANSSON)
 spate_unit_test(cli test_health_merge USES spate_wire spate_base PkgConfig::JANSSON)
 spate_unit_test(cli test_health_text USES spate_wire spate_base PkgConfig::JANSSON)
+spate_unit_test(cli test_health_leaderless USES spate_wire spate_base PkgConfig::JANSSON)

@@ -21,6 +21,7 @@
 #include "cluster/state_moves.h"
 #include "cluster/state_nodes.h"
 #include "fake_loop.h"
+#include "silent_send.h"
 #include "wire/cursor.h"
 
 enum {
@@ -161,20 +162,6 @@ bool sp_transport_may_lead(const struct sp_transport *transport, uint32_t node_i
     return fixture.looks[node_id].up && fixture.looks[node_id].condition == 0;
 }
 
-int sp_transport_send(struct sp_transport *transport,
-                      uint32_t node_id,
-                      const struct sp_peer_message *message,
-                      const struct sp_slice *pieces,
-                      unsigned count)
-{
-    (void)transport;
-    (void)node_id;
-    (void)message;
-    (void)pieces;
-    (void)count;
-    return 0;
-}
-
 struct sp_leader_table *sp_group_table_leaders(const struct sp_group_table *table)
 {
     (void)table;
@@ -239,10 +226,10 @@ static void apply(struct sp_buf *buf)
     assert_int_equal(rv, 0);
 }
 
-static void register_node(uint32_t node_id, uint32_t level)
+static void join_with(uint32_t node_id, uint64_t incarnation, uint32_t level)
 {
     struct sp_state_node node = { .node_id = node_id,
-                                  .incarnation = 9,
+                                  .incarnation = incarnation,
                                   .features = { SP_FEATURE_LEVEL_FIRST, level } };
     struct sp_buf buf;
 
@@ -251,6 +238,11 @@ static void register_node(uint32_t node_id, uint32_t level)
     sp_buf_init(&buf, 4096);
     assert_int_equal(sp_state_command_join_node(&node, &buf), 0);
     apply(&buf);
+}
+
+static void register_node(uint32_t node_id, uint32_t level)
+{
+    join_with(node_id, 9, level);
 }
 
 static void create(const char *name, uint32_t replicas, const uint32_t *nodes)

@@ -39,7 +39,6 @@ static struct {
     unsigned acquires_to_fail;
     unsigned closed_count;
     bool replica_stopped;
-    unsigned lost_traces;
     uint64_t live_count;
 } fake;
 

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "base/trace.h"
+#include "counted_traces.h"
 #include "io/file.h"
 #include "spate/error.h"
 #include "storage/checkpoint.h"
@@ -47,20 +47,12 @@ static struct {
     int failed;    /* status */
 } test;
 
-static void on_trace(void *arg,
-                     enum sp_trace_level level,
-                     const char *component,
-                     const char *message,
-                     const char *facts)
-{
-    (void)arg;
-    (void)level;
-    (void)component;
-    (void)facts;
-    test.spent += strstr(message, "a write has found no space") != NULL ? 1 : 0;
-    test.waits += strstr(message, "no space for a checkpoint") != NULL ? 1 : 0;
-    test.writes_waiting += strstr(message, "no space for a write") != NULL ? 1 : 0;
-}
+static struct counted_trace counted[] = {
+    { "a write has found no space", &test.spent },
+    { "no space for a checkpoint", &test.waits },
+    { "no space for a write", &test.writes_waiting },
+    { NULL, NULL },
+};
 
 static void on_failed(void *arg, int status, const char *text)
 {
@@ -168,7 +160,7 @@ static void begin(void)
     crash_disk_use(test.disk);
     crash_disk_set_free(test.disk, 2 * PLENTY);
     crash_disk_set_hook(test.disk, on_operation, NULL);
-    sp_trace_set_sink(on_trace, NULL, SP_TRACE_LEVEL_INFO);
+    sp_trace_set_sink(count_traces, counted, SP_TRACE_LEVEL_INFO);
     open_all(true);
     look();
     assert_true(sp_path_exists(BALLAST_PATH));

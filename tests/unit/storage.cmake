@@ -14,7 +14,7 @@ if(NOT TARGET spate_test_crash)
     add_library(spate_test_crash STATIC
         ${CMAKE_SOURCE_DIR}/tests/lib/crash_disk.c ${CMAKE_SOURCE_DIR}/tests/lib/crash_disk_file.c
         ${CMAKE_SOURCE_DIR}/tests/lib/crash_history.c ${CMAKE_SOURCE_DIR}/tests/lib/crash_loop.c
-        ${CMAKE_SOURCE_DIR}/tests/lib/crash_model.c
+        ${CMAKE_SOURCE_DIR}/tests/lib/crash_log.c ${CMAKE_SOURCE_DIR}/tests/lib/crash_model.c
         ${CMAKE_SOURCE_DIR}/tests/lib/crash_work.c ${CMAKE_SOURCE_DIR}/tests/lib/test_batch.c)
     target_link_libraries(spate_test_crash PRIVATE spate_flags spate_base)
 endif()

@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "base/trace.h"
+#include "counted_traces.h"
 #include "io/file.h"
 #include "spate/error.h"
 #include "storage/store_state.h"
@@ -39,21 +39,13 @@ static struct {
     bool failed;
 } test;
 
-static void on_trace(void *arg,
-                     enum sp_trace_level level,
-                     const char *component,
-                     const char *message,
-                     const char *facts)
-{
-    (void)arg;
-    (void)level;
-    (void)component;
-    (void)facts;
-    test.held += strstr(message, "ballast is held") != NULL ? 1 : 0;
-    test.given_back += strstr(message, "ballast is given back") != NULL ? 1 : 0;
-    test.no_room += strstr(message, "no room for a ballast") != NULL ? 1 : 0;
-    test.failures += strstr(message, "ballast for a full disk fails") != NULL ? 1 : 0;
-}
+static struct counted_trace counted[] = {
+    { "ballast is held", &test.held },
+    { "ballast is given back", &test.given_back },
+    { "no room for a ballast", &test.no_room },
+    { "ballast for a full disk fails", &test.failures },
+    { NULL, NULL },
+};
 
 static void on_failed(void *arg, int status, const char *text)
 {
@@ -95,7 +87,7 @@ static void begin(void)
     test.disk = crash_disk_new();
     test.loop = crash_loop_new(1, false);
     crash_disk_use(test.disk);
-    sp_trace_set_sink(on_trace, NULL, SP_TRACE_LEVEL_INFO);
+    sp_trace_set_sink(count_traces, counted, SP_TRACE_LEVEL_INFO);
     assert_int_equal(try_open(), 0);
 }
 

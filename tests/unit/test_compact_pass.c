@@ -158,11 +158,17 @@ static bool filter(struct sp_compact_pass *pass, uint8_t *bytes, size_t *size, c
     return changed;
 }
 
-static void begin(struct sp_compact_pass *pass, int64_t floor)
+/* A pass that has noted the keys of one frame of these records, from offset 20 on; its size. */
+static size_t
+begin(struct sp_compact_pass *pass, int64_t floor, const char *const *records, uint8_t *bytes)
 {
+    size_t size = make_frame(records, 20, bytes);
+
     *pass = (struct sp_compact_pass){ .table = sp_key_table_new(4096, secret),
                                       .floor = floor,
                                       .tombstone_min = INT64_MAX };
+    assert_int_equal(sp_compact_pass_note(pass, bytes, size), 0);
+    return size;
 }
 
 static void test_compact_pass_keeps_the_latest_and_what_has_no_key(void **state)
@@ -171,11 +177,9 @@ static void test_compact_pass_keeps_the_latest_and_what_has_no_key(void **state)
     struct sp_compact_pass pass;
     uint8_t bytes[4096];
     char left[256];
-    size_t size = make_frame(records, 20, bytes);
+    size_t size = begin(&pass, 0, records, bytes);
 
     (void)state;
-    begin(&pass, 0);
-    assert_int_equal(sp_compact_pass_note(&pass, bytes, size), 0);
     assert_int_equal(pass.map_end, 24);
     assert_true(filter(&pass, bytes, &size, left));
     assert_string_equal(left, "b@21 a@22 @23 ");
@@ -193,11 +197,9 @@ static void test_compact_pass_leaves_a_frame_without_records(void **state)
     struct sp_compact_pass pass;
     uint8_t bytes[4096];
     char left[256];
-    size_t size = make_frame(records, 20, bytes);
+    size_t size = begin(&pass, 0, records, bytes);
 
     (void)state;
-    begin(&pass, 0);
-    assert_int_equal(sp_compact_pass_note(&pass, bytes, size), 0);
     assert_true(sp_key_table_note(pass.table, text("a"), 30));
     assert_true(filter(&pass, bytes, &size, left));
     assert_string_equal(left, "");
@@ -212,11 +214,9 @@ static void test_compact_pass_tombstone_stays_down_to_the_floor(void **state)
     struct sp_compact_pass pass;
     uint8_t bytes[4096];
     char left[256];
-    size_t size = make_frame(records, 20, bytes);
+    size_t size = begin(&pass, 21, records, bytes);
 
     (void)state;
-    begin(&pass, 21);
-    assert_int_equal(sp_compact_pass_note(&pass, bytes, size), 0);
     assert_true(filter(&pass, bytes, &size, left));
     assert_string_equal(left, "a@21 b@22 c@23 ");
     assert_int_equal(pass.tombstone_min, 21);
@@ -238,11 +238,9 @@ static void test_compact_pass_leaves_what_it_has_not_looked_at(void **state)
     struct sp_compact_pass pass;
     uint8_t bytes[4096];
     char left[256];
-    size_t size = make_frame(records, 20, bytes);
+    size_t size = begin(&pass, 100, records, bytes);
 
     (void)state;
-    begin(&pass, 100);
-    assert_int_equal(sp_compact_pass_note(&pass, bytes, size), 0);
     pass.map_end = 22; /* as if the table had been full there */
     assert_true(filter(&pass, bytes, &size, left));
     assert_string_equal(left, "a@21 b@22 b@23 ");
@@ -256,11 +254,9 @@ static void test_compact_pass_any_flipped_bit_of_a_compacted_frame_is_seen(void 
     struct sp_log_frame frame;
     uint8_t bytes[4096];
     char left[256];
-    size_t size = make_frame(records, 20, bytes);
+    size_t size = begin(&pass, 0, records, bytes);
 
     (void)state;
-    begin(&pass, 0);
-    assert_int_equal(sp_compact_pass_note(&pass, bytes, size), 0);
     assert_true(filter(&pass, bytes, &size, left));
     for (size_t i = 0; i < 8 * size; i++) {
         bytes[i / 8] ^= (uint8_t)(1 << i % 8);

@@ -1,93 +1,25 @@
 #include "io/stream.h"
 
 #include <netinet/in.h>
-#include <poll.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "base/mem.h"
+#include "attempted_streams.h"
 #include "spate/error.h"
-
-enum {
-    TIMEOUT_MS = 20000,
-    ALLOCATIONS_MAX = 50,
-};
-
-struct attempt {
-    struct sp_loop *loop;
-    struct sp_stream *stream;
-    bool told;
-    int status;
-    bool closed;
-};
-
-static struct sp_stream *accepted;
-static bool accepted_any;
-
-static void on_accept(void *arg, struct sp_stream *stream)
-{
-    (void)arg;
-    if (accepted != NULL) {
-        sp_stream_close(accepted, NULL, NULL);
-    }
-    accepted = stream;
-    accepted_any = true;
-}
-
-static void on_connect(void *arg, struct sp_stream *stream, int status)
-{
-    struct attempt *attempt = arg;
-
-    assert_ptr_equal(stream, attempt->stream);
-    assert_false(attempt->told);
-    attempt->told = true;
-    attempt->status = status;
-}
-
-static void on_closed(void *arg)
-{
-    struct attempt *attempt = arg;
-
-    assert_false(attempt->closed);
-    attempt->closed = true;
-}
 
 static int set_up(void **state)
 {
-    static struct sp_loop *loop;
-
-    accepted = NULL;
-    accepted_any = false;
-    assert_int_equal(sp_loop_new(0, &loop), 0);
-    *state = loop;
+    *state = begin_attempts();
     return 0;
 }
 
 static int tear_down(void **state)
 {
-    if (accepted != NULL) {
-        sp_stream_close(accepted, NULL, NULL);
-    }
-    sp_loop_free(*state);
-    for (unsigned i = 0; i < TIMEOUT_MS && sp_mem_live_count() != 0; i++) {
-        (void)poll(NULL, 0, 1); /* threads that asked for names may have been left behind */
-    }
-    assert_int_equal(sp_mem_live_count(), 0);
+    end_attempts(*state);
     return 0;
-}
-
-static void wait_for(struct sp_loop *loop, const bool *flag)
-{
-    assert_true(sp_loop_run_until(loop, flag, sp_loop_now_ms(loop) + TIMEOUT_MS));
 }
 
 /* A port of 127.0.0.1 that is bound, so nobody else gets it, but where nobody listens. */
@@ -107,7 +39,7 @@ static int take_dead_port(uint16_t *out_port)
 
 static int try_to_connect(struct sp_loop *loop, const char *host, uint16_t port)
 {
-    struct attempt attempt = { .loop = loop };
+    struct attempt attempt = { .told = false };
     char address[128];
 
     (void)snprintf(address, sizeof address, "%s:%u", host, port);
@@ -187,7 +119,7 @@ static void test_connect_to_v6_in_brackets(void **state)
 
 static void close_during(struct sp_loop *loop, const char *address, bool run_first)
 {
-    struct attempt attempt = { .loop = loop };
+    struct attempt attempt = { .told = false };
 
     assert_int_equal(sp_stream_connect(loop, address, on_connect, &attempt, &attempt.stream), 0);
     if (run_first) {
@@ -227,7 +159,7 @@ static void on_early_write(struct sp_stream_write *write, int status)
 
 static void test_connect_failure_fails_writes_queued_before(void **state)
 {
-    struct attempt attempt = { .loop = *state };
+    struct attempt attempt = { .told = false };
     struct sp_iovec piece = { "early", 5 };
     struct sp_stream_write write;
     uint16_t port = 0;

@@ -71,6 +71,16 @@ static void test_controller_deletion_by_id_waits_for_changes_of_the_name(void **
     end();
 }
 
+/* A creation is on its way when the topic is to be deleted by its id. */
+static void begin_with_both(struct asked *created, struct asked *deleted)
+{
+    begin();
+    change_role(SP_ROLE_LEADER, true, SELF);
+    ask_create(created, "t", 1);
+    fake_turn();
+    ask_delete(deleted, "t", 1);
+}
+
 /* A creation is on its way behind a deletion by name. */
 static void test_controller_deletion_by_id_waits_for_a_creation(void **unused)
 {
@@ -78,11 +88,7 @@ static void test_controller_deletion_by_id_waits_for_a_creation(void **unused)
     struct asked deleted;
 
     (void)unused;
-    begin();
-    change_role(SP_ROLE_LEADER, true, SELF);
-    ask_create(&created, "t", 1);
-    fake_turn();
-    ask_delete(&deleted, "t", 1);
+    begin_with_both(&created, &deleted);
     assert_int_equal(fake.submit_count, 1);
     assert_int_equal(deleted.count, 0);
     commit_submits();
@@ -100,11 +106,7 @@ static void test_controller_deletion_that_has_waited_in_vain_says_for_what(void 
     struct asked deleted;
 
     (void)unused;
-    begin();
-    change_role(SP_ROLE_LEADER, true, SELF);
-    ask_create(&created, "t", 1);
-    fake_turn();
-    ask_delete(&deleted, "t", 1);
+    begin_with_both(&created, &deleted);
     fake_wait(5100);
     assert_int_equal(deleted.status, SPATE_ERR_NOT_READY);
     assert_string_equal(deleted.text, "another change of the topic `t` is not done yet");

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "io/clock.h"
 #include "io/loop.h"
 #include "io/process.h"
 #include "io/socket.h"
@@ -133,6 +134,36 @@ static void test_process_usage_counts_descriptors_and_memory(void **state)
     (void)close(fd);
 }
 
+static void test_process_cpu_is_of_processes_that_exist(void **state)
+{
+    uint64_t own_ns = 0;
+    uint64_t same_ns = 0;
+    uint64_t none_ns = 7;
+
+    (void)state;
+    assert_int_equal(sp_process_cpu_ns(0, &own_ns), 0);
+    assert_true(own_ns > 0);
+    assert_int_equal(sp_process_cpu_ns(getpid(), &same_ns), 0);
+    assert_in_range(same_ns, own_ns, own_ns + UINT64_C(60000000000));
+    assert_int_equal(sp_process_cpu_ns(-1, &none_ns), SPATE_ERR_NOT_FOUND);
+    assert_int_equal(sp_process_cpu_ns(INT64_C(1) << 32, &none_ns), SPATE_ERR_NOT_FOUND);
+    assert_int_equal(none_ns, 7);
+}
+
+static void test_clock_runs_with_that_of_a_loop(void **state)
+{
+    struct sp_loop *loop = NULL;
+
+    (void)state;
+    assert_int_equal(sp_loop_new(0, &loop), 0);
+    uint64_t before_us = sp_loop_now_us(loop);
+    uint64_t now_us = sp_clock_us();
+    assert_in_range(now_us, before_us, sp_loop_now_us(loop));
+    int64_t wall_ms = sp_loop_wall_ms(loop);
+    assert_in_range(sp_clock_wall_ms() - wall_ms, 0, 60000);
+    sp_loop_free(loop);
+}
+
 static void test_path_space_of_a_disk(void **state)
 {
     uint64_t free_bytes = 0;
@@ -153,6 +184,8 @@ int main(void)
         cmocka_unit_test(test_doorbell_without_memory_is_refused),
         cmocka_unit_test(test_socket_listen_takes_an_address_once),
         cmocka_unit_test(test_process_usage_counts_descriptors_and_memory),
+        cmocka_unit_test(test_process_cpu_is_of_processes_that_exist),
+        cmocka_unit_test(test_clock_runs_with_that_of_a_loop),
         cmocka_unit_test(test_path_space_of_a_disk),
     };
 

@@ -2,14 +2,20 @@
  * again now and then. */
 #include "full_disk_world.h"
 
-/* One checkpoint waits for space. */
-static void begin_waiting(void)
+/* Two segments, of a frame each, of which the second wants a checkpoint. */
+static void begin_rolled(void)
 {
     begin();
     append(1);
     sp_log_roll(test.log);
     append(1);
     check_durable(2);
+}
+
+/* One checkpoint waits for space. */
+static void begin_waiting(void)
+{
+    begin_rolled();
     assert_int_equal(sp_path_remove(BALLAST_PATH), 0);
     crash_disk_set_free(test.disk, BALLAST / 4 + 32 * 1024);
     write_checkpoints(64 * 1024);
@@ -28,11 +34,7 @@ static bool has_file(uint64_t base, const char *suffix)
 static void test_full_disk_lets_a_checkpoint_wait(void **state)
 {
     (void)state;
-    begin();
-    append(1);
-    sp_log_roll(test.log);
-    append(1);
-    check_durable(2);
+    begin_rolled();
     assert_int_equal(sp_path_remove(BALLAST_PATH), 0);
     crash_disk_set_free(test.disk, 0);
     write_checkpoints(8 * 1024);
@@ -115,11 +117,7 @@ static void test_full_disk_keeps_a_checkpoint_out_of_the_ballast(void **state)
 
     (void)state;
     for (unsigned looks = 0; looks < 2; looks++) {
-        begin();
-        append(1);
-        sp_log_roll(test.log);
-        append(1);
-        check_durable(2);
+        begin_rolled();
         crash_disk_set_free(test.disk, 0);
         assert_int_equal(sp_log_checkpoint_write(test.log, machine, sizeof machine), 0);
         settle();
@@ -146,11 +144,7 @@ static void test_full_disk_keeps_a_checkpoint_out_of_the_ballast(void **state)
 static void test_full_disk_lends_half_of_the_ballast_to_a_checkpoint(void **state)
 {
     (void)state;
-    begin();
-    append(1);
-    sp_log_roll(test.log);
-    append(1);
-    check_durable(2);
+    begin_rolled();
     crash_disk_set_free(test.disk, 0);
     write_checkpoints(64 * 1024);
     settle();
@@ -199,11 +193,7 @@ static void test_full_disk_small_checkpoints_leave_a_quarter_of_the_ballast(void
 static void test_full_disk_tries_a_checkpoint_in_vain_once_a_second(void **state)
 {
     (void)state;
-    begin();
-    append(1);
-    sp_log_roll(test.log);
-    append(1);
-    check_durable(2);
+    begin_rolled();
     uint64_t first = crash_disk_operations(test.disk);
     crash_disk_fail(test.disk, first, true, SPATE_ERR_NO_SPACE);
     write_checkpoints(8 * 1024);

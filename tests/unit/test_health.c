@@ -209,16 +209,7 @@ static void test_health_partition_without_space_refuses_records(void **unused)
 /* A node that joins again with an empty disk has lost what it had. */
 static void lose_disk(uint32_t node_id)
 {
-    struct sp_state_node node = { .node_id = node_id,
-                                  .incarnation = 10,
-                                  .features = { SP_FEATURE_LEVEL_FIRST, SP_FEATURE_LEVEL_FIRST } };
-    struct sp_buf buf;
-
-    (void)snprintf(node.client_address, sizeof node.client_address, "c%u:1", node_id);
-    (void)snprintf(node.peer_address, sizeof node.peer_address, "p%u:1", node_id);
-    sp_buf_init(&buf, 4096);
-    assert_int_equal(sp_state_command_join_node(&node, &buf), 0);
-    apply(&buf);
+    join_with(node_id, 10, SP_FEATURE_LEVEL_FIRST);
 }
 
 static void test_health_replica_of_a_replaced_disk_is_told(void **unused)

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "broker/methods.h"
 #include "fake_loop.h"
+#include "legal_conn.h"
 #include "wire/batch.h"
 
 enum {
@@ -108,18 +109,6 @@ size_t sp_conn_queued_bytes(const struct sp_conn *conn)
     return 0;
 }
 
-uint64_t sp_conn_written_bytes(const struct sp_conn *conn)
-{
-    (void)conn;
-    return 0;
-}
-
-void sp_conn_bound_unsent(struct sp_conn *conn, size_t size_bytes)
-{
-    (void)conn;
-    (void)size_bytes;
-}
-
 void sp_conn_set_share(struct sp_conn *conn, struct sp_share *share)
 {
     (void)conn;
@@ -134,19 +123,6 @@ void sp_conn_pause(struct sp_conn *conn)
 void sp_conn_resume(struct sp_conn *conn)
 {
     conn->paused = false;
-}
-
-const char *sp_conn_peer(const struct sp_conn *conn)
-{
-    (void)conn;
-    return "client:1";
-}
-
-void sp_conn_close(struct sp_conn *conn, bool flush)
-{
-    (void)conn;
-    (void)flush;
-    fail_msg("no connection is illegal here");
 }
 
 struct sp_partition *sp_broker_find(struct sp_broker *broker,

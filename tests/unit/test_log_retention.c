@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "base/trace.h"
+#include "counted_traces.h"
 #include "storage/log_state.h"
 #include "tests/lib/test_store.h"
 
@@ -161,18 +161,6 @@ static void test_log_segment_bytes_of_its_own(void **state)
     test_log_close(&log);
 }
 
-static void count_progress(void *arg,
-                           enum sp_trace_level level,
-                           const char *component,
-                           const char *message,
-                           const char *facts)
-{
-    (void)level;
-    (void)component;
-    (void)facts;
-    *(unsigned *)arg += strcmp(message, "recovery goes on") == 0;
-}
-
 /* Without checkpoints all 40 KiB are read: that is told each 8 KiB. */
 static void test_log_recovery_tells_of_a_long_scan(void **state)
 {
@@ -181,6 +169,7 @@ static void test_log_recovery_tells_of_a_long_scan(void **state)
     char directory[1024];
     char text[256];
     unsigned told = 0;
+    struct counted_trace counted[] = { { "recovery goes on", &told }, { NULL, NULL } };
 
     fill(&log, *state);
     test_log_path(&log, 1, "log", directory);
@@ -192,7 +181,7 @@ static void test_log_recovery_tells_of_a_long_scan(void **state)
                                               .progress_bytes = 8192,
                                               .text = text,
                                               .text_size = sizeof text };
-    sp_trace_set_sink(count_progress, &told, SP_TRACE_LEVEL_INFO);
+    sp_trace_set_sink(count_traces, counted, SP_TRACE_LEVEL_INFO);
     assert_int_equal(sp_log_recover(&recovery, &recovered), 0);
     sp_trace_set_sink(NULL, NULL, SP_TRACE_LEVEL_ERROR);
     assert_in_range(told, 4, 6);

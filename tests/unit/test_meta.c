@@ -75,13 +75,8 @@ struct fixture {
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    const char *parent = getenv("TMPDIR");
 
-    (void)snprintf(fixture->directory,
-                   sizeof fixture->directory,
-                   "%s/spate-meta-XXXXXX",
-                   parent != NULL ? parent : "/tmp");
-    assert_non_null(mkdtemp(fixture->directory));
+    test_directory_make(fixture->directory, sizeof fixture->directory);
     (void)snprintf(fixture->path[0], sizeof fixture->path[0], "%s/meta.a", fixture->directory);
     (void)snprintf(fixture->path[1], sizeof fixture->path[1], "%s/meta.b", fixture->directory);
     fixture->fresh = (struct sp_identity){ .node_id = 3, .incarnation = 77 };
@@ -230,17 +225,23 @@ static void test_meta_torn_tail_at_every_byte(void **state)
     free(bytes);
 }
 
+/* What either copy holds after three votes, the last of term 3. Freed by the caller. */
+static uint8_t *vote_thrice(struct fixture *fixture, size_t *out_size)
+{
+    assert_int_equal(open_meta(fixture), 0);
+    for (uint64_t term = 1; term <= 3; term++) {
+        vote(fixture, 1, term);
+    }
+    return test_file_read(fixture->path[0], out_size);
+}
+
 /* Any flipped bit in one copy is repaired from the other, whichever it is. */
 static void test_meta_one_damaged_copy_is_repaired(void **state)
 {
     struct fixture *fixture = *state;
     size_t size = 0;
+    uint8_t *bytes = vote_thrice(fixture, &size);
 
-    assert_int_equal(open_meta(fixture), 0);
-    for (uint64_t term = 1; term <= 3; term++) {
-        vote(fixture, 1, term);
-    }
-    uint8_t *bytes = test_file_read(fixture->path[0], &size);
     for (size_t position = 0; position < size; position++) {
         bytes[position] ^= 0x04;
         test_file_write(fixture->path[position % 2], bytes, size);
@@ -261,12 +262,8 @@ static void test_meta_both_damaged_is_refused(void **state)
 {
     struct fixture *fixture = *state;
     size_t size = 0;
+    uint8_t *bytes = vote_thrice(fixture, &size);
 
-    assert_int_equal(open_meta(fixture), 0);
-    for (uint64_t term = 1; term <= 3; term++) {
-        vote(fixture, 1, term);
-    }
-    uint8_t *bytes = test_file_read(fixture->path[0], &size);
     size_t second_last = size - 2 * (SP_META_BATCH_HEADER_SIZE + SP_META_RECORD_SIZE);
     /* Anywhere below the last batch: both lost something that was durable. */
     for (size_t position = 0; position < second_last + 72; position++) {

@@ -43,15 +43,10 @@ static int setup(void **state)
     struct fixture *fixture = calloc(1, sizeof *fixture);
     const struct sp_identity fresh = { .node_id = 3, .incarnation = 77 };
     const struct sp_replica_record replica = { 9, 4 };
-    const char *parent = getenv("TMPDIR");
     struct sp_meta *meta = NULL;
     char text[512];
 
-    (void)snprintf(fixture->directory,
-                   sizeof fixture->directory,
-                   "%s/spate-meta-XXXXXX",
-                   parent != NULL ? parent : "/tmp");
-    assert_non_null(mkdtemp(fixture->directory));
+    test_directory_make(fixture->directory, sizeof fixture->directory);
     (void)snprintf(fixture->path[0], sizeof fixture->path[0], "%s/meta.a", fixture->directory);
     (void)snprintf(fixture->path[1], sizeof fixture->path[1], "%s/meta.b", fixture->directory);
     const struct sp_meta_options options = { .directory = fixture->directory, .fresh = &fresh };

@@ -1,6 +1,6 @@
 /* Replicas that cannot run: damaged ones, those of another disk, and a node without memory or
  * space. */
-#include "base/trace.h"
+#include "counted_traces.h"
 #include "driven_reconcile.h"
 
 static void test_reconcile_damaged_replica_is_missing_and_not_retried(void **unused)
@@ -143,19 +143,6 @@ static void renew(const char *name, const uint32_t *nodes, unsigned count)
     assert_int_equal(apply(&buf), 0);
 }
 
-static void note_trace(void *arg,
-                       enum sp_trace_level level,
-                       const char *component,
-                       const char *message,
-                       const char *facts)
-{
-    (void)arg;
-    (void)level;
-    (void)component;
-    (void)facts;
-    fake.lost_traces += strstr(message, "its disk was replaced") != NULL;
-}
-
 /* SELF comes with another disk. */
 static void replace_disk(void)
 {
@@ -176,10 +163,12 @@ static void replace_disk(void)
 static void test_reconcile_replica_of_another_disk_does_not_run(void **unused)
 {
     static const uint32_t nodes[] = { SELF, 2, 3 };
+    unsigned lost = 0;
+    struct counted_trace counted[] = { { "its disk was replaced", &lost }, { NULL, NULL } };
 
     (void)unused;
     begin();
-    sp_trace_set_sink(note_trace, NULL, SP_TRACE_LEVEL_WARN);
+    sp_trace_set_sink(count_traces, counted, SP_TRACE_LEVEL_WARN);
     create_on("t", nodes, 3);
     replace_disk();
     confirm();
@@ -194,7 +183,7 @@ static void test_reconcile_replica_of_another_disk_does_not_run(void **unused)
     assert_int_equal(fake.open_count, 1); /* the one that takes its place */
     end_open(0);
     assert_int_equal(sp_reconcile_missing_count(fake.reconcile), 0);
-    assert_int_equal(fake.lost_traces, 1);
+    assert_int_equal(lost, 1);
     sp_trace_set_sink(NULL, NULL, SP_TRACE_LEVEL_WARN);
     end();
 }

@@ -1,96 +1,30 @@
 /* Host names whose name server is slow, silent, or knows nothing. */
 #include "io/resolve.h"
 
-#include <poll.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
+#include "attempted_streams.h"
 #include "base/limits.h"
-#include "base/mem.h"
-#include "io/loop.h"
-#include "io/stream.h"
 #include "slow_names.h"
 #include "spate/error.h"
 
 enum {
-    TIMEOUT_MS = 20000,
-    ALLOCATIONS_MAX = 50,
     NAMES = SP_RESOLVER_THREADS_MAX + 3,
 };
 
-struct attempt {
-    struct sp_stream *stream;
-    bool told;
-    int status;
-    bool closed;
-};
-
-static struct sp_stream *accepted;
-
-static void on_accept(void *arg, struct sp_stream *stream)
-{
-    (void)arg;
-    if (accepted != NULL) {
-        sp_stream_close(accepted, NULL, NULL);
-    }
-    accepted = stream;
-}
-
-static void on_connect(void *arg, struct sp_stream *stream, int status)
-{
-    struct attempt *attempt = arg;
-
-    assert_ptr_equal(stream, attempt->stream);
-    assert_false(attempt->told);
-    attempt->told = true;
-    attempt->status = status;
-}
-
-static void on_closed(void *arg)
-{
-    ((struct attempt *)arg)->closed = true;
-}
-
 static int set_up(void **state)
 {
-    static struct sp_loop *loop;
-
-    accepted = NULL;
     slow_names_answer(0);
-    assert_int_equal(sp_loop_new(0, &loop), 0);
-    *state = loop;
+    *state = begin_attempts();
     return 0;
-}
-
-/* The threads that were left behind end now: they are all that may still hold memory. */
-static void wait_for_no_memory(void)
-{
-    for (unsigned i = 0; i < TIMEOUT_MS && sp_mem_live_count() != 0; i++) {
-        (void)poll(NULL, 0, 1);
-    }
-    assert_int_equal(sp_mem_live_count(), 0);
 }
 
 static int tear_down(void **state)
 {
-    if (accepted != NULL) {
-        sp_stream_close(accepted, NULL, NULL);
-    }
     slow_names_be_silent(false);
-    sp_loop_free(*state);
-    wait_for_no_memory();
+    end_attempts(*state);
     return 0;
-}
-
-static void wait_for(struct sp_loop *loop, const bool *flag)
-{
-    assert_true(sp_loop_run_until(loop, flag, sp_loop_now_ms(loop) + TIMEOUT_MS));
 }
 
 static void begin(struct sp_loop *loop, struct attempt *attempt, const char *host, uint16_t port)

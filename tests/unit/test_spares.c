@@ -52,6 +52,7 @@ static void begin(struct test_log *log, struct test_store *test)
         bool never = false;
         (void)sp_loop_run_until(test->loop, &never, sp_loop_now_ms(test->loop) + 1);
     }
+    assert_in_range(test->store->spares.count, 1, SP_SPARES_PER_TRIM); /* what that trim kept */
 }
 
 static int count_name(void *arg, const char *name)
@@ -210,6 +211,7 @@ static void test_spares_of_the_same_place_prove_nothing(void **state)
     struct test_log log;
     char path[1024];
     unsigned tried = 0;
+    unsigned batches = 0;
 
     begin(&log, test);
     test_log_close(&log);
@@ -223,6 +225,8 @@ static void test_spares_of_the_same_place_prove_nothing(void **state)
         uint64_t used = sp_store_recycled(test->store);
         size_t size = 0;
 
+        assert_true(batches < SP_SPARES_PER_TRIM * 2 * SEGMENT / 1000); /* each takes a spare */
+        batches += 1;
         test_log_batch(&log, 1, 1, 1000, 1000);
         if (sp_log_last_index(log.log) % 3 == 0) {
             test_log_flush(&log);
@@ -333,6 +337,8 @@ static void test_spares_are_given_by_size(void **state)
     sp_spares_give_room(&spares, false, &room);
     assert_int_equal(room.bytes_max, 0);
     sp_spares_settle(&spares, &room);
+    assert_int_equal(spares.count, 0); /* nothing was kept */
+    assert_int_equal(spares.bytes, 0);
     sp_spares_give_room(&spares, true, &room);
     assert_int_equal(room.bytes_max, 100000);
     struct sp_spare_room second;
@@ -344,6 +350,7 @@ static void test_spares_are_given_by_size(void **state)
     room.count = 2;
     room.bytes = 80000;
     sp_spares_settle(&spares, &room);
+    assert_int_equal(spares.count, 2);
     assert_int_equal(spares.bytes, 80000);
     assert_false(sp_spares_take(&spares, 9000, &spare));
     assert_true(sp_spares_take(&spares, 10000, &spare));
@@ -372,6 +379,7 @@ static int setup(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_spares_are_given_by_size, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
             test_spares_become_segments_and_are_cut_at_the_end, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
@@ -382,7 +390,6 @@ int main(void)
             test_spares_a_finished_segment_ends_where_the_next_begins, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
             test_spares_are_bounded_and_live_for_one_run, setup, test_store_teardown),
-        cmocka_unit_test_setup_teardown(test_spares_are_given_by_size, setup, test_store_teardown),
     };
     return cmocka_run_group_tests_name("storage/spares", tests, NULL, NULL);
 }

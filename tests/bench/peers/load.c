@@ -11,8 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "cli/process_cpu.h"
 #include "cli/when.h"
+#include "io/process.h"
 
 enum {
     AHEAD_BYTES = 512 * 1024, /* of output made before it is sent */
@@ -234,14 +234,16 @@ struct costs {
 
 static struct costs costs_now(const struct load *load)
 {
-    struct costs costs = { .client_s = own_cpu_s(), .at_us = clock_us() };
+    struct costs costs = { .at_us = clock_us() };
+    uint64_t used_ns = 0;
 
+    (void)sp_process_cpu_ns(0, &used_ns); /* cannot fail: this process is there */
+    costs.client_s = (double)used_ns / 1e9;
     for (size_t i = 0; i < load->server_count; i++) {
-        double one = process_cpu_s(load->servers[i]);
-        if (one < 0) {
+        if (load->servers[i] <= 0 || sp_process_cpu_ns(load->servers[i], &used_ns) != 0) {
             load_give_up(load, "a process of --server-pids is not there");
         }
-        costs.servers_s += one;
+        costs.servers_s += (double)used_ns / 1e9;
     }
     return costs;
 }
