@@ -373,7 +373,7 @@ const struct command commands[] = {
       "ping",
       NULL,
       "",
-      "Asks every server of --servers for a sign of life.",
+      "Asks all servers of --servers at once for a sign of life.",
       NULL,
       "  spate ping -s 127.0.0.1:7700,127.0.0.1:7800\n",
       command_ping },

@@ -631,6 +631,48 @@ class AloneTest(unittest.TestCase):
             self.assertIn(reason, row["text"])
             self.assertIn(f"{row['server']}: {row['error']}: {row['text']}\n", errors)
 
+    def test_ping_asks_all_at_once(self):
+        """None answers before all are asked."""
+        together = threading.Barrier(3)
+
+        def answer(_):
+            try:
+                together.wait(20)
+            except threading.BrokenBarrierError:
+                return None
+            return {}
+
+        servers = [FakeServer({"ping": answer}) for _ in range(3)]
+        for server in servers:
+            self.addCleanup(server.close)
+        names = [server.address for server in servers]
+        rows = self.json("ping", "-s", ",".join(names), "--timeout", "15s")["servers"]
+        self.assertEqual([row["server"] for row in rows], names)
+        out, _ = self.run_spate(7, "ping", "-s", f"{names[0]},127.0.0.1:1,{names[1]},{names[2]}")
+        self.assertEqual(
+            [line.split("\t")[0] for line in out.splitlines()],
+            [names[0], "127.0.0.1:1", names[1], names[2]],
+        )
+
+    def test_ping_has_one_deadline(self):
+        """A server that is late with its first answer has no further deadline for the second."""
+        asked = []
+
+        def answer(_):
+            asked.append(1)
+            if len(asked) > 1:
+                return None
+            time.sleep(1.5)
+            return {}
+
+        server = FakeServer({"ping": answer})
+        self.addCleanup(server.close)
+        started = time.monotonic()
+        out, errors = self.run_spate(6, "ping", "-s", server.address, "--timeout", "2s", "--json")
+        self.assertLess(time.monotonic() - started, 3)
+        self.assertEqual(json.loads(out)["servers"][0]["error"], "TIMEOUT")
+        self.assertIn("it answered once, and then no more within 2000 ms", errors)
+
     def test_ping_of_a_long_name_has_its_row(self):
         name = "x" + 120 * "\u00f6" + ":1"  # the text about it is cut, within a character
         done = subprocess.run(
