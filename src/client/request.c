@@ -93,6 +93,29 @@ void sp_request_tell_unreached(const struct sp_request *request,
                                                             "address right?");
 }
 
+/* A server has spoken, and named what may pass and did not: that is the reason, whatever became of
+ * attempts at other servers since. */
+static void give_up_answered(struct sp_request *request, const char *where)
+{
+    bool led = request->status == SPATE_ERR_NOT_LEADER; /* by a node that did not answer */
+    bool other = led && request->trouble != SP_STREAM_TROUBLE_NONE;
+    char text[SP_CLIENT_ERROR_SIZE];
+    int status = led ? SPATE_ERR_LEADER_UNKNOWN : request->status;
+
+    (void)snprintf(
+        text,
+        sizeof text,
+        "%s was refused by the servers at %.150s until the deadline: %.200s%s%.60s%s%.60s",
+        request->method,
+        where,
+        request->text,
+        other ? "; " : "",
+        other ? request->troubled : "",
+        other ? ": " : "",
+        other ? request->trouble_text : "");
+    finish(request, request->uncertain ? SPATE_ERR_TIMEOUT : status, sp_bytes_null(), text);
+}
+
 static void give_up(struct sp_request *request)
 {
     char text[SP_CLIENT_ERROR_SIZE];
@@ -113,6 +136,10 @@ static void give_up(struct sp_request *request)
     if (!request->reached) {
         sp_request_tell_unreached(request, where, text);
         finish(request, SPATE_ERR_UNREACHABLE, sp_bytes_null(), text);
+        return;
+    }
+    if (request->answered) {
+        give_up_answered(request, where);
         return;
     }
     bool refused = sp_client_status_moves(request->status) && !request->uncertain;
@@ -282,6 +309,21 @@ static void note_alive(struct sp_request *request, int status)
     }
 }
 
+/* Remembers the last word: that of a server, rather than what became of attempts at others in the
+ * same round. */
+static void note_word(struct sp_request *request, int status, const char *text)
+{
+    uint32_t count = request->address != NULL ? 1 : request->client->server_count;
+
+    if (lost(status) && request->answered && request->attempts - request->answered_at < count) {
+        return;
+    }
+    request->answered = !lost(status);
+    request->answered_at = request->attempts;
+    request->status = status;
+    (void)snprintf(request->text, sizeof request->text, "%s", text);
+}
+
 static void on_answer(
     struct sp_rpc_call *call, int status, const uint8_t *result, size_t size, const char *text)
 {
@@ -295,16 +337,13 @@ static void on_answer(
         finish(request, 0, sp_bytes_of(result, size), "");
         return;
     }
-    request->status = status;
     if (status == SPATE_ERR_UNREACHABLE) {
         note_trouble(request, call->trouble, text);
     }
-    (void)snprintf(request->text,
-                   sizeof request->text,
-                   "%s",
-                   text != NULL && text[0] != '\0' ? text : spate_strerror(status));
     char copy[SP_CLIENT_ERROR_SIZE];
-    memcpy(copy, request->text, sizeof copy);
+    (void)snprintf(
+        copy, sizeof copy, "%s", text != NULL && text[0] != '\0' ? text : spate_strerror(status));
+    note_word(request, status, copy);
     on_failure(request, status, copy, sent);
 }
 

@@ -41,11 +41,13 @@ struct sp_request {
     struct sp_timer timer; /* patience while CALLING, pause while PAUSING */
     bool calling;
     bool reached;   /* some server took a request */
+    bool answered;  /* some server said why not: `status` and `text` are its own */
     bool uncertain; /* some attempt may have had its effect, whatever later ones are told */
     uint32_t first; /* server of the first attempt */
     uint32_t attempts;
+    uint32_t answered_at; /* which of them was answered last */
     uint64_t started_ms;
-    int status;                             /* of the last attempt */
+    int status;                             /* of the last attempt, or the last that was answered */
     char hint[SP_ADDRESS_SIZE_MAX];         /* the next server by its predecessor's word; "" */
     char asked[SP_ADDRESS_SIZE_MAX];        /* the server of the last attempt; "": there was none */
     enum sp_stream_trouble trouble;         /* why a server was not reached, */

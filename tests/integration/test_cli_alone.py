@@ -24,6 +24,10 @@ import rpc
 TOPICS = 10000
 
 
+class Refusal(str):
+    """What a server says instead of an answer: "CODE: text"."""
+
+
 class FakeServer:
     """Listens, and answers `answers[method]`, a value or a function of the request's fields; what
     it does not know it never answers."""
@@ -60,9 +64,11 @@ class FakeServer:
     def answer(self, connection, msgid, answer, params):
         try:
             answer = answer(params[0]) if callable(answer) else answer
+            refused = isinstance(answer, Refusal)
             if answer is not None:
+                response = [1, msgid, answer if refused else None, None if refused else answer]
                 with self.sending:
-                    connection.sendall(msgpack.packb([1, msgid, None, answer]))
+                    connection.sendall(msgpack.packb(response))
         except OSError:
             pass
 
@@ -672,6 +678,25 @@ class AloneTest(unittest.TestCase):
         self.assertLess(time.monotonic() - started, 3)
         self.assertEqual(json.loads(out)["servers"][0]["error"], "TIMEOUT")
         self.assertIn("it answered once, and then no more within 2000 ms", errors)
+
+    def test_group_without_a_coordinator_says_so(self):
+        """What a server says is the reason, also while others are not there."""
+        said = "partition __groups/0 has no leader at the moment: try again"
+        answers = {"group.describe": Refusal(f"LEADER_UNKNOWN: {said}")}
+        server = FakeServer(answers)
+        self.addCleanup(server.close)
+        led = Refusal("NOT_LEADER: 2 127.0.0.1:1 partition __groups/0 is led by node 2")
+        for answer, words in (
+            (answers["group.describe"], said),
+            (led, "is led by node 2; 127.0.0.1:1: connection refused"),
+        ):
+            answers["group.describe"] = answer
+            _, errors = self.run_spate(
+                6, "group", "describe", "g", "-s", f"{server.address},127.0.0.1:2", "--timeout", "1s"
+            )
+            self.assertIn("g: LEADER_UNKNOWN: group.describe was refused by the servers", errors)
+            self.assertIn(words, errors)
+            self.assertNotIn("client port", errors)
 
     def test_ping_of_a_long_name_has_its_row(self):
         name = "x" + 120 * "\u00f6" + ":1"  # the text about it is cut, within a character
