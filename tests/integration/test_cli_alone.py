@@ -129,6 +129,42 @@ class AloneTest(unittest.TestCase):
         self.run_spate(3, "context", "use", "far")
         self.run_spate(3, "context", "show")
 
+    def test_contexts_are_forgotten_as_the_file_says(self):
+        path = os.path.join(self.home, "c.yaml")
+        for name in "abc":
+            self.run_spate(0, "context", "create", name, "-s", "h:1", SPATE_CONFIG=path)
+        os.mkdir(path + ".new")  # where it is written first
+        out, errors = self.run_spate(1, "context", "rm", "a", "none", "-J", SPATE_CONFIG=path)
+        self.assertEqual(out, "", "nothing was done")
+        self.assertIn("there is no context 'none'", errors)
+        self.assertIn(f"cannot write {path}", errors)
+        self.assertNotIn("deleted", errors)
+        self.assertEqual(self.resolved(SPATE_CONFIG=path)["context"][0], "a")
+        os.rmdir(path + ".new")
+        _, errors = self.run_spate(7, "context", "rm", "b", "none", "a", SPATE_CONFIG=path)
+        self.assertIn("there is no context 'none'", errors)
+        self.assertIn("context b deleted\n", errors)
+        self.assertIn("context a deleted, which was in use: none is now", errors)
+        self.assertEqual(self.run_spate(0, "context", "ls", SPATE_CONFIG=path)[0], "c\tno\th:1\n")
+
+    def test_file_whose_current_context_is_not_there_is_told_of(self):
+        path = os.path.join(self.home, "c.yaml")
+        words = f"{path} says `current: gone`, and has no such context: spate context use NAME"
+        with open(path, "w", encoding="utf-8") as handle:
+            handle.write("current: gone\ncontexts:\n  dev:\n    servers: h:1\n")
+        for command in (
+            ["topic", "list"], ["context", "show"], ["context", "show", "-r"], ["context", "list"],
+            ["context", "edit"],
+        ):
+            _, errors = self.run_spate(2, *command, SPATE_CONFIG=path, EDITOR="true")
+            self.assertIn(words, errors, command)
+        self.run_spate(0, "context", "use", "dev", SPATE_CONFIG=path)
+        self.assertEqual(self.resolved(SPATE_CONFIG=path)["servers"][0], "h:1")
+        with open(path, "w", encoding="utf-8") as handle:
+            handle.write("current: gone\ncontexts: {}\n")
+        self.run_spate(0, "context", "create", "new", "-s", "h:2", SPATE_CONFIG=path)
+        self.assertEqual(self.resolved(SPATE_CONFIG=path)["servers"][0], "h:2")
+
     def test_flag_beats_environment_beats_context_beats_default(self):
         self.run_spate(0, "context", "create", "dev", "-s", "c:1", "--timeout", "5s")
         values = self.resolved()
