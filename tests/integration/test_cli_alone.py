@@ -734,6 +734,20 @@ class AloneTest(unittest.TestCase):
             self.assertIn(words, errors)
             self.assertNotIn("client port", errors)
 
+    def test_topic_create_leaves_to_the_cluster_what_is_not_said(self):
+        asked = []
+        topic = {"name": "t", "id": 7, "partitions": [{"partition": 0, "leader": 1}]}
+        node = {"id": 1, "address": "127.0.0.1:1"}
+        server = FakeServer({
+            "ping": {},
+            "topic.create": lambda params: asked.append(params) or {"name": "t", "id": 7},
+            "metadata": {"nodes": [node], "topics": [topic]},
+        })
+        self.addCleanup(server.close)
+        self.run_spate(0, "topic", "create", "t", "-s", server.address)
+        self.run_spate(0, "topic", "create", "t", "-p", "1", "-r", "2", "-s", server.address)
+        self.assertEqual(asked, [{"name": "t"}, {"name": "t", "partitions": 1, "replicas": 2}])
+
     def test_ping_of_a_long_name_has_its_row(self):
         name = "x" + 120 * "\u00f6" + ":1"  # the text about it is cut, within a character
         done = subprocess.run(
