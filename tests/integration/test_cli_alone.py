@@ -165,6 +165,15 @@ class AloneTest(unittest.TestCase):
         self.run_spate(0, "context", "create", "new", "-s", "h:2", SPATE_CONFIG=path)
         self.assertEqual(self.resolved(SPATE_CONFIG=path)["servers"][0], "h:2")
 
+    def test_times_have_units_or_a_name_that_tells_it(self):
+        for word in ("5", "1000", "5x"):
+            _, errors = self.run_spate(2, "topic", "list", "--timeout", word)
+            self.assertIn(f"--timeout={word}: a time with its unit: 500ms, 30s or 2m", errors)
+        self.run_spate(2, "topic", "list", SPATE_TIMEOUT="5")
+        self.run_spate(2, "bench", "produce", "-d", "5")
+        for word in ("7", "7ms"):
+            self.assertEqual(self.resolved("-X", f"linger.ms={word}")["linger.ms"][0], word)
+
     def test_flag_beats_environment_beats_context_beats_default(self):
         self.run_spate(0, "context", "create", "dev", "-s", "c:1", "--timeout", "5s")
         values = self.resolved()
@@ -447,7 +456,7 @@ class AloneTest(unittest.TestCase):
             (["alter", "t"], "-c KEY=VALUE, --unset KEY or --replicas N is needed"),
             (["create", "t", "--unset", "a"], "no option '--unset' here: spate topic alter has it"),
             (["create", "t", "--set", "retention.ms=1h"], "is a setting of topics, not of this"),
-            (["create", "t", "-X", "linger.ms=5s"], "linger.ms=5s: a number from 0 to 60000"),
+            (["create", "t", "-X", "linger.ms=2m"], "linger.ms=2m: a number from 0 to 60000 of milli"),
             (["create", "t", "-X", "compression=gzip"], "compression=gzip: none or lz4"),
         ):
             _, errors = self.run_spate(2, "topic", *arguments)
