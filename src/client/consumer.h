@@ -159,6 +159,8 @@ struct sp_commits {
     uint64_t failure_count;          /* of commits that came to nothing for good */
     int status;                      /* of the newest of these */
     char text[SP_CLIENT_ERROR_SIZE]; /* of that status, told by the thread that waits */
+    bool waited;                     /* somebody has waited, and has not heard the end of it */
+    uint64_t waited_failures;        /* failure_count when that began */
     bool lost;                       /* a partition of the request that runs is lost */
     bool bare;                       /* the request that runs has no offsets */
     uint64_t retry_ms;               /* after a failure */

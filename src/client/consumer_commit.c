@@ -82,8 +82,8 @@ static void fail_lost(struct sp_commits *commits)
 static void fail_under_way(struct sp_commits *commits)
 {
     if (commits->request.uncertain) {
-        fail(commits,
-             SPATE_ERR_TIMEOUT,
+        fail(commits, /* not TIMEOUT: that is to be waited for again */
+             SPATE_ERR_CLOSED,
              "a partition is no longer read by this consumer; whether it was committed is unknown");
     } else {
         fail_lost(commits);
@@ -288,6 +288,9 @@ on_commit(struct sp_request *request, int status, struct sp_bytes result, const 
     } else if (status == SPATE_ERR_UNKNOWN_TOPIC) {
         (void)sp_metadata_want(consumer->client->metadata); /* which one is it? */
     }
+    if (commits->failure_count == commits->waited_failures && !any_wanted(consumer)) {
+        commits->waited = false; /* it is done */
+    }
     sp_commits_release(consumer);
     sp_commits_advance(consumer);
     sp_client_wake(consumer->client);
@@ -391,11 +394,14 @@ static void on_timer(struct sp_timer *timer)
 int sp_commits_wait(struct spate_consumer *consumer, uint64_t deadline_ms)
 {
     struct sp_commits *commits = &consumer->commits;
-    uint64_t failure_count = commits->failure_count;
+    uint64_t failure_count = commits->waited ? commits->waited_failures : commits->failure_count;
 
+    commits->waited = false;
     sp_commits_advance(consumer);
     while ((commits->running || any_wanted(consumer)) && commits->failure_count == failure_count) {
         if (sp_consumer_now_ms(consumer) >= deadline_ms) {
+            commits->waited = true; /* whoever goes on waiting hears what failed meanwhile */
+            commits->waited_failures = failure_count;
             return sp_client_fail(consumer->client,
                                   SPATE_ERR_TIMEOUT,
                                   "no answer to the commit within the time given; %s",
