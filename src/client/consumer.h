@@ -257,6 +257,15 @@ bool sp_consumer_deliverable(const struct sp_consumer_partition *partition);
 /* Drops what was fetched and not delivered, and stops fetching. */
 void sp_consumer_drop_fetched(struct sp_consumer_partition *partition);
 
+bool sp_consumer_is_of(const struct spate_message *message,
+                       const struct sp_consumer_partition *partition);
+
+/* A commit says that the user is done with the records in hand: with all of them (NULL), or up to
+ * and with `message`. Those behind it, or of another partition, are in work: the clock must leave
+ * them. `delivered` may be NULL. */
+void sp_consumer_note_processed(struct sp_consumer_partition *delivered,
+                                const struct spate_message *message);
+
 /* ---- consumer_member.c ---- */
 
 void sp_member_init(struct spate_consumer *consumer);

@@ -418,26 +418,6 @@ int sp_commits_wait(struct spate_consumer *consumer, uint64_t deadline_ms)
                : sp_client_fail(consumer->client, commits->status, "%s", commits->text);
 }
 
-static bool is_of(const struct spate_message *message,
-                  const struct sp_consumer_partition *partition)
-{
-    return message->topic != NULL && partition->index == (uint32_t)message->partition &&
-           strcmp(partition->topic->name, message->topic) == 0;
-}
-
-/* A commit says that the user is done with the records in hand: with all of them, or up to and with
- * `message`. Those behind it, or of another partition, are in work: the clock must leave them. */
-static void note_processed(struct sp_consumer_partition *delivered,
-                           const struct spate_message *message)
-{
-    if (delivered == NULL || (message != NULL && !is_of(message, delivered))) {
-        return;
-    }
-    int64_t end = message == NULL ? delivered->position : message->offset + 1;
-    end = end < delivered->position ? end : delivered->position;
-    delivered->processed = end > delivered->processed ? end : delivered->processed;
-}
-
 int spate_consumer_commit(struct spate_consumer *consumer,
                           const struct spate_message *message,
                           int timeout_ms)
@@ -453,7 +433,7 @@ int spate_consumer_commit(struct spate_consumer *consumer,
     if (client->config.group_id[0] == '\0') {
         return sp_client_fail(client, SPATE_ERR_INVALID, "a commit needs group.id");
     }
-    note_processed(consumer->delivered, message);
+    sp_consumer_note_processed(consumer->delivered, message);
     for (uint32_t i = 0; i < consumer->partition_count; i++) {
         struct sp_consumer_partition *partition = consumer->partitions[i];
         if (partition->ownership == SP_OWNERSHIP_LOST) {
@@ -461,7 +441,7 @@ int spate_consumer_commit(struct spate_consumer *consumer,
         }
         if (message == NULL) {
             want(partition, partition->processed, again);
-        } else if (is_of(message, partition)) {
+        } else if (sp_consumer_is_of(message, partition)) {
             want(partition, message->offset + 1, again);
             found = true;
         }

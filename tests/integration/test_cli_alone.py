@@ -456,7 +456,7 @@ class AloneTest(unittest.TestCase):
             (["alter", "t"], "-c KEY=VALUE, --unset KEY or --replicas N is needed"),
             (["create", "t", "--unset", "a"], "no option '--unset' here: spate topic alter has it"),
             (["create", "t", "--set", "retention.ms=1h"], "is a setting of topics, not of this"),
-            (["create", "t", "-X", "linger.ms=2m"], "linger.ms=2m: a number from 0 to 60000 of milli"),
+            (["create", "t", "-X", "linger.ms=2m"], "linger.ms=2m: a number from 0 to 60000 of m"),
             (["create", "t", "-X", "compression=gzip"], "compression=gzip: none or lz4"),
         ):
             _, errors = self.run_spate(2, "topic", *arguments)
@@ -733,11 +733,12 @@ class AloneTest(unittest.TestCase):
         led = Refusal("NOT_LEADER: 2 127.0.0.1:1 partition __groups/0 is led by node 2")
         for answer, words in (
             (answers["group.describe"], said),
-            (led, "is led by node 2; 127.0.0.1:1: connection refused"),
+            (led, "line: partition __groups/0 is led by node 2; 127.0.0.1:1: connection refused"),
         ):
             answers["group.describe"] = answer
+            servers = f"{server.address},127.0.0.1:2"
             _, errors = self.run_spate(
-                6, "group", "describe", "g", "-s", f"{server.address},127.0.0.1:2", "--timeout", "1s"
+                6, "group", "describe", "g", "-s", servers, "--timeout", "1s"
             )
             self.assertIn("g: LEADER_UNKNOWN: group.describe was refused by the servers", errors)
             self.assertIn(words, errors)
