@@ -12,7 +12,8 @@
 extern "C" {
 #endif
 
-/* `replicas` 0: the cluster's default. SPATE_ERR_EXISTS. Returns when every partition has a leader,
+/* 0 leaves a number to the cluster: one partition; three replicas, or as many as there are nodes if
+ * these are fewer. SPATE_ERR_EXISTS. Returns when every partition has a leader,
  * or SPATE_ERR_TIMEOUT when the topic exists but some have none yet. */
 SPATE_API int spate_topic_create(struct spate_client *client,
                                  const char *topic,

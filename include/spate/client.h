@@ -72,7 +72,9 @@ SPATE_API struct spate_config *spate_config_new(void);
  *   offset.reset       start | end | none: where to begin without a committed offset (start). A
  *                      position whose record was deleted goes on at the first one that is kept,
  *                      with an event; with none that is an error
- * SPATE_ERR_NOT_FOUND: no such key; SPATE_ERR_INVALID: not a value of it; SPATE_ERR_NOMEM. */
+ * Numbers of keys that end in .ms and .bytes may have another unit: 250ms, 30s, 5m; 64K, 16M
+ * (powers of 1024). SPATE_ERR_NOT_FOUND: no such key; SPATE_ERR_INVALID: not a value of it;
+ * SPATE_ERR_NOMEM. */
 SPATE_API int spate_config_set(struct spate_config *config, const char *key, const char *value);
 
 /* The value of a key as text, with its NUL in `out`. SPATE_ERR_NOT_FOUND: no such key;

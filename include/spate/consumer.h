@@ -168,7 +168,8 @@ SPATE_API int64_t spate_consumer_lag(const struct spate_consumer *consumer);
  * SPATE_ERR_INVALID: no group.id; SPATE_ERR_GROUP_FENCED, SPATE_ERR_UNKNOWN_MEMBER: the partition
  * is another's by now, events tell, or another thread has given it up; SPATE_ERR_UNKNOWN_TOPIC: the
  * topic of a partition is gone, the others are committed (older nodes: none is);
- * SPATE_ERR_TIMEOUT: unknown. */
+ * SPATE_ERR_CLOSED: the same, and whether it was committed before is unknown; SPATE_ERR_TIMEOUT: no
+ * outcome yet, the commit goes on as with 0, and the next call waits for its outcome, too. */
 SPATE_API int spate_consumer_commit(struct spate_consumer *consumer,
                                     const struct spate_message *message,
                                     int timeout_ms);

@@ -4,7 +4,8 @@
  *              |                `- no: WAIT in partition->crowded until there is (D14)
  *              `- no: WAIT in partition->fetches until records are applied or max_wait_ms is over
  *
- * One that waits costs a few hundred bytes, and ends when its connection does. */
+ * One that waits costs a few hundred bytes, and ends when its connection does; a read that has not
+ * begun by then is not done. */
 #include <stdio.h>
 
 #include "base/mem.h"
@@ -56,7 +57,13 @@ static void on_room(struct sp_request_wait *patience)
 
 static void on_gone(struct sp_request_wait *patience)
 {
-    fail(SP_CONTAINER_OF(patience, struct sp_fetch, patience), SPATE_ERR_CLOSED, NULL);
+    struct sp_fetch *fetch = SP_CONTAINER_OF(patience, struct sp_fetch, patience);
+
+    if (fetch->started) {
+        sp_log_read_abandon(&fetch->reading->read); /* on_read ends it */
+    } else {
+        fail(fetch, SPATE_ERR_CLOSED, NULL);
+    }
 }
 
 /* A peer that asks for more than it takes costs no more memory than its share (D14). */
@@ -164,12 +171,14 @@ static void on_read(struct sp_log_read *read, int status)
     struct sp_fetch *fetch = SP_CONTAINER_OF(read, struct sp_fetch_reading, read)->fetch;
     struct sp_partition *partition = sp_map_get_u64(fetch->broker->partitions, fetch->group_id);
 
+    fetch->started = false;
+    sp_request_end_wait(&fetch->patience);
     if ((status == 0 || status == SPATE_ERR_NOT_FOUND) &&
         (partition == NULL || partition->group == NULL)) {
         sp_log_read_release(read);
         status = SPATE_ERR_LEADER_UNKNOWN;
     }
-    if (status == 0 && !sp_request_alive(&fetch->request)) {
+    if ((status == 0 || status == SPATE_ERR_CANCELED) && !sp_request_alive(&fetch->request)) {
         sp_log_read_release(read);
         status = SPATE_ERR_CLOSED;
     }
@@ -269,7 +278,10 @@ static void read_batches(struct sp_fetch *fetch, struct sp_partition *partition)
     rv = sp_log_read_start(log, read);
     if (rv != 0) {
         fail(fetch, rv, NULL);
+        return;
     }
+    fetch->started = true;
+    sp_request_watch(&fetch->request, &fetch->patience);
 }
 
 /* The offset is wrong, or it comes from a newer leader of whom this one has not heard yet: answered

@@ -13,6 +13,7 @@ struct sp_fetch {
     struct sp_fetch_request asked;
     int64_t offset;
     uint64_t deadline_ms;
+    bool started;      /* the log has the read */
     bool last_call;    /* answer whatever there is */
     bool behind;       /* it had to wait for room: the peer does not take what it asks for */
     unsigned doubts;   /* rounds waited with an offset above the end */

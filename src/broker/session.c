@@ -215,6 +215,11 @@ void sp_request_begin_wait(struct sp_request *request, struct sp_request_wait *w
     }
 }
 
+void sp_request_watch(struct sp_request *request, struct sp_request_wait *wait)
+{
+    sp_list_append(&request->session->waits, &wait->node);
+}
+
 void sp_request_end_wait(struct sp_request_wait *wait)
 {
     if (wait->request != NULL) {

@@ -89,6 +89,9 @@ void sp_request_init_wait(struct sp_request_wait *wait,
 void sp_request_begin_wait(struct sp_request *request, struct sp_request_wait *wait, bool for_room);
 void sp_request_end_wait(struct sp_request_wait *wait);
 
+/* The same while the node works, for `gone` alone: the clock goes on. */
+void sp_request_watch(struct sp_request *request, struct sp_request_wait *wait);
+
 /* The connection is not read until sp_session_release, since what it sends goes to a full place;
  * `held` is that place's list of such sessions. */
 void sp_request_hold_session(struct sp_request *request, struct sp_list *held);

@@ -196,6 +196,9 @@ int call_node(struct cli *cli, const char *address, const char *method, json_t *
 /* Tells a failed library call and returns its exit code. `what` may be NULL. */
 int tell_failure(const struct cli *cli, int code, const char *what);
 
+/* The same with a text other than this thread's last one of cli->client; "": the code's own. */
+int tell_failure_text(const struct cli *cli, int code, const char *what, const char *text);
+
 /* The exit code of a library's code. */
 int exit_code_of(int code);
 

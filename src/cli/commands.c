@@ -76,7 +76,10 @@ const struct command commands[] = {
       "TOPIC [-p N] [-k KEY] [--tombstone] [-K DELIM] [-H NAME:VALUE]... [-z lz4] [-f FORMAT] [-F "
       "FILE] [-N NAME]",
       "Sends records, one per line of standard input or FILE, each stored exactly once.\n"
-      "With --json a line for each record: where it is, or why not." FORMAT_TEXT ".",
+      "With --json a line for each record: where it is, or why not. Whoever reads these lines may "
+      "go "
+      "(| head -1):\nall records are sent all the same, and the exit code is theirs." FORMAT_TEXT
+      ".",
       options_of_produce,
       "  spate produce orders < lines.txt\n"
       "  echo 'k1:hello' | spate produce orders -K :\n"
@@ -373,7 +376,7 @@ const struct command commands[] = {
       "ping",
       NULL,
       "",
-      "Asks every server of --servers for a sign of life.",
+      "Asks all servers of --servers at once for a sign of life.",
       NULL,
       "  spate ping -s 127.0.0.1:7700,127.0.0.1:7800\n",
       command_ping },

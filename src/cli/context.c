@@ -54,7 +54,8 @@ static int create(struct cli *cli, struct contexts *contexts, const char *name, 
         tell("context %s exists already: --replace", name);
         return EXIT_FAILED;
     }
-    bool current = contexts->current == NULL || strcmp(contexts->current, name) == 0;
+    bool current = contexts->current == NULL || contexts_dangling(contexts) ||
+                   strcmp(contexts->current, name) == 0;
     if (old != NULL) {
         contexts_remove(contexts, old);
     }
@@ -157,6 +158,7 @@ int command_context_list(struct cli *cli, int argc, char **argv)
     int code = begin(cli, &contexts, argc, false);
     if (code == 0) {
         print_list(cli, &contexts);
+        code = contexts_dangling(&contexts) ? contexts_tell_dangling(&contexts) : 0;
     }
     contexts_free(&contexts);
     return code;
@@ -191,6 +193,22 @@ int command_context_use(struct cli *cli, int argc, char **argv)
     return code;
 }
 
+/* Tells of each name what has become of it, once the file is written. */
+static void tell_removed(struct cli *cli, const struct tally *tally, const char *current)
+{
+    for (size_t i = 0; i < json_array_size(tally->results); i++) {
+        const json_t *entry = json_array_get(tally->results, i);
+        const char *name = json_string_value(json_object_get(entry, "name"));
+        if (json_object_get(entry, "error") == NULL) {
+            bool used = current != NULL && strcmp(name, current) == 0;
+            note(cli,
+                 "context %s deleted%s",
+                 name,
+                 used ? ", which was in use: none is now (spate context use NAME)" : "");
+        }
+    }
+}
+
 int command_context_remove(struct cli *cli, int argc, char **argv)
 {
     struct option_parser parser = { 0 };
@@ -204,6 +222,7 @@ int command_context_remove(struct cli *cli, int argc, char **argv)
         return usage_error(cli, "a name is needed");
     }
     int code = begin(cli, &contexts, argc, false);
+    char *current = contexts.current != NULL ? strdup(contexts.current) : NULL;
     for (int i = optind; code == 0 && i < argc; i++) {
         struct context *context = contexts_find(&contexts, argv[i]);
         if (context != NULL) {
@@ -214,11 +233,16 @@ int command_context_remove(struct cli *cli, int argc, char **argv)
         tally_add_told(&tally, argv[i], context != NULL ? 0 : SPATE_ERR_NOT_FOUND);
     }
     if (code == 0 && tally.done > 0) {
-        code = contexts_save(&contexts);
+        code = contexts_save(&contexts); /* all of them, or none */
     }
+    if (code == 0) {
+        tell_removed(cli, &tally, current);
+        code = tally_end(cli, &tally, "contexts");
+    }
+    json_decref(tally.results);
     contexts_free(&contexts);
-    int outcome = tally.results != NULL ? tally_end(cli, &tally, "contexts") : 0;
-    return code != 0 ? code : outcome;
+    free(current);
+    return code;
 }
 
 /* ---- show ------------------------------------------------------------------------------------ */
@@ -285,6 +309,9 @@ static int show_one(struct cli *cli, const struct contexts *contexts, const char
     if (name == NULL) {
         tell("no context is in use: name one, or spate context use NAME");
         return EXIT_NOT_FOUND;
+    }
+    if (context == NULL && contexts->current == name) {
+        return contexts_tell_dangling(contexts);
     }
     if (context == NULL) {
         return contexts_unknown(contexts, name);
@@ -385,6 +412,9 @@ int command_context_edit(struct cli *cli, int argc, char **argv)
     contexts_free(&before);
     if (code == 0) {
         code = contexts_load(&after);
+    }
+    if (code == 0 && contexts_dangling(&after)) {
+        code = contexts_tell_dangling(&after);
     }
     if (code == 0 && cli->json) {
         out_json(json_pack("{sssi}", "file", after.path, "contexts", (int)after.count));

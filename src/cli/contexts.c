@@ -99,6 +99,21 @@ int contexts_unknown(const struct contexts *contexts, const char *name)
     return EXIT_NOT_FOUND;
 }
 
+bool contexts_dangling(const struct contexts *contexts)
+{
+    return contexts->current != NULL && contexts_find(contexts, contexts->current) == NULL;
+}
+
+int contexts_tell_dangling(const struct contexts *contexts)
+{
+    tell("%s says `current: %s`, and has no such context: spate context use NAME, or spate context "
+         "create %s",
+         contexts->path,
+         contexts->current,
+         contexts->current);
+    return EXIT_USAGE;
+}
+
 static int apply(struct cli *cli, struct contexts *contexts)
 {
     const struct setting_value *wanted = &cli->settings[SETTING_CONTEXT];
@@ -109,6 +124,9 @@ static int apply(struct cli *cli, struct contexts *contexts)
         return 0;
     }
     const struct context *context = contexts_find(contexts, name);
+    if (context == NULL && wanted->text == NULL) {
+        return contexts_tell_dangling(contexts);
+    }
     if (context == NULL) {
         (void)contexts_unknown(contexts, name);
         return EXIT_USAGE;

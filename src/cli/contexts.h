@@ -55,6 +55,12 @@ int contexts_apply(struct cli *cli);
 /* Says that there is no context of this name; EXIT_NOT_FOUND. */
 int contexts_unknown(const struct contexts *contexts, const char *name);
 
+/* True if `current` names a context that is not in the file: a user has written so there. */
+bool contexts_dangling(const struct contexts *contexts);
+
+/* Says so; EXIT_USAGE. */
+int contexts_tell_dangling(const struct contexts *contexts);
+
 bool context_name_valid(const char *name);
 
 #endif /* SPATE_CLI_CONTEXTS_H */

@@ -34,14 +34,35 @@ static struct {
     void *arg;
 } reader_gone;
 
+static struct {
+    bool outlived; /* printing is not what the program is for */
+    bool lost;     /* nothing is written any more */
+    bool failed;   /* for another reason than a reader that has gone */
+} output;
+
+void out_outlive_reader(void)
+{
+    output.outlived = true;
+}
+
+bool out_failed(void)
+{
+    return output.failed;
+}
+
 void out_on_reader_gone(void (*cb)(void *arg), void *arg)
 {
     reader_gone.cb = cb;
     reader_gone.arg = arg;
 }
 
+/* Returns only where the reader is outlived. */
 static void end_without_reader(int code)
 {
+    if (output.outlived) {
+        output.lost = true;
+        return;
+    }
     void (*cb)(void *arg) = reader_gone.cb;
 
     reader_gone.cb = NULL; /* it may write, too */
@@ -49,6 +70,16 @@ static void end_without_reader(int code)
         cb(reader_gone.arg);
     }
     _exit(code);
+}
+
+static void end_unwritten(int error)
+{
+    tell("cannot write to standard output: %s", strerror(error));
+    if (!output.outlived) {
+        _exit(EXIT_FAILED);
+    }
+    output.lost = true;
+    output.failed = true;
 }
 
 /* After ^C: waits until `PIPE_BUF` bytes can be written without waiting. `end_us` is 0 at first. */
@@ -68,22 +99,25 @@ static void write_all(const char *bytes, size_t size)
 {
     uint64_t end_us = 0;
 
-    while (size > 0) {
+    while (size > 0 && !output.lost) {
         if (interrupted()) {
             await_room_to_end(&end_us);
+            if (output.lost) {
+                return;
+            }
         }
         size_t part = interrupted() && size > PIPE_BUF ? PIPE_BUF : size;
         ssize_t written = write(STDOUT_FILENO, bytes, part);
         if (written < 0 && errno == EINTR) {
             continue;
         }
+        if (written < 0 && errno == EPIPE) {
+            end_without_reader(EXIT_OK);
+            return;
+        }
         if (written < 0) {
-            int error = errno;
-            if (error == EPIPE) {
-                end_without_reader(EXIT_OK);
-            }
-            tell("cannot write to standard output: %s", strerror(error));
-            _exit(EXIT_FAILED);
+            end_unwritten(errno);
+            return;
         }
         bytes += written;
         size -= (size_t)written;

@@ -23,6 +23,14 @@ void out_flush(void);
  * (NULL: nothing) before. What was to be written is lost. */
 void out_on_reader_gone(void (*cb)(void *arg), void *arg);
 
+/* For a program whose work is another than what it prints: from now on a reader that goes away, or
+ * output that cannot be written, which is told, ends nothing; what is printed from then on is lost.
+ */
+void out_outlive_reader(void);
+
+/* True if such output could not be written though somebody may want it: not for a closed pipe. */
+bool out_failed(void);
+
 /* One JSON value, indented on a terminal, on one line otherwise, with a newline. Takes `value`. */
 void out_json(json_t *value);
 

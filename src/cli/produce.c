@@ -392,13 +392,15 @@ static int run(struct produce *produce)
         }
     }
     catch_interrupt();
+    out_outlive_reader(); /* what reads the reports decides nothing about the records */
     progress_begin(&produce->progress, shows_progress(produce), produce->stats_path);
     bool streamed = stream(produce);
     drain(produce);
     refresh(produce);
     bool saved = progress_end(&produce->progress);
     code = outcome(produce, streamed);
-    return code == EXIT_OK && !saved ? EXIT_FAILED : code;
+    out_flush();
+    return code == EXIT_OK && (!saved || out_failed()) ? EXIT_FAILED : code;
 }
 
 int command_produce(struct cli *cli, int argc, char **argv)

@@ -70,8 +70,12 @@ int exit_code_of(int code)
 
 int tell_failure(const struct cli *cli, int code, const char *what)
 {
-    const char *text = cli->client == NULL ? "" : spate_client_error(cli->client);
+    return tell_failure_text(
+        cli, code, what, cli->client == NULL ? "" : spate_client_error(cli->client));
+}
 
+int tell_failure_text(const struct cli *cli, int code, const char *what, const char *text)
+{
     tell("%s%s%s%s: %s%s",
          what != NULL ? what : "",
          what != NULL ? ": " : "",

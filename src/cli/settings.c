@@ -111,7 +111,8 @@ const char *setting_problem(size_t place, const char *text, char room[SETTING_PR
     case SETTING_SERVERS:
         return library_takes("servers", text) ? NULL : "servers are host:port,host:port";
     case SETTING_TIMEOUT:
-        return parse_timeout(text, &ms) ? NULL : "say for instance 30s, 500ms or 2m, up to a day";
+        return parse_timeout(text, &ms) ? NULL
+                                        : "a time with its unit: 500ms, 30s or 2m, up to a day";
     case SETTING_JSON:
     case SETTING_QUIET:
     case SETTING_VERBOSE:

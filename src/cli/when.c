@@ -44,8 +44,7 @@ bool parse_duration(const char *text, int64_t *out_ms)
     static const struct {
         const char *unit;
         int64_t ms;
-    } units[] = { { "ms", 1 },    { "s", 1000 },    { "", 1000 },
-                  { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 } };
+    } units[] = { { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 } };
     size_t digits = strspn(text, "0123456789");
     char number[12];
     int64_t count = 0;
@@ -57,6 +56,10 @@ bool parse_duration(const char *text, int64_t *out_ms)
     number[digits] = '\0';
     if (!parse_number(number, 0, 1000000000, &count)) {
         return false;
+    }
+    if (text[digits] == '\0' && count == 0) {
+        *out_ms = 0;
+        return true;
     }
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
         if (strcmp(text + digits, units[i].unit) == 0) {

@@ -5,7 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* "30s", "500ms", "2m", "1h", "1d"; a bare number means seconds. */
+/* "30s", "500ms", "2m", "1h", "1d"; a number alone only if it is 0: nobody would agree on its unit.
+ */
 bool parse_duration(const char *text, int64_t *out_ms);
 
 /* "1700000000000" (ms since 1970), "-1h" (so long before now), "2026-01-31" or

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/quantity.h"
 
 #define SERVERS_DEFAULT "127.0.0.1:" SP_CLIENT_PORT_DEFAULT
 
@@ -179,18 +180,10 @@ static int set_switch(struct spate_config *config, const struct switch_key *key,
 
 static int parse_number(const struct number_key *key, const char *value, uint32_t *out_number)
 {
-    uint64_t number = 0;
+    int64_t number = 0;
 
-    if (*value == '\0') {
-        return SPATE_ERR_INVALID;
-    }
-    for (; *value != '\0'; value++) {
-        if (*value < '0' || *value > '9' || number > UINT32_MAX) {
-            return SPATE_ERR_INVALID;
-        }
-        number = number * 10 + (uint64_t)(*value - '0');
-    }
-    if (number < key->min || number > key->max) {
+    if (!sp_quantity_read(sp_quantity_of(key->key), value, strlen(value), &number) ||
+        number < (int64_t)key->min || number > (int64_t)key->max) {
         return SPATE_ERR_INVALID;
     }
     *out_number = (uint32_t)number;
@@ -315,7 +308,7 @@ static const char *words_of(const char *key)
 
 int spate_config_allowed(const char *key, char *out, size_t out_size)
 {
-    char text[96] = "";
+    char text[128] = "";
 
     if (key == NULL || out == NULL) {
         return SPATE_ERR_INVALID;
@@ -337,7 +330,12 @@ int spate_config_allowed(const char *key, char *out, size_t out_size)
     for (size_t i = 0; i < NUMBER_KEY_COUNT; i++) {
         const struct number_key *number = &number_keys[i];
         if (strcmp(key, number->key) == 0) {
-            (void)snprintf(text, sizeof text, "a number from %u to %u", number->min, number->max);
+            (void)snprintf(text,
+                           sizeof text,
+                           "a number from %u to %u%s",
+                           number->min,
+                           number->max,
+                           sp_quantity_form(sp_quantity_of(key)));
         }
     }
     if (text[0] == '\0') {

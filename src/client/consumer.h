@@ -159,6 +159,8 @@ struct sp_commits {
     uint64_t failure_count;          /* of commits that came to nothing for good */
     int status;                      /* of the newest of these */
     char text[SP_CLIENT_ERROR_SIZE]; /* of that status, told by the thread that waits */
+    bool waited;                     /* somebody has waited, and has not heard the end of it */
+    uint64_t waited_failures;        /* failure_count when that began */
     bool lost;                       /* a partition of the request that runs is lost */
     bool bare;                       /* the request that runs has no offsets */
     uint64_t retry_ms;               /* after a failure */
@@ -257,6 +259,15 @@ bool sp_consumer_deliverable(const struct sp_consumer_partition *partition);
 
 /* Drops what was fetched and not delivered, and stops fetching. */
 void sp_consumer_drop_fetched(struct sp_consumer_partition *partition);
+
+bool sp_consumer_is_of(const struct spate_message *message,
+                       const struct sp_consumer_partition *partition);
+
+/* A commit says that the user is done with the records in hand: with all of them (NULL), or up to
+ * and with `message`. Those behind it, or of another partition, are in work: the clock must leave
+ * them. `delivered` may be NULL. */
+void sp_consumer_note_processed(struct sp_consumer_partition *delivered,
+                                const struct spate_message *message);
 
 /* ---- consumer_member.c ---- */
 

@@ -82,8 +82,8 @@ static void fail_lost(struct sp_commits *commits)
 static void fail_under_way(struct sp_commits *commits)
 {
     if (commits->request.uncertain) {
-        fail(commits,
-             SPATE_ERR_TIMEOUT,
+        fail(commits, /* not TIMEOUT: that is to be waited for again */
+             SPATE_ERR_CLOSED,
              "a partition is no longer read by this consumer; whether it was committed is unknown");
     } else {
         fail_lost(commits);
@@ -288,6 +288,9 @@ on_commit(struct sp_request *request, int status, struct sp_bytes result, const 
     } else if (status == SPATE_ERR_UNKNOWN_TOPIC) {
         (void)sp_metadata_want(consumer->client->metadata); /* which one is it? */
     }
+    if (commits->failure_count == commits->waited_failures && !any_wanted(consumer)) {
+        commits->waited = false; /* it is done */
+    }
     sp_commits_release(consumer);
     sp_commits_advance(consumer);
     sp_client_wake(consumer->client);
@@ -391,11 +394,14 @@ static void on_timer(struct sp_timer *timer)
 int sp_commits_wait(struct spate_consumer *consumer, uint64_t deadline_ms)
 {
     struct sp_commits *commits = &consumer->commits;
-    uint64_t failure_count = commits->failure_count;
+    uint64_t failure_count = commits->waited ? commits->waited_failures : commits->failure_count;
 
+    commits->waited = false;
     sp_commits_advance(consumer);
     while ((commits->running || any_wanted(consumer)) && commits->failure_count == failure_count) {
         if (sp_consumer_now_ms(consumer) >= deadline_ms) {
+            commits->waited = true; /* whoever goes on waiting hears what failed meanwhile */
+            commits->waited_failures = failure_count;
             return sp_client_fail(consumer->client,
                                   SPATE_ERR_TIMEOUT,
                                   "no answer to the commit within the time given; %s",
@@ -410,26 +416,6 @@ int sp_commits_wait(struct spate_consumer *consumer, uint64_t deadline_ms)
     return commits->failure_count == failure_count
                ? 0
                : sp_client_fail(consumer->client, commits->status, "%s", commits->text);
-}
-
-static bool is_of(const struct spate_message *message,
-                  const struct sp_consumer_partition *partition)
-{
-    return message->topic != NULL && partition->index == (uint32_t)message->partition &&
-           strcmp(partition->topic->name, message->topic) == 0;
-}
-
-/* A commit says that the user is done with the records in hand: with all of them, or up to and with
- * `message`. Those behind it, or of another partition, are in work: the clock must leave them. */
-static void note_processed(struct sp_consumer_partition *delivered,
-                           const struct spate_message *message)
-{
-    if (delivered == NULL || (message != NULL && !is_of(message, delivered))) {
-        return;
-    }
-    int64_t end = message == NULL ? delivered->position : message->offset + 1;
-    end = end < delivered->position ? end : delivered->position;
-    delivered->processed = end > delivered->processed ? end : delivered->processed;
 }
 
 int spate_consumer_commit(struct spate_consumer *consumer,
@@ -447,7 +433,7 @@ int spate_consumer_commit(struct spate_consumer *consumer,
     if (client->config.group_id[0] == '\0') {
         return sp_client_fail(client, SPATE_ERR_INVALID, "a commit needs group.id");
     }
-    note_processed(consumer->delivered, message);
+    sp_consumer_note_processed(consumer->delivered, message);
     for (uint32_t i = 0; i < consumer->partition_count; i++) {
         struct sp_consumer_partition *partition = consumer->partitions[i];
         if (partition->ownership == SP_OWNERSHIP_LOST) {
@@ -455,7 +441,7 @@ int spate_consumer_commit(struct spate_consumer *consumer,
         }
         if (message == NULL) {
             want(partition, partition->processed, again);
-        } else if (is_of(message, partition)) {
+        } else if (sp_consumer_is_of(message, partition)) {
             want(partition, message->offset + 1, again);
             found = true;
         }

@@ -358,3 +358,23 @@ int spate_consumer_next(struct spate_consumer *consumer,
 
     return rv == 1 ? 0 : rv;
 }
+
+/* ---- done with them -------------------------------------------------------------------------- */
+
+bool sp_consumer_is_of(const struct spate_message *message,
+                       const struct sp_consumer_partition *partition)
+{
+    return message->topic != NULL && partition->index == (uint32_t)message->partition &&
+           strcmp(partition->topic->name, message->topic) == 0;
+}
+
+void sp_consumer_note_processed(struct sp_consumer_partition *delivered,
+                                const struct spate_message *message)
+{
+    if (delivered == NULL || (message != NULL && !sp_consumer_is_of(message, delivered))) {
+        return;
+    }
+    int64_t end = message == NULL ? delivered->position : message->offset + 1;
+    end = end < delivered->position ? end : delivered->position;
+    delivered->processed = end > delivered->processed ? end : delivered->processed;
+}

@@ -27,10 +27,10 @@ fail_topic(struct sp_metadata_cache *cache, const struct sp_topic_view *topic, i
         return sp_client_fail(
             client,
             SPATE_ERR_TIMEOUT,
-            "no server at %.200s described topic %s within the deadline: is that the "
-            "client port of a spated?%s%.200s%s",
+            "no server at %.200s described topic %s within the deadline%s%s%.200s%s",
             client->config.servers,
             topic->name,
+            cache->request.answered ? "" : ": is that the client port of a spated?",
             cache->status != 0 ? " (" : "",
             cache->status != 0 ? cache->text : "",
             cache->status != 0 ? ")" : "");

@@ -8,8 +8,6 @@
 #include "base/mem.h"
 
 enum {
-    REFUSAL_MS = 20,   /* in less a server may not even have refused */
-    PATIENCE_MS = 100, /* how long the first round waits for a connection; doubles per round */
     PATIENCE_DOUBLINGS = 4,
     PING_MS = 1000,  /* a server that is asked whether it is alive is passed over then */
     SILENT_MS = 150, /* a connection without an answer for so long may lead to one that hangs */
@@ -37,95 +35,12 @@ static bool time_is_up(const struct sp_request *request)
            now_ms - request->started_ms >= request->unreachable_ms;
 }
 
-/* No server could have been reached in what was given, as far as anybody knows. */
-static bool was_too_short(const struct sp_request *request)
-{
-    bool refused = request->status != 0 && request->status != SPATE_ERR_TIMEOUT;
-
-    return !request->reached &&
-           request->deadline_ms < request->started_ms + (refused ? REFUSAL_MS : PATIENCE_MS);
-}
-
-static bool is_of_name(enum sp_stream_trouble trouble)
-{
-    return trouble == SP_STREAM_NAME_UNKNOWN || trouble == SP_STREAM_NAME_UNANSWERED;
-}
-
-/* Why the server that was asked is not reached. A name without an address is not forgotten for what
- * becomes of another server: the list of servers may be wrong then. */
-static void
-note_trouble(struct sp_request *request, enum sp_stream_trouble trouble, const char *text)
-{
-    bool other = strcmp(request->troubled, request->asked) != 0;
-
-    if (is_of_name(request->trouble) && !is_of_name(trouble) && other) {
-        return;
-    }
-    request->trouble = trouble;
-    (void)snprintf(request->trouble_text, sizeof request->trouble_text, "%s", text);
-    memcpy(request->troubled, request->asked, sizeof request->troubled);
-}
-
-void sp_request_tell_unreached(const struct sp_request *request,
-                               const char *servers,
-                               char out_text[SP_CLIENT_ERROR_SIZE])
-{
-    enum sp_stream_trouble trouble = request->trouble;
-    bool other = !is_of_name(trouble) && strcmp(servers, request->troubled) != 0;
-    char why[sizeof request->troubled + sizeof request->trouble_text + 8] = "";
-
-    if (trouble != SP_STREAM_TROUBLE_NONE) {
-        (void)snprintf(why,
-                       sizeof why,
-                       " (%s%s%s)",
-                       other ? request->troubled : "",
-                       other ? ": " : "",
-                       request->trouble_text);
-    }
-    (void)snprintf(out_text,
-                   SP_CLIENT_ERROR_SIZE,
-                   "no server could be reached at %.150s%.320s: %s",
-                   servers,
-                   why,
-                   trouble == SP_STREAM_NAME_UNKNOWN      ? "check the list of servers"
-                   : trouble == SP_STREAM_NAME_UNANSWERED ? "does the name server answer?"
-                                                          : "is spated running there, and is the "
-                                                            "address right?");
-}
-
 static void give_up(struct sp_request *request)
 {
     char text[SP_CLIENT_ERROR_SIZE];
-    struct spate_client *client = request->client;
-    const char *where = request->address != NULL ? request->address : client->config.servers;
+    int status = sp_request_tell_given_up(request, text);
 
-    if (client->server_count == 0) {
-        finish(request,
-               SPATE_ERR_INVALID,
-               sp_bytes_null(),
-               "no servers: SPATE_SERVERS is not a list of host:port");
-        return;
-    }
-    if (request->asked[0] == '\0' || was_too_short(request)) {
-        finish(request, SPATE_ERR_TIMEOUT, sp_bytes_null(), "no time was left to ask a server");
-        return;
-    }
-    if (!request->reached) {
-        sp_request_tell_unreached(request, where, text);
-        finish(request, SPATE_ERR_UNREACHABLE, sp_bytes_null(), text);
-        return;
-    }
-    bool refused = sp_client_status_moves(request->status) && !request->uncertain;
-    (void)snprintf(
-        text,
-        sizeof text,
-        "no server at %.150s answered %s within the deadline: is that the client port of a "
-        "spated?%s%.200s",
-        where,
-        request->method,
-        request->text[0] == '\0' ? "" : " The last word was: ",
-        request->text);
-    finish(request, refused ? request->status : SPATE_ERR_TIMEOUT, sp_bytes_null(), text);
+    finish(request, status, sp_bytes_null(), text);
 }
 
 /* ---- choosing a server ----------------------------------------------------------------------- */
@@ -220,12 +135,6 @@ static void move_on(struct sp_request *request, bool at_once)
 
 /* ---- one attempt ----------------------------------------------------------------------------- */
 
-static bool lost(int status)
-{
-    return status == SPATE_ERR_CLOSED || status == SPATE_ERR_TIMEOUT ||
-           status == SPATE_ERR_UNREACHABLE;
-}
-
 static void finish_uncertain(struct sp_request *request, int status, const char *text)
 {
     char longer[SP_CLIENT_ERROR_SIZE];
@@ -275,7 +184,7 @@ static void note_alive(struct sp_request *request, int status)
         return;
     }
     index = (request->first + request->attempts) % client->server_count;
-    if (!lost(status)) {
+    if (!sp_request_status_lost(status)) {
         client->server_alive = index + 1;
     } else if (client->server_alive == index + 1) {
         client->server_alive = 0;
@@ -286,7 +195,7 @@ static void on_answer(
     struct sp_rpc_call *call, int status, const uint8_t *result, size_t size, const char *text)
 {
     struct sp_request *request = SP_CONTAINER_OF(call, struct sp_request, call);
-    bool sent = call->sent || !lost(status);
+    bool sent = call->sent || !sp_request_status_lost(status);
 
     sp_timer_stop(&request->timer);
     request->reached = request->reached || sent;
@@ -295,16 +204,13 @@ static void on_answer(
         finish(request, 0, sp_bytes_of(result, size), "");
         return;
     }
-    request->status = status;
     if (status == SPATE_ERR_UNREACHABLE) {
-        note_trouble(request, call->trouble, text);
+        sp_request_note_trouble(request, call->trouble, text);
     }
-    (void)snprintf(request->text,
-                   sizeof request->text,
-                   "%s",
-                   text != NULL && text[0] != '\0' ? text : spate_strerror(status));
     char copy[SP_CLIENT_ERROR_SIZE];
-    memcpy(copy, request->text, sizeof copy);
+    (void)snprintf(
+        copy, sizeof copy, "%s", text != NULL && text[0] != '\0' ? text : spate_strerror(status));
+    sp_request_note_word(request, status, copy);
     on_failure(request, status, copy, sent);
 }
 
@@ -321,7 +227,7 @@ static void on_timer(struct sp_timer *timer)
     }
     char text[SP_RPC_TROUBLE_SIZE];
     enum sp_stream_trouble trouble = sp_rpc_trouble(request->call.rpc, text);
-    note_trouble(request, trouble, text);
+    sp_request_note_trouble(request, trouble, text);
     sp_rpc_cancel(&request->call);
     if (time_is_up(request)) {
         give_up(request);
@@ -335,7 +241,8 @@ static uint64_t patience_ms(const struct sp_request *request)
 {
     uint32_t round = round_of(request);
 
-    return (uint64_t)PATIENCE_MS << (round < PATIENCE_DOUBLINGS ? round : PATIENCE_DOUBLINGS);
+    return (uint64_t)SP_REQUEST_PATIENCE_MS
+           << (round < PATIENCE_DOUBLINGS ? round : PATIENCE_DOUBLINGS);
 }
 
 /* How long this attempt may take in all. */

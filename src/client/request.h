@@ -41,11 +41,13 @@ struct sp_request {
     struct sp_timer timer; /* patience while CALLING, pause while PAUSING */
     bool calling;
     bool reached;   /* some server took a request */
+    bool answered;  /* some server said why not: `status` and `text` are its own */
     bool uncertain; /* some attempt may have had its effect, whatever later ones are told */
     uint32_t first; /* server of the first attempt */
     uint32_t attempts;
+    uint32_t answered_at; /* which of them was answered last */
     uint64_t started_ms;
-    int status;                             /* of the last attempt */
+    int status;                             /* of the last attempt, or the last that was answered */
     char hint[SP_ADDRESS_SIZE_MAX];         /* the next server by its predecessor's word; "" */
     char asked[SP_ADDRESS_SIZE_MAX];        /* the server of the last attempt; "": there was none */
     enum sp_stream_trouble trouble;         /* why a server was not reached, */
@@ -56,6 +58,24 @@ struct sp_request {
 
 /* Starts; everything goes on in later turns. SPATE_ERR_NOMEM. */
 int sp_request_start(struct sp_request *request);
+
+#define SP_REQUEST_PATIENCE_MS 100 /* for a connection in the first round; doubles per round */
+
+/* True if nothing is known of what a server said. */
+bool sp_request_status_lost(int status);
+
+/* Remembers why the server that was asked is not reached. A name without an address is not
+ * forgotten for what becomes of another server: the list of servers may be wrong then. */
+void sp_request_note_trouble(struct sp_request *request,
+                             enum sp_stream_trouble trouble,
+                             const char *text);
+
+/* Remembers the last word: that of a server, rather than what became of attempts at others in the
+ * same round. */
+void sp_request_note_word(struct sp_request *request, int status, const char *text);
+
+/* What to say at the deadline; returns the status. */
+int sp_request_tell_given_up(const struct sp_request *request, char out_text[SP_CLIENT_ERROR_SIZE]);
 
 /* What to say when none of `servers` was reached. */
 void sp_request_tell_unreached(const struct sp_request *request,

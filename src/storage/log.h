@@ -17,6 +17,7 @@
 #ifndef SP_STORAGE_LOG_H
 #define SP_STORAGE_LOG_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -175,7 +176,8 @@ struct sp_log_read {
     struct sp_log *log;
     void *plan;
     int status;
-    bool parked; /* waits until a segment's file is in place */
+    bool parked;          /* waits until a segment's file is in place */
+    atomic_bool unwanted; /* given up; a job that begins then reads nothing */
 };
 
 /* Frames from `index` on shall stay in memory when they are durable, since they are about to be
@@ -192,6 +194,10 @@ bool sp_log_read_cached(struct sp_log *log, struct sp_log_read *read);
  * before its bounds: at the end of a segment, or of what is on disk. Refused at once with
  * SPATE_ERR_NOMEM, or SPATE_ERR_CANCELED when the log is closing. */
 int sp_log_read_start(struct sp_log *log, struct sp_log_read *read);
+
+/* Gives up a read that was started: `cb` comes all the same, with SPATE_ERR_CANCELED, and without
+ * the disk if the read still waits for its turn. */
+void sp_log_read_abandon(struct sp_log_read *read);
 
 /* Drops the references of a finished read. */
 void sp_log_read_release(struct sp_log_read *read);

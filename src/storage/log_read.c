@@ -158,13 +158,18 @@ void sp_log_read_release(struct sp_log_read *read)
     read->count = 0;
 }
 
+/* Nobody waits for it any more. */
+static bool is_over(const struct sp_log_read *read)
+{
+    return read->log->closing || atomic_load(&read->unwanted);
+}
+
 static void read_work(struct sp_job *job)
 {
     struct sp_log_read *read = SP_CONTAINER_OF(job, struct sp_log_read, job);
 
     if (read->plan != NULL) {
-        read->status = read->log->closing ? SPATE_ERR_CANCELED /* nobody waits for it any more */
-                                          : sp_log_read_segment(read, read->plan);
+        read->status = is_over(read) ? SPATE_ERR_CANCELED : sp_log_read_segment(read, read->plan);
     }
 }
 
@@ -289,6 +294,7 @@ int sp_log_read_start(struct sp_log *log, struct sp_log_read *read)
     read->log = log;
     read->plan = NULL;
     read->parked = false;
+    atomic_init(&read->unwanted, false);
     int rv = plan_read(log, read);
     if (rv != 0) {
         return rv;
@@ -296,6 +302,11 @@ int sp_log_read_start(struct sp_log *log, struct sp_log_read *read)
     sp_list_append(&log->reads, &read->node);
     start_job(log, read);
     return 0;
+}
+
+void sp_log_read_abandon(struct sp_log_read *read)
+{
+    atomic_store(&read->unwanted, true);
 }
 
 /* Gives the frames their references, or drops them when they are of no use. */
@@ -343,9 +354,9 @@ static bool review(struct sp_log *log, struct sp_log_read *read)
 {
     struct sp_read_plan *plan = read->plan;
 
-    if (log->closing || read->status != 0 || plan->generation != log->generation) {
+    if (is_over(read) || read->status != 0 || plan->generation != log->generation) {
         settle_frames(read, plan, false);
-        if (log->closing || plan->generation == log->generation) {
+        if (is_over(read) || plan->generation == log->generation) {
             return false;
         }
         /* The log was cut or replaced: what was read may be of the time before. */
@@ -368,7 +379,7 @@ static bool review(struct sp_log *log, struct sp_log_read *read)
 static bool repeat_from_memory(struct sp_log *log, struct sp_log_read *read)
 {
     sp_log_read_release(read);
-    if (log->closing) {
+    if (is_over(read)) {
         return false;
     }
     int rv = plan_read(log, read);
@@ -380,7 +391,7 @@ static bool repeat_from_memory(struct sp_log *log, struct sp_log_read *read)
  * found the other: it waits for the end of that. */
 static bool park(struct sp_log *log, struct sp_log_read *read)
 {
-    if (!log->swapping || read->plan == NULL || read->status == 0 || log->closing) {
+    if (!log->swapping || read->plan == NULL || read->status == 0 || is_over(read)) {
         return false;
     }
     settle_frames(read, read->plan, false);
@@ -420,7 +431,7 @@ static void read_done(struct sp_job *job)
 {
     struct sp_log_read *read = SP_CONTAINER_OF(job, struct sp_log_read, job);
     struct sp_log *log = read->log;
-    log->store->counters.disk_reads += read->plan != NULL;
+    log->store->counters.disk_reads += read->plan != NULL && read->status != SPATE_ERR_CANCELED;
     if (park(log, read)) {
         return;
     }
@@ -436,7 +447,7 @@ static void read_done(struct sp_job *job)
     sp_mem_free(read->plan);
     read->plan = NULL;
     sp_list_remove(&read->node);
-    if (log->closing) {
+    if (is_over(read)) {
         sp_log_read_release(read);
         read->status = SPATE_ERR_CANCELED;
     }

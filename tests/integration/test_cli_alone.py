@@ -24,6 +24,10 @@ import rpc
 TOPICS = 10000
 
 
+class Refusal(str):
+    """What a server says instead of an answer: "CODE: text"."""
+
+
 class FakeServer:
     """Listens, and answers `answers[method]`, a value or a function of the request's fields; what
     it does not know it never answers."""
@@ -60,9 +64,11 @@ class FakeServer:
     def answer(self, connection, msgid, answer, params):
         try:
             answer = answer(params[0]) if callable(answer) else answer
+            refused = isinstance(answer, Refusal)
             if answer is not None:
+                response = [1, msgid, answer if refused else None, None if refused else answer]
                 with self.sending:
-                    connection.sendall(msgpack.packb([1, msgid, None, answer]))
+                    connection.sendall(msgpack.packb(response))
         except OSError:
             pass
 
@@ -122,6 +128,51 @@ class AloneTest(unittest.TestCase):
         self.assertEqual([c["name"] for c in self.json("context", "list")["contexts"]], ["dev"])
         self.run_spate(3, "context", "use", "far")
         self.run_spate(3, "context", "show")
+
+    def test_contexts_are_forgotten_as_the_file_says(self):
+        path = os.path.join(self.home, "c.yaml")
+        for name in "abc":
+            self.run_spate(0, "context", "create", name, "-s", "h:1", SPATE_CONFIG=path)
+        os.mkdir(path + ".new")  # where it is written first
+        out, errors = self.run_spate(1, "context", "rm", "a", "none", "-J", SPATE_CONFIG=path)
+        self.assertEqual(out, "", "nothing was done")
+        self.assertIn("there is no context 'none'", errors)
+        self.assertIn(f"cannot write {path}", errors)
+        self.assertNotIn("deleted", errors)
+        self.assertEqual(self.resolved(SPATE_CONFIG=path)["context"][0], "a")
+        os.rmdir(path + ".new")
+        _, errors = self.run_spate(7, "context", "rm", "b", "none", "a", SPATE_CONFIG=path)
+        self.assertIn("there is no context 'none'", errors)
+        self.assertIn("context b deleted\n", errors)
+        self.assertIn("context a deleted, which was in use: none is now", errors)
+        self.assertEqual(self.run_spate(0, "context", "ls", SPATE_CONFIG=path)[0], "c\tno\th:1\n")
+
+    def test_file_whose_current_context_is_not_there_is_told_of(self):
+        path = os.path.join(self.home, "c.yaml")
+        words = f"{path} says `current: gone`, and has no such context: spate context use NAME"
+        with open(path, "w", encoding="utf-8") as handle:
+            handle.write("current: gone\ncontexts:\n  dev:\n    servers: h:1\n")
+        for command in (
+            ["topic", "list"], ["context", "show"], ["context", "show", "-r"], ["context", "list"],
+            ["context", "edit"],
+        ):
+            _, errors = self.run_spate(2, *command, SPATE_CONFIG=path, EDITOR="true")
+            self.assertIn(words, errors, command)
+        self.run_spate(0, "context", "use", "dev", SPATE_CONFIG=path)
+        self.assertEqual(self.resolved(SPATE_CONFIG=path)["servers"][0], "h:1")
+        with open(path, "w", encoding="utf-8") as handle:
+            handle.write("current: gone\ncontexts: {}\n")
+        self.run_spate(0, "context", "create", "new", "-s", "h:2", SPATE_CONFIG=path)
+        self.assertEqual(self.resolved(SPATE_CONFIG=path)["servers"][0], "h:2")
+
+    def test_times_have_units_or_a_name_that_tells_it(self):
+        for word in ("5", "1000", "5x"):
+            _, errors = self.run_spate(2, "topic", "list", "--timeout", word)
+            self.assertIn(f"--timeout={word}: a time with its unit: 500ms, 30s or 2m", errors)
+        self.run_spate(2, "topic", "list", SPATE_TIMEOUT="5")
+        self.run_spate(2, "bench", "produce", "-d", "5")
+        for word in ("7", "7ms"):
+            self.assertEqual(self.resolved("-X", f"linger.ms={word}")["linger.ms"][0], word)
 
     def test_flag_beats_environment_beats_context_beats_default(self):
         self.run_spate(0, "context", "create", "dev", "-s", "c:1", "--timeout", "5s")
@@ -405,7 +456,7 @@ class AloneTest(unittest.TestCase):
             (["alter", "t"], "-c KEY=VALUE, --unset KEY or --replicas N is needed"),
             (["create", "t", "--unset", "a"], "no option '--unset' here: spate topic alter has it"),
             (["create", "t", "--set", "retention.ms=1h"], "is a setting of topics, not of this"),
-            (["create", "t", "-X", "linger.ms=5s"], "linger.ms=5s: a number from 0 to 60000"),
+            (["create", "t", "-X", "linger.ms=2m"], "linger.ms=2m: a number from 0 to 60000 of m"),
             (["create", "t", "-X", "compression=gzip"], "compression=gzip: none or lz4"),
         ):
             _, errors = self.run_spate(2, "topic", *arguments)
@@ -630,6 +681,82 @@ class AloneTest(unittest.TestCase):
         for row, reason in zip(rows, ("(connection refused)", "is not known", "answered ping")):
             self.assertIn(reason, row["text"])
             self.assertIn(f"{row['server']}: {row['error']}: {row['text']}\n", errors)
+
+    def test_ping_asks_all_at_once(self):
+        """None answers before all are asked."""
+        together = threading.Barrier(3)
+
+        def answer(_):
+            try:
+                together.wait(20)
+            except threading.BrokenBarrierError:
+                return None
+            return {}
+
+        servers = [FakeServer({"ping": answer}) for _ in range(3)]
+        for server in servers:
+            self.addCleanup(server.close)
+        names = [server.address for server in servers]
+        rows = self.json("ping", "-s", ",".join(names), "--timeout", "15s")["servers"]
+        self.assertEqual([row["server"] for row in rows], names)
+        out, _ = self.run_spate(7, "ping", "-s", f"{names[0]},127.0.0.1:1,{names[1]},{names[2]}")
+        self.assertEqual(
+            [line.split("\t")[0] for line in out.splitlines()],
+            [names[0], "127.0.0.1:1", names[1], names[2]],
+        )
+
+    def test_ping_has_one_deadline(self):
+        """A server that is late with its first answer has no further deadline for the second."""
+        asked = []
+
+        def answer(_):
+            asked.append(1)
+            if len(asked) > 1:
+                return None
+            time.sleep(1.5)
+            return {}
+
+        server = FakeServer({"ping": answer})
+        self.addCleanup(server.close)
+        started = time.monotonic()
+        out, errors = self.run_spate(6, "ping", "-s", server.address, "--timeout", "2s", "--json")
+        self.assertLess(time.monotonic() - started, 3)
+        self.assertEqual(json.loads(out)["servers"][0]["error"], "TIMEOUT")
+        self.assertIn("it answered once, and then no more within 2000 ms", errors)
+
+    def test_group_without_a_coordinator_says_so(self):
+        """What a server says is the reason, also while others are not there."""
+        said = "partition __groups/0 has no leader at the moment: try again"
+        answers = {"group.describe": Refusal(f"LEADER_UNKNOWN: {said}")}
+        server = FakeServer(answers)
+        self.addCleanup(server.close)
+        led = Refusal("NOT_LEADER: 2 127.0.0.1:1 partition __groups/0 is led by node 2")
+        for answer, words in (
+            (answers["group.describe"], said),
+            (led, "line: partition __groups/0 is led by node 2; 127.0.0.1:1: connection refused"),
+        ):
+            answers["group.describe"] = answer
+            servers = f"{server.address},127.0.0.1:2"
+            _, errors = self.run_spate(
+                6, "group", "describe", "g", "-s", servers, "--timeout", "1s"
+            )
+            self.assertIn("g: LEADER_UNKNOWN: group.describe was refused by the servers", errors)
+            self.assertIn(words, errors)
+            self.assertNotIn("client port", errors)
+
+    def test_topic_create_leaves_to_the_cluster_what_is_not_said(self):
+        asked = []
+        topic = {"name": "t", "id": 7, "partitions": [{"partition": 0, "leader": 1}]}
+        node = {"id": 1, "address": "127.0.0.1:1"}
+        server = FakeServer({
+            "ping": {},
+            "topic.create": lambda params: asked.append(params) or {"name": "t", "id": 7},
+            "metadata": {"nodes": [node], "topics": [topic]},
+        })
+        self.addCleanup(server.close)
+        self.run_spate(0, "topic", "create", "t", "-s", server.address)
+        self.run_spate(0, "topic", "create", "t", "-p", "1", "-r", "2", "-s", server.address)
+        self.assertEqual(asked, [{"name": "t"}, {"name": "t", "partitions": 1, "replicas": 2}])
 
     def test_ping_of_a_long_name_has_its_row(self):
         name = "x" + 120 * "\u00f6" + ":1"  # the text about it is cut, within a character

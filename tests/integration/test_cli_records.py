@@ -338,6 +338,32 @@ class CliRecordsTest(unittest.TestCase):
             self.assertEqual(reader.stderr.read(), b"")
             reader.stderr.close()
 
+    def test_reports_that_nobody_reads_stop_no_record(self):
+        lines = b"".join(b"%d\n" % i for i in range(50000))  # reports for many pipes full
+        reader, writer = os.pipe()
+        produce = self.nodes.popen(
+            "produce", self.topic, "-p", "0", "-J",
+            stdin=subprocess.PIPE, stdout=writer, stderr=subprocess.PIPE,
+        )
+        os.close(writer)
+        produce.stdin.write(b"first\n")
+        produce.stdin.flush()
+        self.assertEqual(os.read(reader, 10), b'{"topic":"')
+        os.close(reader)
+        _, errors = produce.communicate(lines, timeout=60)
+        self.assertEqual((produce.returncode, errors), (0, b""))
+        self.assertEqual(self.consume("-o", "start", "-e"), b"first\n" + lines)
+
+    def test_reports_that_cannot_be_written_are_told_of(self):
+        lines = b"".join(b"%d\n" % i for i in range(50000))
+        with open("/dev/full", "wb") as full:
+            done = self.nodes.run(
+                "produce", self.topic, "-p", "0", "-J", input=lines, stdout=full
+            )
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"cannot write to standard output: No space left on device", done.stderr)
+        self.assertEqual(self.consume("-o", "start", "-e"), lines)
+
     def test_interrupt_ends_consume_with_130(self):
         self.produce(b"x\n", "-p", "0")
         reader = self.nodes.popen(

@@ -41,7 +41,7 @@ static struct {
     char events[TRACE_SIZE];
 } world;
 
-static inline void note(char *text, const char *what)
+static inline void note_down(char *text, const char *what)
 {
     size_t size = strlen(text);
 
@@ -126,7 +126,7 @@ static inline int on_join(const struct sp_cursor *params, struct sp_pack *pack)
     struct sp_group_join_request join;
 
     assert_int_equal(sp_group_join_request_decode(params, &join, NULL), 0);
-    note(world.trace, "J");
+    note_down(world.trace, "J");
     world.join_count += 1;
     world.joined_with_id = join.member.size > 0;
     world.join_with_id_count += world.joined_with_id ? 1 : 0;
@@ -150,7 +150,7 @@ static inline int on_heartbeat(const struct sp_cursor *params, struct sp_pack *p
     unsigned owned = read_places(heartbeat.owned);
     if (owned != world.owned) {
         (void)snprintf(what, sizeof what, "H%x", owned);
-        note(world.trace, what);
+        note_down(world.trace, what);
     }
     world.owned = owned;
     if (world.heartbeat_status != 0) {
@@ -186,7 +186,7 @@ static inline int on_commit(const struct sp_cursor *params, struct sp_pack *pack
     struct sp_group_commit_request commit;
 
     assert_int_equal(sp_group_commit_request_decode(params, &commit, NULL), 0);
-    note(world.trace, "C");
+    note_down(world.trace, "C");
     if (world.commit_status != 0) {
         return world.commit_status;
     }
@@ -286,7 +286,7 @@ static inline int coordinator(struct fake_cluster *cluster,
         return on_committed_asked(params, pack);
     }
     assert_int_equal(method, SP_METHOD_GROUP_LEAVE);
-    note(world.trace, "L");
+    note_down(world.trace, "L");
     world.leave_count += 1;
     sp_pack_map(pack, 0);
     return 0;
@@ -306,8 +306,8 @@ static inline void on_event(void *arg, const struct spate_consumer_event *event)
         bits |= 1u << event->partitions[i].partition;
     }
     (void)snprintf(what, sizeof what, "%c%x", kinds[event->kind], bits);
-    note(world.events, what);
-    note(world.trace, what);
+    note_down(world.events, what);
+    note_down(world.trace, what);
 }
 
 #define COMMON "fetch.wait.ms", "10", "group.id", "g", "session.ms", "1000", "timeout.ms", "3000"

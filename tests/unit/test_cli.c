@@ -81,9 +81,10 @@ static void test_when_durations(void **state)
     static const struct {
         const char *text;
         int64_t ms;
-    } good[] = { { "30s", 30000 },  { "500ms", 500 }, { "2m", 120000 },
-                 { "1h", 3600000 }, { "7", 7000 },    { "0", 0 } };
-    static const char *const bad[] = { "", "s", "1x", "-1s", "1 s", "99999999999999s" };
+    } good[] = {
+        { "30s", 30000 }, { "500ms", 500 }, { "2m", 120000 }, { "1h", 3600000 }, { "0", 0 }
+    };
+    static const char *const bad[] = { "", "s", "1x", "-1s", "1 s", "7", "99999999999999s" };
     int64_t ms = -1;
 
     (void)state;

@@ -61,10 +61,10 @@ static void test_config_servers_are_normalised(void **state)
 static void test_config_values_out_of_range_are_invalid(void **state)
 {
     static const char *const bad[][2] = {
-        { "timeout.ms", "0" },     { "timeout.ms", "-1" },    { "timeout.ms", "1s" },
-        { "max.in.flight", "6" },  { "max.in.flight", "0" },  { "batch.bytes", "99999999999999" },
-        { "compression", "zstd" }, { "fetch.bytes", "" },     { "linger.ms", " 1" },
-        { "buffer.bytes", "1" },   { "client.name", "\xff" },
+        { "timeout.ms", "0" },    { "timeout.ms", "-1" },    { "timeout.ms", "1x" },
+        { "max.in.flight", "6" }, { "max.in.flight", "0" },  { "batch.bytes", "99999999999999" },
+        { "linger.ms", "2m" },    { "compression", "zstd" }, { "fetch.bytes", "" },
+        { "linger.ms", " 1" },    { "buffer.bytes", "1" },   { "client.name", "\xff" },
     };
     struct spate_config *config = spate_config_new();
 
@@ -75,6 +75,24 @@ static void test_config_values_out_of_range_are_invalid(void **state)
     assert_int_equal(spate_config_set(config, "no.such", "1"), SPATE_ERR_NOT_FOUND);
     assert_int_equal(spate_config_set(config, "linger.ms", "0"), 0);
     assert_int_equal(config->linger_ms, 0);
+    spate_config_free(config);
+}
+
+/* A name tells the unit of a number alone; other units are written. */
+static void test_config_values_take_units(void **state)
+{
+    struct spate_config *config = spate_config_new();
+    char text[32];
+
+    (void)state;
+    assert_int_equal(spate_config_set(config, "timeout.ms", "2m"), 0);
+    assert_int_equal(config->timeout_ms, 120000);
+    assert_int_equal(spate_config_set(config, "linger.ms", "250ms"), 0);
+    assert_int_equal(spate_config_get(config, "linger.ms", text, sizeof text), 0);
+    assert_string_equal(text, "250");
+    assert_int_equal(spate_config_set(config, "batch.bytes", "64K"), 0);
+    assert_int_equal(config->batch_bytes, 65536);
+    assert_int_equal(spate_config_set(config, "max.in.flight", "3s"), SPATE_ERR_INVALID);
     spate_config_free(config);
 }
 
@@ -284,6 +302,7 @@ int main(void)
         cmocka_unit_test(test_partitioner_murmur2_is_that_of_kafka),
         cmocka_unit_test(test_config_servers_are_normalised),
         cmocka_unit_test(test_config_values_out_of_range_are_invalid),
+        cmocka_unit_test(test_config_values_take_units),
         cmocka_unit_test(test_client_nobody_listens_is_unreachable),
         cmocka_unit_test(test_client_topic_of_nobody_is_unreachable),
         cmocka_unit_test(test_client_next_server_answers),

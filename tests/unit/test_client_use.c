@@ -80,7 +80,8 @@ static void test_config_allowed_says_what_a_key_takes(void **state)
         { "compression", "none or lz4" },
         { "io.thread", "on or off" },
         { "offset.reset", "start, end or none" },
-        { "linger.ms", "a number from 0 to 60000" },
+        { "linger.ms", "a number from 0 to 60000 of milliseconds, or 250ms, 30s, 5m, 12h, 5d" },
+        { "max.in.flight", "a number from 1 to 5" },
         { "client.name", "a text in UTF-8 of 0 to 128 bytes, without control characters" },
     };
     char text[128];

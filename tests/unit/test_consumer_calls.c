@@ -214,7 +214,7 @@ static void test_member_stall_is_told_once(void **state)
 static void on_stall_seek(void *arg, const struct spate_consumer_event *event)
 {
     (void)arg;
-    note(world.events, event->kind == SPATE_CONSUMER_STALLED ? "S" : "-");
+    note_down(world.events, event->kind == SPATE_CONSUMER_STALLED ? "S" : "-");
     assert_int_equal(spate_consumer_seek(world.consumer, "t", 0, 0), 0);
     if (event->kind == SPATE_CONSUMER_STALLED) {
         assert_string_equal(event->text, "LEADER_UNKNOWN: an election is on");

@@ -49,7 +49,29 @@ static void test_member_commit_of_a_partition_that_goes_is_not_told_as_done(void
     (void)state;
     assert_int_equal(commit_of_a_partition_that_goes(refuses_while_it_goes),
                      SPATE_ERR_GROUP_FENCED);
-    assert_int_equal(commit_of_a_partition_that_goes(loses_while_it_goes), SPATE_ERR_TIMEOUT);
+    assert_int_equal(commit_of_a_partition_that_goes(loses_while_it_goes), SPATE_ERR_CLOSED);
+}
+
+/* As above, but between two calls that wait for one commit. */
+static void test_member_commit_that_fails_between_waits_is_told(void **state)
+{
+    (void)state;
+    begin(quick, 0);
+    fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, 0), 0);
+    read_records(10);
+    world.cluster.script = loses_while_it_goes;
+    int rv = spate_consumer_commit(world.consumer, NULL, 1);
+    for (unsigned i = 0; i < 100 && world.consumer->commits.failure_count == 0; i++) {
+        (void)spate_poll(world.cluster.client, 20);
+    }
+    assert_int_equal(world.consumer->commits.failure_count, 1);
+    if (rv == SPATE_ERR_TIMEOUT) {
+        rv = spate_consumer_commit(world.consumer, NULL, 1000);
+    }
+    assert_int_equal(rv, SPATE_ERR_CLOSED);
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1000), 0); /* told once */
+    end();
 }
 
 /* ---- an offset that somebody else has set ---------------------------------------------------- */
@@ -216,6 +238,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_member_commit_of_a_partition_that_goes_is_not_told_as_done),
+        cmocka_unit_test(test_member_commit_that_fails_between_waits_is_told),
         cmocka_unit_test(test_member_commit_of_an_assigned_partition_always_goes_out),
         cmocka_unit_test(test_member_commits_nothing_twice),
         cmocka_unit_test(test_member_without_membership_keeps_its_group),

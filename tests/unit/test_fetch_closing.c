@@ -30,6 +30,7 @@ static struct fixture {
     struct sp_partition partition;
     struct sp_conn conn;
     struct sp_log_read *read; /* on its way */
+    bool read_abandoned;      /* so the log was told */
     uint64_t live_before;
 } fixture;
 
@@ -78,6 +79,17 @@ int sp_log_read_start(struct sp_log *log, struct sp_log_read *read)
     assert_null(fixture.read);
     fixture.read = read;
     return 0;
+}
+
+void sp_log_read_abandon(struct sp_log_read *read)
+{
+    assert_ptr_equal(read, fixture.read);
+    fixture.read_abandoned = true;
+}
+
+void sp_log_read_release(struct sp_log_read *read)
+{
+    assert_int_equal(read->count, 0);
 }
 
 int sp_conn_send(struct sp_conn *conn, const struct sp_slice *pieces, unsigned piece_count)
@@ -173,12 +185,21 @@ static int set_up(void **state)
     return 0;
 }
 
-static int tear_down(void **state)
+static void hang_up(void)
 {
     struct sp_conn *conn = &fixture.conn;
+    void *session = conn->session;
 
+    conn->session = NULL;
+    if (session != NULL) {
+        conn->handler->closed(session, conn, SPATE_ERR_CLOSED);
+    }
+}
+
+static int tear_down(void **state)
+{
     (void)state;
-    conn->handler->closed(conn->session, conn, SPATE_ERR_CLOSED);
+    hang_up();
     fake_wait(1);
     sp_map_free(fixture.broker.partitions);
     sp_budget_deinit(&fixture.broker.budget);
@@ -186,17 +207,23 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void fetch_from(uint8_t offset)
+static void send(const void *bytes, size_t size)
 {
-    static const char ask[] = "\x94\x00\x01\xa5"
-                              "fetch\x91\x83\xa5topic\xa1t\xa9partition\x00\xa6offset\x00";
     struct sp_conn *conn = &fixture.conn;
-    struct sp_blob *blob = sp_blob_copy(ask, sizeof ask - 1);
+    struct sp_blob *blob = sp_blob_copy(bytes, size);
 
     assert_non_null(blob);
-    blob->bytes[sizeof ask - 2] = offset;
-    conn->handler->message(conn->session, conn, blob, 0, sizeof ask - 1);
+    conn->handler->message(conn->session, conn, blob, 0, size);
     sp_blob_unref(blob);
+}
+
+static void fetch_from(uint8_t offset)
+{
+    char ask[] = "\x94\x00\x01\xa5"
+                 "fetch\x91\x83\xa5topic\xa1t\xa9partition\x00\xa6offset\x00";
+
+    ask[sizeof ask - 2] = (char)offset;
+    send(ask, sizeof ask - 1);
 }
 
 static void fetch(void)
@@ -258,6 +285,32 @@ static void test_fetch_that_finds_no_room_keeps_its_turn(void **state)
     }
 }
 
+/* The log may still read for others for long before its turn comes. */
+static void test_fetch_whose_reader_goes_gives_up_its_read(void **state)
+{
+    (void)state;
+    fetch();
+    assert_false(fixture.read_abandoned);
+    hang_up();
+    assert_true(fixture.read_abandoned);
+    end_read(SPATE_ERR_CANCELED);
+    assert_string_equal(fixture.conn.answer, "");
+}
+
+/* It waits for records then, and has no read to give up. */
+static void test_fetch_whose_reader_goes_gives_up_no_read_that_has_ended(void **state)
+{
+    static const char waiting[] = "\x94\x00\x01\xa5"
+                                  "fetch\x91\x84\xa5topic\xa1t\xa9partition\x00\xa6offset\x00"
+                                  "\xabmax_wait_ms\x64";
+
+    (void)state;
+    send(waiting, sizeof waiting - 1);
+    end_read(SPATE_ERR_NOT_FOUND);
+    hang_up();
+    assert_false(fixture.read_abandoned);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -266,6 +319,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_fetch_that_fails_says_why, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             test_fetch_that_finds_no_room_keeps_its_turn, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_fetch_whose_reader_goes_gives_up_its_read, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_fetch_whose_reader_goes_gives_up_no_read_that_has_ended, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -345,41 +345,75 @@ static void on_log_closed(void *arg)
     *(bool *)arg = true;
 }
 
-/* It waits until they have been taken from the queue, but not for the disk. */
-static void test_log_that_closes_begins_no_read_that_waits(void **state)
+static void on_served(struct sp_log_read *read, int status)
 {
-    static struct sp_log_read reads[3];
-    struct test_store *test = *state;
-    struct test_log log;
-    struct sp_job holder;
-    bool closed = false;
+    assert_int_equal(status, 0);
+    assert_int_equal(read->count, 1);
+}
 
-    assert_int_equal(test_log_create(&log, test, GROUP_ID), 0);
-    test_log_batch(&log, 1, 2, 10, 100);
-    test_log_close(&log);
-    assert_int_equal(test_log_open(&log, test, GROUP_ID), 0);
+static struct sp_log_read reads[3]; /* that wait for their turn */
+
+/* Queues them behind a job that ends with release_reads; the second one calls `second`. */
+static void queue_reads(struct test_log *log, struct sp_job *holder, sp_log_read_cb second)
+{
+    assert_int_equal(test_log_create(log, log->test, GROUP_ID), 0);
+    test_log_batch(log, 1, 2, 10, 100);
+    test_log_close(log);
+    assert_int_equal(test_log_open(log, log->test, GROUP_ID), 0);
     let_go = false;
     holder_done = false;
-    sp_job_start_patient(test->loop, &holder, hold, on_held);
+    sp_job_start_patient(log->test->loop, holder, hold, on_held);
     for (unsigned i = 0; i < 3; i++) {
         reads[i] = (struct sp_log_read){ .by = SP_LOG_READ_OFFSET,
                                          .index_max = UINT64_MAX,
                                          .bytes_max = 1000,
                                          .patient = true,
-                                         .cb = on_canceled };
-        assert_int_equal(sp_log_read_start(log.log, &reads[i]), 0);
+                                         .cb = i == 1 ? second : on_canceled };
+        assert_int_equal(sp_log_read_start(log->log, &reads[i]), 0);
     }
-    sp_log_close(log.log, on_log_closed, &closed);
-    assert_false(closed); /* the jobs look at it */
+}
+
+static void release_reads(void)
+{
     pthread_mutex_lock(&lock);
     let_go = true;
     pthread_cond_signal(&moved);
     pthread_mutex_unlock(&lock);
-    test_store_run(test, &closed);
-    test_store_run(test, &holder_done);
+}
+
+/* It waits until they have been taken from the queue, but not for the disk. */
+static void test_log_that_closes_begins_no_read_that_waits(void **state)
+{
+    struct test_log log = { .test = *state };
+    struct sp_job holder;
+    bool closed = false;
+
+    queue_reads(&log, &holder, on_canceled);
+    sp_log_close(log.log, on_log_closed, &closed);
+    assert_false(closed); /* the jobs look at it */
+    release_reads();
+    test_store_run(log.test, &closed);
+    test_store_run(log.test, &holder_done);
     for (unsigned i = 0; i < 3; i++) {
         assert_int_equal(reads[i].status, SPATE_ERR_CANCELED);
     }
+}
+
+static void test_log_read_that_is_given_up_does_not_begin(void **state)
+{
+    struct test_log log = { .test = *state };
+    struct sp_job holder;
+
+    queue_reads(&log, &holder, on_served);
+    sp_log_read_abandon(&reads[0]);
+    sp_log_read_abandon(&reads[2]);
+    release_reads();
+    test_store_run(log.test, &holder_done);
+    test_log_close(&log); /* waits for all of them */
+    assert_int_equal(reads[0].status, SPATE_ERR_CANCELED);
+    assert_int_equal(reads[1].status, 0);
+    assert_int_equal(reads[2].status, SPATE_ERR_CANCELED);
+    sp_log_read_release(&reads[1]);
 }
 
 /* ---- the sparse index ------------------------------------------------------------------------ */
@@ -442,6 +476,8 @@ int main(void)
             test_log_read_for_strangers_is_patient, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
             test_log_that_closes_begins_no_read_that_waits, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_read_that_is_given_up_does_not_begin, setup, test_store_teardown),
         cmocka_unit_test(test_offset_index_golden_bytes_and_refusals),
     };
     return cmocka_run_group_tests_name("storage/log_read", tests, NULL, NULL);
