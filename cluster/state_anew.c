@@ -42,6 +42,64 @@ bool sp_state_began_anew(const struct sp_state *state, const struct sp_state_par
                              all_since(move->leaving, move->leaving_count, 0, least)));
 }
 
+/* ---- all of them are lost -------------------------------------------------------------------- */
+
+/* What is left of the replicas that a partition may have. */
+struct rest {
+    const struct sp_replica_place *first; /* of those that are not lost, by id; NULL: none */
+    uint64_t since;                       /* ids from here on were given out after the last loss */
+};
+
+static void add_places(const struct sp_state *state,
+                       const struct sp_replica_place *places,
+                       unsigned count,
+                       struct rest *rest)
+{
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t lost_below = sp_state_member(state, places[i].node_id).lost_below;
+        if (places[i].replica_id < lost_below) {
+            rest->since = lost_below > rest->since ? lost_below : rest->since;
+        } else if (rest->first == NULL || places[i].replica_id < rest->first->replica_id) {
+            rest->first = &places[i];
+        }
+    }
+}
+
+/* False if one of the partition's own replicas is left, or it goes on with the one it had. */
+static bool find_rest(const struct sp_state *state,
+                      const struct sp_state_partition *partition,
+                      struct rest *out)
+{
+    const struct sp_state_move *move = sp_state_move(state, partition->group_id);
+
+    *out = (struct rest){ .since = sp_state_forced_below(state) };
+    add_places(state, partition->replicas, partition->replica_count, out);
+    if (out->first != NULL || sp_state_began_anew(state, partition)) {
+        return false;
+    }
+    if (move != NULL) {
+        add_places(state, move->target, move->target_count, out);
+        add_places(state, move->leaving, move->leaving_count, out);
+    }
+    return true;
+}
+
+bool sp_state_is_forsaken(const struct sp_state *state, const struct sp_state_partition *partition)
+{
+    struct rest rest;
+
+    return find_rest(state, partition, &rest) && rest.first == NULL;
+}
+
+const struct sp_replica_place *sp_state_heir(const struct sp_state *state,
+                                             const struct sp_state_partition *partition)
+{
+    struct rest rest;
+    bool found = find_rest(state, partition, &rest) && rest.first != NULL;
+
+    return found && rest.first->replica_id >= rest.since ? rest.first : NULL;
+}
+
 bool sp_state_may_run(const struct sp_state *state,
                       const struct sp_state_partition *partition,
                       const struct sp_replica_place *place)
