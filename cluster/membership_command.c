@@ -203,6 +203,20 @@ uint32_t sp_membership_move_mark(const struct sp_state_move *move)
     return mark == 0 ? 1 : mark;
 }
 
+/* After a forced membership a move may end where the partition began anew. As one that was moved it
+ * would not run any more: the planner gives it another target. */
+static bool stays_anew(const struct sp_state *state,
+                       const struct sp_state_partition *partition,
+                       const struct sp_membership_change *change)
+{
+    bool stays = false;
+
+    for (unsigned i = 0; i < change->count; i++) {
+        stays = stays || change->ids[i] == partition->replicas[0].replica_id;
+    }
+    return stays && sp_state_began_anew(state, partition);
+}
+
 static int move_done(const struct sp_state *state,
                      const struct sp_membership_change *change,
                      struct sp_buf *out,
@@ -215,9 +229,10 @@ static int move_done(const struct sp_state *state,
     if (rv != 0) {
         return rv;
     }
-    const struct sp_state_move *under_way =
-        sp_state_move(state, topic->partitions[change->partition].group_id);
+    const struct sp_state_partition *partition = &topic->partitions[change->partition];
+    const struct sp_state_move *under_way = sp_state_move(state, partition->group_id);
     bool same = under_way != NULL && under_way->target_count == change->count &&
+                !stays_anew(state, partition, change) &&
                 (change->node_id == 0 || change->node_id == sp_membership_move_mark(under_way));
     for (unsigned i = 0; same && i < change->count; i++) {
         same = under_way->target[i].replica_id == change->ids[i];

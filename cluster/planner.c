@@ -236,11 +236,18 @@ static bool order_once(struct board *board,
 
 /* ---- repairs --------------------------------------------------------------------------------- */
 
-/* True if the replica has to be replaced on another node. */
-static bool must_leave(const struct sp_planner_view *view, uint32_t node_id)
+/* True if the replica has to be replaced on another node. One that began anew counts as lost until
+ * it has left its node; a forced membership may have left a move that ends where it began. */
+static bool must_leave(const struct sp_planner_view *view,
+                       const struct sp_state_partition *partition,
+                       const struct sp_replica_place *place)
 {
-    return sp_state_member(view->state, node_id).draining ||
-           view->health(view->arg, node_id) == SP_PLANNER_GONE;
+    bool stays = sp_state_move(view->state, partition->group_id) != NULL &&
+                 place->replica_id == partition->replicas[0].replica_id &&
+                 sp_state_began_anew(view->state, partition);
+
+    return stays || sp_state_member(view->state, place->node_id).draining ||
+           view->health(view->arg, place->node_id) == SP_PLANNER_GONE;
 }
 
 /* True if the partition's only replica leads nothing, and may have what nobody else has. */
@@ -287,7 +294,7 @@ static bool plan_repair(const struct sp_planner_view *view,
     }
     for (unsigned i = 0; i < count; i++) {
         uint32_t node_id = places[i].node_id;
-        if (!must_leave(view, node_id)) {
+        if (!must_leave(view, part, &places[i])) {
             /* a lost one is made anew where it was: the state sees that by itself */
             changed = changed || (sp_state_is_lost(view->state, &places[i]) &&
                                   sp_state_outlives(view->state, part, places[i].replica_id) &&

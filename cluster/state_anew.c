@@ -34,10 +34,12 @@ all_since(const struct sp_replica_place *places, unsigned count, uint64_t own_id
 bool sp_state_began_anew(const struct sp_state *state, const struct sp_state_partition *partition)
 {
     const struct sp_replica_place *only = &partition->replicas[0];
+    const struct sp_replica_place *here = sp_state_place_on(state, partition, only->node_id);
     const struct sp_state_move *move = sp_state_move(state, partition->group_id);
     uint64_t least = sp_state_member(state, only->node_id).lost_below;
 
     return partition->replica_count == 1 && !partition->moved && sp_state_is_lost(state, only) &&
+           here->replica_id == only->replica_id && /* not so after some forced memberships */
            (move == NULL || (all_since(move->target, move->target_count, only->replica_id, least) &&
                              all_since(move->leaving, move->leaving_count, 0, least)));
 }

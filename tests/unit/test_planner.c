@@ -342,6 +342,32 @@ static void test_planner_has_a_partition_begun_anew_of_which_nothing_is_left(voi
     sp_state_free(state);
 }
 
+/* It counts as lost as long as it is there: it may not stay. */
+static void test_planner_moves_on_what_began_anew_and_a_forced_membership_stopped(void **unused)
+{
+    static const uint32_t kept[] = { 1, 2, 4 };
+    enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
+    struct sp_state *state = make_state();
+    const struct sp_planner_view view = { .state = state, .health = health, .arg = healths };
+    const struct sp_state_partition *one = add_topic(state, "one", 1);
+    struct sp_planner_move moves[4];
+    struct sp_buf buf;
+
+    (void)unused;
+    lose_disk(state, 1);
+    assert_int_equal(move_one(state, 4), 0);
+    assert_int_equal(move_one(state, 5), 0);
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_force_nodes(kept, 3, &buf), 0);
+    assert_int_equal(apply(state, &buf), 0);
+    assert_int_equal(sp_state_move(state, one->group_id)->target[0].node_id, 1);
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 1);
+    assert_int_equal(moves[0].topic_id, sp_state_topic(state, "one")->topic_id);
+    assert_int_equal(moves[0].count, 1);
+    assert_int_not_equal(moves[0].wishes[0].node_id, 1);
+    sp_state_free(state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -355,6 +381,7 @@ int main(void)
         cmocka_unit_test(test_planner_leaves_an_only_replica_that_leads_nothing),
         cmocka_unit_test(test_planner_balance_leaves_an_only_replica_that_leads_nothing),
         cmocka_unit_test(test_planner_has_a_partition_begun_anew_of_which_nothing_is_left),
+        cmocka_unit_test(test_planner_moves_on_what_began_anew_and_a_forced_membership_stopped),
         cmocka_unit_test(test_placement_spreads_over_racks_and_avoids_draining_nodes),
     };
 

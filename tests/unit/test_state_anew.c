@@ -1,6 +1,8 @@
 /* Partitions whose replicas were lost with their disks: what begins anew, and who founds it. */
 #include "moved_state.h"
 
+#include "cluster/membership_command.h"
+
 static uint64_t topic_id_of(const struct sp_state *state, const char *name)
 {
     return sp_state_topic(state, name)->topic_id;
@@ -195,6 +197,56 @@ static void test_anew_nobody_inherits_by_a_move_from_before_a_forced_membership(
     assert_int_equal(t->replica_count, 1);
     assert_int_equal(move_in(state, t)->target[0].node_id, 1);
     assert_int_equal(heir_of(state, t), 0);
+    /* nor does it run on with the lost one, in whose place its node has the new one */
+    assert_false(sp_state_began_anew(state, t));
+    assert_false(sp_state_may_run(state, t, &t->replicas[0]));
+    assert_true(sp_state_may_run(state, t, sp_state_place_on(state, t, 1)));
+    sp_state_free(state);
+}
+
+static int tell_end(struct sp_state *state, const struct sp_state_move *move)
+{
+    struct sp_membership_change change = { .kind = SP_MEMBERSHIP_MOVE_DONE,
+                                           .topic_id = move->topic_id,
+                                           .partition = move->partition,
+                                           .count = move->target_count,
+                                           .node_id = sp_membership_move_mark(move) };
+    char text[200] = "";
+    struct sp_buf buf;
+
+    for (unsigned i = 0; i < move->target_count; i++) {
+        change.ids[i] = move->target[i].replica_id;
+    }
+    sp_buf_init(&buf, BYTES_MAX);
+    int rv = sp_membership_command(state, &change, &buf, text, sizeof text);
+    if (rv == 0) {
+        return apply(state, &buf);
+    }
+    sp_buf_deinit(&buf);
+    return rv;
+}
+
+/* What was acknowledged since it began anew is on it alone, also when a forced membership has left
+ * of its move only a target that was given up. */
+static void test_anew_a_move_that_a_forced_membership_cut_does_not_end_where_it_began(void **unused)
+{
+    static const uint32_t kept[] = { 1, 4 };
+    struct sp_state *state = make_state();
+    const struct sp_state_partition *one = add_topic(state, "one", 1);
+
+    (void)unused;
+    lose_disk(state, 1);
+    assert_int_equal(move_of(state, "one", 1, &(const uint32_t){ 4 }), 0);
+    assert_int_equal(move_of(state, "one", 1, &(const uint32_t){ 5 }), 0);
+    assert_int_equal(force(state, kept, 2), 0);
+    assert_int_equal(move_in(state, one)->target[0].replica_id, one->replicas[0].replica_id);
+    assert_true(sp_state_may_run(state, one, &one->replicas[0]));
+    assert_int_equal(tell_end(state, move_in(state, one)), SPATE_ERR_NOT_FOUND);
+    assert_true(sp_state_may_run(state, one, &one->replicas[0]));
+    assert_int_equal(move_of(state, "one", 1, &(const uint32_t){ 4 }), 0);
+    assert_int_equal(tell_end(state, move_in(state, one)), 0);
+    assert_true(sp_state_may_run(state, one, &one->replicas[0]));
+    assert_int_equal(one->replicas[0].node_id, 4);
     sp_state_free(state);
 }
 
@@ -207,6 +259,7 @@ int main(void)
         cmocka_unit_test(test_anew_of_several_replicas_all_must_be_lost),
         cmocka_unit_test(test_anew_an_only_replica_that_was_never_moved_has_no_heir),
         cmocka_unit_test(test_anew_nobody_inherits_by_a_move_from_before_a_forced_membership),
+        cmocka_unit_test(test_anew_a_move_that_a_forced_membership_cut_does_not_end_where_it_began),
     };
 
     return cmocka_run_group_tests_name("cluster/state_anew", tests, NULL, NULL);
