@@ -129,11 +129,7 @@ add_still_to_move(struct health_words *words, const json_t *result, int64_t node
     int64_t waiting = health_leaderless_on(result, node);
 
     health_add(words, "  goes on by itself: spate cluster moves -w");
-    if (waiting > 0) {
-        health_add(words,
-                   "; %" PRId64 " of them wait until their partition has a leader, see leaderless",
-                   waiting);
-    }
+    health_add_waiting(words, waiting);
     if (bound > 0) {
         health_add(words,
                    "; %" PRId64 " of them no other node can take: start a further node, or spate "
