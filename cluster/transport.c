@@ -156,6 +156,11 @@ static void on_link_refused(void *arg, struct sp_link *link, const struct sp_pee
         sp_transport_note_turned_away(transport, node, refusal);
         sp_transport_note_refusal(transport, node, true, refusal->text, refusal->text_size);
     }
+    /* A seed that was removed, and came back empty, hears from no other one that there is a cluster.
+     * Who is let in by one forms none. */
+    if (transport->bootstrap.identity.state == SP_IDENTITY_EMPTY && !transport->closing) {
+        transport->handler->lost(transport->arg);
+    }
 }
 
 static void note_link(struct sp_transport_node *node, bool up, uint64_t now_ms)

@@ -169,10 +169,12 @@ void health_add_node(struct health_words *words, const json_t *result)
         health_add(words,
                    "controller: it has no leader, or the asked node has not caught up with it");
         health_add_since(words, result, "controller_since_ms");
-        health_add(
-            words,
-            "\n  elects by itself when a majority of its voters runs: start their nodes; who they "
-            "are: spate cluster nodes\n");
+        health_add(words,
+                   "\n  %s\n",
+                   json_array_size(json_object_get(result, "refusals")) > 0
+                       ? "the others may have one: why they refuse this node stands above"
+                       : "elects by itself when a majority of its voters runs: start their nodes; "
+                         "who they are: spate cluster nodes");
     } else if (json_is_false(json_object_get(result, "current"))) {
         health_add(words,
                    "outdated: node %" PRId64 " does not follow the controller, what it says of "

@@ -127,13 +127,15 @@ add_still_to_move(struct health_words *words, const json_t *result, int64_t node
 {
     int64_t bound = value_number(row, "without_place");
     int64_t waiting = health_leaderless_on(result, node);
+    bool all = bound == value_number(row, "replicas");
 
-    health_add(words, "  goes on by itself: spate cluster moves -w");
-    health_add_waiting(words, waiting);
+    health_add(words, all ? "  " : "  goes on by itself: spate cluster moves -w");
+    health_add_waiting(words, all ? 0 : waiting);
     if (bound > 0) {
         health_add(words,
-                   "; %" PRId64 " of them no other node can take: start a further node, or spate "
+                   "%s%" PRId64 " of them no other node can take: start a further node, or spate "
                    "cluster undrain %" PRId64,
+                   all ? "" : "; ",
                    bound,
                    node);
     }

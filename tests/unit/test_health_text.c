@@ -84,8 +84,7 @@ static void test_health_text_of_a_node_that_is_refused(void **state)
            "refused: node 1 does not talk to the node that was asked: node 3 has another data "
            "directory now\n"
            "controller: it has no leader, or the asked node has not caught up with it\n"
-           "  elects by itself when a majority of its voters runs: start their nodes; who they "
-           "are: spate cluster nodes\n");
+           "  the others may have one: why they refuse this node stands above\n");
     expect("{'healthy': false, 'groups': true, 'doubles': [{'node': 3, 'reason': 'node id 3 is "
            "mine'}]}",
            "unhealthy\n"
@@ -411,10 +410,14 @@ static void test_health_text_of_draining_nodes(void **state)
     expect(DRAINING("'replicas': 7, 'without_place': 0, 'removing': false"),
            "healthy\ndraining: node 3, replicas still to move: 7, since 2023-11-14T22:13:20Z (1 s)"
            "\n  goes on by itself: spate cluster moves -w\n");
-    expect(DRAINING("'replicas': 7, 'without_place': 7, 'removing': false"),
-           "healthy\ndraining: node 3, replicas still to move: 7, since 2023-11-14T22:13:20Z (1 s)"
+    expect(DRAINING("'replicas': 8, 'without_place': 7, 'removing': false"),
+           "healthy\ndraining: node 3, replicas still to move: 8, since 2023-11-14T22:13:20Z (1 s)"
            "\n  goes on by itself: spate cluster moves -w; 7 of them no other node can take: start "
            "a further node, or spate cluster undrain 3\n");
+    expect(DRAINING("'replicas': 7, 'without_place': 7, 'removing': false"),
+           "healthy\ndraining: node 3, replicas still to move: 7, since 2023-11-14T22:13:20Z (1 s)"
+           "\n  7 of them no other node can take: start a further node, or spate cluster undrain "
+           "3\n");
     expect(DRAINING("'replicas': 0, 'without_place': 0, 'removing': false"),
            "healthy\ndrained: node 3, replicas still to move: none, since 2023-11-14T22:13:20Z (1 "
            "s)\n  it may go now: spate cluster remove 3, then stop it; to keep it: spate cluster "
