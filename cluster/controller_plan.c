@@ -49,7 +49,7 @@ enum sp_planner_health sp_controller_health(void *arg, uint32_t node_id)
     return sp_controller_is_gone(controller, node_id) ? SP_PLANNER_GONE : SP_PLANNER_DOWN;
 }
 
-static bool is_led(void *arg, uint64_t group_id)
+bool sp_controller_is_led(void *arg, uint64_t group_id)
 {
     const struct sp_controller *controller = arg;
 
@@ -167,9 +167,10 @@ void sp_controller_plan(struct sp_controller *controller)
 {
     struct sp_planner_move moves[SP_CONTROLLER_PLANS_MAX];
     uint64_t now_ms = sp_loop_now_ms(controller->options.loop);
-    const struct sp_planner_view view = {
-        .state = controller->state, .health = sp_controller_health, .led = is_led, .arg = controller
-    };
+    const struct sp_planner_view view = { .state = controller->state,
+                                          .health = sp_controller_health,
+                                          .led = sp_controller_is_led,
+                                          .arg = controller };
 
     if (controller->group == NULL || controller->ready_since_ms == 0) {
         for (unsigned i = 0; i <= SP_NODE_ID_MAX; i++) {

@@ -196,6 +196,31 @@ static int move(const struct sp_state *state,
                          change->topic_id, change->partition, change->wishes, change->count, out);
 }
 
+const struct sp_state_partition *sp_membership_only(const struct sp_state *state,
+                                                    const struct sp_membership_change *change)
+{
+    const struct sp_state_topic *topic = sp_state_topic_by_id(state, change->topic_id);
+
+    if (change->kind != SP_MEMBERSHIP_MOVE || topic == NULL ||
+        change->partition >= topic->partition_count) {
+        return NULL;
+    }
+    const struct sp_state_partition *partition = &topic->partitions[change->partition];
+    return partition->replica_count == 1 && !sp_state_is_forsaken(state, partition) ? partition
+                                                                                    : NULL;
+}
+
+int sp_membership_refuse_unled(const struct sp_state_partition *only, char *text, size_t text_size)
+{
+    return REFUSE(SPATE_ERR_INVALID,
+                  text,
+                  text_size,
+                  "partition %u has one replica, on node %u, and no leader at the moment, which "
+                  "alone could fill another one: see `spate cluster health`",
+                  only->partition,
+                  only->replicas[0].node_id);
+}
+
 uint32_t sp_membership_move_mark(const struct sp_state_move *move)
 {
     uint32_t mark = (uint32_t)move->begun_ms;

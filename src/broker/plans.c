@@ -131,9 +131,11 @@ static void propose_next(struct plan *plan)
     sp_controller_propose(plan->broker->options.controller, proposal);
 }
 
+/* One partition that may not move now keeps no other one from it. */
 static void advance(struct plan *plan)
 {
-    while (plan->status == 0 && plan->begun < plan->count && plan->pending < PROPOSALS_MAX) {
+    while ((plan->status == 0 || plan->status == SPATE_ERR_INVALID) && plan->begun < plan->count &&
+           plan->pending < PROPOSALS_MAX) {
         propose_next(plan);
     }
     if (plan->pending > 0) {

@@ -96,6 +96,9 @@ class OnlyReplicaTest(unittest.TestCase):
         self.assertIn(f"leaderless: t/0, replicas on node {home.number}, down: node", text)
         self.assertIn(f"start node {home.number} with an empty data directory", text)
         self.assertNotIn("moves under way", text)  # nobody could make one
+        refused = nodes.run("partition", "move", "t", "0", str(home.number % 4 + 1))
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn(b"and no leader at the moment, which alone could", refused.stderr)
         home.start()
         self.came_back(nodes, home, before)
         self.assert_usable(nodes, "t", home)

@@ -2,6 +2,7 @@
 #include "moved_state.h"
 
 #include "cluster/membership_command.h"
+#include "cluster/proposal_command.h"
 
 static uint64_t topic_id_of(const struct sp_state *state, const char *name)
 {
@@ -250,6 +251,54 @@ static void test_anew_a_move_that_a_forced_membership_cut_does_not_end_where_it_
     sp_state_free(state);
 }
 
+static void raise_level(struct sp_state *state)
+{
+    struct sp_buf buf;
+
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_feature_level(SP_FEATURE_LEVEL_MAX, &buf), 0);
+    assert_int_equal(apply(state, &buf), 0);
+}
+
+static bool is_led(void *arg, uint64_t group_id)
+{
+    return group_id != *(const uint64_t *)arg;
+}
+
+/* A move that cannot go on would keep the partition from beginning anew. */
+static void test_anew_an_only_replica_that_leads_nothing_is_not_moved(void **unused)
+{
+    struct sp_state *state = make_state();
+    const struct sp_state_partition *one = make_moved(state);
+    uint64_t unled = one->group_id;
+    const struct sp_proposal_view view = { .state = state, .led = is_led, .arg = &unled };
+    struct sp_proposal proposal = { .kind = SP_PROPOSAL_MEMBERSHIP };
+    char text[256];
+
+    (void)unused;
+    raise_level(state);
+    proposal.membership = (struct sp_membership_change){ .kind = SP_MEMBERSHIP_MOVE,
+                                                         .topic_id = topic_id_of(state, "one"),
+                                                         .count = 1,
+                                                         .wishes = { { .node_id = 4 } } };
+    for (unsigned i = 0; i < 3; i++) {
+        struct sp_buf buf;
+        sp_buf_init(&buf, BYTES_MAX);
+        int rv = sp_proposal_command(&view, &proposal, &buf, text, sizeof text);
+        sp_buf_deinit(&buf);
+        if (i == 0) {
+            assert_int_equal(rv, SPATE_ERR_INVALID);
+            assert_non_null(strstr(text, "has one replica, on node 1, and no leader"));
+            unled = 0;
+        } else {
+            assert_int_equal(rv, 0);
+            unled = one->group_id;
+            lose_disk(state, 1); /* now there is nothing to wait for */
+        }
+    }
+    sp_state_free(state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -257,6 +306,7 @@ int main(void)
         cmocka_unit_test(test_anew_nobody_inherits_what_was_moving_when_it_was_lost),
         cmocka_unit_test(test_anew_heir_that_is_lost_has_no_heir_among_those_that_it_filled),
         cmocka_unit_test(test_anew_of_several_replicas_all_must_be_lost),
+        cmocka_unit_test(test_anew_an_only_replica_that_leads_nothing_is_not_moved),
         cmocka_unit_test(test_anew_an_only_replica_that_was_never_moved_has_no_heir),
         cmocka_unit_test(test_anew_nobody_inherits_by_a_move_from_before_a_forced_membership),
         cmocka_unit_test(test_anew_a_move_that_a_forced_membership_cut_does_not_end_where_it_began),
