@@ -105,9 +105,13 @@ static void add_voters(struct health_words *words, const json_t *voters)
         health_add_nodes(words, down);
         health_end_line(words, voters);
         health_add(words,
-                   "  it works while %" PRId64 " of them run: start the node; if it is away for "
-                   "node.replace.after.ms another node takes its place, if there is one\n",
-                   count / 2 + 1);
+                   "  it works while %" PRId64 " of them run: start the node%s\n",
+                   count / 2 + 1,
+                   count - down_count > count / 2
+                       ? "; if it is away for node.replace.after.ms another node takes its place, "
+                         "if there is one"
+                       : "s; gone for good: forced membership (docs/operations.md, Forced "
+                         "membership)");
     } else if (count > 0 && count < value_number(voters, "wanted")) {
         health_add(words,
                    "controller: voters: %" PRId64 " of %" PRId64 " that there could be",

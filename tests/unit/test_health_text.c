@@ -392,6 +392,12 @@ static void test_health_text_of_voters(void **state)
            "unhealthy\ncontroller: 2 of 3 voters run, down: node 2, since 2023-11-14T22:13:20Z (1 "
            "s)\n  it works while 2 of them run: start the node; if it is away for "
            "node.replace.after.ms another node takes its place, if there is one\n");
+    expect(
+        "{'healthy': false, 'now_ms': 1700000001000, 'voters': {'nodes': [1, 2, 3], 'down': "
+        "[1, 2], 'wanted': 3, 'since_ms': 1700000000000}}",
+        "unhealthy\ncontroller: 1 of 3 voters run, down: node 1,2, since 2023-11-14T22:13:20Z (1 "
+        "s)\n  it works while 2 of them run: start the nodes; gone for good: forced membership "
+        "(docs/operations.md, Forced membership)\n");
     expect("{'healthy': false, 'now_ms': 1700000001000, 'voters': {'nodes': [1], 'down': [], "
            "'wanted': 3, 'since_ms': 1700000000000}}",
            "unhealthy\ncontroller: voters: 1 of 3 that there could be, since 2023-11-14T22:13:20Z "
