@@ -323,6 +323,27 @@ class LifeTest(unittest.TestCase):
             cluster.wait_for("node 2 to be a member again", up, 30, 0.1)
             nodes.wait_healthy(30)
 
+    def test_seeds_that_all_lost_their_disks_form_no_second_cluster(self):
+        with cluster.Cluster(3) as nodes:
+            four = nodes.add(4)
+            cluster.wait_for("four nodes", lambda: len(node_rows(nodes)) == 4, 15)
+            seeds = nodes.nodes[:3]
+            for seed in seeds:
+                seed.kill()
+                shutil.rmtree(seed.data)
+            marks = {seed.number: len(seed.trace()) for seed in seeds}
+            traced = lambda seed: seed.trace()[marks[seed.number] :]
+            why = "a node that is no seed knows it as a member of its cluster: it forms none"
+            for seed in seeds:  # one after the other, as by hand
+                seed.start()
+                cluster.wait_for("what the fourth one says", lambda: why in traced(seed), 20)
+            said = lambda seed: nodes.run("-s", seed.address, "cluster", "health").stdout.decode()
+            for seed in seeds:
+                told = lambda: f"joining: node {seed.number} is no member yet" in said(seed)
+                cluster.wait_for("that it waits", told, 20, 0.1)
+                self.assertNotIn("cluster formed", traced(seed))
+            self.assertTrue(four.alive)
+
     def test_remove_of_a_node_that_drains_says_at_once_what_is_left(self):
         with cluster.Cluster(3) as nodes:
             nodes.spate("topic", "create", "t", "-r", "3")
