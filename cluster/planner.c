@@ -208,6 +208,23 @@ static void count_planned_leaders(struct board *board,
     }
 }
 
+/* True if nobody leads the partition, and replicas are left that may have what it had. */
+static bool is_stranded(const struct sp_planner_view *view,
+                        const struct sp_state_partition *partition)
+{
+    bool led = view->led == NULL || view->led(view->arg, partition->group_id);
+    bool away = partition->replica_count == 1 &&
+                view->health(view->arg, partition->replicas[0].node_id) != SP_PLANNER_UP;
+
+    return (!led || away) && !sp_state_is_forsaken(view->state, partition);
+}
+
+static bool may_change(const struct sp_planner_view *view,
+                       const struct sp_state_partition *partition)
+{
+    return sp_state_move(view->state, partition->group_id) == NULL && !is_stranded(view, partition);
+}
+
 /* Looks at every partition once; false: no order is to be changed any more. */
 static bool order_once(struct board *board,
                        const struct sp_planner_view *view,
@@ -221,7 +238,7 @@ static bool order_once(struct board *board,
 
     while ((topic = sp_state_topic_next(view->state, &cursor)) != NULL) {
         for (uint32_t i = 0; i < topic->partition_count && *count < count_max; i++) {
-            if (sp_state_move(view->state, topic->partitions[i].group_id) != NULL) {
+            if (!may_change(view, &topic->partitions[i])) {
                 continue;
             }
             struct sp_planner_move *move = move_of(view, topic, i, moves, *count);
@@ -248,16 +265,6 @@ static bool must_leave(const struct sp_planner_view *view,
 
     return stays || sp_state_member(view->state, place->node_id).draining ||
            view->health(view->arg, place->node_id) == SP_PLANNER_GONE;
-}
-
-/* True if the partition's only replica leads nothing, and may have what nobody else has. */
-static bool is_stranded(const struct sp_planner_view *view,
-                        const struct sp_state_partition *partition)
-{
-    bool up = view->health(view->arg, partition->replicas[0].node_id) == SP_PLANNER_UP;
-    bool led = up && (view->led == NULL || view->led(view->arg, partition->group_id));
-
-    return partition->replica_count == 1 && !led && !sp_state_is_forsaken(view->state, partition);
 }
 
 /* Puts a node first that is up; false: there is none. */
@@ -389,8 +396,7 @@ static bool relieve(const struct sp_planner_view *view,
 
     while ((topic = sp_state_topic_next(view->state, &cursor)) != NULL) {
         for (uint32_t i = 0; i < topic->partition_count; i++) {
-            if (sp_state_move(view->state, topic->partitions[i].group_id) != NULL ||
-                is_stranded(view, &topic->partitions[i])) {
+            if (!may_change(view, &topic->partitions[i])) {
                 continue;
             }
             struct sp_planner_move *move = move_of(view, topic, i, moves, *count);

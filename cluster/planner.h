@@ -6,10 +6,10 @@
  *            GONE    down for longer than node.replace_after: its replicas are rebuilt elsewhere
  *   and a node that is draining keeps nothing, if others can take it
  *
- * A partition's leader makes its moves. An only replica that leads nothing is left alone: nobody
- * could fill another one, and a move that has begun would keep the partition from beginning anew,
- * should the node come back with an empty disk. One all of whose replicas were lost is moved at
- * once, so that it begins anew (sp_state_heir), to nodes of which the first is up.
+ * A partition's leader makes its moves. One without a leader is left alone: nobody could fill
+ * another replica, and a move that has begun would keep the partition from beginning anew, should
+ * the nodes come back with empty disks. One all of whose replicas were lost is moved at once, so
+ * that it begins anew (sp_state_heir), to nodes of which the first is up.
  *
  * A replacement goes to a rack that the partition does not use yet, if there is one, and there to
  * the node with the fewest replicas. Ties go to the lower node id, so a plan is the same wherever

@@ -166,6 +166,41 @@ class OnlyReplicaTest(unittest.TestCase):
         nodes.wait_healthy(40)
         self.assertEqual(self.read(nodes, "t"), [100, 101, 102, 103, 104])
 
+    def test_all_of_three_are_lost_and_their_nodes_come_back_one_by_one(self):
+        nodes = self.four()
+        nodes.add(5, SETTINGS)
+        cluster.wait_for("five nodes", lambda: len(rows(nodes)) == 5, 15)
+        nodes.wait_healthy(40)
+        nodes.add(6, SETTINGS)
+        nodes.add(7, SETTINGS)
+        cluster.wait_for("seven nodes", lambda: len(rows(nodes)) == 7, 15)
+        voters = lambda: sum(row["controller"] != "standby" for row in rows(nodes).values()) == 5
+        cluster.wait_for("five voters", voters, 30, 0.1)
+        nodes.wait_healthy(40)
+        # the controller and the coordinators of groups, which are on the first three, go on
+        roles = {number: row["controller"] for number, row in rows(nodes).items()}
+        pick = lambda role, numbers: next(n for n in numbers if roles[n] == role)
+        homes = [pick("standby", (6, 7, 5, 4)), pick("voter", (5, 4)), pick("voter", (3, 2))]
+        homes = [nodes.node(number) for number in homes]
+        nodes.spate("topic", "create", "t", "-r", "3")
+        nodes.spate("partition", "move", "t", "0", ",".join(str(home.number) for home in homes))
+        there = {home.number for home in homes}
+        moved = lambda: set(describe(nodes, "t")["replicas"]) == there
+        cluster.wait_for("the move", moved, 30)
+        self.write(nodes, "t", 10)
+        nodes.wait_healthy(40)
+        before = {home: rows(nodes)[home.number]["incarnation"] for home in homes}
+        for home in homes:
+            self.empty(home)
+        for home in homes:
+            home.start()
+            self.came_back(nodes, home, before[home])
+        nodes.wait_healthy(60)
+        self.assertEqual(self.read(nodes, "t"), [])
+        self.write(nodes, "t", 5, 100)
+        self.assertEqual(len(describe(nodes, "t")["replicas"]), 3)
+        self.assertEqual(self.read(nodes, "t"), [100, 101, 102, 103, 104])
+
     def test_damaged_coordinator_of_groups_begins_anew_as_health_says(self):
         with cluster.Cluster(1) as nodes:
             first = nodes.node(1)

@@ -258,7 +258,7 @@ static bool led(void *arg, uint64_t group_id)
 }
 
 /* A move could not go on, and would keep it from beginning anew when its node comes back empty. */
-static void test_planner_leaves_an_only_replica_that_leads_nothing(void **unused)
+static void test_planner_leaves_a_partition_without_a_leader(void **unused)
 {
     enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
     struct sp_state *state = make_state();
@@ -281,10 +281,13 @@ static void test_planner_leaves_an_only_replica_that_leads_nothing(void **unused
     unled = sp_state_topic(state, "one")->partitions[0].group_id;
     assert_int_equal(sp_planner_repairs(&view, moves, 4), 1);
     assert_int_not_equal(moves[0].topic_id, one);
+    unled = the_partition(state)->group_id; /* nor one of several replicas */
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 1);
+    assert_int_equal(moves[0].topic_id, one);
     sp_state_free(state);
 }
 
-static void test_planner_balance_leaves_an_only_replica_that_leads_nothing(void **unused)
+static void test_planner_balance_leaves_partitions_without_a_leader(void **unused)
 {
     enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
     struct sp_state *state = make_state();
@@ -297,9 +300,14 @@ static void test_planner_balance_leaves_an_only_replica_that_leads_nothing(void 
     (void)add_topic(state, "one", 1);
     (void)add_topic(state, "two", 1);
     (void)add_topic(state, "three", 1); /* four replicas on node 1, none on 4 and 5 */
+    unled = the_partition(state)->group_id;
+    unsigned count = sp_planner_balance(&view, moves, 4);
+    assert_int_equal(count, 2);
+    for (unsigned i = 0; i < count; i++) {
+        assert_int_not_equal(moves[i].topic_id, sp_state_topic(state, "t")->topic_id);
+    }
     unled = ALL_GROUPS;
-    assert_int_equal(sp_planner_balance(&view, moves, 4), 1);
-    assert_int_equal(moves[0].topic_id, sp_state_topic(state, "t")->topic_id);
+    assert_int_equal(sp_planner_balance(&view, moves, 4), 0);
     sp_state_free(state);
 }
 
@@ -378,8 +386,8 @@ int main(void)
         cmocka_unit_test(test_planner_balances_with_few_moves),
         cmocka_unit_test(test_planner_balances_leaders_too),
         cmocka_unit_test(test_planner_spreads_the_leaders_of_a_node_that_leaves),
-        cmocka_unit_test(test_planner_leaves_an_only_replica_that_leads_nothing),
-        cmocka_unit_test(test_planner_balance_leaves_an_only_replica_that_leads_nothing),
+        cmocka_unit_test(test_planner_leaves_a_partition_without_a_leader),
+        cmocka_unit_test(test_planner_balance_leaves_partitions_without_a_leader),
         cmocka_unit_test(test_planner_has_a_partition_begun_anew_of_which_nothing_is_left),
         cmocka_unit_test(test_planner_moves_on_what_began_anew_and_a_forced_membership_stopped),
         cmocka_unit_test(test_placement_spreads_over_racks_and_avoids_draining_nodes),
