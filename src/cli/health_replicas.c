@@ -203,10 +203,10 @@ static void add_last_resort(struct health_words *words, const struct voters *vot
 }
 
 /* When the nodes that are down do not come back. Forced membership is for a group of which somebody
- * is left: of an only replica nobody has the records. */
+ * is left: where all are down nobody has the records. */
 static void add_when_gone(struct health_words *words, const struct voters *voters, bool own)
 {
-    if (voters->count > 1) {
+    if (voters->count > (int64_t)json_array_size(voters->down)) {
         health_add(words, "; gone for good: forced membership (" GUIDE_FORCE ")\n");
         return;
     }

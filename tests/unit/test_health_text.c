@@ -198,6 +198,11 @@ static void test_health_text_of_a_partition_without_a_leader(void **state)
            "unhealthy\nleaderless: t/0, replicas on node 3,1,2\n"
            "  elects by itself within seconds, a majority of its replicas runs; for longer: the "
            "traces of their nodes\n");
+    expect(LEADERLESS("'down': [3, 1, 2], 'lost': []") "]}", /* nobody is left to go on */
+           "unhealthy\nleaderless: t/0, replicas on node 3,1,2, down: node 1,2,3\n"
+           "  elects by itself when 2 of its replicas run: start node 1,2,3; gone for good: no "
+           "other node has its records; start node 1,2,3 with an empty data directory, and it "
+           "begins anew, empty, unless it was being moved" GIVE_UP "\n");
     expect(LEADERLESS("'down': [3, 1], 'lost': []") "]}",
            "unhealthy\nleaderless: t/0, replicas on node 3,1,2, down: node 1,3\n"
            "  elects by itself when 2 of its replicas run: start node 1,3; gone for good: forced "
