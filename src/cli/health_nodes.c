@@ -80,7 +80,7 @@ static void advise_down(struct health_words *words, const json_t *result, const 
     int64_t node = value_number(row, "node");
     int64_t replicas = value_number(row, "replicas");
     int64_t bound = value_number(row, "without_place");
-    int64_t waiting = health_leaderless_on(result, node);
+    int64_t waiting = health_waiting_on(result, node);
 
     if (value_has_text(row, "refused")) {
         add_refusal(words, row);

@@ -153,24 +153,19 @@ enum health_lead health_lead_of(const json_t *result, const json_t *row)
     return lead;
 }
 
-int64_t health_leaderless_on(const json_t *result, int64_t node)
+int64_t health_waiting_on(const json_t *result, int64_t node)
 {
     const json_t *rows = json_object_get(result, "leaderless");
     int64_t count = 0;
 
     for (size_t i = 0; i < json_array_size(rows); i++) {
-        count += has_number(json_object_get(json_array_get(rows, i), "replicas"), node) ? 1 : 0;
+        const json_t *row = json_array_get(rows, i);
+        struct voters voters = find_voters(result, row);
+        bool waits = voters.whole <= voters.count / 2; /* else it elects by itself */
+        count += waits && has_number(json_object_get(row, "replicas"), node) ? 1 : 0;
+        free_voters(&voters);
     }
     return count;
-}
-
-void health_add_waiting(struct health_words *words, int64_t waiting)
-{
-    if (waiting > 0) {
-        health_add(words,
-                   "; %" PRId64 " of them wait until their partition has a leader, see leaderless",
-                   waiting);
-    }
 }
 
 static void add_some(struct health_words *words, const char *before, const json_t *nodes)
@@ -235,11 +230,12 @@ static void add_all_lost(struct health_words *words, const struct voters *voters
         health_add(words, "; if it does not: forced membership (" GUIDE_FORCE ")\n");
         return;
     }
+    const json_t *node = json_array_size(voters->lost) > 0 ? voters->lost : voters->anew;
     health_add(words,
                "; if it does not, since it was being moved: forced membership without node ");
-    health_add_nodes(words, voters->lost);
+    health_add_nodes(words, node);
     health_add(words, " begins it anew (" GUIDE_FORCE "); before, spate cluster drain ");
-    health_add_nodes(words, voters->lost);
+    health_add_nodes(words, node);
     health_add(words, " moves away what else is there\n");
 }
 
@@ -248,10 +244,8 @@ static void add_too_few(struct health_words *words, const struct voters *voters,
 {
     int64_t lost = (int64_t)json_array_size(voters->lost);
 
-    if (lost == voters->count) {
+    if (lost + (int64_t)json_array_size(voters->anew) == voters->count) {
         add_all_lost(words, voters, own);
-    } else if ((int64_t)json_array_size(voters->anew) + lost == voters->count) {
-        health_add(words, "  all its replicas are lost: it begins anew by itself, empty\n");
     } else {
         health_add(words,
                    "  too few are left to elect, a person has to decide: forced membership "

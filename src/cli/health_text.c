@@ -125,12 +125,21 @@ static void add_voters(struct health_words *words, const json_t *voters)
 
 /* ---- what is no fault ------------------------------------------------------------------------ */
 
+void health_add_waiting(struct health_words *words, int64_t waiting)
+{
+    if (waiting > 0) {
+        health_add(words,
+                   "; %" PRId64 " of them wait until their partition has a leader, see leaderless",
+                   waiting);
+    }
+}
+
 /* Those that wait for a leader are told above, with what brings one back. */
 static void
 add_still_to_move(struct health_words *words, const json_t *result, int64_t node, const json_t *row)
 {
     int64_t bound = value_number(row, "without_place");
-    int64_t waiting = health_leaderless_on(result, node);
+    int64_t waiting = health_waiting_on(result, node);
     bool all = bound == value_number(row, "replicas");
 
     health_add(words, all ? "  " : "  goes on by itself: spate cluster moves -w");

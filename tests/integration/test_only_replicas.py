@@ -114,6 +114,9 @@ class OnlyReplicaTest(unittest.TestCase):
         text = health_text(nodes)
         self.assertIn(f"draining: node {home.number}, replicas still to move: 1", text)
         self.assertIn("1 of them wait until their partition has a leader", text)
+        watched = nodes.run("cluster", "moves", "-w", seconds=30)
+        self.assertEqual(watched.returncode, 0)
+        self.assertIn(b"1 replicas wait until their partition has a leader", watched.stderr)
         home.start()
         self.came_back(nodes, home, before)
         gone = lambda: rows(nodes)[home.number]["replicas"] == 0

@@ -280,14 +280,18 @@ static void test_health_text_of_replicas_that_are_all_lost(void **state)
         "unhealthy\nleaderless: __groups/0, replicas on node 1,2, lost with the disk: node 1,2\n"
         "  all its replicas are lost: it begins anew by itself within seconds, empty; if it does "
         "not: forced membership (docs/operations.md, Forced membership)\n");
-    expect("{'healthy': false, 'leaderless': [{'topic': 't', 'partition': 0, 'replicas': [1, 2], "
-           "'down': [], 'lost': [1, 2]}], 'refilling': [{'topic': 't', 'partition': 0, 'node': "
-           "1}]}",
-           "unhealthy\nleaderless: t/0, replicas on node 1,2, lost with the disk: node 2, being "
-           "made anew: node 1\n"
-           "  all its replicas are lost: it begins anew by itself, empty\n"
-           "refilling: t/0 on node 1, whose replica was damaged or lost, waits for a leader of the "
-           "partition\n");
+    expect(
+        "{'healthy': false, 'leaderless': [{'topic': 't', 'partition': 0, 'replicas': [1, 2], "
+        "'down': [], 'lost': [1, 2]}], 'refilling': [{'topic': 't', 'partition': 0, 'node': "
+        "1}]}",
+        "unhealthy\nleaderless: t/0, replicas on node 1,2, lost with the disk: node 2, being "
+        "made anew: node 1\n"
+        "  all its replicas are lost: it begins anew by itself within seconds, empty; if it does "
+        "not, since it was being moved: read the topic's other partitions, spate topic delete "
+        "TOPIC, and make it anew; what else may be left, and how it is read: "
+        "docs/operations.md, Mending by hand\n"
+        "refilling: t/0 on node 1, whose replica was damaged or lost, waits for a leader of the "
+        "partition\n");
 }
 
 static void test_health_text_of_a_node_down_with_an_only_replica(void **state)
