@@ -59,7 +59,7 @@ struct node {
     bool gone;
     unsigned strangers;
     unsigned losses; /* so often it was told that it has to join */
-    bool current; /* its controller's state is */
+    bool current;    /* its controller's state is */
 };
 
 struct fixture {
