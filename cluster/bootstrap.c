@@ -88,21 +88,25 @@ static void trace_stuck(struct sp_bootstrap *bootstrap, const char *message, uin
     }
 }
 
+/* It forms nothing from now on. */
+static void join_instead(struct sp_bootstrap *bootstrap, const char *message, uint32_t other)
+{
+    if (!bootstrap->joins) {
+        bootstrap->joins = true;
+        SP_TRACE_WARN("bootstrap", message, "node=%u other=%u", bootstrap->identity.node_id, other);
+        bootstrap->handler->lost(bootstrap->arg);
+    }
+}
+
 /* True if no step may be taken although all seeds may be here. */
 static bool blocked(struct sp_bootstrap *bootstrap)
 {
     const struct sp_bootstrap_seed *formed = formed_seed(bootstrap);
 
     if (formed != NULL && bootstrap->identity.state == SP_IDENTITY_EMPTY) {
-        if (!bootstrap->joins) {
-            bootstrap->joins = true;
-            SP_TRACE_WARN("bootstrap",
-                          "this node's data directory is empty but the cluster is formed: it joins",
-                          "node=%u other=%u",
-                          bootstrap->identity.node_id,
-                          formed->node_id);
-            bootstrap->handler->lost(bootstrap->arg);
-        }
+        join_instead(bootstrap,
+                     "this node's data directory is empty but the cluster is formed: it joins",
+                     formed->node_id);
         return true;
     }
     if (formed != NULL && !same_cluster(bootstrap, formed)) {
@@ -340,6 +344,16 @@ void sp_bootstrap_hello(struct sp_bootstrap *bootstrap, const struct sp_peer_hel
     seed->incarnation = hello->incarnation;
     seed->seeds_hash = hello->seeds_hash;
     advance(bootstrap);
+}
+
+void sp_bootstrap_met(struct sp_bootstrap *bootstrap, uint32_t node_id)
+{
+    if (bootstrap->identity.state == SP_IDENTITY_EMPTY && bootstrap->sequence == 0) {
+        join_instead(bootstrap,
+                     "this node's data directory is empty but a node that is no seed knows it as a "
+                     "member of its cluster: it forms none, and joins",
+                     node_id);
+    }
 }
 
 void sp_bootstrap_message(struct sp_bootstrap *bootstrap,

@@ -14,6 +14,7 @@
  *  I2  A FORMING seed never changes its cluster id. Nobody is FORMED before all seeds are durably
  *      FORMING with that id; so a seed that is EMPTY while another is FORMED has lost its disk: it
  *      forms nothing and has to join.
+ *      Likewise when a node of a cluster that it does not know takes it for a member.
  *  I3  Every step can be repeated: messages are sent again by the tick and whenever a seed greets,
  *      so a crash anywhere only delays.
  *
@@ -98,6 +99,11 @@ void sp_bootstrap_adopt(struct sp_bootstrap *bootstrap,
 
 /* A node greeted, on whichever connection. Nodes that are no seeds are ignored. */
 void sp_bootstrap_hello(struct sp_bootstrap *bootstrap, const struct sp_peer_hello *hello);
+
+/* A node that is no seed and FORMED greeted: this one is a member of its cluster, or was. If it is
+ * EMPTY it forms none: with other seeds that lost their disks it would make a second cluster of the
+ * members of the first. */
+void sp_bootstrap_met(struct sp_bootstrap *bootstrap, uint32_t node_id);
 
 /* FORM, FORM_OK or FORMED came from a node that has greeted. */
 void sp_bootstrap_message(struct sp_bootstrap *bootstrap,

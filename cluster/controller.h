@@ -88,8 +88,8 @@ const char *sp_controller_role_of(const struct sp_controller *controller, uint32
 /* True if the replica is a member of group 0, as far as this node knows. */
 bool sp_controller_has_member(const struct sp_controller *controller, uint64_t replica_id);
 
-/* A node whose replica of group 0 is about to become a voter, since there are too few of them among
- * the nodes that this one sees; 0: there are enough. */
+/* A node whose replica of group 0 is about to become a voter, since there are too few of them; 0:
+ * there are enough. */
 uint32_t sp_controller_lacks_voter(const struct sp_controller *controller);
 
 /* How many voters it should have with so many nodes that may be one. */

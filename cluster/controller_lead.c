@@ -204,6 +204,7 @@ static int build_command(struct sp_controller *controller,
     struct sp_proposal_view view = {
         .state = controller->state,
         .health = sp_controller_placing_health,
+        .led = sp_controller_is_led,
         .arg = controller,
         .append_time_ms = sp_raft_group_append_time_ms(controller->group),
         .voters = status.voters,

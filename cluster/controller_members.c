@@ -78,13 +78,14 @@ uint32_t sp_controller_lacks_voter(const struct sp_controller *controller)
     }
     while ((node = sp_state_node_next(controller->state, &cursor)) != NULL) {
         struct sp_state_member member = sp_state_member(controller->state, node->node_id);
-        if (member.draining || !sp_controller_sees(controller, node->node_id)) {
+        if (member.draining || sp_controller_is_gone(controller, node->node_id)) {
             continue;
         }
         eligible += 1;
         if (sp_raft_group_member(controller->group, member.voter_id) == SP_MEMBER_VOTER) {
-            voters += 1;
-        } else if (candidate == 0 || node->node_id < candidate) {
+            voters += 1; /* also one that is down: it has its vote until it is replaced */
+        } else if (sp_controller_sees(controller, node->node_id) &&
+                   (candidate == 0 || node->node_id < candidate)) {
             candidate = node->node_id;
         }
     }

@@ -133,6 +133,9 @@ void sp_controller_keep_members(struct sp_controller *controller);
 /* As leader: begins the moves that are needed. */
 void sp_controller_plan(struct sp_controller *controller);
 
+/* True if some node is known to lead the group. */
+bool sp_controller_is_led(void *arg, uint64_t group_id);
+
 /* As sp_controller_health, for where a topic is placed: a node that has only just been lost, or has
  * not been met yet by a new leader, counts as up, one that is slow or short of space does not. */
 enum sp_planner_health sp_controller_placing_health(void *arg, uint32_t node_id);

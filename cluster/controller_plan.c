@@ -49,6 +49,13 @@ enum sp_planner_health sp_controller_health(void *arg, uint32_t node_id)
     return sp_controller_is_gone(controller, node_id) ? SP_PLANNER_GONE : SP_PLANNER_DOWN;
 }
 
+bool sp_controller_is_led(void *arg, uint64_t group_id)
+{
+    const struct sp_controller *controller = arg;
+
+    return sp_group_table_leader(controller->options.table, group_id, NULL) != 0;
+}
+
 /* As its link tells: a leader of a moment ago has not counted yet. */
 static bool was_just_here(const struct sp_controller *controller, uint32_t node_id)
 {
@@ -134,20 +141,26 @@ propose_moves(struct sp_controller *controller, const struct sp_planner_move *mo
 }
 
 /* The coordinators of consumer groups were made when there were fewer nodes than replicas. From one
- * replica to three at once: two survive nothing more than one does. */
+ * replica to three at once: two survive nothing more than one does. Not those that nobody leads. */
 static unsigned
 plan_internal(const struct sp_planner_view *view, struct sp_planner_move *moves, unsigned count_max)
 {
     const struct sp_state_topic *topic = sp_state_topic(view->state, SP_STATE_GROUPS_TOPIC);
     unsigned count = 0;
+    unsigned kept = 0;
 
     if (topic == NULL || topic->partition_count > count_max ||
-        topic->partitions[topic->partition_count - 1].replica_count >=
-            SP_PROPOSAL_REPLICAS_DEFAULT) {
+        sp_planner_resize(view, topic, SP_PROPOSAL_REPLICAS_DEFAULT, moves, &count) != 0) {
         return 0;
     }
-    return sp_planner_resize(view, topic, SP_PROPOSAL_REPLICAS_DEFAULT, moves, &count) == 0 ? count
-                                                                                            : 0;
+    for (unsigned i = 0; i < count; i++) {
+        const struct sp_state_partition *partition = &topic->partitions[moves[i].partition];
+        if (partition->replica_count < SP_PROPOSAL_REPLICAS_DEFAULT &&
+            view->led(view->arg, partition->group_id)) {
+            moves[kept++] = moves[i];
+        }
+    }
+    return kept;
 }
 
 void sp_controller_plan(struct sp_controller *controller)
@@ -156,6 +169,7 @@ void sp_controller_plan(struct sp_controller *controller)
     uint64_t now_ms = sp_loop_now_ms(controller->options.loop);
     const struct sp_planner_view view = { .state = controller->state,
                                           .health = sp_controller_health,
+                                          .led = sp_controller_is_led,
                                           .arg = controller };
 
     if (controller->group == NULL || controller->ready_since_ms == 0) {

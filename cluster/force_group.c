@@ -219,14 +219,24 @@ static int check_controller(struct forced *forced, const char *before)
     const struct sp_force_options *options = forced->force->options;
 
     for (unsigned i = 0; i < options->node_count; i++) {
-        bool found = false;
+        const struct raft_server *member = NULL;
         for (unsigned j = 0; j < forced->before.n; j++) {
-            found = found || node_of(&forced->before.servers[j]) == options->node_ids[i];
+            const struct raft_server *server = &forced->before.servers[j];
+            member = node_of(server) == options->node_ids[i] ? server : member;
         }
-        if (!found) {
+        if (member == NULL) {
             return sp_force_refuse(forced->force,
                                    SPATE_ERR_INVALID,
                                    "node %" PRIu32 " is no member: the members are %s",
+                                   options->node_ids[i],
+                                   before);
+        }
+        if (member->role != RAFT_VOTER && forced->self) {
+            return sp_force_refuse(forced->force,
+                                   SPATE_ERR_INVALID,
+                                   "node %" PRIu32
+                                   " does not vote in the controller's group, and cannot be kept: "
+                                   "the members are %s",
                                    options->node_ids[i],
                                    before);
         }

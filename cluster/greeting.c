@@ -117,7 +117,14 @@ int sp_greeting_check(const struct sp_greeting_facts *facts,
                        facts->expected_node_id,
                        id);
     } else if (!facts->known) {
-        (void)snprintf(text, SP_REFUSAL_SIZE, "node %u is not known here", id);
+        bool member = facts->cluster_id != NULL && hello->identity_state == SP_IDENTITY_FORMED &&
+                      !other_cluster(facts, hello);
+        (void)snprintf(text,
+                       SP_REFUSAL_SIZE,
+                       "node %u is not known here%s",
+                       id,
+                       member ? ": if it was removed it has to come back with an empty directory"
+                              : "");
     } else if (hello->identity_state > SP_IDENTITY_FORMED || hello->incarnation == 0) {
         (void)snprintf(text, SP_REFUSAL_SIZE, "node %u has no valid identity", id);
     } else if (other_cluster(facts, hello)) {

@@ -196,11 +196,50 @@ static int move(const struct sp_state *state,
                          change->topic_id, change->partition, change->wishes, change->count, out);
 }
 
+const struct sp_state_partition *sp_membership_only(const struct sp_state *state,
+                                                    const struct sp_membership_change *change)
+{
+    const struct sp_state_topic *topic = sp_state_topic_by_id(state, change->topic_id);
+
+    if (change->kind != SP_MEMBERSHIP_MOVE || topic == NULL ||
+        change->partition >= topic->partition_count) {
+        return NULL;
+    }
+    const struct sp_state_partition *partition = &topic->partitions[change->partition];
+    return partition->replica_count == 1 && !sp_state_is_forsaken(state, partition) ? partition
+                                                                                    : NULL;
+}
+
+int sp_membership_refuse_unled(const struct sp_state_partition *only, char *text, size_t text_size)
+{
+    return REFUSE(SPATE_ERR_INVALID,
+                  text,
+                  text_size,
+                  "partition %u has one replica, on node %u, and no leader at the moment, which "
+                  "alone could fill another one: see `spate cluster health`",
+                  only->partition,
+                  only->replicas[0].node_id);
+}
+
 uint32_t sp_membership_move_mark(const struct sp_state_move *move)
 {
     uint32_t mark = (uint32_t)move->begun_ms;
 
     return mark == 0 ? 1 : mark;
+}
+
+/* After a forced membership a move may end where the partition began anew. As one that was moved it
+ * would not run any more: the planner gives it another target. */
+static bool stays_anew(const struct sp_state *state,
+                       const struct sp_state_partition *partition,
+                       const struct sp_membership_change *change)
+{
+    bool stays = false;
+
+    for (unsigned i = 0; i < change->count; i++) {
+        stays = stays || change->ids[i] == partition->replicas[0].replica_id;
+    }
+    return stays && sp_state_began_anew(state, partition);
 }
 
 static int move_done(const struct sp_state *state,
@@ -215,9 +254,10 @@ static int move_done(const struct sp_state *state,
     if (rv != 0) {
         return rv;
     }
-    const struct sp_state_move *under_way =
-        sp_state_move(state, topic->partitions[change->partition].group_id);
+    const struct sp_state_partition *partition = &topic->partitions[change->partition];
+    const struct sp_state_move *under_way = sp_state_move(state, partition->group_id);
     bool same = under_way != NULL && under_way->target_count == change->count &&
+                !stays_anew(state, partition, change) &&
                 (change->node_id == 0 || change->node_id == sp_membership_move_mark(under_way));
     for (unsigned i = 0; same && i < change->count; i++) {
         same = under_way->target[i].replica_id == change->ids[i];

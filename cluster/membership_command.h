@@ -56,6 +56,15 @@ int sp_membership_command(const struct sp_state *state,
                           char *text,
                           size_t text_size);
 
+/* The partition that a MOVE is of, if it has one replica, and that may have what nobody else has;
+ * else NULL. */
+const struct sp_state_partition *sp_membership_only(const struct sp_state *state,
+                                                    const struct sp_membership_change *change);
+
+/* SPATE_ERR_INVALID: nobody leads it, so nobody could fill another replica, and once the move is
+ * there the partition would not begin anew, should its node get another disk (sp_state_heir). */
+int sp_membership_refuse_unled(const struct sp_state_partition *only, char *text, size_t text_size);
+
 /* True if the state knows too few other replicas of the partition to go on without this one, which
  * is damaged; `text` says so, and what a person can do. */
 bool sp_membership_needs_replica(const struct sp_state *state,

@@ -173,8 +173,9 @@ static bool lead_better(struct board *board, struct sp_planner_move *move)
     return true;
 }
 
-/* The move of the partition that is planned already; NULL: there is none. */
-static struct sp_planner_move *planned(const struct sp_state_topic *topic,
+/* The move of the partition that is planned already, or one more behind them all. */
+static struct sp_planner_move *move_of(const struct sp_planner_view *view,
+                                       const struct sp_state_topic *topic,
                                        uint32_t partition,
                                        struct sp_planner_move *moves,
                                        unsigned count)
@@ -184,23 +185,8 @@ static struct sp_planner_move *planned(const struct sp_state_topic *topic,
             return &moves[i];
         }
     }
-    return NULL;
-}
-
-/* The same, or one more behind them all. */
-static struct sp_planner_move *move_of(const struct sp_planner_view *view,
-                                       const struct sp_state_topic *topic,
-                                       uint32_t partition,
-                                       struct sp_planner_move *moves,
-                                       unsigned count)
-{
-    struct sp_planner_move *move = planned(topic, partition, moves, count);
-
-    if (move == NULL) {
-        move = &moves[count];
-        begin_move(view, topic, partition, move);
-    }
-    return move;
+    begin_move(view, topic, partition, &moves[count]);
+    return &moves[count];
 }
 
 /* Firsts as they will be when these moves are done. */
@@ -222,6 +208,23 @@ static void count_planned_leaders(struct board *board,
     }
 }
 
+/* True if nobody leads the partition, and replicas are left that may have what it had. */
+static bool is_stranded(const struct sp_planner_view *view,
+                        const struct sp_state_partition *partition)
+{
+    bool led = view->led == NULL || view->led(view->arg, partition->group_id);
+    bool away = partition->replica_count == 1 &&
+                view->health(view->arg, partition->replicas[0].node_id) != SP_PLANNER_UP;
+
+    return (!led || away) && !sp_state_is_forsaken(view->state, partition);
+}
+
+static bool may_change(const struct sp_planner_view *view,
+                       const struct sp_state_partition *partition)
+{
+    return sp_state_move(view->state, partition->group_id) == NULL && !is_stranded(view, partition);
+}
+
 /* Looks at every partition once; false: no order is to be changed any more. */
 static bool order_once(struct board *board,
                        const struct sp_planner_view *view,
@@ -235,7 +238,7 @@ static bool order_once(struct board *board,
 
     while ((topic = sp_state_topic_next(view->state, &cursor)) != NULL) {
         for (uint32_t i = 0; i < topic->partition_count && *count < count_max; i++) {
-            if (sp_state_move(view->state, topic->partitions[i].group_id) != NULL) {
+            if (!may_change(view, &topic->partitions[i])) {
                 continue;
             }
             struct sp_planner_move *move = move_of(view, topic, i, moves, *count);
@@ -250,11 +253,34 @@ static bool order_once(struct board *board,
 
 /* ---- repairs --------------------------------------------------------------------------------- */
 
-/* True if the replica has to be replaced on another node. */
-static bool must_leave(const struct sp_planner_view *view, uint32_t node_id)
+/* True if the replica has to be replaced on another node. One that began anew counts as lost until
+ * it has left its node; a forced membership may have left a move that ends where it began. */
+static bool must_leave(const struct sp_planner_view *view,
+                       const struct sp_state_partition *partition,
+                       const struct sp_replica_place *place)
 {
-    return sp_state_member(view->state, node_id).draining ||
-           view->health(view->arg, node_id) == SP_PLANNER_GONE;
+    bool stays = sp_state_move(view->state, partition->group_id) != NULL &&
+                 place->replica_id == partition->replicas[0].replica_id &&
+                 sp_state_began_anew(view->state, partition);
+
+    return stays || sp_state_member(view->state, place->node_id).draining ||
+           view->health(view->arg, place->node_id) == SP_PLANNER_GONE;
+}
+
+/* Puts a node first that is up; false: there is none. */
+static bool found_now(const struct sp_planner_view *view, struct sp_planner_move *move)
+{
+    unsigned up = 0;
+
+    while (up < move->count && view->health(view->arg, move->wishes[up].node_id) != SP_PLANNER_UP) {
+        up += 1;
+    }
+    if (up < move->count) {
+        struct sp_state_wish first = move->wishes[up];
+        move->wishes[up] = move->wishes[0];
+        move->wishes[0] = first;
+    }
+    return up < move->count;
 }
 
 static bool plan_repair(const struct sp_planner_view *view,
@@ -264,20 +290,22 @@ static bool plan_repair(const struct sp_planner_view *view,
                         struct sp_planner_move *move)
 {
     const struct sp_replica_place *places = NULL;
-    unsigned count = places_of(view->state, &topic->partitions[partition], &places);
+    const struct sp_state_partition *part = &topic->partitions[partition];
+    unsigned count = places_of(view->state, part, &places);
     bool changed = false;
     bool led = false;
 
     begin_move(view, topic, partition, move);
+    if (is_stranded(view, part)) {
+        return false;
+    }
     for (unsigned i = 0; i < count; i++) {
         uint32_t node_id = places[i].node_id;
-        if (!must_leave(view, node_id)) {
+        if (!must_leave(view, part, &places[i])) {
             /* a lost one is made anew where it was: the state sees that by itself */
-            changed =
-                changed || (sp_state_is_lost(view->state, &places[i]) &&
-                            sp_state_outlives(
-                                view->state, &topic->partitions[partition], places[i].replica_id) &&
-                            view->health(view->arg, node_id) == SP_PLANNER_UP);
+            changed = changed || (sp_state_is_lost(view->state, &places[i]) &&
+                                  sp_state_outlives(view->state, part, places[i].replica_id) &&
+                                  view->health(view->arg, node_id) == SP_PLANNER_UP);
             continue;
         }
         struct candidate *to = choose(board, move, i);
@@ -298,7 +326,7 @@ static bool plan_repair(const struct sp_planner_view *view,
     if (led) {
         (void)lead_better(board, move);
     }
-    return changed;
+    return sp_state_is_forsaken(view->state, part) ? found_now(view, move) : changed;
 }
 
 unsigned sp_planner_repairs(const struct sp_planner_view *view,
@@ -368,7 +396,7 @@ static bool relieve(const struct sp_planner_view *view,
 
     while ((topic = sp_state_topic_next(view->state, &cursor)) != NULL) {
         for (uint32_t i = 0; i < topic->partition_count; i++) {
-            if (sp_state_move(view->state, topic->partitions[i].group_id) != NULL) {
+            if (!may_change(view, &topic->partitions[i])) {
                 continue;
             }
             struct sp_planner_move *move = move_of(view, topic, i, moves, *count);

@@ -6,6 +6,11 @@
  *            GONE    down for longer than node.replace_after: its replicas are rebuilt elsewhere
  *   and a node that is draining keeps nothing, if others can take it
  *
+ * A partition's leader makes its moves. One without a leader is left alone: nobody could fill
+ * another replica, and a move that has begun would keep the partition from beginning anew, should
+ * the nodes come back with empty disks. One all of whose replicas were lost is moved at once, so
+ * that it begins anew (sp_state_heir), to nodes of which the first is up.
+ *
  * A replacement goes to a rack that the partition does not use yet, if there is one, and there to
  * the node with the fewest replicas. Ties go to the lower node id, so a plan is the same wherever
  * it is made. */
@@ -23,6 +28,7 @@ enum sp_planner_health {
 struct sp_planner_view {
     const struct sp_state *state;
     enum sp_planner_health (*health)(void *arg, uint32_t node_id);
+    bool (*led)(void *arg, uint64_t group_id); /* NULL: all are led whose node is up */
     void *arg;
 };
 

@@ -408,15 +408,18 @@ static int membership(const struct sp_proposal_view *view,
                       char *text,
                       size_t text_size)
 {
+    const struct sp_membership_change *change = &proposal->membership;
+    const struct sp_state_partition *only = sp_membership_only(view->state, change);
     int rv = check_feature(
         view, SP_FEATURE_MEMBERSHIP, "changes of members and replicas", text, text_size);
 
-    if (rv == 0 && proposal->membership.kind == SP_MEMBERSHIP_JOIN_NODE) {
-        rv = check_build(view->state, &proposal->membership.node, text, text_size);
+    if (rv == 0 && change->kind == SP_MEMBERSHIP_JOIN_NODE) {
+        rv = check_build(view->state, &change->node, text, text_size);
     }
-    return rv != 0
-               ? rv
-               : sp_membership_command(view->state, &proposal->membership, out, text, text_size);
+    if (rv == 0 && only != NULL && view->led != NULL && !view->led(view->arg, only->group_id)) {
+        rv = sp_membership_refuse_unled(only, text, text_size);
+    }
+    return rv != 0 ? rv : sp_membership_command(view->state, change, out, text, text_size);
 }
 
 int sp_proposal_command(const struct sp_proposal_view *view,

@@ -10,6 +10,7 @@
 struct sp_proposal_view {
     const struct sp_state *state;
     enum sp_planner_health (*health)(void *arg, uint32_t node_id); /* for placing a topic */
+    bool (*led)(void *arg, uint64_t group_id);                     /* NULL: all are */
     void *arg;
     int64_t append_time_ms; /* of a command that is made now */
     unsigned voters;        /* of group 0: so many nodes will register */

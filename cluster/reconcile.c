@@ -76,20 +76,37 @@ static void keep_out(struct sp_reconcile *reconcile,
 }
 
 /* Once: at later starts its new replica is there. */
-static void tell_if_lost(const struct sp_reconcile *reconcile,
+static void tell_if_anew(const struct sp_reconcile *reconcile,
                          const struct sp_state_topic *topic,
                          const struct sp_state_partition *partition,
                          const struct sp_replica_place *place)
 {
-    if (sp_state_is_lost(sp_controller_state(reconcile->controller), place) &&
+    const struct sp_state *state = sp_controller_state(reconcile->controller);
+    const struct sp_replica_place *heir = sp_state_heir(state, partition);
+    bool inherits = heir != NULL && heir->replica_id == place->replica_id;
+
+    if ((inherits || sp_state_is_lost(state, place)) &&
         !sp_store_has_replica(reconcile->store, partition->group_id, place->replica_id)) {
         SP_TRACE_WARN("reconcile",
-                      "partition begins anew: the disk of its only replica was replaced",
+                      inherits && partition->replica_count > 1
+                          ? "partition begins anew: the disks of all its replicas were replaced"
+                          : "partition begins anew: the disk of its only replica was replaced",
                       "topic=%s partition=%" PRIu32 " group=%" PRIu64 " replica=%" PRIu64,
                       topic->name,
                       partition->partition,
                       partition->group_id,
                       place->replica_id);
+    }
+}
+
+/* The terms of a group that begins anew do, too: what is known of its last leader would outweigh
+ * the word of its next one. */
+static void forget_leader(struct sp_reconcile *reconcile,
+                          const struct sp_state_partition *partition)
+{
+    if (sp_state_heir(sp_controller_state(reconcile->controller), partition) != NULL &&
+        sp_group_table_leader(reconcile->table, partition->group_id, NULL) == 0) {
+        sp_group_table_forget(reconcile->table, partition->group_id);
     }
 }
 
@@ -102,13 +119,14 @@ static void settle_partition(struct sp_reconcile *reconcile,
     const struct sp_replica_place *place = sp_state_place_on(state, partition, reconcile->node_id);
     struct sp_reconcile_item *item = sp_map_get_u64(reconcile->items, partition->group_id);
 
+    forget_leader(reconcile, partition);
     if (item != NULL) {
         item->superseded = place == NULL || item->replica_id != place->replica_id;
         if (item->superseded) {
             sp_reconcile_enqueue(item);
         }
     } else if (place != NULL && sp_state_may_run(state, partition, place)) {
-        tell_if_lost(reconcile, topic, partition, place);
+        tell_if_anew(reconcile, topic, partition, place);
         want(reconcile, topic, partition, place->replica_id);
     } else if (place != NULL) {
         keep_out(reconcile, topic, partition, place->replica_id);

@@ -170,16 +170,30 @@ static void on_open(struct sp_group_open *open, int status)
     sp_reconcile_enqueue(item);
 }
 
-/* Replicas that the partition was made with write the first membership themselves. All that came
- * later, or come after others did, begin empty and receive it. */
-static bool is_founder(const struct sp_state_partition *partition, uint64_t replica_id)
+/* Replicas that the partition was made with write the first membership themselves, as does the one
+ * with which it begins anew. All that came later, or come after others did, begin empty and receive
+ * it. A forced membership has changed with whom the group began: others have that frame. Of one
+ * that begins anew nobody has it. */
+static unsigned find_founders(const struct sp_state *state,
+                              const struct sp_state_partition *partition,
+                              uint64_t replica_id,
+                              struct sp_replica_place out_places[SP_REPLICAS_MAX])
 {
+    const struct sp_replica_place *heir = sp_state_heir(state, partition);
     bool found = false;
 
+    if (heir != NULL && heir->replica_id == replica_id) {
+        out_places[0] = *heir;
+        return 1;
+    }
     for (unsigned i = 0; i < partition->replica_count; i++) {
         found = found || partition->replicas[i].replica_id == replica_id;
+        out_places[i] = partition->replicas[i];
     }
-    return found && !partition->moved;
+    bool founds =
+        found && !partition->moved &&
+        (replica_id >= sp_state_forced_below(state) || sp_state_began_anew(state, partition));
+    return founds ? partition->replica_count : 0;
 }
 
 static void start_open(struct sp_reconcile_item *item)
@@ -193,24 +207,17 @@ static void start_open(struct sp_reconcile_item *item)
         return;
     }
     const struct sp_state_partition *partition = &topic->partitions[item->partition];
-    /* A forced membership has changed with whom the group began: others have that frame. Of one
-     * that begins anew nobody has it. */
-    bool founds =
-        is_founder(partition, item->replica_id) &&
-        (item->replica_id >= sp_state_forced_below(state) || sp_state_began_anew(state, partition));
+    unsigned founders = find_founders(state, partition, item->replica_id, item->places);
     item->machine = reconcile->handler.acquire(reconcile->arg, topic, partition);
     if (item->machine == NULL) {
         rest(item, SPATE_ERR_NOMEM);
         return;
     }
-    for (unsigned i = 0; i < partition->replica_count; i++) {
-        item->places[i] = partition->replicas[i];
-    }
     item->open = (struct sp_group_open){
         .group_id = item->group_id,
         .replica_id = item->replica_id,
-        .places = founds ? item->places : NULL,
-        .place_count = founds ? partition->replica_count : 0,
+        .places = founders > 0 ? item->places : NULL,
+        .place_count = founders,
         .created_ms = topic->created_ms, /* of the command: the same on every node */
         .machine = item->machine,
         .cb = on_open,

@@ -96,8 +96,21 @@ bool sp_state_may_run(const struct sp_state *state,
 
 /* True if the only replica of the partition was on a disk that is no more, and has begun anew or
  * does so. It counts as lost until it is moved to another node: a move that keeps its node would
- * put a new replica in its place, with nobody left to fill that one. */
+ * put a new replica in its place, with nobody left to fill that one. One that was moved before does
+ * not: replicas that it has had elsewhere may still lie there, and would be led astray by one of
+ * that id which has forgotten them. It gets an heir. */
 bool sp_state_began_anew(const struct sp_state *state, const struct sp_state_partition *partition);
+
+/* True if every replica that may be a member of the partition's group was lost with its disk, and
+ * the partition does not begin anew with the only one: a move to any nodes has it begun anew. */
+bool sp_state_is_forsaken(const struct sp_state *state, const struct sp_state_partition *partition);
+
+/* The replica that founds the group of such a partition anew, alone, or NULL. All replicas that may
+ * be members were either lost or given out later than that, so nothing was copied to these, and
+ * nobody else can be elected, nor votes twice: the lost ones never run. It is the first of the
+ * later ones, and remains so while the move gets other targets. */
+const struct sp_replica_place *sp_state_heir(const struct sp_state *state,
+                                             const struct sp_state_partition *partition);
 
 /* True if a majority of the partition's replicas is left to refill it from, should the replica
  * `lost_id` be given up: neither that one nor any in whose place its node runs a newer one. */

@@ -100,9 +100,8 @@ static int check_hello(struct sp_transport *transport,
     if (rv == SPATE_ERR_INVALID && is_double(transport, &facts, hello)) {
         sp_transport_note_double(transport, hello->node_id, hello->incarnation, text);
     }
-    if (node == NULL && facts.cluster_id != NULL && hello->identity_state == SP_IDENTITY_FORMED &&
-        memcmp(hello->cluster_id, facts.cluster_id, SP_CLUSTER_ID_SIZE) == 0) {
-        transport->handler->stranger(transport->arg);
+    if (node == NULL && hello->identity_state == SP_IDENTITY_FORMED) {
+        sp_transport_met_stranger(transport, hello, expected);
     }
     if (rv != 0 && node != NULL && (expected == 0 || expected == hello->node_id)) {
         sp_transport_note_refusal(transport, node, false, text, strlen(text));
@@ -155,6 +154,10 @@ static void on_link_refused(void *arg, struct sp_link *link, const struct sp_pee
     if (node != NULL) {
         sp_transport_note_turned_away(transport, node, refusal);
         sp_transport_note_refusal(transport, node, true, refusal->text, refusal->text_size);
+    }
+    /* a seed that was removed hears from no other one that there is a cluster */
+    if (transport->bootstrap.identity.state == SP_IDENTITY_EMPTY && !transport->closing) {
+        transport->handler->lost(transport->arg);
     }
 }
 

@@ -47,7 +47,8 @@ struct sp_transport_handler {
      * not
      * `fresh`, whether group 0 is still to be created. */
     void (*formed)(void *arg, const uint32_t *members, unsigned count, bool fresh);
-    /* The cluster is formed and this node's directory is empty: it has to join it. */
+    /* This node's directory is empty, and the cluster is formed, or a seed refuses this node: it
+     * has to ask to be let in. Any number of times. */
     void (*lost)(void *arg);
     /* A stranger asks to be let in, see sp_transport_answer_guest. */
     void (*join)(void *arg, uint64_t guest, const struct sp_slice *body);

@@ -107,3 +107,19 @@ sp_transport_double(const struct sp_transport *transport, unsigned n, uint32_t *
     }
     return NULL;
 }
+
+/* Who greets us looks for us, as a member of its cluster. */
+void sp_transport_met_stranger(struct sp_transport *transport,
+                               const struct sp_peer_hello *hello,
+                               uint32_t expected)
+{
+    const struct sp_identity *self = &transport->bootstrap.identity;
+
+    if (expected == 0 && hello->incarnation != 0 && hello->node_id != transport->node_id) {
+        sp_bootstrap_met(&transport->bootstrap, hello->node_id);
+    }
+    if (self->state == SP_IDENTITY_FORMED &&
+        memcmp(hello->cluster_id, self->cluster_id, SP_CLUSTER_ID_SIZE) == 0) {
+        transport->handler->stranger(transport->arg);
+    }
+}

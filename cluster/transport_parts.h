@@ -105,6 +105,11 @@ void sp_transport_forget_double(struct sp_transport *transport,
 /* A member goes on greeting, and is not found where this node looks for it: traced now and then. */
 void sp_transport_note_elsewhere(struct sp_transport *transport, struct sp_transport_node *node);
 
+/* A node that is not known here and FORMED has greeted; `expected` as for check_hello. */
+void sp_transport_met_stranger(struct sp_transport *transport,
+                               const struct sp_peer_hello *hello,
+                               uint32_t expected);
+
 /* transport.c */
 extern const struct sp_link_handler sp_transport_link_handler;
 void sp_transport_part_closed(void *arg);

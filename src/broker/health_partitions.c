@@ -258,6 +258,10 @@ static const char *reason_of(const struct sp_state *state,
     if (sp_state_outlives(state, place, replica_id)) {
         return "its disk was replaced: a new replica takes its place by itself";
     }
+    if (sp_state_is_forsaken(state, place) || sp_state_heir(state, place) != NULL) {
+        return "its disk was replaced, and nothing is left of the partition: it begins anew by "
+               "itself, empty";
+    }
     return place->replica_count == 1
                ? "its disk was replaced, and it was the only replica: nothing is left to fill a "
                  "new one from"

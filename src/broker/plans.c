@@ -33,10 +33,18 @@ static enum sp_planner_health health(void *arg, uint32_t node_id)
                                                                    : SP_PLANNER_DOWN;
 }
 
+static bool is_led(void *arg, uint64_t group_id)
+{
+    const struct sp_broker *broker = arg;
+
+    return sp_group_table_leader(broker->options.table, group_id, NULL) != 0;
+}
+
 static struct sp_planner_view view_of(struct sp_broker *broker)
 {
     return (struct sp_planner_view){ .state = sp_controller_state(broker->options.controller),
                                      .health = health,
+                                     .led = is_led,
                                      .arg = broker };
 }
 
@@ -123,9 +131,11 @@ static void propose_next(struct plan *plan)
     sp_controller_propose(plan->broker->options.controller, proposal);
 }
 
+/* One partition that may not move now keeps no other one from it. */
 static void advance(struct plan *plan)
 {
-    while (plan->status == 0 && plan->begun < plan->count && plan->pending < PROPOSALS_MAX) {
+    while ((plan->status == 0 || plan->status == SPATE_ERR_INVALID) && plan->begun < plan->count &&
+           plan->pending < PROPOSALS_MAX) {
         propose_next(plan);
     }
     if (plan->pending > 0) {

@@ -75,11 +75,12 @@ static void add_refusal(struct health_words *words, const json_t *row)
     health_add(words, "%s\n  ", value_text(row, "refused"));
 }
 
-static void advise_down(struct health_words *words, const json_t *row)
+static void advise_down(struct health_words *words, const json_t *result, const json_t *row)
 {
     int64_t node = value_number(row, "node");
     int64_t replicas = value_number(row, "replicas");
     int64_t bound = value_number(row, "without_place");
+    int64_t waiting = health_waiting_on(result, node);
 
     if (value_has_text(row, "refused")) {
         add_refusal(words, row);
@@ -105,6 +106,7 @@ static void advise_down(struct health_words *words, const json_t *row)
         return;
     }
     add_rebuild(words, row);
+    health_add_waiting(words, waiting);
     if (bound > 0) {
         health_add(
             words, "; %" PRId64 " of them no other node can take: start a further node", bound);
@@ -122,7 +124,7 @@ void health_add_down(struct health_words *words, const json_t *result)
         health_add(words, "node down: %" PRId64, node);
         health_end_line(words, row);
         if (row != NULL) {
-            advise_down(words, row);
+            advise_down(words, result, row);
         }
     }
 }
@@ -167,10 +169,12 @@ void health_add_node(struct health_words *words, const json_t *result)
         health_add(words,
                    "controller: it has no leader, or the asked node has not caught up with it");
         health_add_since(words, result, "controller_since_ms");
-        health_add(
-            words,
-            "\n  elects by itself when a majority of its voters runs: start their nodes; who they "
-            "are: spate cluster nodes\n");
+        health_add(words,
+                   "\n  %s\n",
+                   json_array_size(json_object_get(result, "refusals")) > 0
+                       ? "the others may have one: why they refuse this node stands above"
+                       : "elects by itself when a majority of its voters runs: start their nodes; "
+                         "who they are: spate cluster nodes");
     } else if (json_is_false(json_object_get(result, "current"))) {
         health_add(words,
                    "outdated: node %" PRId64 " does not follow the controller, what it says of "

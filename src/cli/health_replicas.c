@@ -153,13 +153,17 @@ enum health_lead health_lead_of(const json_t *result, const json_t *row)
     return lead;
 }
 
-int64_t health_leaderless_on(const json_t *result, int64_t node)
+int64_t health_waiting_on(const json_t *result, int64_t node)
 {
     const json_t *rows = json_object_get(result, "leaderless");
     int64_t count = 0;
 
     for (size_t i = 0; i < json_array_size(rows); i++) {
-        count += has_number(json_object_get(json_array_get(rows, i), "replicas"), node) ? 1 : 0;
+        const json_t *row = json_array_get(rows, i);
+        struct voters voters = find_voters(result, row);
+        bool waits = voters.whole <= voters.count / 2; /* else it elects by itself */
+        count += waits && has_number(json_object_get(row, "replicas"), node) ? 1 : 0;
+        free_voters(&voters);
     }
     return count;
 }
@@ -172,59 +176,82 @@ static void add_some(struct health_words *words, const char *before, const json_
     }
 }
 
-/* When nothing that is damaged can be mended. Nobody is left to go on without an only replica. */
+/* When nothing that is damaged can be mended. Nobody is left to go on without an only replica: it
+ * begins anew once its node has another disk, which takes what else is only there. */
 static void add_last_resort(struct health_words *words, const struct voters *voters, bool own)
 {
     if (voters->count > 1) {
         health_add(words, "; if nothing helps: forced membership (" GUIDE_FORCE ")\n");
-    } else if (own) {
-        health_add(words, "; it is the only replica: forced membership does not help\n");
-    } else {
-        health_add(words,
-                   "; if nothing helps: read what can be read (spate log dump), delete the topic, "
-                   "make it anew, and produce the records again; it is the only replica, forced "
-                   "membership does not help\n");
+        return;
     }
+    health_add(words, "; if nothing helps: ");
+    if (!own) {
+        health_add(words,
+                   "read what can be read (spate log dump), delete the topic, make it anew, and "
+                   "produce the records again; or ");
+    }
+    health_add(words, "give up what only this replica has: spate cluster drain ");
+    health_add_nodes(words, voters->damaged);
+    health_add(words,
+               ", and when nothing else is left there start that node with an empty data "
+               "directory: it begins anew, empty\n");
 }
 
 /* When the nodes that are down do not come back. Forced membership is for a group of which somebody
- * is left: of an only replica nobody has the records. */
+ * is left: where all are down nobody has the records. */
 static void add_when_gone(struct health_words *words, const struct voters *voters, bool own)
 {
-    if (voters->count > 1) {
+    if (voters->count > (int64_t)json_array_size(voters->down)) {
         health_add(words, "; gone for good: forced membership (" GUIDE_FORCE ")\n");
         return;
     }
     health_add(words, "; gone for good: no other node has its records; start node ");
     health_add_nodes(words, voters->down);
     health_add(words,
-               " with an empty data directory, and it begins anew, empty, unless it was moved "
-               "before%s\n",
+               " with an empty data directory, and it begins anew, empty, unless it was being "
+               "moved%s\n",
                own ? "" : "; or give all of the topic up: spate topic delete TOPIC");
+}
+
+/* When all are lost. What was being moved may be left, in part, where it was moving to. */
+static void add_all_lost(struct health_words *words, const struct voters *voters, bool own)
+{
+    health_add(words,
+               "  %s: it begins anew by itself within seconds, empty",
+               voters->count == 1 ? "its only replica is lost" : "all its replicas are lost");
+    if (!own) {
+        health_add(words,
+                   "; if it does not, since it was being moved: read the topic's other "
+                   "partitions, spate topic delete TOPIC, and make it anew; what else may be "
+                   "left, and how it is read: " GUIDE_DAMAGE "\n");
+        return;
+    }
+    if (voters->count > 1) {
+        health_add(words, "; if it does not: forced membership (" GUIDE_FORCE ")\n");
+        return;
+    }
+    const json_t *node = json_array_size(voters->lost) > 0 ? voters->lost : voters->anew;
+    health_add(words,
+               "; if it does not, since it was being moved: forced membership without node ");
+    health_add_nodes(words, node);
+    health_add(words, " begins it anew (" GUIDE_FORCE "); before, spate cluster drain ");
+    health_add_nodes(words, node);
+    health_add(words, " moves away what else is there\n");
 }
 
 /* When no replica is left that could be started or mended. */
 static void add_too_few(struct health_words *words, const struct voters *voters, bool own)
 {
-    if (voters->count == 1 && !own) {
+    int64_t lost = (int64_t)json_array_size(voters->lost);
+
+    if (lost + (int64_t)json_array_size(voters->anew) == voters->count) {
+        add_all_lost(words, voters, own);
+    } else {
         health_add(words,
-                   "  its only replica is lost: read the topic's other partitions, spate topic "
-                   "delete TOPIC, and make it anew; what else may be left, and how it is "
-                   "read: " GUIDE_DAMAGE "\n");
-        return;
+                   "  too few are left to elect, a person has to decide: forced membership "
+                   "(" GUIDE_FORCE ")%s\n",
+                   own ? "" : ", or delete the topic and make it anew");
     }
-    if (voters->count == 1) {
-        health_add(words, "  its only replica is lost: forced membership without node ");
-        health_add_nodes(words, voters->lost);
-        health_add(words, " begins it anew, empty (" GUIDE_FORCE "); before, spate cluster drain ");
-        health_add_nodes(words, voters->lost);
-        health_add(words, " moves away what else is there\n");
-        return;
-    }
-    health_add(words,
-               "  too few are left to elect, a person has to decide: forced membership "
-               "(" GUIDE_FORCE ")%s\n",
-               own ? "" : ", or delete the topic and make it anew");
 }
 
 /* What brings a leader back: as little as makes a majority. */

@@ -105,9 +105,13 @@ static void add_voters(struct health_words *words, const json_t *voters)
         health_add_nodes(words, down);
         health_end_line(words, voters);
         health_add(words,
-                   "  it works while %" PRId64 " of them run: start the node; if it is away for "
-                   "node.replace.after.ms another node takes its place, if there is one\n",
-                   count / 2 + 1);
+                   "  it works while %" PRId64 " of them run: start the node%s\n",
+                   count / 2 + 1,
+                   count - down_count > count / 2
+                       ? "; if it is away for node.replace.after.ms another node takes its place, "
+                         "if there is one"
+                       : "s; gone for good: forced membership (docs/operations.md, Forced "
+                         "membership)");
     } else if (count > 0 && count < value_number(voters, "wanted")) {
         health_add(words,
                    "controller: voters: %" PRId64 " of %" PRId64 " that there could be",
@@ -121,23 +125,30 @@ static void add_voters(struct health_words *words, const json_t *voters)
 
 /* ---- what is no fault ------------------------------------------------------------------------ */
 
-/* Those that wait for a leader are told above, with what brings one back. */
-static void
-add_still_to_move(struct health_words *words, const json_t *result, int64_t node, const json_t *row)
+void health_add_waiting(struct health_words *words, int64_t waiting)
 {
-    int64_t bound = value_number(row, "without_place");
-    int64_t waiting = health_leaderless_on(result, node);
-
-    health_add(words, "  goes on by itself: spate cluster moves -w");
     if (waiting > 0) {
         health_add(words,
                    "; %" PRId64 " of them wait until their partition has a leader, see leaderless",
                    waiting);
     }
+}
+
+/* Those that wait for a leader are told above, with what brings one back. */
+static void
+add_still_to_move(struct health_words *words, const json_t *result, int64_t node, const json_t *row)
+{
+    int64_t bound = value_number(row, "without_place");
+    int64_t waiting = health_waiting_on(result, node);
+    bool all = bound == value_number(row, "replicas");
+
+    health_add(words, all ? "  " : "  goes on by itself: spate cluster moves -w");
+    health_add_waiting(words, all ? 0 : waiting);
     if (bound > 0) {
         health_add(words,
-                   "; %" PRId64 " of them no other node can take: start a further node, or spate "
+                   "%s%" PRId64 " of them no other node can take: start a further node, or spate "
                    "cluster undrain %" PRId64,
+                   all ? "" : "; ",
                    bound,
                    node);
     }

@@ -51,7 +51,10 @@ enum health_lead {
 
 enum health_lead health_lead_of(const json_t *result, const json_t *row);
 
-/* How many partitions with a replica on the node have no leader. */
-int64_t health_leaderless_on(const json_t *result, int64_t node);
+/* How many partitions with a replica on the node have no leader, and elect none by themselves. */
+int64_t health_waiting_on(const json_t *result, int64_t node);
+
+/* Of the replicas of a node so many cannot move; 0: nothing is said. */
+void health_add_waiting(struct health_words *words, int64_t waiting);
 
 #endif /* SPATE_CLI_HEALTH_WORDS_H */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/health_words.h"
 #include "cli/output.h"
 #include "cli/several.h"
 #include "cli/topic_config.h"
@@ -180,6 +181,7 @@ static int show_moves(struct cli *cli, size_t *out_count)
 struct undrained {
     int64_t replicas;
     int64_t without_place; /* of them: no other node can take them */
+    int64_t leaderless;    /* their partition has no leader, who would make the move */
 };
 
 static struct undrained find_undrained(struct cli *cli)
@@ -195,6 +197,7 @@ static struct undrained find_undrained(struct cli *cli)
         const json_t *row = json_array_get(rows, i);
         undrained.replicas += value_number(row, "replicas");
         undrained.without_place += value_number(row, "without_place");
+        undrained.leaderless += health_waiting_on(result, value_number(row, "node"));
     }
     json_decref(result);
     return undrained;
@@ -204,17 +207,25 @@ static struct undrained find_undrained(struct cli *cli)
 static bool tell_unmoved(struct cli *cli, bool told)
 {
     struct undrained undrained = find_undrained(cli);
-    bool more = undrained.replicas > undrained.without_place;
+    int64_t bound = undrained.without_place;
+    bool more = undrained.replicas > bound && undrained.replicas > bound + undrained.leaderless;
 
     if (more && !told) {
         note(cli,
              "no partition is moving yet: nodes that drain still have %" PRId64 " replicas",
              undrained.replicas);
-    } else if (!more && undrained.without_place > 0) {
+    } else if (!more && undrained.replicas > bound) {
+        note(cli,
+             "no partition is moving: of nodes that drain %" PRId64
+             " replicas wait until their partition has a leader, and %" PRId64
+             " no other node can take, see `spate cluster health`",
+             undrained.replicas - bound,
+             bound);
+    } else if (!more && bound > 0) {
         note(cli,
              "no partition is moving: %" PRId64
              " replicas of nodes that drain no other node can take, see `spate cluster health`",
-             undrained.without_place);
+             bound);
     } else if (!more) {
         note(cli, "no partition is moving");
     }

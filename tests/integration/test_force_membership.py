@@ -239,6 +239,23 @@ class ForceMembershipTest(unittest.TestCase):
             nodes.wait_healthy()
             self.assertEqual(self.records(nodes), sorted(RECORDS.splitlines(keepends=True)))
 
+    def test_force_refuses_to_keep_a_node_that_could_not_be_kept_there(self):
+        with self.running() as nodes:
+            four = nodes.add(4)
+            rows = lambda: nodes.spate_json("cluster", "nodes")["nodes"]
+            roles = lambda: {row["id"]: row["controller"] for row in rows()}
+            cluster.wait_for("a fourth one", lambda: roles().get(4) == "standby", 20, 0.1)
+            three = nodes.nodes[2]
+            three.stop()
+            four.stop()
+            why = "node 4 does not vote in the controller's group, and cannot be kept"
+            self.refused(three, "3,4", why, "--yes-lose-data")
+            why = "this node does not vote in the controller's group: keep a node that does"
+            self.refused(four, "3,4", why, "--yes-lose-data")
+            three.start()  # nothing was changed
+            four.start()
+            nodes.wait_healthy()
+
     # ---- crashes --------------------------------------------------------------------------------
 
     def kill_after(self, node, lines):

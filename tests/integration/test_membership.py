@@ -297,6 +297,53 @@ class LifeTest(unittest.TestCase):
             nodes.wait_healthy(20)
             self.assert_records(nodes, "t", 1000)
 
+    def test_a_seed_that_was_removed_comes_back_with_an_empty_directory(self):
+        with cluster.Cluster(3) as nodes:
+            nodes.add(4)
+            cluster.wait_for("four nodes", lambda: len(node_rows(nodes)) == 4, 15)
+            seed = nodes.node(2)
+            nodes.spate("cluster", "drain", "2")
+            cluster.wait_for("nothing left", lambda: node_rows(nodes)[2]["replicas"] == 0, 60, 0.1)
+            nodes.spate("cluster", "remove", "2")
+            cluster.wait_for("node 2 to be forgotten", lambda: 2 not in node_rows(nodes), 20)
+            seed.stop()
+            seed.start()  # it still has its data: refused, and told why
+
+            def told():
+                done = nodes.run("-s", seed.address, "cluster", "health")
+                return done.stdout.decode()
+
+            why = "if it was removed it has to come back with an empty directory"
+            cluster.wait_for("the reason", lambda: why in told(), 20, 0.1)
+            self.assertIn("the others may have one: why they refuse", told())
+            seed.stop()
+            shutil.rmtree(seed.data)
+            seed.start()
+            up = lambda: node_rows(nodes).get(2, {}).get("alive")
+            cluster.wait_for("node 2 to be a member again", up, 30, 0.1)
+            nodes.wait_healthy(30)
+
+    def test_seeds_that_all_lost_their_disks_form_no_second_cluster(self):
+        with cluster.Cluster(3) as nodes:
+            four = nodes.add(4)
+            cluster.wait_for("four nodes", lambda: len(node_rows(nodes)) == 4, 15)
+            seeds = nodes.nodes[:3]
+            for seed in seeds:
+                seed.kill()
+                shutil.rmtree(seed.data)
+            marks = {seed.number: len(seed.trace()) for seed in seeds}
+            traced = lambda seed: seed.trace()[marks[seed.number] :]
+            why = "a node that is no seed knows it as a member of its cluster: it forms none"
+            for seed in seeds:  # one after the other, as by hand
+                seed.start()
+                cluster.wait_for("what the fourth one says", lambda: why in traced(seed), 20)
+            said = lambda seed: nodes.run("-s", seed.address, "cluster", "health").stdout.decode()
+            for seed in seeds:
+                told = lambda: f"joining: node {seed.number} is no member yet" in said(seed)
+                cluster.wait_for("that it waits", told, 20, 0.1)
+                self.assertNotIn("cluster formed", traced(seed))
+            self.assertTrue(four.alive)
+
     def test_remove_of_a_node_that_drains_says_at_once_what_is_left(self):
         with cluster.Cluster(3) as nodes:
             nodes.spate("topic", "create", "t", "-r", "3")
@@ -393,6 +440,9 @@ class LifeTest(unittest.TestCase):
             nodes.node(2).kill()
             time.sleep(1)
             self.assertEqual(moves(nodes), [], "too early")
+            health = nodes.spate_json_of(5, "cluster", "health")
+            self.assertEqual(health["voters"]["down"], [2])
+            self.assertEqual(health["refilling"], [], "another voter is not on its way yet")
             self.settled(
                 nodes, "t", lambda rows: all(2 not in row["replicas"] for row in rows)
             )

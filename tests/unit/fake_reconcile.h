@@ -99,6 +99,15 @@ void sp_group_table_forget(struct sp_group_table *table, uint64_t group_id)
     fake.forget_count += 1;
 }
 
+uint32_t
+sp_group_table_leader(const struct sp_group_table *table, uint64_t group_id, uint64_t *out_term)
+{
+    (void)table;
+    (void)group_id;
+    (void)out_term;
+    return 0;
+}
+
 static inline void add_record(uint64_t group_id, uint64_t replica_id)
 {
     fake.registry[fake.registry_count++] = (struct sp_replica_record){ group_id, replica_id };

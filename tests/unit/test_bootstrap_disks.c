@@ -34,6 +34,31 @@ static void test_bootstrap_replaced_disk_stays_out(void **state)
     assert_int_equal(lost_count, 1); /* told once: it has to join */
 }
 
+/* All seeds have lost their disks: whoever is left of the cluster still looks for them. */
+static void test_bootstrap_member_of_another_cluster_forms_none(void **state)
+{
+    (void)state;
+    lost_count = 0;
+    make_world(3);
+    start(0);
+    sp_bootstrap_met(&world.nodes[0].bootstrap, 4);
+    sp_bootstrap_met(&world.nodes[0].bootstrap, 5);
+    assert_int_equal(lost_count, 1); /* told once: it has to join */
+    start(1);
+    start(2);
+    run(ROUNDS_MAX);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(world.nodes[i].formed_count, 0);
+    }
+    /* what is formed stays so, whoever comes */
+    make_world(3);
+    start_all();
+    run(ROUNDS_MAX);
+    sp_bootstrap_met(&world.nodes[0].bootstrap, 4);
+    assert_int_equal(world.nodes[0].formed_count, 1);
+    assert_int_equal(lost_count, 1);
+}
+
 static void hello_from(uint32_t node_id, uint64_t incarnation)
 {
     const struct sp_peer_hello hello = { .node_id = node_id,
@@ -143,6 +168,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bootstrap_replaced_disk_stays_out),
+        cmocka_unit_test(test_bootstrap_member_of_another_cluster_forms_none),
         cmocka_unit_test(test_bootstrap_disk_replaced_after_its_promise_does_not_count),
         cmocka_unit_test(test_bootstrap_proposer_adopts_a_forming_id),
         cmocka_unit_test(test_bootstrap_two_forming_ids_stop_everything),

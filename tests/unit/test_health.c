@@ -264,16 +264,17 @@ static void end_move_of(const char *name)
 }
 
 /* What was typed when all was lost has copied nothing. */
-static void test_health_only_replica_that_is_moved_when_it_is_lost_leaves_nothing(void **unused)
+static void test_health_only_replica_that_was_moved_before_it_is_lost_leaves_nothing(void **unused)
 {
     (void)unused;
     create("one", 1, &(const uint32_t){ 3 });
     move("one", &(const struct sp_state_wish){ 4, false }, 1);
     end_move_of("one");
     lose_disk(4);
-    move("one", &(const struct sp_state_wish){ 3, false }, 1);
     expect("lost=[{topic=one partition=0 node=4 replica=");
-    expect("it was the only replica: nothing is left to fill a new one from}");
+    expect("nothing is left of the partition: it begins anew by itself, empty}");
+    move("one", &(const struct sp_state_wish){ 3, false }, 1); /* which has its heir */
+    expect("nothing is left of the partition: it begins anew by itself, empty}");
 }
 
 /* It was never moved before: it begins anew, and runs on while it is moved. */
@@ -464,7 +465,7 @@ int main(void)
         HEALTH_TEST(test_health_partition_without_space_refuses_records),
         HEALTH_TEST(test_health_replica_of_a_replaced_disk_is_told),
         HEALTH_TEST(test_health_only_replica_that_is_lost_while_it_moves_is_told),
-        HEALTH_TEST(test_health_only_replica_that_is_moved_when_it_is_lost_leaves_nothing),
+        HEALTH_TEST(test_health_only_replica_that_was_moved_before_it_is_lost_leaves_nothing),
         HEALTH_TEST(test_health_only_replica_that_began_anew_is_not_lost_while_it_moves),
         HEALTH_TEST(test_health_damaged_replica_is_told_with_its_place),
         HEALTH_TEST(test_health_missing_voters_are_told),

@@ -51,8 +51,7 @@ static void test_health_text_of_a_node_that_is_refused(void **state)
            "refused: node 1 does not talk to the node that was asked: node 3 has another data "
            "directory now\n"
            "controller: it has no leader, or the asked node has not caught up with it\n"
-           "  elects by itself when a majority of its voters runs: start their nodes; who they "
-           "are: spate cluster nodes\n");
+           "  the others may have one: why they refuse this node stands above\n");
     expect("{'healthy': false, 'groups': true, 'doubles': [{'node': 3, 'reason': 'node id 3 is "
            "mine'}]}",
            "unhealthy\n"
@@ -186,6 +185,12 @@ static void test_health_text_of_voters(void **state)
            "unhealthy\ncontroller: 2 of 3 voters run, down: node 2, since 2023-11-14T22:13:20Z (1 "
            "s)\n  it works while 2 of them run: start the node; if it is away for "
            "node.replace.after.ms another node takes its place, if there is one\n");
+    expect(
+        "{'healthy': false, 'now_ms': 1700000001000, 'voters': {'nodes': [1, 2, 3], 'down': "
+        "[1, 2], 'wanted': 3, 'since_ms': 1700000000000}}",
+        "unhealthy\ncontroller: 1 of 3 voters run, down: node 1,2, since 2023-11-14T22:13:20Z (1 "
+        "s)\n  it works while 2 of them run: start the nodes; gone for good: forced membership "
+        "(docs/operations.md, Forced membership)\n");
     expect("{'healthy': false, 'now_ms': 1700000001000, 'voters': {'nodes': [1], 'down': [], "
            "'wanted': 3, 'since_ms': 1700000000000}}",
            "unhealthy\ncontroller: voters: 1 of 3 that there could be, since 2023-11-14T22:13:20Z "
@@ -204,10 +209,14 @@ static void test_health_text_of_draining_nodes(void **state)
     expect(DRAINING("'replicas': 7, 'without_place': 0, 'removing': false"),
            "healthy\ndraining: node 3, replicas still to move: 7, since 2023-11-14T22:13:20Z (1 s)"
            "\n  goes on by itself: spate cluster moves -w\n");
-    expect(DRAINING("'replicas': 7, 'without_place': 7, 'removing': false"),
-           "healthy\ndraining: node 3, replicas still to move: 7, since 2023-11-14T22:13:20Z (1 s)"
+    expect(DRAINING("'replicas': 8, 'without_place': 7, 'removing': false"),
+           "healthy\ndraining: node 3, replicas still to move: 8, since 2023-11-14T22:13:20Z (1 s)"
            "\n  goes on by itself: spate cluster moves -w; 7 of them no other node can take: start "
            "a further node, or spate cluster undrain 3\n");
+    expect(DRAINING("'replicas': 7, 'without_place': 7, 'removing': false"),
+           "healthy\ndraining: node 3, replicas still to move: 7, since 2023-11-14T22:13:20Z (1 s)"
+           "\n  7 of them no other node can take: start a further node, or spate cluster undrain "
+           "3\n");
     expect(DRAINING("'replicas': 0, 'without_place': 0, 'removing': false"),
            "healthy\ndrained: node 3, replicas still to move: none, since 2023-11-14T22:13:20Z (1 "
            "s)\n  it may go now: spate cluster remove 3, then stop it; to keep it: spate cluster "

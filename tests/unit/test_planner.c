@@ -236,6 +236,146 @@ static void test_placement_spreads_over_racks_and_avoids_draining_nodes(void **u
     sp_state_free(state);
 }
 
+static int move_one(struct sp_state *state, uint32_t node_id)
+{
+    const struct sp_state_wish wish = { .node_id = node_id };
+    struct sp_buf buf;
+
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(
+        sp_state_command_move_begin(sp_state_topic(state, "one")->topic_id, 0, &wish, 1, &buf), 0);
+    return apply(state, &buf);
+}
+
+#define ALL_GROUPS UINT64_MAX
+
+static uint64_t unled; /* the group that nobody leads */
+
+static bool led(void *arg, uint64_t group_id)
+{
+    (void)arg;
+    return group_id != unled && unled != ALL_GROUPS;
+}
+
+/* A move could not go on, and would keep it from beginning anew when its node comes back empty. */
+static void test_planner_leaves_a_partition_without_a_leader(void **unused)
+{
+    enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
+    struct sp_state *state = make_state();
+    const struct sp_planner_view view = {
+        .state = state, .health = health, .led = led, .arg = healths
+    };
+    struct sp_planner_move moves[4];
+
+    (void)unused;
+    unled = add_topic(state, "one", 1)->group_id;
+    uint64_t one = sp_state_topic(state, "one")->topic_id;
+    healths[1] = SP_PLANNER_GONE;
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 1); /* that of the other topic */
+    assert_int_not_equal(moves[0].topic_id, one);
+    unled = 0; /* as it was seen last */
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 1);
+    healths[1] = SP_PLANNER_UP;
+    assert_int_equal(drain(state, 1, true), 0);
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 2);
+    unled = sp_state_topic(state, "one")->partitions[0].group_id;
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 1);
+    assert_int_not_equal(moves[0].topic_id, one);
+    unled = the_partition(state)->group_id; /* nor one of several replicas */
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 1);
+    assert_int_equal(moves[0].topic_id, one);
+    sp_state_free(state);
+}
+
+static void test_planner_balance_leaves_partitions_without_a_leader(void **unused)
+{
+    enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
+    struct sp_state *state = make_state();
+    const struct sp_planner_view view = {
+        .state = state, .health = health, .led = led, .arg = healths
+    };
+    struct sp_planner_move moves[4];
+
+    (void)unused;
+    (void)add_topic(state, "one", 1);
+    (void)add_topic(state, "two", 1);
+    (void)add_topic(state, "three", 1); /* four replicas on node 1, none on 4 and 5 */
+    unled = the_partition(state)->group_id;
+    unsigned count = sp_planner_balance(&view, moves, 4);
+    assert_int_equal(count, 2);
+    for (unsigned i = 0; i < count; i++) {
+        assert_int_not_equal(moves[i].topic_id, sp_state_topic(state, "t")->topic_id);
+    }
+    unled = ALL_GROUPS;
+    assert_int_equal(sp_planner_balance(&view, moves, 4), 0);
+    sp_state_free(state);
+}
+
+/* One that was moved before does not run any more. */
+static void test_planner_has_a_partition_begun_anew_of_which_nothing_is_left(void **unused)
+{
+    enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
+    struct sp_state *state = make_state();
+    const struct sp_planner_view view = {
+        .state = state, .health = health, .led = led, .arg = healths
+    };
+    struct sp_planner_move moves[4];
+
+    (void)unused;
+    const struct sp_state_partition *one = add_topic(state, "one", 1);
+    unled = one->group_id;
+    assert_int_equal(move_one(state, 4), 0);
+    assert_int_equal(end_move(state, sp_state_move(state, unled)), 0);
+    lose_disk(state, 4);
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 1);
+    assert_int_equal(moves[0].wishes[0].node_id, 4);
+    healths[4] = SP_PLANNER_DOWN;
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 0); /* it may come back */
+    healths[4] = SP_PLANNER_GONE;
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 1);
+    assert_int_equal(moves[0].wishes[0].node_id, 5);
+    sp_state_free(state);
+
+    state = make_state();
+    const struct sp_planner_view all = { .state = state, .health = health, .arg = healths };
+    healths[4] = SP_PLANNER_UP;
+    for (uint32_t i = 1; i <= 3; i++) {
+        lose_disk(state, i);
+    }
+    healths[1] = SP_PLANNER_DOWN;
+    assert_int_equal(sp_planner_repairs(&all, moves, 4), 1);
+    assert_int_equal(moves[0].count, 3);
+    assert_int_equal(moves[0].wishes[0].node_id, 2); /* founds it, which node 1 cannot now */
+    assert_int_equal(moves[0].wishes[1].node_id, 1);
+    sp_state_free(state);
+}
+
+/* It counts as lost as long as it is there: it may not stay. */
+static void test_planner_moves_on_what_began_anew_and_a_forced_membership_stopped(void **unused)
+{
+    static const uint32_t kept[] = { 1, 2, 4 };
+    enum sp_planner_health healths[NODES + 1] = { SP_PLANNER_UP };
+    struct sp_state *state = make_state();
+    const struct sp_planner_view view = { .state = state, .health = health, .arg = healths };
+    const struct sp_state_partition *one = add_topic(state, "one", 1);
+    struct sp_planner_move moves[4];
+    struct sp_buf buf;
+
+    (void)unused;
+    lose_disk(state, 1);
+    assert_int_equal(move_one(state, 4), 0);
+    assert_int_equal(move_one(state, 5), 0);
+    sp_buf_init(&buf, BYTES_MAX);
+    assert_int_equal(sp_state_command_force_nodes(kept, 3, &buf), 0);
+    assert_int_equal(apply(state, &buf), 0);
+    assert_int_equal(sp_state_move(state, one->group_id)->target[0].node_id, 1);
+    assert_int_equal(sp_planner_repairs(&view, moves, 4), 1);
+    assert_int_equal(moves[0].topic_id, sp_state_topic(state, "one")->topic_id);
+    assert_int_equal(moves[0].count, 1);
+    assert_int_not_equal(moves[0].wishes[0].node_id, 1);
+    sp_state_free(state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -246,6 +386,10 @@ int main(void)
         cmocka_unit_test(test_planner_balances_with_few_moves),
         cmocka_unit_test(test_planner_balances_leaders_too),
         cmocka_unit_test(test_planner_spreads_the_leaders_of_a_node_that_leaves),
+        cmocka_unit_test(test_planner_leaves_a_partition_without_a_leader),
+        cmocka_unit_test(test_planner_balance_leaves_partitions_without_a_leader),
+        cmocka_unit_test(test_planner_has_a_partition_begun_anew_of_which_nothing_is_left),
+        cmocka_unit_test(test_planner_moves_on_what_began_anew_and_a_forced_membership_stopped),
         cmocka_unit_test(test_placement_spreads_over_racks_and_avoids_draining_nodes),
     };
 

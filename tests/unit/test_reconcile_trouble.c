@@ -215,6 +215,48 @@ static void test_reconcile_only_replica_begins_anew_also_after_a_forced_membersh
     }
 }
 
+static void end_move_of(const char *name)
+{
+    uint64_t group_id = sp_state_topic(fake.state, name)->partitions[0].group_id;
+    struct sp_state_move move = *sp_state_move(fake.state, group_id);
+    struct sp_buf buf;
+
+    sp_buf_init(&buf, 65536);
+    assert_int_equal(sp_state_command_move_done(&move, &buf), 0);
+    assert_int_equal(apply(&buf), 0);
+}
+
+/* All that it had is lost: the first replica that was given out since writes the first membership,
+ * of itself alone, and what is known of the last leader is forgotten. */
+static void test_reconcile_heir_of_a_lost_partition_founds_it_anew(void **unused)
+{
+    static const uint32_t here[] = { SELF };
+    static const uint32_t there[] = { 2 };
+    unsigned told = 0;
+    struct counted_trace counted[] = { { "partition begins anew", &told }, { NULL, NULL } };
+
+    (void)unused;
+    begin();
+    sp_trace_set_sink(count_traces, counted, SP_TRACE_LEVEL_WARN);
+    create_on("t", there, 1);
+    renew("t", here, 1);
+    end_move_of("t"); /* it was moved: it does not begin anew as an only one would */
+    replace_disk();
+    confirm();
+    assert_int_equal(fake.open_count, 0);
+    assert_int_equal(fake.forget_count, 0);
+    renew("t", here, 1);
+    assert_int_equal(fake.open_count, 1);
+    assert_int_equal(fake.opens[0]->place_count, 1);
+    assert_int_equal(fake.opens[0]->places[0].replica_id, fake.opens[0]->replica_id);
+    assert_int_equal(fake.opens[0]->places[0].node_id, SELF);
+    assert_true(fake.forget_count > 0);
+    assert_int_equal(told, 1);
+    end_open(0);
+    sp_trace_set_sink(NULL, NULL, SP_TRACE_LEVEL_WARN);
+    end();
+}
+
 static void test_reconcile_survives_failing_allocations(void **unused)
 {
     (void)unused;
@@ -243,6 +285,7 @@ int main(void)
         cmocka_unit_test(test_reconcile_without_space_tries_ever_more_rarely),
         cmocka_unit_test(test_reconcile_replica_of_another_disk_does_not_run),
         cmocka_unit_test(test_reconcile_only_replica_begins_anew_also_after_a_forced_membership),
+        cmocka_unit_test(test_reconcile_heir_of_a_lost_partition_founds_it_anew),
         cmocka_unit_test(test_reconcile_survives_failing_allocations),
     };
     return cmocka_run_group_tests_name("cluster/reconcile_trouble", tests, NULL, NULL);

@@ -393,13 +393,30 @@ static void test_transport_refusal_of_another_node_does_not_count_as_found(void 
     assert_false(sp_transport_is_found(fixture.nodes[3].transport, 1, 101));
 }
 
+/* Nobody greets it as a member of the cluster: it hears of it by being refused. */
+static void test_transport_seed_that_was_removed_has_to_join_when_it_is_empty(void **state)
+{
+    (void)state;
+    start_formed_cluster();
+    sp_transport_remove_node(fixture.nodes[2].transport, 1);
+    sp_transport_remove_node(fixture.nodes[3].transport, 1);
+    RUN_UNTIL(look_at(2).refusal != NULL && look_at(3).refusal != NULL);
+    assert_int_equal(fixture.nodes[1].losses, 0); /* it has what it had */
+    stop(1);
+    fixture.nodes[1].store.identity.state = SP_IDENTITY_EMPTY;
+    start(1);
+    RUN_UNTIL(fixture.nodes[1].losses > 0);
+}
+
 static void test_transport_tells_who_refuses_it(void **state)
 {
     (void)state;
     start_formed_cluster();
     sp_transport_remove_node(fixture.nodes[3].transport, 1);
     RUN_UNTIL(look_at(3).refusal != NULL);
-    assert_string_equal(look_at(3).refusal, "node 1 is not known here");
+    assert_string_equal(look_at(3).refusal,
+                        "node 1 is not known here: if it was removed it has to come back with an "
+                        "empty directory");
     assert_true(look_at(3).refuses);
     assert_null(look_at(2).refusal);
 }
@@ -420,6 +437,7 @@ int main(void)
         TRANSPORT_TEST(test_transport_directory_that_was_replaced_is_refused),
         TRANSPORT_TEST(test_transport_older_run_does_not_replace_the_one_on_record),
         TRANSPORT_TEST(test_transport_tells_whom_it_refuses),
+        TRANSPORT_TEST(test_transport_seed_that_was_removed_has_to_join_when_it_is_empty),
         TRANSPORT_TEST(test_transport_tells_who_refuses_it),
         TRANSPORT_TEST(test_transport_double_is_told_and_does_not_count_as_up),
         TRANSPORT_TEST(test_transport_newcomer_that_turns_away_is_found),

@@ -58,7 +58,8 @@ struct node {
     unsigned received_count;
     bool gone;
     unsigned strangers;
-    bool current; /* its controller's state is */
+    unsigned losses; /* so often it was told that it has to join */
+    bool current;    /* its controller's state is */
 };
 
 struct fixture {
@@ -139,7 +140,7 @@ static inline void on_formed(void *arg, const uint32_t *members, unsigned count,
 
 static inline void on_lost(void *arg)
 {
-    (void)arg;
+    ((struct node *)arg)->losses += 1;
 }
 
 static inline void on_join(void *arg, uint64_t guest, const struct sp_slice *body)
