@@ -150,6 +150,23 @@ static void test_link_told_address_is_tried_while_another_is_waited_for(void **s
 }
 
 /* A probe that comes to its end late is of a connection that was given up. */
+/* The first one, as configured, stays; of the others those told last. */
+static void test_link_keeps_the_first_address_and_the_last_three(void **state)
+{
+    const char *told[] = { "b", "c", "d", "e", "f", "g" };
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof told / sizeof told[0]; i++) {
+        assert_int_equal(sp_link_set_address(fake.link, told[i]), 0);
+        assert_string_equal(sp_link_address(fake.link), told[i]);
+    }
+    wait_for_address("a");
+    wait_for_address("e");
+    wait_for_address("f");
+    wait_for_address("g");
+    wait_for_address("a");
+}
+
 static void test_link_probe_of_an_address_that_was_left_does_no_harm(void **state)
 {
     (void)state;
@@ -241,6 +258,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         LINK_TEST(test_link_told_address_is_tried_before_those_that_are_silent),
         LINK_TEST(test_link_told_address_is_tried_while_another_is_waited_for),
+        LINK_TEST(test_link_keeps_the_first_address_and_the_last_three),
         LINK_TEST(test_link_probe_of_an_address_that_was_left_does_no_harm),
         LINK_TEST(test_link_refusal_at_another_address_is_no_death),
         LINK_TEST(test_link_that_is_refused_says_so_now_and_then),
