@@ -297,6 +297,12 @@ class DiskTest(unittest.TestCase):
         self.write("file", b"\0", position=300)
         self.assertEqual(self.disk.numbers("unflip"), {"mended": 0})
         self.assertEqual(self.read("file"), bytes(1000))
+        self.write("file", b"\0", position=300, sync=True)
+        self.disk.ask("flip", path="/file", position=300, bit=4, mark=3)
+        self.disk.ask("forget")
+        self.assertEqual(self.read("file")[300], 16)
+        stat = self.disk.numbers("stat")
+        self.assertEqual((stat["flips"], stat["flips_read_3"]), (0, 1))
         self.write("file", b"\1", position=300)
         with self.assertRaises(RuntimeError):  # what is not synced may be lost anyway
             self.disk.ask("flip", path="/file", position=300, bit=4)

@@ -112,8 +112,8 @@ void disk_faults_touched(int fd, uint64_t position, uint64_t size, bool is_write
 /* Whether syncs succeed and make nothing durable. */
 bool disk_faults_is_lying(void);
 
-/* Answers `lie`, `fault`, `slow`, `space`, `flip`, `unflip`, `heal` and `stat`; false: it is
- * another request. */
+/* Answers `lie`, `fault`, `slow`, `space`, `flip`, `forget` (the flips so far: they stay, and reads
+ * of them are not counted any more), `unflip`, `heal` and `stat`; false: it is another request. */
 bool disk_faults_answer(const char *request, char *out, size_t out_size);
 
 #endif /* JEPSEN_DISK_H */

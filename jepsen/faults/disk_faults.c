@@ -276,6 +276,9 @@ bool disk_faults_answer(const char *request, char *out, size_t out_size)
     } else if (control_is(request, "flip")) {
         const char *problem = add_flip(request);
         (void)snprintf(out, out_size, problem == NULL ? "ok" : "error %s", problem);
+    } else if (control_is(request, "forget")) {
+        flip_count = 0;
+        (void)snprintf(out, out_size, "ok");
     } else if (control_is(request, "unflip")) {
         (void)snprintf(out, out_size, "ok mended=%u", remove_flips());
     } else if (is_delay || control_is(request, "fault")) {

@@ -174,8 +174,8 @@ class BitFlip(Nemesis):
     metadata. The node is restarted, so that it reads them. Seen, for each file: the flipped byte is
     read. The bits stay flipped: the node mends the file, or the cluster gives the replica up and
     fills another one, and the fault ends when the node says that all is well and that it has
-    nothing damaged. A segment that nobody has read yet is marked, as an operator does for what
-    `spate log verify` names."""
+    nothing damaged. A replica that has not noticed its segment's flip is marked, as an operator does
+    for what `spate log verify` names."""
 
     kind = "bit-flip"
     aims = (LEADER, ONE)
@@ -238,6 +238,11 @@ class BitFlip(Nemesis):
         node.start()
         return int(marked)
 
+    def noticed(self, node, folder):
+        """Whether the replica is gone, or says that it is damaged."""
+        path = os.path.join(node.backing, "cur", folder.lstrip("/"))
+        return not os.path.isdir(path) or os.path.exists(os.path.join(path, "damaged"))
+
     def rebuilt(self, node):
         """Replicas that it has given up for new ones, as its trace counts them."""
         with open(node.trace_path, encoding="utf-8", errors="replace") as handle:
@@ -272,6 +277,7 @@ class BitFlip(Nemesis):
             self.cluster.end_damage()
 
     def damage(self, node, aim):
+        node.disk.ask("forget")  # reads of flips before these would count as reads of these
         before = self.reads(node)
         facts = [self.flip_one(node, kind) for kind in sorted(self.PLACES)]
         faults = {
@@ -288,8 +294,7 @@ class BitFlip(Nemesis):
         self.hold()
         after = self.reads(node)
         marked = 0
-        segment = faults.get("segment")
-        if segment is not None and after["segment"] == before["segment"]:
+        if "segment" in files and not self.noticed(node, os.path.dirname(files["segment"])):
             marked = self.mark(node, os.path.dirname(files["segment"]))
         whole = self.await_whole(node)
         node.excused -= 1
