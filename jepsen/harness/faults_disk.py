@@ -174,8 +174,8 @@ class BitFlip(Nemesis):
     metadata. The node is restarted, so that it reads them. Seen, for each file: the flipped byte is
     read. The bits stay flipped: the node mends the file, or the cluster gives the replica up and
     fills another one, and the fault ends when the node says that all is well and that it has
-    nothing damaged. A replica that has not noticed its segment's flip is marked, as an operator does
-    for what `spate log verify` names."""
+    nothing damaged. A replica that has not noticed its segment's flip is marked, as an operator
+    does for what `spate log verify` names."""
 
     kind = "bit-flip"
     aims = (LEADER, ONE)

@@ -262,7 +262,7 @@ const struct command commands[] = {
       "TOPIC PARTITION NODE,NODE,...",
       "Moves a partition to these nodes, the first of which shall lead.",
       NULL,
-      "  spate partition move orders 0 1,2,4\n",
+      "  spate partition move orders 0 1,3,2\n",
       command_partition_move },
     { "bench",
       "produce",
@@ -387,7 +387,7 @@ const struct command commands[] = {
       "Prints a script that completes commands, options, topics and groups in a shell.",
       NULL,
       "  source <(spate generate completion bash)\n"
-      "  spate generate completion zsh > ~/.zfunc/_spate\n"
+      "  mkdir -p ~/.zfunc && spate generate completion zsh > ~/.zfunc/_spate\n"
       "  spate generate completion fish > ~/.config/fish/completions/spate.fish\n",
       command_generate_completion },
     { "generate",

@@ -19,6 +19,20 @@ static int begin(struct cli *cli, struct contexts *contexts, int argc, bool name
     return contexts_load(contexts);
 }
 
+/* The environment goes before any context: who is about to rely on one is told. */
+static void note_overridden(struct cli *cli)
+{
+    static const size_t places[] = { SETTING_CONTEXT, SETTING_SERVERS };
+
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        const char *name = settings[places[i]].environment;
+
+        if (getenv(name) != NULL) {
+            note(cli, "%s is set and goes before it", name);
+        }
+    }
+}
+
 static json_t *values_json(const struct context *context)
 {
     json_t *object = json_object();
@@ -73,6 +87,9 @@ static int create(struct cli *cli, struct contexts *contexts, const char *name, 
     int code = contexts_save(contexts);
     if (code == 0) {
         note(cli, "context %s written to %s%s", name, contexts->path, current ? ", in use" : "");
+    }
+    if (code == 0 && current) {
+        note_overridden(cli);
     }
     if (code == 0 && cli->json) {
         out_json(json_pack("{sssbso}",
@@ -185,6 +202,7 @@ int command_context_use(struct cli *cli, int argc, char **argv)
     }
     if (code == 0) {
         note(cli, "context %s is in use", argv[optind]);
+        note_overridden(cli);
         if (cli->json) {
             out_json(json_pack("{ss}", "current", argv[optind]));
         }

@@ -190,6 +190,23 @@ class RefusalsTest(unittest.TestCase):
             leaders.call("produce", topic=topic, partition=partition, records=[{"v": b"first"}])
         leaders.close()
 
+    def test_refusals_of_parameters_that_make_no_sense_reach_the_client(self):
+        """Of every method that has any: nobody waits for an answer that never comes."""
+        root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
+        header = os.path.join(root, "src/wire/client_api.h")
+        with open(header, encoding="utf-8") as handle:
+            methods = re.findall(r'^    X\([A-Z_]+, "([a-z.]+)"\)', handle.read(), re.M)
+        self.assertIn("group.heartbeat", methods)
+        without = {"ping", "group.list", "cluster.info", "cluster.health", "cluster.nodes",
+                   "cluster.moves"}
+        wrong = ("action", "client", "dry_run", "group", "internal", "name", "node", "topic")
+        fields = dict.fromkeys(wrong, [])
+        for method in methods:
+            if method in without:
+                continue
+            with self.subTest(method=method):
+                self.refused("INVALID", method, **fields)
+
     def refused(self, code, method, text="", params=None, **fields):
         with self.assertRaises(rpc.Refused) as caught:
             self.client.call_raw(method, [fields] if params is None else params)

@@ -147,6 +147,21 @@ class AloneTest(unittest.TestCase):
         self.assertIn("context a deleted, which was in use: none is now", errors)
         self.assertEqual(self.run_spate(0, "context", "ls", SPATE_CONFIG=path)[0], "c\tno\th:1\n")
 
+    def test_context_that_the_environment_goes_before_is_told_of(self):
+        path = os.path.join(self.home, "c.yaml")
+        words = "SPATE_SERVERS is set and goes before it"
+        for name in "ab":
+            _, errors = self.run_spate(
+                0, "context", "create", name, "-s", "h:1", SPATE_CONFIG=path, SPATE_SERVERS="h:2"
+            )
+            self.assertEqual(words in errors, name == "a", "the first one is in use")
+        _, errors = self.run_spate(
+            0, "context", "use", "b", SPATE_CONFIG=path, SPATE_SERVERS="h:2"
+        )
+        self.assertIn(words, errors)
+        _, errors = self.run_spate(0, "context", "use", "a", SPATE_CONFIG=path)
+        self.assertNotIn("goes before", errors)
+
     def test_file_whose_current_context_is_not_there_is_told_of(self):
         path = os.path.join(self.home, "c.yaml")
         words = f"{path} says `current: gone`, and has no such context: spate context use NAME"
