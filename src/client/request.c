@@ -228,6 +228,7 @@ static void on_timer(struct sp_timer *timer)
     char text[SP_RPC_TROUBLE_SIZE];
     enum sp_stream_trouble trouble = sp_rpc_trouble(request->call.rpc, text);
     sp_request_note_trouble(request, trouble, text);
+    sp_request_note_word(request, SPATE_ERR_UNREACHABLE, text);
     sp_rpc_cancel(&request->call);
     if (time_is_up(request)) {
         give_up(request);

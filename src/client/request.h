@@ -71,7 +71,7 @@ void sp_request_note_trouble(struct sp_request *request,
                              const char *text);
 
 /* Remembers the last word: that of a server, rather than what became of attempts at others in the
- * same round. */
+ * same round, or at the leader that it named. */
 void sp_request_note_word(struct sp_request *request, int status, const char *text);
 
 /* What to say at the deadline; returns the status. */
