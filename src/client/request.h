@@ -45,7 +45,9 @@ struct sp_request {
     bool uncertain; /* some attempt may have had its effect, whatever later ones are told */
     uint32_t first; /* server of the first attempt */
     uint32_t attempts;
-    uint32_t answered_at; /* which of them was answered last */
+    uint32_t turns;       /* of them, but for those at a leader that a server has named */
+    uint32_t answered_at; /* which of these was answered last */
+    bool named;           /* the attempt that runs is at such a leader */
     uint64_t started_ms;
     int status;                             /* of the last attempt, or the last that was answered */
     char hint[SP_ADDRESS_SIZE_MAX];         /* the next server by its predecessor's word; "" */

@@ -39,14 +39,13 @@ bool sp_request_status_lost(int status)
 void sp_request_note_word(struct sp_request *request, int status, const char *text)
 {
     uint32_t count = request->address != NULL ? 1 : request->client->server_count;
-    bool named = request->hint[0] != '\0'; /* the server, by the one whose word is remembered */
 
     if (sp_request_status_lost(status) && request->answered &&
-        (named || request->attempts - request->answered_at < count)) {
+        (request->named || request->turns - request->answered_at < count)) {
         return;
     }
     request->answered = !sp_request_status_lost(status);
-    request->answered_at = request->attempts;
+    request->answered_at = request->turns;
     request->status = status;
     (void)snprintf(request->text, sizeof request->text, "%s", text);
 }
