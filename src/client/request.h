@@ -54,7 +54,8 @@ struct sp_request {
     char asked[SP_ADDRESS_SIZE_MAX];        /* the server of the last attempt; "": there was none */
     enum sp_stream_trouble trouble;         /* why a server was not reached, */
     char trouble_text[SP_RPC_TROUBLE_SIZE]; /* the same in words, */
-    char troubled[SP_ADDRESS_SIZE_MAX];     /* and which */
+    char troubled[SP_ADDRESS_SIZE_MAX];     /* and which: */
+    bool trouble_named;                     /* a leader that a server has named */
     char text[SP_CLIENT_ERROR_SIZE];
 };
 
@@ -67,7 +68,8 @@ int sp_request_start(struct sp_request *request);
 bool sp_request_status_lost(int status);
 
 /* Remembers why the server that was asked is not reached. A name without an address is not
- * forgotten for what becomes of another server: the list of servers may be wrong then. */
+ * forgotten for what becomes of another server: the list of servers may be wrong then. Nor is a
+ * leader that a server has named, as long as that is the last word. */
 void sp_request_note_trouble(struct sp_request *request,
                              enum sp_stream_trouble trouble,
                              const char *text);
