@@ -394,12 +394,17 @@ static void on_timer(struct sp_timer *timer)
 int sp_commits_wait(struct spate_consumer *consumer, uint64_t deadline_ms)
 {
     struct sp_commits *commits = &consumer->commits;
-    uint64_t failure_count = commits->waited ? commits->waited_failures : commits->failure_count;
+    uint64_t begun_count = commits->failure_count; /* what has failed before ends no wait */
+    uint64_t failure_count = commits->waited ? commits->waited_failures : begun_count;
 
     commits->waited = false;
     sp_commits_advance(consumer);
-    while ((commits->running || any_wanted(consumer)) && commits->failure_count == failure_count) {
-        if (sp_consumer_now_ms(consumer) >= deadline_ms) {
+    while ((commits->running || any_wanted(consumer)) && commits->failure_count == begun_count) {
+        bool late = sp_consumer_now_ms(consumer) >= deadline_ms;
+        if (late && begun_count != failure_count) {
+            break;
+        }
+        if (late) {
             commits->waited = true; /* whoever goes on waiting hears what failed meanwhile */
             commits->waited_failures = failure_count;
             return sp_client_fail(consumer->client,

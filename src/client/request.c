@@ -97,7 +97,7 @@ static const char *choose(struct sp_request *request)
     if (request->attempts == 0) {
         request->first = choose_first(request);
     }
-    return client->servers[(request->first + request->attempts) % client->server_count];
+    return client->servers[(request->first + request->turns) % client->server_count];
 }
 
 const char *sp_request_server(const struct sp_request *request)
@@ -120,6 +120,7 @@ static void move_on(struct sp_request *request, bool at_once)
     uint64_t pause_ms = 0;
 
     request->attempts += 1;
+    request->turns += request->named ? 0 : 1; /* else every other server would be passed over */
     request->calling = false;
     if (!at_once && round_of(request) > round) {
         pause_ms = (uint64_t)SP_CLIENT_PAUSE_MIN_MS << (round < 4 ? round : 4);
@@ -183,7 +184,7 @@ static void note_alive(struct sp_request *request, int status)
     if (request->address != NULL || request->hint[0] != '\0') {
         return;
     }
-    index = (request->first + request->attempts) % client->server_count;
+    index = (request->first + request->turns) % client->server_count;
     if (!sp_request_status_lost(status)) {
         client->server_alive = index + 1;
     } else if (client->server_alive == index + 1) {
@@ -228,6 +229,7 @@ static void on_timer(struct sp_timer *timer)
     char text[SP_RPC_TROUBLE_SIZE];
     enum sp_stream_trouble trouble = sp_rpc_trouble(request->call.rpc, text);
     sp_request_note_trouble(request, trouble, text);
+    sp_request_note_word(request, SPATE_ERR_UNREACHABLE, text);
     sp_rpc_cancel(&request->call);
     if (time_is_up(request)) {
         give_up(request);
@@ -267,6 +269,7 @@ static void attempt(struct sp_request *request)
         return;
     }
     (void)snprintf(request->asked, sizeof request->asked, "%s", choose(request));
+    request->named = request->hint[0] != '\0';
     int rv = request->apart ? sp_client_connection_apart(client, request->asked, &connection)
                             : sp_client_connection(client, request->asked, &connection);
     if (rv == 0) {

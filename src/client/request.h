@@ -45,14 +45,17 @@ struct sp_request {
     bool uncertain; /* some attempt may have had its effect, whatever later ones are told */
     uint32_t first; /* server of the first attempt */
     uint32_t attempts;
-    uint32_t answered_at; /* which of them was answered last */
+    uint32_t turns;       /* of them, but for those at a leader that a server has named */
+    uint32_t answered_at; /* which of these was answered last */
+    bool named;           /* the attempt that runs is at such a leader */
     uint64_t started_ms;
     int status;                             /* of the last attempt, or the last that was answered */
     char hint[SP_ADDRESS_SIZE_MAX];         /* the next server by its predecessor's word; "" */
     char asked[SP_ADDRESS_SIZE_MAX];        /* the server of the last attempt; "": there was none */
     enum sp_stream_trouble trouble;         /* why a server was not reached, */
     char trouble_text[SP_RPC_TROUBLE_SIZE]; /* the same in words, */
-    char troubled[SP_ADDRESS_SIZE_MAX];     /* and which */
+    char troubled[SP_ADDRESS_SIZE_MAX];     /* and which: */
+    bool trouble_named;                     /* a leader that a server has named */
     char text[SP_CLIENT_ERROR_SIZE];
 };
 
@@ -65,13 +68,14 @@ int sp_request_start(struct sp_request *request);
 bool sp_request_status_lost(int status);
 
 /* Remembers why the server that was asked is not reached. A name without an address is not
- * forgotten for what becomes of another server: the list of servers may be wrong then. */
+ * forgotten for what becomes of another server: the list of servers may be wrong then. Nor is a
+ * leader that a server has named, as long as that is the last word. */
 void sp_request_note_trouble(struct sp_request *request,
                              enum sp_stream_trouble trouble,
                              const char *text);
 
 /* Remembers the last word: that of a server, rather than what became of attempts at others in the
- * same round. */
+ * same round, or at the leader that it named. */
 void sp_request_note_word(struct sp_request *request, int status, const char *text);
 
 /* What to say at the deadline; returns the status. */

@@ -25,6 +25,10 @@ void sp_request_note_trouble(struct sp_request *request,
     if (is_of_name(request->trouble) && !is_of_name(trouble) && other) {
         return;
     }
+    if (request->trouble_named && request->answered && !request->named) {
+        return;
+    }
+    request->trouble_named = request->named;
     request->trouble = trouble;
     (void)snprintf(request->trouble_text, sizeof request->trouble_text, "%s", text);
     memcpy(request->troubled, request->asked, sizeof request->troubled);
@@ -41,11 +45,11 @@ void sp_request_note_word(struct sp_request *request, int status, const char *te
     uint32_t count = request->address != NULL ? 1 : request->client->server_count;
 
     if (sp_request_status_lost(status) && request->answered &&
-        request->attempts - request->answered_at < count) {
+        (request->named || request->turns - request->answered_at < count)) {
         return;
     }
     request->answered = !sp_request_status_lost(status);
-    request->answered_at = request->attempts;
+    request->answered_at = request->turns;
     request->status = status;
     (void)snprintf(request->text, sizeof request->text, "%s", text);
 }
@@ -98,7 +102,9 @@ static const char *words_of(const struct sp_request *request)
         return request->text;
     }
     const char *behind = strstr(request->text, address);
-    return behind == NULL ? request->text : behind + strlen(address) + 1;
+    behind = behind == NULL ? "" : behind + strlen(address);
+    behind += behind[0] == ' ' ? 1 : 0;
+    return behind[0] == '\0' ? request->text : behind;
 }
 
 /* A server has spoken, and named what may pass and did not: that is the reason, whatever became of

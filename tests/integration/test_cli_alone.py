@@ -773,6 +773,29 @@ class AloneTest(unittest.TestCase):
         self.run_spate(0, "topic", "create", "t", "-p", "1", "-r", "2", "-s", server.address)
         self.assertEqual(asked, [{"name": "t"}, {"name": "t", "partitions": 1, "replicas": 2}])
 
+    def test_server_that_names_a_leader_and_says_no_more_is_not_given_other_words(self):
+        words = iter(["NOT_LEADER: 2 127.0.0.1:1 partition __groups/0 is led by node 2"])
+        refusal = lambda params: Refusal(next(words, "NOT_LEADER: 2 127.0.0.1:1"))
+        server = FakeServer({"group.describe": refusal})
+        self.addCleanup(server.close)
+        _, errors = self.run_spate(
+            6, "group", "describe", "g", "-s", server.address, "--timeout", "1s"
+        )
+        self.assertIn("until the deadline: 2 127.0.0.1:1 ; 127.0.0.1:1: connection", errors)
+        self.assertNotIn("is led by", errors)
+
+    def test_server_that_names_a_leader_which_is_gone_is_not_the_only_one_that_is_asked(self):
+        led = Refusal("NOT_LEADER: 2 127.0.0.1:1 partition __groups/0 is led by node 2")
+        servers = [FakeServer({"group.describe": answer}) for answer in (led, {"well": True})]
+        for server in servers:
+            self.addCleanup(server.close)
+        for turn in (servers, servers[::-1]):
+            out, _ = self.run_spate(
+                0, "call", "group.describe", '{"group": "g"}', "--timeout", "10s",
+                "-s", ",".join(server.address for server in turn),
+            )
+            self.assertEqual(json.loads(out), {"well": True})
+
     def test_ping_of_a_long_name_has_its_row(self):
         name = "x" + 120 * "\u00f6" + ":1"  # the text about it is cut, within a character
         done = subprocess.run(

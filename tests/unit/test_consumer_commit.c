@@ -74,6 +74,34 @@ static void test_member_commit_that_fails_between_waits_is_told(void **state)
     end();
 }
 
+/* The last commit is waited for all the same. */
+static void test_member_commit_that_failed_before_ends_no_other_wait(void **state)
+{
+    (void)state;
+    for (unsigned closes = 0; closes < 2; closes++) {
+        begin(quick, 0);
+        fake_log_fill(&world.cluster.log, 10, SP_COMPRESSION_NONE);
+        assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, 0), 0);
+        read_records(10);
+        world.cluster.script = loses_while_it_goes;
+        assert_int_equal(spate_consumer_commit(world.consumer, NULL, 1), SPATE_ERR_TIMEOUT);
+        for (unsigned i = 0; i < 100 && world.consumer->commits.failure_count == 0; i++) {
+            (void)spate_poll(world.cluster.client, 20);
+        }
+        assert_int_equal(world.consumer->commits.failure_count, 1);
+        world.cluster.script = NULL;
+        world.committed[0] = -1;
+        assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, 0), 0);
+        read_records(10);
+        int rv = spate_consumer_commit(world.consumer, NULL, closes == 1 ? 0 : 5000);
+        assert_int_equal(rv, closes == 1 ? 0 : SPATE_ERR_CLOSED); /* of the one before */
+        rv = closes == 1 ? spate_consumer_close(world.consumer, 5000) : rv;
+        assert_int_equal(rv, SPATE_ERR_CLOSED);
+        assert_int_equal(world.committed[0], 10);
+        end();
+    }
+}
+
 /* ---- an offset that somebody else has set ---------------------------------------------------- */
 
 /* Nobody owns the partition, so that anybody may have set what the group has of it. */
@@ -239,6 +267,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_member_commit_of_a_partition_that_goes_is_not_told_as_done),
         cmocka_unit_test(test_member_commit_that_fails_between_waits_is_told),
+        cmocka_unit_test(test_member_commit_that_failed_before_ends_no_other_wait),
         cmocka_unit_test(test_member_commit_of_an_assigned_partition_always_goes_out),
         cmocka_unit_test(test_member_commits_nothing_twice),
         cmocka_unit_test(test_member_without_membership_keeps_its_group),
