@@ -441,7 +441,7 @@ static void test_controller_end_of_a_move_waits_for_what_may_change_moves(void *
     end();
 }
 
-/* An only replica begins anew with another disk: a move that was allowed before would put it out. */
+/* An only replica begins anew with another disk: a move from before that would put it out. */
 static void test_controller_move_waits_for_a_node_that_joins(void **unused)
 {
     struct sp_proposal asked = { .kind = SP_PROPOSAL_MEMBERSHIP };
