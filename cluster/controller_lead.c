@@ -85,6 +85,25 @@ void sp_controller_job_applied(struct sp_controller *controller,
     }
 }
 
+static bool changes_members(const struct sp_proposal *request, enum sp_membership_kind kind)
+{
+    return request->kind == SP_PROPOSAL_MEMBERSHIP && request->membership.kind == kind;
+}
+
+/* A node is on its way in, perhaps with another disk, on which an only replica begins anew. A move
+ * waits for it: one that keeps that node, which is refused then (membership_command.c), would put
+ * another replica in its place, and what was acknowledged meanwhile would be lost. */
+static bool disks_may_change(const struct sp_controller *controller)
+{
+    SP_LIST_EACH (node, &controller->jobs) {
+        if (changes_members(&SP_LIST_ENTRY(node, struct sp_controller_job, node)->request,
+                            SP_MEMBERSHIP_JOIN_NODE)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A command is on its way that may give moves other targets. The end of a move waits for it: what
  * it was checked against must still hold when it is applied (state_moves.h M2). */
 static bool moves_may_change(const struct sp_controller *controller)
@@ -98,12 +117,6 @@ static bool moves_may_change(const struct sp_controller *controller)
         }
     }
     return false;
-}
-
-static bool ends_move(const struct sp_proposal *request)
-{
-    return request->kind == SP_PROPOSAL_MEMBERSHIP &&
-           request->membership.kind == SP_MEMBERSHIP_MOVE_DONE;
 }
 
 /* A command is on its way after which the name may mean another topic. A deletion by id waits for
@@ -173,7 +186,9 @@ static bool must_wait(const struct sp_controller *controller,
                        text_size,
                        "another change of the topic `%.100s` is not done yet",
                        request->topic);
-    } else if (ends_move(request) && moves_may_change(controller)) {
+    } else if (changes_members(request, SP_MEMBERSHIP_MOVE) && disks_may_change(controller)) {
+        (void)snprintf(text, text_size, "a node joins at the moment: one after the other");
+    } else if (changes_members(request, SP_MEMBERSHIP_MOVE_DONE) && moves_may_change(controller)) {
         (void)snprintf(text, text_size, "another change of members or moves is not done yet");
     }
     return text[0] != '\0';

@@ -31,17 +31,26 @@ all_since(const struct sp_replica_place *places, unsigned count, uint64_t own_id
     return all;
 }
 
-bool sp_state_began_anew(const struct sp_state *state, const struct sp_state_partition *partition)
+/* True of one that began anew, whichever replica its node runs by now: it may have been written to
+ * before another one came in its place. */
+static bool may_have_begun(const struct sp_state *state, const struct sp_state_partition *partition)
 {
     const struct sp_replica_place *only = &partition->replicas[0];
-    const struct sp_replica_place *here = sp_state_place_on(state, partition, only->node_id);
     const struct sp_state_move *move = sp_state_move(state, partition->group_id);
     uint64_t least = sp_state_member(state, only->node_id).lost_below;
 
     return partition->replica_count == 1 && !partition->moved && sp_state_is_lost(state, only) &&
-           here->replica_id == only->replica_id && /* not so after some forced memberships */
            (move == NULL || (all_since(move->target, move->target_count, only->replica_id, least) &&
                              all_since(move->leaving, move->leaving_count, 0, least)));
+}
+
+bool sp_state_began_anew(const struct sp_state *state, const struct sp_state_partition *partition)
+{
+    const struct sp_replica_place *only = &partition->replicas[0];
+    const struct sp_replica_place *here = sp_state_place_on(state, partition, only->node_id);
+
+    return here->replica_id == only->replica_id && /* not so after some forced memberships */
+           may_have_begun(state, partition);
 }
 
 /* ---- all of them are lost -------------------------------------------------------------------- */
@@ -67,7 +76,7 @@ static void add_places(const struct sp_state *state,
     }
 }
 
-/* False if one of the partition's own replicas is left, or it goes on with the one it had. */
+/* False if one of the partition's own replicas is left, or the one that it had has begun anew. */
 static bool find_rest(const struct sp_state *state,
                       const struct sp_state_partition *partition,
                       struct rest *out)
@@ -76,7 +85,7 @@ static bool find_rest(const struct sp_state *state,
 
     *out = (struct rest){ .since = sp_state_forced_below(state) };
     add_places(state, partition->replicas, partition->replica_count, out);
-    if (out->first != NULL || sp_state_began_anew(state, partition)) {
+    if (out->first != NULL || may_have_begun(state, partition)) {
         return false;
     }
     if (move != NULL) {

@@ -161,15 +161,6 @@ static void on_link_refused(void *arg, struct sp_link *link, const struct sp_pee
     }
 }
 
-static void note_link(struct sp_transport_node *node, bool up, uint64_t now_ms)
-{
-    if (node != NULL && node->up != up) { /* from down to dead changes nothing */
-        node->up = up;
-        node->link_ms = now_ms;
-        node->refusal[0] = '\0';
-    }
-}
-
 static void on_link_changed(void *arg, struct sp_link *link, enum sp_link_state state)
 {
     struct sp_transport *transport = arg;
@@ -177,9 +168,7 @@ static void on_link_changed(void *arg, struct sp_link *link, enum sp_link_state 
     if (transport->closing) {
         return;
     }
-    note_link(sp_transport_find(transport, sp_link_node_id(link)),
-              state == SP_LINK_UP,
-              sp_loop_now_ms(transport->loop));
+    sp_transport_note_link(transport, sp_link_node_id(link), state == SP_LINK_UP);
     if (state == SP_LINK_UP && sp_bootstrap_busy(&transport->bootstrap)) {
         sp_bootstrap_tick(&transport->bootstrap);
     }

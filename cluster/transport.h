@@ -28,7 +28,8 @@ struct sp_transport;
 enum sp_link_state {
     SP_LINK_DOWN, /* no connection */
     SP_LINK_UP,   /* HELLO went through in both directions */
-    SP_LINK_DEAD, /* was up, closed, and the reconnect was refused: the process is gone */
+    SP_LINK_DEAD, /* was up, closed, and the reconnect was refused, or found another directory: the
+                   * process is gone */
 };
 
 struct sp_link_waiter;

@@ -90,6 +90,28 @@ void sp_transport_remove_node(struct sp_transport *transport, uint32_t node_id)
     transport->handler->link(transport->arg, node_id, SP_LINK_DEAD);
 }
 
+void sp_transport_note_link(struct sp_transport *transport, uint32_t node_id, bool up)
+{
+    struct sp_transport_node *node = sp_transport_find(transport, node_id);
+
+    if (node == NULL) {
+        return;
+    }
+    if (node->up != up) { /* from down to dead changes nothing */
+        node->up = up;
+        node->link_ms = sp_loop_now_ms(transport->loop);
+        node->refusal[0] = '\0';
+    }
+    bool replaced =
+        up && node->up_incarnation != 0 && node->up_incarnation != node->found_incarnation;
+    if (up) {
+        node->up_incarnation = node->found_incarnation;
+    }
+    if (replaced) {
+        transport->handler->link(transport->arg, node_id, SP_LINK_DEAD);
+    }
+}
+
 void sp_transport_adopt(struct sp_transport *transport,
                         const uint8_t cluster_id[SP_CLUSTER_ID_SIZE])
 {

@@ -38,6 +38,7 @@ struct sp_transport_node {
     bool refuses;                  /* it is the other one that said so */
     uint64_t refused_ms;           /* when, the last time */
     uint64_t found_incarnation;    /* of whoever greeted where we look for it, the last time */
+    uint64_t up_incarnation;       /* of whom its link was up to, the last time; 0: nobody */
     uint64_t turned_away_ms;       /* when it said there that it does not want to talk, the last */
     uint64_t turned_away_by;       /* time, and with which incarnation */
     uint64_t elsewhere_ms;         /* when it greeted and was not found, the last time; 0: never */
@@ -84,6 +85,10 @@ struct sp_transport_node *sp_transport_find(struct sp_transport *transport, uint
 /* Adds a node whose link is not connected yet. SPATE_ERR_BUSY: SP_NODES_MAX are known;
  * SPATE_ERR_NOMEM. */
 int sp_transport_add_node(struct sp_transport *transport, uint32_t node_id, const char *address);
+
+/* Its link is up, or is not any more. Up to another directory than the last time: the process of
+ * that one is gone, also when nobody saw it go, and the handler is told so first. */
+void sp_transport_note_link(struct sp_transport *transport, uint32_t node_id, bool up);
 
 /* Why one of both does not talk to the other; `refuses`: the other one says so. */
 void sp_transport_note_refusal(const struct sp_transport *transport,

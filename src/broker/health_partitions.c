@@ -245,9 +245,21 @@ reason_while_moving(uint64_t group_id, const struct sp_replica_place *heir, char
     return text;
 }
 
+/* Enough of its replicas are left to elect a leader, who takes others in. */
+static bool may_elect(const struct sp_state *state, const struct sp_state_partition *place)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < place->replica_count; i++) {
+        const struct sp_replica_place *replica = &place->replicas[i];
+        const struct sp_replica_place *now = sp_state_place_on(state, place, replica->node_id);
+        count += now->replica_id == replica->replica_id && !sp_state_is_lost(state, replica);
+    }
+    return count > place->replica_count / 2;
+}
+
 static const char *reason_of(const struct sp_state *state,
                              const struct sp_state_partition *place,
-                             uint64_t replica_id,
                              char text[REASON_SIZE])
 {
     const struct sp_replica_place *heir = place->replica_count == 1 ? heir_of(state, place) : NULL;
@@ -255,7 +267,7 @@ static const char *reason_of(const struct sp_state *state,
     if (heir != NULL) {
         return reason_while_moving(place->group_id, heir, text);
     }
-    if (sp_state_outlives(state, place, replica_id)) {
+    if (may_elect(state, place)) {
         return "its disk was replaced: a new replica takes its place by itself";
     }
     if (sp_state_is_forsaken(state, place) || sp_state_heir(state, place) != NULL) {
@@ -293,7 +305,7 @@ static uint32_t pack_lost_ones(const struct sp_broker *broker,
         sp_pack_text(pack, "replica");
         sp_pack_uint(pack, replica->replica_id);
         sp_pack_text(pack, "reason");
-        sp_pack_text(pack, reason_of(state, place, replica->replica_id, text));
+        sp_pack_text(pack, reason_of(state, place, text));
         count += 1;
     }
     return count;

@@ -441,6 +441,37 @@ static void test_controller_end_of_a_move_waits_for_what_may_change_moves(void *
     end();
 }
 
+/* An only replica begins anew with another disk: a move from before that would put it out. */
+static void test_controller_move_waits_for_a_node_that_joins(void **unused)
+{
+    struct sp_proposal asked = { .kind = SP_PROPOSAL_MEMBERSHIP };
+
+    (void)unused;
+    level_most = 2;
+    begin();
+    level_most = 0;
+    apply_create("t", 2);
+    change_role(SP_ROLE_LEADER, true, SELF);
+    commit_submits();
+    asked.membership = (struct sp_membership_change){ .kind = SP_MEMBERSHIP_JOIN_NODE };
+    asked.membership.node = *sp_state_node(sp_controller_state(fake.controller), 2);
+    asked.membership.node.incarnation = 55;
+    fake.found_incarnation = 55;
+    call(&asked, 70);
+    unsigned submitted = fake.submit_count;
+    asked.membership = (struct sp_membership_change){
+        .kind = SP_MEMBERSHIP_MOVE, .topic_id = 1, .count = 1, .wishes = { { .node_id = 2 } }
+    };
+    call(&asked, 71);
+    assert_int_equal(fake.sent_count, 1);
+    assert_int_equal(fake.sent[fake.sent_count - 1].message.u.call.status, SPATE_ERR_NOT_READY);
+    commit_submits();
+    call(&asked, 72); /* looked at now: it must leave that node */
+    assert_int_equal(fake.sent[fake.sent_count - 1].message.u.call.status, SPATE_ERR_INVALID);
+    assert_int_equal(fake.submit_count, submitted);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -459,6 +490,7 @@ int main(void)
         cmocka_unit_test(test_controller_leader_answers_calls),
         cmocka_unit_test(test_controller_is_busy_at_its_bounds),
         cmocka_unit_test(test_controller_end_of_a_move_waits_for_what_may_change_moves),
+        cmocka_unit_test(test_controller_move_waits_for_a_node_that_joins),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -241,6 +241,20 @@ static void test_health_replica_of_a_replaced_disk_is_told(void **unused)
     expect("refilling=[{topic=t partition=0 node=1");
 }
 
+/* Nobody could elect the one that would take another one in. */
+static void test_health_promises_nothing_where_too_few_are_left(void **unused)
+{
+    (void)unused;
+    lose_disk(1);
+    expect("reason=its disk was replaced: a new replica takes its place by itself}");
+    lose_disk(2);
+    assert_null(strstr(answer(), "takes its place by itself"));
+    expect("reason=its disk was replaced, and the others are no majority");
+    lose_disk(3);
+    assert_null(strstr(answer(), "the others are no majority"));
+    expect("nothing is left of the partition: it begins anew by itself, empty}");
+}
+
 static void test_health_only_replica_that_is_lost_while_it_moves_is_told(void **unused)
 {
     (void)unused;
@@ -464,6 +478,7 @@ int main(void)
         HEALTH_TEST(test_health_conditions_of_nodes_are_notes),
         HEALTH_TEST(test_health_partition_without_space_refuses_records),
         HEALTH_TEST(test_health_replica_of_a_replaced_disk_is_told),
+        HEALTH_TEST(test_health_promises_nothing_where_too_few_are_left),
         HEALTH_TEST(test_health_only_replica_that_is_lost_while_it_moves_is_told),
         HEALTH_TEST(test_health_only_replica_that_was_moved_before_it_is_lost_leaves_nothing),
         HEALTH_TEST(test_health_only_replica_that_began_anew_is_not_lost_while_it_moves),

@@ -183,6 +183,29 @@ static void test_anew_an_only_replica_that_was_never_moved_has_no_heir(void **un
     sp_state_free(state);
 }
 
+/* A leader of an older build lets a move begin that keeps its node while that joins with another
+ * disk. What was acknowledged between the two stays on record, for a person to decide. */
+static void test_anew_what_began_anew_is_not_inherited_by_the_one_that_put_it_out(void **unused)
+{
+    static const uint32_t more[] = { 1, 4, 5 };
+    struct sp_state *state = make_state();
+    const struct sp_state_partition *one = add_topic(state, "one", 1);
+
+    (void)unused;
+    lose_disk(state, 1);
+    assert_true(sp_state_began_anew(state, one));
+    assert_int_equal(move_of(state, "one", 3, more), 0);
+    assert_int_not_equal(sp_state_place_on(state, one, 1)->replica_id, one->replicas[0].replica_id);
+    assert_int_equal(heir_of(state, one), 0);
+    assert_false(sp_state_is_forsaken(state, one));
+    assert_true(sp_state_knows_replica(state, one, one->replicas[0].replica_id));
+    lose_disk_again(state, 1, 1000); /* now it is lost in turn */
+    lose_disk(state, 4);
+    lose_disk(state, 5);
+    assert_true(sp_state_is_forsaken(state, one));
+    sp_state_free(state);
+}
+
 /* Of replicas from before it the state may know too little. */
 static void test_anew_nobody_inherits_by_a_move_from_before_a_forced_membership(void **unused)
 {
@@ -308,6 +331,7 @@ int main(void)
         cmocka_unit_test(test_anew_of_several_replicas_all_must_be_lost),
         cmocka_unit_test(test_anew_an_only_replica_that_leads_nothing_is_not_moved),
         cmocka_unit_test(test_anew_an_only_replica_that_was_never_moved_has_no_heir),
+        cmocka_unit_test(test_anew_what_began_anew_is_not_inherited_by_the_one_that_put_it_out),
         cmocka_unit_test(test_anew_nobody_inherits_by_a_move_from_before_a_forced_membership),
         cmocka_unit_test(test_anew_a_move_that_a_forced_membership_cut_does_not_end_where_it_began),
     };

@@ -198,11 +198,12 @@ static void test_transport_failure_to_connect_of_its_own_is_no_death(void **stat
 /* ---- a peer that does not read --------------------------------------------------------------- */
 
 static struct raw slow;
+static uint64_t slow_incarnation = 102;
 
 static void
 on_slow_message(void *arg, struct sp_conn *conn, struct sp_blob *blob, size_t position, size_t size)
 {
-    struct sp_peer_message hello = hello_of(2, 102, SP_IDENTITY_FORMED);
+    struct sp_peer_message hello = hello_of(2, slow_incarnation, SP_IDENTITY_FORMED);
 
     (void)arg;
     (void)blob;
@@ -285,6 +286,31 @@ static void test_transport_slow_peer_makes_the_queue_grow_to_its_bound_only(void
     sp_server_close(server, NULL, NULL);
     stop(1);
     sp_blob_unref(blob);
+}
+
+/* Its machine may have gone without a word: what was led on the disk that is no more is not led. */
+static void test_transport_node_with_another_directory_was_dead(void **state)
+{
+    struct node *node = &fixture.nodes[1];
+    bool right = true;
+
+    (void)state;
+    node->store.identity.state = SP_IDENTITY_FORMED;
+    node->store.identity.cluster_id[0] = 9;
+    start(1);
+    struct sp_server *server = open_slow_server();
+    for (unsigned i = 0; i < 3; i++) {
+        RUN_UNTIL(node->links[2] == SP_LINK_UP);
+        right = right && (node->dead_ms[2] != 0) == (i == 2);
+        slow_incarnation = i < 1 ? 102 : 555; /* of who answers next */
+        node->down_ms[2] = 0;
+        sp_conn_close(slow.conn, false);
+        RUN_UNTIL(node->down_ms[2] != 0);
+    }
+    slow_incarnation = 102;
+    sp_server_close(server, NULL, NULL);
+    stop(1);
+    assert_true(right);
 }
 
 /* A process that hung while another one took its place, which this node finds before it is greeted
@@ -458,6 +484,7 @@ int main(void)
         TRANSPORT_TEST(test_transport_node_that_never_was_up_is_not_dead),
         TRANSPORT_TEST(test_transport_failure_to_connect_of_its_own_is_no_death),
         TRANSPORT_TEST(test_transport_slow_peer_makes_the_queue_grow_to_its_bound_only),
+        TRANSPORT_TEST(test_transport_node_with_another_directory_was_dead),
         TRANSPORT_TEST(test_transport_process_that_is_found_ends_the_connection_of_another),
         TRANSPORT_TEST(test_transport_wrong_options_are_refused),
         TRANSPORT_TEST(test_transport_set_node_moves_a_link),
