@@ -185,6 +185,21 @@ class GroupsTest(unittest.TestCase):
         self.assertEqual(slow.owned, had)
         slow.commit(10)
 
+    def test_groups_only_partition_lost_and_regained_keeps_the_generation_back(self):
+        for topic in ("only", "later"):
+            self.calls.call("topic.create", name=topic, partitions=1)
+        slow = self.member("only", topics=["only"], session_ms=20000)
+        self.assertEqual(slow.owned, {("only", 0)})
+        asked = {"group": "only", "member": slow.id, "owned": [], "session_ms": 20000}
+        for topics in (["later"], ["only"]):  # of which it hears nothing
+            answer = self.calls.call("group.join", topics=topics, **asked)
+        self.assertEqual(pairs(answer["assigned"]), {("only", 0)})
+        self.assertGreater(answer["generation"], slow.generation)
+        seen = {"member": slow.id, "generation": slow.generation, "owned": parts({("only", 0)})}
+        answer = self.calls.call("group.heartbeat", group="only", **seen)
+        self.assertIn(("only", 0), pairs(answer["revoke"]), "it would go on where it was")
+        self.assertEqual(answer["generation"], slow.generation, "until it has given it up")
+
     def test_groups_what_members_own_counts_as_memory_of_clients(self):
         member = self.member("weight", session_ms=20000)
         node = self.coordinator("weight")
