@@ -126,7 +126,7 @@ class ShortLogsTest(unittest.TestCase):
             words = lambda: nodes.run("cluster", "health").stdout.decode()
             row = rf"damaged on node {lost.number}: t/0, replica \d+ \(replicas/"
             cluster.wait_for("its damage", lambda: re.search(row, words()), 20)
-            self.assertIn("leaderless: t/0", words())
+            cluster.wait_for("its lack of a leader", lambda: "leaderless: t/0" in words(), 20)
             refused = nodes.run("produce", "t", "--timeout", "1s", input=b"1\n")
             self.assertNotEqual(refused.returncode, 0)
             self.assertTrue(leader.alive and lost.alive)
