@@ -34,14 +34,15 @@ class QuickstartTest(unittest.TestCase):
         self.nodes.shell(f"{variables}; spate topic create t -p 6 -r 3; "
                          "seq 1000 | spate produce t")
         before = [self.nodes.pid(node) for node in quickstart.NODES]
-        words = self.nodes.shell(f"{variables}\n{loop()}\nspate cluster health")
+        words = self.nodes.shell(f"{variables}\n{loop()}")
         self.assertEqual(re.findall(r"(?m)^node \d: restarted$", words),
                          [f"node {node}: restarted" for node in quickstart.NODES])
         after = [self.nodes.pid(node) for node in quickstart.NODES]
         self.assertFalse(set(before) & set(after))
         for node in quickstart.NODES:
             with rpc.Client(f"127.0.0.1:{self.nodes.client_port(node)}") as client:
-                self.assertTrue(client.call("cluster.health")["healthy"], words)
+                healthy = lambda: client.call("cluster.health")["healthy"]
+                cluster.wait_for("leaders that have gone back", healthy, 20)
         read = self.nodes.shell(f"{variables}; spate consume t -o start -e | wc -l")
         self.assertEqual(read, "1000\n")
         self.check_restart_of_no_node()
