@@ -2,10 +2,13 @@
 """Clients that misbehave, for test_flow_control.py.
 
     bad_clients.py KIND TOPIC ADDRESS...   they leave when standard input ends
+    bad_clients.py plain                   a server that sends bytes to who connects, and no more
 
-Each line that it prints is JSON: first how many connections there are, in the end what was stored.
+Each line that it prints is JSON: first how many connections there are, in the end what was stored;
+first where the plain server listens.
 """
 
+import itertools
 import json
 import resource
 import select
@@ -17,6 +20,7 @@ import msgpack
 
 KIB, MIB = 1024, 1024 * 1024
 IDLE = 5000
+TURN_SECONDS = 0.02  # each client does something so often
 LEAVE_SECONDS = 30  # in which they must have the answers to what they sent
 BATCH = 64 * KIB
 
@@ -161,6 +165,46 @@ KINDS = {
 }
 
 
+def take_turns(clients):
+    """Until standard input ends. Evenly, as those do that have nothing to do with each other: forty
+    that read within one millisecond hold up whoever else wants a processor, whatever they read from
+    (tests/long/flow-control --plain)."""
+    if not clients:
+        sys.stdin.read()
+    wait, due = TURN_SECONDS / max(1, len(clients)), time.monotonic()
+    for client in itertools.cycle(clients):
+        if select.select([sys.stdin], [], [], max(0, due - time.monotonic()))[0]:
+            return
+        client.step()
+        due = max(due + wait, time.monotonic())
+
+
+def serve_plain():
+    """Endless bytes for all who connect, with as little unsent as a node keeps for a stranger."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
+    print(json.dumps({"address": "127.0.0.1:%d" % listener.getsockname()[1]}), flush=True)
+    poll, socks, data = select.epoll(), {}, bytes(64 * KIB)
+    for file in sys.stdin, listener:
+        poll.register(file, select.EPOLLIN)
+    while True:
+        for number, events in poll.poll():
+            if number == sys.stdin.fileno():
+                return
+            if number == listener.fileno():
+                sock = listener.accept()[0]
+                sock.setblocking(False)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 64 * KIB)
+                socks[sock.fileno()] = sock
+                poll.register(sock, select.EPOLLOUT)
+            elif events & (select.EPOLLHUP | select.EPOLLERR):
+                socks.pop(number).close()
+            else:
+                try:
+                    socks[number].send(data)
+                except OSError:
+                    pass  # no room after all, or gone: the next event tells
+
+
 def run(kind, topic, leaders):
     """`leaders` of `topic`, which is flooded, are the addresses of its leaders, by partition."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -172,9 +216,7 @@ def run(kind, topic, leaders):
     print(json.dumps({"connections": len(clients)}), flush=True)
     busy = [client for client in clients if not isinstance(client, (Idle, Mute)) or
             isinstance(client, Slow)]
-    while not select.select([sys.stdin], [], [], 0.02)[0]:
-        for client in busy:
-            client.step()
+    take_turns(busy)
     stored, refused, sent = [], {}, 0
     for client in clients:
         if isinstance(client, Flood):
@@ -187,4 +229,7 @@ def run(kind, topic, leaders):
 
 
 if __name__ == "__main__":
-    run(sys.argv[1], sys.argv[2], sys.argv[3:])
+    if sys.argv[1] == "plain":
+        serve_plain()
+    else:
+        run(sys.argv[1], sys.argv[2], sys.argv[3:])
