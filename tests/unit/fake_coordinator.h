@@ -22,6 +22,7 @@ static struct {
     unsigned committed_bits;                /* what the last commit named */
     int64_t changed;         /* the index of the last commit; 0: as a node that compares nothing */
     int64_t asked_seen;      /* by the last commit */
+    bool never_seen;         /* whatever a commit has seen, it is not stored */
     unsigned compared_count; /* commits that were not stored for that */
     int join_status;
     int heartbeat_status;
@@ -191,7 +192,7 @@ static inline int on_commit(const struct sp_cursor *params, struct sp_pack *pack
         return world.commit_status;
     }
     world.asked_seen = commit.seen;
-    if (commit.seen < world.changed) {
+    if (commit.seen < world.changed || world.never_seen) {
         const struct sp_group_commit_response late = { .stored = false, .seen = world.changed };
         sp_group_commit_response_encode(pack, &late);
         world.compared_count += 1;

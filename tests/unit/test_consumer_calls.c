@@ -119,6 +119,22 @@ static void test_member_commits_tell_what_was_seen(void **state)
     end();
 }
 
+/* A coordinator that refuses what has seen all is asked again, but not without a pause. */
+static void test_member_commit_that_is_compared_for_ever_pauses(void **state)
+{
+    (void)state;
+    begin(by_hand, 0);
+    fake_log_fill(&world.cluster.log, 4, SP_COMPRESSION_NONE);
+    assert_int_equal(spate_consumer_assign(world.consumer, "t", 0, SPATE_OFFSET_STORED), 0);
+    read_records(4);
+    world.changed = 20;
+    world.never_seen = true;
+    assert_int_equal(spate_consumer_commit(world.consumer, NULL, 300), SPATE_ERR_TIMEOUT);
+    assert_true(world.compared_count > 2);
+    assert_true(world.compared_count <= 2 + 300 / SP_CLIENT_PAUSE_MIN_MS);
+    end();
+}
+
 /* As many records as may wait have been fetched, so that nothing is asked of the partition. */
 static void test_member_hears_of_a_namesake_with_records_waiting(void **state)
 {
@@ -401,6 +417,7 @@ int main(void)
         cmocka_unit_test(test_member_commits_nothing_to_a_namesake),
         cmocka_unit_test(test_member_commits_say_which_topic_was_read),
         cmocka_unit_test(test_member_commits_tell_what_was_seen),
+        cmocka_unit_test(test_member_commit_that_is_compared_for_ever_pauses),
         cmocka_unit_test(test_member_hears_of_a_namesake_with_records_waiting),
         cmocka_unit_test(test_member_pause_seek_and_unassign),
         cmocka_unit_test(test_member_stall_is_told_once),
