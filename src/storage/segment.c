@@ -161,8 +161,9 @@ int sp_segment_create(const char *directory,
     if (rv == 0 && count > 0) {
         rv = sp_file_write(file, SP_SEGMENT_HEADER_SIZE, pieces, count);
     }
-    if (rv == SPATE_ERR_NO_SPACE) {
-        (void)sp_disk_remove(path); /* ours, and nobody knows of it: it may be made again */
+    if (rv == SPATE_ERR_NO_SPACE) { /* ours, and nobody knows of it: without it it is made again */
+        int removed = sp_disk_remove(path);
+        rv = removed != 0 ? removed : rv;
     }
     if (rv == 0) {
         rv = sp_file_sync(file);

@@ -312,6 +312,33 @@ static void test_full_disk_store_that_closes_gives_its_votes_up(void **state)
     end();
 }
 
+/* A new segment that finds no space is taken away, to be made again: of all the operations of that
+ * one fails, in turn. */
+static void test_full_disk_that_fails_once_says_so_or_goes_on(void **state)
+{
+    unsigned went_on = 0;
+
+    (void)state;
+    for (uint64_t number = 0; number < 16; number++) {
+        begin();
+        append(3);
+        check_durable(3);
+        sp_log_roll(test.log);
+        starve(SP_SEGMENT_HEADER_SIZE / 2);
+        append(1);
+        crash_disk_fail(test.disk, crash_disk_operations(test.disk) + number, false, SPATE_ERR_IO);
+        settle();
+        crash_disk_set_free(test.disk, PLENTY);
+        pass_ms(2 * SP_SPACE_RETRY_MS);
+        settle();
+        assert_true(test.failed == 0 || test.failed == SPATE_ERR_IO);
+        assert_int_equal(sp_log_persisted_index(test.log), test.failed == 0 ? 4 : 3);
+        went_on += test.failed == 0;
+        end();
+    }
+    assert_in_range(went_on, 1, 12);
+}
+
 /* Another error ends what waits, too. */
 static void test_full_disk_that_fails_meanwhile_is_final(void **state)
 {
@@ -401,6 +428,7 @@ int main(void)
         cmocka_unit_test(test_full_disk_trim_waits_for_space),
         cmocka_unit_test(test_full_disk_log_that_closes_gives_its_trim_up),
         cmocka_unit_test(test_full_disk_store_that_closes_gives_its_votes_up),
+        cmocka_unit_test(test_full_disk_that_fails_once_says_so_or_goes_on),
         cmocka_unit_test(test_full_disk_that_fails_meanwhile_is_final),
         cmocka_unit_test(test_full_disk_mark_of_damage_waits_for_space),
         cmocka_unit_test(test_full_disk_store_that_closes_gives_its_mark_up),
