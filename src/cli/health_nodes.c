@@ -87,7 +87,7 @@ static void advise_down(struct health_words *words, const json_t *result, const 
     } else if (value_has_text(row, "not_found_at")) {
         health_add(words,
                    "  it runs and reaches the node that was asked, but is not found at %s: correct "
-                   "its cluster.advertise, or cluster.seeds on the other nodes, and restart; ",
+                   "its advertise.peer, or cluster.seeds on the other nodes, and restart; ",
                    value_text(row, "not_found_at"));
     } else {
         health_add(words, "  start it: it catches up by itself; ");

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import unittest
 
 ROOT = sys.argv[1]
@@ -18,8 +19,8 @@ def read(*path):
         return handle.read()
 
 
-def promtool(*arguments):
-    done = subprocess.run(["promtool", *arguments], cwd=FOLDER, capture_output=True, text=True,
+def promtool(*arguments, folder=FOLDER):
+    done = subprocess.run(["promtool", *arguments], cwd=folder, capture_output=True, text=True,
                           timeout=120, check=False)
     return done.returncode, done.stdout + done.stderr
 
@@ -27,6 +28,14 @@ def promtool(*arguments):
 class AlertsTest(unittest.TestCase):
     def test_alerts_configuration_is_one_for_prometheus(self):
         code, words = promtool("check", "config", "prometheus.yml")
+        self.assertEqual(code, 0, words)
+        self.assertIn("1 rule files found", words)
+
+    def test_alerts_configuration_of_the_containers_is_one_for_prometheus(self):
+        with tempfile.TemporaryDirectory() as folder:  # as deploy/compose.yaml mounts them
+            shutil.copy(os.path.join(ROOT, "deploy", "docker", "prometheus.yml"), folder)
+            shutil.copy(os.path.join(FOLDER, "alerts.yml"), folder)
+            code, words = promtool("check", "config", "prometheus.yml", folder=folder)
         self.assertEqual(code, 0, words)
         self.assertIn("1 rule files found", words)
 

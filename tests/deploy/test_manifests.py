@@ -19,6 +19,7 @@ import unittest
 
 import yaml
 
+import grafana_model
 import kube_model
 
 ROOT, BUILD = (os.path.abspath(path) for path in sys.argv[1:3])
@@ -27,6 +28,7 @@ SPATED = os.path.join(BUILD, "bin", "spated")
 SPATE = os.path.join(BUILD, "bin", "spate")
 OVERLAYS = {"overlays/three": 3, "overlays/five": 5, "base": 3}
 OWN_HOST_NAME = ["unshare", "--uts", *([] if os.getuid() == 0 else ["--map-root-user"])]
+FILE_ENDINGS = ("c", "h", "md", "log", "py", "txt", "yaml", "json")
 USAGE = 2  # exit code of both programs
 
 
@@ -41,6 +43,26 @@ def example():
 def load(*path):
     with open(os.path.join(DEPLOY, *path), encoding="utf-8") as handle:
         return yaml.safe_load(handle)
+
+
+def read(*path):
+    with open(os.path.join(ROOT, *path), encoding="utf-8") as handle:
+        return handle.read()
+
+
+def sources(*endings):
+    """The files of the product and its documents with these endings, as the root sees them."""
+    for folder in ("docs", "deploy", "src", "cluster"):
+        for place, _, names in os.walk(os.path.join(ROOT, folder)):
+            for name in sorted(names):
+                if name.endswith(endings):
+                    yield os.path.relpath(os.path.join(place, name), ROOT)
+    yield "README.md"
+
+
+def dashboard():
+    with open(os.path.join(DEPLOY, "grafana", "dashboard.json"), encoding="utf-8") as handle:
+        return json.load(handle)
 
 
 def missing(what):
@@ -342,10 +364,23 @@ class ComposeTest(unittest.TestCase):
         path = providers["providers"][0]["options"]["path"]
         volumes = self.compose["services"]["grafana"]["volumes"]
         self.assertTrue(any(volume.split(":")[1].startswith(path + "/") for volume in volumes))
-        dashboard = os.path.join(DEPLOY, "grafana", "dashboard.json")
-        with open(dashboard, encoding="utf-8") as handle:
-            content = json.load(handle)
-        self.assertLessEqual({"uid", "title", "panels", "schemaVersion"}, set(content))
+
+    def test_grafana_dashboard_every_field_exists_and_has_its_type(self):
+        board = dashboard()
+        self.assertLessEqual({"uid", "title", "panels", "schemaVersion"}, set(board))
+        self.assertGreater(len(board["panels"]), 30)
+        grafana_model.read(board)
+
+    def test_grafana_dashboard_each_misspelt_field_is_refused(self):
+        board = dashboard()
+        one_of_each = {panel["type"]: panel for panel in board["panels"]}
+        self.assertEqual(set(one_of_each), {"row", "stat", "timeseries"})
+        tried = 0
+        for path, changed in misspelt({**board, "panels": list(one_of_each.values())}):
+            with self.assertRaises(grafana_model.Wrong, msg=str(path)):
+                grafana_model.read(changed)
+            tried += 1
+        self.assertGreater(tried, 100)
 
 
 class ExampleTest(unittest.TestCase):
@@ -361,6 +396,24 @@ class ExampleTest(unittest.TestCase):
         done = run(SPATED, "--check-config", "--config", os.path.join(DEPLOY, "spated.yaml"))
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("data.dir: /var/lib/spate\n", done.stdout)
+
+    def test_keys_that_documents_and_programs_name_exist(self):
+        keys = set(re.findall(r"^#([a-z.]+):", example(), re.MULTILINE))
+        self.assertGreater(len(keys), 20)
+        sections = "|".join(sorted({key.split(".")[0] for key in keys}))
+        name = re.compile(rf"(?<![\w./-])(?:{sections})(?:\.[a-z]+)+(?![\w/(])")
+        methods = set(re.findall(r"^\| `([a-z]+\.[a-z]+)` \|", read("docs", "protocol.md"), re.M))
+        named = set()
+        for path in sources(".md", ".yaml", ".c"):
+            text = read(path)
+            if path.endswith(".c"):  # what it says
+                text = " ".join(re.findall(r'"((?:[^"\\\n]|\\.)*)"', text))
+            for word in name.findall(text):
+                ending = word.rpartition(".")[2]
+                if word not in methods and ending not in FILE_ENDINGS:
+                    self.assertIn(word, keys, path)
+                    named.add(word)
+        self.assertEqual(named, {key for key in keys if "." in key})
 
 
 if __name__ == "__main__":

@@ -58,6 +58,44 @@ class BackupTest(unittest.TestCase):
             nodes.spate("produce", "orders", input=b"later\n")
             self.assertEqual(len(self.everything(nodes, "orders")), 3003)
 
+    def test_backup_of_all_directories_together_brings_that_moment_back(self):
+        with cluster.Cluster(3) as nodes:
+            self.fill(nodes)
+            nodes.spate("consume", "orders", "-g", "billing", "-o", "start", "-e")
+            group = ("group", "describe", "billing")
+            committed = lambda: {(row["topic"], row["partition"]): row["committed"]
+                                 for row in nodes.spate_json(*group)["partitions"]}
+            before, offsets = self.everything(nodes, "orders"), committed()
+            self.assertEqual(sum(offsets.values()), len(before))
+            self.stop_all(nodes)
+            for node in nodes.nodes:
+                shutil.copytree(node.data, node.data + ".backup")
+
+            self.start_all(nodes)
+            nodes.spate("produce", "orders", input=b"after the backup\n")
+            nodes.spate("topic", "create", "after")
+            self.stop_all(nodes)
+            for node in nodes.nodes:
+                shutil.rmtree(node.data)
+                os.rename(node.data + ".backup", node.data)
+
+            self.start_all(nodes)
+            self.assertEqual(self.everything(nodes, "orders"), before)
+            self.assertEqual(committed(), offsets)
+            topics = [topic["name"] for topic in nodes.spate_json("topic", "list")["topics"]]
+            self.assertNotIn("after", topics)
+            nodes.spate("produce", "orders", input=b"goes on\n")
+            self.assertEqual(len(self.everything(nodes, "orders")), len(before) + 1)
+
+    def stop_all(self, nodes):
+        for node in nodes.nodes:
+            self.assertEqual(node.stop()[0], 0)
+
+    def start_all(self, nodes):
+        for node in nodes.nodes:
+            node.start()
+        nodes.wait_healthy(30)
+
     def old_records(self, nodes, directory):
         """{(topic, partition): what an old directory holds of it, as `spate produce` takes it}"""
         report = nodes.spate_json("log", "verify", directory)

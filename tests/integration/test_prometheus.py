@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 import unittest
 import urllib.parse
 import urllib.request
@@ -146,8 +147,10 @@ class PrometheusTest(unittest.TestCase):
         cluster.wait_for("no alert while all is well",
                          lambda: self.prometheus.alerts("firing") <= DISK, SECONDS, 0.2)
 
+        killed = time.monotonic()
         self.nodes.shell(kill)
         self.wait_alert("SpatePartitionsUnderReplicated", True)
+        fired = time.monotonic()
         self.wait_alert("SpateNodeDown", True)
         self.wait_alert("SpateNodeUnreachable", True)
         down = self.prometheus.query('ALERTS{alertname="SpateNodeDown",alertstate="firing"}')
@@ -155,8 +158,11 @@ class PrometheusTest(unittest.TestCase):
         self.assertIn(f"127.0.0.1:{self.nodes.http_port(3)}", next(iter(down)))
 
         self.assertEqual(self.nodes.shell(again), "cluster: started node 3, healthy\n")
+        back = time.monotonic()
         for name in ("SpatePartitionsUnderReplicated", "SpateNodeDown", "SpateNodeUnreachable"):
             self.wait_alert(name, False)
+        print(f"under-replicated: fires {fired - killed:.1f} s after the kill (rules that wait "
+              f"{WAIT_SECONDS} s), clears {time.monotonic() - back:.1f} s after the node is back")
         self.assertNotIn("err=", self.prometheus.words(), "Prometheus has nothing to complain of")
 
 

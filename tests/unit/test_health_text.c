@@ -76,7 +76,7 @@ static void test_health_text_of_a_node_that_is_elsewhere(void **state)
         DOWN("'replicas': 0, 'not_found_at': 'c3:7701'"),
         "unhealthy\nnode down: 3, since 2023-11-14T22:13:20Z (2 min 5 s)\n"
         "  it runs and reaches the node that was asked, but is not found at c3:7701: correct its "
-        "cluster.advertise, or cluster.seeds on the other nodes, and restart; gone for good: "
+        "advertise.peer, or cluster.seeds on the other nodes, and restart; gone for good: "
         "spate cluster remove 3\n");
 }
 
