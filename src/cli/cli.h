@@ -149,7 +149,8 @@ int begin_with_switch(struct cli *cli, int argc, char **argv, int letter, bool *
 /* True when what next_option returned is the running command's option of this long name. */
 bool option_is(const struct cli *cli, int option, const char *name);
 
-/* True when the command has an option of its own with this long name. */
+/* True when the command has an option of its own with this letter, or this long name. */
+bool command_has_letter(const struct command *command, int letter);
 bool command_has_long(const struct command *command, const char *name);
 
 /* Takes the global options at the front of argv; the command begins at `optind`. -1 after a

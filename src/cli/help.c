@@ -35,18 +35,20 @@ void command_name(const struct command *command, char *room, size_t size)
 
 /* ---- text ------------------------------------------------------------------------------------ */
 
-/* `hiding` (NULL: none) has options of its own, whose long names these do not have then. */
+/* `hiding` (NULL: none) has options of its own, whose letters and long names these do not have. */
 static void print_options(const struct command_option *options, const struct command *hiding)
 {
     for (const struct command_option *option = options; option->name != NULL; option++) {
         char left[64];
         bool hidden = hiding != NULL && command_has_long(hiding, option->name);
-        bool both = option->letter != 0 && !hidden;
+        char letter =
+            hiding != NULL && command_has_letter(hiding, option->letter) ? '\0' : option->letter;
+        bool both = letter != '\0' && !hidden;
         (void)snprintf(left,
                        sizeof left,
                        "%c%c%s%s%s%s%s",
-                       option->letter != 0 ? '-' : ' ',
-                       option->letter != 0 ? option->letter : ' ',
+                       letter != '\0' ? '-' : ' ',
+                       letter != '\0' ? letter : ' ',
                        both     ? ", "
                        : hidden ? ""
                                 : "  ",

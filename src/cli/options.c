@@ -12,16 +12,19 @@ enum {
     GLOBAL_CONTEXT,
 };
 
+/* Of the global option with that letter, by its long name, also where a command has the letter. */
+#define GLOBAL_LONG(letter) (1024 + (letter))
+
 static const struct option global_longs[] = {
-    { "servers", required_argument, NULL, 's' },
+    { "servers", required_argument, NULL, GLOBAL_LONG('s') },
     { "timeout", required_argument, NULL, GLOBAL_TIMEOUT },
     { "context", required_argument, NULL, GLOBAL_CONTEXT },
-    { "set", required_argument, NULL, 'X' },
-    { "json", no_argument, NULL, 'J' },
-    { "quiet", no_argument, NULL, 'q' },
-    { "verbose", no_argument, NULL, 'v' },
+    { "set", required_argument, NULL, GLOBAL_LONG('X') },
+    { "json", no_argument, NULL, GLOBAL_LONG('J') },
+    { "quiet", no_argument, NULL, GLOBAL_LONG('q') },
+    { "verbose", no_argument, NULL, GLOBAL_LONG('v') },
     { "no-color", no_argument, NULL, GLOBAL_NO_COLOR },
-    { "help", no_argument, NULL, 'h' },
+    { "help", no_argument, NULL, GLOBAL_LONG('h') },
 };
 
 #define GLOBAL_COUNT (sizeof global_longs / sizeof global_longs[0])
@@ -60,6 +63,7 @@ static bool take_global(struct cli *cli, int option, bool *out_failed)
         { GLOBAL_NO_COLOR, SETTING_COLOR, "never", "--no-color" },
     };
 
+    option -= option >= GLOBAL_LONG(0) ? GLOBAL_LONG(0) : 0;
     if (option == 'h') {
         print_help(cli);
         (void)fflush(stdout); /* a reader that has enough is none of our concern */
@@ -74,6 +78,16 @@ static bool take_global(struct cli *cli, int option, bool *out_failed)
             const char *text = globals[i].text != NULL ? globals[i].text : optarg;
             *out_failed =
                 setting_set(cli, globals[i].place, text, SETTING_FROM_FLAG, globals[i].name) != 0;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool command_has_letter(const struct command *command, int letter)
+{
+    for (const struct command_option *o = command->options; o != NULL && o->name != NULL; o++) {
+        if (letter != 0 && o->letter == letter) {
             return true;
         }
     }
@@ -187,16 +201,6 @@ int global_options(struct cli *cli, int argc, char **argv)
     return 0;
 }
 
-static bool command_has(const struct command *command, int letter)
-{
-    for (const struct command_option *o = command->options; o != NULL && o->name != NULL; o++) {
-        if (o->letter == letter) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool option_is(const struct cli *cli, int option, const char *name)
 {
     const struct command_option *options = cli->command->options;
@@ -233,7 +237,7 @@ static void build_options(const struct cli *cli, struct option_parser *parser)
     }
     memcpy(&parser->longs[count], global_longs, sizeof global_longs);
     for (const char *global = GLOBAL_LETTERS; *global != '\0'; global++) {
-        if (*global == ':' || command_has(cli->command, *global)) {
+        if (*global == ':' || command_has_letter(cli->command, *global)) {
             continue;
         }
         *letter++ = *global;
@@ -270,7 +274,7 @@ int next_option(struct cli *cli, struct option_parser *parser, int argc, char **
         if (option == -1) {
             return settings_resolve(cli, !does_without_context(cli->command)) == 0 ? -1 : '?';
         }
-        if (command_has(cli->command, option) || !take_global(cli, option, &failed)) {
+        if (command_has_letter(cli->command, option) || !take_global(cli, option, &failed)) {
             return option;
         }
         if (failed) {

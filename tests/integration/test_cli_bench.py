@@ -198,6 +198,14 @@ class CliBenchTest(unittest.TestCase):
         self.assertEqual(program.returncode, 130)
         self.assertGreater(result["records"], 50)
 
+    def test_servers_have_their_long_name_beside_a_size(self):
+        done = self.nodes.run("bench", "produce", "--servers", self.nodes.servers, "-s", "100",
+                              "-n", "10", "-w", "0", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(json.loads(done.stdout)["records"], 10)
+        help_text = self.nodes.run("bench", "produce", "--help").stdout.decode()
+        self.assertIn("\n      --servers LIST", help_text)
+
     def test_wrong_options_are_told(self):
         for arguments, words in (
             (["produce", "-s", "2M"], "2M is not what"),
