@@ -50,6 +50,20 @@ class BenchToolsTest(unittest.TestCase):
         self.assertEqual(told["ratios"]["1k"], {})
         self.assertGreaterEqual(sum(line.startswith("  Spate ") for line in table), len(FIGURES))
 
+    def test_spread_prints_a_row_of_each_load_and_one_line_of_json(self):
+        done = run_tool("spread", "--partitions", "4", "--rounds", "1", "--seconds", "0.5",
+                        "--backlog", "4")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        *table, last = done.stdout.splitlines()
+        medians = json.loads(last)["medians"]
+        self.assertEqual(list(medians), ["one", "spread", "half", "base", "backlog"])
+        self.assertEqual(len(table), len(medians))
+        for row in medians.values():
+            self.assertGreater(row["records_per_s"], 0)
+            self.assertGreaterEqual(row["p99_ms"], row["p50_ms"])
+        self.assertGreater(medians["spread"]["share"], 0)
+        self.assertGreater(medians["backlog"]["read_mb_per_s"], 0)
+
     def test_compare_says_what_is_missing(self):
         done = run_tool("compare", "--peer", "nats=/nowhere/nats-server")
         self.assertEqual(done.returncode, 1)
