@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "cli/output.h"
-#include "cli/when.h"
+#include "io/clock.h"
 
 enum {
     COMMIT_US = 1000000,
@@ -44,12 +44,12 @@ static int commit(struct consume_member *member, int timeout_ms)
 /* The same at the end of something: not for long, and not at all for who has pressed ^C twice. */
 static int commit_last(struct consume_member *member)
 {
-    uint64_t end_us = clock_us() + LAST_COMMIT_MS * UINT64_C(1000);
+    uint64_t end_us = sp_clock_us() + LAST_COMMIT_MS * UINT64_C(1000);
     int rv;
 
     do {
         rv = commit(member, COMMIT_SLICE_MS);
-    } while (rv == SPATE_ERR_TIMEOUT && !interrupted_again() && clock_us() < end_us);
+    } while (rv == SPATE_ERR_TIMEOUT && !interrupted_again() && sp_clock_us() < end_us);
     return rv;
 }
 
@@ -156,7 +156,7 @@ int member_begin(struct consume_member *member,
                  const struct topic_list *topics)
 {
     member->consumer = consumer;
-    member->due_us = clock_us() + COMMIT_US;
+    member->due_us = sp_clock_us() + COMMIT_US;
     int code = look_for_topics(member, topics);
     if (code != 0) {
         return code;
@@ -174,7 +174,7 @@ int member_begin(struct consume_member *member,
 
 void member_tick(struct consume_member *member)
 {
-    uint64_t now_us = clock_us();
+    uint64_t now_us = sp_clock_us();
 
     if (now_us >= member->due_us) {
         member->due_us = now_us + COMMIT_US;

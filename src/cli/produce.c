@@ -9,7 +9,7 @@
 
 #include "cli/output.h"
 #include "cli/produce_report.h"
-#include "cli/when.h"
+#include "io/clock.h"
 
 enum {
     WAIT_MS = 5,        /* for input while answers are due */
@@ -199,7 +199,7 @@ static void pace(struct produce *produce)
     for (;;) {
         uint64_t due_us =
             progress->begin_us + progress->produced * 1000000 / (uint64_t)produce->rate;
-        uint64_t now_us = clock_us();
+        uint64_t now_us = sp_clock_us();
         if (now_us >= due_us || interrupted()) {
             return;
         }
