@@ -106,8 +106,7 @@ void sp_broker_unknown_topic(struct sp_broker *broker,
                         "this node is still learning the cluster's metadata: try again");
         return;
     }
-    (void)snprintf(
-        text, sizeof text, "no topic `%s`: create it with `spate topic create %s`", topic, topic);
+    (void)snprintf(text, sizeof text, SP_NO_TOPIC_TEXT, topic);
     sp_request_fail(request, SPATE_ERR_UNKNOWN_TOPIC, text);
 }
 

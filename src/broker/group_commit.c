@@ -256,7 +256,7 @@ const struct sp_state_topic *sp_group_topic(const struct sp_broker *broker,
         bool known = topic_id < 0 ? sp_controller_is_current(broker->options.controller)
                                   : (uint64_t)topic_id < sp_state_next_topic_id(state);
         *out_code = known ? SPATE_ERR_UNKNOWN_TOPIC : SPATE_ERR_NOT_READY;
-        (void)snprintf(error->text, sizeof error->text, "no topic `%.150s`", text);
+        (void)snprintf(error->text, sizeof error->text, SP_NO_TOPIC_TEXT, text);
         return NULL;
     }
     if (topic_id >= 0 && topic->topic_id != (uint64_t)topic_id) {

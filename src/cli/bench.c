@@ -9,7 +9,7 @@
 #include "base/rand.h"
 #include "cli/output.h"
 #include "cli/value.h"
-#include "cli/when.h"
+#include "io/clock.h"
 
 #define FILL_BYTES ((int64_t)1 << 30) /* of a topic that is made for reading */
 
@@ -99,7 +99,7 @@ static int have_topic(struct bench *bench)
         (void)snprintf(bench->own_topic,
                        sizeof bench->own_topic,
                        "bench-%" PRId64 "-%d",
-                       wall_ms(),
+                       sp_clock_wall_ms(),
                        (int)getpid());
         bench->result.topic = bench->own_topic;
     }
@@ -260,7 +260,7 @@ static void watch(struct bench *bench)
 
     for (;;) {
         struct look look = look_at(bench->share, interrupted());
-        uint64_t now_us = clock_us();
+        uint64_t now_us = sp_clock_us();
         bool over = now_us >= look.stop_us || look.running == 0;
         if (bench->result.begin_us == 0 && look.measure_us != 0 && now_us >= look.measure_us) {
             begin_result(bench, look.measure_us);
@@ -294,7 +294,7 @@ static int start_workers(struct bench *bench)
 
     share->stop_us = UINT64_MAX;
     if (rv == 0 && !readers) {
-        share->measure_us = clock_us() + (uint64_t)options->warmup_ms * 1000;
+        share->measure_us = sp_clock_us() + (uint64_t)options->warmup_ms * 1000;
         share->stop_us = options->duration_ms > 0
                              ? share->measure_us + (uint64_t)options->duration_ms * 1000
                              : UINT64_MAX;

@@ -7,7 +7,7 @@
 
 #include "base/rand.h"
 #include "cli/bench.h"
-#include "cli/when.h"
+#include "io/clock.h"
 
 enum {
     FLUSH_US = 20000,    /* how often figures go to the share */
@@ -82,7 +82,7 @@ static void drain(struct work *work)
 /* The figures of now; true while the work goes on. */
 static bool tick(struct work *work)
 {
-    uint64_t now_us = clock_us();
+    uint64_t now_us = sp_clock_us();
 
     if (now_us - work->flushed_us >= FLUSH_US) {
         flush_counts(work, now_us);
@@ -105,13 +105,13 @@ static void begin_measuring(struct work *work)
 
     sp_monitor_enter(share->monitor);
     if (share->measure_us == 0) {
-        share->measure_us = clock_us() + (uint64_t)work->options->warmup_ms * 1000;
+        share->measure_us = sp_clock_us() + (uint64_t)work->options->warmup_ms * 1000;
         if (work->options->duration_ms > 0) {
             share->stop_us = share->measure_us + (uint64_t)work->options->duration_ms * 1000;
         }
     }
     sp_monitor_leave(share->monitor);
-    flush_counts(work, clock_us());
+    flush_counts(work, sp_clock_us());
     (void)tick(work);
 }
 
@@ -163,7 +163,7 @@ static void on_delivery(void *arg, const struct spate_delivery *delivery)
     uint64_t due_us = (uintptr_t)delivery->opaque;
 
     if (work->now_us == 0 || work->looked++ % CLOCK_RECORDS == 0) {
-        work->now_us = clock_us();
+        work->now_us = sp_clock_us();
         note_gap(work, work->now_us);
     }
     if (delivery->status != 0) {
@@ -225,7 +225,7 @@ static int send_one(struct work *work, uint64_t due_us)
         record.value = work->value;
     }
     if (spate_producer_pending(work->producer) == 0) {
-        work->quiet_since_us = clock_us();
+        work->quiet_since_us = sp_clock_us();
     }
     int rv = spate_produce(work->producer, &record, (void *)(uintptr_t)due_us);
     if (rv == 0) {
@@ -255,7 +255,7 @@ static void wait_for_client(struct work *work, int64_t wait_us)
 static int64_t send_due(struct work *work)
 {
     const struct bench_options *options = work->options;
-    uint64_t now_us = clock_us();
+    uint64_t now_us = sp_clock_us();
 
     for (unsigned i = 0; i < BURST_RECORDS; i++) {
         uint64_t due_us = due_time(work, now_us);
@@ -282,7 +282,7 @@ static int64_t send_due(struct work *work)
 
 static void produce(struct work *work)
 {
-    work->begin_us = clock_us();
+    work->begin_us = sp_clock_us();
     while (tick(work)) {
         int64_t wait_us = send_due(work);
         if (wait_us < 0) {
@@ -322,7 +322,7 @@ static int read_batch(struct work *work, int timeout_ms)
     if (count == SPATE_ERR_AGAIN) {
         return 0;
     }
-    work->now_us = clock_us();
+    work->now_us = sp_clock_us();
     for (int i = 0; i < count; i++) {
         count_message(work, &messages[i]);
     }
@@ -372,7 +372,7 @@ static void send_and_read(struct work *work)
 {
     int rv = for_partitions(work, spate_consumer_assign, SPATE_OFFSET_START);
 
-    work->begin_us = clock_us();
+    work->begin_us = sp_clock_us();
     while (rv >= 0 && tick(work)) {
         int64_t wait_us = send_due(work);
         if (wait_us < 0) {
@@ -423,7 +423,7 @@ void bench_work(void *arg)
         work->options = worker->options;
         work->goal = goal_of(worker);
         sp_rand_init(&work->rand, worker->number + 1);
-        flush_counts(work, clock_us());
+        flush_counts(work, sp_clock_us());
     }
     int rv = work == NULL ? SPATE_ERR_NOMEM : open_work(work);
     if (rv != 0) {
@@ -438,7 +438,7 @@ void bench_work(void *arg)
     if (work != NULL) {
         spate_consumer_free(work->consumer);
         spate_producer_free(work->producer); /* reports what is left */
-        flush_counts(work, clock_us());
+        flush_counts(work, sp_clock_us());
         spate_client_free(work->client);
     }
     sp_monitor_enter(worker->share->monitor);

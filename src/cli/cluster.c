@@ -11,6 +11,7 @@
 #include "cli/output.h"
 #include "cli/value.h"
 #include "cli/when.h"
+#include "io/clock.h"
 
 enum {
     LOOK_EVERY_MS = 250,
@@ -142,7 +143,8 @@ static int health_code(const struct health *health)
 
 static int watch(struct health *health, int64_t timeout_ms)
 {
-    uint64_t deadline_us = timeout_ms < 0 ? UINT64_MAX : clock_us() + (uint64_t)timeout_ms * 1000;
+    uint64_t deadline_us =
+        timeout_ms < 0 ? UINT64_MAX : sp_clock_us() + (uint64_t)timeout_ms * 1000;
 
     catch_interrupt();
     for (;;) {
@@ -150,7 +152,7 @@ static int watch(struct health *health, int64_t timeout_ms)
         if (interrupted()) {
             return EXIT_INTERRUPTED;
         }
-        if ((health->until_healthy && health->healthy) || clock_us() >= deadline_us) {
+        if ((health->until_healthy && health->healthy) || sp_clock_us() >= deadline_us) {
             return health_code(health);
         }
         (void)poll(NULL, 0, LOOK_EVERY_MS); /* a sleep that ^C ends */

@@ -18,6 +18,7 @@
 #include "cli/patience.h"
 #include "cli/topic_list.h"
 #include "cli/when.h"
+#include "io/clock.h"
 
 enum {
     WAIT_MS = 100, /* for records; a ^C is seen so soon */
@@ -247,7 +248,7 @@ static int add_bound(struct consume *consume, uint32_t partition, int64_t *offse
         int64_t at = *offset == SPATE_OFFSET_START ? SPATE_AT_START : SPATE_AT_END;
         rv = spate_offsets(client, consume->topic, partition, at, offset);
     }
-    if (rv == 0 && bounds->at_ms >= 0 && bounds->at_ms <= wall_ms()) {
+    if (rv == 0 && bounds->at_ms >= 0 && bounds->at_ms <= sp_clock_wall_ms()) {
         rv = spate_offsets(client, consume->topic, partition, bounds->at_ms, &bound.stop);
     }
     if (rv != 0) {
@@ -381,7 +382,7 @@ static bool expects_end(const struct consume *consume)
 {
     const struct bounds *bounds = &consume->bounds;
 
-    return consume->until_end || (bounds->at_ms >= 0 && bounds->at_ms <= wall_ms());
+    return consume->until_end || (bounds->at_ms >= 0 && bounds->at_ms <= sp_clock_wall_ms());
 }
 
 /* Nothing came for a while. An exit code when that is to be the end, else 0. */

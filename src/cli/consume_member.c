@@ -1,15 +1,17 @@
 #include "cli/consume_member.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "cli/output.h"
-#include "cli/when.h"
+#include "io/clock.h"
 
 enum {
     COMMIT_US = 1000000,
     LAST_COMMIT_MS = 5000,
     COMMIT_SLICE_MS = 100, /* so soon a second ^C is seen */
     LEAVE_MS = 1000,
+    HEAR_MS = 1, /* for what is known already */
 };
 
 int member_configure(struct consume_member *member, const char *from)
@@ -42,13 +44,34 @@ static int commit(struct consume_member *member, int timeout_ms)
 /* The same at the end of something: not for long, and not at all for who has pressed ^C twice. */
 static int commit_last(struct consume_member *member)
 {
-    uint64_t end_us = clock_us() + LAST_COMMIT_MS * UINT64_C(1000);
+    uint64_t end_us = sp_clock_us() + LAST_COMMIT_MS * UINT64_C(1000);
     int rv;
 
     do {
         rv = commit(member, COMMIT_SLICE_MS);
-    } while (rv == SPATE_ERR_TIMEOUT && !interrupted_again() && clock_us() < end_us);
+    } while (rv == SPATE_ERR_TIMEOUT && !interrupted_again() && sp_clock_us() < end_us);
     return rv;
+}
+
+/* At the end. An outcome that is not known yet may be heard in the next wait. */
+static void end_commits(struct consume_member *member)
+{
+    member->outcome = commit_last(member);
+    (void)snprintf(
+        member->text, sizeof member->text, "%s", spate_client_error(member->cli->client));
+}
+
+/* What became of a commit before partitions go, or went. */
+static void hear_last(struct consume_member *member, int rv)
+{
+    member->unheard = rv == SPATE_ERR_TIMEOUT;
+    if (rv != 0 && !member->unheard) {
+        note(member->cli,
+             "what was printed last before a partition went to another member was not committed, "
+             "that one reads it again: %s: %s",
+             spate_error_name(rv),
+             spate_client_error(member->cli->client));
+    }
 }
 
 static void tell_skipped(const struct spate_partition *place, const char *text)
@@ -94,8 +117,10 @@ static void on_event(void *arg, const struct spate_consumer_event *event)
         }
     }
     member->assigned = member->assigned || event->kind == SPATE_CONSUMER_ASSIGNED;
-    if (event->kind == SPATE_CONSUMER_REVOKED) {
-        (void)commit_last(member); /* else the next owner reads a little twice */
+    if (event->kind == SPATE_CONSUMER_REVOKED && !member->ending) {
+        hear_last(member, commit_last(member)); /* else the next owner reads a little twice */
+    } else if (event->kind == SPATE_CONSUMER_REVOKED && member->outcome == SPATE_ERR_TIMEOUT) {
+        end_commits(member);
     }
     member->in_event = false;
 }
@@ -131,7 +156,7 @@ int member_begin(struct consume_member *member,
                  const struct topic_list *topics)
 {
     member->consumer = consumer;
-    member->due_us = clock_us() + COMMIT_US;
+    member->due_us = sp_clock_us() + COMMIT_US;
     int code = look_for_topics(member, topics);
     if (code != 0) {
         return code;
@@ -149,11 +174,15 @@ int member_begin(struct consume_member *member,
 
 void member_tick(struct consume_member *member)
 {
-    uint64_t now_us = clock_us();
+    uint64_t now_us = sp_clock_us();
 
     if (now_us >= member->due_us) {
         member->due_us = now_us + COMMIT_US;
-        (void)commit(member, 0); /* what fails is wanted again with the next one */
+        if (member->unheard) { /* else its outcome would be told as that of a later commit */
+            hear_last(member, commit(member, HEAR_MS));
+        } else {
+            (void)commit(member, 0); /* what fails is wanted again with the next one */
+        }
     }
 }
 
@@ -162,16 +191,32 @@ bool member_at_end(const struct consume_member *member)
     return member->assigned && spate_consumer_at_end(member->consumer) == 1;
 }
 
+/* The exit code of the commits at the end, told. */
+static int tell_end(const struct consume_member *member)
+{
+    bool unknown = member->outcome == SPATE_ERR_TIMEOUT || member->outcome == SPATE_ERR_CLOSED;
+
+    return tell_failure_text(member->cli,
+                             member->outcome,
+                             unknown ? "whether the last records were committed is not known"
+                                     : "the last records were not committed",
+                             member->text);
+}
+
 int member_end(struct consume_member *member)
 {
-    int rv = commit_last(member);
+    end_commits(member);
+    member->ending = true;
     out_on_reader_gone(NULL, NULL);
     bool hurry = interrupted_again();
     bear_interrupts(hurry ? 2 : 1); /* one more does not wait for the coordinator */
     int left = spate_consumer_close(member->consumer, hurry ? LEAVE_MS : LAST_COMMIT_MS);
 
-    if (rv != 0) {
-        return tell_failure(member->cli, rv, "the last records were not committed");
+    if (left == 0 && member->outcome == SPATE_ERR_TIMEOUT) {
+        return 0; /* it has waited for the commit, too */
+    }
+    if (member->outcome != 0) {
+        return tell_end(member);
     }
     return left == 0 ? 0 : tell_failure(member->cli, left, "the group was not left");
 }

@@ -15,6 +15,10 @@ struct consume_member {
     bool read_only;    /* commits nothing */
     bool assigned;     /* partitions have been given to it once */
     bool in_event;     /* an event of the consumer is handled: it must not be closed */
+    bool unheard;      /* the last commit of partitions that were given up has no outcome yet */
+    bool ending;       /* member_end has waited for the last commit of all: */
+    int outcome;       /* what became of it, */
+    char text[512];    /* and in words */
     uint64_t due_us;   /* of the next commit */
 };
 

@@ -1,11 +1,11 @@
 #include "cli/consume_until.h"
 
 #include "cli/consume_member.h"
-#include "cli/when.h"
+#include "io/clock.h"
 
 int until_settle(struct cli *cli, struct bounds *bounds)
 {
-    if (bounds->at_ms < 0 || wall_ms() < bounds->at_ms) {
+    if (bounds->at_ms < 0 || sp_clock_wall_ms() < bounds->at_ms) {
         return 0;
     }
     for (size_t i = 0; i < bounds->count; i++) {

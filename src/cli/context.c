@@ -10,13 +10,13 @@
 #include "cli/output.h"
 #include "cli/several.h"
 
-/* Loads the file and takes one name behind the options, if one is due. An exit code. */
-static int begin(struct cli *cli, struct contexts *contexts, int argc, bool named)
+/* Loads the file for a change to one name behind the options. An exit code. */
+static int begin_named(struct cli *cli, struct contexts *contexts, int argc)
 {
-    if (named && optind + 1 != argc) {
+    if (optind + 1 != argc) {
         return usage_error(cli, "one name is needed");
     }
-    return contexts_load(contexts);
+    return contexts_load_to_change(contexts);
 }
 
 /* The environment goes before any context: who is about to rely on one is told. */
@@ -116,7 +116,7 @@ int command_context_create(struct cli *cli, int argc, char **argv)
         }
         replace = true;
     }
-    int code = begin(cli, &contexts, argc, true);
+    int code = begin_named(cli, &contexts, argc);
     if (code == 0) {
         code = create(cli, &contexts, argv[optind], replace);
     }
@@ -172,7 +172,7 @@ int command_context_list(struct cli *cli, int argc, char **argv)
     if (optind != argc) {
         return usage_error(cli, "no arguments are needed");
     }
-    int code = begin(cli, &contexts, argc, false);
+    int code = contexts_load(&contexts);
     if (code == 0) {
         print_list(cli, &contexts);
         code = contexts_dangling(&contexts) ? contexts_tell_dangling(&contexts) : 0;
@@ -191,7 +191,7 @@ int command_context_use(struct cli *cli, int argc, char **argv)
     if (next_option(cli, &parser, argc, argv) != -1) {
         return EXIT_USAGE;
     }
-    int code = begin(cli, &contexts, argc, true);
+    int code = begin_named(cli, &contexts, argc);
     if (code == 0 && contexts_find(&contexts, argv[optind]) == NULL) {
         code = contexts_unknown(&contexts, argv[optind]);
     }
@@ -239,7 +239,7 @@ int command_context_remove(struct cli *cli, int argc, char **argv)
     if (optind == argc) {
         return usage_error(cli, "a name is needed");
     }
-    int code = begin(cli, &contexts, argc, false);
+    int code = contexts_load_to_change(&contexts);
     char *current = contexts.current != NULL ? strdup(contexts.current) : NULL;
     for (int i = optind; code == 0 && i < argc; i++) {
         struct context *context = contexts_find(&contexts, argv[i]);
@@ -422,12 +422,17 @@ int command_context_edit(struct cli *cli, int argc, char **argv)
     if (optind != argc) {
         return usage_error(cli, "no arguments are needed");
     }
-    (void)contexts_load(&before); /* what is wrong is told, and is what the editor is for */
-    int code = access(before.path, F_OK) == 0 ? 0 : contexts_save(&before);
+    int code = contexts_load_to_change(&before);
+    if (code == EXIT_USAGE) { /* what is wrong is told, and is what the editor is for */
+        code = 0;
+    }
+    if (code == 0 && access(before.path, F_OK) != 0) {
+        code = contexts_save(&before);
+    }
+    contexts_free(&before); /* what an editor does is locked by nobody */
     if (code == 0) {
         code = run_editor(before.path);
     }
-    contexts_free(&before);
     if (code == 0) {
         code = contexts_load(&after);
     }

@@ -69,6 +69,7 @@ void contexts_free(struct contexts *contexts)
     for (size_t i = 0; i < contexts->count; i++) {
         free_context(&contexts->list[i]);
     }
+    contexts_unlock(contexts);
     free(contexts->list);
     free(contexts->current);
     contexts->list = NULL;

@@ -8,7 +8,8 @@
  *       linger.ms: 0                          any key of a setting but `context`
  *
  * The file is SPATE_CONFIG, else $XDG_CONFIG_HOME/spate/config.yaml, else ~/.config/spate/... . It
- * is written beside and renamed; comments in it are lost then. */
+ * is written beside and renamed; comments in it are lost then. Who changes it holds the lock of a
+ * file beside it, FILE.lock, which stays. */
 #ifndef SPATE_CLI_CONTEXTS_H
 #define SPATE_CLI_CONTEXTS_H
 
@@ -27,6 +28,8 @@ struct contexts {
     char *current;                 /* NULL: none */
     struct context *list;
     size_t count;
+    bool locked; /* nobody else changes the file */
+    int lock;    /* descriptor of the lock's file, if so */
 };
 
 struct cli;
@@ -36,7 +39,12 @@ struct cli;
 int contexts_load(struct contexts *contexts);
 void contexts_free(struct contexts *contexts);
 
-/* 0, or EXIT_FAILED after a message. */
+/* The same for who will save it: waits a moment for others, then keeps them out until it is freed.
+ * Also EXIT_FAILED after a message. */
+int contexts_load_to_change(struct contexts *contexts);
+void contexts_unlock(struct contexts *contexts);
+
+/* Of what contexts_load_to_change has loaded. 0, or EXIT_FAILED after a message. */
 int contexts_save(const struct contexts *contexts);
 
 struct context *contexts_find(const struct contexts *contexts, const char *name);

@@ -1,9 +1,11 @@
 /* The file of contexts: YAML in, YAML out. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +17,8 @@
 enum {
     FILE_BYTES_MAX = 1024 * 1024,
     LIST_SIZE = 4096,
+    LOCK_TRIES = 250, /* five seconds: who has it reads and writes a small file */
+    LOCK_PAUSE_MS = 20,
 };
 
 /* ---- where ----------------------------------------------------------------------------------- */
@@ -270,6 +274,63 @@ int contexts_load(struct contexts *contexts)
     return code;
 }
 
+/* Makes the folders of a path. */
+static void make_folders(const char *path)
+{
+    char folder[CONTEXTS_PATH_SIZE];
+
+    for (const char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        (void)snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
+        (void)mkdir(folder, 0700); /* what fails is told when the file cannot be made */
+    }
+}
+
+/* True when nobody else changes the file until contexts_free, or its file system has no locks. */
+static bool take_lock(int descriptor)
+{
+    for (unsigned i = 0; i < LOCK_TRIES; i++) {
+        if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) {
+            return true;
+        }
+        if (errno != EWOULDBLOCK && errno != EINTR) {
+            return true;
+        }
+        (void)poll(NULL, 0, LOCK_PAUSE_MS);
+    }
+    return false;
+}
+
+int contexts_load_to_change(struct contexts *contexts)
+{
+    char path[CONTEXTS_PATH_SIZE + 8];
+
+    find_path(contexts);
+    if (contexts->path[0] == '\0') {
+        return 0; /* contexts_save says so */
+    }
+    make_folders(contexts->path);
+    (void)snprintf(path, sizeof path, "%s.lock", contexts->path);
+    contexts->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (contexts->lock < 0) {
+        tell("cannot open %s: %s", path, strerror(errno));
+        return EXIT_FAILED;
+    }
+    contexts->locked = true;
+    if (!take_lock(contexts->lock)) {
+        tell("another spate has %s locked, to change the contexts, and does not end", path);
+        return EXIT_FAILED;
+    }
+    return contexts_load(contexts);
+}
+
+void contexts_unlock(struct contexts *contexts)
+{
+    if (contexts->locked) {
+        (void)close(contexts->lock); /* nothing was written to it */
+    }
+    contexts->locked = false;
+}
+
 /* ---- writing --------------------------------------------------------------------------------- */
 
 static int add_text(yaml_document_t *document, const char *text)
@@ -348,17 +409,6 @@ static bool emit(const struct contexts *contexts, FILE *file)
     return done;
 }
 
-/* Makes the folders of a path. */
-static void make_folders(const char *path)
-{
-    char folder[CONTEXTS_PATH_SIZE];
-
-    for (const char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
-        (void)snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
-        (void)mkdir(folder, 0700); /* what fails is told when the file cannot be made */
-    }
-}
-
 int contexts_save(const struct contexts *contexts)
 {
     char path[CONTEXTS_PATH_SIZE + 8];
@@ -367,15 +417,16 @@ int contexts_save(const struct contexts *contexts)
         tell("there is no place for the file: set HOME, XDG_CONFIG_HOME or SPATE_CONFIG");
         return EXIT_FAILED;
     }
-    make_folders(contexts->path);
-    (void)snprintf(path, sizeof path, "%s.new", contexts->path);
-    int descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    (void)snprintf(path, sizeof path, "%s.XXXXXX", contexts->path);
+    int descriptor = mkostemp(path, O_CLOEXEC); /* for the user alone */
     FILE *file = descriptor < 0 ? NULL : fdopen(descriptor, "w");
     bool done = file != NULL && emit(contexts, file);
     done = file != NULL && fclose(file) == 0 && done;
     if (!done || rename(path, contexts->path) != 0) {
         tell("cannot write %s: %s", contexts->path, strerror(errno));
-        (void)unlink(path); /* perhaps it was never made */
+        if (descriptor >= 0) {
+            (void)unlink(path); /* it is of no use, and in nobody's way */
+        }
         return EXIT_FAILED;
     }
     return 0;

@@ -7,7 +7,7 @@
 #include "cli/health_merge.h"
 #include "cli/question.h"
 #include "cli/value.h"
-#include "cli/when.h"
+#include "io/clock.h"
 
 enum {
     AGREE_LOOKS_MAX = 4, /* besides the first one: they take a second together */
@@ -69,7 +69,7 @@ static void find_others(const json_t *info, const json_t *result, struct questio
 /* What is left of the timeout for the others. */
 static int64_t rest_ms(const struct cli *cli, uint64_t begun_us)
 {
-    int64_t spent_ms = (int64_t)((clock_us() - begun_us) / 1000);
+    int64_t spent_ms = (int64_t)((sp_clock_us() - begun_us) / 1000);
     int64_t left_ms = cli->timeout_ms < 0 ? ASK_MS_MAX : cli->timeout_ms - spent_ms;
 
     return left_ms < ASK_MS_MIN ? ASK_MS_MIN : left_ms > ASK_MS_MAX ? ASK_MS_MAX : left_ms;
@@ -123,7 +123,7 @@ static int look(struct cli *cli, uint64_t begun_us, json_t **out_result)
  * what is over already: that is looked at again. */
 int health_ask_all(struct cli *cli, json_t **out_result)
 {
-    uint64_t begun_us = clock_us();
+    uint64_t begun_us = sp_clock_us();
     json_t *result = NULL;
     int rv = look(cli, begun_us, &result);
 

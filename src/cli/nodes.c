@@ -5,6 +5,7 @@
 
 #include "cli/believed.h"
 #include "cli/cli.h"
+#include "cli/health_words.h"
 #include "cli/output.h"
 #include "cli/several.h"
 #include "cli/value.h"
@@ -69,6 +70,55 @@ int command_cluster_nodes(struct cli *cli, int argc, char **argv)
 
 /* ---- cluster drain, undrain, remove ---------------------------------------------------------- */
 
+/* Of replicas that a node which drains has left, so many will not go by themselves: no other node
+ * can take them, or nobody leads. */
+static void
+find_stuck(struct cli *cli, int64_t id, int64_t *out_without_place, int64_t *out_leaderless)
+{
+    json_t *result = NULL;
+
+    *out_without_place = 0;
+    *out_leaderless = 0;
+    if (call_json(cli, "cluster.health", NULL, &result) != 0) {
+        return;
+    }
+    const json_t *rows = json_object_get(result, "draining");
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *row = json_array_get(rows, i);
+        if (value_number(row, "node") == id) {
+            *out_without_place = value_number(row, "without_place");
+            *out_leaderless = health_waiting_on(result, id);
+        }
+    }
+    json_decref(result);
+}
+
+/* A wait for moves would be over at once where nothing will move. */
+static void tell_left(struct cli *cli, int64_t id, int64_t replicas)
+{
+    int64_t without_place = 0;
+    int64_t leaderless = 0;
+
+    find_stuck(cli, id, &without_place, &leaderless);
+    if (replicas > without_place + leaderless) {
+        tell("%" PRId64 ": BUSY: node %" PRId64 " drains and has %" PRId64
+             " replicas left: remove it when they are moved, `spate cluster moves -w`",
+             id,
+             id,
+             replicas);
+    } else {
+        tell("%" PRId64 ": BUSY: node %" PRId64 " drains and has %" PRId64
+             " replicas left, of which none will move by itself: no other node can take %" PRId64
+             " (start a further node), %" PRId64
+             " wait until their partition has a leader, see `spate cluster health`",
+             id,
+             id,
+             replicas,
+             without_place,
+             leaderless);
+    }
+}
+
 /* Tells of a node that has replicas. The node's own refusal, BUSY, would be tried again until the
  * timeout. */
 static bool tell_replicas(struct cli *cli, int64_t id)
@@ -90,11 +140,7 @@ static bool tell_replicas(struct cli *cli, int64_t id)
     }
     json_decref(result);
     if (replicas > 0 && draining) {
-        tell("%" PRId64 ": BUSY: node %" PRId64 " drains and has %" PRId64
-             " replicas left: remove it when they are moved, `spate cluster moves -w`",
-             id,
-             id,
-             replicas);
+        tell_left(cli, id, replicas);
     } else if (replicas > 0) {
         tell("%" PRId64 ": BUSY: node %" PRId64 " has %" PRId64
              " replicas: drain it first with `spate cluster drain %" PRId64 "`",

@@ -11,7 +11,7 @@
 
 #include "cli/cli.h"
 #include "cli/json_text.h"
-#include "cli/when.h"
+#include "io/clock.h"
 
 enum {
     BLOCK_BYTES = 256 * 1024,
@@ -86,7 +86,7 @@ static void end_unwritten(int error)
 static void await_room_to_end(uint64_t *end_us)
 {
     struct pollfd reader = { .fd = STDOUT_FILENO, .events = POLLOUT };
-    uint64_t now_us = clock_us();
+    uint64_t now_us = sp_clock_us();
 
     *end_us = *end_us == 0 ? now_us + LAST_WRITES_MS * UINT64_C(1000) : *end_us;
     int wait_ms = now_us >= *end_us ? 0 : (int)((*end_us - now_us) / 1000) + 1;
@@ -137,10 +137,10 @@ void out_flush(void)
     if (block.size == 0) {
         return;
     }
-    uint64_t begun_us = clock_us();
+    uint64_t begun_us = sp_clock_us();
     write_all(block.bytes, block.size);
     block.size = 0;
-    block.limit = limit_after(clock_us() - begun_us);
+    block.limit = limit_after(sp_clock_us() - begun_us);
 }
 
 void out_write(const void *bytes, size_t size)

@@ -8,7 +8,7 @@
 
 #include "cli/believed.h"
 #include "cli/value.h"
-#include "cli/when.h"
+#include "io/clock.h"
 
 enum {
     TIMEOUT_DEFAULT_MS = 30000, /* libspate's own */
@@ -35,7 +35,7 @@ void patience_begin(struct patience *patience)
 
 void patience_renew(struct patience *patience)
 {
-    patience->since_us = clock_us();
+    patience->since_us = sp_clock_us();
     patience->led_us = patience->since_us;
 }
 
@@ -220,7 +220,7 @@ int patience_check(const struct patience *patience)
 {
     char trouble[TROUBLE_SIZE];
 
-    if (clock_us() - patience->since_us < (uint64_t)patience->wait_ms * 1000) {
+    if (sp_clock_us() - patience->since_us < (uint64_t)patience->wait_ms * 1000) {
         return 0;
     }
     find_trouble(patience, trouble);
@@ -242,7 +242,8 @@ static bool looks_now(const struct patience *patience, uint64_t now_us)
 
 static void note_waiting(struct patience *patience, const char *trouble, uint64_t now_us)
 {
-    time_t since = (time_t)(wall_ms() / 1000) - (time_t)((now_us - patience->since_us) / 1000000);
+    time_t since =
+        (time_t)(sp_clock_wall_ms() / 1000) - (time_t)((now_us - patience->since_us) / 1000000);
     struct tm parts;
     char text[32] = "";
 
@@ -270,7 +271,7 @@ static void all_is_well(struct patience *patience, uint64_t now_us)
 
 int patience_tell(struct patience *patience)
 {
-    uint64_t now_us = clock_us();
+    uint64_t now_us = sp_clock_us();
     uint64_t wait_us = (uint64_t)patience->wait_ms * 1000;
     char trouble[TROUBLE_SIZE];
 

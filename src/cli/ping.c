@@ -9,7 +9,7 @@
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/question.h"
-#include "cli/when.h"
+#include "io/clock.h"
 #include "io/thread.h"
 
 enum {
@@ -52,7 +52,7 @@ static void ask(void *arg)
 {
     struct ping *ping = arg;
     int rv = call(ping);
-    uint64_t begin_us = clock_us();
+    uint64_t begin_us = sp_clock_us();
 
     if (rv == 0) {
         sp_monitor_enter(pings.monitor);
@@ -60,7 +60,7 @@ static void ask(void *arg)
         sp_monitor_leave(pings.monitor);
         rv = call(ping);
     }
-    uint64_t end_us = clock_us();
+    uint64_t end_us = sp_clock_us();
     sp_monitor_enter(pings.monitor);
     ping->done = true;
     ping->status = rv;
@@ -113,11 +113,11 @@ static bool all_done(void)
 /* Until each server has answered or failed: true; or until the time of all is over. */
 static bool await_all(int64_t timeout_ms)
 {
-    uint64_t end_us = clock_us() + (uint64_t)(timeout_ms + GRACE_MS) * 1000;
+    uint64_t end_us = sp_clock_us() + (uint64_t)(timeout_ms + GRACE_MS) * 1000;
     uint64_t now_us;
 
     sp_monitor_enter(pings.monitor);
-    while (!all_done() && (now_us = clock_us()) < end_us) {
+    while (!all_done() && (now_us = sp_clock_us()) < end_us) {
         sp_monitor_wait(pings.monitor, (end_us - now_us) / 1000 + 1);
     }
     for (unsigned i = 0; i < pings.count; i++) {

@@ -9,7 +9,7 @@
 
 #include "cli/output.h"
 #include "cli/produce_report.h"
-#include "cli/when.h"
+#include "io/clock.h"
 
 enum {
     WAIT_MS = 5,        /* for input while answers are due */
@@ -31,6 +31,53 @@ static bool is_new(struct produce *produce, int status)
     return fresh;
 }
 
+/* The next process takes the rest: to run this one again beside it would end that one. */
+static void tell_fenced(struct produce *produce, const char *text)
+{
+    if (!produce->fenced) {
+        tell("%s: %s; that one stores what is missing of its own input: run one process at a time "
+             "with a name",
+             spate_error_name(SPATE_ERR_PRODUCER_FENCED),
+             text);
+    }
+    produce->fenced = true;
+}
+
+static void tell_failed(const char *topic, int32_t partition, int status, const char *text)
+{
+    tell("a record for %s/%d failed: %s: %s", topic, partition, spate_error_name(status), text);
+}
+
+/* Under a name the first failure in a partition is the end there, and all others have its reason.
+ * Of records whose outcome is not known the library alone knows the reason. */
+static void note_first(struct produce *produce, const struct spate_delivery *delivery)
+{
+    if (produce->first.status == 0 && is_new(produce, delivery->status)) {
+        produce->first.status = delivery->status;
+        produce->first.partition = delivery->partition;
+        (void)snprintf(produce->first.text, sizeof produce->first.text, "%s", delivery->text);
+    }
+}
+
+static void tell_first(struct produce *produce)
+{
+    int status = produce->first.status;
+    int32_t partition = produce->first.partition;
+    int64_t records = 0;
+    int64_t offset = 0;
+
+    produce->first.status = 0;
+    if (status == 0) {
+        return;
+    }
+    if (spate_producer_stored(produce->producer, produce->topic, partition, &records, &offset) ==
+        SPATE_ERR_PRODUCER_FENCED) {
+        tell_fenced(produce, spate_client_error(produce->cli->client));
+    } else {
+        tell_failed(produce->topic, partition, status, produce->first.text);
+    }
+}
+
 static void on_delivery(void *arg, const struct spate_delivery *delivery)
 {
     struct produce *produce = arg;
@@ -48,12 +95,10 @@ static void on_delivery(void *arg, const struct spate_delivery *delivery)
     progress->failing = true;
     progress->unknown += delivery->status == SPATE_ERR_TIMEOUT ? 1 : 0;
     produce->failure = delivery->status;
-    if (is_new(produce, delivery->status) || progress->failed <= FAILURES_SHOWN) {
-        tell("a record for %s/%d failed: %s: %s",
-             delivery->topic,
-             delivery->partition,
-             spate_error_name(delivery->status),
-             delivery->text);
+    if (produce->resume.name != NULL) {
+        note_first(produce, delivery);
+    } else if (is_new(produce, delivery->status) || progress->failed <= FAILURES_SHOWN) {
+        tell_failed(delivery->topic, delivery->partition, delivery->status, delivery->text);
     }
 }
 
@@ -61,6 +106,7 @@ static void refresh(struct produce *produce)
 {
     struct progress *progress = &produce->progress;
 
+    tell_first(produce);
     progress->pending = spate_producer_pending(produce->producer);
     progress->in_flight = spate_producer_in_flight(produce->producer);
     progress->retried = spate_producer_retries(produce->producer);
@@ -153,7 +199,7 @@ static void pace(struct produce *produce)
     for (;;) {
         uint64_t due_us =
             progress->begin_us + progress->produced * 1000000 / (uint64_t)produce->rate;
-        uint64_t now_us = clock_us();
+        uint64_t now_us = sp_clock_us();
         if (now_us >= due_us || interrupted()) {
             return;
         }
@@ -182,9 +228,13 @@ static bool goes_on(struct produce *produce, int rv)
     if (produce->cli->json) {
         report_delivery(&refusal);
     }
-    tell("record %" PRIu64 ": %s",
-         produce->progress.produced + produce->progress.failed,
-         refusal.text);
+    if (rv == SPATE_ERR_PRODUCER_FENCED) {
+        tell_fenced(produce, refusal.text);
+    } else {
+        tell("record %" PRIu64 ": %s",
+             produce->progress.produced + produce->progress.failed,
+             refusal.text);
+    }
     return rv == SPATE_ERR_TOO_LARGE && produce->resume.name == NULL;
 }
 
@@ -295,7 +345,8 @@ static int outcome(struct produce *produce, bool streamed)
          progress->failed + progress->acked,
          plural((int64_t)(progress->failed + progress->acked)),
          progress->unknown);
-    return progress->acked > 0 ? EXIT_PARTIAL : exit_code_of(produce->failure);
+    int reason = produce->fenced ? SPATE_ERR_PRODUCER_FENCED : produce->failure;
+    return progress->acked > 0 ? EXIT_PARTIAL : exit_code_of(reason);
 }
 
 /* Is there such a topic and partition? An exit code, told. */

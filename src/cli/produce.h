@@ -38,6 +38,12 @@ struct produce {
     const char *stats_path;
     int failure;         /* the last code that a record failed with */
     uint64_t codes_told; /* a bit for each code that was told */
+    bool fenced;         /* another process has the name by now, and that was told */
+    struct {             /* the first failure under a name; it is asked why before it is told */
+        int status;      /* 0: none, or it was told */
+        int32_t partition;
+        char text[512];
+    } first;
 };
 
 /* Reads the command's options and its topic. 0, or the exit code of an error that has been told. */

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "cli/when.h"
+#include "io/clock.h"
 
 enum {
     TERMINAL_US = 100000,
@@ -20,7 +20,7 @@ enum {
 void progress_begin(struct progress *progress, bool show, const char *stats_path)
 {
     *progress = (struct progress){ .show = show, .stats_path = stats_path };
-    progress->begin_us = clock_us();
+    progress->begin_us = sp_clock_us();
     progress->quiet_since_us = progress->begin_us;
     progress->terminal = isatty(STDERR_FILENO) == 1;
 }
@@ -29,7 +29,7 @@ void progress_produced(struct progress *progress, size_t pending_before)
 {
     progress->produced += 1;
     if (pending_before == 0 && !progress->failing) {
-        progress->quiet_since_us = clock_us();
+        progress->quiet_since_us = sp_clock_us();
     }
 }
 
@@ -42,7 +42,7 @@ static void note_silence(struct progress *progress, uint64_t now_us)
 
 void progress_answered(struct progress *progress)
 {
-    uint64_t now_us = clock_us();
+    uint64_t now_us = sp_clock_us();
 
     note_silence(progress, now_us);
     progress->quiet_since_us = now_us;
@@ -96,7 +96,7 @@ static bool save(struct progress *progress, uint64_t now_us)
 
 void progress_tick(struct progress *progress)
 {
-    uint64_t now_us = clock_us();
+    uint64_t now_us = sp_clock_us();
     uint64_t every_us = progress->terminal ? TERMINAL_US : PLAIN_US;
 
     if (progress->pending > 0) {
@@ -120,7 +120,7 @@ bool progress_end(struct progress *progress)
             fprintf(stderr, "\n");
         }
     }
-    if (progress->stats_path != NULL && !save(progress, clock_us())) {
+    if (progress->stats_path != NULL && !save(progress, sp_clock_us())) {
         tell("cannot write %s: %s", progress->stats_path, strerror(errno));
         return false;
     }

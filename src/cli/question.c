@@ -6,7 +6,9 @@ static void ask(void *arg)
 {
     struct question *question = arg;
 
-    question->status = call_json(&question->cli, question->method, NULL, &question->answer);
+    json_t *params = question->name == NULL ? NULL : json_pack("{ss}", "name", question->name);
+
+    question->status = call_json(&question->cli, question->method, params, &question->answer);
 }
 
 void question_prepare(const struct cli *cli, struct question *question, int64_t timeout_ms)

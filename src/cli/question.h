@@ -13,12 +13,14 @@ struct question {
     int64_t node;        /* whom the asker takes it for; 0: not known */
     const char *address; /* borrowed */
     const char *method;
+    const char *name; /* borrowed; the method's only parameter; NULL: it has none */
     struct sp_thread *thread;
     int status;
     json_t *answer; /* owned once it has ended with status 0 */
 };
 
-/* Fill `node`, `address` and `method`. An address that is none is told here, before any thread. */
+/* Fill `node`, `address`, `method` and `name`. An address that is none is told here, before any
+ * thread. */
 void question_prepare(const struct cli *cli, struct question *question, int64_t timeout_ms);
 
 void question_begin(struct question *question);

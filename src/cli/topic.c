@@ -9,6 +9,7 @@
 #include "cli/output.h"
 #include "cli/several.h"
 #include "cli/topic_config.h"
+#include "cli/topic_held.h"
 #include "cli/value.h"
 #include "cli/when.h"
 
@@ -164,37 +165,12 @@ static void print_leader(struct table *table, const json_t *partition)
     }
 }
 
-/* What the node that was asked holds of a partition. */
-static const char *const held_keys[] = { "log_start", "high_watermark", "size_bytes", "segments" };
-
 static void print_held(struct table *table, const json_t *value)
 {
     if (json_is_integer(value)) {
         table_number(table, json_integer_value(value));
     } else {
         table_text(table, "-");
-    }
-}
-
-/* A node says nothing of partitions that it has no replica of: that is null, and no 0. */
-static void note_unknown(json_t *result)
-{
-    json_t *partitions = json_object_get(result, "partitions");
-    bool any = false;
-
-    for (size_t i = 0; i < json_array_size(partitions); i++) {
-        json_t *partition = json_array_get(partitions, i);
-
-        any |= json_object_get(partition, "size_bytes") != NULL;
-        for (size_t k = 0; k < sizeof held_keys / sizeof held_keys[0]; k++) {
-            if (json_object_get(partition, held_keys[k]) == NULL) {
-                (void)json_object_set_new(partition, held_keys[k], json_null());
-            }
-        }
-    }
-    if (!any) {
-        (void)json_object_set_new(result, "size_bytes", json_null());
-        (void)json_object_set_new(result, "segments", json_null());
     }
 }
 
@@ -223,8 +199,8 @@ static void print_partitions(const json_t *result)
         table_number(&table, value_number(partition, "epoch"));
         replicas_text(json_object_get(partition, "replicas"), replicas, sizeof replicas);
         table_text(&table, replicas);
-        for (size_t k = 0; k < sizeof held_keys / sizeof held_keys[0]; k++) {
-            print_held(&table, json_object_get(partition, held_keys[k]));
+        for (size_t k = 0; k < TOPIC_HELD_COUNT; k++) {
+            print_held(&table, json_object_get(partition, topic_held_keys[k]));
         }
     }
     table_print(&table);
@@ -309,7 +285,7 @@ int command_topic_describe(struct cli *cli, int argc, char **argv)
     if (rv != 0) {
         return tell_failure(cli, rv, NULL);
     }
-    note_unknown(result);
+    topic_held_complete(cli, argv[optind], result);
     if (cli->json) {
         out_json(result);
         return EXIT_OK;

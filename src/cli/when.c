@@ -6,16 +6,6 @@
 
 #include "io/clock.h"
 
-int64_t wall_ms(void)
-{
-    return sp_clock_wall_ms();
-}
-
-uint64_t clock_us(void)
-{
-    return sp_clock_us();
-}
-
 bool parse_number(const char *text, int64_t min, int64_t max, int64_t *out_number)
 {
     bool negative = *text == '-';
@@ -106,7 +96,7 @@ bool parse_time(const char *text, int64_t *out_ms)
         if (!parse_duration(text + 1, &ago_ms)) {
             return false;
         }
-        *out_ms = wall_ms() - ago_ms;
+        *out_ms = sp_clock_wall_ms() - ago_ms;
         return *out_ms >= 0;
     }
     return parse_number(text, 0, INT64_MAX / 2, out_ms) || parse_date(text, out_ms);

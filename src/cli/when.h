@@ -19,10 +19,4 @@ bool parse_number(const char *text, int64_t min, int64_t max, int64_t *out_numbe
 /* "5000" or "5000/s": so many a second, at least one. */
 bool parse_rate(const char *text, int64_t *out_rate);
 
-/* Milliseconds since 1970-01-01 UTC. */
-int64_t wall_ms(void);
-
-/* Microseconds of a clock that never goes back. */
-uint64_t clock_us(void);
-
 #endif /* SPATE_CLI_WHEN_H */

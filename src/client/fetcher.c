@@ -91,9 +91,7 @@ static bool unknown_for_long(struct sp_consumer_partition *partition)
 {
     uint64_t now_ms = now_of(partition);
 
-    if (partition->unknown_ms == 0) {
-        partition->unknown_ms = now_ms;
-    }
+    partition->unknown_ms = partition->unknown_ms == 0 ? now_ms : partition->unknown_ms;
     return now_ms - partition->unknown_ms >= UNKNOWN_MS;
 }
 
@@ -394,7 +392,9 @@ static bool check_topic(struct sp_consumer_partition *partition)
     struct sp_topic_view *topic = partition->topic;
 
     if (topic->status == SPATE_ERR_UNKNOWN_TOPIC && unknown_for_long(partition)) {
-        sp_fetcher_fail(partition, topic->status, "there is no such topic");
+        char text[SP_TOPIC_NAME_SIZE_MAX + 120];
+        (void)snprintf(text, sizeof text, SP_NO_TOPIC_TEXT, topic->name);
+        sp_fetcher_fail(partition, topic->status, text);
         return false;
     }
     if (topic->status != 0) {

@@ -1,6 +1,7 @@
 /* Waiting for a description of the cluster, with words for what does not come. */
 #include "client/metadata_cache.h"
 #include "spate/error.h"
+#include "wire/client_api.h"
 
 enum {
     UNKNOWN_TRIES = 3, /* descriptions without a topic before it counts as unknown */
@@ -12,10 +13,7 @@ fail_topic(struct sp_metadata_cache *cache, const struct sp_topic_view *topic, i
     struct spate_client *client = cache->client;
 
     if (status == SPATE_ERR_UNKNOWN_TOPIC) {
-        return sp_client_fail(client,
-                              status,
-                              "topic %s does not exist: create it, or look at the list of topics",
-                              topic->name);
+        return sp_client_fail(client, status, SP_NO_TOPIC_TEXT, topic->name);
     }
     if (status == SPATE_ERR_AGAIN && !cache->request.reached) {
         char text[SP_CLIENT_ERROR_SIZE];

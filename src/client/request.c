@@ -192,6 +192,16 @@ static void note_alive(struct sp_request *request, int status)
     }
 }
 
+/* Who closes each new connection without a word is no server of ours. */
+static void note_taken(struct sp_request *request, int status, bool sent)
+{
+    if (sent && request->fresh && status == SPATE_ERR_CLOSED) {
+        memcpy(request->shut_by, request->asked, sizeof request->shut_by);
+    } else {
+        request->reached = request->reached || sent;
+    }
+}
+
 static void on_answer(
     struct sp_rpc_call *call, int status, const uint8_t *result, size_t size, const char *text)
 {
@@ -199,7 +209,7 @@ static void on_answer(
     bool sent = call->sent || !sp_request_status_lost(status);
 
     sp_timer_stop(&request->timer);
-    request->reached = request->reached || sent;
+    note_taken(request, status, sent);
     note_alive(request, status);
     if (status == 0) {
         finish(request, 0, sp_bytes_of(result, size), "");
@@ -273,6 +283,7 @@ static void attempt(struct sp_request *request)
     int rv = request->apart ? sp_client_connection_apart(client, request->asked, &connection)
                             : sp_client_connection(client, request->asked, &connection);
     if (rv == 0) {
+        request->fresh = !sp_rpc_connected(connection->rpc);
         request->call = (struct sp_rpc_call){
             .method = request->method,
             .cb = on_answer,
@@ -391,19 +402,36 @@ int sp_request_find_alive(struct spate_client *client, uint64_t deadline_ms)
     return client->server_count < 2 ? 0 : sp_request_wait(&request, NULL, NULL);
 }
 
-bool sp_request_method_repeatable(const char *method)
+static bool is_among(const char *method, const char *const *methods, size_t count)
 {
-    static const char *const methods[] = {
-        "hello",           "ping",           "metadata",       "topic.list",      "topic.describe",
-        "topic.alter",     "topic.truncate", "fetch",          "offsets",         "producer.init",
-        "producer.resume", "cluster.info",   "cluster.health", "cluster.nodes",   "cluster.moves",
-        "group.find",      "group.list",     "group.describe", "group.committed",
-    };
-
-    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
+    for (size_t i = 0; i < count; i++) {
         if (strcmp(method, methods[i]) == 0) {
             return true;
         }
     }
     return false;
+}
+
+bool sp_request_method_reads(const char *method)
+{
+    static const char *const methods[] = {
+        "hello",         "ping",       "metadata",     "topic.list",     "topic.describe",
+        "fetch",         "offsets",    "cluster.info", "cluster.health", "cluster.nodes",
+        "cluster.moves", "group.find", "group.list",   "group.describe", "group.committed",
+    };
+
+    return is_among(method, methods, sizeof methods / sizeof methods[0]);
+}
+
+bool sp_request_method_repeatable(const char *method)
+{
+    static const char *const methods[] = {
+        "topic.alter",
+        "topic.truncate",
+        "producer.init",
+        "producer.resume",
+    };
+
+    return sp_request_method_reads(method) ||
+           is_among(method, methods, sizeof methods / sizeof methods[0]);
 }

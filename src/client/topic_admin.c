@@ -268,9 +268,7 @@ find_id(struct spate_client *client, const char *topic, uint64_t deadline_ms, in
         rv = pause_until(client, sp_loop_now_ms(client->loop) + UNKNOWN_PAUSE_MS);
         rv = rv == 0 ? ask_id(client, topic, deadline_ms, out_topic_id) : rv;
     }
-    return rv == SPATE_ERR_UNKNOWN_TOPIC
-               ? sp_client_fail(client, rv, "no topic `%.200s`: look at the list of topics", topic)
-               : rv;
+    return rv == SPATE_ERR_UNKNOWN_TOPIC ? sp_client_fail(client, rv, SP_NO_TOPIC_TEXT, topic) : rv;
 }
 
 static int

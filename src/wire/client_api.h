@@ -81,6 +81,9 @@ struct sp_api_error {
     char text[SP_API_ERROR_SIZE];
 };
 
+/* What is said of a topic that does not exist, by whomever; the name is its argument. */
+#define SP_NO_TOPIC_TEXT "no topic `%.200s`: list them with `spate topic list`"
+
 /* ---- requests without fields: ping, cluster.info, cluster.health, group.list ----------------- */
 
 struct sp_empty_request {

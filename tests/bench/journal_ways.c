@@ -100,36 +100,45 @@ void *run_each(void *arg)
     return arg;
 }
 
-void *run_grouped(void *arg)
+/* What has gathered is written at once, then made durable by `sync_all`. */
+static void *run_gathered(void *arg, void (*sync_all)(struct partition **taken, unsigned count))
 {
     struct partition *taken[PIECES_MAX];
     unsigned count;
 
     while ((count = take_all(taken)) > 0) {
         write_all(taken, count);
-        for (unsigned i = 0; i < count; i++) {
-            check(sp_file_sync(taken[i]->file), "sync");
-            tell_durable(taken[i]);
-        }
+        sync_all(taken, count);
     }
     return arg;
 }
 
+static void sync_each(struct partition **taken, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        check(sp_file_sync(taken[i]->file), "sync");
+        tell_durable(taken[i]);
+    }
+}
+
+static void sync_file_system(struct partition **taken, unsigned count)
+{
+    check(sp_path_sync_all(world.directory), "syncfs");
+    pthread_mutex_lock(&world.lock);
+    for (unsigned i = 0; i < count; i++) {
+        note_durable(taken[i]);
+    }
+    pthread_mutex_unlock(&world.lock);
+}
+
+void *run_grouped(void *arg)
+{
+    return run_gathered(arg, sync_each);
+}
+
 void *run_together(void *arg)
 {
-    struct partition *taken[PIECES_MAX];
-    unsigned count;
-
-    while ((count = take_all(taken)) > 0) {
-        write_all(taken, count);
-        check(sp_path_sync_all(world.directory), "syncfs");
-        pthread_mutex_lock(&world.lock);
-        for (unsigned i = 0; i < count; i++) {
-            note_durable(taken[i]);
-        }
-        pthread_mutex_unlock(&world.lock);
-    }
-    return arg;
+    return run_gathered(arg, sync_file_system);
 }
 
 /* ---- the journal ----------------------------------------------------------------------------- */

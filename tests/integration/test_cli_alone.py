@@ -2,6 +2,8 @@
 """`spate` without a cluster: contexts, settings, words that are nearly right, shells, the manual
 page, and servers that are not what they should be."""
 
+import contextlib
+import fcntl
 import json
 import os
 import re
@@ -81,22 +83,30 @@ class FakeServer:
             connection.close()
 
 
+# Writing to a file fails then, also for root.
+NOTHING_TO_FILES = ("sh", "-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh")
+
+
 class AloneTest(unittest.TestCase):
     def setUp(self):
         self.home = tempfile.mkdtemp(prefix="spate-test-")
         self.addCleanup(shutil.rmtree, self.home)
 
-    def run_spate(self, code, *arguments, **variables):
+    def run_spate(self, code, *arguments, under=(), **variables):
+        done = self.popen(*arguments, under=under, **variables)
+        out, errors = done.communicate(timeout=60)
+        self.assertEqual(done.returncode, code, out + errors)
+        return out, errors
+
+    def popen(self, *arguments, under=(), **variables):
         own = {name: value for name, value in os.environ.items() if not name.startswith("SPATE_")}
         own.pop("XDG_CONFIG_HOME", None)
         own.pop("NO_COLOR", None)
-        done = subprocess.run(
-            [cluster.SPATE, *arguments],
+        return subprocess.Popen(
+            [*under, cluster.SPATE, *arguments],
             env={**own, "HOME": self.home, "LC_ALL": "C.UTF-8", **variables},
-            stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
-        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
-        return done.stdout, done.stderr
 
     def json(self, *arguments, **variables):
         return json.loads(self.run_spate(0, *arguments, "--json", **variables)[0])
@@ -133,19 +143,58 @@ class AloneTest(unittest.TestCase):
         path = os.path.join(self.home, "c.yaml")
         for name in "abc":
             self.run_spate(0, "context", "create", name, "-s", "h:1", SPATE_CONFIG=path)
-        os.mkdir(path + ".new")  # where it is written first
-        out, errors = self.run_spate(1, "context", "rm", "a", "none", "-J", SPATE_CONFIG=path)
+        out, errors = self.run_spate(
+            1, "context", "rm", "a", "none", "-J", SPATE_CONFIG=path, under=NOTHING_TO_FILES
+        )
         self.assertEqual(out, "", "nothing was done")
         self.assertIn("there is no context 'none'", errors)
         self.assertIn(f"cannot write {path}", errors)
         self.assertNotIn("deleted", errors)
         self.assertEqual(self.resolved(SPATE_CONFIG=path)["context"][0], "a")
-        os.rmdir(path + ".new")
+        self.assertEqual(sorted(os.listdir(self.home)), ["c.yaml", "c.yaml.lock"])
         _, errors = self.run_spate(7, "context", "rm", "b", "none", "a", SPATE_CONFIG=path)
         self.assertIn("there is no context 'none'", errors)
         self.assertIn("context b deleted\n", errors)
         self.assertIn("context a deleted, which was in use: none is now", errors)
         self.assertEqual(self.run_spate(0, "context", "ls", SPATE_CONFIG=path)[0], "c\tno\th:1\n")
+
+    def test_contexts_of_two_processes_at_once_are_both_kept(self):
+        path = os.path.join(self.home, "c.yaml")
+        with open(path + ".lock", "w", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # as another process that changes the file does
+            process = self.popen("context", "create", "ours", "-s", "h:1", SPATE_CONFIG=path)
+
+            def has_begun():
+                return process.poll() is not None or path + ".lock" in self.files_of(process)
+
+            cluster.wait_for("the lock is wanted", has_begun, 20)
+            with open(path, "w", encoding="ascii") as handle:
+                handle.write("contexts:\n  theirs:\n    servers: h:2\n")
+        self.assertEqual(process.communicate(timeout=20)[0], "")
+        self.assertEqual(process.returncode, 0)
+        listed = self.run_spate(0, "context", "ls", SPATE_CONFIG=path)[0].split()
+        self.assertEqual(listed[::3], ["theirs", "ours"])
+
+    @staticmethod
+    def files_of(process):
+        folder = f"/proc/{process.pid}/fd"
+        with contextlib.suppress(OSError):
+            return [os.readlink(os.path.join(folder, number)) for number in os.listdir(folder)]
+        return []
+
+    def test_contexts_of_many_processes_at_once_are_all_kept(self):
+        path = os.path.join(self.home, "deep", "c.yaml")
+        names = [f"c{i:02}" for i in range(24)]
+        processes = [
+            self.popen("context", "create", name, "-s", "h:1", SPATE_CONFIG=path)
+            for name in names
+        ]
+        for process in processes:
+            _, errors = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 0, errors)
+        listed = self.run_spate(0, "context", "ls", SPATE_CONFIG=path)[0].split()
+        self.assertEqual(sorted(listed[::3]), names)
+        self.assertEqual(sorted(os.listdir(os.path.dirname(path))), ["c.yaml", "c.yaml.lock"])
 
     def test_context_that_the_environment_goes_before_is_told_of(self):
         path = os.path.join(self.home, "c.yaml")

@@ -235,6 +235,24 @@ class CliJsonTest(unittest.TestCase):
                 self.assertEqual(with_json.stderr, without.stderr)
                 self.assertTrue(with_json.stderr.startswith(b"spate: "), with_json.stderr)
 
+    def test_every_command_says_the_same_of_a_topic_that_is_not_there(self):
+        commands = [
+            "topic describe none", "topic delete none --yes", "topic alter none -c segment.ms=1h",
+            "topic truncate none -b end --yes", "produce none", "produce none --name load",
+            "consume none -e", "consume none -e -p 0", "offsets none", "partition move none 0 1",
+            "group seek g --to start -t none",
+        ]
+        with cluster.Cluster(1) as nodes:
+            said = {}
+            for command in commands:
+                done = nodes.run(*command.split(), input=b"a record\n")
+                self.assertEqual(done.returncode, 3, (command, done.stderr))
+                text = done.stderr.decode().splitlines()[-1]
+                text = text.removeprefix("spate: ").removeprefix("none: ")
+                said.setdefault(text, []).append(command)
+            wanted = "UNKNOWN_TOPIC: no topic `none`: list them with `spate topic list`"
+            self.assertEqual(said, {wanted: commands})
+
     def test_document_names_every_field(self):
         """docs/cli.md, section JSON: | `command` | `{"field": ..., ...}` |"""
         with open(DOCUMENT, encoding="utf-8") as handle:

@@ -26,6 +26,20 @@ class DiskFullTest(unittest.TestCase):
             cluster.missing(f"the right to mount ({done.stderr.strip()})")
         self.addCleanup(subprocess.run, ["umount", "-l", path], check=True)
 
+    def on_a_small_disk(self, size, mib, reserve, segment_bytes=1048576, every=False):
+        """Nodes, not started, and the last of them, which has (or all have) so small a disk."""
+        if os.geteuid() != 0:
+            cluster.missing("root, to mount a small disk")
+        settings = [f"storage.min.free.bytes={reserve}"]
+        if segment_bytes is not None:
+            settings.append(f"storage.segment.bytes={segment_bytes}")
+        nodes = cluster.Cluster(size, settings=settings)
+        # The mount goes after the nodes, and only then can the rest of the directory go.
+        self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
+        for node in nodes.nodes if every else nodes.nodes[-1:]:
+            self.mount(node.data, mib)
+        return nodes, nodes.nodes[-1]
+
     def produce(self, leaders, number):
         value = number.to_bytes(4, "big") * (BATCH // 4)
         answer = leaders.call("produce", topic="t", partition=0, records=[{"v": value}])
@@ -39,15 +53,8 @@ class DiskFullTest(unittest.TestCase):
         return True
 
     def test_writes_on_a_disk_that_stays_full_wait_and_go_on_by_themselves(self):
-        if os.geteuid() != 0:
-            cluster.missing("root, to mount a small disk")
         # without a reserve, so that writes really fail, and again with the ballast's room
-        settings = ["storage.segment.bytes=1048576", "storage.min.free.bytes=0"]
-        nodes = cluster.Cluster(3, settings=settings)
-        victim = nodes.nodes[2]
-        # The mount goes after the nodes, and only then can the rest of the directory go.
-        self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
-        self.mount(victim.data, DISK_MIB)
+        nodes, victim = self.on_a_small_disk(3, DISK_MIB, 0)
         told = "no space for a write: it waits until there is some"
         with nodes:
             nodes.spate("topic", "create", "other", "-p", "1", "-r", "3")
@@ -113,14 +120,8 @@ class DiskFullTest(unittest.TestCase):
         return refused.exception
 
     def test_a_node_short_of_space_hands_its_leaders_over_until_it_has_space(self):
-        if os.geteuid() != 0:
-            cluster.missing("root, to mount a small disk")
         reserve = 32 * 1024 * 1024
-        settings = ["storage.segment.bytes=1048576", f"storage.min.free.bytes={reserve}"]
-        nodes = cluster.Cluster(3, settings=settings)
-        victim = nodes.nodes[2]
-        self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
-        self.mount(victim.data, 128)
+        nodes, victim = self.on_a_small_disk(3, 128, reserve)
 
         def leaders():
             rows = nodes.spate_json("topic", "describe", "t")["partitions"]
@@ -144,13 +145,8 @@ class DiskFullTest(unittest.TestCase):
             self.assertEqual(sorted(map(int, text.split())), list(range(600)))
 
     def test_a_partition_that_takes_no_records_is_unhealthy_and_named(self):
-        if os.geteuid() != 0:
-            cluster.missing("root, to mount a small disk")
         reserve = 48 * 1024 * 1024  # more than a fresh node of 64 MiB has free, once there is junk
-        nodes = cluster.Cluster(1, settings=[f"storage.min.free.bytes={reserve}"])
-        node = nodes.nodes[0]
-        self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
-        self.mount(node.data, 64)
+        nodes, node = self.on_a_small_disk(1, 64, reserve, segment_bytes=None)
 
         def health(code):
             done = nodes.run("cluster", "health")
@@ -185,13 +181,8 @@ class DiskFullTest(unittest.TestCase):
         return None
 
     def test_an_idle_node_sees_that_others_fill_its_disk(self):
-        if os.geteuid() != 0:
-            cluster.missing("root, to mount a small disk")
         reserve = 8 * 1024 * 1024
-        nodes = cluster.Cluster(1, settings=[f"storage.min.free.bytes={reserve}"])
-        node = nodes.nodes[0]
-        self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
-        self.mount(node.data, 64)
+        nodes, node = self.on_a_small_disk(1, 64, reserve, segment_bytes=None)
         full = lambda: nodes.run("cluster", "health").stdout.decode()
         with nodes:
             nodes.spate("topic", "create", "t", "-p", "1", "-r", "1")
@@ -222,14 +213,8 @@ class DiskFullTest(unittest.TestCase):
             self.assertEqual(text, b"before\nafter\n")
 
     def test_a_disk_filled_between_two_looks_stops_nobody(self):
-        if os.geteuid() != 0:
-            cluster.missing("root, to mount a small disk")
         reserve = 16 * 1024 * 1024
-        settings = ["storage.segment.bytes=1048576", f"storage.min.free.bytes={reserve}"]
-        nodes = cluster.Cluster(1, settings=settings)
-        node = nodes.nodes[0]
-        self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
-        self.mount(node.data, 96)
+        nodes, node = self.on_a_small_disk(1, 96, reserve)
         acknowledged = {}
         taken = "a write has found no space: the ballast is given back"
         with nodes:
@@ -263,13 +248,8 @@ class DiskFullTest(unittest.TestCase):
             self.assertNotRegex(node.trace(), r"error node: this node stops itself")
 
     def test_a_topic_made_on_a_full_disk_leaves_nothing_behind(self):
-        if os.geteuid() != 0:
-            cluster.missing("root, to mount a small disk")
         # so small a reserve has no ballast, which would be room enough for it
-        nodes = cluster.Cluster(3, settings=["storage.min.free.bytes=65536"])
-        victim = nodes.nodes[2]
-        self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
-        self.mount(victim.data, 64)
+        nodes, victim = self.on_a_small_disk(3, 64, 65536, segment_bytes=None)
         with nodes:
             junk = self.fill(victim)
             nodes.spate("topic", "create", "t", "-p", "1", "-r", "3")
@@ -285,13 +265,7 @@ class DiskFullTest(unittest.TestCase):
             self.assertEqual(os.listdir(os.path.join(victim.data, "quarantine")), [])
 
     def test_a_node_that_is_stopped_while_a_mark_of_damage_waits_ends_in_good_order(self):
-        if os.geteuid() != 0:
-            cluster.missing("root, to mount a small disk")
-        settings = ["storage.segment.bytes=1048576", "storage.min.free.bytes=0"]
-        nodes = cluster.Cluster(1, settings=settings)
-        node = nodes.nodes[0]
-        self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
-        self.mount(node.data, 64)
+        nodes, node = self.on_a_small_disk(1, 64, 0)
         with nodes:
             nodes.spate("topic", "create", "t", "-p", "1", "-r", "1")
             leaders = rpc.Leaders([node.address])
@@ -334,14 +308,8 @@ class DiskFullTest(unittest.TestCase):
         return total
 
     def test_a_follower_without_any_space_is_not_sent_its_backlog_again_and_again(self):
-        if os.geteuid() != 0:
-            cluster.missing("root, to mount a small disk")
         reserve = 32 * 1024 * 1024
-        settings = ["storage.segment.bytes=1048576", f"storage.min.free.bytes={reserve}"]
-        nodes = cluster.Cluster(3, settings=settings)
-        victim = nodes.nodes[2]
-        self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
-        self.mount(victim.data, 128)
+        nodes, victim = self.on_a_small_disk(3, 128, reserve)
         with nodes:
             nodes.spate("topic", "create", "t", "-p", "1", "-r", "3")
             leaders = rpc.Leaders([node.address for node in nodes.nodes])
@@ -374,13 +342,7 @@ class DiskFullTest(unittest.TestCase):
             nodes.wait_healthy(30)
 
     def test_a_reserve_keeps_the_node_alive_until_there_is_space(self):
-        if os.geteuid() != 0:
-            cluster.missing("root, to mount a small disk")
-        settings = ["storage.segment.bytes=1048576", f"storage.min.free.bytes={8 * 1024 * 1024}"]
-        nodes = cluster.Cluster(3, settings=settings)
-        self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
-        for node in nodes.nodes:
-            self.mount(node.data, DISK_MIB)
+        nodes, _ = self.on_a_small_disk(3, DISK_MIB, 8 * 1024 * 1024, every=True)
         with nodes:
             nodes.spate("topic", "create", "t", "-p", "1", "-r", "3")
             leader = nodes.leader("t")
@@ -433,14 +395,8 @@ class DiskFullTest(unittest.TestCase):
             self.assertEqual(text, b"x\n" * 3)
 
     def test_nodes_without_a_free_byte_live_start_and_make_room(self):
-        if os.geteuid() != 0:
-            cluster.missing("root, to mount a small disk")
         reserve = 16 * 1024 * 1024
-        settings = ["storage.segment.bytes=1048576", f"storage.min.free.bytes={reserve}"]
-        nodes = cluster.Cluster(3, settings=settings)
-        self.addCleanup(shutil.rmtree, nodes.directory, ignore_errors=True)
-        for node in nodes.nodes:
-            self.mount(node.data, 72)
+        nodes, _ = self.on_a_small_disk(3, 72, reserve, every=True)
         with nodes:
             for topic in ("t", "u"):
                 nodes.spate("topic", "create", topic, "-p", "1", "-r", "3")

@@ -315,6 +315,10 @@ class HealthTest(unittest.TestCase):
         words = self.words(0)
         self.assertRegex(words, rf"node {bound.number}, replicas still to move: \d+, since")
         self.assertIn("no other node can take: start a further node, or spate cluster", words)
+        refused = self.nodes.run("cluster", "remove", str(bound.number)).stderr.decode()
+        self.assertRegex(refused, rf"BUSY: node {bound.number} drains and has \d+ replicas left")
+        self.assertIn("none will move by itself: no other node can take", refused)
+        self.assertNotIn("moves -w", refused, "there is nothing to wait for")
         for node in (bound, drained):
             self.nodes.spate("cluster", "undrain", str(node.number))
         cluster.wait_for("no drain", lambda: ask(drained)["draining"] == [])

@@ -25,6 +25,7 @@ class Network:
         self.word = None
         self.held = threading.Event()
         self.gone = threading.Event()  # the client has closed that connection
+        self.held_end = None  # the client's end of it
         self.free = threading.Event()
         self.delivered = threading.Event()
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -70,7 +71,12 @@ class Network:
         except OSError:
             pass
 
+    def cut(self):
+        """Closes the connection that is held back, for the client."""
+        self.held_end.shutdown(socket.SHUT_RDWR)
+
     def keep(self, near, far, data):
+        self.held_end = near
         self.held.set()
         kept = [data]
         try:
@@ -291,6 +297,36 @@ class LateRequestsTest(unittest.TestCase):
         with self.assertRaisesRegex(rpc.Refused, "UNKNOWN_TOPIC: "):
             calls.call("group.commit", group="other", offsets=offsets)
         self.assertIsNone(self.committed(calls, "other", 1))
+
+    # ---- a producer that another one has followed -----------------------------------------------
+
+    def test_fenced_producer_says_once_what_has_happened(self):
+        """Also one that does not know whether its records are stored."""
+        nodes, calls, network = self.start(1, through_network=True)
+        lines = b"".join(b"line %d\n" % i for i in range(50))
+        produce = ("produce", "t", "--name", "load", "-p", "0")
+        network.hold(b"\xa7produce")
+        older = nodes.popen(
+            *produce, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        older.stdin.write(lines)
+        older.stdin.close()
+        self.assertTrue(network.held.wait(20))
+        nodes.spate(*produce, input=lines)
+        network.cut()
+        words = older.stderr.read().decode().splitlines()
+        self.assertEqual((older.wait(20), older.stdout.read()), (1, b""), words)
+        older.stdout.close()
+        older.stderr.close()
+        self.assertEqual(len(words), 3, words)
+        self.assertIn("nothing is stored under this name yet", words[0])
+        self.assertIn("spate: PRODUCER_FENCED: producer `load` ended here: a process that began "
+                      "later took over", words[1])
+        self.assertIn("one process at a time", words[1])
+        self.assertEqual(
+            words[2], "spate: 50 of 50 records failed, 50 of these may be stored"
+        )
+        self.assertEqual(self.end(calls), 50)
 
     def wait_full(self, consumer):
         """Until it does not run any more: its output is full."""

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Settings of topics: set, altered, described with their source, refused with a clear text."""
 
+import json
 import time
 import unittest
 
@@ -81,23 +82,41 @@ class TopicConfigTest(unittest.TestCase):
         self.assertEqual(self.described("set", 2)[0], expected)
         self.assertEqual(self.described("set", 2)[1]["max.message.bytes"], "override")
 
-    def test_a_node_without_a_replica_does_not_describe_it_as_empty(self):
+    def test_a_node_without_a_replica_asks_the_leader(self):
         self.nodes.spate("topic", "create", "one", "-p", "1", "-r", "1")
         self.nodes.spate("produce", "one", input=b"1\n2\n")
         (holder,) = self.nodes.spate_json("topic", "describe", "one")["partitions"][0]["replicas"]
         keys = ("log_start", "high_watermark", "size_bytes", "segments")
+        rows = []
         for node in self.nodes.nodes:
             of = ["-s", node.address, "topic", "describe", "one"]
             told = self.nodes.spate_json(*of)
+            rows.append([told["partitions"][0][key] for key in keys])
+            self.assertEqual(rows[-1][:2], [0, 2])
             row = self.nodes.spate(*of).decode().splitlines()[0].split()
-            if node.number == holder:
-                self.assertEqual([told["partitions"][0][key] for key in keys[:2]], [0, 2])
-                self.assertGreater(told["size_bytes"], 4096)
-                self.assertEqual(row[-4:-2], ["0", "2"])
+            self.assertEqual(row[-4:], [str(number) for number in rows[-1]])
+            if node.number == holder:  # the sums are of its own replicas
+                self.assertEqual([told["size_bytes"], told["segments"]], rows[-1][2:])
             else:
-                self.assertEqual([told["partitions"][0][key] for key in keys], [None] * 4)
                 self.assertEqual([told["size_bytes"], told["segments"]], [None, None])
-                self.assertEqual(row[-4:], ["-"] * 4)
+        self.assertEqual(rows[1:], rows[:-1])
+        self.assertGreater(rows[0][2], 4096)
+
+    def test_what_no_leader_tells_is_not_described_as_empty(self):
+        self.nodes.spate("topic", "create", "shut", "-p", "1", "-r", "1")
+        (holder,) = self.nodes.spate_json("topic", "describe", "shut")["partitions"][0]["replicas"]
+        leader = self.nodes.nodes[holder - 1]
+        other = self.nodes.nodes[holder % len(self.nodes.nodes)]
+        leader.kill()
+        try:
+            done = self.nodes.run("-s", other.address, "topic", "describe", "shut", "--json")
+        finally:
+            leader.start()
+            self.nodes.wait_healthy()
+        told = json.loads(done.stdout)["partitions"][0]
+        keys = ("log_start", "high_watermark", "size_bytes", "segments")
+        self.assertEqual([told[key] for key in keys], [None] * 4)
+        self.assertIn(b"where 1 partition begins and ends is not known", done.stderr)
 
     def refused(self, method, **fields):
         with self.assertRaises(rpc.Refused) as refused:

@@ -105,13 +105,29 @@ static bool read_all(struct crash_life_log *log)
     return true;
 }
 
+/* `bytes` are the state after index; `where`: what holds them. */
+static void check_state(const struct crash_life_log *log,
+                        uint64_t index,
+                        const uint8_t *bytes,
+                        size_t size,
+                        const char *where)
+{
+    char expected[CRASH_STATE_SIZE];
+
+    crash_state_make(index, crash_log_chain_at(log, index), expected);
+    crash_require(size == CRASH_STATE_SIZE && memcmp(bytes, expected, size) == 0,
+                  "log %u: wrong state after %llu %s",
+                  log->number,
+                  (unsigned long long)index,
+                  where);
+}
+
 static void check_checkpoint(struct crash_life_log *log)
 {
     struct crash_log_promise *promise = &log->life->promise.logs[log->number];
     uint64_t index = sp_log_checkpoint_index(log->log);
     const uint8_t *bytes = NULL;
     size_t size = 0;
-    char expected[CRASH_STATE_SIZE];
 
     crash_require(log->life->damaged || promise->base != log->base || index >= promise->checkpoint,
                   "log %u: checkpoint %llu is gone, the newest is %llu",
@@ -119,12 +135,8 @@ static void check_checkpoint(struct crash_life_log *log)
                   (unsigned long long)promise->checkpoint,
                   (unsigned long long)index);
     if (index > 0) {
-        crash_state_make(index, crash_log_chain_at(log, index), expected);
         sp_log_checkpoint_state(log->log, &bytes, &size);
-        crash_require(size == CRASH_STATE_SIZE && memcmp(bytes, expected, size) == 0,
-                      "log %u: wrong state in checkpoint %llu",
-                      log->number,
-                      (unsigned long long)index);
+        check_state(log, index, bytes, size, "in the checkpoint");
     }
     promise->checkpoint = index;
     log->commit = index > log->base ? index : log->base;
@@ -136,7 +148,6 @@ static void check_rest(struct crash_life_log *log)
     uint64_t index = sp_log_start_index(log->log);
     const uint8_t *bytes = NULL;
     size_t size = 0;
-    char expected[CRASH_STATE_SIZE];
 
     crash_require(index >= sp_log_checkpoint_index(log->log) &&
                       index <= sp_log_last_index(log->log),
@@ -144,12 +155,8 @@ static void check_rest(struct crash_life_log *log)
                   log->number,
                   (unsigned long long)index);
     if (index > log->base) {
-        crash_state_make(index, crash_log_chain_at(log, index), expected);
         sp_log_start_state(log->log, &bytes, &size);
-        crash_require(size == CRASH_STATE_SIZE && memcmp(bytes, expected, size) == 0,
-                      "log %u: wrong state after %llu at the start",
-                      log->number,
-                      (unsigned long long)index);
+        check_state(log, index, bytes, size, "at the start");
         log->commit = index > log->commit ? index : log->commit;
     }
     sp_log_forget_rest(log->log);

@@ -342,18 +342,27 @@ struct sp_raft_group *sim_cluster_group(struct sim_node *node, uint64_t group_id
     return NULL;
 }
 
+bool sim_cluster_group_status(struct sim_node *node,
+                              uint64_t group_id,
+                              struct sp_raft_group_status *out_status)
+{
+    struct sp_raft_group *group = sim_cluster_group(node, group_id);
+
+    if (group != NULL) {
+        sp_raft_group_status(group, out_status);
+    }
+    return group != NULL;
+}
+
 struct sim_node *sim_cluster_leader(uint64_t group_id)
 {
     for (unsigned i = 0; i < sim_cluster.node_count; i++) {
-        struct sp_raft_group *group = sim_cluster_group(&sim_cluster.nodes[i], group_id);
+        struct sim_node *node = &sim_cluster.nodes[i];
         struct sp_raft_group_status status;
 
-        if (group == NULL) {
-            continue;
-        }
-        sp_raft_group_status(group, &status);
-        if (status.role == SP_ROLE_LEADER && status.ready) {
-            return &sim_cluster.nodes[i];
+        if (sim_cluster_group_status(node, group_id, &status) && status.role == SP_ROLE_LEADER &&
+            status.ready) {
+            return node;
         }
     }
     return NULL;

@@ -16,6 +16,7 @@
 struct sp_leader_table;
 struct sp_node;
 struct sp_raft_group;
+struct sp_raft_group_status;
 
 struct sim_node {
     struct sim_process *process;
@@ -95,6 +96,11 @@ bool sim_cluster_explains(const struct sim_node *node, int status);
 
 /* The running replica of a group on a node, or NULL. */
 struct sp_raft_group *sim_cluster_group(struct sim_node *node, uint64_t group_id);
+
+/* The status of that replica; false: there is none. */
+bool sim_cluster_group_status(struct sim_node *node,
+                              uint64_t group_id,
+                              struct sp_raft_group_status *out_status);
 
 /* The node that leads the group and serves, or NULL. */
 struct sim_node *sim_cluster_leader(uint64_t group_id);

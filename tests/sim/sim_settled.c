@@ -19,13 +19,11 @@ static bool group_settled(uint64_t group_id, char *out_why, unsigned size)
     }
     sp_raft_group_status(sim_cluster_group(leader, group_id), &first);
     for (unsigned i = 0; i < sim_cluster.node_count; i++) {
-        struct sp_raft_group *group = sim_cluster_group(&sim_cluster.nodes[i], group_id);
         struct sp_raft_group_status status;
 
-        if (group == NULL) {
+        if (!sim_cluster_group_status(&sim_cluster.nodes[i], group_id, &status)) {
             continue;
         }
-        sp_raft_group_status(group, &status);
         if (status.stopped || status.last_index != first.last_index ||
             status.applied_index != first.last_index ||
             status.persisted_index != first.last_index) {

@@ -334,6 +334,7 @@ static void test_consumer_unknown_topic_is_told(void **state)
     cluster.topic_exists = false;
     assert_int_equal(spate_consumer_assign(consumer, "t", 0, 0), 0);
     assert_int_equal(spate_consumer_next(consumer, 3000, &message), SPATE_ERR_UNKNOWN_TOPIC);
+    assert_non_null(strstr(spate_client_error(cluster.client), "no topic `t`: list them with"));
     end();
 }
 

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "cli/when.h"
+#include "io/clock.h"
 #include "io/process.h"
 
 enum {
@@ -125,7 +125,7 @@ static bool fill_in(struct load *load)
         return false;
     }
     load->in_end += (size_t)got;
-    load->now_us = clock_us();
+    load->now_us = sp_clock_us();
     take_all(load);
     return true;
 }
@@ -147,9 +147,9 @@ static void turn(struct load *load, uint64_t wait_us)
 
 bool load_wait_for(struct load *load, uint64_t wait_us)
 {
-    uint64_t end_us = clock_us() + wait_us;
+    uint64_t end_us = sp_clock_us() + wait_us;
 
-    while (!load->answered && clock_us() < end_us) {
+    while (!load->answered && sp_clock_us() < end_us) {
         turn(load, WAIT_US);
     }
     bool answered = load->answered;
@@ -200,7 +200,7 @@ void load_received(struct load *load, uint64_t records)
 /* Hands over what is due and the window allows. Returns for how long there is nothing to do. */
 static uint64_t send_due(struct load *load, uint64_t begin_us)
 {
-    uint64_t now_us = clock_us();
+    uint64_t now_us = sp_clock_us();
 
     while (load->out_end - load->out_begin < AHEAD_BYTES) {
         uint64_t room = load->window - (load->sent - load->done);
@@ -234,7 +234,7 @@ struct costs {
 
 static struct costs costs_now(const struct load *load)
 {
-    struct costs costs = { .at_us = clock_us() };
+    struct costs costs = { .at_us = sp_clock_us() };
     uint64_t used_ns = 0;
 
     (void)sp_process_cpu_ns(0, &used_ns); /* cannot fail: this process is there */
@@ -250,7 +250,7 @@ static struct costs costs_now(const struct load *load)
 
 static void check_progress(struct load *load, uint64_t *seen, uint64_t *since_us)
 {
-    uint64_t now_us = clock_us();
+    uint64_t now_us = sp_clock_us();
 
     if (load->done + load->received != *seen || *since_us == 0) {
         *seen = load->done + load->received;
@@ -263,7 +263,7 @@ static void check_progress(struct load *load, uint64_t *seen, uint64_t *since_us
 /* Sends until `count` or the time is reached, and waits for the answers. */
 static void send_all(struct load *load, struct costs *begin, struct costs *end)
 {
-    uint64_t begin_us = clock_us();
+    uint64_t begin_us = sp_clock_us();
     uint64_t measure_us = begin_us + (uint64_t)(load->warmup_s * 1e6);
     uint64_t stop_us = load->count > 0 ? UINT64_MAX : measure_us + (uint64_t)(load->seconds * 1e6);
     uint64_t seen = 0;
@@ -271,7 +271,7 @@ static void send_all(struct load *load, struct costs *begin, struct costs *end)
 
     *begin = (struct costs){ 0 };
     while (load->count == 0 || load->done < load->count) {
-        uint64_t now_us = clock_us();
+        uint64_t now_us = sp_clock_us();
         if (begin->at_us == 0 && now_us >= measure_us) {
             *begin = costs_now(load);
             load->measuring = true;
@@ -293,12 +293,12 @@ static void send_all(struct load *load, struct costs *begin, struct costs *end)
 static void read_all(struct load *load, struct costs *begin, struct costs *end)
 {
     uint64_t stop_us = UINT64_MAX;
-    uint64_t give_up_us = clock_us() + STALL_US;
+    uint64_t give_up_us = sp_clock_us() + STALL_US;
 
     *begin = (struct costs){ 0 };
     load->received = 0;
     load->protocol->begin_reading(load);
-    while (clock_us() < stop_us) {
+    while (sp_clock_us() < stop_us) {
         turn(load, WAIT_US);
         if (!load->measuring && load->received > 0) {
             *begin = costs_now(load);
@@ -310,7 +310,7 @@ static void read_all(struct load *load, struct costs *begin, struct costs *end)
             load->received = 0;
             load->protocol->begin_reading(load);
         }
-        if (clock_us() > give_up_us) {
+        if (sp_clock_us() > give_up_us) {
             load_give_up(load, "nothing to read");
         }
     }
