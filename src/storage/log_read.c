@@ -441,7 +441,7 @@ static void read_done(struct sp_job *job)
         start_job(log, read);
         return;
     }
-    if (!log->closing) {
+    if (!is_over(read)) {
         tell_of_damage(log, read);
     }
     sp_mem_free(read->plan);

@@ -1,3 +1,4 @@
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "counted_traces.h"
 #include "io/file.h"
 #include "spate/error.h"
 #include "storage/log.h"
@@ -225,6 +227,83 @@ static void test_log_truncate_repeats_reads_under_way(void **state)
     assert_int_equal(reading.read.status, SPATE_ERR_CANCELED);
 }
 
+/* ---- reads that are given up ----------------------------------------------------------------- */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t moved = PTHREAD_COND_INITIALIZER;
+static bool begun;
+static bool over;
+
+static void begin_behind(struct sp_job *job)
+{
+    (void)job;
+    pthread_mutex_lock(&lock);
+    begun = true;
+    pthread_cond_signal(&moved);
+    pthread_mutex_unlock(&lock);
+}
+
+static void end_behind(struct sp_job *job)
+{
+    (void)job;
+    over = true;
+}
+
+static void on_read(struct sp_log_read *read, int status)
+{
+    (void)read;
+    (void)status;
+}
+
+/* Starts a read and waits until its job has done its work: one thread does those of strangers. */
+static void read_without_a_turn(struct test_log *log, struct sp_log_read *read, struct sp_job *job)
+{
+    *read = (struct sp_log_read){ .by = SP_LOG_READ_OFFSET,
+                                  .index_max = UINT64_MAX,
+                                  .bytes_max = 1000,
+                                  .patient = true,
+                                  .cb = on_read };
+    begun = false;
+    over = false;
+    assert_int_equal(sp_log_read_start(log->log, read), 0);
+    sp_job_start_patient(log->test->loop, job, begin_behind, end_behind);
+    pthread_mutex_lock(&lock);
+    while (!begun) {
+        pthread_cond_wait(&moved, &lock);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+/* What it has found may be half of what was cut off. */
+static void test_log_truncate_tells_of_no_damage_to_a_read_that_is_given_up(void **state)
+{
+    struct test_log log = { .test = *state };
+    unsigned told = 0;
+    struct counted_trace rows[] = { { "cannot be read back", &told }, { NULL, NULL } };
+    struct sp_log_read read;
+    struct sp_job behind;
+    char path[1024];
+
+    assert_int_equal(test_log_create(&log, log.test, GROUP_ID), 0);
+    (void)test_log_batch(&log, 1, 1, 100, 100);
+    test_log_reopen(&log);
+    test_log_path(&log, 1, "log", path);
+    test_file_flip(path, SP_SEGMENT_HEADER_SIZE + 60, 1);
+    sp_trace_set_sink(count_traces, rows, SP_TRACE_LEVEL_WARN);
+    for (unsigned given_up = 0; given_up < 2; given_up++) {
+        read_without_a_turn(&log, &read, &behind);
+        if (given_up == 1) {
+            assert_int_equal(sp_log_truncate(log.log, 1), 0);
+            sp_log_read_abandon(&read);
+        }
+        test_store_run(log.test, &over);
+        assert_int_equal(read.status, given_up == 1 ? SPATE_ERR_CANCELED : SPATE_ERR_CORRUPT);
+        assert_int_equal(told, 1);
+    }
+    sp_trace_set_sink(NULL, NULL, SP_TRACE_LEVEL_WARN);
+    test_log_close(&log);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -236,6 +315,10 @@ int main(void)
             test_log_truncate_lowers_what_a_flight_proves, setup, test_store_teardown),
         cmocka_unit_test_setup_teardown(
             test_log_truncate_repeats_reads_under_way, setup, test_store_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_log_truncate_tells_of_no_damage_to_a_read_that_is_given_up,
+            setup,
+            test_store_teardown),
     };
     return cmocka_run_group_tests_name("storage/log_truncate", tests, NULL, NULL);
 }
