@@ -29,6 +29,10 @@ spate_unit_test(broker test_coordinator
     USES spate_cluster spate_storage spate_net spate_wire spate_io spate_base)
 # The same, and what stands around the coordinator.
 target_link_options(test_coordinator PRIVATE -Wl,--allow-multiple-definition)
+spate_unit_test(broker test_group_members
+    USES spate_cluster spate_storage spate_net spate_wire spate_io spate_base)
+# The same, and what stands around the members.
+target_link_options(test_group_members PRIVATE -Wl,--allow-multiple-definition)
 spate_unit_test(broker test_compact_pass USES spate_wire spate_base)
 spate_unit_test(broker test_compactor_look USES spate_cluster spate_wire spate_base)
 # Whole passes over a log, on a disk that loses power; see tests/unit/storage.cmake.
