@@ -144,6 +144,27 @@ static void test_controller_places_topics_on_nodes_that_are_fit(void **unused)
     level_most = 0;
 }
 
+/* The node that is to become a voter of group 0 is named, if it is there. */
+static void test_controller_tells_which_node_it_lacks_as_a_voter(void **unused)
+{
+    (void)unused;
+    level_most = SP_FEATURE_LEVEL_MAX;
+    begin();
+    fake_members.stranger = 3;
+    assert_int_equal(sp_controller_lacks_voter(fake.controller), 0); /* no change before */
+    raise_level();
+    assert_int_equal(sp_controller_lacks_voter(fake.controller), 3);
+    fake_members.stranger = 2;
+    assert_int_equal(sp_controller_lacks_voter(fake.controller), 2);
+    fake.link = SP_LINK_DEAD;
+    assert_int_equal(sp_controller_lacks_voter(fake.controller), 0);
+    fake.link = SP_LINK_UP;
+    fake_members.stranger = 0;
+    assert_int_equal(sp_controller_lacks_voter(fake.controller), 0);
+    end();
+    level_most = 0;
+}
+
 /* Also when nobody has led long enough to have counted how long they are away. */
 static void test_controller_places_no_topic_on_a_node_that_was_away_before_it_led(void **unused)
 {
@@ -383,6 +404,7 @@ int main(void)
         cmocka_unit_test(test_controller_is_followed_only_by_a_member_with_a_link_to_the_leader),
         cmocka_unit_test(test_controller_tells_when_a_gone_node_is_replaced),
         cmocka_unit_test(test_controller_places_topics_on_nodes_that_are_fit),
+        cmocka_unit_test(test_controller_tells_which_node_it_lacks_as_a_voter),
         cmocka_unit_test(test_controller_places_no_topic_on_a_node_that_was_away_before_it_led),
         cmocka_unit_test(test_controller_registers_itself_once_confirmed_and_when_different),
         cmocka_unit_test(test_controller_restore_confirms_again_and_node_changes_reach_transport),
