@@ -17,6 +17,7 @@ enum {
     BUSY_MS = 20,       /* for room in the producer */
     TICK_RECORDS = 256, /* how often the clock is looked at */
     FAILURES_SHOWN = 5,
+    REASON_SIZE = TOPIC_SIZE + 100,
 };
 
 /* ---- deliveries ------------------------------------------------------------------------------ */
@@ -123,6 +124,9 @@ static int hand_over(struct produce *produce, const struct format_record *input)
     if (produce->resume.name != NULL && resume_skips(&produce->resume, &record)) {
         return 0;
     }
+    if (produce->topic == NULL && missing_has(&produce->missing, record.topic)) {
+        return SPATE_ERR_UNKNOWN_TOPIC;
+    }
     uintptr_t size = record.key_size + record.value_size;
     uint64_t acked = produce->progress.acked;
     int rv;
@@ -161,9 +165,48 @@ static void pace(struct produce *produce)
     }
 }
 
-/* A record that cannot be taken is told; only what concerns all of them ends the command. */
-static bool goes_on(struct produce *produce, int rv)
+static void report(const struct produce *produce, const struct spate_delivery *refusal)
 {
+    if (produce->cli->json) {
+        report_delivery(refusal);
+    }
+}
+
+/* May the records behind one that failed so be better? Those that have no topic, or partition, of
+ * their own are not. */
+static bool is_its_own(const struct produce *produce, int rv)
+{
+    bool named = produce->topic == NULL;
+    bool placed = named || produce->partition < 0;
+
+    return rv == SPATE_ERR_TOO_LARGE || rv == SPATE_ERR_INVALID ||
+           (named && rv == SPATE_ERR_UNKNOWN_TOPIC) ||
+           (placed && rv == SPATE_ERR_UNKNOWN_PARTITION);
+}
+
+/* Why the record was not taken. */
+static const char *reason_of(struct produce *produce, int rv, char text[REASON_SIZE])
+{
+    const char *name = produce->named_topic;
+
+    if (produce->topic != NULL || rv != SPATE_ERR_UNKNOWN_TOPIC) {
+        return spate_client_error(produce->cli->client);
+    }
+    if (!missing_has(&produce->missing, name)) {
+        missing_add(&produce->missing, name);
+    }
+    (void)snprintf(text, REASON_SIZE, "topic %s does not exist: create it, or name another", name);
+    return text;
+}
+
+/* Sends a record. One that cannot be taken is told; only what concerns all of them ends the
+ * command: false. */
+static bool send_record(struct produce *produce, const struct format_record *record)
+{
+    char text[REASON_SIZE];
+    int rv = hand_over(produce, record);
+
+    produce->read += 1;
     if (rv == 0) {
         return true;
     }
@@ -175,17 +218,29 @@ static bool goes_on(struct produce *produce, int rv)
     const struct spate_delivery refusal = {
         .status = rv,
         .topic = produce->topic != NULL ? produce->topic : produce->named_topic,
-        .partition = produce->partition,
+        .partition = record->partition >= 0 ? record->partition : produce->partition,
         .offset = -1,
-        .text = spate_client_error(produce->cli->client),
+        .text = reason_of(produce, rv, text),
     };
-    if (produce->cli->json) {
-        report_delivery(&refusal);
+    report(produce, &refusal);
+    if (is_new(produce, rv) || produce->progress.failed <= FAILURES_SHOWN) {
+        tell("record %" PRIu64 ": %s", produce->read, refusal.text);
     }
-    tell("record %" PRIu64 ": %s",
-         produce->progress.produced + produce->progress.failed,
-         refusal.text);
-    return rv == SPATE_ERR_TOO_LARGE && produce->resume.name == NULL;
+    produce->stopped = !is_its_own(produce, rv) || produce->resume.name != NULL;
+    return !produce->stopped;
+}
+
+/* The next record cannot be read, and where those behind it begin is not known. */
+static void stop_reading(struct produce *produce)
+{
+    struct spate_delivery refusal = { .topic = produce->topic, .partition = -1, .offset = -1 };
+
+    refusal.status = input_failure(produce->input, &refusal.text);
+    produce->failure = SPATE_ERR_INVALID;
+    produce->read += 1;
+    produce->stopped = true;
+    report(produce, &refusal);
+    tell("%s", refusal.text);
 }
 
 /* Under a name the first failure ends it all: run again, it goes on there. */
@@ -200,16 +255,16 @@ static bool stream(struct produce *produce)
     struct format_record record = { .partition = -1 };
 
     if (produce->tombstone) {
-        return goes_on(produce, hand_over(produce, &record));
+        return send_record(produce, &record);
     }
     while (!interrupted() && !has_stopped(produce)) {
         switch (input_next(produce->input, &record)) {
         case INPUT_RECORD:
             pace(produce);
-            if (!goes_on(produce, hand_over(produce, &record))) {
+            if (!send_record(produce, &record)) {
                 return false;
             }
-            if (produce->progress.produced % TICK_RECORDS == 0) {
+            if (produce->read % TICK_RECORDS == 0) {
                 refresh(produce);
             }
             break;
@@ -223,10 +278,11 @@ static bool stream(struct produce *produce)
         case INPUT_END:
             return true;
         case INPUT_FAILED:
-            produce->failure = SPATE_ERR_INVALID;
+            stop_reading(produce);
             return false;
         }
     }
+    produce->stopped = has_stopped(produce);
     return true;
 }
 
@@ -273,6 +329,9 @@ static int outcome(struct produce *produce, bool streamed)
     if (interrupted()) {
         note_interrupt(produce);
         return EXIT_INTERRUPTED;
+    }
+    if (produce->stopped && !produce->tombstone) {
+        tell("stopped at record %" PRIu64 ", the rest of the input was not sent", produce->read);
     }
     bool complete = progress->failed == 0 && streamed && produce->resume.name != NULL;
     int code = complete ? resume_end(&produce->resume) : EXIT_OK;
