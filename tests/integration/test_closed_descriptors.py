@@ -2,6 +2,7 @@
 """Programs that are started without standard input, output or error: nothing of their own takes the
 place, so nothing that is printed goes into it, and they end as they would otherwise."""
 
+import os
 import unittest
 
 import cluster
@@ -50,6 +51,8 @@ class ClosedDescriptorsTest(unittest.TestCase):
 
     def test_node_without_them_runs_and_stops(self):
         with cluster.Cluster(1, place=lambda _: ("127.0.0.1", closing(0, 1, 2))) as nodes:
+            taken = [os.readlink(f"/proc/{nodes.nodes[0].process.pid}/fd/{fd}") for fd in range(3)]
+            self.assertEqual(taken, 3 * ["/dev/null"], "what is traced must go into no file")
             nodes.spate("topic", "create", "t")
             nodes.spate("produce", "t", input=b"a\n")
             self.assertEqual(nodes.nodes[0].stop()[0], 0)
