@@ -4,6 +4,7 @@
  *
  * Records are sent in batches while the program goes on; what became of each is reported to a
  * callback, which runs inside the library's calls on this very thread. */
+#define _POSIX_C_SOURCE 200809L /* getline, where the compiler is told -std=c11 */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -97,7 +97,7 @@ typedef void (*spate_log_cb)(void *arg, int level, const char *text);
 
 /* Where a client tells what it meets on its way (NULL: nowhere, the default). `cb` runs on any
  * thread, the client's own too, while the client is locked: it must not call the library. At most
- * 20 lines per second. */
+ * 20 lines per second. NULL as `config` is passed over. */
 SPATE_API void spate_config_set_log(struct spate_config *config, spate_log_cb cb, void *arg);
 
 /* Frees a configuration; clients made with it keep their copies. NULL is fine. */

@@ -40,7 +40,7 @@ extern "C" {
     X(LOCKED, -26, 0, "another process uses this data directory")                                  \
     X(IO, -27, 0, "reading or writing the disk failed")                                            \
     X(NO_SPACE, -28, 1, "the disk is full")                                                        \
-    X(NOT_READY, -29, 1, "the node is starting, or the cluster has not formed yet")                \
+    X(NOT_READY, -29, 1, "the node starts or is cut off, or the cluster has not formed yet")       \
     X(CONFIG, -30, 0, "the configuration is not valid")                                            \
     X(UNSUPPORTED, -31, 0, "this version does not support it")                                     \
     X(STOPPED, -32, 1, "the replica has stopped itself")                                           \
@@ -62,7 +62,8 @@ __attribute__((visibility("default"))) const char *spate_strerror(int code);
 /* 1 if trying the same call again can succeed without anybody changing anything. */
 __attribute__((visibility("default"))) int spate_error_retriable(int code);
 
-/* The code of a name of `size` bytes, or SPATE_ERR_INTERNAL when the name is not in the list. */
+/* The code of a name of `size` bytes, or SPATE_ERR_INTERNAL when the name is not in the list, or
+ * NULL. */
 __attribute__((visibility("default"))) int spate_error_from_name(const char *name,
                                                                  unsigned long size);
 

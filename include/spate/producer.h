@@ -98,7 +98,8 @@ SPATE_API int spate_producer_stored(struct spate_producer *producer,
                                     int64_t *out_records,
                                     int64_t *out_offset);
 
-/* The partition to which a record with this key goes, of `partitions` (at least 1); any thread. */
+/* The partition to which a record with this key goes, of `partitions` (at least 1); any thread. 0
+ * for NULL, which is no key: such a record goes to any partition. */
 SPATE_API uint32_t spate_partition_of_key(const void *key, size_t key_size, uint32_t partitions);
 
 /* Batches that were sent a second time or more: a measure of trouble, not of loss. */

@@ -60,7 +60,7 @@ int spate_error_retriable(int code)
 
 int spate_error_from_name(const char *name, unsigned long size)
 {
-    for (size_t i = 0; i < ENTRY_COUNT; i++) {
+    for (size_t i = 0; name != NULL && i < ENTRY_COUNT; i++) {
         if (strlen(entries[i].name) == size && memcmp(entries[i].name, name, size) == 0) {
             return entries[i].code;
         }

@@ -25,6 +25,7 @@ struct seek {
     const char *topics[TOPICS_MAX];
     size_t topic_count;
     bool dry_run;
+    size_t owned;      /* partitions that a member reads: with dry_run alone, else it is refused */
     json_t *described; /* NULL: there is no such group yet */
     json_t *rows;      /* {topic, partition, before, after, error} */
 };
@@ -93,14 +94,17 @@ static const json_t *described_row(const struct seek *seek, const char *topic, i
     return NULL;
 }
 
-/* Adds a partition. An exit code: it is refused when a member reads it. */
+/* Adds a partition. An exit code: it is refused when a member reads it, unless nothing will be
+ * changed anyway. */
 static int add_row(struct seek *seek, const char *topic, int64_t partition)
 {
     const json_t *row = described_row(seek, topic, partition);
     const char *owner = json_string_value(json_object_get(row, "owner"));
     int64_t before = row == NULL ? -1 : value_number(row, "committed");
 
-    if (owner != NULL) {
+    if (owner != NULL && seek->dry_run) {
+        seek->owned += 1;
+    } else if (owner != NULL) {
         tell("%s/%" PRId64 " is read by member %s of group %s: stop its members first",
              topic,
              partition,
@@ -284,11 +288,17 @@ static void show(struct seek *seek)
                            seek->dry_run ? 1 : 0,
                            "offsets",
                            seek->rows));
-        return;
+    } else {
+        print_rows(seek);
     }
-    print_rows(seek);
-    if (seek->dry_run) {
+    if (seek->dry_run && !seek->cli->json) {
         note(seek->cli, "nothing was changed: --dry-run");
+    }
+    if (seek->owned > 0) {
+        note(seek->cli,
+             "members read %zu of these partitions: without --dry-run that is refused, stop them "
+             "first",
+             seek->owned);
     }
 }
 

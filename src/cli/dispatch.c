@@ -54,13 +54,20 @@ static int unknown_command(const char *noun, const char *word)
     const char *near = word == NULL ? NULL : sp_nearest(word, words, count);
     if (word == NULL) {
         fprintf(stderr, "spate: %s what?", noun);
+        for (size_t i = 0; i < count; i++) {
+            fprintf(stderr, "%s %s", i == 0 ? "" : ",", words[i]);
+        }
     } else {
         fprintf(stderr, "spate: no command '%s%s%s'", noun ? noun : "", noun ? " " : "", word);
         if (near != NULL) {
             fprintf(stderr, ": did you mean '%s%s%s'?", noun ? noun : "", noun ? " " : "", near);
         }
     }
-    fprintf(stderr, "\nspate help lists the commands\n");
+    if (word == NULL) {
+        fprintf(stderr, "\nspate help %s tells what they do\n", noun);
+    } else {
+        fprintf(stderr, "\nspate help lists the commands\n");
+    }
     return EXIT_USAGE;
 }
 

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,6 +15,7 @@
 enum {
     READ_BYTES_MIN = 64 * 1024, /* less room than this and the rest moves to the front */
     FIRST_BYTES = 512 * 1024,
+    TEXT_SIZE = 1024,
     ENCODED_BYTES_MAX = 4 * INPUT_BYTES_MAX, /* two of hex for each byte of a key and a value */
 };
 
@@ -29,6 +32,8 @@ struct input_reader {
     size_t scanned; /* bytes behind `begin` that hold no newline; lines only */
     bool at_end;
     uint64_t records;
+    int failure; /* and why: `text` */
+    char text[TEXT_SIZE];
     struct format_scratch scratch;
 };
 
@@ -78,8 +83,28 @@ void input_close(struct input_reader *reader)
 
 /* ---- filling --------------------------------------------------------------------------------- */
 
-/* Makes room behind `end`. False after a message: the record in progress is larger than any. */
-static bool make_room(struct input_reader *reader)
+static enum input_state fail(struct input_reader *reader, int code, const char *format, ...)
+    SP_PRINTF(3, 4);
+
+static enum input_state fail(struct input_reader *reader, int code, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(reader->text, sizeof reader->text, format, arguments);
+    va_end(arguments);
+    reader->failure = code;
+    return INPUT_FAILED;
+}
+
+int input_failure(const struct input_reader *reader, const char **out_text)
+{
+    *out_text = reader->text;
+    return reader->failure;
+}
+
+/* Makes room behind `end`. INPUT_FAILED: the record in progress is larger than any. */
+static enum input_state make_room(struct input_reader *reader)
 {
     if (reader->begin > 0 && reader->capacity - reader->end < READ_BYTES_MIN) {
         memmove(reader->bytes, reader->bytes + reader->begin, reader->end - reader->begin);
@@ -87,24 +112,24 @@ static bool make_room(struct input_reader *reader)
         reader->begin = 0;
     }
     if (reader->capacity - reader->end >= READ_BYTES_MIN) {
-        return true;
+        return INPUT_RECORD;
     }
     if (reader->capacity >= ENCODED_BYTES_MAX) {
-        tell("%s: record %llu is larger than any topic can be set to take: %d bytes "
-             "(max.message.bytes)",
-             reader->name,
-             (unsigned long long)reader->records + 1,
-             INPUT_BYTES_MAX);
-        return false;
+        return fail(reader,
+                    SPATE_ERR_TOO_LARGE,
+                    "%s: record %llu is larger than any topic can be set to take: %d bytes "
+                    "(max.message.bytes)",
+                    reader->name,
+                    (unsigned long long)reader->records + 1,
+                    INPUT_BYTES_MAX);
     }
     uint8_t *grown = realloc(reader->bytes, 2 * reader->capacity);
     if (grown == NULL) {
-        tell("out of memory");
-        return false;
+        return fail(reader, SPATE_ERR_NOMEM, "out of memory");
     }
     reader->bytes = grown;
     reader->capacity *= 2;
-    return true;
+    return INPUT_RECORD;
 }
 
 static bool readable(const struct input_reader *reader, int timeout_ms)
@@ -121,8 +146,10 @@ void input_wait(struct input_reader *reader, int timeout_ms)
 
 static enum input_state fill(struct input_reader *reader)
 {
-    if (!make_room(reader)) {
-        return INPUT_FAILED;
+    enum input_state room = make_room(reader);
+
+    if (room != INPUT_RECORD) {
+        return room;
     }
     if (!readable(reader, 0)) {
         return INPUT_WAIT;
@@ -133,8 +160,7 @@ static enum input_state fill(struct input_reader *reader)
         return INPUT_WAIT;
     }
     if (got < 0) {
-        tell("cannot read %s: %s", reader->name, strerror(errno));
-        return INPUT_FAILED;
+        return fail(reader, SPATE_ERR_IO, "cannot read %s: %s", reader->name, strerror(errno));
     }
     reader->at_end = got == 0;
     reader->end += (size_t)got;
@@ -210,12 +236,13 @@ enum input_state input_next(struct input_reader *reader, struct format_record *o
             return INPUT_END;
         }
         if (rv != SPATE_ERR_AGAIN || reader->at_end) {
-            tell("%s: record %llu %s",
-                 reader->name,
-                 (unsigned long long)reader->records + 1,
-                 rv == SPATE_ERR_AGAIN ? "is cut short by the end of the input"
-                                       : "does not follow the format");
-            return INPUT_FAILED;
+            return fail(reader,
+                        SPATE_ERR_MALFORMED,
+                        "%s: record %llu %s",
+                        reader->name,
+                        (unsigned long long)reader->records + 1,
+                        rv == SPATE_ERR_AGAIN ? "is cut short by the end of the input"
+                                              : "does not follow the format");
         }
         enum input_state state = fill(reader);
         if (state != INPUT_RECORD) {

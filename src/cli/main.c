@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "io/standard.h"
 
 static int set_up(struct cli *cli)
 {
@@ -19,6 +20,7 @@ int main(int argc, char **argv)
     static char version[] = "version";
     struct cli cli = { 0 };
 
+    sp_standard_open(true); /* first of all: what is opened next would take their places */
     if (argc == 2 && strcmp(argv[1], "--version") == 0) {
         argv[1] = version; /* what everybody tries first */
     }

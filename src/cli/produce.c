@@ -8,75 +8,20 @@
 #include <unistd.h>
 
 #include "cli/output.h"
+#include "cli/produce_failures.h"
 #include "cli/produce_report.h"
 #include "io/clock.h"
+#include "wire/client_api.h"
 
 enum {
     WAIT_MS = 5,        /* for input while answers are due */
     IDLE_MS = 100,      /* for input otherwise; a ^C is seen at once all the same */
     BUSY_MS = 20,       /* for room in the producer */
     TICK_RECORDS = 256, /* how often the clock is looked at */
-    FAILURES_SHOWN = 5,
+    REASON_SIZE = TOPIC_SIZE + 100,
 };
 
 /* ---- deliveries ------------------------------------------------------------------------------ */
-
-/* The first failure with this code? Reasons that come late would be hidden by the first ones. */
-static bool is_new(struct produce *produce, int status)
-{
-    uint64_t bit = UINT64_C(1) << (unsigned)(-status % 64);
-    bool fresh = (produce->codes_told & bit) == 0;
-
-    produce->codes_told |= bit;
-    return fresh;
-}
-
-/* The next process takes the rest: to run this one again beside it would end that one. */
-static void tell_fenced(struct produce *produce, const char *text)
-{
-    if (!produce->fenced) {
-        tell("%s: %s; that one stores what is missing of its own input: run one process at a time "
-             "with a name",
-             spate_error_name(SPATE_ERR_PRODUCER_FENCED),
-             text);
-    }
-    produce->fenced = true;
-}
-
-static void tell_failed(const char *topic, int32_t partition, int status, const char *text)
-{
-    tell("a record for %s/%d failed: %s: %s", topic, partition, spate_error_name(status), text);
-}
-
-/* Under a name the first failure in a partition is the end there, and all others have its reason.
- * Of records whose outcome is not known the library alone knows the reason. */
-static void note_first(struct produce *produce, const struct spate_delivery *delivery)
-{
-    if (produce->first.status == 0 && is_new(produce, delivery->status)) {
-        produce->first.status = delivery->status;
-        produce->first.partition = delivery->partition;
-        (void)snprintf(produce->first.text, sizeof produce->first.text, "%s", delivery->text);
-    }
-}
-
-static void tell_first(struct produce *produce)
-{
-    int status = produce->first.status;
-    int32_t partition = produce->first.partition;
-    int64_t records = 0;
-    int64_t offset = 0;
-
-    produce->first.status = 0;
-    if (status == 0) {
-        return;
-    }
-    if (spate_producer_stored(produce->producer, produce->topic, partition, &records, &offset) ==
-        SPATE_ERR_PRODUCER_FENCED) {
-        tell_fenced(produce, spate_client_error(produce->cli->client));
-    } else {
-        tell_failed(produce->topic, partition, status, produce->first.text);
-    }
-}
 
 static void on_delivery(void *arg, const struct spate_delivery *delivery)
 {
@@ -95,18 +40,14 @@ static void on_delivery(void *arg, const struct spate_delivery *delivery)
     progress->failing = true;
     progress->unknown += delivery->status == SPATE_ERR_TIMEOUT ? 1 : 0;
     produce->failure = delivery->status;
-    if (produce->resume.name != NULL) {
-        note_first(produce, delivery);
-    } else if (is_new(produce, delivery->status) || progress->failed <= FAILURES_SHOWN) {
-        tell_failed(delivery->topic, delivery->partition, delivery->status, delivery->text);
-    }
+    failure_of_delivery(produce, delivery);
 }
 
 static void refresh(struct produce *produce)
 {
     struct progress *progress = &produce->progress;
 
-    tell_first(produce);
+    failures_tell_first(produce);
     progress->pending = spate_producer_pending(produce->producer);
     progress->in_flight = spate_producer_in_flight(produce->producer);
     progress->retried = spate_producer_retries(produce->producer);
@@ -169,6 +110,9 @@ static int hand_over(struct produce *produce, const struct format_record *input)
     if (produce->resume.name != NULL && resume_skips(&produce->resume, &record)) {
         return 0;
     }
+    if (produce->topic == NULL && missing_has(&produce->missing, record.topic)) {
+        return SPATE_ERR_UNKNOWN_TOPIC;
+    }
     uintptr_t size = record.key_size + record.value_size;
     uint64_t acked = produce->progress.acked;
     int rv;
@@ -207,9 +151,48 @@ static void pace(struct produce *produce)
     }
 }
 
-/* A record that cannot be taken is told; only what concerns all of them ends the command. */
-static bool goes_on(struct produce *produce, int rv)
+static void report(const struct produce *produce, const struct spate_delivery *refusal)
 {
+    if (produce->cli->json) {
+        report_delivery(refusal);
+    }
+}
+
+/* May the records behind one that failed so be better? Those that have no topic, or partition, of
+ * their own are not. */
+static bool is_its_own(const struct produce *produce, int rv)
+{
+    bool named = produce->topic == NULL;
+    bool placed = named || produce->partition < 0;
+
+    return rv == SPATE_ERR_TOO_LARGE || rv == SPATE_ERR_INVALID ||
+           (named && rv == SPATE_ERR_UNKNOWN_TOPIC) ||
+           (placed && rv == SPATE_ERR_UNKNOWN_PARTITION);
+}
+
+/* Why the record was not taken. */
+static const char *reason_of(struct produce *produce, int rv, char text[REASON_SIZE])
+{
+    const char *name = produce->named_topic;
+
+    if (produce->topic != NULL || rv != SPATE_ERR_UNKNOWN_TOPIC) {
+        return spate_client_error(produce->cli->client);
+    }
+    if (!missing_has(&produce->missing, name)) {
+        missing_add(&produce->missing, name);
+    }
+    (void)snprintf(text, REASON_SIZE, SP_NO_TOPIC_TEXT, name);
+    return text;
+}
+
+/* Sends a record. One that cannot be taken is told; only what concerns all of them ends the
+ * command: false. */
+static bool send_record(struct produce *produce, const struct format_record *record)
+{
+    char text[REASON_SIZE];
+    int rv = hand_over(produce, record);
+
+    produce->read += 1;
     if (rv == 0) {
         return true;
     }
@@ -221,21 +204,27 @@ static bool goes_on(struct produce *produce, int rv)
     const struct spate_delivery refusal = {
         .status = rv,
         .topic = produce->topic != NULL ? produce->topic : produce->named_topic,
-        .partition = produce->partition,
+        .partition = record->partition >= 0 ? record->partition : produce->partition,
         .offset = -1,
-        .text = spate_client_error(produce->cli->client),
+        .text = reason_of(produce, rv, text),
     };
-    if (produce->cli->json) {
-        report_delivery(&refusal);
-    }
-    if (rv == SPATE_ERR_PRODUCER_FENCED) {
-        tell_fenced(produce, refusal.text);
-    } else {
-        tell("record %" PRIu64 ": %s",
-             produce->progress.produced + produce->progress.failed,
-             refusal.text);
-    }
-    return rv == SPATE_ERR_TOO_LARGE && produce->resume.name == NULL;
+    report(produce, &refusal);
+    failure_of_record(produce, rv, refusal.text);
+    produce->stopped = !is_its_own(produce, rv) || produce->resume.name != NULL;
+    return !produce->stopped;
+}
+
+/* The next record cannot be read, and where those behind it begin is not known. */
+static void stop_reading(struct produce *produce)
+{
+    struct spate_delivery refusal = { .topic = produce->topic, .partition = -1, .offset = -1 };
+
+    refusal.status = input_failure(produce->input, &refusal.text);
+    produce->failure = SPATE_ERR_INVALID;
+    produce->read += 1;
+    produce->stopped = true;
+    report(produce, &refusal);
+    tell("%s", refusal.text);
 }
 
 /* Under a name the first failure ends it all: run again, it goes on there. */
@@ -250,16 +239,16 @@ static bool stream(struct produce *produce)
     struct format_record record = { .partition = -1 };
 
     if (produce->tombstone) {
-        return goes_on(produce, hand_over(produce, &record));
+        return send_record(produce, &record);
     }
     while (!interrupted() && !has_stopped(produce)) {
         switch (input_next(produce->input, &record)) {
         case INPUT_RECORD:
             pace(produce);
-            if (!goes_on(produce, hand_over(produce, &record))) {
+            if (!send_record(produce, &record)) {
                 return false;
             }
-            if (produce->progress.produced % TICK_RECORDS == 0) {
+            if (produce->read % TICK_RECORDS == 0) {
                 refresh(produce);
             }
             break;
@@ -273,10 +262,11 @@ static bool stream(struct produce *produce)
         case INPUT_END:
             return true;
         case INPUT_FAILED:
-            produce->failure = SPATE_ERR_INVALID;
+            stop_reading(produce);
             return false;
         }
     }
+    produce->stopped = has_stopped(produce);
     return true;
 }
 
@@ -323,6 +313,9 @@ static int outcome(struct produce *produce, bool streamed)
     if (interrupted()) {
         note_interrupt(produce);
         return EXIT_INTERRUPTED;
+    }
+    if (produce->stopped && !produce->tombstone) {
+        tell("stopped at record %" PRIu64 ", the rest of the input was not sent", produce->read);
     }
     bool complete = progress->failed == 0 && streamed && produce->resume.name != NULL;
     int code = complete ? resume_end(&produce->resume) : EXIT_OK;

@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 #include "cli/input.h"
+#include "cli/missing.h"
 #include "cli/progress.h"
 #include "cli/resume.h"
 
@@ -36,6 +37,9 @@ struct produce {
     int64_t rate; /* records a second; 0: as fast as it goes */
     bool show_progress;
     const char *stats_path;
+    uint64_t read; /* records of the input so far, also those that failed */
+    struct missing missing;
+    bool stopped;        /* at this record, in front of the end of the input */
     int failure;         /* the last code that a record failed with */
     uint64_t codes_told; /* a bit for each code that was told */
     bool fenced;         /* another process has the name by now, and that was told */

@@ -12,7 +12,11 @@ void report_delivery(const struct spate_delivery *delivery)
     char number[64];
 
     out_text("{\"topic\":");
-    out_json_bytes(delivery->topic, strlen(delivery->topic));
+    if (delivery->topic != NULL) {
+        out_json_bytes(delivery->topic, strlen(delivery->topic));
+    } else {
+        out_text("null");
+    }
     (void)snprintf(number, sizeof number, ",\"partition\":%d", delivery->partition);
     out_text(number);
     if (delivery->status == 0) {

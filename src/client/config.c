@@ -229,6 +229,9 @@ int spate_config_set(struct spate_config *config, const char *key, const char *v
 
 void spate_config_set_log(struct spate_config *config, spate_log_cb cb, void *arg)
 {
+    if (config == NULL) {
+        return;
+    }
     config->log_cb = cb;
     config->log_arg = arg;
 }

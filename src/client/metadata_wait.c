@@ -7,6 +7,29 @@ enum {
     UNKNOWN_TRIES = 3, /* descriptions without a topic before it counts as unknown */
 };
 
+/* No server described the cluster, or `topic` of it, in time: for what reason. */
+static int fail_undescribed(struct sp_metadata_cache *cache, const char *what, const char *name)
+{
+    struct spate_client *client = cache->client;
+
+    if (!cache->request.reached) {
+        char text[SP_CLIENT_ERROR_SIZE];
+        sp_request_tell_unreached(&cache->request, client->config.servers, text);
+        bool told = cache->status == SPATE_ERR_UNREACHABLE; /* by the one that ended last */
+        return sp_client_fail(client, SPATE_ERR_UNREACHABLE, "%s", told ? cache->text : text);
+    }
+    return sp_client_fail(client,
+                          SPATE_ERR_TIMEOUT,
+                          "no server at %.200s described %s%s within the deadline%s%s%.200s%s",
+                          client->config.servers,
+                          what,
+                          name,
+                          cache->request.answered ? "" : ": is that the client port of a spated?",
+                          cache->status != 0 ? " (" : "",
+                          cache->status != 0 ? cache->text : "",
+                          cache->status != 0 ? ")" : "");
+}
+
 static int
 fail_topic(struct sp_metadata_cache *cache, const struct sp_topic_view *topic, int status)
 {
@@ -15,23 +38,8 @@ fail_topic(struct sp_metadata_cache *cache, const struct sp_topic_view *topic, i
     if (status == SPATE_ERR_UNKNOWN_TOPIC) {
         return sp_client_fail(client, status, SP_NO_TOPIC_TEXT, topic->name);
     }
-    if (status == SPATE_ERR_AGAIN && !cache->request.reached) {
-        char text[SP_CLIENT_ERROR_SIZE];
-        sp_request_tell_unreached(&cache->request, client->config.servers, text);
-        bool told = cache->status == SPATE_ERR_UNREACHABLE; /* by the one that ended last */
-        return sp_client_fail(client, SPATE_ERR_UNREACHABLE, "%s", told ? cache->text : text);
-    }
     if (status == SPATE_ERR_AGAIN) {
-        return sp_client_fail(
-            client,
-            SPATE_ERR_TIMEOUT,
-            "no server at %.200s described topic %s within the deadline%s%s%.200s%s",
-            client->config.servers,
-            topic->name,
-            cache->request.answered ? "" : ": is that the client port of a spated?",
-            cache->status != 0 ? " (" : "",
-            cache->status != 0 ? cache->text : "",
-            cache->status != 0 ? ")" : "");
+        return fail_undescribed(cache, "topic ", topic->name);
     }
     return sp_client_fail(client, status, "topic %s: %s", topic->name, spate_strerror(status));
 }
@@ -61,6 +69,13 @@ int sp_metadata_wait_topic(struct sp_metadata_cache *cache,
     return 0;
 }
 
+/* Has nothing failed yet? The time was short. */
+static bool nobody_known_bad(const struct sp_metadata_cache *cache)
+{
+    return !cache->request.reached && cache->request.trouble == SP_STREAM_TROUBLE_NONE &&
+           cache->status != SPATE_ERR_UNREACHABLE;
+}
+
 int sp_metadata_wait_first(struct sp_metadata_cache *cache, uint64_t deadline_ms)
 {
     struct spate_client *client = cache->client;
@@ -72,10 +87,12 @@ int sp_metadata_wait_first(struct sp_metadata_cache *cache, uint64_t deadline_ms
             return sp_client_fail(client, cache->status, "%s", cache->text);
         }
         if (sp_loop_now_ms(client->loop) >= deadline_ms) {
-            return sp_client_fail(client,
-                                  SPATE_ERR_TIMEOUT,
-                                  "no server of %s described the cluster within the deadline",
-                                  client->config.servers);
+            return nobody_known_bad(cache)
+                       ? sp_client_fail(client,
+                                        SPATE_ERR_TIMEOUT,
+                                        "no server of %s described the cluster within the deadline",
+                                        client->config.servers)
+                       : fail_undescribed(cache, "the cluster", "");
         }
         (void)sp_metadata_want(cache);
         rv = sp_client_run(client, deadline_ms);

@@ -237,5 +237,5 @@ int spate_producer_stored(struct spate_producer *producer,
 
 uint32_t spate_partition_of_key(const void *key, size_t key_size, uint32_t partitions)
 {
-    return partitions == 0 ? 0 : sp_partition_of_key(key, key_size, partitions);
+    return partitions == 0 || key == NULL ? 0 : sp_partition_of_key(key, key_size, partitions);
 }

@@ -10,6 +10,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "io/address.h"
+#include "io/standard.h"
 #include "io/stream_body.h"
 #include "spate/error.h"
 
@@ -107,7 +108,8 @@ static void note_failure(struct sp_stream *stream, int error)
 /* Begins one attempt. False when it failed at once. */
 static bool begin_attempt(struct sp_stream *stream, const struct sockaddr *address, socklen_t size)
 {
-    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = sp_standard_avoid(
+        socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 
     if (fd < 0) {
         note_failure(stream, errno);

@@ -10,6 +10,7 @@
 #include "base/trace.h"
 #include "io/address.h"
 #include "io/socket.h"
+#include "io/standard.h"
 #include "io/stream_body.h"
 #include "spate/error.h"
 
@@ -85,7 +86,8 @@ static bool accept_one(struct sp_listener *listener)
 {
     struct sockaddr_storage peer = { 0 };
     socklen_t size = sizeof peer;
-    int fd = accept4(listener->fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = sp_standard_avoid(
+        accept4(listener->fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
 
     if (fd >= 0) {
         hand_over(listener, fd, &peer);

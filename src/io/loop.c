@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "io/loop_body.h"
 #include "io/resolve.h"
+#include "io/standard.h"
 #include "spate/error.h"
 
 enum {
@@ -327,6 +328,18 @@ static void init_handles(struct sp_loop *loop)
     uv_unref((uv_handle_t *)&loop->prepare);
 }
 
+static bool init_uv(struct sp_loop *loop)
+{
+    int held[SP_STANDARD_COUNT];
+
+    if (!sp_standard_hold(held)) {
+        return false;
+    }
+    int rv = uv_loop_init(&loop->uv);
+    sp_standard_release(held);
+    return rv == 0;
+}
+
 int sp_loop_new(unsigned workers, struct sp_loop **out_loop)
 {
     struct sp_loop *loop = sp_mem_calloc(1, sizeof *loop);
@@ -334,7 +347,7 @@ int sp_loop_new(unsigned workers, struct sp_loop **out_loop)
     if (loop == NULL) {
         return SPATE_ERR_NOMEM;
     }
-    if (uv_loop_init(&loop->uv) != 0) {
+    if (!init_uv(loop)) {
         sp_mem_free(loop);
         return SPATE_ERR_INTERNAL;
     }

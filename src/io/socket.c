@@ -10,6 +10,7 @@
 #include "base/assert.h"
 #include "io/address.h"
 #include "io/loop_body.h"
+#include "io/standard.h"
 #include "spate/error.h"
 
 enum {
@@ -62,7 +63,8 @@ static int open_socket(struct sockaddr_storage *address, int *out_fd)
 {
     socklen_t size = sp_address_size(address);
     int on = 1;
-    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = sp_standard_avoid(
+        socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 
     if (fd < 0) {
         return error_of_listen(errno);

@@ -13,6 +13,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "io/standard.h"
 #include "spate/error.h"
 
 /* ---- threads --------------------------------------------------------------------------------- */
@@ -257,7 +258,7 @@ void sp_monitor_wake(struct sp_monitor *monitor)
 
 int sp_wakeup_open(struct sp_wakeup *wakeup)
 {
-    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int fd = sp_standard_avoid(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 
     if (fd < 0) {
         wakeup->fd = -1;

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/trace.h"
 #include "io/file.h"
+#include "io/standard.h"
 #include "server/config.h"
 #include "server/force.h"
 #include "server/node.h"
@@ -286,6 +287,7 @@ int main(int argc, char **argv)
     struct arguments arguments = { .config_path = NULL };
     struct sp_config_error error = { "" };
 
+    sp_standard_open(false); /* else files and sockets would receive the traces */
     argp_err_exit_status = EXIT_USAGE;
     (void)argp_parse(&parser, argc, argv, 0, NULL, &arguments); /* exits on its own errors */
     if (arguments.lose_data && arguments.forced_nodes == NULL) {

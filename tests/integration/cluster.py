@@ -296,15 +296,16 @@ class Cluster:
             **options,
         )
 
-    def run(self, *arguments, seconds=120, **options):
-        """Runs `spate` to its end, whatever that is."""
+    def run(self, *arguments, seconds=120, enter=(), **options):
+        """Runs `spate` to its end, whatever that is; `enter`: words before the command."""
         options.setdefault("stdin", None if "input" in options else subprocess.DEVNULL)
         if "input" in options:
             del options["stdin"]
         options.setdefault("stdout", subprocess.PIPE)
         options.setdefault("stderr", subprocess.PIPE)
         return subprocess.run(
-            [SPATE, *arguments], env=self.environment(), timeout=seconds, check=False, **options
+            [*enter, SPATE, *arguments],
+            env=self.environment(), timeout=seconds, check=False, **options
         )
 
     def spate(self, *arguments, **options):

@@ -299,7 +299,7 @@ class AloneTest(unittest.TestCase):
             (["produce", "-p"], "-p needs a value"),
             (["produce", "--json=x"], "--json takes no value"),
             (["produce", "--set=linger.ms=1", "-y"], "no option '-y'"),
-            (["topic"], "topic what?"),
+            (["group"], "group what? list, describe, seek, delete\nspate help group tells"),
             (["--timeout", "25h", "topic", "list"], "--timeout=25h: "),
             (["--timeout", "11m", "produce", "t"], "--timeout=11m: up to 10m where"),
             (["bench", "e2e", "--timeout", "601s"], "--timeout=601s: up to 10m where"),

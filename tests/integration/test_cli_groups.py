@@ -219,6 +219,10 @@ class CliGroupsTest(unittest.TestCase):
         out, errors = self.run_spate(1, "group", "seek", "busy", "--to", "end")
         self.assertEqual(out, "")
         self.assertIn("stop its members first", errors)
+        out, errors = self.run_spate(0, "group", "seek", "busy", "--to", "end", "--dry-run")
+        self.assertEqual(out, "".join(f"{TOPIC}\t{p}\t-\t10\n" for p in (0, 1)))
+        self.assertIn("members read 2 of these partitions: without --dry-run that is refused",
+                      errors)
         self.assertEqual(self.committed("busy"), {})
         self.calls.call("group.leave", group="busy", member=member)
 

@@ -108,7 +108,7 @@ CASES = (
             "groups": [
                 {
                     "group": TEXT, "state": TEXT, "generation": NUMBER, "members": NUMBER,
-                    "coordinator": NUMBER,
+                    "stalled": NUMBER, "coordinator": NUMBER,
                 }
             ],
             "missing": LIST,

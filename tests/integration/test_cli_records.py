@@ -147,6 +147,34 @@ class CliRecordsTest(unittest.TestCase):
             1, "produce", self.topic, "-f", r"%v{hex}\n", input=b"00\nxyz\n"
         )
         self.assertIn("record 2 does not follow the format", errors)
+        self.assertIn("stopped at record 2, the rest of the input was not sent", errors)
+
+    def test_records_behind_one_that_has_no_place_are_sent(self):
+        lines = f"{self.topic}|0|a\nnope|0|b\n{self.topic}|0|c\n{self.topic}|7|d\na b|0|e\n"
+        lines += f"{self.topic}|1|f\nnope|-|g\n{self.topic}|0|h\n"
+        arguments = ("produce", "--json", "-f", r"%t|%p|%v\n")
+        out, errors = self.run_spate(7, *arguments, input=lines.encode())
+        told = [json.loads(line) for line in out.splitlines()]
+        failed = [(line["topic"], line["partition"], line["error"]) for line in told
+                  if "error" in line]
+        self.assertEqual(failed, [
+            ("nope", 0, "UNKNOWN_TOPIC"), (self.topic, 7, "UNKNOWN_PARTITION"),
+            ("a b", 0, "INVALID"), (None, -1, "MALFORMED"),
+        ])
+        self.assertEqual(self.consume("-e", "-p", "0"), b"a\nc\n")
+        self.assertEqual(self.consume("-e", "-p", "1"), b"f\n")
+        for number, reason in ((2, "no topic `nope`"), (4, "there is no partition 7")):
+            self.assertIn(f"record {number}: {reason}" if number == 2 else reason, errors)
+        self.assertRegex(errors, "record 5: .*a topic's name has")
+        self.assertIn("record 7 does not follow the format", errors)
+        self.assertIn("stopped at record 7, the rest of the input was not sent", errors)
+        self.assertIn("3 of 6 records failed, 0 of these may be stored", errors)
+        lines = b"".join(b"%s|0|a\n" % (b"nope", b"none")[i % 2] for i in range(2000))
+        out, errors = self.run_spate(3, *arguments, input=lines, seconds=60)  # asked for once
+        self.assertEqual(out.count(b"UNKNOWN_TOPIC"), 2000)
+        self.assertEqual(errors.count("no topic `"), 5)
+        self.assertIn("2000 of 2000 records failed", errors)
+        self.assertNotIn("stopped", errors)
 
     # ---- JSON -----------------------------------------------------------------------------------
 

@@ -128,7 +128,7 @@ class ExamplesTest(unittest.TestCase):
         flags = self.flags("--cflags", "--libs")
         for name in EXAMPLES:
             source = os.path.join(self.sources, f"{name}.c")
-            program = self.build("cc", source, name, "-std=c11", "-D_GNU_SOURCE", *flags)
+            program = self.build("cc", source, name, "-std=c11", *WARNINGS, *flags)
             needed = run(tool("readelf"), "-d", program)
             self.assertIn("[libspate.so.0]", needed)
             self.assertNotIn("libuv", needed)

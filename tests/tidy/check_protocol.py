@@ -2,7 +2,8 @@
 """The tables of docs/protocol.md name the methods and error codes that the code has, no others.
 
 The document keeps them under the headings `## Methods` and `## Error codes`, one row each, which
-begins with the name in backquotes; the second cell of a code is its number. The code keeps them in
+begins with the name in backquotes; behind that of a code are its number, whether to try again
+("yes" or "no", words in brackets may follow), and its meaning. The code keeps them in
 SP_METHOD_LIST of src/wire and in SPATE_ERROR_LIST of include/spate/error.h.
 """
 
@@ -15,7 +16,7 @@ DOCUMENT = os.path.join("docs", "protocol.md")
 ERRORS = os.path.join("include", "spate", "error.h")
 METHODS = os.path.join("src", "wire")
 
-ROW = re.compile(r"^\|\s*`([A-Za-z_.]+)`\s*\|([^|]*)")
+ROW = re.compile(r"^\|\s*`([A-Za-z_.]+)`\s*\|(.*)\|")
 
 
 def macro_rows(root, path, macro, pattern):
@@ -38,19 +39,20 @@ def methods_of_code(root):
 
 
 def errors_of_code(root):
-    rows = macro_rows(root, ERRORS, "SPATE_ERROR_LIST", r"X\((\w+), (-\d+),")
-    return {name: int(number) for name, number in rows}
+    pattern = r'X\((\w+), (-\d+), ([01]), "([^"]+)"\)'
+    rows = macro_rows(root, ERRORS, "SPATE_ERROR_LIST", pattern)
+    return {name: (number, ("no", "yes")[int(again)], text) for name, number, again, text in rows}
 
 
 def table(root, heading):
-    """name -> (line, second cell) of the rows between `heading` and the next of its level."""
+    """name -> (line, the other cells) of the rows between `heading` and the next of its level."""
     rows, inside = {}, False
     for number, line in tidy.lines(root, DOCUMENT):
         if line.startswith("## "):
             inside = line.strip() == heading
         match = inside and ROW.match(line)
         if match:
-            rows[match[1]] = (number, match[2].strip())
+            rows[match[1]] = (number, [cell.strip() for cell in match[2].split("|")])
     return rows
 
 
@@ -59,11 +61,13 @@ def compare(heading, code, document):
         yield DOCUMENT, 1, f"nothing found in the code for `{heading}`"
     for name in sorted(set(code) - set(document)):
         yield DOCUMENT, 1, f"`{name}` is missing under `{heading}`"
-    for name, (line, cell) in sorted(document.items()):
+    for name, (line, cells) in sorted(document.items()):
         if name not in code:
             yield DOCUMENT, line, f"`{name}` does not exist in the code"
-        elif code[name] is not None and cell != str(code[name]):
-            yield DOCUMENT, line, f"`{name}` has the number {code[name]} in the code, here {cell}"
+        elif code[name] is not None:
+            for word, cell in zip(code[name], cells + 3 * [""]):
+                if cell.split(" (")[0] != word:
+                    yield DOCUMENT, line, f"`{name}` has {word} in the code, here {cell}"
 
 
 def check(root):

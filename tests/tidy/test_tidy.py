@@ -151,7 +151,8 @@ class ProtocolTest(TidyTest):
     DOCUMENT = (
         "## Methods\n| method | does |\n|---|---|\n| `ping` | a |\n| `fetch` | b |\n"
         "## Fields\n| `topic` | str |\n"
-        "## Error codes\n| code | number |\n|---|---|\n| `BUSY` | -4 |\n| `IO` | -27 |\n"
+        "## Error codes\n| code | number | again | meaning |\n|---|---|---|---|\n"
+        "| `BUSY` | -4 | yes (soon) | a |\n| `IO` | -27 | no | b |\n"
     )
 
     def setUp(self):
@@ -176,7 +177,12 @@ class ProtocolTest(TidyTest):
 
     def test_protocol_wrong_number_is_found(self):
         document = self.DOCUMENT.replace("-27", "-28")
-        self.assert_finds(self.check(document), "docs/protocol.md", "has the number -27")
+        self.assert_finds(self.check(document), "docs/protocol.md", "`IO` has -27 in the code")
+
+    def test_protocol_other_meaning_or_hope_is_found(self):
+        for was, now in (("no | b", "no | c"), ("no | b", "yes | b"), ("no | b", "no")):
+            findings = self.check(self.DOCUMENT.replace(was, now))
+            self.assert_finds(findings, "docs/protocol.md", "`IO` has")
 
     def test_protocol_missing_document_is_found(self):
         findings = check_protocol.check(self.root)

@@ -37,6 +37,7 @@ static void test_error_unknown_names_and_codes_are_harmless(void **state)
     assert_int_equal(spate_error_from_name("NOT_LEADERS", 11), SPATE_ERR_INTERNAL);
     assert_int_equal(spate_error_from_name("NOT_LEADER: node 1", 10), SPATE_ERR_NOT_LEADER);
     assert_int_equal(spate_error_from_name("", 0), SPATE_ERR_INTERNAL);
+    assert_int_equal(spate_error_from_name(NULL, 2), SPATE_ERR_INTERNAL); /* some name is as long */
 }
 
 static void test_error_retriable_follows_the_list(void **state)

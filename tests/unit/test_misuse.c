@@ -62,6 +62,7 @@ static void test_misuse_of_config(void **state)
     assert_int_not_equal(spate_config_set(config, "timeout.ms", "99999999999999999999"), 0);
     assert_int_not_equal(spate_config_set(config, "client.name", huge), 0);
     assert_int_not_equal(spate_config_set(config, huge, huge), 0);
+    spate_config_set_log(NULL, NULL, NULL);
     spate_config_free(config);
     spate_config_free(NULL);
 }
@@ -176,6 +177,15 @@ static void test_misuse_of_producer(void **state)
     spate_producer_free(NULL);
 }
 
+static void test_misuse_of_a_key_that_is_not_there(void **state)
+{
+    const char *volatile nothing = NULL;
+
+    (void)state;
+    assert_int_equal(spate_partition_of_key(nothing, 5, 3), 0);
+    assert_int_equal(spate_partition_of_key("21", 2, 0), 0);
+}
+
 static void test_misuse_of_producer_that_waits(void **state)
 {
     const struct spate_record record = { .topic = "t", .partition = 0 };
@@ -227,6 +237,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_misuse_of_config, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_misuse_of_client, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_misuse_of_admin, set_up, tear_down),
+        cmocka_unit_test(test_misuse_of_a_key_that_is_not_there),
         cmocka_unit_test_setup_teardown(test_misuse_of_producer, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_misuse_of_producer_that_waits, set_up, tear_down),
         cmocka_unit_test(test_producer_does_not_try_for_longer_than_it_is_known),
