@@ -437,6 +437,7 @@ static int stream(struct consume *consume)
             wait_ms = consume->until_end ? END_WAIT_MS : WAIT_MS;
         }
     }
+    patience_end(&patience);
     out_flush();
     if (consume->member.group != NULL) {
         int ended = member_end(&consume->member);
