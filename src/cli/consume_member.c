@@ -83,6 +83,9 @@ static void on_event(void *arg, const struct spate_consumer_event *event)
     struct consume_member *member = arg;
 
     member->in_event = true;
+    if (event->kind == SPATE_CONSUMER_STALLED && event->count == 0) {
+        tell("%s", event->text);
+    }
     for (size_t i = 0; i < event->count; i++) {
         const struct spate_partition *place = &event->partitions[i];
         if (event->kind == SPATE_CONSUMER_SKIPPED) {

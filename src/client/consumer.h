@@ -145,8 +145,11 @@ struct sp_member {
     uint64_t retry_ms;
     struct sp_timer timer;
     char coordinator[SP_ADDRESS_SIZE_MAX]; /* where to ask first; "": not known */
-    int error;                             /* told once by spate_consumer_next */
-    char text[SP_CLIENT_ERROR_SIZE];
+    uint64_t alone_ms;                     /* since when it is JOINING */
+    bool stall_told;                       /* since then */
+    bool trouble_told;                     /* in the log, since the last answer */
+    int error;                             /* told by spate_consumer_next */
+    char text[SP_CLIENT_ERROR_SIZE];       /* of the error, or why the last request failed */
 };
 
 /* Commits and questions for committed offsets, one of each kind at a time. */
@@ -287,6 +290,9 @@ void sp_member_lost(struct spate_consumer *consumer);
 /* Withdraws the request that runs. */
 void sp_member_cancel(struct sp_member *member);
 
+/* Why it has not joined yet, as far as it is known. */
+void sp_member_tell_trouble(const struct spate_consumer *consumer, char out[SP_CLIENT_ERROR_SIZE]);
+
 /* A request to the coordinator of the group, to be started by the caller. */
 struct sp_request sp_member_request(struct spate_consumer *consumer, const char *method);
 
@@ -356,7 +362,7 @@ void sp_stored_advance(struct spate_consumer *consumer, uint64_t *due_ms);
  * events, frees what is gone. */
 void sp_consumer_serve(struct spate_consumer *consumer);
 
-/* When a partition may have to be told as stalled; UINT64_MAX: never. */
+/* When a partition, or the member, may have to be told as stalled; UINT64_MAX: never. */
 uint64_t sp_consumer_stall_due(const struct spate_consumer *consumer);
 
 /* ---- fetcher.c ---- */
