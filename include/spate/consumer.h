@@ -59,7 +59,7 @@ enum spate_consumer_event_kind {
     SPATE_CONSUMER_LOST = 3,     /* these others have already; nothing of them can be committed */
     SPATE_CONSUMER_STALLED = 4,  /* for stall.ms nothing of these was read although there is more;
                                   * without partitions: for so long a subscription has found no
-                                  * place in its group */
+                                  * place in its group, or a topic of it was deleted */
     SPATE_CONSUMER_SKIPPED = 5, /* records were deleted before these got to them: reading goes on at
                                   * `offset`, the first one that is kept; see offset.reset */
 };

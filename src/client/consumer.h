@@ -193,6 +193,7 @@ struct spate_consumer {
     struct sp_consumer_end *end; /* owned */
     struct sp_member member;
     struct sp_commits commits;
+    struct sp_list gone; /* topics that may have been deleted, see consumer_gone.c */
     spate_consumer_event_cb event_cb;
     void *event_arg;
     bool telling;            /* an event callback runs: no partition may go */
@@ -364,6 +365,21 @@ void sp_consumer_serve(struct spate_consumer *consumer);
 
 /* When a partition, or the member, may have to be told as stalled; UINT64_MAX: never. */
 uint64_t sp_consumer_stall_due(const struct spate_consumer *consumer);
+
+/* ---- consumer_gone.c ---- */
+
+/* The coordinator took a partition of it away without being given it. */
+void sp_gone_suspect(struct spate_consumer *consumer, struct sp_topic_view *topic);
+
+/* After a description of the topics. */
+void sp_gone_look(struct spate_consumer *consumer);
+
+/* True: `out_text` says which topic was deleted; it is not said again. */
+bool sp_gone_take(struct spate_consumer *consumer, char out_text[SP_CLIENT_ERROR_SIZE]);
+
+/* There is one to be taken. */
+bool sp_gone_ready(const struct spate_consumer *consumer);
+void sp_gone_forget_all(struct spate_consumer *consumer);
 
 /* ---- fetcher.c ---- */
 

@@ -174,19 +174,22 @@ static void tell(struct spate_consumer *consumer, int kind)
     sp_mem_free(places);
 }
 
-/* A member that finds no place: an event about no partition. */
-static void tell_unjoined(struct spate_consumer *consumer)
+/* What a subscription waits for that has no partitions: those of a member without a place, or of a
+ * topic that has gone. */
+static void tell_waiting(struct spate_consumer *consumer)
 {
     char text[SP_CLIENT_ERROR_SIZE];
     const struct spate_partition none = { .topic = "" };
     struct spate_consumer_event event = { SPATE_CONSUMER_STALLED, &none, 0, text };
 
-    if (consumer->freed || join_due(consumer) > sp_consumer_now_ms(consumer)) {
-        return;
+    if (!consumer->freed && join_due(consumer) <= sp_consumer_now_ms(consumer)) {
+        consumer->member.stall_told = true;
+        sp_member_tell_trouble(consumer, text);
+        call_back(consumer, &event);
     }
-    consumer->member.stall_told = true;
-    sp_member_tell_trouble(consumer, text);
-    call_back(consumer, &event);
+    while (!consumer->freed && sp_gone_take(consumer, text)) {
+        call_back(consumer, &event);
+    }
 }
 
 void sp_consumer_serve(struct spate_consumer *consumer)
@@ -203,7 +206,7 @@ void sp_consumer_serve(struct spate_consumer *consumer)
     tell(consumer, SPATE_CONSUMER_ASSIGNED);
     tell(consumer, SPATE_CONSUMER_SKIPPED);
     tell(consumer, SPATE_CONSUMER_STALLED);
-    tell_unjoined(consumer);
+    tell_waiting(consumer);
     if (!consumer->freed) {
         sp_commits_release(consumer);
     }

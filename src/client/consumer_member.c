@@ -462,6 +462,7 @@ int spate_consumer_subscribe(struct spate_consumer *consumer,
         return rv;
     }
     sp_member_cancel(member);
+    sp_gone_forget_all(consumer);
     sp_buf_deinit(&member->topics);
     member->topics = packed;
     consumer->closed = false;
