@@ -429,7 +429,7 @@ static int stream(struct consume *consume)
                        : patience_tell(&patience); /* others may give nothing */
         } else if (rv != SPATE_ERR_AGAIN) {
             out_flush();
-            code = tell_failure(consume->cli, rv, NULL);
+            code = member_tell_failure(&consume->member, rv, NULL);
         } else if (at_end_of_silence(consume)) {
             break;
         } else {

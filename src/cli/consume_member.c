@@ -1,5 +1,6 @@
 #include "cli/consume_member.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "cli/output.h"
@@ -165,6 +166,24 @@ bool member_at_end(const struct consume_member *member)
     return member->assigned && spate_consumer_at_end(member->consumer) == 1;
 }
 
+int member_tell_failure(const struct consume_member *member, int code, const char *what)
+{
+    char instance[256] = "";
+    char text[400];
+
+    if (member->group == NULL || code != SPATE_ERR_GROUP_FENCED ||
+        spate_config_get(member->cli->config, "group.instance", instance, sizeof instance) != 0 ||
+        instance[0] == '\0') {
+        return tell_failure(member->cli, code, what);
+    }
+    (void)snprintf(text,
+                   sizeof text,
+                   "another process runs as group.instance=%s, and has the place: each needs a "
+                   "name of its own",
+                   instance);
+    return tell_failure_text(member->cli, code, what, text);
+}
+
 int member_end(struct consume_member *member)
 {
     int rv = commit_last(member);
@@ -174,7 +193,7 @@ int member_end(struct consume_member *member)
     int left = spate_consumer_close(member->consumer, hurry ? LEAVE_MS : LAST_COMMIT_MS);
 
     if (rv != 0) {
-        return tell_failure(member->cli, rv, "the last records were not committed");
+        return member_tell_failure(member, rv, "the last records were not committed");
     }
     return left == 0 ? 0 : tell_failure(member->cli, left, "the group was not left");
 }

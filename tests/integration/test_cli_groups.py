@@ -320,6 +320,22 @@ class CliGroupsTest(unittest.TestCase):
             self.assertEqual((told["state"], told["members"]), ("empty", []))
             self.assertEqual(sum(self.committed(group).values()), 2 * RECORDS)
 
+    def test_member_whose_place_was_taken_says_by_whom(self):
+        words = ["consume", TOPIC, "-g", "twice", "-X", "group.instance=till-7"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        first = self.nodes.popen(*words, **pipes)
+        self.assertTrue(first.stdout.readline().startswith(b"line "))
+        second = self.nodes.popen(*words, **pipes)
+        for reader in (first, second):
+            self.addCleanup(lambda reader=reader: reader.poll() is None and reader.kill())
+        _, errors = first.communicate(timeout=20)
+        self.assertEqual(first.returncode, 1)
+        self.assertIn(b"another process runs as group.instance=till-7", errors)
+        self.assertNotIn(b"heartbeat", errors, "that is for programs")
+        second.send_signal(signal.SIGTERM)
+        second.communicate(timeout=20)
+        self.assertEqual(second.returncode, 130)
+
     def test_full_disk_leaves_the_group_and_commits_nothing(self):
         with open("/dev/full", "wb") as full:
             done = self.nodes.run(
