@@ -583,7 +583,8 @@ class AloneTest(unittest.TestCase):
             _, errors = self.run_spate(6, *words)
             self.assertLess(time.monotonic() - started, 10)
             self.assertIn("partitions without a leader: t/1: are most", errors)
-            self.assertIn("TIMEOUT: for", errors)
+            self.assertIn("TIMEOUT: for 2000 ms", errors)
+            self.assertGreater(time.monotonic() - started, 2, "it ends early")
         before = asked[0]
         reader = subprocess.Popen(
             [cluster.SPATE, *words, "-p", "0"], stderr=subprocess.PIPE, env={"HOME": self.home},
