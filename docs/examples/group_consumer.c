@@ -32,6 +32,9 @@ static void on_event(void *arg, const struct spate_consumer_event *event)
     };
 
     (void)arg;
+    if (event->count == 0) {
+        fprintf(stderr, "%s: %s\n", words[event->kind], event->text);
+    }
     for (size_t i = 0; i < event->count; i++) {
         fprintf(stderr,
                 "%s %s/%d at offset %lld\n",

@@ -57,7 +57,9 @@ enum spate_consumer_event_kind {
     SPATE_CONSUMER_ASSIGNED = 1, /* these are read from now on; seek now to begin elsewhere */
     SPATE_CONSUMER_REVOKED = 2,  /* these go to others; commit now what is not committed yet */
     SPATE_CONSUMER_LOST = 3,     /* these others have already; nothing of them can be committed */
-    SPATE_CONSUMER_STALLED = 4,  /* for stall.ms nothing of these was read although there is more */
+    SPATE_CONSUMER_STALLED = 4,  /* for stall.ms nothing of these was read although there is more;
+                                  * without partitions: for so long a subscription has found no
+                                  * place in its group, or a topic of it was deleted */
     SPATE_CONSUMER_SKIPPED = 5, /* records were deleted before these got to them: reading goes on at
                                   * `offset`, the first one that is kept; see offset.reset */
 };

@@ -215,8 +215,9 @@ static inline const char *plural(int64_t count)
     return count == 1 ? "" : "s";
 }
 
-/* True once ^C was pressed, after catch_interrupt; and once it was pressed again, which ends the
- * program at once unless more are borne: 1 at first. */
+/* True once ^C was pressed, or SIGTERM or SIGHUP came, after catch_interrupt; and once that was so
+ * again, which ends the program at once unless more are borne: 1 at first. A SIGHUP that was
+ * ignored before (nohup) stays so. */
 void catch_interrupt(void);
 bool interrupted(void);
 void bear_interrupts(int count);

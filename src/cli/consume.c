@@ -430,7 +430,7 @@ static int stream(struct consume *consume)
                        : patience_tell(&patience); /* others may give nothing */
         } else if (rv != SPATE_ERR_AGAIN) {
             out_flush();
-            code = tell_failure(consume->cli, rv, NULL);
+            code = member_tell_failure(&consume->member, rv, NULL);
         } else if (at_end_of_silence(consume)) {
             break;
         } else {
@@ -438,6 +438,7 @@ static int stream(struct consume *consume)
             wait_ms = consume->until_end ? END_WAIT_MS : WAIT_MS;
         }
     }
+    patience_end(&patience);
     out_flush();
     if (consume->member.group != NULL) {
         int ended = member_end(&consume->member);

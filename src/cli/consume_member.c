@@ -61,14 +61,17 @@ static void end_commits(struct consume_member *member)
         member->text, sizeof member->text, "%s", spate_client_error(member->cli->client));
 }
 
-/* What became of a commit before partitions go, or went. */
+/* What became of a commit before partitions go, or went: what is heard later may be of a newer one. */
 static void hear_last(struct consume_member *member, int rv)
 {
+    bool known = !member->unheard && rv != SPATE_ERR_CLOSED;
+
     member->unheard = rv == SPATE_ERR_TIMEOUT;
     if (rv != 0 && !member->unheard) {
         note(member->cli,
-             "what was printed last before a partition went to another member was not committed, "
-             "that one reads it again: %s: %s",
+             "what was printed last before a partition went to another member %s: %s: %s",
+             known ? "was not committed, that one reads it again"
+                   : "may not be committed, that one may read it again",
              spate_error_name(rv),
              spate_client_error(member->cli->client));
     }
@@ -106,6 +109,9 @@ static void on_event(void *arg, const struct spate_consumer_event *event)
     struct consume_member *member = arg;
 
     member->in_event = true;
+    if (event->kind == SPATE_CONSUMER_STALLED && event->count == 0) {
+        tell("%s", event->text);
+    }
     for (size_t i = 0; i < event->count; i++) {
         const struct spate_partition *place = &event->partitions[i];
         if (event->kind == SPATE_CONSUMER_SKIPPED) {
@@ -191,16 +197,41 @@ bool member_at_end(const struct consume_member *member)
     return member->assigned && spate_consumer_at_end(member->consumer) == 1;
 }
 
+/* The failure with more words where its own would be those for a program. */
+static int
+tell_with(const struct consume_member *member, int code, const char *what, const char *text)
+{
+    char instance[256] = "";
+    char words[400];
+
+    if (member->group == NULL || code != SPATE_ERR_GROUP_FENCED ||
+        spate_config_get(member->cli->config, "group.instance", instance, sizeof instance) != 0 ||
+        instance[0] == '\0') {
+        return tell_failure_text(member->cli, code, what, text);
+    }
+    (void)snprintf(words,
+                   sizeof words,
+                   "another process runs as group.instance=%s, and has the place: each needs a "
+                   "name of its own",
+                   instance);
+    return tell_failure_text(member->cli, code, what, words);
+}
+
+int member_tell_failure(const struct consume_member *member, int code, const char *what)
+{
+    return tell_with(member, code, what, spate_client_error(member->cli->client));
+}
+
 /* The exit code of the commits at the end, told. */
 static int tell_end(const struct consume_member *member)
 {
     bool unknown = member->outcome == SPATE_ERR_TIMEOUT || member->outcome == SPATE_ERR_CLOSED;
 
-    return tell_failure_text(member->cli,
-                             member->outcome,
-                             unknown ? "whether the last records were committed is not known"
-                                     : "the last records were not committed",
-                             member->text);
+    return tell_with(member,
+                     member->outcome,
+                     unknown ? "whether the last records were committed is not known"
+                             : "the last records were not committed",
+                     member->text);
 }
 
 int member_end(struct consume_member *member)

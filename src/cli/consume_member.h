@@ -40,6 +40,9 @@ void member_tick(struct consume_member *member);
 /* True when everything that it was given has been read to the end. */
 bool member_at_end(const struct consume_member *member);
 
+/* tell_failure of what the consumer did, also of one that is no member. */
+int member_tell_failure(const struct consume_member *member, int code, const char *what);
+
 /* Commits what was printed and leaves the group. 0, or the exit code of an error that has been
  * told. */
 int member_end(struct consume_member *member);

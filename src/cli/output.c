@@ -75,11 +75,8 @@ static void end_without_reader(int code)
 static void end_unwritten(int error)
 {
     tell("cannot write to standard output: %s", strerror(error));
-    if (!output.outlived) {
-        _exit(EXIT_FAILED);
-    }
-    output.lost = true;
     output.failed = true;
+    end_without_reader(EXIT_FAILED);
 }
 
 /* After ^C: waits until `PIPE_BUF` bytes can be written without waiting. `end_us` is 0 at first. */

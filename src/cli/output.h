@@ -19,8 +19,8 @@ void out_text(const char *text);
 /* Writes what is waiting. */
 void out_flush(void);
 
-/* When nobody reads standard output any more the program ends within the next write, and calls `cb`
- * (NULL: nothing) before. What was to be written is lost. */
+/* When nobody reads standard output any more, or it cannot be written, the program ends within the
+ * next write, and calls `cb` (NULL: nothing) before. What was to be written is lost. */
 void out_on_reader_gone(void (*cb)(void *arg), void *arg);
 
 /* For a program whose work is another than what it prints: from now on a reader that goes away, or

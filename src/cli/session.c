@@ -262,9 +262,14 @@ static void on_interrupt(int number)
 void catch_interrupt(void)
 {
     struct sigaction action = { .sa_handler = on_interrupt };
+    struct sigaction before = { .sa_handler = SIG_DFL };
 
     (void)sigaction(SIGINT, &action, NULL); /* without SA_RESTART, so that waits end */
     (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(SIGHUP, NULL, &before);
+    if (before.sa_handler != SIG_IGN) { /* else nohup: it is to go on */
+        (void)sigaction(SIGHUP, &action, NULL);
+    }
 }
 
 void bear_interrupts(int count)

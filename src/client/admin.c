@@ -15,7 +15,8 @@ _Static_assert(SPATE_AT_END == SP_OFFSETS_AT_LATEST, "one meaning in both header
 
 enum {
     PARAMS_BYTES_MAX = 2048,
-    ATTEMPT_MS = 2000, /* a server that takes longer for a question is passed over */
+    ATTEMPT_MS = 2000,    /* a server that takes longer for a question is passed over */
+    ATTEMPT_MS_MIN = 300, /* the same where there is less time than that for all of them */
 };
 
 /* ---- raw calls ------------------------------------------------------------------------------- */
@@ -29,7 +30,9 @@ static uint32_t attempt_ms(const struct spate_client *client, const char *method
     if (strcmp(method, "fetch") == 0 || strcmp(method, "offsets") == 0) {
         return client->config.timeout_ms / 2 + 1;
     }
-    return ATTEMPT_MS;
+    uint32_t share_ms = client->config.timeout_ms / client->server_count;
+    share_ms = share_ms > ATTEMPT_MS_MIN ? share_ms : ATTEMPT_MS_MIN;
+    return share_ms < ATTEMPT_MS ? share_ms : ATTEMPT_MS;
 }
 
 /* Anything else the servers would wait for the rest of, or take for the end of a connection. */

@@ -137,6 +137,7 @@ static void on_metadata(struct sp_metadata_observer *observer)
     for (uint32_t i = 0; i < consumer->partition_count; i++) {
         sp_fetcher_on_metadata(consumer->partitions[i]);
     }
+    sp_gone_look(consumer);
 }
 
 /* ---- as a part of its client ---- */
@@ -172,7 +173,7 @@ static bool part_ready(struct sp_client_part *part)
             return true;
         }
     }
-    return consumer->member.error != 0;
+    return consumer->member.error != 0 || sp_gone_ready(consumer);
 }
 
 /* True until spate_consumer_close, for those that have something to give up or to commit. */
@@ -238,6 +239,7 @@ int spate_consumer_new(struct spate_client *client, struct spate_consumer **out_
     sp_list_append(&client->parts, &consumer->part.node);
     consumer->observer.changed = on_metadata;
     sp_buf_init(&consumer->params, PARAMS_BYTES_MAX);
+    sp_list_init(&consumer->gone);
     sp_member_init(consumer);
     sp_commits_init(consumer);
     sp_metadata_observe(client->metadata, &consumer->observer);
@@ -255,6 +257,7 @@ static void destroy(struct spate_consumer *consumer)
 {
     sp_member_deinit(consumer);
     sp_commits_deinit(consumer);
+    sp_gone_forget_all(consumer);
     for (uint32_t i = 0; i < consumer->partition_count; i++) {
         free_partition(consumer->partitions[i]);
     }

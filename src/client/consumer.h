@@ -145,8 +145,11 @@ struct sp_member {
     uint64_t retry_ms;
     struct sp_timer timer;
     char coordinator[SP_ADDRESS_SIZE_MAX]; /* where to ask first; "": not known */
-    int error;                             /* told once by spate_consumer_next */
-    char text[SP_CLIENT_ERROR_SIZE];
+    uint64_t alone_ms;                     /* since when it is JOINING */
+    bool stall_told;                       /* since then */
+    bool trouble_told;                     /* in the log, since the last answer */
+    int error;                             /* told by spate_consumer_next */
+    char text[SP_CLIENT_ERROR_SIZE];       /* of the error, or why the last request failed */
 };
 
 /* Commits and questions for committed offsets, one of each kind at a time. */
@@ -190,6 +193,7 @@ struct spate_consumer {
     struct sp_consumer_end *end; /* owned */
     struct sp_member member;
     struct sp_commits commits;
+    struct sp_list gone; /* topics that may have been deleted, see consumer_gone.c */
     spate_consumer_event_cb event_cb;
     void *event_arg;
     bool telling;            /* an event callback runs: no partition may go */
@@ -287,6 +291,9 @@ void sp_member_lost(struct spate_consumer *consumer);
 /* Withdraws the request that runs. */
 void sp_member_cancel(struct sp_member *member);
 
+/* Why it has not joined yet, as far as it is known. */
+void sp_member_tell_trouble(const struct spate_consumer *consumer, char out[SP_CLIENT_ERROR_SIZE]);
+
 /* A request to the coordinator of the group, to be started by the caller. */
 struct sp_request sp_member_request(struct spate_consumer *consumer, const char *method);
 
@@ -356,8 +363,23 @@ void sp_stored_advance(struct spate_consumer *consumer, uint64_t *due_ms);
  * events, frees what is gone. */
 void sp_consumer_serve(struct spate_consumer *consumer);
 
-/* When a partition may have to be told as stalled; UINT64_MAX: never. */
+/* When a partition, or the member, may have to be told as stalled; UINT64_MAX: never. */
 uint64_t sp_consumer_stall_due(const struct spate_consumer *consumer);
+
+/* ---- consumer_gone.c ---- */
+
+/* The coordinator took a partition of it away without being given it. */
+void sp_gone_suspect(struct spate_consumer *consumer, struct sp_topic_view *topic);
+
+/* After a description of the topics. */
+void sp_gone_look(struct spate_consumer *consumer);
+
+/* True: `out_text` says which topic was deleted; it is not said again. */
+bool sp_gone_take(struct spate_consumer *consumer, char out_text[SP_CLIENT_ERROR_SIZE]);
+
+/* There is one to be taken. */
+bool sp_gone_ready(const struct spate_consumer *consumer);
+void sp_gone_forget_all(struct spate_consumer *consumer);
 
 /* ---- fetcher.c ---- */
 

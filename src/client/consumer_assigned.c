@@ -173,6 +173,9 @@ int sp_consumer_apply(struct spate_consumer *consumer,
     for (uint32_t i = consumer->partition_count; i > 0; i--) {
         struct sp_consumer_partition *partition = consumer->partitions[i - 1];
         if (!partition->seen && is_owned(partition)) {
+            if (partition->ownership != SP_OWNERSHIP_RELEASING) {
+                sp_gone_suspect(consumer, partition->topic);
+            }
             lose(partition);
         }
     }

@@ -20,9 +20,20 @@ static uint64_t stall_due(const struct sp_consumer_partition *partition)
     return partition->progress_ms + partition->consumer->client->config.stall_ms;
 }
 
+/* The same of a member without a place. */
+static uint64_t join_due(const struct spate_consumer *consumer)
+{
+    const struct sp_member *member = &consumer->member;
+    uint32_t stall_ms = consumer->client->config.stall_ms;
+
+    return stall_ms > 0 && member->state == SP_MEMBER_JOINING && !member->stall_told
+               ? member->alone_ms + stall_ms
+               : UINT64_MAX;
+}
+
 uint64_t sp_consumer_stall_due(const struct spate_consumer *consumer)
 {
-    uint64_t due_ms = UINT64_MAX;
+    uint64_t due_ms = join_due(consumer);
 
     for (uint32_t i = 0; i < consumer->partition_count; i++) {
         const struct sp_consumer_partition *partition = consumer->partitions[i];
@@ -104,6 +115,20 @@ write_skipped(const struct sp_consumer_partition *partition, size_t count, char 
     }
 }
 
+static void call_back(struct spate_consumer *consumer, const struct spate_consumer_event *event)
+{
+    consumer->telling = true;
+    consumer->telling_thread = sp_client_thread(consumer->client);
+    if (consumer->event_cb != NULL) {
+        struct sp_client_callback callback;
+        sp_client_suspend(consumer->client, &callback);
+        consumer->event_cb(consumer->event_arg, event);
+        sp_client_resume(consumer->client, &callback);
+    }
+    consumer->telling = false;
+    sp_client_wake(consumer->client); /* perhaps another thread closes the consumer */
+}
+
 /* One event about all partitions that it concerns. Out of memory: at the next call. */
 static void tell(struct spate_consumer *consumer, int kind)
 {
@@ -140,22 +165,31 @@ static void tell(struct spate_consumer *consumer, int kind)
         for (size_t i = 0; i < count; i++) {
             move_on(concerned[i], kind);
         }
-        consumer->telling = true;
-        consumer->telling_thread = sp_client_thread(consumer->client);
-        if (consumer->event_cb != NULL) {
-            struct sp_client_callback callback;
-            sp_client_suspend(consumer->client, &callback);
-            consumer->event_cb(consumer->event_arg, &event);
-            sp_client_resume(consumer->client, &callback);
-        }
-        consumer->telling = false;
-        sp_client_wake(consumer->client); /* perhaps another thread closes the consumer */
+        call_back(consumer, &event);
         for (size_t i = 0; i < count && !consumer->freed; i++) {
             conclude(concerned[i], kind);
         }
     }
     sp_mem_free(concerned);
     sp_mem_free(places);
+}
+
+/* What a subscription waits for that has no partitions: those of a member without a place, or of a
+ * topic that has gone. */
+static void tell_waiting(struct spate_consumer *consumer)
+{
+    char text[SP_CLIENT_ERROR_SIZE];
+    const struct spate_partition none = { .topic = "" };
+    struct spate_consumer_event event = { SPATE_CONSUMER_STALLED, &none, 0, text };
+
+    if (!consumer->freed && join_due(consumer) <= sp_consumer_now_ms(consumer)) {
+        consumer->member.stall_told = true;
+        sp_member_tell_trouble(consumer, text);
+        call_back(consumer, &event);
+    }
+    while (!consumer->freed && sp_gone_take(consumer, text)) {
+        call_back(consumer, &event);
+    }
 }
 
 void sp_consumer_serve(struct spate_consumer *consumer)
@@ -172,6 +206,7 @@ void sp_consumer_serve(struct spate_consumer *consumer)
     tell(consumer, SPATE_CONSUMER_ASSIGNED);
     tell(consumer, SPATE_CONSUMER_SKIPPED);
     tell(consumer, SPATE_CONSUMER_STALLED);
+    tell_waiting(consumer);
     if (!consumer->freed) {
         sp_commits_release(consumer);
     }

@@ -146,6 +146,7 @@ static int take_answer(struct spate_consumer *consumer, struct sp_bytes result, 
     member->generation = response.generation;
     member->heartbeat_ms = (uint32_t)response.heartbeat_ms;
     member->heard_ms = member->begun_ms;
+    member->trouble_told = false;
     member->state = SP_MEMBER_IN;
     return sp_consumer_apply(consumer, response.assigned, response.revoke);
 }
@@ -170,11 +171,28 @@ static bool fenced_by_itself(const struct spate_consumer *consumer, int status)
            (consumer->client->config.group_instance[0] == '\0' || consumer->member.doubled);
 }
 
+/* Waiting may put it right. */
+static void note_trouble(struct spate_consumer *consumer, const char *text)
+{
+    struct sp_member *member = &consumer->member;
+
+    (void)snprintf(member->text, sizeof member->text, "%s", text);
+    if (!member->trouble_told) {
+        sp_client_log(consumer->client,
+                      SPATE_LOG_WARN,
+                      "no answer for a member of group %s: %.400s",
+                      consumer->client->config.group_id,
+                      text);
+    }
+    member->trouble_told = true;
+}
+
 static void on_refusal(struct spate_consumer *consumer, int status, const char *text)
 {
     struct sp_member *member = &consumer->member;
 
     if (sp_client_status_moves(status)) {
+        note_trouble(consumer, text);
         member->retry_ms = sp_consumer_now_ms(consumer) + SP_CLIENT_PAUSE_MAX_MS;
     } else if (status == SPATE_ERR_UNKNOWN_MEMBER && !member->joining) {
         sp_member_lost(consumer);
@@ -248,6 +266,7 @@ static int start(struct spate_consumer *consumer)
     member->request.params = sp_bytes_of(member->params.bytes, member->params.size);
     member->request.deadline_ms = member->begun_ms + config->session_ms;
     member->request.attempt_ms = member->joining ? JOIN_MS : member->heartbeat_ms + MARGIN_MS;
+    member->request.unreachable_ms = member->joining ? SP_CLIENT_UNREACHABLE_MS : 0;
     member->request.cb = on_answer;
     return sp_request_start(&member->request);
 }
@@ -302,6 +321,35 @@ void sp_member_advance(struct spate_consumer *consumer)
     }
 }
 
+void sp_member_tell_trouble(const struct spate_consumer *consumer, char out[SP_CLIENT_ERROR_SIZE])
+{
+    const struct sp_member *member = &consumer->member;
+    char text[SP_CLIENT_ERROR_SIZE] = "no server has answered yet";
+
+    if (member->text[0] != '\0') {
+        (void)snprintf(text, sizeof text, "%s", member->text);
+    } else if (member->running && member->request.status != 0) {
+        (void)sp_request_tell_given_up(&member->request, text);
+    }
+    (void)snprintf(out,
+                   SP_CLIENT_ERROR_SIZE,
+                   "not a member of group %.100s: %.380s",
+                   consumer->client->config.group_id,
+                   text);
+}
+
+/* From now on it is without a place. */
+static void begin_joining(struct spate_consumer *consumer)
+{
+    struct sp_member *member = &consumer->member;
+
+    member->state = SP_MEMBER_JOINING;
+    member->alone_ms = sp_consumer_now_ms(consumer);
+    member->stall_told = false;
+    member->retry_ms = 0;
+    member->text[0] = '\0';
+}
+
 static void on_timer(struct sp_timer *timer)
 {
     struct sp_member *member = SP_CONTAINER_OF(timer, struct sp_member, timer);
@@ -326,8 +374,7 @@ void sp_member_lost(struct spate_consumer *consumer)
 
     if (member->state == SP_MEMBER_IN) {
         sp_member_cancel(member);
-        member->state = SP_MEMBER_JOINING;
-        member->retry_ms = 0;
+        begin_joining(consumer);
         sp_consumer_lose_all(consumer);
         sp_client_wake(consumer->client);
     }
@@ -415,13 +462,13 @@ int spate_consumer_subscribe(struct spate_consumer *consumer,
         return rv;
     }
     sp_member_cancel(member);
+    sp_gone_forget_all(consumer);
     sp_buf_deinit(&member->topics);
     member->topics = packed;
     consumer->closed = false;
     member->error = 0;
-    member->retry_ms = 0;
     member->leaving = false;
-    member->state = SP_MEMBER_JOINING;
+    begin_joining(consumer);
     name_instance(consumer);
     sp_member_advance(consumer);
     return 0;

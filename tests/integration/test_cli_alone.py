@@ -602,14 +602,17 @@ class AloneTest(unittest.TestCase):
 
         def say(pattern):  # a busy machine has a server that does not answer at once
             lines = iter(reader.stderr.readline, "")
-            self.assertTrue(any(re.search(pattern, line) for line in lines), pattern)
+            found = next(filter(None, (re.search(pattern, line) for line in lines)), None)
+            self.assertIsNotNone(found, pattern)
+            return found
 
         try:
             cluster.wait_for("looks at a topic that is only quiet", lambda: asked[0] > 5, 20)
             gone.set()
-            for _ in range(2):
-                say(r"waiting: partitions without a leader: t/1: are most of .*"
-                    r"no record since 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+            waiting = (r"waiting: partitions without a leader: t/1: are most of .*"
+                       r"no record since (20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ)$")
+            dates = {say(waiting)[1] for _ in range(2)}
+            self.assertEqual(len(dates), 1, "the last record is as old as before")
             gone.clear()
             say("goes on")
             reader.send_signal(signal.SIGINT)
@@ -629,7 +632,8 @@ class AloneTest(unittest.TestCase):
             _, errors = self.run_spate(6, *words)
             self.assertLess(time.monotonic() - started, 10)
             self.assertIn("partitions without a leader: t/1: are most", errors)
-            self.assertIn("TIMEOUT: for", errors)
+            self.assertIn("TIMEOUT: for 2000 ms", errors)
+            self.assertGreater(time.monotonic() - started, 2, "it ends early")
         before = asked[0]
         reader = subprocess.Popen(
             [cluster.SPATE, *words, "-p", "0"], stderr=subprocess.PIPE, env={"HOME": self.home},

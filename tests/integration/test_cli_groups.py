@@ -298,6 +298,59 @@ class CliGroupsTest(unittest.TestCase):
         )
         self.assertEqual(self.rows("consume", TOPIC, "-g", "reads-on", "-e"), [])
 
+    def test_hangup_commits_and_leaves_the_group(self):
+        """As when a terminal is closed; not where it is ignored, as by nohup."""
+        for ignored in (False, True):
+            group = f"hung-up-{ignored}"
+            if ignored:
+                self.addCleanup(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP))
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            reader = self.nodes.popen(
+                "consume", TOPIC, "-g", group, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            for _ in range(2 * RECORDS):
+                reader.stdout.readline()
+            reader.send_signal(signal.SIGHUP)
+            if ignored:
+                cluster.wait_for(
+                    "commits that go on",
+                    lambda: sum(self.committed(group).values()) == 2 * RECORDS,
+                )
+                self.assertIsNone(reader.poll())
+                reader.send_signal(signal.SIGTERM)
+            _, errors = reader.communicate(timeout=10)
+            self.assertEqual((reader.returncode, errors), (130, b""))
+            told = self.nodes.spate_json("group", "describe", group)
+            self.assertEqual((told["state"], told["members"]), ("empty", []))
+            self.assertEqual(sum(self.committed(group).values()), 2 * RECORDS)
+
+    def test_member_whose_place_was_taken_says_by_whom(self):
+        words = ["consume", TOPIC, "-g", "twice", "-X", "group.instance=till-7"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        first = self.nodes.popen(*words, **pipes)
+        self.assertTrue(first.stdout.readline().startswith(b"line "))
+        second = self.nodes.popen(*words, **pipes)
+        for reader in (first, second):
+            self.addCleanup(lambda reader=reader: reader.poll() is None and reader.kill())
+        _, errors = first.communicate(timeout=20)
+        self.assertEqual(first.returncode, 1)
+        self.assertIn(b"another process runs as group.instance=till-7", errors)
+        self.assertNotIn(b"heartbeat", errors, "that is for programs")
+        second.send_signal(signal.SIGTERM)
+        second.communicate(timeout=20)
+        self.assertEqual(second.returncode, 130)
+
+    def test_full_disk_leaves_the_group_and_commits_nothing(self):
+        with open("/dev/full", "wb") as full:
+            done = self.nodes.run(
+                "consume", TOPIC, "-g", "full", stdout=full
+            )
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"cannot write to standard output: No space left", done.stderr)
+        told = self.nodes.spate_json("group", "describe", "full")
+        self.assertEqual((told["state"], told["members"]), ("empty", []))
+        self.assertEqual(self.committed("full"), {})
+
     def test_two_interrupts_leave_the_group_as_well(self):
         for attempt in range(3):  # the second one may come when all is over
             reader = self.nodes.popen(

@@ -12,11 +12,13 @@ The document holds fenced blocks that say what they are:
 """
 
 import ast
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import unittest
 
 import msgpack
@@ -216,15 +218,16 @@ class LiveTest(unittest.TestCase):
                     ran += 1
             self.assertGreater(ran, 13)
 
-    def start_service(self, port):
+    def start_service(self, *ports):
         """The group consumer. Its output comes line by line, and it dies with the test."""
         (program, expected), *others = [
             pair for section in sections() for pair in section.programs(("service",))
         ]
         self.assertEqual(others, [])
         self.assertIn("7700", program)
+        servers = '", "127.0.0.1:'.join(map(str, ports))
         process = subprocess.Popen(
-            [sys.executable, "-u", "-c", program.replace("7700", str(port))],
+            [sys.executable, "-u", "-c", program.replace("7700", servers)],
             stdout=subprocess.PIPE,
             text=True,
             preexec_fn=cluster.die_with_parent,
@@ -279,6 +282,29 @@ class LiveTest(unittest.TestCase):
             read = [second.stdout.readline(), second.stdout.readline()]
             self.assertEqual(sorted(read), ["orders 0 3 b'd'\n", "orders 1 3 b'd'\n"])
             self.stop_service(second)
+
+    def test_protocol_doc_group_consumer_outlives_a_node_that_hangs(self):
+        with cluster.Cluster(3) as nodes:
+            nodes.spate("topic", "create", "orders", "-r", "3")
+            nodes.wait_healthy()
+            hangs = nodes.leader("orders")
+            others = [node for node in nodes.nodes if node is not hangs]
+            ports = [node.client_port for node in (hangs, *others)]
+            with contextlib.closing(rpc.Leaders([node.address for node in others])) as client:
+                process = self.start_service(*ports)[0]
+                owners = self.owners(client, 1)
+                limit = threading.Timer(30, process.kill)  # it would print nothing for longer
+                limit.start()
+                os.kill(hangs.process.pid, signal.SIGSTOP)
+                try:
+                    nodes.servers = ",".join(node.address for node in others)
+                    nodes.spate("produce", "orders", input=b"a\n")
+                    self.assertEqual(process.stdout.readline(), "orders 0 0 b'a'\n")
+                    self.assertEqual(self.owners(client, 1), owners, "it had to join again")
+                finally:
+                    os.kill(hangs.process.pid, signal.SIGCONT)
+                    limit.cancel()
+                self.stop_service(process)
 
     def feed(self, client, partitions, value):
         for number in range(partitions):

@@ -12,6 +12,7 @@ spate_unit_test(client test_consumer USES spate_net spate_wire spate_io spate_ba
 spate_unit_test(client test_consumer_calls USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_consumer_member USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_consumer_commit USES spate_net spate_wire spate_io spate_base)
+spate_unit_test(client test_consumer_silence USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_consumer_work USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_consumer_close USES spate_net spate_wire spate_io spate_base)
 spate_unit_test(client test_misuse USES spate_net spate_wire spate_io spate_base)
