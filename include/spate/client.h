@@ -153,9 +153,9 @@ SPATE_API const char *spate_client_error(const struct spate_client *client);
 
 /* Any method of the protocol: `params` is one MessagePack map, *out_result (freed by the caller
  * with spate_free) one MessagePack value. Tries the known servers in turn until one answers; a call
- * that may have had its effect is not made twice. SPATE_ERR_UNREACHABLE: within three seconds none
- * was reached, or none did more than to close each connection; SPATE_ERR_TIMEOUT and
- * SPATE_ERR_CLOSED: the outcome is unknown; or what the server said. */
+ * that may have had its effect is not made twice. SPATE_ERR_UNREACHABLE: none was reached within
+ * three seconds; SPATE_ERR_TIMEOUT and SPATE_ERR_CLOSED: the outcome is unknown; or what the server
+ * said. */
 SPATE_API int spate_call(struct spate_client *client,
                          const char *method,
                          const void *params,

@@ -192,16 +192,6 @@ static void note_alive(struct sp_request *request, int status)
     }
 }
 
-/* Who closes each new connection without a word is no server of ours. */
-static void note_taken(struct sp_request *request, int status, bool sent)
-{
-    if (sent && request->fresh && status == SPATE_ERR_CLOSED) {
-        memcpy(request->shut_by, request->asked, sizeof request->shut_by);
-    } else {
-        request->reached = request->reached || sent;
-    }
-}
-
 static void on_answer(
     struct sp_rpc_call *call, int status, const uint8_t *result, size_t size, const char *text)
 {
@@ -209,7 +199,7 @@ static void on_answer(
     bool sent = call->sent || !sp_request_status_lost(status);
 
     sp_timer_stop(&request->timer);
-    note_taken(request, status, sent);
+    request->reached = request->reached || sent;
     note_alive(request, status);
     if (status == 0) {
         finish(request, 0, sp_bytes_of(result, size), "");
@@ -283,7 +273,6 @@ static void attempt(struct sp_request *request)
     int rv = request->apart ? sp_client_connection_apart(client, request->asked, &connection)
                             : sp_client_connection(client, request->asked, &connection);
     if (rv == 0) {
-        request->fresh = !sp_rpc_connected(connection->rpc);
         request->call = (struct sp_rpc_call){
             .method = request->method,
             .cb = on_answer,
@@ -402,36 +391,19 @@ int sp_request_find_alive(struct spate_client *client, uint64_t deadline_ms)
     return client->server_count < 2 ? 0 : sp_request_wait(&request, NULL, NULL);
 }
 
-static bool is_among(const char *method, const char *const *methods, size_t count)
+bool sp_request_method_repeatable(const char *method)
 {
-    for (size_t i = 0; i < count; i++) {
+    static const char *const methods[] = {
+        "hello",           "ping",           "metadata",       "topic.list",      "topic.describe",
+        "topic.alter",     "topic.truncate", "fetch",          "offsets",         "producer.init",
+        "producer.resume", "cluster.info",   "cluster.health", "cluster.nodes",   "cluster.moves",
+        "group.find",      "group.list",     "group.describe", "group.committed",
+    };
+
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
         if (strcmp(method, methods[i]) == 0) {
             return true;
         }
     }
     return false;
-}
-
-bool sp_request_method_reads(const char *method)
-{
-    static const char *const methods[] = {
-        "hello",         "ping",       "metadata",     "topic.list",     "topic.describe",
-        "fetch",         "offsets",    "cluster.info", "cluster.health", "cluster.nodes",
-        "cluster.moves", "group.find", "group.list",   "group.describe", "group.committed",
-    };
-
-    return is_among(method, methods, sizeof methods / sizeof methods[0]);
-}
-
-bool sp_request_method_repeatable(const char *method)
-{
-    static const char *const methods[] = {
-        "topic.alter",
-        "topic.truncate",
-        "producer.init",
-        "producer.resume",
-    };
-
-    return sp_request_method_reads(method) ||
-           is_among(method, methods, sizeof methods / sizeof methods[0]);
 }

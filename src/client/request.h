@@ -40,8 +40,7 @@ struct sp_request {
     struct sp_rpc_call call;
     struct sp_timer timer; /* patience while CALLING, pause while PAUSING */
     bool calling;
-    bool fresh;     /* the attempt that runs has a connection of which nothing is known */
-    bool reached;   /* some server took a request, and did more than to close such a connection */
+    bool reached;   /* some server took a request */
     bool answered;  /* some server said why not: `status` and `text` are its own */
     bool uncertain; /* some attempt may have had its effect, whatever later ones are told */
     uint32_t first; /* server of the first attempt */
@@ -57,7 +56,6 @@ struct sp_request {
     char trouble_text[SP_RPC_TROUBLE_SIZE]; /* the same in words, */
     char troubled[SP_ADDRESS_SIZE_MAX];     /* and which: */
     bool trouble_named;                     /* a leader that a server has named */
-    char shut_by[SP_ADDRESS_SIZE_MAX];      /* who did no more than that; "": nobody */
     char text[SP_CLIENT_ERROR_SIZE];
 };
 
@@ -103,10 +101,7 @@ int sp_request_wait(struct sp_request *request, void **out_result, size_t *out_s
  * 0 or the code of a failure, with the client's error text. */
 int sp_request_find_alive(struct spate_client *client, uint64_t deadline_ms);
 
-/* True for methods that only read. */
-bool sp_request_method_reads(const char *method);
-
-/* True for these, and for others that can be repeated without a second thought. */
+/* True for methods that only read, and can be repeated without a second thought. */
 bool sp_request_method_repeatable(const char *method);
 
 #endif /* SP_CLIENT_REQUEST_H */

@@ -56,46 +56,31 @@ void sp_request_note_word(struct sp_request *request, int status, const char *te
 
 /* ---- what is told ---------------------------------------------------------------------------- */
 
-static const char *advice_of(const struct sp_request *request)
-{
-    if (request->shut_by[0] != '\0') {
-        return "is that the client port of a spated?";
-    }
-    switch (request->trouble) {
-    case SP_STREAM_NAME_UNKNOWN:
-        return "check the list of servers";
-    case SP_STREAM_NAME_UNANSWERED:
-        return "does the name server answer?";
-    case SP_STREAM_TROUBLE_NONE:
-    case SP_STREAM_UNANSWERED:
-    case SP_STREAM_REFUSED:
-    case SP_STREAM_NO_ROUTE:
-    case SP_STREAM_NO_MEANS:
-        break;
-    }
-    return "is spated running there, and is the address right?";
-}
-
 void sp_request_tell_unreached(const struct sp_request *request,
                                const char *servers,
                                char out_text[SP_CLIENT_ERROR_SIZE])
 {
-    bool shut = request->shut_by[0] != '\0';
-    const char *whom = shut ? request->shut_by : request->troubled;
-    const char *trouble =
-        shut ? "the connection was closed without an answer" : request->trouble_text;
-    bool other = (shut || !is_of_name(request->trouble)) && strcmp(servers, whom) != 0;
+    enum sp_stream_trouble trouble = request->trouble;
+    bool other = !is_of_name(trouble) && strcmp(servers, request->troubled) != 0;
     char why[sizeof request->troubled + sizeof request->trouble_text + 8] = "";
 
-    if (shut || request->trouble != SP_STREAM_TROUBLE_NONE) {
-        (void)snprintf(why, sizeof why, " (%s%s%s)", other ? whom : "", other ? ": " : "", trouble);
+    if (trouble != SP_STREAM_TROUBLE_NONE) {
+        (void)snprintf(why,
+                       sizeof why,
+                       " (%s%s%s)",
+                       other ? request->troubled : "",
+                       other ? ": " : "",
+                       request->trouble_text);
     }
     (void)snprintf(out_text,
                    SP_CLIENT_ERROR_SIZE,
                    "no server could be reached at %.150s%.320s: %s",
                    servers,
                    why,
-                   advice_of(request));
+                   trouble == SP_STREAM_NAME_UNKNOWN      ? "check the list of servers"
+                   : trouble == SP_STREAM_NAME_UNANSWERED ? "does the name server answer?"
+                                                          : "is spated running there, and is the "
+                                                            "address right?");
 }
 
 /* No server could have been reached in what was given, as far as anybody knows. */
@@ -162,8 +147,7 @@ int sp_request_tell_given_up(const struct sp_request *request, char out_text[SP_
     }
     if (!request->reached) {
         sp_request_tell_unreached(request, where, out_text);
-        bool unknown = request->uncertain && !sp_request_method_reads(request->method);
-        return unknown ? SPATE_ERR_TIMEOUT : SPATE_ERR_UNREACHABLE;
+        return SPATE_ERR_UNREACHABLE;
     }
     if (request->answered) {
         return tell_answered(request, where, out_text);

@@ -109,15 +109,13 @@ static int listen_full(char out_address[32], int *fds, unsigned count)
     return fd;
 }
 
-static int call_of_nothing(const char *method)
+static int fetch_of_nothing(void)
 {
     const uint8_t no_fields[] = { 0x80 };
     void *result = NULL;
     size_t size = 0;
-    int rv = spate_call(cluster.client, method, no_fields, sizeof no_fields, &result, &size);
 
-    spate_free(result);
-    return rv;
+    return spate_call(cluster.client, "fetch", no_fields, sizeof no_fields, &result, &size);
 }
 
 static char silent_address[32];
@@ -142,7 +140,7 @@ static void test_client_call_tells_of_silence_behind_a_refusal(void **state)
     int fd = listen_full(silent_address, taken, 3);
     fake_start(&cluster, keys);
     cluster.script = refuses_and_is_gone;
-    assert_int_equal(call_of_nothing("fetch"), SPATE_ERR_UNREACHABLE);
+    assert_int_equal(fetch_of_nothing(), SPATE_ERR_UNREACHABLE);
     assert_int_equal(cluster.fetch_count, 1);
     assert_non_null(strstr(spate_client_error(cluster.client), "no answer to an attempt"));
     assert_null(strstr(spate_client_error(cluster.client), "refused"));
@@ -171,73 +169,10 @@ static void test_client_call_tells_that_the_named_leader_is_not_there(void **sta
     cluster.leader = 1;
     memcpy(cluster.servers[1].address, "127.0.0.1:1", sizeof "127.0.0.1:1"); /* nobody listens */
     cluster.script = names_another;
-    assert_int_equal(call_of_nothing("fetch"), SPATE_ERR_LEADER_UNKNOWN);
+    assert_int_equal(fetch_of_nothing(), SPATE_ERR_LEADER_UNKNOWN);
     assert_true(cluster.fetch_count > 1);
     assert_non_null(strstr(spate_client_error(cluster.client), "somebody else leads"));
     assert_non_null(strstr(spate_client_error(cluster.client), "127.0.0.1:1: connection refused"));
-    fake_stop(&cluster);
-}
-
-/* ---- servers that close each connection ------------------------------------------------------ */
-
-static enum fake_action closes(struct fake_cluster *c, const char *method, unsigned count)
-{
-    (void)c;
-    (void)method;
-    (void)count;
-    return FAKE_DROP_BEFORE;
-}
-
-/* As one where nobody listens, not as one that is slow. */
-static void test_client_call_to_what_only_closes_is_unreachable_soon(void **state)
-{
-    (void)state;
-    fake_start(&cluster, NULL); /* with half a minute */
-    cluster.script = closes;
-    uint64_t begin_ms = sp_loop_now_ms(cluster.client->loop);
-    assert_int_equal(call_of_nothing("fetch"), SPATE_ERR_UNREACHABLE);
-    assert_true(sp_loop_now_ms(cluster.client->loop) - begin_ms < 10000);
-    assert_true(cluster.fetch_count > 1); /* perhaps it was starting */
-    const char *text = spate_client_error(cluster.client);
-    assert_non_null(strstr(text, "closed without an answer"));
-    assert_non_null(strstr(text, "is that the client port of a spated?"));
-    fake_stop(&cluster);
-}
-
-/* It may have been done. */
-static void test_client_call_with_an_effect_to_what_only_closes_is_unknown(void **state)
-{
-    static const char *const keys[] = { "timeout.ms", "300", NULL };
-
-    (void)state;
-    fake_start(&cluster, keys);
-    cluster.script = closes;
-    assert_int_equal(call_of_nothing("producer.resume"), SPATE_ERR_TIMEOUT);
-    assert_true(cluster.resume_count > 1);
-    fake_stop(&cluster);
-}
-
-static enum fake_action goes(struct fake_cluster *c, const char *method, unsigned count)
-{
-    (void)method;
-    (void)count;
-    memcpy(c->client->servers[0], "127.0.0.1:1", sizeof "127.0.0.1:1"); /* nobody listens */
-    return FAKE_DROP_BEFORE;
-}
-
-/* A server that has answered on the connection that it closes is a server: it is waited for. */
-static void test_client_call_to_what_has_answered_waits_for_it(void **state)
-{
-    static const char *const keys[] = { "timeout.ms", "4500", NULL };
-
-    (void)state;
-    fake_start(&cluster, keys);
-    assert_int_equal(call_of_nothing("ping"), 0);
-    cluster.script = goes;
-    uint64_t begin_ms = sp_loop_now_ms(cluster.client->loop);
-    assert_int_equal(call_of_nothing("fetch"), SPATE_ERR_TIMEOUT);
-    assert_true(sp_loop_now_ms(cluster.client->loop) - begin_ms >= 4400);
-    assert_int_equal(cluster.fetch_count, 1);
     fake_stop(&cluster);
 }
 
@@ -248,9 +183,6 @@ int main(void)
         cmocka_unit_test(test_client_call_that_may_be_done_is_not_made_again),
         cmocka_unit_test(test_client_call_tells_of_silence_behind_a_refusal),
         cmocka_unit_test(test_client_call_tells_that_the_named_leader_is_not_there),
-        cmocka_unit_test(test_client_call_to_what_only_closes_is_unreachable_soon),
-        cmocka_unit_test(test_client_call_with_an_effect_to_what_only_closes_is_unknown),
-        cmocka_unit_test(test_client_call_to_what_has_answered_waits_for_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
