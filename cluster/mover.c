@@ -267,6 +267,18 @@ static uint32_t better_leader(const struct sp_mover *mover,
     return 0;
 }
 
+static void drop_standby(struct sp_mover *mover, const struct sp_state_partition *partition)
+{
+    struct sp_raft_group *group = sp_group_table_get(mover->table, partition->group_id);
+    const struct sp_raft_move_target target = { .places = partition->replicas,
+                                                .count = partition->replica_count,
+                                                .voters_min = partition->replica_count };
+
+    if (group != NULL && sp_controller_is_current(mover->controller)) {
+        sp_raft_group_drop_standby(group, &target);
+    }
+}
+
 enum hand_over {
     STAYS,
     WAITS, /* its successor has not all of the log yet */
@@ -285,10 +297,10 @@ static enum hand_over hand_over(struct sp_mover *mover, const struct sp_state_pa
     return sp_raft_group_transfer_to(group, to) == SPATE_ERR_BUSY ? WAITS : UNDER_WAY;
 }
 
-/* Leaders are balanced when the first replica of each partition that may lead leads it. A node that
- * has not got all of the log, because it is slow, is not handed anything (raft_transfer.c). Returns
- * whether there is more to do soon. */
-static bool hand_over_leaders(struct sp_mover *mover)
+/* Looks at partitions that are led here and not being moved. Leaders are balanced when the first
+ * replica of each partition that may lead leads it. A node that has not got all of the log, because
+ * it is slow, is handed nothing (raft_transfer.c). Returns whether there is more to do soon. */
+static bool look_at_led(struct sp_mover *mover)
 {
     const struct sp_state *state = sp_controller_state(mover->controller);
     const struct sp_state_topic *topic = NULL;
@@ -303,6 +315,7 @@ static bool hand_over_leaders(struct sp_mover *mover)
             if (sp_group_table_leader(mover->table, partition->group_id, NULL) == self &&
                 sp_state_move(state, partition->group_id) == NULL) {
                 enum hand_over step = hand_over(mover, partition);
+                drop_standby(mover, partition);
                 count += step == UNDER_WAY ? 1 : 0;
                 more = more || step != STAYS;
             }
@@ -328,7 +341,7 @@ static void advance(struct sp_deferred *deferred)
         step(mover, move);
     }
     if (now_ms >= mover->look_due_ms) {
-        bool more = hand_over_leaders(mover);
+        bool more = look_at_led(mover);
         mover->look_due_ms = now_ms + (more ? LOOK_MS : LOOK_AROUND_MS);
         report_damage(mover);
     }

@@ -14,6 +14,9 @@
 /* A step is taken every 50 ms: after such a pause it is another move, or another time as leader. */
 #define MARK_MS_MAX 2000
 
+/* A move that has only just begun elsewhere is known to all by then. */
+#define STRAY_MS 5000
+
 static const struct raft_configuration *members_of(const struct sp_raft_group *group)
 {
     return &group->guard.raft.configuration;
@@ -382,6 +385,27 @@ int sp_raft_group_move(struct sp_raft_group *group,
         break;
     }
     return 0;
+}
+
+void sp_raft_group_drop_standby(struct sp_raft_group *group,
+                                const struct sp_raft_move_target *target)
+{
+    const struct raft_server *standby = find_standby(group);
+    struct sp_raft_move_progress progress;
+    struct sp_raft_change change;
+
+    if (standby == NULL || find_target(target, standby->id) != NULL ||
+        look(group, target, &progress, &change) != 0) {
+        return;
+    }
+    change = (struct sp_raft_change){ .replica_id = standby->id,
+                                      .node_id = sp_raft_node_of(group, standby->id),
+                                      .role = -1 };
+    note_progress(group, &change, &progress);
+    if (progress.step != SP_RAFT_MOVE_WAITING &&
+        sp_raft_now_ms(group) - group->move_mark.since_ms >= STRAY_MS) {
+        (void)sp_raft_make_change(group, &change); /* not now: the next look finds it again */
+    }
 }
 
 int sp_raft_group_move_progress(struct sp_raft_group *group,

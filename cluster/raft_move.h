@@ -56,6 +56,12 @@ int sp_raft_group_move(struct sp_raft_group *group,
                        const struct sp_raft_move_target *target,
                        struct sp_raft_move_progress *out);
 
+/* For a partition that is not being moved, whose replicas are `target`; to be called every second.
+ * Removes a standby that is none of them once it has been one for some seconds: a leader that did
+ * not know yet that a move was over may have added it again, and nobody runs it. */
+void sp_raft_group_drop_standby(struct sp_raft_group *group,
+                                const struct sp_raft_move_target *target);
+
 /* Where it stands, as above, without a step. */
 int sp_raft_group_move_progress(struct sp_raft_group *group,
                                 const struct sp_raft_move_target *target,

@@ -1,5 +1,4 @@
 /* spate consume: records of topics to standard output.
- *
  *   names or patterns -> topics -> partitions, where to begin, bounds -> records -> printer
  *   nothing comes although the end is wanted: who has no leader? */
 #include <inttypes.h>

@@ -61,7 +61,7 @@ static void end_commits(struct consume_member *member)
         member->text, sizeof member->text, "%s", spate_client_error(member->cli->client));
 }
 
-/* What became of a commit before partitions go, or went: what is heard later may be of a newer one. */
+/* What became of a commit before partitions go; what is heard later may be of a newer one. */
 static void hear_last(struct consume_member *member, int rv)
 {
     bool known = !member->unheard && rv != SPATE_ERR_CLOSED;

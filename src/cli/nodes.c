@@ -100,7 +100,7 @@ static void tell_left(struct cli *cli, int64_t id, int64_t replicas)
     int64_t leaderless = 0;
 
     find_stuck(cli, id, &without_place, &leaderless);
-    if (replicas > without_place + leaderless) {
+    if (replicas > (without_place > leaderless ? without_place : leaderless)) { /* may be both */
         tell("%" PRId64 ": BUSY: node %" PRId64 " drains and has %" PRId64
              " replicas left: remove it when they are moved, `spate cluster moves -w`",
              id,

@@ -77,8 +77,11 @@ static void take(json_t *result, const json_t *answer, const char *address)
 
 static void ask_leaders(const struct cli *cli, json_t *result)
 {
+    bool hurry = cli->timeout_ms > 0 && cli->timeout_ms < LEADER_TIMEOUT_MS;
+    int64_t timeout_ms = hurry ? cli->timeout_ms : LEADER_TIMEOUT_MS;
+
     for (unsigned i = 0; i < leaders.count; i++) {
-        question_prepare(cli, &leaders.list[i], LEADER_TIMEOUT_MS);
+        question_prepare(cli, &leaders.list[i], timeout_ms);
     }
     for (unsigned i = 0; i < leaders.count; i++) {
         question_begin(&leaders.list[i]);

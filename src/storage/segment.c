@@ -162,8 +162,7 @@ int sp_segment_create(const char *directory,
         rv = sp_file_write(file, SP_SEGMENT_HEADER_SIZE, pieces, count);
     }
     if (rv == SPATE_ERR_NO_SPACE) { /* ours, and nobody knows of it: without it it is made again */
-        int removed = sp_disk_remove(path);
-        rv = removed != 0 ? removed : rv;
+        rv = sp_disk_remove(path) == 0 ? rv : SPATE_ERR_IO;
     }
     if (rv == 0) {
         rv = sp_file_sync(file);

@@ -35,9 +35,10 @@ static struct {
     bool may_refill;
     unsigned asked;
     uint64_t asked_replica;
-    bool leads;     /* this node does: the partition */
-    bool cut_off;   /* from the controller */
+    bool leads;   /* this node does: the partition */
+    bool cut_off; /* from the controller */
     unsigned steps; /* of moves */
+    unsigned drops; /* looks at standbys that nobody wants */
     uint64_t live_count;
 } fake;
 
@@ -102,7 +103,7 @@ sp_group_table_leader(const struct sp_group_table *table, uint64_t group_id, uin
     (void)table;
     (void)group_id;
     (void)out_term;
-    return 0;
+    return fake.leads ? SELF : 0;
 }
 
 struct sp_raft_group *sp_group_table_get(const struct sp_group_table *table, uint64_t group_id)
@@ -137,6 +138,14 @@ int sp_raft_group_move(struct sp_raft_group *group,
     assert_int_equal(target->count, 2);
     fake.steps += 1;
     return SPATE_ERR_NOT_LEADER;
+}
+
+void sp_raft_group_drop_standby(struct sp_raft_group *group,
+                                const struct sp_raft_move_target *target)
+{
+    (void)group;
+    (void)target;
+    fake.drops += 1;
 }
 
 int sp_raft_group_move_progress(struct sp_raft_group *group,
@@ -365,6 +374,24 @@ static void test_mover_goes_on_with_moves_only_while_it_follows_a_controller(voi
     assert_true(fake.steps > 0);
 }
 
+/* Of partitions that are not being moved; by a state of the controller that is not an old one. */
+static void test_mover_looks_for_standbys_that_nobody_wants(void **unused)
+{
+    (void)unused;
+    raise_level(SP_FEATURE_MEMBERSHIP);
+    damage_one_of(3);
+    fake.damaged = false;
+    wait_ms(3000);
+    assert_int_equal(fake.drops, 0); /* it leads nothing */
+    fake.leads = true;
+    wait_ms(3000);
+    assert_in_range(fake.drops, 1, 100);
+    fake.cut_off = true;
+    fake.drops = 0;
+    wait_ms(3000);
+    assert_int_equal(fake.drops, 0);
+}
+
 static void test_mover_keeps_an_only_replica(void **unused)
 {
     (void)unused;
@@ -402,6 +429,7 @@ int main(void)
         MOVER_TEST(test_mover_believes_no_leader_that_was_heard_of_too_early),
         MOVER_TEST(test_mover_keeps_what_too_few_others_could_refill),
         MOVER_TEST(test_mover_goes_on_with_moves_only_while_it_follows_a_controller),
+        MOVER_TEST(test_mover_looks_for_standbys_that_nobody_wants),
         MOVER_TEST(test_mover_keeps_an_only_replica),
         MOVER_TEST(test_mover_waits_for_room_in_quarantine),
         MOVER_TEST(test_mover_asks_for_nothing_that_the_level_does_not_have),

@@ -1,7 +1,12 @@
 /* One replica that is its group's only voter, on a real directory: submit, commit, restart. */
+#include "cluster/raft_group_internal.h"
 #include "cluster/raft_guard_step.h"
+#include "cluster/raft_move.h"
 #include "one_replica.h"
 #include "storage/log_state.h"
+
+#define REPLICA 9 /* of one_replica.h */
+#define NODE 1
 
 static void wait_committed(struct fixture *fixture, unsigned count)
 {
@@ -246,6 +251,56 @@ static void test_raft_group_move_knows_since_when_it_stands_still(void **state)
     assert_int_equal(note(&mark, 8, 5, 5250), 5250); /* after a pause: it led no more meanwhile */
 }
 
+enum sp_link_state sp_transport_link(const struct sp_transport *transport, uint32_t node_id)
+{
+    (void)transport;
+    (void)node_id;
+    return SP_LINK_DEAD;
+}
+
+static unsigned standbys(const struct fixture *fixture)
+{
+    return fixture->group->guard.raft.configuration.n - 1;
+}
+
+/* Until the membership is so large, or the time is over; with a look at strays each second. */
+static void look_for_strays(struct fixture *fixture, unsigned count, uint64_t ms)
+{
+    const struct sp_replica_place self = { .replica_id = REPLICA, .node_id = NODE };
+    const struct sp_raft_move_target replicas = { &self, 1, 1 };
+    uint64_t end_ms = sp_loop_now_ms(fixture->loop) + ms;
+    bool never = false;
+
+    while (standbys(fixture) != count && sp_loop_now_ms(fixture->loop) < end_ms) {
+        sp_raft_group_drop_standby(fixture->group, &replicas);
+        (void)sp_loop_run_until(fixture->loop, &never, sp_loop_now_ms(fixture->loop) + 1000);
+    }
+}
+
+/* Added by a leader that did not know that its move was over. */
+static void test_raft_group_standby_that_nobody_wants_goes(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct sp_replica_place places[] = { { .replica_id = REPLICA, .node_id = NODE },
+                                               { .replica_id = 77, .node_id = 9 } };
+    const struct sp_raft_move_target wanted = { places, 2, 1 };
+    const struct sp_raft_change change = { .replica_id = places[1].replica_id,
+                                           .node_id = places[1].node_id,
+                                           .role = RAFT_STANDBY };
+    uint64_t begun_ms;
+
+    start(fixture);
+    wait_ready(fixture);
+    assert_int_equal(sp_raft_make_change(fixture->group, &change), 0);
+    assert_int_equal(standbys(fixture), 1);
+    sp_raft_group_drop_standby(fixture->group, &wanted);
+    begun_ms = sp_loop_now_ms(fixture->loop);
+    look_for_strays(fixture, 0, 20000);
+    assert_int_equal(standbys(fixture), 0);
+    assert_in_range(sp_loop_now_ms(fixture->loop) - begun_ms, 5000, 12000);
+    stop(fixture);
+}
+
 /* ---- the guard's followers ------------------------------------------------------------------- */
 
 /* Members come and go in one term; without a slot one that is there would count as silent. */
@@ -289,6 +344,8 @@ int main(void)
             test_raft_group_committed_bytes_go_back_to_the_budget, setup, teardown),
         cmocka_unit_test(test_raft_group_membership_bytes_depend_on_places_only),
         cmocka_unit_test(test_raft_group_move_knows_since_when_it_stands_still),
+        cmocka_unit_test_setup_teardown(
+            test_raft_group_standby_that_nobody_wants_goes, setup, teardown),
         cmocka_unit_test(test_guard_slot_of_a_follower_that_left_is_taken_again),
     };
     return cmocka_run_group_tests_name("cluster/raft_group", tests, NULL, NULL);
