@@ -35,8 +35,8 @@ static struct {
     bool may_refill;
     unsigned asked;
     uint64_t asked_replica;
-    bool leads;   /* this node does: the partition */
-    bool cut_off; /* from the controller */
+    bool leads;     /* this node does: the partition */
+    bool cut_off;   /* from the controller */
     unsigned steps; /* of moves */
     unsigned drops; /* looks at standbys that nobody wants */
     uint64_t live_count;
