@@ -204,11 +204,21 @@ class BitFlip(Nemesis):
                     pass  # removed meanwhile
         return sorted(found)
 
+    ROOM = 2 << 20  # zeros that may stand behind a log's frames, and more
+
+    def frames_end(self, node, path, size):
+        """Where the last byte of a segment stands that is no zero: behind it is room."""
+        with open(os.path.join(node.backing, "cur", path.lstrip("/")), "rb") as handle:
+            begin = max(0, size - self.ROOM)
+            handle.seek(begin)
+            return begin + len(handle.read().rstrip(b"\0"))
+
     def flip_one(self, node, kind):
         """Flips a bit in a file of this kind. Returns facts, or None: nothing to flip."""
         files = self.files(node, self.PLACES[kind])
         if kind == "segment":
-            files = [(path, size - self.NEWEST) for path, size in files if size > 4 * self.NEWEST]
+            ends = [(path, self.frames_end(node, path, size)) for path, size in files]
+            files = [(path, end - self.NEWEST) for path, end in ends if end > 4 * self.NEWEST]
         if not files:
             return None
         path, size = self.random.choice(files)

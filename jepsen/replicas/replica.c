@@ -148,6 +148,7 @@ static int read_segment(struct reading *reading, uint64_t base, bool is_first)
         rv = sp_segment_find_markers(
             file, cursor.position, replica->group, header.marker_key, &search);
         replica->synced = rv == 0 ? search.synced_index : replica->synced;
+        replica->torn = rv != 0 || !search.zeros; /* else it is room, written ahead */
     }
     sp_segment_cursor_deinit(&cursor);
     sp_file_close(file);

@@ -97,6 +97,7 @@
 
 /* Storage. */
 #define SP_SEGMENT_BYTES_DEFAULT (64 * 1024 * 1024)
+#define SP_PREFILL_BYTES_MAX (1024 * 1024) /* storage.prefill.bytes */
 #define SP_SEGMENT_BYTES_MIN (64 * 1024)
 #define SP_SEGMENT_BYTES_MAX (1024 * 1024 * 1024)
 #define SP_SEGMENT_MS_MIN 1000 /* a file for each second is the most that makes sense */

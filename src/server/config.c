@@ -118,6 +118,13 @@ static const struct sp_config_key keys[] = {
            UINT32_MAX,
            "So much of what retention lets go is kept to be written again, which costs less than "
            "fresh files."),
+    NUMBER("storage.prefill.bytes",
+           prefill_bytes,
+           "262144",
+           0,
+           SP_PREFILL_BYTES_MAX,
+           "Logs of small writes grow by so much at a time, so their syncs take half as long; 0: "
+           "off."),
     NUMBER("storage.compaction.bytes.per.s",
            compaction_bytes_per_s,
            "33554432",

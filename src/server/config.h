@@ -31,6 +31,7 @@ struct sp_config {
     uint32_t segment_bytes;
     uint32_t free_bytes_min;
     uint32_t spare_bytes;
+    uint32_t prefill_bytes;
     uint32_t compaction_bytes_per_s;
     uint32_t compaction_memory_bytes;
     uint32_t connections_max;

@@ -203,7 +203,8 @@ static int open_store(struct sp_node *node, char *text, size_t text_size)
                                         .counted = true,
                                         .feature_level_max = node->config->features.most,
                                         .free_bytes_min = node->config->free_bytes_min,
-                                        .spare_bytes = node->config->spare_bytes };
+                                        .spare_bytes = node->config->spare_bytes,
+                                        .prefill_bytes = node->config->prefill_bytes };
 
     return sp_store_open(node->loop, &options, &store_handler, node, text, text_size, &node->store);
 }

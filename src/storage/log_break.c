@@ -117,6 +117,7 @@ find_proof(const struct sp_recovery *recovery, struct sp_log_break *at, uint64_t
                          &proven,
                          &search);
         at->recycled = search.others > 0;
+        at->zeros = search.zeros;
         later += 1;
     }
     for (; later < recovery->segments.count && rv == 0; later++) {
@@ -156,6 +157,24 @@ static int cut_tail(struct sp_recovery *recovery, const struct sp_log_break *at)
     return rv != 0 ? sp_recovery_fail_writing(recovery, rv, "cutting the torn tail failed") : 0;
 }
 
+/* A crash has left the log as it was written, with room behind its last frame: that stays. */
+static bool keep_room(struct sp_recovery *recovery, const struct sp_log_break *at)
+{
+    char path[SP_DISK_PATH_SIZE];
+    struct sp_log_segment *newest = sp_log_newest_segment(recovery->log);
+    uint64_t base = newest->before.index + 1;
+
+    sp_disk_base_path(path, recovery->request->directory, base, SP_OFFSET_INDEX_SUFFIX);
+    if (at->position == 0 || !at->zeros || at->segment + 1 != recovery->segments.count ||
+        sp_path_exists(path)) {
+        return false;
+    }
+    newest->room_end = newest->size;
+    newest->size = at->position;
+    newest->surplus = true;
+    return true;
+}
+
 int sp_recovery_judge(struct sp_recovery *recovery, struct sp_log_break *at)
 {
     uint64_t broken_index = recovery->log->last.index + 1;
@@ -189,7 +208,7 @@ int sp_recovery_judge(struct sp_recovery *recovery, struct sp_log_break *at)
                                 (unsigned long long)broken_index,
                                 (unsigned long long)proven);
     }
-    return cut_tail(recovery, at);
+    return keep_room(recovery, at) ? 0 : cut_tail(recovery, at);
 }
 
 /* A checkpoint is written when the file of its segment is durable, and removed, durably, before

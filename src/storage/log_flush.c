@@ -2,157 +2,23 @@
  *
  *   idle --frames, truncation or install wait--> flushing --done--> idle (and again, if more waits)
  *
- * A job does, in this order: install or truncation, both synced; the index of the finished segment,
- * whose file is cut to its size if it was a spare; a new segment's file with its header, synced
- * with its name; one write of a marker and all frames that wait for this segment; one sync. What
- * arrives meanwhile waits for the next job. How large a write may be is told by flush_size.h; a
- * small one runs before the large ones of other logs and never waits for them. */
+ * What a job does is in log_flush_job.c. What arrives meanwhile waits for the next one. How large a
+ * write may be is told by flush_size.h; a small one runs before the large ones of other logs and
+ * never waits for them. */
 #include <string.h>
 
 #include "base/assert.h"
 #include "base/mem.h"
 #include "base/trace.h"
 #include "spate/error.h"
-#include "storage/disk.h"
 #include "storage/log_state.h"
+#include "storage/prefill.h"
 #include "storage/store_state.h"
 
 bool sp_log_needs_flush(const struct sp_log *log)
 {
     return !log->given_up && (log->install_wanted != NULL || log->truncate_wanted ||
                               log->assigned_index < log->last.index);
-}
-
-/* ---- the job --------------------------------------------------------------------------------- */
-
-/* A spare that somebody has taken away is not missed. */
-static int create_segment(struct sp_log_flush *flush)
-{
-    int rv = SPATE_ERR_NOT_FOUND;
-
-    flush->step = "creating a segment";
-    sp_file_close(flush->file);
-    flush->file = NULL;
-    if (flush->cut_base != 0) {
-        int cut = sp_log_cut_file(flush->directory, flush->cut_base, flush->cut_position);
-        if (cut != 0) {
-            return cut;
-        }
-    }
-    if (flush->spare.size > 0) {
-        char path[SP_DISK_PATH_SIZE];
-
-        sp_spares_path(path, flush->spares_directory, flush->spare.number);
-        rv = sp_segment_reuse(flush->directory, &flush->header, path, &flush->file);
-    }
-    return rv == SPATE_ERR_NOT_FOUND
-               ? sp_segment_create(flush->directory, &flush->header, NULL, 0, &flush->file)
-               : rv;
-}
-
-static int open_segment(struct sp_log_flush *flush)
-{
-    uint64_t base = flush->header.before.index + 1;
-    struct sp_segment_header header;
-    uint64_t size = 0;
-
-    if (flush->file != NULL && flush->file_base == base) {
-        return 0;
-    }
-    flush->file_base = base;
-    if (flush->create) {
-        return create_segment(flush);
-    }
-    flush->step = "opening a segment";
-    sp_file_close(flush->file);
-    flush->file = NULL;
-    return sp_segment_open(flush->directory,
-                           base,
-                           flush->header.group_id,
-                           SP_FILE_WRITE,
-                           &header,
-                           &flush->file,
-                           &size);
-}
-
-static int change_files(struct sp_log_flush *flush)
-{
-    if (flush->install != NULL) {
-        flush->step = "installing a checkpoint";
-        sp_file_close(flush->file);
-        flush->file = NULL;
-        return sp_log_install_files(flush->directory, flush->install, &flush->header);
-    }
-    if (flush->truncate) {
-        flush->step = "truncating the log";
-        sp_file_close(flush->file);
-        flush->file = NULL;
-        return sp_log_truncate_files(
-            flush->directory, flush->truncate_base, flush->truncate_position);
-    }
-    return 0;
-}
-
-static int save_index(struct sp_log_flush *flush)
-{
-    if (flush->index_image == NULL) {
-        return 0;
-    }
-    flush->step = "writing a segment's index";
-    return sp_offset_index_save(
-        flush->directory, flush->index_base, flush->index_image->bytes, flush->index_image->size);
-}
-
-static int write_frames(struct sp_log_flush *flush)
-{
-    int rv = flush->piece_count > 0 ? open_segment(flush) : 0;
-
-    if (rv == 0 && flush->piece_count > 0) {
-        flush->step = "writing frames";
-        rv = sp_file_write(flush->file, flush->position, flush->pieces, flush->piece_count);
-    }
-    return rv;
-}
-
-static int sync_frames(struct sp_log_flush *flush)
-{
-    uint64_t begun_us = sp_loop_now_us(flush->job.loop);
-
-    if (flush->piece_count == 0) {
-        return 0;
-    }
-    flush->step = "syncing frames";
-    int rv = sp_file_sync(flush->file);
-    flush->sync_us = sp_loop_now_us(flush->job.loop) - begun_us;
-    return rv;
-}
-
-/* Each of them may be begun anew after it has found no space: it makes the same files then, and
- * what it leaves unsynced is written from its first byte on. What it has left meanwhile is an end
- * that nothing has promised: recovery cuts it. */
-static int (*const steps[])(struct sp_log_flush *flush) = {
-    change_files,
-    save_index,
-    write_frames,
-    sync_frames,
-};
-
-static void flush_work(struct sp_job *job)
-{
-    struct sp_log_flush *flush = SP_CONTAINER_OF(job, struct sp_log_flush, job);
-    int rv = 0;
-
-    while (rv == 0 && flush->steps_done < sizeof steps / sizeof steps[0]) {
-        int (*step)(struct sp_log_flush * flush) = steps[flush->steps_done];
-
-        rv = step(flush);
-        if (sp_store_makes_room(flush->store, rv)) {
-            rv = step(flush);
-        }
-        flush->steps_done += rv == 0 ? 1 : 0;
-    }
-    flush->free_known = sp_path_free_bytes(flush->directory, &flush->free_bytes) == 0;
-    flush->status = rv;
 }
 
 /* ---- its end --------------------------------------------------------------------------------- */
@@ -186,6 +52,10 @@ static void note_files(struct sp_log *log)
 
         SP_ASSERT(segment->before.index == flush->header.before.index);
         segment->on_disk = true;
+        segment->room_end = flush->spare.size;
+    }
+    if (flush->room_end > 0 && !log->truncate_wanted) {
+        sp_log_segment_of(log, flush->header.before.index + 1)->room_end = flush->room_end;
     }
     if (flush->index_image != NULL && flush->index_base >= sp_log_first_index(log)) {
         struct sp_log_segment *segment = sp_log_segment_of(log, flush->index_base);
@@ -366,15 +236,15 @@ static void plan_segment(struct sp_log *log, struct sp_log_segment *segment)
     struct sp_spares *spares = &log->store->spares;
 
     plan_index(log, segment);
-    if (segment != log->segments && segment[-1].recycled) {
+    if (segment != log->segments && segment[-1].surplus) {
         flush->cut_base = segment[-1].before.index + 1;
         flush->cut_position = segment[-1].size;
-        segment[-1].recycled = false;
+        segment[-1].surplus = false;
     }
     if (log->store->space == SP_SPACE_ENOUGH &&
         sp_spares_take(spares, log->segment_bytes, &flush->spare)) {
         flush->spares_directory = spares->directory;
-        segment->recycled = true;
+        segment->surplus = true;
         segment->marker_key =
             sp_log_marker_key(log->key_seed, ~flush->spare.number, segment->before.index + 1);
     }
@@ -413,6 +283,14 @@ static void plan_frames(struct sp_log *log)
     }
     flush->piece_count = 1 + count;
     flush->proves = log->assigned_index;
+    if (log->store->space == SP_SPACE_ENOUGH) {
+        flush->room_end = sp_prefill_end(segment->size,
+                                         segment->room_end,
+                                         flush->frame_bytes,
+                                         log->segment_bytes,
+                                         log->store->prefill_bytes);
+        segment->surplus |= flush->room_end > 0;
+    }
 }
 
 static void plan(struct sp_log *log)
@@ -445,9 +323,9 @@ static void start_job(struct sp_log *log)
 
     log->flush.begun_us = sp_loop_now_us(loop);
     if (log->flush.frame_bytes <= SP_FLUSH_BYTES_SHORT) {
-        sp_job_start_short(loop, &log->flush.job, flush_work, flush_done);
+        sp_job_start_short(loop, &log->flush.job, sp_log_flush_work, flush_done);
     } else {
-        sp_job_start(loop, &log->flush.job, flush_work, flush_done);
+        sp_job_start(loop, &log->flush.job, sp_log_flush_work, flush_done);
     }
 }
 

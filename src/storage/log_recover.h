@@ -29,6 +29,7 @@ struct sp_log_break {
     uint64_t position;   /* in its file; 0: its header is not that of the next segment */
     uint64_t marker_key; /* of the segment; 0: not known */
     bool recycled;       /* what the file was before stands behind it */
+    bool zeros;          /* room stands behind it, and nothing else */
 };
 
 /* Says what is wrong in the request's text and returns `status`. */

@@ -2,6 +2,7 @@
  *
  *   log.c           questions, closing                   log_append.c      appending
  *   log_install.c   replacing files                      log_flush.c       writing, by jobs
+ *   log_flush_job.c what such a job does
  *   log_truncate.c  cutting, installing                  log_checkpoint.c  checkpoints, by jobs
  *   log_read.c      reading                              log_recover.c     opening
  *   log_tail.c      frames in memory                     log_history.c     terms and memberships
@@ -47,12 +48,13 @@ struct sp_log_segment {
     uint64_t marker_key;
     uint64_t size;            /* of the file, with all frames that have a place */
     uint64_t waiting_bytes;   /* of frames that have none yet */
+    uint64_t room_end;        /* so much of the file was written before; 0: not known */
     int64_t since_ms;         /* append time of its first frame, or earlier; INT64_MAX: none */
     int64_t max_timestamp_ms; /* no batch has a larger one; it may be above them all */
     struct sp_offset_index offset_index; /* empty when it was saved to its file */
     enum sp_checkpoint_progress checkpoint;
     bool on_disk;     /* its file exists, durably */
-    bool recycled;    /* it was a spare: old content may stand behind `size` */
+    bool surplus;     /* its file may be longer: it was a spare, or has room (prefill.h) */
     bool index_saved; /* so does its index file */
     bool bare;        /* it is known that none of its frames holds a record */
 };
@@ -80,6 +82,7 @@ struct sp_log_flush {
     uint64_t cut_position;
     bool segment_gone; /* it was dropped meanwhile: nothing is known of its file */
     uint64_t position;
+    uint64_t room_end;       /* zeros are written up to there; 0: none are */
     uint64_t proves;         /* persisted when it ends well; lowered by truncations (I3) */
     size_t frame_bytes;      /* of all frames that it writes */
     unsigned piece_count;    /* 0: nothing is written */
@@ -260,6 +263,9 @@ bool sp_log_needs_flush(const struct sp_log *log);
 
 /* Starts a job for what waits, if none runs. */
 void sp_log_flush_start(struct sp_log *log);
+
+/* The work of a flush, on a worker. */
+void sp_log_flush_work(struct sp_job *job);
 
 /* ---- log_install.c --------------------------------------------------------------------------- */
 

@@ -222,6 +222,7 @@ int sp_log_truncate(struct sp_log *log, uint64_t index)
         uint64_t base = newest->before.index + 1;
 
         newest->size = place.end_position;
+        newest->room_end = 0;
         newest->index_saved = false;
         log->assigned_index = index - 1;
         log->assigned_chain = place.point.chain;

@@ -186,12 +186,13 @@ static int walk(struct sp_verify *verify, struct reading *reading, uint64_t *out
 }
 
 /* What proves that frames behind the last readable one were synced: the largest such index.
- * *out_recycled: what stands there is of the file's life before. */
+ * *out_recycled: what stands there is of the file's life before. *out_room: nothing does. */
 static int proven_index(const struct sp_verify *verify,
                         const struct reading *reading,
                         uint64_t position,
                         uint64_t *out_index,
-                        bool *out_recycled)
+                        bool *out_recycled,
+                        bool *out_room)
 {
     struct sp_marker_search search;
     int rv = sp_segment_find_markers(
@@ -200,6 +201,7 @@ static int proven_index(const struct sp_verify *verify,
     if (rv == 0) {
         *out_index = search.synced_index;
         *out_recycled = search.others > 0;
+        *out_room = search.zeros;
     }
     if (rv == 0 && sp_verify_rest_index(verify) > *out_index) {
         *out_index = verify->rest_index;
@@ -218,7 +220,8 @@ static int judge(struct sp_verify *verify, const struct reading *reading, uint64
     uint64_t wanted = verify->point.index + 1;
     uint64_t proven = 0;
     bool recycled = false;
-    int rv = proven_index(verify, reading, position, &proven, &recycled);
+    bool room = false;
+    int rv = proven_index(verify, reading, position, &proven, &recycled, &room);
 
     if (rv != 0) {
         return rv;
@@ -234,7 +237,7 @@ static int judge(struct sp_verify *verify, const struct reading *reading, uint64
                        wanted,
                        verify->point.end_offset);
         verify->continuous = false;
-    } else {
+    } else if (!room) {
         sp_verify_find(verify,
                        recycled ? SP_VERIFY_NOTE : SP_VERIFY_TORN,
                        name,

@@ -422,12 +422,21 @@ int sp_segment_cursor_next(struct sp_segment_cursor *cursor,
     return rv != 0 ? rv : next_of_run(cursor, out_frame, out_bytes, out_position);
 }
 
+static bool is_zeros(const uint8_t *bytes, size_t size)
+{
+    return size == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0);
+}
+
 static void search_bytes(const uint8_t *bytes,
                          size_t size,
                          uint64_t group_id,
                          uint64_t marker_key,
                          struct sp_marker_search *search)
 {
+    if (is_zeros(bytes, size)) {
+        return;
+    }
+    search->zeros = false;
     for (size_t i = 0; i + SP_LOG_FRAME_HEADER_SIZE <= size; i += SP_LOG_FRAME_ALIGNMENT) {
         struct sp_log_frame frame;
 
@@ -452,7 +461,7 @@ int sp_segment_find_markers(struct sp_file *file,
                             uint64_t marker_key,
                             struct sp_marker_search *out_search)
 {
-    struct sp_marker_search search = { 0 };
+    struct sp_marker_search search = { .zeros = true };
     size_t size = 0;
     int rv = 0;
     uint8_t *buffer = sp_mem_alloc(CURSOR_BUFFER_BYTES);

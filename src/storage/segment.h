@@ -140,6 +140,7 @@ struct sp_marker_search {
     uint64_t synced_index; /* the largest that one of the segment names; 0: there is none */
     uint64_t count;        /* of the segment */
     uint64_t others;       /* of what the file was before (spares.h) */
+    bool zeros;            /* nothing else stands there (prefill.h) */
 };
 
 /* Searches for markers of `group_id` at every multiple of 8 from `position` on. `marker_key` 0: of

@@ -63,6 +63,7 @@ struct sp_store_options {
     uint64_t segment_bytes;  /* roll size; 0: SP_SEGMENT_BYTES_DEFAULT */
     uint64_t free_bytes_min; /* the reserve, see enum sp_space; 0: none */
     uint64_t spare_bytes;    /* kept of old segments, to be written again; 0: nothing */
+    uint64_t prefill_bytes;  /* see prefill.h; 0: no room is written ahead */
     bool counted; /* this is a run of a node: it is counted, durably, before this returns */
     bool forcing; /* also one with a mark of sp_store_set_forcing; otherwise that is refused */
     uint32_t feature_level_max; /* a directory of a higher level is refused; 0: none is */

@@ -107,6 +107,7 @@ static void on_space_timer(struct sp_timer *timer)
 void sp_store_init_space(struct sp_store *store, const struct sp_store_options *options)
 {
     store->free_bytes_min = options->free_bytes_min;
+    store->prefill_bytes = options->prefill_bytes;
     store->may_wait_for_space = !options->forcing; /* a tool ends, and says why */
     sp_list_init(&store->space_waits);
     sp_timer_init(&store->space_timer, store->loop, on_space_timer);

@@ -77,6 +77,7 @@ struct sp_store {
     atomic_bool found_full;    /* a job's write has found no space, and the loop does not know */
     uint64_t full_until_ms;    /* whatever the system says is free */
     uint64_t free_bytes_min;   /* the reserve */
+    uint64_t prefill_bytes;    /* of room, at a time */
     enum sp_space space;
     struct sp_list space_waits;  /* struct sp_space_wait, all to be resumed at one look */
     uint64_t space_retry_ms;     /* not before */

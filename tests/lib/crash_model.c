@@ -184,6 +184,7 @@ bool crash_life_open(struct crash_life *life, bool shuffled)
         .node_id = CRASH_NODE_ID,
         .segment_bytes = CRASH_SEGMENT_BYTES,
         .spare_bytes = 16 * CRASH_SEGMENT_BYTES,
+        .prefill_bytes = CRASH_SEGMENT_BYTES / 4,
         .counted = true,
     };
     const struct sp_store_handler handler = {

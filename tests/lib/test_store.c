@@ -56,6 +56,7 @@ int test_store_try_open(struct test_store *test)
         .node_id = NODE_ID,
         .segment_bytes = test->segment_bytes,
         .spare_bytes = test->spare_bytes,
+        .prefill_bytes = test->prefill_bytes,
         .counted = test->counted,
     };
     const struct sp_store_handler handler = {

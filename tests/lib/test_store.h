@@ -15,6 +15,7 @@ struct test_store {
     char path[512];
     uint64_t segment_bytes; /* for the next opening; 0: the default */
     uint64_t spare_bytes;   /* the same; 0: none */
+    uint64_t prefill_bytes; /* the same */
     bool counted;           /* the same: it is a run of a node */
     uint64_t meta_durable;  /* as reported last */
     bool failed;

@@ -316,9 +316,9 @@ static void open_log(void)
 static void begin_life(uint64_t calls, bool by_kill)
 {
     static const struct sp_store_handler handler = { on_meta_durable, on_store_failed };
-    const struct sp_store_options options = { .path = "/data",
-                                              .node_id = 1,
-                                              .segment_bytes = 65536 };
+    const struct sp_store_options options = {
+        .path = "/data", .node_id = 1, .segment_bytes = 65536, .prefill_bytes = 16384
+    };
     char text[300] = "";
 
     test.promised_before = test.promised;

@@ -5,7 +5,7 @@ if(NOT TARGET spate_test_storage)
         PRIVATE spate_flags spate_storage spate_io spate_base PkgConfig::CMOCKA)
 endif()
 foreach(test log_frame log_run log log_recovery log_truncate log_checkpoint log_install
-        log_rest log_retention log_read log_close meta meta_verify spares store flips cuts)
+        log_rest log_retention log_read log_close meta meta_verify prefill spares store flips cuts)
     spate_unit_test(storage test_${test} USES spate_test_storage spate_io spate_base)
 endforeach()
 

@@ -97,6 +97,31 @@ static void test_full_disk_write_waits_for_space(void **state)
     }
 }
 
+/* Frames find space and the room behind them does not: nothing waits, and the ballast stays. */
+static void test_full_disk_has_no_room_to_prefill(void **state)
+{
+    unsigned whole = 0;
+
+    (void)state;
+    for (uint64_t room = VALUE_SIZE + 200; room < 5 * VALUE_SIZE; room += 200) {
+        begin();
+        test.store->prefill_bytes = 16 * 1024;
+        crash_disk_set_free(test.disk, room);
+        append_noted(1);
+        check_durable(1);
+        whole += sp_log_newest_segment(test.log)->room_end > 0;
+        assert_int_equal(test.spent, 0);
+        assert_int_equal(test.writes_waiting, 0);
+        check_crashes(true);
+        crash_disk_set_free(test.disk, PLENTY);
+        append_noted(1);
+        check_durable(2);
+        check_crash(CRASH_NONE, 1, true);
+        end();
+    }
+    assert_in_range(whole, 1, 40);
+}
+
 /* Raft drops frames that wait, and puts others in their place. */
 static void test_full_disk_frames_that_wait_are_replaced(void **state)
 {
@@ -427,6 +452,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_full_disk_write_waits_for_space),
+        cmocka_unit_test(test_full_disk_has_no_room_to_prefill),
         cmocka_unit_test(test_full_disk_frames_that_wait_are_replaced),
         cmocka_unit_test(test_full_disk_votes_wait_for_space),
         cmocka_unit_test(test_full_disk_that_stays_full_at_any_operation_is_survived),
