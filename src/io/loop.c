@@ -51,7 +51,9 @@ static void run_hooks(struct sp_loop *loop)
 
 static void on_alarm(uv_timer_t *alarm)
 {
-    (void)alarm; /* waking up was all */
+    struct sp_loop *loop = alarm->data;
+
+    loop->alarm_ms = UINT64_MAX; /* waking up was all */
 }
 
 static void on_spin(uv_idle_t *spin)
@@ -59,7 +61,7 @@ static void on_spin(uv_idle_t *spin)
     (void)spin;
 }
 
-/* Makes libuv wake in time, and know that timers and deferred calls are something to wait for. */
+/* Makes libuv wake in time, and know that timers are something to wait for. */
 static void set_alarm(struct sp_loop *loop)
 {
     uint64_t due_ms = loop->deadline_ms;
@@ -68,12 +70,21 @@ static void set_alarm(struct sp_loop *loop)
     if (loop->heap_count > 0 && loop->heap[0]->due_ms < due_ms) {
         due_ms = loop->heap[0]->due_ms;
     }
+    if (due_ms == loop->alarm_ms) {
+        return;
+    }
+    loop->alarm_ms = due_ms;
     if (due_ms == UINT64_MAX) {
         (void)uv_timer_stop(&loop->alarm); /* cannot fail */
     } else {
         uint64_t wait_ms = due_ms > now_ms ? due_ms - now_ms : 0;
         (void)uv_timer_start(&loop->alarm, on_alarm, wait_ms, 0); /* fails only while closing */
     }
+}
+
+/* Keeps the poll from sleeping while deferred calls wait. */
+static void set_spin(struct sp_loop *loop)
+{
     if (sp_list_empty(&loop->deferred)) {
         (void)uv_idle_stop(&loop->spin); /* cannot fail */
     } else {
@@ -102,6 +113,7 @@ static void end_turn(struct sp_loop *loop)
     loop->turn += 1;
     uv_update_time(&loop->uv); /* the work took time, which the sleep must not add */
     set_alarm(loop);
+    set_spin(loop);
 }
 
 static void on_prepare(uv_prepare_t *prepare)
@@ -130,9 +142,14 @@ static void begin_run(struct sp_loop *loop)
     uv_update_time(&loop->uv);
 }
 
+/* Deferred calls run before this turn's poll. Told of them already here, libuv would not sleep in
+ * it, and each turn that something was deferred in would be followed by an empty one. */
 static void run_turn(struct sp_loop *loop)
 {
     set_alarm(loop);
+    if (!uv_loop_alive(&loop->uv)) {
+        set_spin(loop); /* else there would be no turn at all */
+    }
     (void)uv_run(&loop->uv, UV_RUN_ONCE); /* whether handles are left is asked by alive() */
 }
 
@@ -171,6 +188,7 @@ void sp_loop_turn_nowait(struct sp_loop *loop)
 {
     begin_run(loop);
     set_alarm(loop);
+    set_spin(loop);
     sp_resolver_attend(loop->resolver, true);
     if (uv_loop_alive(&loop->uv)) {
         (void)uv_run(&loop->uv, UV_RUN_NOWAIT); /* as in run_turn */
@@ -195,6 +213,7 @@ int sp_loop_wait_ms(struct sp_loop *loop)
     }
     uv_update_time(&loop->uv);
     set_alarm(loop);
+    set_spin(loop);
     return uv_loop_alive(&loop->uv) ? uv_backend_timeout(&loop->uv) : -1;
 }
 
@@ -321,6 +340,8 @@ static void init_handles(struct sp_loop *loop)
 {
     /* None of these three can fail: they only fill in the struct. */
     (void)uv_timer_init(&loop->uv, &loop->alarm);
+    loop->alarm.data = loop;
+    loop->alarm_ms = UINT64_MAX;
     (void)uv_idle_init(&loop->uv, &loop->spin);
     (void)uv_prepare_init(&loop->uv, &loop->prepare);
     loop->prepare.data = loop;

@@ -27,6 +27,7 @@ struct sp_loop {
     uv_loop_t uv;
     struct sp_loop *self; /* the clocks are caches: reading them through a const loop fills them */
     uv_timer_t alarm;     /* ends the sleep when the next timer or the deadline is due */
+    uint64_t alarm_ms;    /* when that is; UINT64_MAX: it does not run */
     uv_prepare_t prepare; /* ends the turn; unreferenced */
     uv_idle_t spin;       /* active while deferred calls wait: then nothing sleeps */
 

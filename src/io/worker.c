@@ -8,6 +8,11 @@
  * last one, of patient jobs, ends its slices itself. (SCHED_IDLE would do without, but who holds a
  * lock there keeps the loop waiting for as long as others use the processors.)
  *
+ * A semaphore of each kind of thread tells of its jobs, and the lock is free when it does: who wakes
+ * finds it so. (Behind a condition variable the woken thread would meet the waker's lock, and glibc
+ * hands it over with calls of the kernel: five for each job in place of two.) It counts high, since
+ * a thread that has done a job takes the next one without waiting: some find nothing.
+ *
  * The lock guards queue, list and `ending`; everything else belongs to the loop thread. */
 #include <pthread.h>
 #include <stddef.h>
@@ -33,9 +38,9 @@ enum {
 struct sp_workers {
     uv_async_t wake; /* referenced while jobs are outstanding */
     uv_mutex_t lock;
-    uv_cond_t job_waits;
-    uv_cond_t yielding_waits;
-    uv_cond_t patient_waits;
+    uv_sem_t jobs;
+    uv_sem_t yielding;
+    uv_sem_t patient;
     struct sp_job_queue queue;
     struct sp_list finished;
     bool ending;
@@ -82,22 +87,24 @@ void sp_job_rest(const struct sp_job *job)
 }
 
 /* The next job, or NULL when the threads shall end. */
-static struct sp_job *take_job(struct sp_workers *workers, uv_cond_t *waits, take_fn take)
+static struct sp_job *take_job(struct sp_workers *workers, uv_sem_t *jobs, take_fn take)
 {
     uv_mutex_lock(&workers->lock);
     struct sp_job *job = take(&workers->queue);
     while (job == NULL && !workers->ending) {
-        uv_cond_wait(waits, &workers->lock);
+        uv_mutex_unlock(&workers->lock);
+        uv_sem_wait(jobs);
+        uv_mutex_lock(&workers->lock);
         job = take(&workers->queue);
     }
     uv_mutex_unlock(&workers->lock);
     return job;
 }
 
-static void run_jobs(struct sp_workers *workers, uv_cond_t *waits, take_fn take)
+static void run_jobs(struct sp_workers *workers, uv_sem_t *jobs, take_fn take)
 {
     for (;;) {
-        struct sp_job *job = take_job(workers, waits, take);
+        struct sp_job *job = take_job(workers, jobs, take);
         if (job == NULL) {
             return;
         }
@@ -110,7 +117,7 @@ static void run_jobs(struct sp_workers *workers, uv_cond_t *waits, take_fn take)
         if (first) {
             (void)uv_async_send(&workers->wake); /* fails only for handles of another kind */
         }
-        if (waits == &workers->patient_waits) {
+        if (jobs == &workers->patient) {
             rest();
         }
     }
@@ -121,7 +128,7 @@ static void run_worker(void *arg)
     struct sp_workers *workers = arg;
 
     (void)pthread_setname_np(pthread_self(), "sp-disk"); /* for those who look; short enough */
-    run_jobs(workers, &workers->job_waits, sp_job_queue_take);
+    run_jobs(workers, &workers->jobs, sp_job_queue_take);
 }
 
 static void run_yielding_worker(void *arg)
@@ -130,7 +137,7 @@ static void run_yielding_worker(void *arg)
 
     (void)pthread_setname_np(pthread_self(), "sp-read"); /* as above */
     (void)nice(YIELDING_NICE); /* on Linux of this thread alone; a smaller share needs no right */
-    run_jobs(workers, &workers->yielding_waits, sp_job_queue_take_yielding);
+    run_jobs(workers, &workers->yielding, sp_job_queue_take_yielding);
 }
 
 static void run_patient_worker(void *arg)
@@ -138,15 +145,15 @@ static void run_patient_worker(void *arg)
     struct sp_workers *workers = arg;
 
     (void)nice(YIELDING_NICE);
-    run_jobs(workers, &workers->patient_waits, sp_job_queue_take_patient);
+    run_jobs(workers, &workers->patient, sp_job_queue_take_patient);
 }
 
-static uv_cond_t *waits_for(struct sp_workers *workers, const struct sp_job *job)
+static uv_sem_t *told_of(struct sp_workers *workers, const struct sp_job *job)
 {
     if (job->is_patient) {
-        return &workers->patient_waits;
+        return &workers->patient;
     }
-    return job->is_yielding ? &workers->yielding_waits : &workers->job_waits;
+    return job->is_yielding ? &workers->yielding : &workers->jobs;
 }
 
 static void on_wake(uv_async_t *wake)
@@ -179,9 +186,10 @@ static void start(struct sp_loop *loop, struct sp_job *job)
     }
     workers->outstanding += 1;
     uv_mutex_lock(&workers->lock);
+    uv_sem_t *jobs = told_of(workers, job);
     sp_job_queue_add(&workers->queue, job);
-    uv_cond_signal(waits_for(workers, job));
     uv_mutex_unlock(&workers->lock);
+    uv_sem_post(jobs); /* the job itself may be done by now */
 }
 
 void sp_job_start(struct sp_loop *loop,
@@ -260,15 +268,15 @@ static int start_threads(struct sp_workers *workers)
     return 0;
 }
 
-static int init_waits(struct sp_workers *workers)
+static int init_semaphores(struct sp_workers *workers)
 {
-    uv_cond_t *waits[] = { &workers->job_waits, &workers->yielding_waits, &workers->patient_waits };
+    uv_sem_t *all[] = { &workers->jobs, &workers->yielding, &workers->patient };
 
-    for (unsigned i = 0; i < sizeof waits / sizeof waits[0]; i++) {
-        if (uv_cond_init(waits[i]) != 0) {
+    for (unsigned i = 0; i < sizeof all / sizeof all[0]; i++) {
+        if (uv_sem_init(all[i], 0) != 0) {
             while (i > 0) {
                 i -= 1;
-                uv_cond_destroy(waits[i]);
+                uv_sem_destroy(all[i]);
             }
             return SPATE_ERR_INTERNAL;
         }
@@ -278,9 +286,9 @@ static int init_waits(struct sp_workers *workers)
 
 static void destroy_locks(struct sp_workers *workers)
 {
-    uv_cond_destroy(&workers->patient_waits);
-    uv_cond_destroy(&workers->yielding_waits);
-    uv_cond_destroy(&workers->job_waits);
+    uv_sem_destroy(&workers->patient);
+    uv_sem_destroy(&workers->yielding);
+    uv_sem_destroy(&workers->jobs);
     uv_mutex_destroy(&workers->lock);
 }
 
@@ -289,7 +297,7 @@ static int init_parts(struct sp_loop *loop, struct sp_workers *workers)
     if (uv_mutex_init(&workers->lock) != 0) {
         return SPATE_ERR_INTERNAL;
     }
-    if (init_waits(workers) != 0) {
+    if (init_semaphores(workers) != 0) {
         uv_mutex_destroy(&workers->lock);
         return SPATE_ERR_INTERNAL;
     }
@@ -332,10 +340,12 @@ void sp_workers_end(struct sp_workers *workers)
     SP_ASSERT(workers->outstanding == 0);
     uv_mutex_lock(&workers->lock);
     workers->ending = true;
-    uv_cond_broadcast(&workers->job_waits);
-    uv_cond_broadcast(&workers->yielding_waits);
-    uv_cond_broadcast(&workers->patient_waits);
     uv_mutex_unlock(&workers->lock);
+    for (unsigned i = 0; i < workers->count; i++) {
+        uv_sem_post(&workers->jobs); /* more than there are of each kind */
+        uv_sem_post(&workers->yielding);
+        uv_sem_post(&workers->patient);
+    }
     for (unsigned i = 0; i < workers->count; i++) {
         int rv = uv_thread_join(&workers->threads[i]);
         SP_ASSERT(rv == 0);

@@ -322,6 +322,7 @@ static void start_job(struct sp_log *log)
     struct sp_loop *loop = log->store->loop;
 
     log->flush.begun_us = sp_loop_now_us(loop);
+    log->flush.looks = sp_store_wants_look(log->store, log->flush.frame_bytes);
     if (log->flush.frame_bytes <= SP_FLUSH_BYTES_SHORT) {
         sp_job_start_short(loop, &log->flush.job, sp_log_flush_work, flush_done);
     } else {

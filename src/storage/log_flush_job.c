@@ -142,10 +142,12 @@ void sp_log_flush_work(struct sp_job *job)
 
         rv = step(flush);
         if (sp_store_makes_room(flush->store, rv)) {
+            flush->looks = true;
             rv = step(flush);
         }
         flush->steps_done += rv == 0 ? 1 : 0;
     }
-    flush->free_known = sp_path_free_bytes(flush->directory, &flush->free_bytes) == 0;
+    flush->free_known =
+        flush->looks && sp_path_free_bytes(flush->directory, &flush->free_bytes) == 0;
     flush->status = rv;
 }

@@ -92,6 +92,7 @@ struct sp_log_flush {
     struct sp_iovec spare_pieces[1 + SP_FLUSH_FRAMES_SPARE];
     struct sp_blob *spare_blobs[SP_FLUSH_FRAMES_SPARE];
     uint8_t marker[SP_LOG_FRAME_HEADER_SIZE];
+    bool looks; /* at the free space of the disk */
     /* result */
     struct sp_file *file; /* open for writing, or NULL; of segment file_base */
     uint64_t file_base;

@@ -1,6 +1,6 @@
 /* Free space of the data directory's disk, and the reserve that is kept of it.
  *
- *   every flush, and sp_store_look_at_space --statvfs in a job--> free_bytes -> level
+ *   flushes, and sp_store_look_at_space --statvfs in a job--> free_bytes -> level
  *
  * A node that is short of space keeps no spares (spares.h), and one that has next to nothing no
  * ballast (ballast.h). Others may fill the disk between two looks:
@@ -21,6 +21,10 @@
 
 #define KEPT_PART 2   /* of the ballast's room: not for what can wait */
 #define SMALL_PART 64 /* of what is free: so little may always be taken */
+
+/* Flushes do not look again before. */
+#define UNSEEN_MS 20
+#define UNSEEN_BYTES (1024 * 1024)
 
 static enum sp_space level_of(const struct sp_store *store)
 {
@@ -63,6 +67,20 @@ void sp_store_note_free_bytes(struct sp_store *store, uint64_t free_bytes)
     if (store->ballast_held && sp_ballast_is_low(&store->ballast, free_bytes)) {
         sp_store_look_at_space(store);
     }
+}
+
+bool sp_store_wants_look(struct sp_store *store, size_t bytes)
+{
+    uint64_t now_ms = sp_loop_now_ms(store->loop);
+
+    store->unseen_bytes += bytes;
+    if (store->space == SP_SPACE_ENOUGH && store->unseen_bytes < UNSEEN_BYTES &&
+        now_ms - store->seen_ms < UNSEEN_MS) {
+        return false;
+    }
+    store->unseen_bytes = 0;
+    store->seen_ms = now_ms;
+    return true;
 }
 
 bool sp_store_notes_full(struct sp_store *store, int status)

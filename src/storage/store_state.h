@@ -78,6 +78,8 @@ struct sp_store {
     uint64_t full_until_ms;    /* whatever the system says is free */
     uint64_t free_bytes_min;   /* the reserve */
     uint64_t prefill_bytes;    /* of room, at a time */
+    uint64_t unseen_bytes;     /* of flushes since one has looked at the free space */
+    uint64_t seen_ms;          /* when that was */
     enum sp_space space;
     struct sp_list space_waits;  /* struct sp_space_wait, all to be resumed at one look */
     uint64_t space_retry_ms;     /* not before */
@@ -145,6 +147,9 @@ void sp_store_fail(struct sp_store *store, int status, const char *step, const c
 
 /* So much is free now: store_space.c. Looks at once when the ballast is needed. */
 void sp_store_note_free_bytes(struct sp_store *store, uint64_t free_bytes);
+
+/* Whether a flush of so many bytes is to look: not each of many small ones, while there is enough. */
+bool sp_store_wants_look(struct sp_store *store, size_t bytes);
 
 /* In a job whose step has ended with `status`: true if it has found no space, after the ballast was
  * given back. Then the step may be tried once more, unless it can be left for later. */

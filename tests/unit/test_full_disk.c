@@ -60,6 +60,27 @@ static void test_full_disk_ballast_is_made_again(void **state)
     end();
 }
 
+/* Small flushes look seldom, but for a disk that is short of space. */
+static void test_full_disk_is_looked_at_now_and_then(void **state)
+{
+    (void)state;
+    begin();
+    pass_ms(1000);
+    assert_true(sp_store_wants_look(test.store, 1000));
+    assert_false(sp_store_wants_look(test.store, 1000));
+    assert_false(sp_store_wants_look(test.store, 900000));
+    assert_true(sp_store_wants_look(test.store, 900000));
+    assert_false(sp_store_wants_look(test.store, 0));
+    pass_ms(30);
+    assert_true(sp_store_wants_look(test.store, 0));
+    crash_disk_set_free(test.disk, RESERVE / 2);
+    look();
+    assert_int_equal(sp_store_space(test.store), SP_SPACE_LOW);
+    assert_true(sp_store_wants_look(test.store, 0));
+    assert_true(sp_store_wants_look(test.store, 0));
+    end();
+}
+
 /* The vote comes alone: no flush of frames has read the free space. */
 static void test_full_disk_found_by_a_vote_is_noted_at_once(void **state)
 {
@@ -97,6 +118,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_full_disk_at_any_operation_is_survived),
         cmocka_unit_test(test_full_disk_ballast_is_made_again),
+        cmocka_unit_test(test_full_disk_is_looked_at_now_and_then),
         cmocka_unit_test(test_full_disk_found_by_a_vote_is_noted_at_once),
         cmocka_unit_test(test_full_disk_found_by_a_sync_is_final),
     };

@@ -233,6 +233,48 @@ static void test_hook_runs_after_a_finished_job(void **state)
     sp_loop_remove_before_sleep(&hook);
 }
 
+static struct sp_deferred after;
+static bool is_late;
+
+static void note_deferred(struct sp_deferred *deferred)
+{
+    (void)deferred;
+    note('d');
+}
+
+static void defer_after(struct sp_job *job)
+{
+    (void)job;
+    note('j');
+    sp_loop_defer(loop, &after);
+}
+
+static void note_late(struct sp_timer *timer)
+{
+    (void)timer;
+    note('t');
+    is_late = true;
+}
+
+/* What was deferred runs before the loop sleeps, not beside a look at the sockets that finds
+ * nothing: one turn, not two. */
+static void test_deferred_by_a_finished_job_costs_no_empty_turn(void **state)
+{
+    struct work work = { .value = 0 };
+    struct sp_timer timer;
+
+    (void)state;
+    is_late = false;
+    sp_deferred_init(&after, note_deferred);
+    sp_timer_init(&timer, loop, note_late);
+    assert_int_equal(sp_timer_start(&timer, sp_loop_now_ms(loop) + 1000), 0);
+    sp_loop_add_before_sleep(loop, &hook, on_hook);
+    sp_job_start(loop, &work.job, do_work, defer_after);
+    assert_true(sp_loop_run_until(loop, &is_late, sp_loop_now_ms(loop) + 10000));
+    assert_non_null(strstr(events, "jdht"));
+    sp_loop_remove_before_sleep(&hook);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,6 +285,7 @@ int main(void)
         cmocka_unit_test(test_job_queue_starves_no_long_job),
         LOOP_TEST(test_read_share_is_equal_and_bounds_the_turn),
         LOOP_TEST(test_hook_runs_after_a_finished_job),
+        LOOP_TEST(test_deferred_by_a_finished_job_costs_no_empty_turn),
     };
     return cmocka_run_group_tests_name("io/jobs", tests, NULL, NULL);
 }
