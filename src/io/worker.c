@@ -8,10 +8,10 @@
  * last one, of patient jobs, ends its slices itself. (SCHED_IDLE would do without, but who holds a
  * lock there keeps the loop waiting for as long as others use the processors.)
  *
- * A semaphore of each kind of thread tells of its jobs, and the lock is free when it does: who wakes
- * finds it so. (Behind a condition variable the woken thread would meet the waker's lock, and glibc
- * hands it over with calls of the kernel: five for each job in place of two.) It counts high, since
- * a thread that has done a job takes the next one without waiting: some find nothing.
+ * A semaphore of each kind of thread tells of its jobs, and the lock is free when it does: who
+ * wakes finds it so. (Behind a condition variable the woken thread would meet the waker's lock, and
+ * glibc hands it over with calls of the kernel: five for each job in place of two.) It counts high,
+ * since a thread that has done a job takes the next one without waiting: some find nothing.
  *
  * The lock guards queue, list and `ending`; everything else belongs to the loop thread. */
 #include <pthread.h>
