@@ -50,7 +50,7 @@ SPATE_API struct spate_config *spate_config_new(void);
  *   timeout.ms         deadline of each call and of each record's delivery (30000); with
  *                      producers 600000 at most
  *   linger.ms          how long a batch waits for more records (5)
- *   batch.bytes        a batch is sent when it reaches this size (262144)
+ *   batch.bytes        a batch is sent when it reaches this size (524288)
  *   compression        none | lz4 (none)
  *   max.in.flight      batches of one partition that wait for an answer (5)
  *   producer.name      under which producers go on in another process; see spate/producer.h (none)

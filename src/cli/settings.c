@@ -30,7 +30,7 @@ const struct setting settings[SETTING_COUNT] = {
       "off",
       "on: reads leave out nothing acknowledged before" },
     { "linger.ms", "SPATE_LINGER_MS", "5", "how long a batch waits for more records" },
-    { "batch.bytes", "SPATE_BATCH_BYTES", "262144", "a batch is sent at this size" },
+    { "batch.bytes", "SPATE_BATCH_BYTES", "524288", "a batch is sent at this size" },
     { "compression", "SPATE_COMPRESSION", "none", "of batches: none or lz4" },
     { "max.in.flight", "SPATE_MAX_IN_FLIGHT", "5", "batches of a partition without an answer" },
     { "buffer.bytes", "SPATE_BUFFER_BYTES", "33554432", "records that wait to be sent" },

@@ -23,7 +23,7 @@ static const struct number_key number_keys[] = {
     { "linger.ms", offsetof(struct spate_config, linger_ms), 5, 0, 60000 },
     { "batch.bytes",
       offsetof(struct spate_config, batch_bytes),
-      256 * 1024,
+      512 * 1024,
       1024,
       SP_BATCH_BYTES_MAX },
     { "max.in.flight",
