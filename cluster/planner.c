@@ -142,6 +142,16 @@ static bool must_leave(const struct sp_planner_view *view,
            view->health(view->arg, place->node_id) == SP_PLANNER_GONE;
 }
 
+/* True if an earlier replica stands on the same machine: an older build that led has put it there,
+ * or its node has become a shard since. */
+static bool
+is_crowded(struct sp_planner_board *board, const struct sp_planner_move *move, unsigned place)
+{
+    const struct sp_planner_candidate *holder = sp_planner_find(board, move->wishes[place].node_id);
+
+    return holder != NULL && sp_planner_uses_machine(board, move, place, place, holder->machine);
+}
+
 /* Puts a node first that is up; false: there is none. */
 static bool found_now(const struct sp_planner_view *view, struct sp_planner_move *move)
 {
@@ -176,7 +186,7 @@ static bool plan_repair(const struct sp_planner_view *view,
     }
     for (unsigned i = 0; i < count; i++) {
         uint32_t node_id = places[i].node_id;
-        if (!must_leave(view, part, &places[i])) {
+        if (!must_leave(view, part, &places[i]) && !is_crowded(board, move, i)) {
             /* a lost one is made anew where it was: the state sees that by itself */
             changed = changed || (sp_state_is_lost(view->state, &places[i]) &&
                                   sp_state_outlives(view->state, part, places[i].replica_id) &&

@@ -1,7 +1,6 @@
 #include "cluster/planner_board.h"
 
-#include <string.h>
-
+#include "cluster/machine_of.h"
 #include "cluster/state_nodes.h"
 
 struct sp_planner_candidate *sp_planner_find(struct sp_planner_board *board, uint32_t node_id)
@@ -52,6 +51,7 @@ void sp_planner_init_board(struct sp_planner_board *board, const struct sp_plann
         struct sp_state_member member = sp_state_member(view->state, node->node_id);
         board->candidates[board->count++] = (struct sp_planner_candidate){
             .node = node,
+            .machine = sp_machine_of(node),
             .eligible = !member.draining && view->health(view->arg, node->node_id) == SP_PLANNER_UP,
         };
     }
@@ -82,12 +82,26 @@ unsigned sp_planner_rack_mates(struct sp_planner_board *board,
 
     for (unsigned i = 0; i < move->count && candidate->node->rack[0] != '\0'; i++) {
         const struct sp_planner_candidate *other = sp_planner_find(board, move->wishes[i].node_id);
-        mates +=
-            i != except && other != NULL && strcmp(other->node->rack, candidate->node->rack) == 0
-                ? 1
-                : 0;
+        mates += i != except && other != NULL && sp_machine_same_rack(other->node, candidate->node)
+                     ? 1
+                     : 0;
     }
     return mates;
+}
+
+bool sp_planner_uses_machine(struct sp_planner_board *board,
+                             const struct sp_planner_move *move,
+                             unsigned count,
+                             unsigned except,
+                             uint32_t machine)
+{
+    for (unsigned i = 0; i < count; i++) {
+        const struct sp_planner_candidate *other = sp_planner_find(board, move->wishes[i].node_id);
+        if (i != except && other != NULL && other->machine == machine) {
+            return true;
+        }
+    }
+    return false;
 }
 
 struct sp_planner_candidate *sp_planner_choose(struct sp_planner_board *board,
@@ -101,6 +115,7 @@ struct sp_planner_candidate *sp_planner_choose(struct sp_planner_board *board,
         struct sp_planner_candidate *candidate = &board->candidates[i];
         unsigned mates = sp_planner_rack_mates(board, move, except, candidate);
         if (!candidate->eligible || has_node(move, candidate->node->node_id) ||
+            sp_planner_uses_machine(board, move, move->count, except, candidate->machine) ||
             candidate->replica_count >= SP_GROUPS_PER_NODE_MAX) {
             continue;
         }

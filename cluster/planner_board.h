@@ -7,6 +7,7 @@
 
 struct sp_planner_candidate {
     const struct sp_state_node *node;
+    uint32_t machine;
     uint32_t replica_count; /* as it will be when all that is planned is done */
     uint32_t leader_count;  /* first replicas, likewise */
     bool eligible;
@@ -33,8 +34,15 @@ unsigned sp_planner_rack_mates(struct sp_planner_board *board,
                                unsigned except,
                                const struct sp_planner_candidate *candidate);
 
-/* The best node for a replica in the place of the `except`-th one (move->count: a further one);
- * NULL: none can take it. */
+/* True if one of the first `count` replicas of the move, but for `except`, is on the machine. */
+bool sp_planner_uses_machine(struct sp_planner_board *board,
+                             const struct sp_planner_move *move,
+                             unsigned count,
+                             unsigned except,
+                             uint32_t machine);
+
+/* The best node for a replica in the place of the `except`-th one (move->count: a further one),
+ * on a machine that the others do not use; NULL: none can take it. */
 struct sp_planner_candidate *sp_planner_choose(struct sp_planner_board *board,
                                                const struct sp_planner_move *move,
                                                unsigned except);
