@@ -70,6 +70,7 @@
 #define SP_WITHHELD_MS 1000 /* so long the rest of a message may not come, if others need room */
 #define SP_STALLED_MS 10000 /* a peer that takes nothing for so long goes, if others need room */
 #define SP_UNSENT_BYTES_MAX (512 * 1024) /* that the kernel keeps for a peer, in no budget */
+#define SP_COMPACTION_MEMORY_MIN 65536   /* of one shard: 2,700 keys in a pass */
 #define SP_FILES_KEPT 256 /* descriptors that connections may not use up: logs need them */
 
 /* Fetch. */

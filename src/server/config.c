@@ -40,6 +40,12 @@ static const struct sp_config_key keys[] = {
       NULL,
       "Number of this node, unique in the cluster and the same for ever; or " FROM_HOSTNAME
       ": the number at the end of the host name plus one, as for pods spate-0, spate-1, ..." },
+    NUMBER("shards",
+           shards,
+           "1",
+           1,
+           SP_SHARDS_MAX,
+           "Nodes in this process, each with a loop thread: shard s is node node.id + 100 s."),
     TEXT("data.dir", data_dir, "./data", "Directory of this node's data; created when missing."),
     TEXT("listen.client", listen_client, "127.0.0.1:7700", "Where clients connect."),
     TEXT("listen.peer", listen_peer, "127.0.0.1:7701", "Where the other nodes connect."),
@@ -128,7 +134,7 @@ static const struct sp_config_key keys[] = {
         "storage.compaction.memory.bytes",
         compaction_memory_bytes,
         "16777216",
-        65536,
+        SP_COMPACTION_MEMORY_MIN,
         1073741824,
         "Memory for the keys of a partition that is compacted, 24 bytes each; with more keys than "
         "fit it takes several passes."),
