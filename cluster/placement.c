@@ -5,13 +5,15 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "cluster/machine_of.h"
 #include "cluster/state_nodes.h"
 #include "spate/error.h"
 
 /* A node with its load, counted over all topics and what is placed so far. */
 struct load {
     uint32_t node_id;
-    const char *rack;
+    uint32_t machine;
+    struct sp_bytes rack;
     bool down;
     uint64_t replica_count;
     uint64_t leader_count;
@@ -20,7 +22,8 @@ struct load {
 struct board {
     struct load loads[SP_NODES_MAX]; /* kept sorted by compare_loads while a partition is placed */
     unsigned count;
-    unsigned up_count;
+    unsigned machines;    /* that they are on */
+    unsigned machines_up; /* of these, with a node that is up */
 };
 
 static struct load *load_of(struct board *board, uint32_t node_id)
@@ -37,19 +40,28 @@ static struct load *load_of(struct board *board, uint32_t node_id)
 static void add_nodes(struct board *board, const struct sp_planner_view *view)
 {
     struct sp_map_cursor cursor = { 0 };
+    struct sp_machines machines = { .count = 0 };
+    struct sp_machines machines_up = { .count = 0 };
     const struct sp_state_node *node = NULL;
 
     board->count = 0;
-    board->up_count = 0;
     while ((node = sp_state_node_next(view->state, &cursor)) != NULL) {
         SP_ASSERT(board->count < SP_NODES_MAX);
         if (!sp_state_member(view->state, node->node_id).draining) {
             bool down = view->health(view->arg, node->node_id) != SP_PLANNER_UP;
-            board->loads[board->count++] =
-                (struct load){ .node_id = node->node_id, .rack = node->rack, .down = down };
-            board->up_count += down ? 0 : 1;
+            uint32_t machine = sp_machine_of(node);
+            board->loads[board->count++] = (struct load){ .node_id = node->node_id,
+                                                          .machine = machine,
+                                                          .rack = sp_machine_rack(node),
+                                                          .down = down };
+            (void)sp_machines_add(&machines, machine);
+            if (!down) {
+                (void)sp_machines_add(&machines_up, machine);
+            }
         }
     }
+    board->machines = machines.count;
+    board->machines_up = machines_up.count;
 }
 
 static void leave_out_down(struct board *board)
@@ -127,40 +139,70 @@ static void swap_loads(struct load *left, struct load *right)
     *right = kept;
 }
 
-static bool has_racks(const struct board *board)
+/* True if not any node could stand in for any other. */
+static bool is_bound(const struct board *board)
 {
+    if (board->machines < board->count) {
+        return true;
+    }
     for (unsigned i = 0; i < board->count; i++) {
-        if (board->loads[i].rack[0] != '\0') {
+        if (board->loads[i].rack.size > 0) {
             return true;
         }
     }
     return false;
 }
 
-static bool uses_rack(const struct load *loads, uint32_t count, const char *rack)
+static bool uses_machine(const struct load *loads, uint32_t count, uint32_t machine)
 {
     for (uint32_t i = 0; i < count; i++) {
-        if (rack[0] != '\0' && strcmp(loads[i].rack, rack) == 0) {
+        if (loads[i].machine == machine) {
             return true;
         }
     }
     return false;
 }
 
-/* Brings as many racks as there are into the first `replicas` places of the sorted board. All nodes
- * that are up stay there if they are too few: a replica that runs is worth more than a rack. */
-static void spread_over_racks(struct board *board, uint32_t replicas)
+static bool uses_rack(const struct load *loads, uint32_t count, struct sp_bytes rack)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (rack.size > 0 && sp_bytes_equal(loads[i].rack, rack)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The first node from place `i` on whose machine, and rack if that counts, those before do not use;
+ * if there is none in another rack, that counts no more. There are enough machines. */
+static unsigned next_apart(const struct board *board, uint32_t i, bool racks_count)
+{
+    const struct load *loads = board->loads;
+    unsigned found = board->count;
+
+    for (unsigned next = i; next < board->count; next++) {
+        if (uses_machine(loads, i, loads[next].machine)) {
+            continue;
+        }
+        if (!racks_count || !uses_rack(loads, i, loads[next].rack)) {
+            return next;
+        }
+        found = found == board->count ? next : found;
+    }
+    return found;
+}
+
+/* Brings nodes of different machines, and of as many racks as there are, into the first `replicas`
+ * places of the sorted board. Nodes that are up go before racks if they are too few: a replica that
+ * runs is worth more than a rack. */
+static void spread(struct board *board, uint32_t replicas)
 {
     struct load *loads = board->loads;
+    uint32_t run = board->machines_up < replicas ? board->machines_up : 1;
 
-    for (uint32_t i = board->up_count < replicas ? board->up_count : 1; i < replicas; i++) {
-        unsigned next = i;
-        while (next < board->count && uses_rack(loads, i, loads[next].rack)) {
-            next += 1;
-        }
-        if (next == board->count) {
-            return; /* every rack is used */
-        }
+    for (uint32_t i = 0; i < replicas; i++) {
+        unsigned next = next_apart(board, i, i >= run);
+        SP_ASSERT(next < board->count);
         for (; next > i; next--) {
             swap_loads(&loads[next], &loads[next - 1]);
         }
@@ -175,10 +217,10 @@ static void place_partition(struct board *board, uint32_t replicas, uint32_t *ou
     unsigned leader = 0;
 
     qsort(loads, board->count, sizeof *loads, compare_loads);
-    bool racks = has_racks(board);
-    spread_over_racks(board, replicas);
+    bool bound = is_bound(board);
+    spread(board, replicas);
     uint64_t replica_count_max = loads[replicas - 1].replica_count;
-    unsigned end = racks ? replicas : board->count; /* with racks none is exchanged */
+    unsigned end = bound ? replicas : board->count; /* none is exchanged for one that may not */
     for (unsigned i = 1; i < end; i++) {
         if (i >= replicas && loads[i].replica_count > replica_count_max) {
             break;
@@ -208,10 +250,10 @@ int sp_placement_choose(const struct sp_planner_view *view,
 
     SP_ASSERT(replicas > 0);
     add_nodes(&board, view);
-    if (replicas > board.count) {
+    if (replicas > board.machines) {
         return SPATE_ERR_INVALID;
     }
-    if (board.up_count >= replicas) {
+    if (board.machines_up >= replicas) {
         leave_out_down(&board);
     }
     count_loads(&board, view->state);

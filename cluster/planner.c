@@ -1,133 +1,8 @@
 #include "cluster/planner.h"
 
-#include <string.h>
-
+#include "cluster/planner_board.h"
 #include "cluster/state_nodes.h"
 #include "spate/error.h"
-
-struct candidate {
-    const struct sp_state_node *node;
-    uint32_t replica_count; /* as it will be when all that is planned is done */
-    uint32_t leader_count;  /* first replicas, likewise */
-    bool eligible;
-};
-
-struct board {
-    struct candidate candidates[SP_NODES_MAX];
-    unsigned count;
-};
-
-static struct candidate *find(struct board *board, uint32_t node_id)
-{
-    for (unsigned i = 0; i < board->count; i++) {
-        if (board->candidates[i].node->node_id == node_id) {
-            return &board->candidates[i];
-        }
-    }
-    return NULL;
-}
-
-/* Where the replicas of a partition are, or will be when its move is done. */
-static unsigned places_of(const struct sp_state *state,
-                          const struct sp_state_partition *partition,
-                          const struct sp_replica_place **out_places)
-{
-    const struct sp_state_move *move = sp_state_move(state, partition->group_id);
-
-    *out_places = move != NULL ? move->target : partition->replicas;
-    return move != NULL ? move->target_count : partition->replica_count;
-}
-
-static void
-count_topic(struct board *board, const struct sp_state *state, const struct sp_state_topic *topic)
-{
-    for (uint32_t i = 0; i < topic->partition_count; i++) {
-        const struct sp_replica_place *places = NULL;
-        unsigned count = places_of(state, &topic->partitions[i], &places);
-        for (unsigned k = 0; k < count; k++) {
-            struct candidate *candidate = find(board, places[k].node_id);
-            if (candidate != NULL) {
-                candidate->replica_count += 1;
-                candidate->leader_count += k == 0 ? 1 : 0;
-            }
-        }
-    }
-}
-
-static void init_board(struct board *board, const struct sp_planner_view *view)
-{
-    struct sp_map_cursor cursor = { 0 };
-    const struct sp_state_node *node = NULL;
-    const struct sp_state_topic *topic = NULL;
-
-    board->count = 0;
-    while ((node = sp_state_node_next(view->state, &cursor)) != NULL) {
-        struct sp_state_member member = sp_state_member(view->state, node->node_id);
-        board->candidates[board->count++] = (struct candidate){
-            .node = node,
-            .eligible = !member.draining && view->health(view->arg, node->node_id) == SP_PLANNER_UP,
-        };
-    }
-    cursor = (struct sp_map_cursor){ 0 };
-    while ((topic = sp_state_topic_next(view->state, &cursor)) != NULL) {
-        count_topic(board, view->state, topic);
-    }
-}
-
-/* ---- choosing -------------------------------------------------------------------------------- */
-
-static bool has_node(const struct sp_planner_move *move, uint32_t node_id)
-{
-    for (unsigned i = 0; i < move->count; i++) {
-        if (move->wishes[i].node_id == node_id) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* How many replicas of the move, but for `except`, stand in the rack of the candidate. */
-static unsigned rack_mates(struct board *board,
-                           const struct sp_planner_move *move,
-                           unsigned except,
-                           const struct candidate *candidate)
-{
-    unsigned mates = 0;
-
-    for (unsigned i = 0; i < move->count && candidate->node->rack[0] != '\0'; i++) {
-        const struct candidate *other = find(board, move->wishes[i].node_id);
-        mates +=
-            i != except && other != NULL && strcmp(other->node->rack, candidate->node->rack) == 0
-                ? 1
-                : 0;
-    }
-    return mates;
-}
-
-/* The best node for a replica in the place of the `except`-th one (move->count: a further one). */
-static struct candidate *
-choose(struct board *board, const struct sp_planner_move *move, unsigned except)
-{
-    struct candidate *best = NULL;
-    unsigned best_mates = 0;
-
-    for (unsigned i = 0; i < board->count; i++) {
-        struct candidate *candidate = &board->candidates[i];
-        unsigned mates = rack_mates(board, move, except, candidate);
-        if (!candidate->eligible || has_node(move, candidate->node->node_id) ||
-            candidate->replica_count >= SP_GROUPS_PER_NODE_MAX) {
-            continue;
-        }
-        if (best == NULL || mates < best_mates ||
-            (mates == best_mates && (candidate->replica_count < best->replica_count ||
-                                     (candidate->replica_count == best->replica_count &&
-                                      candidate->node->node_id < best->node->node_id)))) {
-            best = candidate;
-            best_mates = mates;
-        }
-    }
-    return best;
-}
 
 static void begin_move(const struct sp_planner_view *view,
                        const struct sp_state_topic *topic,
@@ -135,7 +10,7 @@ static void begin_move(const struct sp_planner_view *view,
                        struct sp_planner_move *out)
 {
     const struct sp_replica_place *places = NULL;
-    unsigned count = places_of(view->state, &topic->partitions[partition], &places);
+    unsigned count = sp_planner_places(view->state, &topic->partitions[partition], &places);
 
     *out = (struct sp_planner_move){ .topic_id = topic->topic_id,
                                      .partition = partition,
@@ -148,14 +23,14 @@ static void begin_move(const struct sp_planner_view *view,
 /* ---- leaders --------------------------------------------------------------------------------- */
 
 /* Puts another node first, if one leads at least two partitions less: an order costs no copying. */
-static bool lead_better(struct board *board, struct sp_planner_move *move)
+static bool lead_better(struct sp_planner_board *board, struct sp_planner_move *move)
 {
-    struct candidate *first = find(board, move->wishes[0].node_id);
-    struct candidate *best = first;
+    struct sp_planner_candidate *first = sp_planner_find(board, move->wishes[0].node_id);
+    struct sp_planner_candidate *best = first;
     unsigned place = 0;
 
     for (unsigned i = 1; i < move->count && first != NULL; i++) {
-        struct candidate *other = find(board, move->wishes[i].node_id);
+        struct sp_planner_candidate *other = sp_planner_find(board, move->wishes[i].node_id);
         if (other != NULL && other->eligible && other->leader_count + 1 < first->leader_count &&
             other->leader_count < best->leader_count) {
             best = other;
@@ -190,7 +65,7 @@ static struct sp_planner_move *move_of(const struct sp_planner_view *view,
 }
 
 /* Firsts as they will be when these moves are done. */
-static void count_planned_leaders(struct board *board,
+static void count_planned_leaders(struct sp_planner_board *board,
                                   const struct sp_planner_view *view,
                                   struct sp_planner_move *moves,
                                   unsigned count)
@@ -198,9 +73,9 @@ static void count_planned_leaders(struct board *board,
     for (unsigned i = 0; i < count; i++) {
         const struct sp_state_topic *topic = sp_state_topic_by_id(view->state, moves[i].topic_id);
         const struct sp_replica_place *places = NULL;
-        (void)places_of(view->state, &topic->partitions[moves[i].partition], &places);
-        struct candidate *before = find(board, places[0].node_id);
-        struct candidate *after = find(board, moves[i].wishes[0].node_id);
+        (void)sp_planner_places(view->state, &topic->partitions[moves[i].partition], &places);
+        struct sp_planner_candidate *before = sp_planner_find(board, places[0].node_id);
+        struct sp_planner_candidate *after = sp_planner_find(board, moves[i].wishes[0].node_id);
         if (before != NULL && after != NULL) {
             before->leader_count -= 1;
             after->leader_count += 1;
@@ -226,7 +101,7 @@ static bool may_change(const struct sp_planner_view *view,
 }
 
 /* Looks at every partition once; false: no order is to be changed any more. */
-static bool order_once(struct board *board,
+static bool order_once(struct sp_planner_board *board,
                        const struct sp_planner_view *view,
                        struct sp_planner_move *moves,
                        unsigned *count,
@@ -267,6 +142,16 @@ static bool must_leave(const struct sp_planner_view *view,
            view->health(view->arg, place->node_id) == SP_PLANNER_GONE;
 }
 
+/* True if an earlier replica stands on the same machine: an older build that led has put it there,
+ * or its node has become a shard since. */
+static bool
+is_crowded(struct sp_planner_board *board, const struct sp_planner_move *move, unsigned place)
+{
+    const struct sp_planner_candidate *holder = sp_planner_find(board, move->wishes[place].node_id);
+
+    return holder != NULL && sp_planner_uses_machine(board, move, place, place, holder->machine);
+}
+
 /* Puts a node first that is up; false: there is none. */
 static bool found_now(const struct sp_planner_view *view, struct sp_planner_move *move)
 {
@@ -284,14 +169,14 @@ static bool found_now(const struct sp_planner_view *view, struct sp_planner_move
 }
 
 static bool plan_repair(const struct sp_planner_view *view,
-                        struct board *board,
+                        struct sp_planner_board *board,
                         const struct sp_state_topic *topic,
                         uint32_t partition,
                         struct sp_planner_move *move)
 {
     const struct sp_replica_place *places = NULL;
     const struct sp_state_partition *part = &topic->partitions[partition];
-    unsigned count = places_of(view->state, part, &places);
+    unsigned count = sp_planner_places(view->state, part, &places);
     bool changed = false;
     bool led = false;
 
@@ -301,15 +186,15 @@ static bool plan_repair(const struct sp_planner_view *view,
     }
     for (unsigned i = 0; i < count; i++) {
         uint32_t node_id = places[i].node_id;
-        if (!must_leave(view, part, &places[i])) {
+        if (!must_leave(view, part, &places[i]) && !is_crowded(board, move, i)) {
             /* a lost one is made anew where it was: the state sees that by itself */
             changed = changed || (sp_state_is_lost(view->state, &places[i]) &&
                                   sp_state_outlives(view->state, part, places[i].replica_id) &&
                                   view->health(view->arg, node_id) == SP_PLANNER_UP);
             continue;
         }
-        struct candidate *to = choose(board, move, i);
-        struct candidate *from = find(board, node_id);
+        struct sp_planner_candidate *to = sp_planner_choose(board, move, i);
+        struct sp_planner_candidate *from = sp_planner_find(board, node_id);
         if (to == NULL) {
             continue; /* nobody can take it */
         }
@@ -335,10 +220,10 @@ unsigned sp_planner_repairs(const struct sp_planner_view *view,
 {
     struct sp_map_cursor cursor = { 0 };
     const struct sp_state_topic *topic = NULL;
-    struct board board;
+    struct sp_planner_board board;
     unsigned count = 0;
 
-    init_board(&board, view);
+    sp_planner_init_board(&board, view);
     while ((topic = sp_state_topic_next(view->state, &cursor)) != NULL) {
         for (uint32_t i = 0; i < topic->partition_count && count < count_max; i++) {
             count += plan_repair(view, &board, topic, i, &out_moves[count]) ? 1 : 0;
@@ -349,12 +234,12 @@ unsigned sp_planner_repairs(const struct sp_planner_view *view,
 
 /* ---- balance --------------------------------------------------------------------------------- */
 
-static struct candidate *most_loaded(struct board *board)
+static struct sp_planner_candidate *most_loaded(struct sp_planner_board *board)
 {
-    struct candidate *most = NULL;
+    struct sp_planner_candidate *most = NULL;
 
     for (unsigned i = 0; i < board->count; i++) {
-        struct candidate *candidate = &board->candidates[i];
+        struct sp_planner_candidate *candidate = &board->candidates[i];
         if (candidate->eligible &&
             (most == NULL || candidate->replica_count > most->replica_count)) {
             most = candidate;
@@ -365,15 +250,18 @@ static struct candidate *most_loaded(struct board *board)
 
 /* Gives the place of `from` in this move to another node, if one has at least two replicas less and
  * no rack gets more of the partition than before. */
-static bool shift(struct board *board, struct candidate *from, struct sp_planner_move *move)
+static bool shift(struct sp_planner_board *board,
+                  struct sp_planner_candidate *from,
+                  struct sp_planner_move *move)
 {
     for (unsigned i = 0; i < move->count; i++) {
         if (move->wishes[i].node_id != from->node->node_id) {
             continue;
         }
-        struct candidate *to = choose(board, move, i);
+        struct sp_planner_candidate *to = sp_planner_choose(board, move, i);
         if (to == NULL || to->replica_count + 2 > from->replica_count ||
-            rack_mates(board, move, i, to) > rack_mates(board, move, i, from)) {
+            sp_planner_rack_mates(board, move, i, to) >
+                sp_planner_rack_mates(board, move, i, from)) {
             return false;
         }
         move->wishes[i].node_id = to->node->node_id;
@@ -386,8 +274,8 @@ static bool shift(struct board *board, struct candidate *from, struct sp_planner
 
 /* One replica less on `from`; false: none can go. *count grows when a further partition moves. */
 static bool relieve(const struct sp_planner_view *view,
-                    struct board *board,
-                    struct candidate *from,
+                    struct sp_planner_board *board,
+                    struct sp_planner_candidate *from,
                     struct sp_planner_move *moves,
                     unsigned *count)
 {
@@ -413,12 +301,12 @@ unsigned sp_planner_balance(const struct sp_planner_view *view,
                             struct sp_planner_move *out_moves,
                             unsigned count_max)
 {
-    struct board board;
+    struct sp_planner_board board;
     unsigned count = 0;
 
-    init_board(&board, view);
+    sp_planner_init_board(&board, view);
     while (count < count_max) {
-        struct candidate *from = most_loaded(&board);
+        struct sp_planner_candidate *from = most_loaded(&board);
         if (from == NULL) {
             break;
         }
@@ -426,7 +314,7 @@ unsigned sp_planner_balance(const struct sp_planner_view *view,
             from->eligible = false; /* nothing of it can go; the others may still shed some */
         }
     }
-    init_board(&board, view);
+    sp_planner_init_board(&board, view);
     count_planned_leaders(&board, view, out_moves, count);
     while (order_once(&board, view, out_moves, &count, count_max)) {
         /* each change brings two nodes nearer to each other: it ends */
@@ -437,13 +325,14 @@ unsigned sp_planner_balance(const struct sp_planner_view *view,
 /* ---- resizing -------------------------------------------------------------------------------- */
 
 /* Drops the replica that the others miss least: on the fullest node, but never the first one. */
-static void drop_one(struct board *board, struct sp_planner_move *move)
+static void drop_one(struct sp_planner_board *board, struct sp_planner_move *move)
 {
     unsigned dropped = move->count - 1;
     uint32_t most = 0;
 
     for (unsigned i = 1; i < move->count; i++) {
-        const struct candidate *candidate = find(board, move->wishes[i].node_id);
+        const struct sp_planner_candidate *candidate =
+            sp_planner_find(board, move->wishes[i].node_id);
         uint32_t load =
             candidate == NULL || !candidate->eligible ? UINT32_MAX : candidate->replica_count;
         if (load >= most) {
@@ -457,13 +346,14 @@ static void drop_one(struct board *board, struct sp_planner_move *move)
     move->count -= 1;
 }
 
-static int resize_one(struct board *board, unsigned replicas, struct sp_planner_move *move)
+static int
+resize_one(struct sp_planner_board *board, unsigned replicas, struct sp_planner_move *move)
 {
     while (move->count > replicas) {
         drop_one(board, move);
     }
     while (move->count < replicas) {
-        struct candidate *to = choose(board, move, move->count);
+        struct sp_planner_candidate *to = sp_planner_choose(board, move, move->count);
         if (to == NULL) {
             return SPATE_ERR_INVALID;
         }
@@ -480,11 +370,11 @@ int sp_planner_resize(const struct sp_planner_view *view,
                       struct sp_planner_move *out_moves,
                       unsigned *out_count)
 {
-    struct board board;
+    struct sp_planner_board board;
     unsigned count = 0;
     int rv = 0;
 
-    init_board(&board, view);
+    sp_planner_init_board(&board, view);
     for (uint32_t i = 0; i < topic->partition_count && rv == 0; i++) {
         begin_move(view, topic, i, &out_moves[count]);
         if (out_moves[count].count != replicas) {

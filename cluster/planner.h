@@ -11,6 +11,9 @@
  * the nodes come back with empty disks. One all of whose replicas were lost is moved at once, so
  * that it begins anew (sp_state_heir), to nodes of which the first is up.
  *
+ * No two replicas of a partition are put on one machine, that is on shards of one process
+ * (cluster/machine_of.h); where two are, the later one moves away.
+ *
  * A replacement goes to a rack that the partition does not use yet, if there is one, and there to
  * the node with the fewest replicas. Ties go to the lower node id, so a plan is the same wherever
  * it is made. */
@@ -54,7 +57,8 @@ unsigned sp_planner_balance(const struct sp_planner_view *view,
                             unsigned count_max);
 
 /* Moves that give every partition of a topic so many replicas, for those that have not: into
- * out_moves, which has room for all partitions. SPATE_ERR_INVALID: there are not enough nodes. */
+ * out_moves, which has room for all partitions. SPATE_ERR_INVALID: there are not enough machines.
+ */
 int sp_planner_resize(const struct sp_planner_view *view,
                       const struct sp_state_topic *topic,
                       unsigned replicas,

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "cluster/placement.h"
+#include "cluster/proposal_nodes.h"
 #include "cluster/state_codec.h"
 #include "spate/error.h"
 
@@ -97,9 +98,7 @@ static struct plan make_plan(const struct sp_proposal_view *view,
         plan.partitions = 1;
     }
     if (plan.replicas == 0) {
-        unsigned nodes = sp_state_node_count(view->state);
-        nodes = view->voters > nodes ? view->voters : nodes;
-        plan.replicas = nodes < SP_PROPOSAL_REPLICAS_DEFAULT ? nodes : SP_PROPOSAL_REPLICAS_DEFAULT;
+        plan.replicas = sp_proposal_replicas_default(view);
     }
     return plan;
 }
@@ -131,61 +130,6 @@ static int check_bounds(const struct plan *plan, char *text, size_t text_size)
                       SP_REPLICAS_MAX);
     }
     return check_config(plan->config, text, text_size);
-}
-
-static unsigned draining_count(const struct sp_state *state)
-{
-    struct sp_map_cursor cursor = { 0 };
-    const struct sp_state_node *node = NULL;
-    unsigned count = 0;
-
-    while ((node = sp_state_node_next(state, &cursor)) != NULL) {
-        count += sp_state_member(state, node->node_id).draining ? 1 : 0;
-    }
-    return count;
-}
-
-/* Are there enough nodes, and are those here that the cluster was formed with? */
-static int check_nodes(const struct sp_proposal_view *view,
-                       const struct plan *plan,
-                       char *text,
-                       size_t text_size)
-{
-    unsigned registered = sp_state_node_count(view->state);
-    unsigned nodes = registered > view->voters ? registered : view->voters;
-
-    if (plan->replicas > nodes) {
-        return REFUSE(SPATE_ERR_INVALID,
-                      text,
-                      text_size,
-                      "replicas is %u but the cluster has %u node%s: use -r %u or add nodes",
-                      plan->replicas,
-                      nodes,
-                      nodes == 1 ? "" : "s",
-                      nodes);
-    }
-    if (registered == 0 || plan->replicas > registered ||
-        (view->wait_for_voters && registered < view->voters)) {
-        return REFUSE(SPATE_ERR_NOT_READY,
-                      text,
-                      text_size,
-                      "%u of %u nodes have registered so far: try again when the others run, or "
-                      "use fewer replicas",
-                      registered,
-                      nodes);
-    }
-    unsigned draining = draining_count(view->state);
-    if (plan->replicas > registered - draining) {
-        return REFUSE(SPATE_ERR_INVALID,
-                      text,
-                      text_size,
-                      "replicas is %u but %u of %u nodes are draining: use fewer replicas, add "
-                      "nodes, or `spate cluster undrain`",
-                      plan->replicas,
-                      draining,
-                      registered);
-    }
-    return 0;
 }
 
 static int
@@ -225,7 +169,7 @@ static int create_topic(const struct sp_proposal_view *view,
         rv = SPATE_ERR_EXISTS;
     }
     if (rv == 0) {
-        rv = check_nodes(view, &plan, text, text_size);
+        rv = sp_proposal_check_nodes(view, plan.replicas, text, text_size);
     }
     if (rv == 0 && sp_state_topic_count(view->state) >= SP_TOPICS_MAX) {
         rv = REFUSE(SPATE_ERR_INVALID,

@@ -16,6 +16,8 @@
 #define SP_NODE_ID_MAX 1023          /* fits the ordinal of any StatefulSet */
 #define SP_JOIN_ADDRESSES_MAX 8      /* of members that a new node asks */
 #define SP_NODES_MAX 64              /* full mesh of connections: 64 * 63 sockets */
+#define SP_SHARD_NODE_STEP 100       /* shard s of node n is node n + 100 s: cluster/machine_of */
+#define SP_SHARDS_MAX 10             /* so that their ids stay below SP_NODE_ID_MAX */
 #define SP_CONTROLLER_MEMBERS_MAX 32 /* every node has the controller's log: servers of a group */
 #define SP_REPLICAS_MAX 7            /* tolerates three failures; more only slows the quorum */
 #define SP_PARTITIONS_PER_TOPIC_MAX 10000
@@ -68,6 +70,7 @@
 #define SP_WITHHELD_MS 1000 /* so long the rest of a message may not come, if others need room */
 #define SP_STALLED_MS 10000 /* a peer that takes nothing for so long goes, if others need room */
 #define SP_UNSENT_BYTES_MAX (512 * 1024) /* that the kernel keeps for a peer, in no budget */
+#define SP_COMPACTION_MEMORY_MIN 65536   /* of one shard: 2,700 keys in a pass */
 #define SP_FILES_KEPT 256 /* descriptors that connections may not use up: logs need them */
 
 /* Fetch. */

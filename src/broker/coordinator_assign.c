@@ -7,6 +7,7 @@
 #include "broker/assign.h"
 #include "broker/coordinator_parts.h"
 #include "broker/methods.h"
+#include "cluster/machine_of.h"
 #include "spate/error.h"
 
 #define GONE_MAX 4096 /* topics deleted since: the rest goes with the next assignment */
@@ -206,16 +207,17 @@ static bool note_shares(struct plan *plan)
 /* ---- racks ----------------------------------------------------------------------------------- */
 
 /* The number of a rack: the first member that is in it. */
-static int32_t rack_number(const struct plan *plan, const char *rack)
+static int32_t rack_number(const struct plan *plan, struct sp_bytes rack)
 {
-    const struct sp_consumer_member *first = sp_map_get(plan->by_rack, rack, strlen(rack));
+    const struct sp_consumer_member *first =
+        rack.size == 0 ? NULL : sp_map_get(plan->by_rack, rack.bytes, rack.size);
 
     return first == NULL ? SP_ASSIGN_NO_RACK : (int32_t)first->position;
 }
 
 /* The rack that a partition is read from: its leader's, or while none is known the one of its first
  * replica, which leads when all is well. */
-static const char *rack_of(const struct plan *plan, const struct sp_state_partition *partition)
+static struct sp_bytes rack_of(const struct plan *plan, const struct sp_state_partition *partition)
 {
     uint32_t node_id =
         sp_group_table_leader(plan->coordinator->broker->options.table, partition->group_id, NULL);
@@ -225,7 +227,7 @@ static const char *rack_of(const struct plan *plan, const struct sp_state_partit
         node_id = partition->replicas[0].node_id;
     }
     node = sp_state_node(plan->state, node_id);
-    return node == NULL ? "" : node->rack;
+    return node == NULL ? sp_bytes_null() : sp_machine_rack(node);
 }
 
 static int note_topic_racks(const struct plan *plan, struct entry *entry)
@@ -255,7 +257,7 @@ static int note_member_racks(struct plan *plan)
             sp_map_put(plan->by_rack, rack, strlen(rack), group->members[i]) != 0) {
             return SPATE_ERR_NOMEM;
         }
-        plan->racks[i] = rack_number(plan, rack);
+        plan->racks[i] = rack_number(plan, sp_bytes_text(rack));
     }
     return 0;
 }

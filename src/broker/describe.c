@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "cluster/machine_of.h"
 #include "spate/error.h"
 #include "wire/metadata.h"
 
@@ -214,7 +215,7 @@ static void pack_nodes(const struct sp_broker *broker,
         sp_pack_text(pack, "address");
         sp_pack_text(pack, sp_broker_node_address(node, request, text));
         sp_pack_text(pack, "rack");
-        sp_pack_text(pack, node->rack);
+        sp_pack_str(pack, sp_machine_rack(node));
         if (with_alive) {
             sp_pack_text(pack, "alive");
             sp_pack_bool(pack, alive);

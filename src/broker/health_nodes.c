@@ -11,6 +11,7 @@
 #include "broker/health.h"
 #include "broker/methods.h"
 
+#include "cluster/machine_of.h"
 #include "cluster/state_moves.h"
 #include "cluster/state_nodes.h"
 
@@ -55,12 +56,31 @@ static bool has_node(const struct sp_replica_place *places, unsigned place_count
     return false;
 }
 
+/* True if the replica may go from `node_id` to the taker: no other one is on its machine. */
+static bool may_take(const struct sp_state *state,
+                     const struct sp_replica_place *places,
+                     unsigned place_count,
+                     uint32_t node_id,
+                     uint32_t taker)
+{
+    for (unsigned i = 0; i < place_count; i++) {
+        if (places[i].node_id != node_id &&
+            sp_machine_of_id(state, places[i].node_id) == sp_machine_of_id(state, taker)) {
+            return false;
+        }
+    }
+    return taker != node_id;
+}
+
 /* True if the node keeps a replica of the partition since no other node can take it. */
-static bool
-is_bound(const struct takers *takers, const struct sp_replica_place *places, unsigned place_count)
+static bool is_bound(const struct sp_state *state,
+                     const struct takers *takers,
+                     const struct sp_replica_place *places,
+                     unsigned place_count,
+                     uint32_t node_id)
 {
     for (unsigned i = 0; i < takers->count; i++) {
-        if (!has_node(places, place_count, takers->node_ids[i])) {
+        if (may_take(state, places, place_count, node_id, takers->node_ids[i])) {
             return false;
         }
     }
@@ -82,8 +102,8 @@ static uint32_t count_bound(const struct sp_broker *broker, uint32_t node_id)
             const struct sp_state_move *move = sp_state_move(state, place->group_id);
             const struct sp_replica_place *places = move != NULL ? move->target : place->replicas;
             unsigned place_count = move != NULL ? move->target_count : place->replica_count;
-            count +=
-                has_node(places, place_count, node_id) && is_bound(&takers, places, place_count);
+            count += has_node(places, place_count, node_id) &&
+                     is_bound(state, &takers, places, place_count, node_id);
         }
     }
     return count;
@@ -328,14 +348,18 @@ static struct voters find_voters(const struct sp_broker *broker)
     const struct sp_state_node *node;
     struct sp_map_cursor cursor = { 0 };
     struct voters voters = { .count = 0 };
+    struct sp_machines eligible = { .count = 0 };
     uint32_t node_ids[SP_NODES_MAX];
 
     while ((node = sp_state_node_next(state, &cursor)) != NULL) {
-        voters.eligible += !sp_state_member(state, node->node_id).draining;
+        if (!sp_state_member(state, node->node_id).draining) {
+            (void)sp_machines_add(&eligible, sp_machine_of(node));
+        }
         if (is_voter(broker, node->node_id)) {
             insert(broker, &voters, node->node_id);
         }
     }
+    voters.eligible = eligible.count;
     unsigned count = sp_controller_voters(broker->options.controller, node_ids, SP_NODES_MAX);
     for (unsigned i = 0; i < count; i++) {
         insert(broker, &voters, node_ids[i]);

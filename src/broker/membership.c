@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "cluster/machine_of.h"
 #include "cluster/mover.h"
 #include "spate/error.h"
 
@@ -201,7 +202,7 @@ static void pack_node(const struct sp_broker *broker,
     char incarnation[24];
 
     (void)snprintf(incarnation, sizeof incarnation, "%016" PRIx64, node->incarnation);
-    sp_pack_map(pack, 10);
+    sp_pack_map(pack, 11);
     sp_pack_text(pack, "id");
     sp_pack_uint(pack, node->node_id);
     sp_pack_text(pack, "address");
@@ -209,7 +210,9 @@ static void pack_node(const struct sp_broker *broker,
     sp_pack_text(pack, "peer_address");
     sp_pack_text(pack, node->peer_address);
     sp_pack_text(pack, "rack");
-    sp_pack_text(pack, node->rack);
+    sp_pack_str(pack, sp_machine_rack(node));
+    sp_pack_text(pack, "machine");
+    sp_pack_uint(pack, sp_machine_of(node));
     sp_pack_text(pack, "incarnation");
     sp_pack_text(pack, incarnation);
     sp_pack_text(pack, "alive");
@@ -230,7 +233,7 @@ static void pack_voter(const struct sp_broker *broker, uint32_t node_id, struct 
 {
     const char *peer_address = sp_transport_address_of(broker->options.transport, node_id);
 
-    sp_pack_map(pack, 10);
+    sp_pack_map(pack, 11);
     sp_pack_text(pack, "id");
     sp_pack_uint(pack, node_id);
     sp_pack_text(pack, "address");
@@ -239,6 +242,8 @@ static void pack_voter(const struct sp_broker *broker, uint32_t node_id, struct 
     sp_pack_text(pack, peer_address == NULL ? "" : peer_address);
     sp_pack_text(pack, "rack");
     sp_pack_text(pack, "");
+    sp_pack_text(pack, "machine");
+    sp_pack_uint(pack, node_id);
     sp_pack_text(pack, "incarnation");
     sp_pack_text(pack, "");
     sp_pack_text(pack, "alive");

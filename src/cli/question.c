@@ -24,8 +24,12 @@ void question_prepare(const struct cli *cli, struct question *question, int64_t 
 
 void question_begin(struct question *question)
 {
-    if (question->cli.client != NULL) {
-        question->status = sp_thread_start(ask, question, &question->thread);
+    if (question->cli.client == NULL) {
+        return;
+    }
+    int rv = sp_thread_start(ask, question, &question->thread);
+    if (rv != 0) {
+        question->status = rv; /* else the thread writes it, by now perhaps */
     }
 }
 

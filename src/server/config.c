@@ -14,188 +14,12 @@
 #include "spate/error.h"
 
 #define ENVIRONMENT_PREFIX "SPATE_NODE_"
-#define FROM_HOSTNAME "from-hostname"
-
-/* ---- the table of keys ----------------------------------------------------------------------- */
-
-#define TEXT(name, field, default_, help)                                                          \
-    {                                                                                              \
-        name, SP_CONFIG_TEXT, offsetof(struct sp_config, field),                                   \
-            sizeof(((struct sp_config *)0)->field), default_, 0, 0, NULL, help                     \
-    }
-#define NUMBER(name, field, default_, min, max, help)                                              \
-    {                                                                                              \
-        name, SP_CONFIG_NUMBER, offsetof(struct sp_config, field), 0, default_, min, max, NULL,    \
-            help                                                                                   \
-    }
-
-static const struct sp_config_key keys[] = {
-    { "node.id",
-      SP_CONFIG_NODE_ID,
-      offsetof(struct sp_config, node_id),
-      0,
-      "1",
-      1,
-      SP_NODE_ID_MAX,
-      NULL,
-      "Number of this node, unique in the cluster and the same for ever; or " FROM_HOSTNAME
-      ": the number at the end of the host name plus one, as for pods spate-0, spate-1, ..." },
-    TEXT("data.dir", data_dir, "./data", "Directory of this node's data; created when missing."),
-    TEXT("listen.client", listen_client, "127.0.0.1:7700", "Where clients connect."),
-    TEXT("listen.peer", listen_peer, "127.0.0.1:7701", "Where the other nodes connect."),
-    TEXT("listen.http",
-         listen_http,
-         "",
-         "Where metrics and health are served by HTTP; `none`: nowhere. Default: the port of "
-         "listen.client plus 80, on its host if that is loopback, else on 127.0.0.1."),
-    TEXT("advertise.client",
-         advertise_client,
-         "",
-         "What clients are told to connect to; default: listen.client."),
-    TEXT("listen.outside",
-         listen_outside,
-         "",
-         "A second port for clients that reach the cluster under other addresses, as those outside "
-         "a container network; default: none."),
-    TEXT("advertise.outside",
-         advertise_outside,
-         "",
-         "What clients of listen.outside are told to connect to; default: listen.outside."),
-    TEXT("advertise.peer",
-         advertise_peer,
-         "",
-         "What other nodes are told to connect to; default: this node's entry in cluster.seeds."),
-    { "cluster.seeds",
-      SP_CONFIG_LIST,
-      offsetof(struct sp_config, seeds),
-      sizeof(((struct sp_config *)0)->seeds),
-      "",
-      0,
-      0,
-      NULL,
-      "The nodes that form the cluster at first boot, the same list on each: ID@HOST:PORT of "
-      "listen.peer. Default: this node alone." },
-    { "cluster.join",
-      SP_CONFIG_LIST,
-      offsetof(struct sp_config, join),
-      sizeof(((struct sp_config *)0)->join),
-      "",
-      0,
-      0,
-      NULL,
-      "Members of a cluster that this node joins, HOST:PORT of their listen.peer; two or three, as "
-      "one must run whenever this node starts. Without effect for a node in cluster.seeds." },
-    TEXT("rack", rack, "", "Where this node stands; for placement."),
-    NUMBER("raft.election.timeout.ms",
-           election_timeout_ms,
-           "300",
-           50,
-           60000,
-           "Followers wait this long for a silent leader before they elect another."),
-    NUMBER("raft.heartbeat.ms",
-           heartbeat_ms,
-           "50",
-           5,
-           10000,
-           "Leaders are heard of this often; well below the election timeout."),
-    NUMBER("storage.segment.bytes",
-           segment_bytes,
-           "67108864",
-           SP_SEGMENT_BYTES_MIN,
-           SP_SEGMENT_BYTES_MAX,
-           "A log rolls to a new file at this size, unless its topic says otherwise."),
-    NUMBER("storage.min.free.bytes",
-           free_bytes_min,
-           "134217728",
-           0,
-           UINT32_MAX,
-           "With less free space on the disk of data.dir this node takes no records until there is "
-           "more."),
-    NUMBER("storage.spare.bytes",
-           spare_bytes,
-           "0",
-           0,
-           UINT32_MAX,
-           "So much of what retention lets go is kept to be written again, which costs less than "
-           "fresh files."),
-    NUMBER("storage.prefill.bytes",
-           prefill_bytes,
-           "262144",
-           0,
-           SP_PREFILL_BYTES_MAX,
-           "Logs of small writes grow by so much at a time, so their syncs take half as long; 0: "
-           "off."),
-    NUMBER("storage.compaction.bytes.per.s",
-           compaction_bytes_per_s,
-           "33554432",
-           0,
-           UINT32_MAX,
-           "What compaction reads and writes at most in a second; 0: no limit."),
-    NUMBER(
-        "storage.compaction.memory.bytes",
-        compaction_memory_bytes,
-        "16777216",
-        65536,
-        1073741824,
-        "Memory for the keys of a partition that is compacted, 24 bytes each; with more keys than "
-        "fit it takes several passes."),
-    NUMBER("limits.connections",
-           connections_max,
-           "10000",
-           1,
-           100000,
-           "Client connections at the same time."),
-    NUMBER("groups.offsets.retention.ms",
-           group_retention_ms,
-           "604800000",
-           0,
-           UINT32_MAX,
-           "Offsets of a consumer group without members are kept so long after its last commit or "
-           "member; 0: for ever."),
-    NUMBER("groups.stalled.after.ms",
-           group_stalled_ms,
-           "60000",
-           100,
-           86400000,
-           "A member of a consumer group that owns a partition, has something to read and commits "
-           "nothing for so long is reported."),
-    NUMBER("limits.client.bytes",
-           client_bytes_max,
-           "268435456",
-           SP_CLIENT_BYTES_MIN,
-           2147483648,
-           "Memory for all that clients have sent or not yet taken; then their sockets wait."),
-    NUMBER("node.replace.after.ms",
-           node_replace_ms,
-           "600000",
-           0,
-           UINT32_MAX,
-           "A node that is down for so long has its replicas rebuilt on others; 0: never."),
-    NUMBER(
-        "moves.bytes.per.second",
-        move_bytes_per_s,
-        "67108864",
-        0,
-        UINT32_MAX,
-        "Records sent to replicas that are being filled, by this node in a second; 0: no limit."),
-    { "trace.level",
-      SP_CONFIG_CHOICE,
-      offsetof(struct sp_config, trace_level),
-      sizeof(((struct sp_config *)0)->trace_level),
-      "info",
-      0,
-      0,
-      "error|warn|info|debug",
-      "How much is traced on standard error." },
-};
-
-#define KEY_COUNT (sizeof keys / sizeof keys[0])
 
 static const struct sp_config_key *find_key(const char *name)
 {
-    for (size_t i = 0; i < KEY_COUNT; i++) {
-        if (strcmp(keys[i].name, name) == 0) {
-            return &keys[i];
+    for (size_t i = 0; i < sp_config_key_count; i++) {
+        if (strcmp(sp_config_keys[i].name, name) == 0) {
+            return &sp_config_keys[i];
         }
     }
     return NULL;
@@ -337,16 +161,17 @@ static const char *nearest_key(const char *name)
     size_t best = 0;
     size_t best_score = 0;
 
-    for (size_t i = 0; i < KEY_COUNT; i++) {
+    for (size_t i = 0; i < sp_config_key_count; i++) {
         size_t front = 0;
         size_t back = 0;
         size_t length = strlen(name);
-        size_t key_length = strlen(keys[i].name);
-        while (front < length && front < key_length && name[front] == keys[i].name[front]) {
+        size_t key_length = strlen(sp_config_keys[i].name);
+        while (front < length && front < key_length &&
+               name[front] == sp_config_keys[i].name[front]) {
             front += 1;
         }
         while (back < length - front && back < key_length - front &&
-               name[length - 1 - back] == keys[i].name[key_length - 1 - back]) {
+               name[length - 1 - back] == sp_config_keys[i].name[key_length - 1 - back]) {
             back += 1;
         }
         if (front + back > best_score) {
@@ -354,7 +179,7 @@ static const char *nearest_key(const char *name)
             best_score = front + back;
         }
     }
-    return keys[best].name;
+    return sp_config_keys[best].name;
 }
 
 int sp_config_set_at(struct sp_config *config,
@@ -425,12 +250,12 @@ int sp_config_read_environment(struct sp_config *config,
         }
         (void)snprintf(
             where, sizeof where, "environment %.*s", (int)(equals - *environment), *environment);
-        for (size_t i = 0; i < KEY_COUNT && found == NULL; i++) {
+        for (size_t i = 0; i < sp_config_key_count && found == NULL; i++) {
             char name[64];
-            environment_name(keys[i].name, name, sizeof name);
+            environment_name(sp_config_keys[i].name, name, sizeof name);
             size_t length = (size_t)(equals - *environment) - prefix;
             found = strlen(name) == length && strncmp(*environment + prefix, name, length) == 0
-                        ? &keys[i]
+                        ? &sp_config_keys[i]
                         : NULL;
         }
         if (found == NULL) {
@@ -454,8 +279,12 @@ void sp_config_init(struct sp_config *config)
 
     memset(config, 0, sizeof *config);
     config->features = sp_feature_range_built();
-    for (size_t i = 0; i < KEY_COUNT; i++) {
-        (void)set_value(config, &keys[i], keys[i].default_value, "default", &error); /* all valid */
+    for (size_t i = 0; i < sp_config_key_count; i++) {
+        (void)set_value(config,
+                        &sp_config_keys[i],
+                        sp_config_keys[i].default_value,
+                        "default",
+                        &error); /* all valid */
     }
 }
 
@@ -467,34 +296,41 @@ void sp_config_print_example(FILE *out)
                   "# Times are numbers%s.\n# Sizes are numbers%s.\n\n",
                   sp_quantity_form(SP_QUANTITY_MS),
                   sp_quantity_form(SP_QUANTITY_BYTES));
-    for (size_t i = 0; i < KEY_COUNT; i++) {
+    for (size_t i = 0; i < sp_config_key_count; i++) {
         char name[64];
-        environment_name(keys[i].name, name, sizeof name);
-        (void)fprintf(out, "# %s\n# Environment: %s%s", keys[i].help, ENVIRONMENT_PREFIX, name);
-        if (keys[i].type == SP_CONFIG_NUMBER || keys[i].type == SP_CONFIG_NODE_ID) {
-            (void)fprintf(out, ". Allowed: %" PRIu32 " to %" PRIu32, keys[i].min, keys[i].max);
-        } else if (keys[i].type == SP_CONFIG_CHOICE) {
-            (void)fprintf(out, ". Allowed: %s", keys[i].choices);
+        environment_name(sp_config_keys[i].name, name, sizeof name);
+        (void)fprintf(
+            out, "# %s\n# Environment: %s%s", sp_config_keys[i].help, ENVIRONMENT_PREFIX, name);
+        if (sp_config_keys[i].type == SP_CONFIG_NUMBER ||
+            sp_config_keys[i].type == SP_CONFIG_NODE_ID) {
+            (void)fprintf(out,
+                          ". Allowed: %" PRIu32 " to %" PRIu32,
+                          sp_config_keys[i].min,
+                          sp_config_keys[i].max);
+        } else if (sp_config_keys[i].type == SP_CONFIG_CHOICE) {
+            (void)fprintf(out, ". Allowed: %s", sp_config_keys[i].choices);
         }
-        if (keys[i].type == SP_CONFIG_LIST) {
-            (void)fprintf(out, "\n#%s: [1@127.0.0.1:7701]\n\n", keys[i].name);
+        if (sp_config_keys[i].type == SP_CONFIG_LIST) {
+            (void)fprintf(out, "\n#%s: [1@127.0.0.1:7701]\n\n", sp_config_keys[i].name);
         } else {
-            const char *value = keys[i].default_value;
-            (void)fprintf(out, "\n#%s:%s%s\n\n", keys[i].name, value[0] == '\0' ? "" : " ", value);
+            const char *value = sp_config_keys[i].default_value;
+            (void)fprintf(
+                out, "\n#%s:%s%s\n\n", sp_config_keys[i].name, value[0] == '\0' ? "" : " ", value);
         }
     }
 }
 
 void sp_config_print(const struct sp_config *config, FILE *out)
 {
-    for (size_t i = 0; i < KEY_COUNT; i++) {
-        const char *field = (const char *)config + keys[i].offset;
-        if (keys[i].type == SP_CONFIG_NUMBER || keys[i].type == SP_CONFIG_NODE_ID) {
+    for (size_t i = 0; i < sp_config_key_count; i++) {
+        const char *field = (const char *)config + sp_config_keys[i].offset;
+        if (sp_config_keys[i].type == SP_CONFIG_NUMBER ||
+            sp_config_keys[i].type == SP_CONFIG_NODE_ID) {
             uint32_t number;
             memcpy(&number, field, sizeof number);
-            (void)fprintf(out, "%s: %" PRIu32 "\n", keys[i].name, number);
+            (void)fprintf(out, "%s: %" PRIu32 "\n", sp_config_keys[i].name, number);
         } else {
-            (void)fprintf(out, "%s: %s\n", keys[i].name, field);
+            (void)fprintf(out, "%s: %s\n", sp_config_keys[i].name, field);
         }
     }
 }

@@ -14,6 +14,8 @@
 
 struct sp_config {
     uint32_t node_id;
+    uint32_t shards;
+    uint32_t shard; /* no key: the one that this configuration is of, see config_shards.h */
     char data_dir[4096];
     char listen_client[SP_ADDRESS_SIZE_MAX];
     char listen_peer[SP_ADDRESS_SIZE_MAX];

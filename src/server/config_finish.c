@@ -5,6 +5,7 @@
 
 #include "io/address.h"
 #include "server/config_keys.h"
+#include "server/config_shards.h"
 #include "spate/error.h"
 
 enum {
@@ -191,7 +192,8 @@ static int check_address(const char *key, const char *told, struct sp_config_err
     return SPATE_ERR_CONFIG;
 }
 
-/* Nodes on one machine have client ports of their own, so this one is theirs alone, too. */
+/* Nodes on one machine have client ports of their own, so this one is theirs alone, too. Shards
+ * have every second client port, and these one after the other. */
 static bool default_http_address(const struct sp_config *config, char *out_address)
 {
     struct sp_address client;
@@ -207,7 +209,7 @@ static bool default_http_address(const struct sp_config *config, char *out_addre
                     SP_ADDRESS_SIZE_MAX,
                     "%s:%u",
                     loopback ? client.host : "127.0.0.1",
-                    port + HTTP_PORTS_ABOVE) < SP_ADDRESS_SIZE_MAX;
+                    port + HTTP_PORTS_ABOVE - config->shard) < SP_ADDRESS_SIZE_MAX;
 }
 
 bool sp_config_http_address(const struct sp_config *config, char *out_address)
@@ -307,9 +309,9 @@ void sp_config_client_address(const struct sp_config *config, char out[SP_ADDRES
     memcpy(out, joined, SP_ADDRESS_SIZE_MAX);
 }
 
-int sp_config_finish(const struct sp_config *config,
-                     struct sp_transport_options *out_transport,
-                     struct sp_config_error *error)
+int sp_config_finish_one(const struct sp_config *config,
+                         struct sp_transport_options *out_transport,
+                         struct sp_config_error *error)
 {
     int rv;
 
@@ -374,4 +376,14 @@ int sp_config_finish(const struct sp_config *config,
         return SPATE_ERR_CONFIG;
     }
     return 0;
+}
+
+int sp_config_finish(const struct sp_config *config,
+                     struct sp_transport_options *out_transport,
+                     struct sp_config_error *error)
+{
+    int rv = sp_config_finish_one(config, out_transport, error);
+
+    return rv == 0 && config->shards > 1 ? sp_config_check_shards(config, out_transport, error)
+                                         : rv;
 }

@@ -28,6 +28,11 @@ struct sp_config_key {
     const char *help;
 };
 
+#define FROM_HOSTNAME "from-hostname" /* a node.id */
+
+extern const struct sp_config_key sp_config_keys[];
+extern const size_t sp_config_key_count;
+
 /* Sets a key by name; `where` begins the text of an error. */
 int sp_config_set_at(struct sp_config *config,
                      const char *name,

@@ -1,4 +1,4 @@
-/* spated: reads its configuration, starts the node, ends it on SIGTERM. */
+/* spated: reads its configuration, starts the node or its shards, ends them on SIGTERM. */
 #include <argp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,10 +11,10 @@
 #include "io/file.h"
 #include "io/standard.h"
 #include "server/config.h"
+#include "server/config_shards.h"
 #include "server/force.h"
-#include "server/node.h"
+#include "server/shard.h"
 #include "server/trace_sink.h"
-#include "server/watch.h"
 #include "spate/error.h"
 
 #define SETTINGS_MAX 64
@@ -33,6 +33,7 @@ static const char doc[] =
     "  spated                               # one node on 127.0.0.1:7700, in ./data\n"
     "  spated --config /etc/spate/spated.yaml\n"
     "  spated --config spated.yaml --set trace.level=debug\n"
+    "  spated --config spated.yaml --shards 4\n"
     "  spated --config spated.yaml --check-config\n"
     "  SPATE_NODE_NODE_ID=2 spated --config spated.yaml\n"
     "  curl http://127.0.0.1:7780/readyz    # is it ready? also /metrics, /status\n"
@@ -45,6 +46,7 @@ static const struct argp_option options[] = {
     { "config", 'c', "FILE", 0, "Read the configuration from FILE (YAML)", 0 },
     { "set", 's', "KEY=VALUE", 0, "Set one key; may be given several times", 0 },
     { "join", 'j', "HOST:PORT", 0, "Join the cluster of that node (its listen.peer)", 0 },
+    { "shards", 'S', "N", 0, "Run N nodes in this process, each with a loop thread", 0 },
     { "check-config", 'n', NULL, 0, "Check the configuration, print it, and exit", 0 },
     { "example", 'e', NULL, 0, "Print a commented configuration file with all keys, and exit", 0 },
     { "force-membership",
@@ -68,6 +70,7 @@ struct arguments {
     const char *settings[SETTINGS_MAX];
     unsigned setting_count;
     char join[SP_ADDRESS_SIZE_MAX + 16];
+    char shards[32];
     bool check_only;
     bool example;
     const char *forced_nodes;
@@ -91,6 +94,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         return 0;
     case 'j':
         (void)snprintf(arguments->join, sizeof arguments->join, "cluster.join=%s", text);
+        return 0;
+    case 'S':
+        (void)snprintf(arguments->shards, sizeof arguments->shards, "shards=%s", text);
         return 0;
     case 'n':
         arguments->check_only = true;
@@ -132,6 +138,9 @@ static int read_config(const struct arguments *arguments,
     if (rv == 0 && arguments->join[0] != '\0') {
         rv = sp_config_set(config, arguments->join, error);
     }
+    if (rv == 0 && arguments->shards[0] != '\0') {
+        rv = sp_config_set(config, arguments->shards, error);
+    }
     if (rv == 0) {
         rv = sp_config_finish(config, transport, error);
     }
@@ -145,11 +154,16 @@ enum {
     MEMORY_KEPT_BYTES = 16 * 1024 * 1024, /* so little more than is used is not worth the work */
 };
 
+/* What a shard beyond the first one is configured with. */
+struct cut {
+    struct sp_config config;
+    struct sp_transport_options transport;
+};
+
+/* The first shard runs on the main thread; its loop also serves what the process has once. */
 struct program {
-    struct sp_loop *loop;
-    struct sp_node *node;
-    struct sp_watch *watch;
-    bool failed;
+    struct sp_shard *shards[SP_SHARDS_MAX];
+    unsigned shard_count;
     struct sp_timer memory_timer;
     uint64_t memory_peak; /* bytes, since some were given back */
 };
@@ -161,7 +175,7 @@ static void on_memory_timer(struct sp_timer *timer)
     struct program *program = SP_CONTAINER_OF(timer, struct program, memory_timer);
     uint64_t used = sp_mem_live_bytes();
 
-    sp_mem_age(sp_loop_now_ms(program->loop));
+    sp_mem_age(sp_loop_now_ms(timer->loop));
     if (used > program->memory_peak) {
         program->memory_peak = used;
     }
@@ -170,31 +184,7 @@ static void on_memory_timer(struct sp_timer *timer)
         program->memory_peak = used;
     }
     /* Without memory for it nothing is given back: the node has other worries then. */
-    (void)sp_timer_start(timer, sp_loop_now_ms(program->loop) + MEMORY_LOOK_MS);
-}
-
-static void on_failed(void *arg, int status, const char *text)
-{
-    struct program *program = arg;
-
-    SP_TRACE_ERROR(
-        "node",
-        "this node stops itself: what was acknowledged is on the disks of a majority of replicas",
-        "error=%s reason=\"%s\"",
-        spate_error_name(status),
-        text);
-    program->failed = true;
-    sp_loop_stop(program->loop);
-}
-
-static void on_stopped(void *arg)
-{
-    struct program *program = arg;
-
-    program->node = NULL;
-    sp_watch_close(program->watch);
-    sp_timer_stop(&program->memory_timer);
-    sp_loop_stop(program->loop);
+    (void)sp_timer_start(timer, sp_loop_now_ms(timer->loop) + MEMORY_LOOK_MS);
 }
 
 static void on_terminate(void *arg)
@@ -202,9 +192,8 @@ static void on_terminate(void *arg)
     struct program *program = arg;
 
     SP_TRACE_INFO("node", "stopping", "reason=signal");
-    if (program->node != NULL) {
-        sp_node_stop(program->node);
-        sp_watch_node_stops(program->watch);
+    for (unsigned i = 0; i < program->shard_count; i++) {
+        sp_shard_stop(program->shards[i]);
     }
 }
 
@@ -213,8 +202,9 @@ static void on_terminate(void *arg)
 static uint64_t provide_files(struct sp_config *config)
 {
     uint64_t files_max = sp_file_raise_limit();
-    uint64_t kept = files_max > 2 * SP_FILES_KEPT ? SP_FILES_KEPT : files_max / 2;
+    uint64_t kept = (uint64_t)SP_FILES_KEPT * config->shards;
 
+    kept = files_max > 2 * kept ? kept : files_max / 2;
     if (config->connections_max > files_max - kept) {
         config->connections_max = files_max - kept == 0 ? 1 : (uint32_t)(files_max - kept);
         SP_TRACE_WARN("node",
@@ -227,56 +217,132 @@ static uint64_t provide_files(struct sp_config *config)
     return files_max;
 }
 
+static int refuse(const struct sp_config *config, int status, const char *text)
+{
+    char shard[48] = "";
+
+    if (config->shards > 1) {
+        (void)snprintf(shard, sizeof shard, "shard %u (node %u): ", config->shard, config->node_id);
+    }
+    (void)fprintf(stderr,
+                  "spated: cannot start: %s%s: %s\n",
+                  shard,
+                  spate_error_name(status),
+                  text[0] == '\0' ? spate_strerror(status) : text);
+    return status;
+}
+
+/* What the shards are configured with is never freed: HTTP threads of a process that fails may
+ * still read it. */
+static int open_shard(struct program *program,
+                      const struct sp_config *config,
+                      const struct sp_transport_options *transport,
+                      uint64_t files_max)
+{
+    struct sp_shard_options asked = { .config = config,
+                                      .transport = transport,
+                                      .files_max = files_max,
+                                      .failed_code = EXIT_RUNTIME };
+    unsigned number = program->shard_count;
+    char text[512];
+
+    if (config->shards > 1) {
+        struct cut *cut = sp_mem_calloc(1, sizeof *cut);
+        struct sp_config_error error = { "" };
+        int rv =
+            cut == NULL
+                ? SPATE_ERR_NOMEM
+                : sp_config_cut(config, transport, number, &cut->config, &cut->transport, &error);
+        if (rv != 0) {
+            return refuse(config, rv, error.text);
+        }
+        asked.config = &cut->config;
+        asked.transport = &cut->transport;
+    }
+    int rv = sp_shard_open(&asked, text, sizeof text, &program->shards[number]);
+    if (rv != 0) {
+        return refuse(asked.config, rv, text);
+    }
+    program->shard_count += 1;
+    return 0;
+}
+
+/* The directory of the shards, in that of the first one, which has made and locked it. */
+static int make_shards_directory(const struct sp_config *config)
+{
+    char path[sizeof config->data_dir + 16];
+    char text[sizeof path + 64];
+
+    (void)snprintf(path, sizeof path, "%s/shards", config->data_dir);
+    int rv = sp_dir_create(path);
+    if (rv == 0 || rv == SPATE_ERR_EXISTS) {
+        rv = sp_dir_sync(config->data_dir);
+    }
+    if (rv != 0) {
+        (void)snprintf(text, sizeof text, "%s cannot be made: %s", path, spate_strerror(rv));
+        return refuse(config, rv, text);
+    }
+    return 0;
+}
+
+/* All are open before any runs: a port that is taken, or a directory that is not a node's, stops
+ * the process before it has said anything to anybody. */
+static int open_all(struct program *program,
+                    struct sp_config *config,
+                    const struct sp_transport_options *transport)
+{
+    uint64_t files_max = provide_files(config);
+    int rv = 0;
+
+    for (unsigned i = 0; i < config->shards && rv == 0; i++) {
+        rv = i == 1 ? make_shards_directory(config) : 0;
+        rv = rv == 0 ? open_shard(program, config, transport, files_max) : rv;
+    }
+    if (rv == 0) {
+        rv = sp_loop_on_terminate(sp_shard_loop(program->shards[0]), on_terminate, program);
+        for (unsigned i = 1; i < program->shard_count && rv == 0; i++) {
+            rv = sp_shard_run_apart(program->shards[i]);
+        }
+        rv = rv == 0 ? 0 : refuse(config, rv, "");
+    }
+    return rv;
+}
+
 static int run(struct sp_config *config, const struct sp_transport_options *transport)
 {
-    static const struct sp_node_handler handler = { on_failed, on_stopped };
-    struct program program = { .failed = false };
-    char text[512];
-    int rv = sp_loop_new(SP_WORKERS_PER_SHARD, &program.loop);
+    struct program program = { .shard_count = 0 };
+    struct sp_config_error error;
 
-    uint64_t files_max = provide_files(config);
-    if (rv == 0) {
-        rv = sp_loop_on_terminate(program.loop, on_terminate, &program);
-    }
-    if (rv != 0) {
-        (void)fprintf(stderr, "spated: cannot start: %s\n", spate_strerror(rv));
+    if (sp_config_check_left_over(config, &error) != 0) {
+        (void)fprintf(stderr, "spated: cannot start: %s\n", error.text);
         return EXIT_RUNTIME;
     }
-    rv = sp_node_start(
-        program.loop, config, transport, &handler, &program, text, sizeof text, &program.node);
-    if (rv != 0) {
-        (void)fprintf(stderr,
-                      "spated: cannot start: %s: %s\n",
-                      spate_error_name(rv),
-                      text[0] == '\0' ? spate_strerror(rv) : text);
-        return EXIT_RUNTIME;
+    if (open_all(&program, config, transport) != 0) {
+        return EXIT_RUNTIME; /* the process ends: what runs already is as after a crash */
     }
-    rv = sp_watch_open(program.loop, config, program.node, &program.watch);
-    if (rv != 0) {
-        (void)fprintf(stderr,
-                      "spated: cannot start: %s: listen.http %s\n",
-                      spate_error_name(rv),
-                      config->listen_http);
-        return EXIT_RUNTIME;
-    }
-    SP_TRACE_INFO("node",
-                  "started",
-                  "version=%s node=%u client=%s peer=%s data=%s files_max=%llu",
-                  SPATE_VERSION,
-                  config->node_id,
-                  config->listen_client,
-                  config->listen_peer,
-                  config->data_dir,
-                  (unsigned long long)files_max);
-    sp_timer_init(&program.memory_timer, program.loop, on_memory_timer);
+    sp_timer_init(&program.memory_timer, sp_shard_loop(program.shards[0]), on_memory_timer);
     on_memory_timer(&program.memory_timer);
-    sp_loop_run(program.loop);
-    if (program.failed) {
+    if (!sp_shard_run(program.shards[0])) {
         return EXIT_RUNTIME; /* nothing is flushed or closed: the disk is not to be trusted */
     }
-    SP_TRACE_INFO("node", "stopped", "node=%u", config->node_id);
-    sp_loop_free(program.loop);
+    sp_timer_stop(&program.memory_timer);
+    for (unsigned i = program.shard_count; i > 0; i--) {
+        sp_shard_free(program.shards[i - 1]);
+    }
     return EXIT_SUCCESS;
+}
+
+static int force(const struct sp_config *config, const struct arguments *arguments)
+{
+    if (config->shards > 1) {
+        (void)fprintf(
+            stderr,
+            "spated: --force-membership works on one node's directory: run it for each "
+            "shard, with --shards 1 --set node.id=ID --set data.dir=DIRECTORY as "
+            "--check-config shows them, and with the nodes of all shards that are kept\n");
+        return EXIT_USAGE;
+    }
+    return sp_force_run(config, arguments->forced_nodes, arguments->lose_data);
 }
 
 int main(int argc, char **argv)
@@ -304,11 +370,12 @@ int main(int argc, char **argv)
     }
     if (arguments.check_only) {
         sp_config_print(&config, stdout);
+        sp_config_print_shards(&config, &transport, stdout);
         return EXIT_SUCCESS;
     }
     sp_trace_sink_install(config.trace_level);
     if (arguments.forced_nodes != NULL) {
-        return sp_force_run(&config, arguments.forced_nodes, arguments.lose_data);
+        return force(&config, &arguments);
     }
     return run(&config, &transport);
 }

@@ -9,6 +9,16 @@
 #include "base/trace.h"
 #include "io/clock.h"
 
+static _Thread_local char shard_text[24]; /* " shard=1"; "": there is one, or it is not known */
+
+void sp_trace_sink_shard(unsigned shards, unsigned shard)
+{
+    shard_text[0] = '\0';
+    if (shards > 1) {
+        (void)snprintf(shard_text, sizeof shard_text, " shard=%u", shard);
+    }
+}
+
 static void write_line(void *arg,
                        enum sp_trace_level level,
                        const char *component,
@@ -28,13 +38,14 @@ static void write_line(void *arg,
     }
     size = snprintf(line,
                     sizeof line,
-                    "%s.%03uZ %-5s %s: %s %s\n",
+                    "%s.%03uZ %-5s %s: %s %s%s\n",
                     time_text,
                     (unsigned)(now_ms % 1000),
                     sp_trace_level_name(level),
                     component,
                     message,
-                    facts);
+                    facts,
+                    shard_text);
     if (size > (int)sizeof line - 1) {
         size = (int)sizeof line - 1;
         line[size - 1] = '\n';

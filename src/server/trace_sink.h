@@ -7,4 +7,7 @@
 /* Installs the sink for levels up to `level` ("error", "warn", "info", "debug"). Once, at start. */
 void sp_trace_sink_install(const char *level);
 
+/* Lines of this thread name the shard, of `shards`; with one shard they name none. */
+void sp_trace_sink_shard(unsigned shards, unsigned shard);
+
 #endif /* SP_SERVER_TRACE_SINK_H */

@@ -148,7 +148,7 @@ void sp_store_fail(struct sp_store *store, int status, const char *step, const c
 /* So much is free now: store_space.c. Looks at once when the ballast is needed. */
 void sp_store_note_free_bytes(struct sp_store *store, uint64_t free_bytes);
 
-/* Whether a flush of so many bytes is to look: not each of many small ones while there is enough. */
+/* Whether a flush of so many bytes is to look: seldom while they are small and there is enough. */
 bool sp_store_wants_look(struct sp_store *store, size_t bytes);
 
 /* In a job whose step has ended with `status`: true if it has found no space, after the ballast was

@@ -75,8 +75,9 @@ def free_port(further=()):
 
 
 class Node:
-    def __init__(self, number, directory, host="127.0.0.1", enter=()):
-        """`enter`: words before its command, to run it in a network where it has `host`."""
+    def __init__(self, number, directory, host="127.0.0.1", enter=(), shards=1):
+        """`enter`: words before its command, to run it in a network where it has `host`. `shards`:
+        so many may it be started with."""
         self.number = number
         self.host = host
         self.enter = list(enter)
@@ -84,9 +85,10 @@ class Node:
         self.data = os.path.join(directory, "data")
         self.config = os.path.join(directory, "spated.yaml")
         self.log = os.path.join(directory, "spated.log")
-        self.client_port = free_port()
-        self.peer_port = free_port()
-        self.http_port = free_port()
+        above = range(1, shards)
+        self.client_port = free_port([2 * shard for shard in above])
+        self.peer_port = free_port([2 * shard for shard in above])
+        self.http_port = free_port(above)
         self.address = f"{host}:{self.client_port}"
         self.process = None
         self.program = SPATED
@@ -165,11 +167,14 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, size, settings=(), first=1, place=lambda number: ("127.0.0.1", ())):
-        """`place` tells of a node its address and the words before its command."""
+    def __init__(
+        self, size, settings=(), first=1, place=lambda number: ("127.0.0.1", ()), shards=1
+    ):
+        """`place` tells of a node its address and the words before its command; `shards`: so many
+        may each node be started with."""
         self.directory = tempfile.mkdtemp(prefix="spate-test-")
         self.nodes = [
-            Node(number, os.path.join(self.directory, f"node{number}"), *place(number))
+            Node(number, os.path.join(self.directory, f"node{number}"), *place(number), shards)
             for number in range(first, first + size)
         ]
         seeds = [f"{node.number}@{node.host}:{node.peer_port}" for node in self.nodes]

@@ -50,6 +50,23 @@ class BenchToolsTest(unittest.TestCase):
         self.assertEqual(told["ratios"]["1k"], {})
         self.assertGreaterEqual(sum(line.startswith("  Spate ") for line in table), len(FIGURES))
 
+    def test_shards_prints_a_row_of_each_system_two_ratios_and_one_line_of_json(self):
+        done = run_tool(
+            "shards", "--before", BUILD, "--rounds", "1", "--seconds", "0.3", "--batch", "16384"
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        head, *rows, last = done.stdout.splitlines()
+        titles = "system    cores    records/s     MB/s  CPU-s/mio       by CPU   client"
+        self.assertEqual(head, titles)
+        told = json.loads(last)
+        names = [row.split()[0] for row in rows]
+        self.assertEqual(names, ["before", "one", "shards", "shards/one:", "one/before:"])
+        self.assertEqual(list(told["medians"]), names[:3])
+        for row in told["medians"].values():
+            for figure in ("records_per_s", "cpu_s_per_million", "by_cpu"):
+                self.assertGreater(row[figure], 0, figure)
+        self.assertEqual(set(told["ratios"]), {"shards/one", "one/before"})
+
     def test_spread_prints_a_row_of_each_load_and_one_line_of_json(self):
         done = run_tool("spread", "--partitions", "4", "--rounds", "1", "--seconds", "0.5",
                         "--backlog", "4")

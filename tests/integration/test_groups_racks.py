@@ -10,18 +10,29 @@ from members import Member, settle
 RACKS = {1: "attic", 2: "cellar", 3: "yard"}
 
 
+def rack_of(node_id):
+    return RACKS[node_id % 100]
+
+
 class RacksTest(unittest.TestCase):
+    shards = 1
+
     def setUp(self):
-        nodes = cluster.Cluster(3)
+        nodes = cluster.Cluster(3, shards=self.shards)
         for node in nodes.nodes:
-            node.settings = [f"rack={RACKS[node.number]}"]
+            node.settings = [f"rack={rack_of(node.number)}", f"shards={self.shards}"]
         nodes.__enter__()
         self.addCleanup(nodes.__exit__, None, None, None)
         self.servers = [node.address for node in nodes.nodes]
         self.calls = rpc.Leaders(self.servers)
         self.addCleanup(self.calls.close)
+        cluster.wait_for("all shards", lambda: len(self.rows()) == 3 * self.shards)
+        nodes.wait_healthy()
         self.calls.call("topic.create", name="t", partitions=60)
         nodes.wait_healthy()
+
+    def rows(self):
+        return [row for row in self.calls.call("cluster.nodes")["nodes"] if row["alive"]]
 
     def member(self, **fields):
         member = Member(self.servers, "racks", ["t"], **fields)
@@ -31,7 +42,7 @@ class RacksTest(unittest.TestCase):
     def led(self):
         """The rack in which each partition is led now."""
         topic = self.calls.call("metadata", topics=["t"])["topics"][0]
-        return {part["partition"]: RACKS[part["leader"]] for part in topic["partitions"]}
+        return {part["partition"]: rack_of(part["leader"]) for part in topic["partitions"]}
 
     def near(self, member, rack):
         led = self.led()
@@ -55,6 +66,12 @@ class RacksTest(unittest.TestCase):
         self.assertEqual(self.near(third, "yard"), possible, "each of the two gives up 10")
         rows = self.calls.call("group.describe", group="racks")["members"]
         self.assertEqual({row["rack"] for row in rows}, set(RACKS.values()))
+
+
+class ShardsTest(RacksTest):
+    """The same with two shards a process, which tell their machine behind the rack."""
+
+    shards = 2
 
 
 if __name__ == "__main__":

@@ -23,6 +23,11 @@ struct sim_cluster sim_cluster;
 
 /* ---- shape ----------------------------------------------------------------------------------- */
 
+static bool has_mate(const struct sim_cluster_shape *shape, uint32_t machine)
+{
+    return shape->shards && machine <= shape->joiner_count;
+}
+
 /* `founds`: it is one of the seeds by its file, else it joins them. */
 static void configure(struct sim_node *node, const struct sim_cluster_shape *shape, bool founds)
 {
@@ -39,7 +44,11 @@ static void configure(struct sim_node *node, const struct sim_cluster_shape *sha
     if (shape->replace_ms > 0) {
         config->node_replace_ms = shape->replace_ms;
     }
-    (void)snprintf(config->rack, sizeof config->rack, "rack%u", node->node_id);
+    (void)snprintf(config->rack,
+                   sizeof config->rack,
+                   has_mate(shape, node->machine) ? "rack%u#%u" : "rack%u",
+                   node->machine,
+                   node->machine);
     (void)snprintf(config->data_dir, sizeof config->data_dir, "/data");
     (void)snprintf(config->listen_client,
                    sizeof config->listen_client,
@@ -84,6 +93,7 @@ static bool is_seed(const struct sim_node *node, const struct sim_cluster_shape 
 void sim_cluster_configure_double(struct sim_node *twin, const struct sim_node *node, bool copied)
 {
     twin->node_id = node->node_id;
+    twin->machine = node->machine;
     configure(twin, &sim_cluster.shape, copied && is_seed(node, &sim_cluster.shape));
     if (copied) {
         (void)snprintf(twin->config.advertise_peer,
@@ -92,6 +102,35 @@ void sim_cluster_configure_double(struct sim_node *twin, const struct sim_node *
                        node->config.listen_peer);
     }
     finish_config(twin);
+}
+
+static uint32_t node_id_at(const struct sim_cluster_shape *shape, unsigned place)
+{
+    unsigned seed_count = shape->node_count - shape->joiner_count;
+
+    return shape->shards && place >= seed_count ? SP_SHARD_NODE_STEP + place - seed_count + 1
+                                                : place + 1;
+}
+
+uint32_t sim_cluster_id(unsigned place)
+{
+    SP_ASSERT(place < sim_cluster.node_count);
+    return sim_cluster.nodes[place].node_id;
+}
+
+unsigned sim_cluster_place(uint32_t node_id)
+{
+    unsigned place = 0;
+
+    while (sim_cluster_id(place) != node_id) {
+        place += 1;
+    }
+    return place;
+}
+
+struct sim_node *sim_cluster_node(uint32_t node_id)
+{
+    return &sim_cluster.nodes[sim_cluster_place(node_id)];
 }
 
 void sim_cluster_init(const struct sim_cluster_shape *shape)
@@ -106,7 +145,8 @@ void sim_cluster_init(const struct sim_cluster_shape *shape)
 
         (void)snprintf(name, sizeof name, "n%u", i + 1);
         (void)snprintf(host, sizeof host, "10.0.0.%u", i + 1);
-        node->node_id = i + 1;
+        node->node_id = node_id_at(shape, i);
+        node->machine = node->node_id % SP_SHARD_NODE_STEP;
         node->process = sim_process_new(name, host);
         node->process->owner = node;
         sp_list_init(&node->observers);
@@ -185,6 +225,21 @@ static bool node_may_fail(const struct sim_node *node, int status)
            (status == SPATE_ERR_CORRUPT && sim_damage_touched_any(node->process->disk, 0));
 }
 
+/* All nodes of its machine, which are one program. */
+static void kill_machine(struct sim_node *node, enum sim_death death)
+{
+    sim_process_kill(node->process, death);
+    sim_cluster_restart_later(node);
+    for (unsigned i = 0; i < sim_cluster.node_count; i++) {
+        struct sim_node *other = &sim_cluster.nodes[i];
+        if (other != node && other->machine == node->machine && other->process->alive) {
+            sim_process_kill(other->process, death);
+            sim_cluster_restart_later(other);
+            sim_model.counts.fell_together += 1;
+        }
+    }
+}
+
 /* The program would end here with its exit status; a supervisor starts it again. */
 static void on_failed(void *arg, int status, const char *text)
 {
@@ -201,8 +256,7 @@ static void on_failed(void *arg, int status, const char *text)
                  spate_error_name(status),
                  text);
     }
-    sim_process_kill(node->process, SIM_DEATH_KILL);
-    sim_cluster_restart_later(node);
+    kill_machine(node, SIM_DEATH_KILL);
 }
 
 /* The end of a program that stopped in good order: nothing may be left behind. */
@@ -309,8 +363,7 @@ void sim_cluster_kill(struct sim_node *node, enum sim_death death)
     if (!node->process->alive) {
         return;
     }
-    sim_process_kill(node->process, death);
-    sim_cluster_restart_later(node);
+    kill_machine(node, death);
 }
 
 void sim_cluster_start_all(void)

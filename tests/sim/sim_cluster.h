@@ -21,6 +21,7 @@ struct sp_raft_group_status;
 struct sim_node {
     struct sim_process *process;
     uint32_t node_id;
+    uint32_t machine; /* nodes of one machine are shards of one program: they die together */
     struct sp_config config;
     struct sp_transport_options transport;
     struct sp_loop *loop;
@@ -37,6 +38,7 @@ struct sim_node {
 struct sim_cluster_shape {
     unsigned node_count;
     unsigned joiner_count; /* of them: the last ones join what the others have formed */
+    bool shards;           /* they are second shards of the first ones */
     uint32_t segment_bytes;
     uint32_t free_bytes_min;
     uint32_t election_timeout_ms;
@@ -64,6 +66,11 @@ void sim_cluster_init(const struct sim_cluster_shape *shape);
  * it tells the node's address, or with a file of its own that has the node's id and joins. */
 void sim_cluster_configure_double(struct sim_node *twin, const struct sim_node *node, bool copied);
 
+/* The node with that id, its place, and the id of the node at a place. */
+struct sim_node *sim_cluster_node(uint32_t node_id);
+unsigned sim_cluster_place(uint32_t node_id);
+uint32_t sim_cluster_id(unsigned place);
+
 /* Starts a node that is down; tries again by itself as long as it does not come up. */
 void sim_cluster_start(struct sim_node *node);
 
@@ -73,7 +80,7 @@ void sim_cluster_restart_later(struct sim_node *node);
 /* Asks it to stop in good order; it is restarted later. */
 void sim_cluster_stop(struct sim_node *node);
 
-/* Kills it and restarts it later. */
+/* Kills it, and the others of its machine, and restarts them later. */
 void sim_cluster_kill(struct sim_node *node, enum sim_death death);
 
 /* It dies at the n-th change of its disk from now, and is restarted later. */

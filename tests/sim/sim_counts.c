@@ -35,7 +35,8 @@ void sim_counts_print(const struct sim_counts *c)
                  "client_deaths=%llu bit_flips=%llu emptied_disks=%llu absences=%llu doubles=%llu "
                  "deaths_in_call=%llu takeovers=%llu "
                  "fenced=%llu trims=%llu recycled=%llu refills_of_partitions=%llu skips=%llu "
-                 "moves=%llu drains=%llu replaced_voters=%llu ends=%llu quieted=%llu woken=%llu "
+                 "moves=%llu drains=%llu fell_together=%llu replaced_voters=%llu ends=%llu "
+                 "quieted=%llu woken=%llu "
                  "compacted=%llu "
                  "compacted_read=%llu compacted_passes=%llu compacted_gone=%llu\n",
                  (unsigned long long)c->kills,
@@ -62,6 +63,7 @@ void sim_counts_print(const struct sim_counts *c)
                  (unsigned long long)c->skips,
                  (unsigned long long)c->moves,
                  (unsigned long long)c->drains,
+                 (unsigned long long)c->fell_together,
                  (unsigned long long)c->replaced_voters,
                  (unsigned long long)c->ends,
                  (unsigned long long)c->quieted,
@@ -124,6 +126,7 @@ bool sim_counts_reached(const struct sim_counts *c)
         { "refill of a partition", c->trim_refills },
         { "move", c->moves },
         { "drain", c->drains },
+        { "fall of two shards at once", c->fell_together },
         { "linearizable end", c->ends },
         { "quiet group", c->quieted },
         { "woken group", c->woken },

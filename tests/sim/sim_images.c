@@ -58,8 +58,7 @@ static bool holds(const struct sim_inode *directory, const struct sim_found *wan
 
 static const struct sim_disk *disk_of(const struct sim_voter *voter)
 {
-    SP_ASSERT(voter->node_id >= 1 && voter->node_id <= sim_cluster.node_count);
-    return sim_cluster.nodes[voter->node_id - 1].process->disk;
+    return sim_cluster_node(voter->node_id)->process->disk;
 }
 
 /* Its disk was replaced: nothing is known of what it had. */

@@ -170,15 +170,16 @@ struct sim_counts {
     uint64_t client_deaths;
     uint64_t processed; /* records, by members of the consumer group */
     uint64_t processed_twice;
-    uint64_t rebalances;   /* as members are told of */
-    uint64_t takeovers;    /* of partitions that had records of the name */
-    uint64_t trims;        /* of files of partitions, per replica */
-    uint64_t recycled;     /* segments in files of old ones */
-    uint64_t trim_refills; /* of replicas of partitions */
-    uint64_t skips;        /* readers that were told that records are gone */
-    uint64_t drains;       /* of nodes, that were begun */
-    uint64_t moves;        /* of partitions, that were begun */
-    uint64_t quieted;      /* pairs of leader and follower, and the end of it */
+    uint64_t rebalances;    /* as members are told of */
+    uint64_t takeovers;     /* of partitions that had records of the name */
+    uint64_t trims;         /* of files of partitions, per replica */
+    uint64_t recycled;      /* segments in files of old ones */
+    uint64_t trim_refills;  /* of replicas of partitions */
+    uint64_t skips;         /* readers that were told that records are gone */
+    uint64_t drains;        /* of nodes, that were begun */
+    uint64_t fell_together; /* nodes that died with another one of their machine */
+    uint64_t moves;         /* of partitions, that were begun */
+    uint64_t quieted;       /* pairs of leader and follower, and the end of it */
     uint64_t woken;
     uint64_t compacted_committed; /* records of the compacted topic */
     uint64_t compacted_read;

@@ -16,7 +16,8 @@ static unsigned replicas_min = 1;
 bool sim_moves_draw(uint64_t seed,
                     unsigned node_count,
                     const struct sim_fault_mix *mix,
-                    unsigned *out_joiner_count)
+                    unsigned *out_joiner_count,
+                    bool *out_shards)
 {
     struct sp_rand rand;
 
@@ -30,6 +31,8 @@ bool sim_moves_draw(uint64_t seed,
     if (*out_joiner_count == 0 && mix->interval_us[SIM_FAULT_ABSENCE] > 0) {
         *out_joiner_count = 1; /* which takes the place of who is away */
     }
+    sp_rand_init(&rand, seed ^ UINT64_C(0x736861726473)); /* "shards" */
+    *out_shards = *out_joiner_count > 0 && sim_one_in(&rand, 2);
     return moves;
 }
 
@@ -41,7 +44,7 @@ static void pack_nodes(struct sp_pack *pack)
         replicas_min, sim_cluster.node_count < 4 ? sim_cluster.node_count : 4);
 
     for (unsigned i = 0; i < sim_cluster.node_count; i++) {
-        nodes[i] = i + 1;
+        nodes[i] = sim_cluster_id(i);
     }
     sp_pack_array(pack, count);
     for (unsigned i = 0; i < count; i++) {
@@ -105,8 +108,8 @@ static bool drain_one(struct spate_client *client, uint64_t node_id, bool draini
 /* With a node that is draining there may be too few for the replicas of a topic that is made. */
 static void end_drains(struct spate_client *client)
 {
-    for (unsigned i = 1; i <= sim_cluster.node_count; i++) {
-        while (!drain_one(client, i, false)) {
+    for (unsigned i = 0; i < sim_cluster.node_count; i++) {
+        while (!drain_one(client, sim_cluster_id(i), false)) {
             sim_fiber_sleep(100 * SIM_MS);
         }
     }
@@ -122,7 +125,8 @@ void sim_moves_main(void *arg)
             move_one(client);
         } else if (sim_clients_topics_created()) {
             bool draining = sim_clients_draw(0, 2) == 0;
-            uint64_t node_id = sim_clients_draw(1, sim_cluster.node_count);
+            uint32_t node_id =
+                sim_cluster_id((unsigned)sim_clients_draw(0, sim_cluster.node_count - 1));
             /* another machine may take the place of a node that drains */
             (void)drain_one(client, node_id, draining && !sim_doubles_planned());
         }

@@ -9,12 +9,14 @@
 struct sim_fault_mix;
 
 /* Whether a run has one, and how many nodes join besides those that form the cluster (also for
- * those that are absent); by a stream of chance of its own. Not together with flipped bits: one
+ * those that are absent), and whether they are shards of the programs of those that form it; by
+ * streams of chance of their own. Moves not together with flipped bits: one
  * disk may then be out for good, which a majority of few replicas does not survive. */
 bool sim_moves_draw(uint64_t seed,
                     unsigned node_count,
                     const struct sim_fault_mix *mix,
-                    unsigned *out_joiner_count);
+                    unsigned *out_joiner_count,
+                    bool *out_shards);
 
 /* The program; `arg` is its struct sim_client. */
 void sim_moves_main(void *arg);

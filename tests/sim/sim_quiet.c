@@ -20,13 +20,6 @@ enum {
 
 /* ---- becoming quiet -------------------------------------------------------------------------- */
 
-static struct sim_node *node_of(uint32_t node_id)
-{
-    SP_ASSERT(node_id >= 1);
-    SP_ASSERT(node_id <= sim_cluster.node_count);
-    return &sim_cluster.nodes[node_id - 1];
-}
-
 static void check_nothing_waits(const struct sim_node *node, struct sp_raft_group *group)
 {
     struct sp_raft_group_status status;
@@ -49,7 +42,7 @@ static void check_nothing_waits(const struct sim_node *node, struct sp_raft_grou
 static void
 check_follower(struct sim_node *leader, uint32_t node_id, const struct sp_vigil_key *key)
 {
-    struct sim_node *node = node_of(node_id);
+    struct sim_node *node = sim_cluster_node(node_id);
     struct sp_raft_group *own = sim_cluster_group(leader, key->group_id);
     struct sp_raft_group *other = sim_cluster_group(node, key->group_id);
     struct sp_raft_group_status mine;
@@ -111,7 +104,7 @@ void sim_quiet_submitted(struct sp_raft_group *group)
 /* Whether the leader that this quiet follower relies on is there. */
 static bool is_led(const struct sp_raft_group_status *follower, uint64_t group_id)
 {
-    struct sim_node *node = node_of(follower->leader_node);
+    struct sim_node *node = sim_cluster_node(follower->leader_node);
     struct sp_raft_group *group = sim_cluster_group(node, group_id);
     struct sp_raft_group_status status;
 

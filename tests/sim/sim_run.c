@@ -74,8 +74,11 @@ static void draw_shape(const struct sim_run_options *options, struct shape *out)
             out->mix.interval_us[i] = 0;
         }
     }
-    out->clients.moves = sim_moves_draw(
-        options->seed, out->cluster.node_count, &out->mix, &out->cluster.joiner_count);
+    out->clients.moves = sim_moves_draw(options->seed,
+                                        out->cluster.node_count,
+                                        &out->mix,
+                                        &out->cluster.joiner_count,
+                                        &out->cluster.shards);
     out->cluster.node_count += out->cluster.joiner_count;
     if (options->fault_us_max > 0 && out->fault_us > options->fault_us_max) {
         out->fault_us = options->fault_us_max;
@@ -85,10 +88,12 @@ static void draw_shape(const struct sim_run_options *options, struct shape *out)
 static void note_shape(const struct shape *shape)
 {
     sim_note(
-        "shape: nodes=%u segment=%u election=%u latency_us=%llu producers=%u consumers=%u "
+        "shape: nodes=%u shards=%d segment=%u election=%u latency_us=%llu producers=%u "
+        "consumers=%u "
         "members=%u streams=%ux%u topics=%u+%u trimmers=%u readers=%u partitions=%u fault_ms=%llu "
         "at_once=%d",
         shape->cluster.node_count,
+        (int)shape->cluster.shards,
         shape->cluster.segment_bytes,
         shape->cluster.election_timeout_ms,
         (unsigned long long)shape->latency_us,

@@ -76,7 +76,7 @@ static bool members_run(uint64_t group_id, char *out_why, unsigned size)
     const struct sim_membership *members = sim_voters_in_force(group_id);
 
     for (unsigned i = 0; i < members->count; i++) {
-        struct sim_node *node = &sim_cluster.nodes[members->voters[i].node_id - 1];
+        struct sim_node *node = sim_cluster_node(members->voters[i].node_id);
         const struct sp_raft_group *group = sim_cluster_group(node, group_id);
         if (group == NULL || sp_raft_group_replica_id(group) != members->voters[i].replica_id) {
             (void)snprintf(out_why,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "cluster/machine_of.h"
 #include "cluster/state_moves.h"
 #include "cluster/state_nodes.h"
 #include "sim_cluster.h"
@@ -32,7 +33,7 @@ struct group_voters {
 static struct group_voters groups[SIM_GROUPS_MAX];
 static unsigned group_count;
 static struct sp_state *reference;
-static uint64_t next_when_emptied[SIM_NODES_MAX + 1]; /* of a node: replica id; 0: never emptied */
+static uint64_t next_when_emptied[SIM_NODES_MAX]; /* by place: replica id; 0: never emptied */
 
 static struct group_voters *find(uint64_t group_id)
 {
@@ -147,6 +148,39 @@ static void note_moves(void)
     }
 }
 
+/* Replicas of one machine fall together. */
+static void check_apart(const struct sp_state_partition *partition,
+                        const struct sp_replica_place *places,
+                        unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        for (unsigned k = 0; k < i; k++) {
+            if (sp_machine_of_id(reference, places[i].node_id) ==
+                sp_machine_of_id(reference, places[k].node_id)) {
+                sim_fail("group %llu has replicas on nodes %u and %u, which are one machine",
+                         (unsigned long long)partition->group_id,
+                         places[k].node_id,
+                         places[i].node_id);
+            }
+        }
+    }
+}
+
+static void check_machines(void)
+{
+    for (unsigned i = 0; i < group_count; i++) {
+        const struct sp_state_partition *partition =
+            sp_state_partition_of(reference, groups[i].group_id, NULL);
+        const struct sp_state_move *move = sp_state_move(reference, groups[i].group_id);
+        if (partition != NULL) {
+            check_apart(partition, partition->replicas, partition->replica_count);
+        }
+        if (partition != NULL && move != NULL) {
+            check_apart(partition, move->target, move->target_count);
+        }
+    }
+}
+
 void sim_voters_applied(uint64_t group_id, const struct sp_log_frame *frame, const uint8_t *payload)
 {
     struct group_voters *group = find(group_id);
@@ -179,6 +213,7 @@ void sim_voters_applied(uint64_t group_id, const struct sp_log_frame *frame, con
         reference, payload, frame->length, frame->append_time_ms, NULL, NULL); /* its own answer */
     sim_leave(before);
     note_moves();
+    check_machines();
 }
 
 /* ---- changes --------------------------------------------------------------------------------- */
@@ -344,7 +379,8 @@ int __wrap_sp_store_retire_replica(struct sp_store *store, uint64_t group_id, ui
 
 void sim_voters_emptied(uint32_t node_id)
 {
-    next_when_emptied[node_id] = reference == NULL ? 0 : sp_state_next_replica_id(reference);
+    next_when_emptied[sim_cluster_place(node_id)] =
+        reference == NULL ? 0 : sp_state_next_replica_id(reference);
 }
 
 /* Lost, or taken for lost: what a node was given before it came back with an empty disk may have
@@ -355,7 +391,7 @@ static bool counts_as_lost(const struct sim_voter *voter)
     const struct sp_replica_place place = { .replica_id = voter->replica_id,
                                             .node_id = voter->node_id };
     bool taken = reference != NULL && sp_state_is_lost(reference, &place);
-    uint64_t next = next_when_emptied[voter->node_id];
+    uint64_t next = next_when_emptied[sim_cluster_place(voter->node_id)];
     bool has_yet_to_join = next != 0 && reference != NULL &&
                            sp_state_member(reference, voter->node_id).lost_below <= next;
 

@@ -61,7 +61,7 @@ static int take_record(void *arg, const struct sp_meta_record *record)
 static const struct votes *read_copy(const struct sim_node *node, unsigned copy)
 {
     static const char *const paths[COPIES] = { "/data/meta.a", "/data/meta.b" };
-    struct votes *votes = &known[node->node_id - 1][copy];
+    struct votes *votes = &known[sim_cluster_place(node->node_id)][copy];
     struct sim_inode *inode = sim_disk_find(node->process->disk, paths[copy], true);
     struct sp_meta_scan scan;
 
@@ -103,7 +103,7 @@ static void check_single(const struct sim_node *node,
                          uint64_t term,
                          uint64_t vote)
 {
-    struct given *given = &givens[node->node_id - 1];
+    struct given *given = &givens[sim_cluster_place(node->node_id)];
     unsigned i = 0;
 
     while (i < given->count &&

@@ -4,6 +4,8 @@
 #ifndef SP_UNIT_FAKE_MEMBERS_H
 #define SP_UNIT_FAKE_MEMBERS_H
 
+#include <string.h>
+
 #include "cluster/raft_members.h"
 #include "cluster/transport.h"
 #include "spate/error.h"
@@ -16,6 +18,10 @@ static struct {
     uint64_t stranger;                     /* 0: all are members */
     const struct sp_replica_place *places; /* that are named when all are asked for */
     unsigned place_count;
+    uint64_t standby_from; /* replicas from this one on have no vote; 0: all have */
+    struct sp_raft_member_wish wishes[SP_CONTROLLER_MEMBERS_MAX]; /* that were last asked for */
+    unsigned wish_count;
+    unsigned voters_wanted;
 } fake_members;
 
 uint64_t sp_raft_group_id(const struct sp_raft_group *group)
@@ -29,7 +35,9 @@ int sp_raft_group_keep_members(struct sp_raft_group *group,
                                bool *out_settled)
 {
     (void)group;
-    (void)members;
+    memcpy(fake_members.wishes, members->wishes, members->count * sizeof *members->wishes);
+    fake_members.wish_count = members->count;
+    fake_members.voters_wanted = members->voters;
     *out_settled = true;
     return 0;
 }
@@ -87,7 +95,12 @@ void sp_log_read_release(struct sp_log_read *read)
 enum sp_member sp_raft_group_member(const struct sp_raft_group *group, uint64_t replica_id)
 {
     (void)group;
-    return replica_id == fake_members.stranger ? SP_MEMBER_NONE : SP_MEMBER_VOTER;
+    if (replica_id == fake_members.stranger) {
+        return SP_MEMBER_NONE;
+    }
+    return fake_members.standby_from != 0 && replica_id >= fake_members.standby_from
+               ? SP_MEMBER_STANDBY
+               : SP_MEMBER_VOTER;
 }
 
 #endif /* SP_UNIT_FAKE_MEMBERS_H */
