@@ -56,7 +56,7 @@ SPATE_API struct spate_config *spate_config_new(void);
  *   producer.name      under which producers go on in another process; see spate/producer.h (none)
  *   producer.layout    how they spread records over partitions, the same at each use ("")
  *   buffer.bytes       records that wait in the producer in all (33554432)
- *   fetch.bytes        bytes asked for per fetch (1048576)
+ *   fetch.bytes        bytes asked for per fetch (2097152)
  *   fetch.wait.ms      how long a server may hold an empty fetch (500)
  *   io.thread          on | off: the client works between calls, on a thread of its own (on)
  *   linearizable       on | off: what was acknowledged before offsets or a fetch is asked for is in

@@ -34,7 +34,7 @@ const struct setting settings[SETTING_COUNT] = {
     { "compression", "SPATE_COMPRESSION", "none", "of batches: none or lz4" },
     { "max.in.flight", "SPATE_MAX_IN_FLIGHT", "5", "batches of a partition without an answer" },
     { "buffer.bytes", "SPATE_BUFFER_BYTES", "33554432", "records that wait to be sent" },
-    { "fetch.bytes", "SPATE_FETCH_BYTES", "1048576", "asked for per fetch" },
+    { "fetch.bytes", "SPATE_FETCH_BYTES", "2097152", "asked for per fetch" },
     { "fetch.wait.ms", "SPATE_FETCH_WAIT_MS", "500", "how long a server may hold a fetch" },
     { "prefetch.bytes", "SPATE_PREFETCH_BYTES", "16777216", "records that wait to be read" },
     { "stall.ms", "SPATE_STALL_MS", "60000", "a partition that gives nothing for so long is told" },

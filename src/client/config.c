@@ -38,7 +38,7 @@ static const struct number_key number_keys[] = {
       1024 * 1024 * 1024 },
     { "fetch.bytes",
       offsetof(struct spate_config, fetch_bytes),
-      SP_FETCH_BYTES_DEFAULT,
+      2 * SP_FETCH_BYTES_DEFAULT, /* one answer is on its way while the last is read */
       1,
       SP_FETCH_BYTES_MAX },
     { "fetch.wait.ms", offsetof(struct spate_config, fetch_wait_ms), 500, 0, SP_FETCH_WAIT_MS_MAX },
