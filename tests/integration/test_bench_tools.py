@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import unittest
 
 import cluster
@@ -86,6 +87,14 @@ class BenchToolsTest(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("apt-get install nats-server", done.stderr)
         self.assertIn("--peer nats=PROGRAM", done.stderr)
+        with tempfile.TemporaryDirectory() as folder:
+            old = os.path.join(folder, "nats-server")
+            with open(old, "w", encoding="utf-8") as handle:
+                handle.write("#!/bin/sh\necho nats-server: v2.9.10\n")
+            os.chmod(old, 0o755)
+            done = run_tool("compare", "--peer", f"nats={old}")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("does not know sync_interval: always", done.stderr)
         done = run_tool("compare", "--peer", "post-office")
         self.assertEqual(done.returncode, 1)
         self.assertIn("nats, rabbitmq and none", done.stderr)

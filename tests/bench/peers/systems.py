@@ -92,6 +92,10 @@ class Peer:
         self.processes = []
         self.directory = None
 
+    def unfit(self):
+        """Why this program cannot be measured, or None."""
+        return None
+
     def start(self):
         self.directory = tempfile.mkdtemp(prefix=f"spate-compare-{self.name}-")
         self.ports = [cluster.free_port() for _ in range(NODES)]
@@ -151,7 +155,7 @@ class Nats(Peer):
     title = "JetStream"
     durability = "each of 3 replicas fsyncs before it counts (sync_interval: always)"
     program_name = "nats-server"
-    how_to_get = "apt-get install nats-server"
+    how_to_get = "apt-get install nats-server (2.10 or later)"
 
     def burst(self, shape):
         """Each record is a message of its own; so many are made before the socket is looked at."""
@@ -160,6 +164,12 @@ class Nats(Peer):
     def version(self):
         done = subprocess.run([self.program, "--version"], stdout=subprocess.PIPE, check=True)
         return done.stdout.decode().split()[-1]
+
+    def unfit(self):
+        major, minor = self.version().lstrip("v").split(".")[:2]
+        if (int(major), int(minor)) < (2, 10):
+            return f"{self.program} {self.version()} does not know sync_interval: always"
+        return None
 
     def start_nodes(self):
         routes = [cluster.free_port() for _ in range(NODES)]
