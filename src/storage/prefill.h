@@ -1,8 +1,8 @@
 /* Room that is written ahead: zeros behind the frames of a log that is written to in small steps.
  *
- * Each sync of a file that has grown waits for the file system's own journal, and one into bytes
- * that were written before does not: it takes half as long (decision 0019). So a small flush that
- * would grow the file writes zeros as well, as many bytes as the segment has, at most as many as
+ * Each sync of a file that has grown writes the file's metadata as well, and one into bytes that
+ * were written before does not: it takes half as long (decision 0019). So a small flush that would
+ * grow the file writes zeros as well, as many bytes as the segment has, at most as many as
  * the node is told (storage.prefill.bytes): a file of few records stays small. Large flushes grow
  * the file as they come; they would have to write twice as much.
  *
