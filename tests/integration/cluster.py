@@ -65,6 +65,12 @@ def reserve_port(port):
     return True
 
 
+def frames_end(path):
+    """Where the frames of a segment end: behind them may be room, which is zeros."""
+    with open(path, "rb") as handle:
+        return len(handle.read().rstrip(b"\0"))
+
+
 def free_port(further=()):
     """A port that is free, as are those so many above it."""
     for _ in range(1000):

@@ -32,7 +32,7 @@ def part_of(nodes, number):
 
 def controller_log_size(node):
     (name,) = replicas(node, "0.")
-    return sum(os.path.getsize(path) for path in segments(node, name))
+    return sum(cluster.frames_end(path) for path in segments(node, name))
 
 
 def pause(node):

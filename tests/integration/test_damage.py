@@ -36,7 +36,7 @@ def segments(node, name):
     """Paths of the replica's segments that hold frames, oldest first."""
     folder = os.path.join(node.data, "replicas", name)
     paths = [os.path.join(folder, file) for file in sorted(os.listdir(folder))]
-    return [path for path in paths if path.endswith(".log") and os.path.getsize(path) > 4200]
+    return [path for path in paths if path.endswith(".log") and cluster.frames_end(path) > 4200]
 
 
 def flip(path, position, bit=0):
@@ -370,8 +370,8 @@ class DamageTest(unittest.TestCase):
             node = nodes.nodes[0]
             node.kill()
             found = [name for name in replicas(node, "") if name[0] != "0" and segments(node, name)]
-            name = max(found, key=lambda name: os.path.getsize(segments(node, name)[0]))
-            flip(segments(node, name)[0], os.path.getsize(segments(node, name)[0]) - 1500)
+            name = max(found, key=lambda name: cluster.frames_end(segments(node, name)[0]))
+            flip(segments(node, name)[0], cluster.frames_end(segments(node, name)[0]) - 1500)
             node.start()
             only = lambda: [r for r in self.damaged(node) or [] if "only replica" in r["reason"]]
             row = cluster.wait_for("its refusal", only, 20)[0]

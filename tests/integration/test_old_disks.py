@@ -72,7 +72,7 @@ class OldDiskTest(unittest.TestCase):
             )
             cluster.wait_for("it to know the topic", knows, 20)
         (name,) = replicas(node, "0.")
-        size = lambda: sum(os.path.getsize(path) for path in segments(node, name))
+        size = lambda: sum(cluster.frames_end(path) for path in segments(node, name))
         cluster.wait_for("several frames on its disk", lambda: size() > 4800, 20)
 
     def replace_disk(self, nodes, node, aside):
