@@ -129,6 +129,18 @@ class ShardsTest(unittest.TestCase):
             with rpc.Client(nodes.nodes[0].address) as client:
                 racks = {row["rack"] for row in client.call("metadata")["nodes"]}
             self.assertEqual(racks, {"here"})
+            for node_id in (102, 2):  # no replica can leave the machine: the others have theirs
+                nodes.spate("cluster", "drain", str(node_id))
+
+            def all_are_bound():
+                rows = nodes.health()["draining"]
+                return len(rows) == 2 and all(
+                    row["replicas"] == row["without_place"] for row in rows
+                )
+
+            cluster.wait_for("replicas that cannot go", all_are_bound, 20)
+            self.assert_apart(nodes, "many", 3)
+            self.assertEqual(nodes.health()["voters"]["wanted"], 1)  # of two machines that stay
 
     def test_process_of_shards_is_killed_under_load_and_comes_back(self):
         with cluster.Cluster(3, SHARDS, shards=2) as nodes:
