@@ -47,8 +47,10 @@ void sp_planner_init_board(struct sp_planner_board *board, const struct sp_plann
     const struct sp_state_topic *topic = NULL;
 
     board->count = 0;
+    board->shared = false;
     while ((node = sp_state_node_next(view->state, &cursor)) != NULL) {
         struct sp_state_member member = sp_state_member(view->state, node->node_id);
+        board->shared = board->shared || sp_machine_has_shards(node);
         board->candidates[board->count++] = (struct sp_planner_candidate){
             .node = node,
             .machine = sp_machine_of(node),
@@ -95,7 +97,7 @@ bool sp_planner_uses_machine(struct sp_planner_board *board,
                              unsigned except,
                              uint32_t machine)
 {
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count && board->shared; i++) {
         const struct sp_planner_candidate *other = sp_planner_find(board, move->wishes[i].node_id);
         if (i != except && other != NULL && other->machine == machine) {
             return true;

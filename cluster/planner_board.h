@@ -16,6 +16,7 @@ struct sp_planner_candidate {
 struct sp_planner_board {
     struct sp_planner_candidate candidates[SP_NODES_MAX];
     unsigned count;
+    bool shared; /* some of them may be on one machine */
 };
 
 void sp_planner_init_board(struct sp_planner_board *board, const struct sp_planner_view *view);

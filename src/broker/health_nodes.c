@@ -27,6 +27,7 @@ static const char *rebuild_name(enum sp_rebuild rebuild)
 /* Nodes that may be given replicas now. */
 struct takers {
     uint32_t node_ids[SP_NODES_MAX];
+    uint32_t machines[SP_NODES_MAX];
     unsigned count;
 };
 
@@ -40,6 +41,7 @@ static struct takers find_takers(const struct sp_broker *broker)
     while ((node = sp_state_node_next(state, &cursor)) != NULL && takers.count < SP_NODES_MAX) {
         if (sp_health_node_alive(broker, node->node_id) &&
             !sp_state_member(state, node->node_id).draining) {
+            takers.machines[takers.count] = sp_machine_of(node);
             takers.node_ids[takers.count++] = node->node_id;
         }
     }
@@ -56,31 +58,29 @@ static bool has_node(const struct sp_replica_place *places, unsigned place_count
     return false;
 }
 
-/* True if the replica may go from `node_id` to the taker: no other one is on its machine. */
-static bool may_take(const struct sp_state *state,
-                     const struct sp_replica_place *places,
-                     unsigned place_count,
-                     uint32_t node_id,
-                     uint32_t taker)
+/* The machines of a partition's replicas, but for that on `node_id`. */
+static struct sp_machines machines_of(const struct sp_state *state,
+                                      const struct sp_replica_place *places,
+                                      unsigned place_count,
+                                      uint32_t node_id)
 {
+    struct sp_machines machines = { .count = 0 };
+
     for (unsigned i = 0; i < place_count; i++) {
-        if (places[i].node_id != node_id &&
-            sp_machine_of_id(state, places[i].node_id) == sp_machine_of_id(state, taker)) {
-            return false;
+        if (places[i].node_id != node_id) {
+            (void)sp_machines_add(&machines, sp_machine_of_id(state, places[i].node_id));
         }
     }
-    return taker != node_id;
+    return machines;
 }
 
-/* True if the node keeps a replica of the partition since no other node can take it. */
-static bool is_bound(const struct sp_state *state,
-                     const struct takers *takers,
-                     const struct sp_replica_place *places,
-                     unsigned place_count,
-                     uint32_t node_id)
+/* True if the node keeps a replica since no other node can take it: all are on machines of other
+ * replicas. */
+static bool
+is_bound(const struct takers *takers, const struct sp_machines *others, uint32_t node_id)
 {
     for (unsigned i = 0; i < takers->count; i++) {
-        if (may_take(state, places, place_count, node_id, takers->node_ids[i])) {
+        if (takers->node_ids[i] != node_id && !sp_machines_has(others, takers->machines[i])) {
             return false;
         }
     }
@@ -102,8 +102,10 @@ static uint32_t count_bound(const struct sp_broker *broker, uint32_t node_id)
             const struct sp_state_move *move = sp_state_move(state, place->group_id);
             const struct sp_replica_place *places = move != NULL ? move->target : place->replicas;
             unsigned place_count = move != NULL ? move->target_count : place->replica_count;
-            count += has_node(places, place_count, node_id) &&
-                     is_bound(state, &takers, places, place_count, node_id);
+            if (has_node(places, place_count, node_id)) {
+                struct sp_machines others = machines_of(state, places, place_count, node_id);
+                count += is_bound(&takers, &others, node_id);
+            }
         }
     }
     return count;

@@ -154,7 +154,7 @@ enum {
     MEMORY_KEPT_BYTES = 16 * 1024 * 1024, /* so little more than is used is not worth the work */
 };
 
-/* What a shard beyond the first one is configured with. */
+/* What one of several shards is configured with. */
 struct cut {
     struct sp_config config;
     struct sp_transport_options transport;
@@ -163,6 +163,7 @@ struct cut {
 /* The first shard runs on the main thread; its loop also serves what the process has once. */
 struct program {
     struct sp_shard *shards[SP_SHARDS_MAX];
+    struct cut *cuts[SP_SHARDS_MAX]; /* NULL: there is one shard, with the program's own */
     unsigned shard_count;
     struct sp_timer memory_timer;
     uint64_t memory_peak; /* bytes, since some were given back */
@@ -195,6 +196,11 @@ static void on_terminate(void *arg)
     for (unsigned i = 0; i < program->shard_count; i++) {
         sp_shard_stop(program->shards[i]);
     }
+}
+
+static int watch_signals(struct program *program)
+{
+    return sp_loop_on_terminate(sp_shard_loop(program->shards[0]), on_terminate, program);
 }
 
 /* Each log that is written to and each connection holds a descriptor; 1024 is a common default. A
@@ -232,8 +238,6 @@ static int refuse(const struct sp_config *config, int status, const char *text)
     return status;
 }
 
-/* What the shards are configured with is never freed: HTTP threads of a process that fails may
- * still read it. */
 static int open_shard(struct program *program,
                       const struct sp_config *config,
                       const struct sp_transport_options *transport,
@@ -244,10 +248,10 @@ static int open_shard(struct program *program,
                                       .files_max = files_max,
                                       .failed_code = EXIT_RUNTIME };
     unsigned number = program->shard_count;
-    char text[512];
+    char text[512] = "";
 
     if (config->shards > 1) {
-        struct cut *cut = sp_mem_calloc(1, sizeof *cut);
+        struct cut *cut = sp_mem_calloc(1, sizeof *cut); /* on failure the process ends */
         struct sp_config_error error = { "" };
         int rv =
             cut == NULL
@@ -256,15 +260,19 @@ static int open_shard(struct program *program,
         if (rv != 0) {
             return refuse(config, rv, error.text);
         }
+        program->cuts[number] = cut;
         asked.config = &cut->config;
         asked.transport = &cut->transport;
     }
-    int rv = sp_shard_open(&asked, text, sizeof text, &program->shards[number]);
-    if (rv != 0) {
-        return refuse(asked.config, rv, text);
+    int rv = sp_shard_new(&asked, &program->shards[number]);
+    if (rv == 0) {
+        program->shard_count += 1;
+        rv = number > 0 ? 0 : watch_signals(program); /* from the first moment on */
     }
-    program->shard_count += 1;
-    return 0;
+    if (rv == 0) {
+        rv = sp_shard_open(program->shards[number], text, sizeof text);
+    }
+    return rv == 0 ? 0 : refuse(asked.config, rv, text);
 }
 
 /* The directory of the shards, in that of the first one, which has made and locked it. */
@@ -298,14 +306,14 @@ static int open_all(struct program *program,
         rv = i == 1 ? make_shards_directory(config) : 0;
         rv = rv == 0 ? open_shard(program, config, transport, files_max) : rv;
     }
-    if (rv == 0) {
-        rv = sp_loop_on_terminate(sp_shard_loop(program->shards[0]), on_terminate, program);
-        for (unsigned i = 1; i < program->shard_count && rv == 0; i++) {
-            rv = sp_shard_run_apart(program->shards[i]);
-        }
-        rv = rv == 0 ? 0 : refuse(config, rv, "");
+    if (rv != 0 || config->shards == 1) {
+        return rv;
     }
-    return rv;
+    sp_shard_answer_for(program->shards[0], program->shards + 1, program->shard_count - 1);
+    for (unsigned i = 1; i < program->shard_count && rv == 0; i++) {
+        rv = sp_shard_run_apart(program->shards[i]);
+    }
+    return rv == 0 ? 0 : refuse(config, rv, "no thread");
 }
 
 static int run(struct sp_config *config, const struct sp_transport_options *transport)
@@ -328,6 +336,7 @@ static int run(struct sp_config *config, const struct sp_transport_options *tran
     sp_timer_stop(&program.memory_timer);
     for (unsigned i = program.shard_count; i > 0; i--) {
         sp_shard_free(program.shards[i - 1]);
+        sp_mem_free(program.cuts[i - 1]);
     }
     return EXIT_SUCCESS;
 }

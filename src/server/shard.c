@@ -1,5 +1,6 @@
 #include "server/shard.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -20,8 +21,15 @@ struct sp_shard {
     struct sp_watch *watch;
     struct sp_doorbell *bell; /* rung to stop it */
     struct sp_thread *thread; /* NULL: it runs on the caller's */
-    bool apart;
     bool failed;
+    struct sp_timer ready_timer;    /* of one that another one answers for */
+    atomic_bool ready;              /* as it was a moment ago; read by the one that answers */
+    struct sp_shard *const *others; /* that this one answers for */
+    unsigned other_count;
+};
+
+enum {
+    READY_LOOK_MS = 200,
 };
 
 /* ---- events of the node ---------------------------------------------------------------------- */
@@ -36,7 +44,7 @@ static void on_failed(void *arg, int status, const char *text)
         "error=%s reason=\"%s\"",
         spate_error_name(status),
         text);
-    if (shard->apart) {
+    if (shard->options.config->shards > 1) {
         _exit(shard->options.failed_code); /* nothing is flushed: the disk is not to be trusted */
     }
     shard->failed = true;
@@ -50,6 +58,7 @@ static void on_stopped(void *arg)
     shard->node = NULL;
     sp_watch_close(shard->watch);
     shard->watch = NULL;
+    sp_timer_stop(&shard->ready_timer);
     sp_loop_stop(shard->loop);
 }
 
@@ -57,9 +66,51 @@ static void on_bell(void *arg)
 {
     struct sp_shard *shard = arg;
 
+    atomic_store(&shard->ready, false);
     if (shard->node != NULL) {
         sp_node_stop(shard->node);
         sp_watch_node_stops(shard->watch);
+    }
+}
+
+/* ---- readiness of all ------------------------------------------------------------------------ */
+
+static void on_ready_timer(struct sp_timer *timer)
+{
+    struct sp_shard *shard = SP_CONTAINER_OF(timer, struct sp_shard, ready_timer);
+    char text[512]; /* its own /readyz tells it */
+
+    atomic_store(&shard->ready, sp_node_is_ready(shard->node, text, sizeof text));
+    if (sp_timer_start(timer, sp_loop_now_ms(shard->loop) + READY_LOOK_MS) != 0) {
+        atomic_store(&shard->ready, false); /* nobody looks any more */
+    }
+}
+
+static bool others_are_ready(void *arg, char *text, size_t text_size)
+{
+    const struct sp_shard *shard = arg;
+
+    for (unsigned i = 0; i < shard->other_count; i++) {
+        const struct sp_shard *other = shard->others[i];
+        if (!atomic_load(&other->ready)) {
+            (void)snprintf(text,
+                           text_size,
+                           "shard %u, node %u, is not ready: its own /readyz says why\n",
+                           other->options.config->shard,
+                           other->options.config->node_id);
+            return false;
+        }
+    }
+    return true;
+}
+
+void sp_shard_answer_for(struct sp_shard *shard, struct sp_shard *const *others, unsigned count)
+{
+    shard->others = others;
+    shard->other_count = count;
+    sp_watch_ask_also(shard->watch, others_are_ready, shard);
+    for (unsigned i = 0; i < count; i++) {
+        on_ready_timer(&others[i]->ready_timer);
     }
 }
 
@@ -89,27 +140,36 @@ static int open_node(struct sp_shard *shard, char *text, size_t text_size)
     return rv;
 }
 
-int sp_shard_open(const struct sp_shard_options *options,
-                  char *text,
-                  size_t text_size,
-                  struct sp_shard **out_shard)
+int sp_shard_new(const struct sp_shard_options *options, struct sp_shard **out_shard)
 {
-    const struct sp_config *config = options->config;
     struct sp_shard *shard = sp_mem_calloc(1, sizeof *shard);
 
-    text[0] = '\0';
     if (shard == NULL) {
         return SPATE_ERR_NOMEM;
     }
     shard->options = *options;
-    sp_trace_sink_shard(config->shards, config->shard);
+    atomic_init(&shard->ready, false);
     int rv = sp_loop_new(SP_WORKERS_PER_SHARD, &shard->loop);
     if (rv == 0) {
+        sp_timer_init(&shard->ready_timer, shard->loop, on_ready_timer);
         rv = sp_doorbell_open(shard->loop, on_bell, shard, &shard->bell);
     }
-    if (rv == 0) {
-        rv = open_node(shard, text, text_size);
+    if (rv != 0) {
+        sp_loop_free(shard->loop);
+        sp_mem_free(shard);
+        return rv;
     }
+    *out_shard = shard;
+    return 0;
+}
+
+int sp_shard_open(struct sp_shard *shard, char *text, size_t text_size)
+{
+    const struct sp_config *config = shard->options.config;
+
+    text[0] = '\0';
+    sp_trace_sink_shard(config->shards, config->shard);
+    int rv = open_node(shard, text, text_size);
     if (rv == 0) {
         SP_TRACE_INFO("node",
                       "started",
@@ -119,8 +179,7 @@ int sp_shard_open(const struct sp_shard_options *options,
                       config->listen_client,
                       config->listen_peer,
                       config->data_dir,
-                      (unsigned long long)options->files_max);
-        *out_shard = shard;
+                      (unsigned long long)shard->options.files_max);
     }
     return rv;
 }
@@ -151,7 +210,6 @@ static void run_thread(void *arg)
 
 int sp_shard_run_apart(struct sp_shard *shard)
 {
-    shard->apart = true;
     return sp_thread_start(run_thread, shard, &shard->thread);
 }
 

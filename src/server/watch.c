@@ -19,6 +19,8 @@ struct sp_watch {
     const struct sp_node *node;
     struct sp_pulse pulse;
     struct sp_http *http;
+    bool (*also_ready)(void *arg, char *text, size_t text_size); /* NULL: nobody else is asked */
+    void *also_arg;
 };
 
 /* ---- on the loop's thread -------------------------------------------------------------------- */
@@ -64,6 +66,9 @@ static int render_ready(const struct sp_watch *watch, struct sp_buf *out, bool *
     char text[512] = "ready\n";
 
     *out_good = sp_node_is_ready(watch->node, text, sizeof text);
+    if (*out_good && watch->also_ready != NULL) {
+        *out_good = watch->also_ready(watch->also_arg, text, sizeof text);
+    }
     return sp_buf_append(out, *out_good ? "ready\n" : text, strlen(*out_good ? "ready\n" : text));
 }
 
@@ -224,6 +229,16 @@ int sp_watch_open(struct sp_loop *loop,
                   address,
                   spate_error_name(rv));
     return 0;
+}
+
+void sp_watch_ask_also(struct sp_watch *watch,
+                       bool (*ready)(void *arg, char *text, size_t text_size),
+                       void *arg)
+{
+    if (watch != NULL) {
+        watch->also_ready = ready;
+        watch->also_arg = arg;
+    }
 }
 
 void sp_watch_node_stops(struct sp_watch *watch)

@@ -16,6 +16,12 @@ int sp_watch_open(struct sp_loop *loop,
                   const struct sp_node *node,
                   struct sp_watch **out_watch);
 
+/* /readyz says no as long as `ready` does, and its text, besides what this node says itself. Before
+ * the loop runs; NULL is fine. */
+void sp_watch_ask_also(struct sp_watch *watch,
+                       bool (*ready)(void *arg, char *text, size_t text_size),
+                       void *arg);
+
 /* The node begins to stop: from now on /readyz says so, at once. NULL is fine. */
 void sp_watch_node_stops(struct sp_watch *watch);
 

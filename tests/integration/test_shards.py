@@ -91,6 +91,15 @@ class ShardsTest(unittest.TestCase):
         except urllib.error.HTTPError:
             return False
 
+    def why_not_ready(self, node):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{node.http_port}/readyz", timeout=5):
+                return ""
+        except urllib.error.HTTPError as refused:
+            return refused.read().decode()
+        except OSError:
+            return "it is being started"
+
     def assert_all_there(self, nodes, topic):
         back = nodes.spate("consume", topic, "-o", "start", "-e").split()
         self.assertEqual(len(back), RECORDS)
@@ -120,6 +129,18 @@ class ShardsTest(unittest.TestCase):
             with rpc.Client(nodes.nodes[0].address) as client:
                 racks = {row["rack"] for row in client.call("metadata")["nodes"]}
             self.assertEqual(racks, {"here"})
+            for node_id in (102, 2):  # no replica can leave the machine: the others have theirs
+                nodes.spate("cluster", "drain", str(node_id))
+
+            def all_are_bound():
+                rows = nodes.health()["draining"]
+                return len(rows) == 2 and all(
+                    row["replicas"] == row["without_place"] for row in rows
+                )
+
+            cluster.wait_for("replicas that cannot go", all_are_bound, 20)
+            self.assert_apart(nodes, "many", 3)
+            self.assertEqual(nodes.health()["voters"]["wanted"], 1)  # of two machines that stay
 
     def test_process_of_shards_is_killed_under_load_and_comes_back(self):
         with cluster.Cluster(3, SHARDS, shards=2) as nodes:
@@ -238,6 +259,25 @@ class ShardsTest(unittest.TestCase):
             nodes.run("--timeout", "2s", "produce", "t", input=lines)
             self.assertEqual(node.wait(), 1)
             self.assertRegex(node.trace(), "this node stops itself.*error=IO.* shard=1")
+
+    def test_shard_with_the_id_of_another_node_stays_out_and_the_first_is_not_ready(self):
+        with cluster.Cluster(1, shards=2) as nodes:
+            other = nodes.add(101)
+            self.wait_for_nodes(nodes, 1, 101)
+            first = nodes.nodes[0]
+            self.assertEqual(self.why_not_ready(first), "")
+            self.assertEqual(first.stop()[0], 0)
+            first.settings = SHARDS
+            first.start()
+            cluster.wait_for(
+                "the second shard to be missed",
+                lambda: "shard 1, node 101, is not ready" in self.why_not_ready(first),
+                15,
+            )
+            with rpc.Client(first.address) as client:
+                rows = {row["id"]: row for row in client.call("cluster.nodes")["nodes"]}
+            self.assertEqual(rows[101]["address"], other.address)
+            self.assertEqual(rows[101]["machine"], 101)
 
     def test_membership_is_forced_shard_by_shard(self):
         done = subprocess.run(
