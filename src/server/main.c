@@ -337,9 +337,10 @@ static int force(const struct sp_config *config, const struct arguments *argumen
     if (config->shards > 1) {
         (void)fprintf(
             stderr,
-            "spated: --force-membership works on one node's directory: run it for each "
-            "shard, with --shards 1 --set node.id=ID --set data.dir=DIRECTORY as "
-            "--check-config shows them, and with the nodes of all shards that are kept\n");
+            "spated: --force-membership works on one node's directory: run it for the shard that "
+            "votes in the controller, with --shards 1 for shard 0, and also --set node.id=ID --set "
+            "data.dir=DIRECTORY --set cluster.seeds= for another one, as --check-config shows "
+            "them; what else to know: docs/operations.md, Forced membership\n");
         return EXIT_USAGE;
     }
     return sp_force_run(config, arguments->forced_nodes, arguments->lose_data);

@@ -245,7 +245,7 @@ class ShardsTest(unittest.TestCase):
             capture_output=True, check=False, cwd=tempfile.gettempdir(),
         )
         self.assertEqual(done.returncode, 2)
-        self.assertIn(b"run it for each shard", done.stderr)
+        self.assertIn(b"run it for the shard that votes in the controller", done.stderr)
 
     def test_configuration_shows_its_shards(self):
         done = subprocess.run(
