@@ -370,6 +370,10 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
     if (arguments.check_only) {
+        if (sp_config_check_left_over(&config, &error) != 0) {
+            (void)fprintf(stderr, "spated: %s\n", error.text);
+            return EXIT_USAGE;
+        }
         sp_config_print(&config, stdout);
         sp_config_print_shards(&config, &transport, stdout);
         return EXIT_SUCCESS;

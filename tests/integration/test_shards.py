@@ -258,6 +258,16 @@ class ShardsTest(unittest.TestCase):
             done.stdout,
         )
 
+    def test_configuration_with_too_few_shards_is_not_right(self):
+        with tempfile.TemporaryDirectory() as data:
+            os.makedirs(os.path.join(data, "shards", "1"))
+            done = subprocess.run(
+                [cluster.SPATED, "--set", f"data.dir={data}", "--check-config"],
+                capture_output=True, check=False,
+            )
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"start with shards=2", done.stderr)
+
 
 if __name__ == "__main__":
     cluster.main()
