@@ -35,7 +35,7 @@ static int raise_port(const char *key,
     if (colon == NULL || !sp_config_parse_number(colon + 1, 0, UINT16_MAX, &port) ||
         port + step > UINT16_MAX) {
         return REFUSE(
-            error, "%s: %s with shards, each of which has a port of its own", key, address);
+            error, "%s: %s plus %u, as ports go up for each shard, is no port", key, address, step);
     }
     if (port == 0) {
         return 0;
@@ -282,7 +282,7 @@ int sp_config_check_left_over(const struct sp_config *config, struct sp_config_e
 {
     char path[sizeof config->data_dir + 32];
 
-    for (unsigned shard = config->shards; shard < SP_SHARDS_MAX; shard++) {
+    for (unsigned shard = SP_SHARDS_MAX - 1; shard >= config->shards; shard--) { /* all at once */
         uint32_t node_id = config->node_id + shard * SP_SHARD_NODE_STEP;
         if (!sp_config_shard_directory(config, shard, path, sizeof path) || !sp_path_exists(path)) {
             continue;
@@ -290,7 +290,8 @@ int sp_config_check_left_over(const struct sp_config *config, struct sp_config_e
         return REFUSE(error,
                       "shards is %u, but %.300s holds shard %u, node %u: start with shards=%u; to "
                       "have fewer, `spate cluster drain %u`, `spate cluster remove %u` once it has "
-                      "no replicas, stop, delete that directory",
+                      "no replicas, stop, delete that directory (at once, if `spate cluster nodes` "
+                      "has never listed it)",
                       config->shards,
                       path,
                       shard,

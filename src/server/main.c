@@ -323,7 +323,7 @@ static int run(struct sp_config *config, const struct sp_transport_options *tran
 
     if (sp_config_check_left_over(config, &error) != 0) {
         (void)fprintf(stderr, "spated: cannot start: %s\n", error.text);
-        return EXIT_RUNTIME;
+        return EXIT_USAGE;
     }
     if (open_all(&program, config, transport) != 0) {
         return EXIT_RUNTIME; /* the process ends: what runs already is as after a crash */
@@ -346,9 +346,10 @@ static int force(const struct sp_config *config, const struct arguments *argumen
     if (config->shards > 1) {
         (void)fprintf(
             stderr,
-            "spated: --force-membership works on one node's directory: run it for each "
-            "shard, with --shards 1 --set node.id=ID --set data.dir=DIRECTORY as "
-            "--check-config shows them, and with the nodes of all shards that are kept\n");
+            "spated: --force-membership works on one node's directory: run it for the shard that "
+            "votes in the controller, with --shards 1 for shard 0, and also --set node.id=ID --set "
+            "data.dir=DIRECTORY --set cluster.seeds= for another one, as --check-config shows "
+            "them; what else to know: docs/operations.md, Forced membership\n");
         return EXIT_USAGE;
     }
     return sp_force_run(config, arguments->forced_nodes, arguments->lose_data);
@@ -378,6 +379,10 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
     if (arguments.check_only) {
+        if (sp_config_check_left_over(&config, &error) != 0) {
+            (void)fprintf(stderr, "spated: %s\n", error.text);
+            return EXIT_USAGE;
+        }
         sp_config_print(&config, stdout);
         sp_config_print_shards(&config, &transport, stdout);
         return EXIT_SUCCESS;

@@ -211,7 +211,7 @@ class ShardsTest(unittest.TestCase):
             self.assertEqual(first.stop()[0], 0)
             first.settings = ["shards=1"]
             first.start()
-            self.assertEqual(first.wait(), 1)
+            self.assertEqual(first.wait(), 2)  # a service is not started again and again
             self.assertIn("holds shard 1, node 101: start with shards=2", first.trace())
             first.settings = SHARDS
             first.start()
@@ -285,7 +285,7 @@ class ShardsTest(unittest.TestCase):
             capture_output=True, check=False, cwd=tempfile.gettempdir(),
         )
         self.assertEqual(done.returncode, 2)
-        self.assertIn(b"run it for each shard", done.stderr)
+        self.assertIn(b"run it for the shard that votes in the controller", done.stderr)
 
     def test_configuration_shows_its_shards(self):
         done = subprocess.run(
@@ -297,6 +297,16 @@ class ShardsTest(unittest.TestCase):
             b"http 127.0.0.1:7782, data ./data/shards/2\n",
             done.stdout,
         )
+
+    def test_configuration_with_too_few_shards_is_not_right(self):
+        with tempfile.TemporaryDirectory() as data:
+            os.makedirs(os.path.join(data, "shards", "1"))
+            done = subprocess.run(
+                [cluster.SPATED, "--set", f"data.dir={data}", "--check-config"],
+                capture_output=True, check=False,
+            )
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"start with shards=2", done.stderr)
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ static void test_config_that_cannot_be_cut_is_refused(void **unused)
     begin("shards=10");
     set("limits.client.bytes=1G");
     set("listen.client=127.0.0.1:65520");
-    expect_refused("listen.client: 127.0.0.1:65520 with shards");
+    expect_refused("listen.client: 127.0.0.1:65520 plus 16, as ports");
     begin("shards=2");
     set("cluster.seeds=");
     set("listen.peer=127.0.0.1:0");
@@ -205,6 +205,13 @@ static void test_config_data_of_a_shard_too_many_is_not_left_over(void **unused)
     assert_int_equal(mkdir(path, 0700), 0);
     assert_int_equal(sp_config_check_left_over(&whole, &error), SPATE_ERR_CONFIG);
     assert_non_null(strstr(error.text, "holds shard 2, node 207: start with shards=3"));
+    *strrchr(path, '/') = '\0';
+    (void)snprintf(path + strlen(path), sizeof path - strlen(path), "/1");
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(sp_config_check_left_over(&whole, &error), SPATE_ERR_CONFIG);
+    assert_non_null(strstr(error.text, "start with shards=3")); /* with 2 it would not start */
+    assert_int_equal(rmdir(path), 0);
+    path[strlen(path) - 1] = '2';
     set("shards=2");
     assert_int_equal(sp_config_check_left_over(&whole, &error), SPATE_ERR_CONFIG);
     set("shards=3");
