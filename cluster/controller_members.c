@@ -98,6 +98,7 @@ static void wish_for(const struct sp_controller *controller,
     out->may_vote = !member.draining && sp_controller_sees(controller, node->node_id) &&
                     (!beside || votes(controller, &member));
     out->stays = stays(controller, node, &member) && !beside;
+    out->beside = beside;
 }
 
 static void gather(const struct sp_controller *controller,

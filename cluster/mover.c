@@ -216,13 +216,14 @@ static void report_damage(struct sp_mover *mover)
 static struct sp_raft_move_target target_of(const struct sp_mover *mover,
                                             const struct sp_state_move *move)
 {
-    const struct sp_state_topic *topic =
-        sp_state_topic_by_id(sp_controller_state(mover->controller), move->topic_id);
+    const struct sp_state *state = sp_controller_state(mover->controller);
+    const struct sp_state_topic *topic = sp_state_topic_by_id(state, move->topic_id);
 
     return (struct sp_raft_move_target){
         .places = move->target,
         .count = move->target_count,
         .voters_min = topic == NULL ? 0 : topic->partitions[move->partition].replica_count,
+        .state = state,
     };
 }
 

@@ -130,6 +130,9 @@ static unsigned surplus_rank(const struct sp_raft_group *group,
     if (wish == NULL || (wish->place.replica_id == group->replica_id && wish->stays)) {
         return 0;
     }
+    if (wish->beside) {
+        return 5; /* both fall with their machine, and make a majority of three */
+    }
     return wish->gone ? 4 : !wish->may_vote && wish->stays ? 3 : !wish->stays ? 2 : 1;
 }
 

@@ -2,9 +2,10 @@
  *
  * Members come as standbys; as many as are wanted become voters. A voter that is gone is removed
  * when a standby can take its place and the other voters that are up are a majority without it; if
- * it comes back it is a standby. A voter beyond those that are wanted becomes a standby, too,
- * rather one that is gone or down, as long as three are left. One change at a time, found anew from
- * the membership each time; rules S1, S2, S4 and S5 of raft_move.h hold here as well. */
+ * it comes back it is a standby. A voter beyond those that are wanted becomes a standby, too: first
+ * one beside another one on its machine, then one that is gone or down, as long as three are left.
+ * One change at a time, found anew from the membership each time; rules S1, S2, S4 and S5 of
+ * raft_move.h hold here as well. */
 #ifndef SP_CLUSTER_RAFT_MEMBERS_H
 #define SP_CLUSTER_RAFT_MEMBERS_H
 
@@ -15,6 +16,7 @@ struct sp_raft_member_wish {
     bool may_vote; /* may become a voter: it is up */
     bool stays;    /* counts as a voter if it is one; one that does not is replaced */
     bool gone;     /* dead for good: as a voter it is removed before another takes its place */
+    bool beside;   /* another one has the vote of its machine: of too many voters it goes first */
 };
 
 struct sp_raft_members {

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/trace.h"
+#include "cluster/machine_of.h"
 #include "cluster/raft_group_internal.h"
 #include "cluster/raft_guard_support.h"
 #include "spate/error.h"
@@ -84,14 +85,16 @@ static int build(const struct sp_raft_group *group,
     return 0;
 }
 
-/* S4: so many voters, and so many of them that can be reached, would there be. */
-static bool keeps_majority(const struct sp_raft_group *group, const struct raft_configuration *next)
+/* S4: so many voters, and so many of them that can be reached, would there be; 0: without none. */
+static bool keeps_majority(const struct sp_raft_group *group,
+                           const struct raft_configuration *next,
+                           uint64_t without)
 {
     unsigned voters = 0;
     unsigned linked = 0;
 
     for (unsigned i = 0; i < next->n; i++) {
-        if (next->servers[i].role == RAFT_VOTER) {
+        if (next->servers[i].role == RAFT_VOTER && next->servers[i].id != without) {
             voters += 1;
             linked += reachable(group, next->servers[i].id) ? 1 : 0;
         }
@@ -107,7 +110,7 @@ int sp_raft_make_change(struct sp_raft_group *group, const struct sp_raft_change
     if (rv != 0) {
         return rv;
     }
-    if (!keeps_majority(group, &next)) {
+    if (!keeps_majority(group, &next, 0)) {
         rv = SPATE_ERR_BUSY;
     } else {
         sp_raft_wake(group, 0);
@@ -147,19 +150,59 @@ void sp_raft_take_look(struct sp_raft_group *group)
     group->move_goal_index = sp_raft_guard_committed(&group->guard);
 }
 
-/* The voter that should go next, or NULL: first one that cannot be reached, ourselves last. */
+static uint32_t machine_of(const struct sp_raft_move_target *target, uint32_t node_id)
+{
+    return target->state == NULL ? node_id : sp_machine_of_id(target->state, node_id);
+}
+
+/* S7: another voter than this replica is on the node's machine. */
+static bool is_crowded(const struct sp_raft_group *group,
+                       const struct sp_raft_move_target *target,
+                       uint64_t replica_id,
+                       uint32_t node_id)
+{
+    const struct raft_configuration *members = members_of(group);
+    uint32_t machine = machine_of(target, node_id);
+
+    for (unsigned i = 0; i < members->n; i++) {
+        const struct raft_server *other = &members->servers[i];
+        if (other->role == RAFT_VOTER && other->id != replica_id &&
+            machine_of(target, sp_raft_node_of(group, other->id)) == machine) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* How early a voter goes: one that may not (S4) holds up no other. */
+static unsigned leaving_rank(const struct sp_raft_group *group,
+                             const struct sp_raft_move_target *target,
+                             const struct raft_server *server)
+{
+    if (is_crowded(group, target, server->id, sp_raft_node_of(group, server->id)) &&
+        keeps_majority(group, members_of(group), server->id)) {
+        return 4;
+    }
+    return !reachable(group, server->id) ? 3 : server->id != group->replica_id ? 2 : 1;
+}
+
+/* The voter that should go next, or NULL: first one beside another one (S7), then one that cannot
+ * be reached, ourselves last. */
 static const struct raft_server *pick_leaver(const struct sp_raft_group *group,
                                              const struct sp_raft_move_target *target)
 {
     const struct raft_configuration *members = members_of(group);
     const struct raft_server *picked = NULL;
+    unsigned rank_max = 0;
 
     for (unsigned i = 0; i < members->n; i++) {
         const struct raft_server *server = &members->servers[i];
         if (server->role != RAFT_VOTER || find_target(target, server->id) != NULL) {
             continue;
         }
-        if (picked == NULL || picked->id == group->replica_id || !reachable(group, server->id)) {
+        unsigned rank = leaving_rank(group, target, server);
+        if (rank > rank_max) {
+            rank_max = rank;
             picked = server;
         }
     }
@@ -211,22 +254,44 @@ static const struct raft_server *find_dead(const struct sp_raft_group *group,
     return NULL;
 }
 
-/* A place of the target that is no member yet, or NULL; those that can be reached come first. */
+static unsigned voters_kept(const struct sp_raft_move_target *target)
+{
+    return target->count > target->voters_min ? target->count : target->voters_min;
+}
+
+/* How early a place of the target is added: those that can be reached come first, and last one with
+ * a voter beside it, as long as none may go for it (S7). */
+static unsigned adding_rank(const struct sp_raft_group *group,
+                            const struct sp_raft_move_target *target,
+                            const struct sp_replica_place *place)
+{
+    if (sp_raft_support_voter_count(members_of(group)) < voters_kept(target) &&
+        is_crowded(group, target, place->replica_id, place->node_id)) {
+        return 1;
+    }
+    return sp_transport_link(group->context->transport, place->node_id) == SP_LINK_UP ||
+                   place->node_id == group->context->node_id
+               ? 3
+               : 2;
+}
+
+/* A place of the target that is no member yet, or NULL. */
 static const struct sp_replica_place *find_missing(const struct sp_raft_group *group,
                                                    const struct sp_raft_move_target *target)
 {
     const struct sp_replica_place *missing = NULL;
+    unsigned rank_max = 0;
 
     for (unsigned i = 0; i < target->count; i++) {
         const struct sp_replica_place *place = &target->places[i];
         if (sp_raft_support_role(members_of(group), place->replica_id) != -1) {
             continue;
         }
-        if (sp_transport_link(group->context->transport, place->node_id) == SP_LINK_UP ||
-            place->node_id == group->context->node_id) {
-            return place;
+        unsigned rank = adding_rank(group, target, place);
+        if (rank > rank_max) {
+            rank_max = rank;
+            missing = place;
         }
-        missing = missing == NULL ? place : missing;
     }
     return missing;
 }
@@ -247,7 +312,7 @@ static unsigned count_target_voters(const struct sp_raft_group *group,
 static bool may_remove(const struct sp_raft_group *group, const struct sp_raft_move_target *target)
 {
     unsigned voters = sp_raft_support_voter_count(members_of(group));
-    unsigned kept = target->count > target->voters_min ? target->count : target->voters_min;
+    unsigned kept = voters_kept(target);
 
     return count_target_voters(group, target) == target->count || voters > kept;
 }

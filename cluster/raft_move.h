@@ -19,11 +19,15 @@
  *  S6  A voter that was replaced on its own node (damaged, or its disk gone) is no copy and never
  *      answers again. It goes first, but only from an odd number of voters: then as many make a
  *      majority after as before, so that no acknowledgement gets weaker, and no further replica
- *      that fails while the new one is filled takes the majority away (decision 0010). */
+ *      that fails while the new one is filled takes the majority away (decision 0010).
+ *  S7  Two voters on one machine fall together. The one that is to leave goes before all others,
+ *      since of three voters the two would be a majority; and no replica comes beside a voter as
+ *      long as another one of the target is missing and none may go (S3). */
 #ifndef SP_CLUSTER_RAFT_MOVE_H
 #define SP_CLUSTER_RAFT_MOVE_H
 
 #include "cluster/raft_group.h"
+#include "cluster/state.h"
 
 enum sp_raft_move_step {
     SP_RAFT_MOVE_WAITING, /* for a change to be committed, for nodes, or for its turn */
@@ -38,7 +42,8 @@ enum sp_raft_move_step {
 struct sp_raft_move_target {
     const struct sp_replica_place *places;
     unsigned count;
-    unsigned voters_min; /* replicas that the partition had (S3) */
+    unsigned voters_min;          /* replicas that the partition had (S3) */
+    const struct sp_state *state; /* knows the nodes' machines (S7); NULL: each is one */
 };
 
 struct sp_raft_move_progress {

@@ -145,6 +145,14 @@ static void print_frame(const struct dump *dump,
     }
 }
 
+/* What stands behind the newest segment's frames while its node runs, and after a crash. */
+static bool is_room(struct sp_file *file, uint64_t position)
+{
+    struct sp_marker_search search;
+
+    return sp_segment_find_markers(file, position, 0, 0, &search) == 0 && search.zeros;
+}
+
 static int
 dump_frames(const struct dump *dump, const char *path, struct sp_file *file, uint64_t size)
 {
@@ -163,7 +171,7 @@ dump_frames(const struct dump *dump, const char *path, struct sp_file *file, uin
     position = cursor.position;
     sp_segment_cursor_deinit(&cursor);
     out_flush();
-    if (rv == SPATE_ERR_NOT_FOUND) {
+    if (rv == SPATE_ERR_NOT_FOUND || (rv == SPATE_ERR_CORRUPT && is_room(file, position))) {
         return EXIT_OK;
     }
     tell("%s: no readable frame at byte %" PRIu64 " of %" PRIu64 " (%s)",

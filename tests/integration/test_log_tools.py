@@ -352,6 +352,22 @@ class LogToolsTest(unittest.TestCase):
         done = self.nodes.run("log", "dump", self.files("checkpoint")[0])
         self.assertEqual(done.returncode, 1)
 
+    def test_dump_ends_where_room_begins(self):
+        copy = os.path.join(self.nodes.directory, "00000000000000000001.log")
+        shutil.copyfile(self.files("log")[-1], copy)
+        whole = self.nodes.run("log", "dump", copy)
+        self.assertEqual((whole.returncode, whole.stderr), (0, b""))
+        with open(copy, "ab") as handle:
+            handle.write(bytes(300_000))
+        room = self.nodes.run("log", "dump", copy)
+        self.assertEqual((room.returncode, room.stderr), (0, b""))
+        self.assertEqual(room.stdout, whole.stdout)
+        with open(copy, "ab") as handle:
+            handle.write(b"torn")
+        torn = self.nodes.run("log", "dump", copy)
+        self.assertEqual(torn.returncode, 1)
+        self.assertIn(b"no readable frame at byte", torn.stderr)
+
     def flipped(self, path, position):
         with open(path, "r+b") as handle:
             handle.seek(position)

@@ -5,12 +5,12 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "cluster/machine_of.h"
 #include "cluster/state_moves.h"
 #include "cluster/state_nodes.h"
 #include "sim_cluster.h"
 #include "sim_disk.h"
 #include "sim_images.h"
+#include "sim_machines.h"
 #include "sim_model.h"
 #include "sim_observer.h"
 #include "sim_world.h"
@@ -148,24 +148,6 @@ static void note_moves(void)
     }
 }
 
-/* Replicas of one machine fall together. */
-static void check_apart(const struct sp_state_partition *partition,
-                        const struct sp_replica_place *places,
-                        unsigned count)
-{
-    for (unsigned i = 0; i < count; i++) {
-        for (unsigned k = 0; k < i; k++) {
-            if (sp_machine_of_id(reference, places[i].node_id) ==
-                sp_machine_of_id(reference, places[k].node_id)) {
-                sim_fail("group %llu has replicas on nodes %u and %u, which are one machine",
-                         (unsigned long long)partition->group_id,
-                         places[k].node_id,
-                         places[i].node_id);
-            }
-        }
-    }
-}
-
 static void check_machines(void)
 {
     for (unsigned i = 0; i < group_count; i++) {
@@ -173,10 +155,11 @@ static void check_machines(void)
             sp_state_partition_of(reference, groups[i].group_id, NULL);
         const struct sp_state_move *move = sp_state_move(reference, groups[i].group_id);
         if (partition != NULL) {
-            check_apart(partition, partition->replicas, partition->replica_count);
+            sim_machines_check_apart(
+                reference, partition, partition->replicas, partition->replica_count);
         }
         if (partition != NULL && move != NULL) {
-            check_apart(partition, move->target, move->target_count);
+            sim_machines_check_apart(reference, partition, move->target, move->target_count);
         }
     }
 }
@@ -267,6 +250,21 @@ static bool only_dead_goes(const struct group_voters *group,
     return true;
 }
 
+/* Another replica has to be filled before a voter may go again. */
+static bool waits_for_more(uint64_t group_id, const struct sim_membership *next)
+{
+    const struct sp_state_partition *partition = sp_state_partition_of(reference, group_id, NULL);
+    const struct sp_state_move *move = sp_state_move(reference, group_id);
+    unsigned voters = count_voters(next);
+    bool missing = false;
+
+    for (unsigned i = 0; move != NULL && i < move->target_count; i++) {
+        const struct sim_voter *voter = find_voter(next, move->target[i].replica_id);
+        missing = missing || voter == NULL || voter->standby;
+    }
+    return missing && (voters <= partition->replica_count || voters <= move->target_count);
+}
+
 /* A leader proposes `next`: `now` was the newest membership it knew. It may not have heard yet that
  * its topic is no more: others may have given up their replicas, and nothing of them is needed. */
 static void check_change(struct group_voters *group,
@@ -291,6 +289,9 @@ static void check_change(struct group_voters *group,
                  (unsigned long long)group->group_id,
                  after,
                  group->voters_min);
+    }
+    if (reference != NULL && (after < before || waits_for_more(group->group_id, next))) {
+        sim_machines_check_majority(reference, group->group_id, next);
     }
 }
 

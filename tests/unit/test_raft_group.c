@@ -267,7 +267,7 @@ static unsigned standbys(const struct fixture *fixture)
 static void look_for_strays(struct fixture *fixture, unsigned count, uint64_t ms)
 {
     const struct sp_replica_place self = { .replica_id = REPLICA, .node_id = NODE };
-    const struct sp_raft_move_target replicas = { &self, 1, 1 };
+    const struct sp_raft_move_target replicas = { &self, 1, 1, NULL };
     uint64_t end_ms = sp_loop_now_ms(fixture->loop) + ms;
     bool never = false;
 
@@ -283,7 +283,7 @@ static void test_raft_group_standby_that_nobody_wants_goes(void **state)
     struct fixture *fixture = *state;
     const struct sp_replica_place places[] = { { .replica_id = REPLICA, .node_id = NODE },
                                                { .replica_id = 77, .node_id = 9 } };
-    const struct sp_raft_move_target wanted = { places, 2, 1 };
+    const struct sp_raft_move_target wanted = { places, 2, 1, NULL };
     const struct sp_raft_change change = { .replica_id = places[1].replica_id,
                                            .node_id = places[1].node_id,
                                            .role = RAFT_STANDBY };
