@@ -5,6 +5,7 @@ import glob
 import json
 import os
 import shutil
+import tempfile
 import struct
 import unittest
 
@@ -353,7 +354,9 @@ class LogToolsTest(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
 
     def test_dump_ends_where_room_begins(self):
-        copy = os.path.join(self.nodes.directory, "00000000000000000001.log")
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        copy = os.path.join(folder, "00000000000000000001.log")
         shutil.copyfile(self.files("log")[-1], copy)
         whole = self.nodes.run("log", "dump", copy)
         self.assertEqual((whole.returncode, whole.stderr), (0, b""))
