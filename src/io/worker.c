@@ -8,12 +8,12 @@
  * last one, of patient jobs, ends its slices itself. (SCHED_IDLE would do without, but who holds a
  * lock there keeps the loop waiting for as long as others use the processors.)
  *
- * A semaphore of each kind of thread tells of its jobs, and the lock is free when it does: who
- * wakes finds it so. (Behind a condition variable the woken thread would meet the waker's lock, and
- * glibc hands it over with calls of the kernel: five for each job in place of two.) It counts high,
- * since a thread that has done a job takes the next one without waiting: some find nothing.
+ * Threads of a kind sleep at a semaphore, which is posted once for each that is to wake, and with
+ * the lock free: who wakes finds it so. (Behind a condition variable the woken thread would meet
+ * the waker's lock, and glibc hands it over with calls of the kernel: five for each job in place of
+ * two.) When none sleeps nobody is woken: whoever ends a job takes the next one.
  *
- * The lock guards queue, list and `ending`; everything else belongs to the loop thread. */
+ * The lock guards queue, list, `sleeping` and `ending`; all else belongs to the loop thread. */
 #include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,12 +35,17 @@ enum {
     REST_NS_MAX = 50 * 1000 * 1000,
 };
 
+struct bed {
+    uv_sem_t wake;
+    unsigned sleeping; /* threads that nobody has posted for yet */
+};
+
 struct sp_workers {
     uv_async_t wake; /* referenced while jobs are outstanding */
     uv_mutex_t lock;
-    uv_sem_t jobs;
-    uv_sem_t yielding;
-    uv_sem_t patient;
+    struct bed jobs;
+    struct bed yielding;
+    struct bed patient;
     struct sp_job_queue queue;
     struct sp_list finished;
     bool ending;
@@ -87,13 +92,14 @@ void sp_job_rest(const struct sp_job *job)
 }
 
 /* The next job, or NULL when the threads shall end. */
-static struct sp_job *take_job(struct sp_workers *workers, uv_sem_t *jobs, take_fn take)
+static struct sp_job *take_job(struct sp_workers *workers, struct bed *bed, take_fn take)
 {
     uv_mutex_lock(&workers->lock);
     struct sp_job *job = take(&workers->queue);
     while (job == NULL && !workers->ending) {
+        bed->sleeping += 1;
         uv_mutex_unlock(&workers->lock);
-        uv_sem_wait(jobs);
+        uv_sem_wait(&bed->wake);
         uv_mutex_lock(&workers->lock);
         job = take(&workers->queue);
     }
@@ -101,10 +107,10 @@ static struct sp_job *take_job(struct sp_workers *workers, uv_sem_t *jobs, take_
     return job;
 }
 
-static void run_jobs(struct sp_workers *workers, uv_sem_t *jobs, take_fn take)
+static void run_jobs(struct sp_workers *workers, struct bed *bed, take_fn take)
 {
     for (;;) {
-        struct sp_job *job = take_job(workers, jobs, take);
+        struct sp_job *job = take_job(workers, bed, take);
         if (job == NULL) {
             return;
         }
@@ -117,7 +123,7 @@ static void run_jobs(struct sp_workers *workers, uv_sem_t *jobs, take_fn take)
         if (first) {
             (void)uv_async_send(&workers->wake); /* fails only for handles of another kind */
         }
-        if (jobs == &workers->patient) {
+        if (bed == &workers->patient) {
             rest();
         }
     }
@@ -148,7 +154,7 @@ static void run_patient_worker(void *arg)
     run_jobs(workers, &workers->patient, sp_job_queue_take_patient);
 }
 
-static uv_sem_t *told_of(struct sp_workers *workers, const struct sp_job *job)
+static struct bed *bed_of(struct sp_workers *workers, const struct sp_job *job)
 {
     if (job->is_patient) {
         return &workers->patient;
@@ -186,10 +192,14 @@ static void start(struct sp_loop *loop, struct sp_job *job)
     }
     workers->outstanding += 1;
     uv_mutex_lock(&workers->lock);
-    uv_sem_t *jobs = told_of(workers, job);
+    struct bed *bed = bed_of(workers, job);
+    bool wakes = bed->sleeping > 0;
+    bed->sleeping -= wakes ? 1 : 0;
     sp_job_queue_add(&workers->queue, job);
     uv_mutex_unlock(&workers->lock);
-    uv_sem_post(jobs); /* the job itself may be done by now */
+    if (wakes) {
+        uv_sem_post(&bed->wake); /* the job itself may be done by now */
+    }
 }
 
 void sp_job_start(struct sp_loop *loop,
@@ -270,7 +280,7 @@ static int start_threads(struct sp_workers *workers)
 
 static int init_semaphores(struct sp_workers *workers)
 {
-    uv_sem_t *all[] = { &workers->jobs, &workers->yielding, &workers->patient };
+    uv_sem_t *all[] = { &workers->jobs.wake, &workers->yielding.wake, &workers->patient.wake };
 
     for (unsigned i = 0; i < sizeof all / sizeof all[0]; i++) {
         if (uv_sem_init(all[i], 0) != 0) {
@@ -286,9 +296,9 @@ static int init_semaphores(struct sp_workers *workers)
 
 static void destroy_locks(struct sp_workers *workers)
 {
-    uv_sem_destroy(&workers->patient);
-    uv_sem_destroy(&workers->yielding);
-    uv_sem_destroy(&workers->jobs);
+    uv_sem_destroy(&workers->patient.wake);
+    uv_sem_destroy(&workers->yielding.wake);
+    uv_sem_destroy(&workers->jobs.wake);
     uv_mutex_destroy(&workers->lock);
 }
 
@@ -342,9 +352,9 @@ void sp_workers_end(struct sp_workers *workers)
     workers->ending = true;
     uv_mutex_unlock(&workers->lock);
     for (unsigned i = 0; i < workers->count; i++) {
-        uv_sem_post(&workers->jobs); /* more than there are of each kind */
-        uv_sem_post(&workers->yielding);
-        uv_sem_post(&workers->patient);
+        uv_sem_post(&workers->jobs.wake); /* more than there are of each kind */
+        uv_sem_post(&workers->yielding.wake);
+        uv_sem_post(&workers->patient.wake);
     }
     for (unsigned i = 0; i < workers->count; i++) {
         int rv = uv_thread_join(&workers->threads[i]);
