@@ -99,6 +99,11 @@ class BenchToolsTest(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("nats, rabbitmq and none", done.stderr)
 
+    def test_limit_says_what_is_missing(self):
+        done = run_tool("limit", "--build", "/nowhere")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("/nowhere/tests/limits is missing", done.stderr)
+
     def test_limit_gives_shares_of_its_bound(self):
         done = run_tool(
             "limit", "--seconds", "0.3", "--part-seconds", "0.1", "--rounds", "1", "--json"
