@@ -1,5 +1,9 @@
 /* Questions about a replica that change nothing but what the next question compares with. */
 #include "cluster/raft_group_internal.h"
+#include "cluster/raft_move.h"
+
+/* A step is taken every 50 ms: after such a pause it is another move, or another time as leader. */
+#define MARK_MS_MAX 2000
 
 /* The leader has spoken within the last election timeout. Of a quiet group it is known that its
  * leader's node lives. */
@@ -72,4 +76,24 @@ int64_t sp_raft_group_append_time_ms(const struct sp_raft_group *group)
     int64_t last_ms = sp_log_last_append_time_ms(group->log);
 
     return now_ms > last_ms ? now_ms : last_ms;
+}
+
+void sp_raft_move_note(struct sp_raft_move_mark *mark, const struct sp_raft_move_mark *step)
+{
+    bool known = mark->seen_ms != 0 && step->seen_ms - mark->seen_ms < MARK_MS_MAX;
+
+    if (!known || mark->replica_id != step->replica_id || mark->role != step->role ||
+        mark->stored_index < step->stored_index) {
+        *mark = *step;
+        mark->since_ms = step->seen_ms;
+    }
+    mark->seen_ms = step->seen_ms;
+}
+
+const char *sp_raft_move_step_name(enum sp_raft_move_step step)
+{
+    static const char *const names[] = { "waiting",  "adding",       "filling", "promoting",
+                                         "removing", "handing over", "done" };
+
+    return names[step];
 }

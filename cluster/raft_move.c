@@ -12,9 +12,6 @@
  * pause of this process a look is too old to say so. */
 #define LOOK_MS_MAX 500
 
-/* A step is taken every 50 ms: after such a pause it is another move, or another time as leader. */
-#define MARK_MS_MAX 2000
-
 /* A move that has only just begun elsewhere is known to all by then. */
 #define STRAY_MS 5000
 
@@ -259,14 +256,23 @@ static unsigned voters_kept(const struct sp_raft_move_target *target)
     return target->count > target->voters_min ? target->count : target->voters_min;
 }
 
-/* How early a place of the target is added: those that can be reached come first, and last one with
- * a voter beside it, as long as none may go for it (S7). */
+/* S7: a voter is beside it, and none may go for it. */
+static bool comes_early(const struct sp_raft_group *group,
+                        const struct sp_raft_move_target *target,
+                        uint64_t replica_id,
+                        uint32_t node_id)
+{
+    return sp_raft_support_voter_count(members_of(group)) < voters_kept(target) &&
+           is_crowded(group, target, replica_id, node_id);
+}
+
+/* How early a place of the target is added: those that can be reached come first, and last one that
+ * comes early. */
 static unsigned adding_rank(const struct sp_raft_group *group,
                             const struct sp_raft_move_target *target,
                             const struct sp_replica_place *place)
 {
-    if (sp_raft_support_voter_count(members_of(group)) < voters_kept(target) &&
-        is_crowded(group, target, place->replica_id, place->node_id)) {
+    if (comes_early(group, target, place->replica_id, place->node_id)) {
         return 1;
     }
     return sp_transport_link(group->context->transport, place->node_id) == SP_LINK_UP ||
@@ -317,6 +323,16 @@ static bool may_remove(const struct sp_raft_group *group, const struct sp_raft_m
     return count_target_voters(group, target) == target->count || voters > kept;
 }
 
+/* The standby gives way to another place: a voter has gone since it was added (S6, S7). */
+static bool gives_way(const struct sp_raft_group *group,
+                      const struct sp_raft_move_target *target,
+                      const struct raft_server *standby,
+                      const struct sp_replica_place *missing)
+{
+    return missing != NULL && adding_rank(group, target, missing) > 1 &&
+           comes_early(group, target, standby->id, sp_raft_node_of(group, standby->id));
+}
+
 /* What is to be done next, whether or not it can be done now. */
 static void find_step(struct sp_raft_group *group,
                       const struct sp_raft_move_target *target,
@@ -331,7 +347,8 @@ static void find_step(struct sp_raft_group *group,
     if (dead != NULL) {
         out->step = SP_RAFT_MOVE_REMOVING;
         *change = (struct sp_raft_change){ .replica_id = dead->id, .role = -1 };
-    } else if (standby != NULL && find_target(target, standby->id) == NULL) {
+    } else if (standby != NULL && (find_target(target, standby->id) == NULL ||
+                                   gives_way(group, target, standby, missing))) {
         out->step = SP_RAFT_MOVE_REMOVING;
         *change = (struct sp_raft_change){ .replica_id = standby->id, .role = -1 };
     } else if (standby != NULL) {
@@ -353,18 +370,6 @@ static void find_step(struct sp_raft_group *group,
     if (change->replica_id != 0 && change->node_id == 0) {
         change->node_id = sp_raft_node_of(group, change->replica_id);
     }
-}
-
-void sp_raft_move_note(struct sp_raft_move_mark *mark, const struct sp_raft_move_mark *step)
-{
-    bool known = mark->seen_ms != 0 && step->seen_ms - mark->seen_ms < MARK_MS_MAX;
-
-    if (!known || mark->replica_id != step->replica_id || mark->role != step->role ||
-        mark->stored_index < step->stored_index) {
-        *mark = *step;
-        mark->since_ms = step->seen_ms;
-    }
-    mark->seen_ms = step->seen_ms;
 }
 
 static void note_progress(struct sp_raft_group *group,
@@ -484,12 +489,4 @@ int sp_raft_group_move_progress(struct sp_raft_group *group,
     out->since_ms =
         group->move_mark.seen_ms == 0 ? sp_raft_now_ms(group) : group->move_mark.since_ms;
     return rv;
-}
-
-const char *sp_raft_move_step_name(enum sp_raft_move_step step)
-{
-    static const char *const names[] = { "waiting",  "adding",       "filling", "promoting",
-                                         "removing", "handing over", "done" };
-
-    return names[step];
 }

@@ -22,7 +22,7 @@
  *      that fails while the new one is filled takes the majority away (decision 0010).
  *  S7  Two voters on one machine fall together. The one that is to leave goes before all others,
  *      since of three voters the two would be a majority; and no replica comes beside a voter as
- *      long as another one of the target is missing and none may go (S3). */
+ *      long as another one of the target is missing and none may go (S3): a standby gives way. */
 #ifndef SP_CLUSTER_RAFT_MOVE_H
 #define SP_CLUSTER_RAFT_MOVE_H
 
